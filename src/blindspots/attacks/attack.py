@@ -1,0 +1,70 @@
+"""The protocol of an attack: a frozen object that holds hyper-parameters only and proposes what to look at next.
+
+The engine evaluates every proposal, judges it, keeps the best, counts the cost and decides who stays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from blindspots.goal import LossName
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import Rows
+
+
+@dataclass(frozen=True)
+class State(Rows):
+    """What an attack remembers of each row. Subclasses add tensors (B, ...)."""
+
+    probe: Tensor  # (B, ...) the point to be evaluated next
+    t: Tensor  # (B,) int64: the row's own clock, the number of its evaluations so far
+
+
+class Attack(Protocol):
+    """Everything is row-wise: row i of a result depends on row i of the arguments alone.
+
+    Attributes:
+        need: what must be seen at the probes.
+        threats: names of the threats it can search in.
+        loss: what it descends unless the user says otherwise.
+        minimal: it looks for the smallest distance, and runs to its end; else any point of the ball will do.
+    """
+
+    need: ClassVar[Need]
+    threats: ClassVar[Sequence[str]]
+    minimal: ClassVar[bool]
+    loss: ClassVar[LossName]
+
+    def init(self, problem: Problem, job: Job) -> Any:
+        """The first state; its `probe` is the first point to be looked at."""
+        ...
+
+    def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+        """The next state, once `state.probe` was seen."""
+        ...
+
+    def exhausted(self, state: Any) -> Tensor:
+        """(B,) bool: the row has nothing more to propose."""
+        ...
+
+    def final(self, state: Any) -> Tensor:
+        """(B,) bool: the row's probe is its last, so its scores are enough (no gradient is wanted)."""
+        ...
+
+
+def zeros(job: Job) -> Tensor:
+    """A clock or counter at 0 for every row: (B,) int64."""
+    return torch.zeros_like(job.y)
+
+
+def full(job: Job, value: float) -> Tensor:
+    """The same number for every row: (B,) like the radius."""
+    return torch.full_like(job.r, value)
+
+
+def cosine(t: Tensor, steps: int, start: float, end: float) -> Tensor:
+    """From `start` at clock 0 along half a cosine to `end` at clock `steps`: (B,)."""
+    return end + (start - end) * (1 + torch.cos(torch.pi * t / steps)) / 2

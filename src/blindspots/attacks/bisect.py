@@ -1,0 +1,53 @@
+"""Bisection between the clean input and an adversarial example: the nearest success on that line."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import State, full, zeros
+from blindspots.goal import LossName
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import col
+
+
+@dataclass(frozen=True)
+class BisectState(State):
+    low: Tensor  # (B,) share of the way at which no success is known
+    high: Tensor  # (B,) share of the way at which there is one
+
+
+@dataclass(frozen=True)
+class Bisect:
+    """Shortens the perturbation `job.start - job.x` and never looks at a gradient. Linear in the l2, l1 and linf norm.
+
+    Args:
+        steps: halvings; the length is known to 2 ** -steps of the first one.
+    """
+
+    steps: int = 8
+
+    need: ClassVar[Need] = Need.LABEL
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    minimal: ClassVar[bool] = True
+    loss: ClassVar[LossName] = "margin"
+
+    def init(self, problem: Problem, job: Job) -> BisectState:
+        middle = full(job, 0.5)
+        return BisectState(_between(problem, job, middle), zeros(job), torch.zeros_like(middle), torch.ones_like(middle))
+
+    def step(self, problem: Problem, job: Job, state: BisectState, seen: Seen) -> BisectState:
+        middle = (state.low + state.high) / 2
+        low, high = torch.where(seen.won, state.low, middle), torch.where(seen.won, middle, state.high)
+        return BisectState(_between(problem, job, (low + high) / 2), state.t + 1, low, high)
+
+    def exhausted(self, state: BisectState) -> Tensor:
+        return state.t >= self.steps
+
+    def final(self, state: BisectState) -> Tensor:
+        return state.t >= self.steps - 1
+
+
+def _between(problem: Problem, job: Job, share: Tensor) -> Tensor:
+    return problem.threat.project(job.x + col(share, job.x) * (job.start - job.x), job.x, job.r)

@@ -1,0 +1,59 @@
+"""DDN: the direction follows the gradient, the norm breathes with success."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import State, cosine, full, zeros
+from blindspots.goal import LossName
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.random import normal
+from blindspots.rows import col
+
+
+@dataclass(frozen=True)
+class DDNState(State):
+    norm: Tensor  # (B,) the norm that the next probe is put on
+
+
+@dataclass(frozen=True)
+class DDN:
+    """Rony et al. 2019 (arXiv 1811.09600), algorithm 1: smallest l2 distance.
+
+    The paper rounds every point to 256 levels; here no point is rounded, `robust_accuracy_8bit` does that at the end.
+
+    Args:
+        steps: gradients per row.
+        gamma: by how much the norm shrinks after a success and grows after a failure.
+        norm: the first norm, in units of the input.
+    """
+
+    steps: int = 100
+    gamma: float = 0.05
+    norm: float = 1.0
+
+    need: ClassVar[Need] = Need.GRAD
+    threats: ClassVar[tuple[str, ...]] = ("l2",)
+    minimal: ClassVar[bool] = True
+    loss: ClassVar[LossName] = "ce"
+
+    def init(self, problem: Problem, job: Job) -> DDNState:
+        return DDNState(job.start, zeros(job), full(job, self.norm))
+
+    def step(self, problem: Problem, job: Job, state: DDNState, seen: Seen) -> DDNState:
+        assert seen.grad is not None
+        threat = problem.threat
+        flat = col(threat.norm(seen.grad) == 0, seen.grad)  # no direction at all: any will do
+        g = torch.where(flat, normal(job.key, state.t, 0, job.x.shape[1:]), seen.grad)
+        norm = (state.norm * torch.where(seen.won, 1 - self.gamma, 1 + self.gamma)).minimum(job.r)
+        d = state.probe - job.x - col(cosine(state.t, self.steps, 1.0, 0.01), g) * threat.steepest(g)
+        probe = threat.project(job.x + col(norm, d) * threat.steepest(d), job.x, norm)
+        return DDNState(probe, state.t + 1, norm)
+
+    def exhausted(self, state: DDNState) -> Tensor:
+        return state.t > self.steps
+
+    def final(self, state: DDNState) -> Tensor:
+        return state.t == self.steps

@@ -1,0 +1,33 @@
+"""Directions of descent that several attacks share."""
+
+import torch
+from torch import Tensor
+
+from blindspots.rows import col
+from blindspots.threat import Threat
+
+
+def sparse_sign(g: Tensor, count: Tensor) -> Tensor:
+    """Signs of the `count` (B,) largest entries of each row of `g` (B, ...), divided by their number: unit l1 norm."""
+    flat = g.flatten(1)
+    order = flat.abs().argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=g.device).expand_as(order))
+    chosen = torch.where(rank < count[:, None], flat.sign(), 0.0)
+    return (chosen / chosen.abs().sum(1, keepdim=True).clamp_min(1)).view_as(g)
+
+
+def ascent(threat: Threat, g: Tensor, coordinates: float) -> Tensor:
+    """The unit step along which the loss grows fastest; in l1, spread over a share of the coordinates.
+
+    The steepest l1 direction is one coordinate, which a box stops at once: a step over several gets further
+    (Tramer and Boneh 2019, SLIDE).
+    """
+    if threat.p != 1:
+        return threat.steepest(g)
+    count = torch.full((len(g),), max(1, round(coordinates * g[0].numel())), device=g.device)
+    return sparse_sign(g, count)
+
+
+def unit(g: Tensor) -> Tensor:
+    """`g` with every row scaled to Euclidean length 1; a zero row stays zero."""
+    return g / col(g.flatten(1).norm(dim=1).clamp_min(1e-12), g)

@@ -1,0 +1,70 @@
+"""PGD: steepest steps, each followed by a projection."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import State, cosine, full, zeros
+from blindspots.attacks.directions import ascent
+from blindspots.goal import LossName
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import col
+
+
+@dataclass(frozen=True)
+class PGDState(State):
+    last: Tensor  # (B, ...) the probe before this one
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Madry et al. 2018 (arXiv 1706.06083), with a random start, momentum and a step schedule as options.
+
+    Args:
+        steps: gradient steps; a row costs `steps` gradients and one last look.
+        stride: length of a step in radii; None: 2.5 / steps, as in the paper's follow-up code.
+        schedule: "constant", or "cosine": from `stride` down to 0.
+        momentum: share of a step that comes from the new direction is `momentum`; the rest repeats the last move
+            (APGD's form, Croce and Hein 2020, eq. 3). 1.0: none.
+        random_start: begin at a uniform point of the ball, else at the clean input.
+        coordinates: share of coordinates moved per step in an l1 ball (Tramer and Boneh 2019: 1 %).
+    """
+
+    steps: int = 40
+    stride: float | None = None
+    schedule: Literal["constant", "cosine"] = "constant"
+    momentum: float = 1.0
+    random_start: bool = True
+    coordinates: float = 0.01
+
+    need: ClassVar[Need] = Need.GRAD
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    minimal: ClassVar[bool] = False
+    loss: ClassVar[LossName] = "ce"
+
+    def init(self, problem: Problem, job: Job) -> PGDState:
+        t = zeros(job)
+        x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
+        return PGDState(x, t, x)
+
+    def step(self, problem: Problem, job: Job, state: PGDState, seen: Seen) -> PGDState:
+        assert seen.grad is not None
+        threat, x = problem.threat, state.probe
+        u = ascent(threat, seen.grad, self.coordinates)
+        new = threat.project(x - col(self._length(job, state.t), x) * u, job.x, job.r)
+        if self.momentum < 1:
+            mixed = x + self.momentum * (new - x) + (1 - self.momentum) * (x - state.last)
+            new = torch.where(col(state.t == 0, x), new, threat.project(mixed, job.x, job.r))
+        return PGDState(new, state.t + 1, x)
+
+    def _length(self, job: Job, t: Tensor) -> Tensor:
+        stride = 2.5 / self.steps if self.stride is None else self.stride
+        return job.r * (full(job, stride) if self.schedule == "constant" else cosine(t, self.steps, stride, 0.0))
+
+    def exhausted(self, state: PGDState) -> Tensor:
+        return state.t > self.steps
+
+    def final(self, state: PGDState) -> Tensor:
+        return state.t == self.steps

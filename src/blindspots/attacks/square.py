@@ -1,0 +1,176 @@
+"""Square: random windows pushed to the edge of the ball, kept when the loss falls. Scores only."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import State, full, zeros
+from blindspots.goal import LossName
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.random import randint, sign
+from blindspots.rows import col, pick
+
+_HALVINGS = (11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)  # of 10,000 queries: where the window's area halves
+
+
+@dataclass(frozen=True)
+class SquareState(State):
+    base: Tensor  # (B, ...) the best point so far
+    loss: Tensor  # (B,) its loss
+
+
+@dataclass(frozen=True)
+class Square:
+    """Andriushchenko et al. 2020 (arXiv 1912.00049), algorithms 2 (linf) and 3 (l2).
+
+    Every row draws its own window and signs (the published code draws one window for the whole batch). Inputs without
+    two spatial dimensions are taken as one row of pixels.
+
+    Args:
+        steps: queries per row, besides the first one.
+        area: first share of the pixels in a window.
+        stripes: begin at random vertical stripes (linf) or bumps (l2), else at the job's start.
+    """
+
+    steps: int = 5000
+    area: float = 0.8
+    stripes: bool = True
+
+    need: ClassVar[Need] = Need.VALUE
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    minimal: ClassVar[bool] = False
+    loss: ClassVar[LossName] = "margin"
+
+    def init(self, problem: Problem, job: Job) -> SquareState:
+        x = self._first(problem, job) if self.stripes else job.start
+        return SquareState(x, zeros(job), x, full(job, math.inf))
+
+    def step(self, problem: Problem, job: Job, state: SquareState, seen: Seen) -> SquareState:
+        better = seen.loss < state.loss
+        base = pick(better, state.probe, state.base)
+        propose = self._corner if problem.threat.p == math.inf else self._bump
+        return SquareState(propose(problem, job, state.t, base), state.t + 1, base, state.loss.minimum(seen.loss))
+
+    def exhausted(self, state: SquareState) -> Tensor:
+        return state.t > self.steps
+
+    def final(self, state: SquareState) -> Tensor:
+        return state.t == self.steps
+
+    def _share(self, t: Tensor) -> Tensor:
+        """Share of the pixels in the window at clock `t`: (B,)."""
+        halvings = torch.bucketize(t * 10_000 // self.steps, t.new_tensor(_HALVINGS), right=True)
+        return self.area * 0.5**halvings
+
+    def _first(self, problem: Problem, job: Job) -> Tensor:
+        x, t = _image(job.x), zeros(job)
+        if problem.threat.p == math.inf:
+            stripes = sign(job.key, t, 0, (x.shape[1], 1, x.shape[3]))
+            return problem.threat.project((x + col(job.r, x) * stripes).view_as(job.x), job.x, job.r)
+        return self._on_sphere(problem, job, _bumps(job, x))
+
+    def _on_sphere(self, problem: Problem, job: Job, d: Tensor) -> Tensor:
+        d = d.view_as(job.x)
+        return problem.threat.project(job.x + col(job.r, d) * problem.threat.steepest(d), job.x, job.r)
+
+    def _corner(self, problem: Problem, job: Job, t: Tensor, base: Tensor) -> Tensor:
+        """A square window goes to x - r or x + r, one sign per channel."""
+        x, image = _image(job.x), _image(base)
+        window = _Window.draw(job, t, (self._share(t) * x[0, 0].numel()).sqrt().round(), x, stream=1)
+        corner = x + col(job.r, x) * sign(job.key, t, 5, (x.shape[1], 1, 1))
+        return problem.threat.project(torch.where(window.inside, corner, image).view_as(job.x), job.x, job.r)
+
+    def _bump(self, problem: Problem, job: Job, t: Tensor, base: Tensor) -> Tensor:
+        """Mass moves from one window to another, where it takes the shape of two opposite bumps."""
+        x = _image(job.x)
+        d = _image(base) - x
+        side = (self._share(t) * x[0, 0].numel()).sqrt().round().clamp_min(3)
+        side = side + (side % 2 == 0)
+        to, source = (_Window.draw(job, t, side, x, stream) for stream in (1, 3))
+        free = (job.r.square() - d.flatten(1).square().sum(1)).clamp_min(0)
+        held = (d * (to.inside | source.inside)).flatten(1).square().sum(1)
+        shape = to.bump(job, t) * sign(job.key, t, 5, (x.shape[1], 1, 1)) + _unit_channels(d * to.inside)
+        mass = (free / x.shape[1] + held).sqrt()
+        moved = torch.where(source.inside, 0.0, d)
+        moved = torch.where(to.inside, _unit_channels(shape * to.inside) * col(mass, d), moved)
+        return self._on_sphere(problem, job, moved)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A square window of its own for every row."""
+
+    inside: Tensor  # (B, 1, H, W) bool
+    row: Tensor  # (B, H) distance of each line from the window's first one
+    column: Tensor  # (B, W)
+    side: Tensor  # (B, 1)
+
+    @classmethod
+    def draw(cls, job: Job, t: Tensor, side: Tensor, image: Tensor, stream: int) -> "_Window":
+        height, width = image.shape[2:]
+        side = side.clamp(1, max(height, width))[:, None]
+        row = _offsets(job, t, stream, height, side)
+        column = _offsets(job, t, stream + 1, width, side)
+        inside = ((row >= 0) & (row < side))[:, None, :, None] & ((column >= 0) & (column < side))[:, None, None, :]
+        return cls(inside, row, column, side)
+
+    def bump(self, job: Job, t: Tensor) -> Tensor:
+        """Two rectangular bumps of opposite sign, side by side, of unit length in the window: (B, 1, H, W)."""
+        turned = sign(job.key, t, 6, (1, 1)) > 0
+        long, short = (torch.where(turned, a, b) for a, b in self._axes())
+        side = self.side[:, :, None]
+        half = (side / 2).floor()
+        second = long >= half
+        extent = torch.where(second, side - half, half)
+        from_centre = (torch.where(second, long - half, long) - (extent / 2).floor()).abs()
+        across = (short - (side / 2).floor()).abs()
+        rings = torch.maximum((extent / 2).floor(), (side / 2).floor()) + 1
+        height = _tail(rings) - _tail(from_centre.maximum(across))
+        shape = torch.where(second, -height, height)[:, None] * self.inside
+        return _unit_channels(shape)
+
+    def _axes(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        row, column = self.row[:, :, None], self.column[:, None, :]
+        row, column = torch.broadcast_tensors(row, column)
+        return (row, column), (column, row)
+
+
+def _offsets(job: Job, t: Tensor, stream: int, size: int, side: Tensor) -> Tensor:
+    room = (size - side).clamp_min(0).long() + 1
+    return torch.arange(size, device=side.device) - randint(job.key, t, stream, room, (1,)).float()
+
+
+def _tail(k: Tensor) -> Tensor:
+    """sum of 1 / (i + 1)^2 for i < k, from a table: the height of the `k` (B, H, W) outer rings."""
+    heights = torch.arange(1, max(k.shape[1:]) + 2, device=k.device, dtype=torch.float32).pow(-2).cumsum(0)
+    return torch.cat([heights.new_zeros(1), heights])[k.long().clamp(0, len(heights))]
+
+
+def _bumps(job: Job, image: Tensor) -> Tensor:
+    """A grid of 5 x 5 windows with a bump each: where the l2 search begins."""
+    size = max(min(image.shape[2:]) // 5, 1)
+    lines, columns = (torch.arange(n, device=image.device) // size for n in image.shape[2:])
+    cells = int(lines[-1]) + 1, int(columns[-1]) + 1
+    signs = sign(job.key, zeros(job), 0, (image.shape[1], *cells))
+    return signs[:, :, lines][:, :, :, columns] * _profile(size, image)
+
+
+def _profile(size: int, image: Tensor) -> Tensor:
+    """(H, W): within each cell, large in its middle and of opposite sign in its two halves."""
+    line, column = (torch.arange(n, device=image.device) % size for n in image.shape[2:])
+    side = torch.where(line < (size + 1) // 2, 1.0, -1.0)
+    ring = (line - size // 2).abs()[:, None].maximum((column - size // 2).abs()[None])
+    return side[:, None] / (1 + ring.float())
+
+
+def _unit_channels(d: Tensor) -> Tensor:
+    """Every channel of every row (B, C, H, W) scaled to Euclidean length 1; zero stays zero."""
+    return d / d.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+
+
+def _image(x: Tensor) -> Tensor:
+    """(B, ...) as (B, C, H, W)."""
+    return x.view(len(x), -1, *x.shape[-2:]) if x.ndim > 2 else x.view(len(x), 1, 1, -1)

@@ -1,0 +1,53 @@
+"""What has to be searched: rows of a shard, and for each of them its jobs, one after the other."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blindspots.problem import Job
+from blindspots.random import keys
+from blindspots.rows import Rows
+
+
+@dataclass(frozen=True)
+class Samples(Rows):
+    """The rows of a shard."""
+
+    id: Tensor  # (N,) int64: the row's place in the data, which its randomness hangs on
+    x: Tensor  # (N, ...) float32
+    y: Tensor  # (N,) int64
+    r: Tensor  # (N,) radius, inf for the smallest distance
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """For each sample: restarts x targets, in that order. A sample's next job begins when the last one has failed.
+
+    So when one job wins, the rest of its group is never run; and whether it is run depends on its own sample alone.
+
+    Args:
+        samples: the rows.
+        start: (N, ...) where the searches begin.
+        targets: (N, K) int64 target classes, or None for searches without a target.
+        restarts: how often every target is tried, each time with other randomness.
+        seed, stream: decide the randomness; `stream` tells the stages of a protocol apart.
+    """
+
+    samples: Samples
+    start: Tensor
+    targets: Tensor | None
+    restarts: int
+    seed: int
+    stream: int
+
+    @property
+    def per_sample(self) -> int:
+        return self.restarts * (1 if self.targets is None else self.targets.shape[1])
+
+    def fetch(self, at: Tensor, number: Tensor) -> Job:
+        """The jobs `number` (B,) of the samples at the places `at` (B,)."""
+        s = self.samples[at]
+        target = s.y if self.targets is None else self.targets[at].gather(1, (number % self.targets.shape[1])[:, None])[:, 0]
+        key = keys(self.seed, s.id, number, torch.full_like(number, self.stream))
+        return Job(s.x, self.start[at], s.y, target, s.r, key)

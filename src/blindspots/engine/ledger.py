@@ -1,0 +1,59 @@
+"""Per row: the best certified point, how near the others came, and what it all cost. Attacks never see it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blindspots.engine.result import Result
+from blindspots.problem import Seen
+from blindspots.rows import Rows, col
+from blindspots.threat import Threat
+
+
+@dataclass(frozen=True)
+class Ledger(Rows):
+    """The engine writes it in place; entry i belongs to row i of a shard, or to the row in slot i."""
+
+    best: Tensor  # (B, ...) winning point of the smallest norm; the clean input until there is one
+    norm: Tensor  # (B,) its norm; inf until there is one
+    near: Tensor  # (B, ...) the point inside the threat where the margin was lowest
+    margin: Tensor  # (B,) that margin
+    won: Tensor  # (B,) bool
+    result: Tensor  # (B,) uint8, a Result
+    forwards: Tensor  # (B,) int64
+    backwards: Tensor  # (B,) int64
+
+    @classmethod
+    def blank(cls, x: Tensor, margin: Tensor) -> "Ledger":
+        """For rows whose clean inputs `x` were looked at once, with the margins seen there."""
+        none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return cls(
+            best=x.clone(),
+            norm=torch.full_like(margin, torch.inf),
+            near=x.clone(),
+            margin=margin.clone(),
+            won=none.bool(),
+            result=none.to(torch.uint8),
+            forwards=none + 1,
+            backwards=none.clone(),
+        )
+
+    def charge_(self, live: Tensor, backwards: int) -> None:
+        self.forwards.add_(live)
+        self.backwards.add_(live * backwards)
+
+    def judge_(self, live: Tensor, threat: Threat, x: Tensor, r: Tensor, probe: Tensor, seen: Seen) -> None:
+        """Enter what was seen at `probe`: only points that really lie inside the threat count. No synchronisation."""
+        inside = live & threat.holds(probe, x, r)
+        norm = threat.norm(probe - x)
+        better = inside & seen.won & (norm < self.norm)
+        nearer = inside & (seen.margin < self.margin)
+        torch.where(col(better, probe), probe, self.best, out=self.best)
+        torch.where(better, norm, self.norm, out=self.norm)
+        torch.where(col(nearer, probe), probe, self.near, out=self.near)
+        torch.where(nearer, seen.margin, self.margin, out=self.margin)
+        self.won.logical_or_(better)
+
+    def settle_(self, where: Tensor, result: Result) -> None:
+        self.result.masked_fill_(where, result)

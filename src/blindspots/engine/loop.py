@@ -1,0 +1,211 @@
+"""The one loop that runs every attack: look, judge, step; rows that are done leave, waiting rows take their slots."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import Attack
+from blindspots.engine.jobs import Jobs
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.result import Result
+from blindspots.oracle import Oracle
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import Rows
+
+_NOBODY = -1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a search is run; none of it changes what the attack does to a row.
+
+    Args:
+        slots: rows in flight.
+        stop_early: a row leaves with its first win; else every job runs to its end and the smallest norm counts.
+        row_budget: forwards + backwards that one row may cost.
+        patience: turns between two settlements, each of which waits for the device.
+    """
+
+    slots: int = 128
+    stop_early: bool = True
+    row_budget: int | None = None
+    patience: int = 1
+
+
+@dataclass
+class Allowance:
+    """What a whole run may still cost; None: as much as it takes. Searches draw from it."""
+
+    forwards: int | None = None
+    backwards: int | None = None
+    deadline: float | None = None  # of time.monotonic()
+
+    def spent(self, oracle: Oracle) -> bool:
+        return (
+            (self.forwards is not None and oracle.forwards >= self.forwards)
+            or (self.backwards is not None and oracle.backwards >= self.backwards)
+            or (self.deadline is not None and time.monotonic() >= self.deadline)
+        )
+
+
+@dataclass(frozen=True)
+class Slots(Rows):
+    """Everything that is in flight: what a checkpoint has to hold."""
+
+    at: Tensor  # (S,) place of the sample in its shard, -1: empty
+    number: Tensor  # (S,) which of the sample's jobs
+    done: Tensor  # (S,) bool: waits for the next settlement
+    job: Job
+    ledger: Ledger
+    state: Any
+
+
+class Search:
+    """One attack over some rows of a shard. Writes their entries of `ledger` in place.
+
+    Args:
+        entering: (K,) places of the rows to search, in the order in which they are admitted.
+        watch: called after every settlement with the number of rows that left since the last call.
+    """
+
+    def __init__(
+        self,
+        attack: Attack,
+        oracle: Oracle,
+        problem: Problem,
+        jobs: Jobs,
+        ledger: Ledger,
+        entering: Tensor,
+        settings: Settings = Settings(),
+        allowance: Allowance | None = None,
+        watch: Callable[[int], None] = lambda left: None,
+    ) -> None:
+        self.attack, self.oracle, self.problem, self.jobs = attack, oracle, problem, jobs
+        self.ledger, self.entering, self.settings, self.watch = ledger, entering, settings, watch
+        self.allowance = allowance or Allowance()
+        self.turns, self.cursor = 0, min(settings.slots, len(entering))
+        self.slots = self._admit(entering[: self.cursor]) if len(entering) else None
+
+    def run(self) -> None:
+        while self.slots is not None:
+            self.turn()
+
+    def turn(self) -> None:
+        """One batch for everybody in flight."""
+        assert self.slots is not None
+        s = self.slots
+        live = ~s.done
+        last = self.attack.need is Need.GRAD and bool((self.attack.final(s.state) | s.done).all())
+        need = Need.VALUE if last else self.attack.need
+        classes = getattr(s.state, "classes", None)
+        seen = self.oracle.look(self.problem, s.job.y, s.job.target, s.state.probe, need, classes)
+        s.ledger.charge_(live, _price(need, seen))
+        self._judge(s, live, seen)
+        state = s.state if last else self.attack.step(self.problem, s.job, s.state, seen)
+        ended = live if last else live & self.attack.exhausted(state)
+        self.slots = Slots(s.at, s.number, s.done | ended | self._stopped(s, live, seen), s.job, s.ledger, state)
+        self.turns += 1
+        if self.turns % self.settings.patience == 0:
+            self._settle()
+
+    def _judge(self, s: Slots, live: Tensor, seen: Seen) -> None:
+        if self.oracle.bf16 and bool((live & seen.won).any()):
+            seen = self.oracle.confirm(self.problem, s.job.y, s.job.target, s.state.probe, seen)
+        s.ledger.judge_(live, self.problem.threat, s.job.x, s.job.r, s.state.probe, seen)
+
+    def _stopped(self, s: Slots, live: Tensor, seen: Seen) -> Tensor:
+        """Rows that leave before their attack is exhausted; their result says why."""
+        broken = live & ~_finite(seen)
+        s.ledger.settle_(broken, Result.NONFINITE)
+        stopped = broken | (live & s.ledger.won) if self.settings.stop_early else broken
+        if self.settings.row_budget is not None:
+            over = live & ~s.ledger.won & (s.ledger.forwards + s.ledger.backwards >= self.settings.row_budget)
+            s.ledger.settle_(over, Result.BUDGET)
+            stopped = stopped | over
+        return stopped
+
+    def _settle(self) -> None:
+        """Write back the rows that are done, give their slots to waiting ones, and stop when the run may cost no more."""
+        s = self.slots
+        assert s is not None
+        out = (s.done & (s.at != _NOBODY)).nonzero()[:, 0]
+        if self.allowance.spent(self.oracle):
+            self._give_up(s)
+            return
+        if not len(out):
+            return
+        gone = out[self._leaving(s, out)]
+        self._write_back(s, gone)
+        s.number.index_add_(0, out, torch.ones_like(out))
+        staying = out[~torch.isin(out, gone)]
+        new = self.entering[self.cursor : self.cursor + len(gone)]
+        self.cursor += len(new)
+        taken, empty = gone[: len(new)], gone[len(new) :]
+        s.at[taken], s.number[taken], s.at[empty] = new, 0, _NOBODY
+        s.ledger.put_(taken, self.ledger[new])
+        self.slots = self._begin(s, torch.cat([staying, taken]))
+        if len(empty):
+            self.slots = self._without_empty(self.slots)
+        self.watch(len(gone))
+
+    def _leaving(self, s: Slots, out: Tensor) -> Tensor:
+        entry = s.ledger[out]
+        closed = entry.result == Result.BUDGET
+        if self.settings.stop_early:
+            closed = closed | entry.won
+        return closed | (s.number[out] + 1 >= self.jobs.per_sample)
+
+    def _write_back(self, s: Slots, gone: Tensor) -> None:
+        entry = s.ledger[gone]
+        entry.settle_(entry.won, Result.WON)
+        self.ledger.put_(s.at[gone], entry)
+
+    def _begin(self, s: Slots, at: Tensor) -> Slots:
+        """Start the current job of the slots `at`."""
+        if not len(at):
+            return s
+        job = self.jobs.fetch(s.at[at], s.number[at])
+        s.job.put_(at, job)
+        s.done[at] = False
+        # Not in place: a state may share its tensors with the job or with itself.
+        return replace(s, state=s.state.put(at, self.attack.init(self.problem, job)))
+
+    def _without_empty(self, s: Slots) -> Slots | None:
+        """Nobody waits any more: drop empty slots as soon as that saves a whole call of the network."""
+        held = (s.at != _NOBODY).nonzero()[:, 0]
+        if not len(held):
+            return None
+        chunk = self.oracle.chunk
+        size = -(-len(held) // chunk) * chunk
+        return s if size >= len(s.at) else s[held]
+
+    def _admit(self, at: Tensor) -> Slots:
+        number = torch.zeros_like(at)
+        job = self.jobs.fetch(at, number)
+        return Slots(at.clone(), number, number.bool(), job, self.ledger[at], self.attack.init(self.problem, job))
+
+    def _give_up(self, s: Slots) -> None:
+        """The run's budget is spent: whoever has not won by now ends here, also those who still wait."""
+        held = (s.at != _NOBODY).nonzero()[:, 0]
+        s.ledger.settle_(~s.ledger.won, Result.BUDGET)
+        self._write_back(s, held)
+        waiting = self.entering[self.cursor :]
+        self.ledger.result[waiting] = int(Result.BUDGET)
+        self.slots = None
+        self.watch(len(held) + len(waiting))
+
+
+def _price(need: Need, seen: Seen) -> int:
+    """Backwards that one row costs."""
+    if need is Need.JACOBIAN and seen.grad is not None:
+        return seen.grad.shape[1]
+    return int(need is Need.GRAD)
+
+
+def _finite(seen: Seen) -> Tensor:
+    good = seen.loss.isfinite() & seen.margin.isfinite()
+    return good if seen.grad is None else good & seen.grad.flatten(1).sum(1).isfinite()

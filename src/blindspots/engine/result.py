@@ -1,0 +1,28 @@
+"""How the search for one row ended."""
+
+from enum import IntEnum
+
+
+class Result(IntEnum):
+    """Stored as a number; said as a sentence."""
+
+    STOOD = 0
+    WON = 1
+    ALREADY_WRONG = 2
+    BUDGET = 3
+    NONFINITE = 4
+    NO_START = 5
+
+    @property
+    def sentence(self) -> str:
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Result.STOOD: "every attack ran to its end and none succeeded",
+    Result.WON: "an adversarial example was found",
+    Result.ALREADY_WRONG: "the model was wrong on the clean input",
+    Result.BUDGET: "the budget was spent before the search ended",
+    Result.NONFINITE: "the model returned numbers that are not finite",
+    Result.NO_START: "no adversarial starting point was found",
+}

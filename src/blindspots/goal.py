@@ -1,0 +1,108 @@
+"""What counts as success, and what is descended on the way there.
+
+Success is a property of the logits, never of the loss: an untargeted goal is reached when another class than the
+label has strictly the largest logit, a targeted one when the target has. A tie is not a win.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LossName = Literal["ce", "margin", "dlr", "probability-margin"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+DirectedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def own(logits: Tensor, y: Tensor) -> Tensor:
+    """The logit of class `y` of each row: (B,)."""
+    return logits.gather(1, y[:, None])[:, 0]
+
+
+def strongest_other(logits: Tensor, y: Tensor) -> Tensor:
+    """The largest logit among the classes other than `y`: (B,)."""
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1)
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """z_y - max_{i != y} z_i: positive where the row is classified as `y` (Carlini and Wagner 2017, f_6)."""
+    return own(logits, y) - strongest_other(logits, y)
+
+
+def _ce(logits: Tensor, y: Tensor) -> Tensor:
+    return -F.cross_entropy(logits, y, reduction="none")
+
+
+def _dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Difference of logits ratio (Croce and Hein 2020, eq. 6), sign turned: it is descended."""
+    top = logits.topk(3, dim=1).values
+    return margin(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
+
+
+def _probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """p_y - max_{i != y} p_i (PMA, arXiv 2411.15210)."""
+    return margin(logits.softmax(1), y)
+
+
+def _ce_to(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(logits, target, reduction="none")
+
+
+def _margin_to(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    return own(logits, y) - own(logits, target)
+
+
+def _dlr_to(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Targeted difference of logits ratio (Croce and Hein 2020, eq. 7), sign turned: it is descended."""
+    top = logits.topk(4, dim=1).values
+    return _margin_to(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
+
+
+def _probability_margin_to(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    return _margin_to(logits.softmax(1), y, target)
+
+
+LOSSES: dict[str, Loss] = {"ce": _ce, "margin": margin, "dlr": _dlr, "probability-margin": _probability_margin}
+DIRECTED: dict[str, DirectedLoss] = {
+    "ce": _ce_to,
+    "margin": _margin_to,
+    "dlr": _dlr_to,
+    "probability-margin": _probability_margin_to,
+}
+CLASSES_NEEDED = {("dlr", False): 3, ("dlr", True): 4}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`targeted`: success is the row's target class, else any class but its label.
+
+    `directed`: the loss runs towards the row's target (as APGD-T's does) although any wrong class counts.
+    """
+
+    targeted: bool = False
+    directed: bool = False
+    loss: LossName = "margin"
+
+    def check(self, classes: int) -> None:
+        """Refuse, with a sentence, a loss that `classes` classes do not define."""
+        if classes < 2:
+            raise ValueError(f"expected a model with at least 2 classes, got {classes}: there is no other class to move to")
+        needed = CLASSES_NEEDED.get((self.loss, self.directed or self.targeted), 2)
+        if classes < needed:
+            kind = "the targeted form of the loss" if needed == 4 else "the loss"
+            raise ValueError(f"{kind} 'dlr' needs at least {needed} classes, the model has {classes}: use 'margin' or 'ce'")
+
+    def margin(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        """Negative exactly where the goal is reached: (B,)."""
+        return -margin(logits, target) if self.targeted else margin(logits, y)
+
+    def descend(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        """The loss that attacks make small: (B,), one number per row, never averaged."""
+        if self.targeted and self.loss == "margin":
+            return -margin(logits, target)
+        if self.targeted or self.directed:
+            return DIRECTED[self.loss](logits, y, target)
+        return LOSSES[self.loss](logits, y)

@@ -1,0 +1,162 @@
+"""Two small networks for scikit-learn's digits, trained on this machine the first time they are asked for.
+
+`digits` is trained as usual, `digits-robust` on examples that PGD made (Madry et al. 2018), linf 0.15. Training is
+deterministic: same machine, same bits. The result is kept in the cache folder: $BLINDSPOTS_CACHE, else
+$XDG_CACHE_HOME/blindspots, else ~/.cache/blindspots.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from blindspots.data import digits_arrays
+from blindspots.models.model import Model
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network was trained. `radius` 0: on clean inputs only."""
+
+    epochs: int
+    batch: int = 64
+    learning_rate: float = 3e-3  # the peak of a one-cycle schedule
+    radius: float = 0.0
+    steps: int = 0
+    stride: float = 0.0
+    seed: int = 0
+
+
+RECIPES = {
+    "digits": Recipe(epochs=6),
+    "digits-robust": Recipe(epochs=24, radius=0.15, steps=4, stride=0.075),
+}
+
+
+def network() -> nn.Sequential:
+    """8x8 grey images to 10 logits, 151 k parameters."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(1024, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+
+
+def load_digits_model(name: str, say: Say | None = None) -> Model:
+    """The network `name`, one of RECIPES, from the cache or freshly trained.
+
+    Args:
+        say: gets a sentence on the training's progress now and then; is not called when the network was cached.
+    """
+    path = cache_folder() / f"{name}-{_version(RECIPES[name])}.safetensors"
+    net = _restored(path)
+    if net is None:
+        net = train(RECIPES[name], lambda text: say(f"{name}: {text}") if say else None)
+        _keep(net, path)
+    return Model(net.eval(), name=name, spec=name)
+
+
+def train(recipe: Recipe, say: Say = lambda _: None) -> nn.Sequential:
+    """Train by the recipe on the 1297 training rows; the global generator and the thread count stay as they are."""
+    x, y = digits_arrays("train")
+    with _alone(recipe.seed):
+        net = network()
+        batches = len(x) // recipe.batch
+        optimizer = torch.optim.Adam(net.parameters())
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.epochs * batches)
+        for epoch in range(recipe.epochs):
+            say(f"training, epoch {epoch + 1} of {recipe.epochs}")
+            for at in torch.randperm(len(x))[: batches * recipe.batch].view(batches, -1):
+                _update(net, optimizer, _moved(net, x[at], y[at], recipe), y[at])
+                schedule.step()
+    return net
+
+
+def cache_folder() -> Path:
+    """$BLINDSPOTS_CACHE, else $XDG_CACHE_HOME/blindspots, else ~/.cache/blindspots."""
+    if own := os.environ.get("BLINDSPOTS_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blindspots"
+
+
+@contextmanager
+def _alone(seed: int) -> Iterator[None]:
+    """One thread and an own CPU generator: the bits do not depend on the caller, who gets both back."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.default_generator.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _moved(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
+    """PGD in the linf ball and the box [0, 1], from a random start."""
+    if not recipe.radius:
+        return x
+    moved = x + recipe.radius * (2 * torch.rand_like(x) - 1)
+    for _ in range(recipe.steps):
+        moved = moved.clamp(0, 1).requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(net(moved), y), moved)
+        moved = moved.detach() + recipe.stride * gradient.sign()
+        moved = moved.maximum(x - recipe.radius).minimum(x + recipe.radius)
+    return moved.clamp(0, 1)
+
+
+def _update(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+    optimizer.zero_grad()
+    torch.autograd.backward(F.cross_entropy(net(x), y))
+    optimizer.step()
+
+
+def _version(recipe: Recipe) -> str:
+    return hashlib.sha256(repr((recipe, _empty(), torch.__version__)).encode()).hexdigest()[:12]
+
+
+def _empty() -> nn.Sequential:
+    with torch.device("meta"):  # nothing is drawn from the caller's generator
+        return network()
+
+
+def _restored(path: Path) -> nn.Sequential | None:
+    """The network of the file if it is there and whole."""
+    if not path.is_file():
+        return None
+    net = _empty()
+    try:
+        net.load_state_dict(load_file(path), assign=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        sys.stderr.write(f"{path} cannot be read ({error}): the network is trained again\n")
+        return None
+    return net
+
+
+def _keep(net: nn.Module, path: Path) -> None:
+    """Write whole or not at all; without a cache the network is only trained again next time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            save_file(net.state_dict(), Path(folder) / path.name)
+            (Path(folder) / path.name).replace(path)
+    except (OSError, SafetensorError) as error:
+        sys.stderr.write(f"{path} cannot be written ({error}): the network is trained again next time\n")

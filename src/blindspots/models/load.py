@@ -1,0 +1,226 @@
+"""Models by name: embedded ones, exported files, and factories in Python files or packages.
+
+Weights that are pickled objects are refused: unpickling runs whatever the file says. A factory runs its own code
+too, and torch.export's reader trusts the graph in the file: load only what you would run.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.data import meant
+from blindspots.errors import InputError
+from blindspots.models.digits import RECIPES, Say, load_digits_model
+from blindspots.models.model import Model, tensor_of
+
+WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
+FORMS = "'digits', 'digits-robust', file.pt2, file.pt (TorchScript), file.py:factory or package.module:factory"
+
+
+def load_model(spec: str, say: Say | None = None) -> Model:
+    """Load a model by name.
+
+    Args:
+        spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`; "file.pt" of
+            `torch.jit.save`; "file.py:factory" or "package.module:factory", a function without arguments that
+            returns an `nn.Module` or a `Model`, or one of these itself.
+        say: gets sentences on what takes long.
+
+    Raises:
+        InputError: there is no such model, or it cannot be loaded.
+    """
+    if spec in RECIPES:
+        return load_digits_model(spec, say)
+    if spec.lower().endswith(WEIGHTS):
+        return _from_weights(Path(spec), spec)
+    place, _, factory = spec.rpartition(":")
+    if not place or not factory:
+        raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, RECIPES)}: name one of these")
+    return _from_factory(place, factory, spec)
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        around = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = meant(path.name, around)
+        raise InputError(f"expected a model file, got {str(path)!r}, which is not there{close}: check the path")
+    return path
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turns whatever foreign code raises into a sentence; Ctrl-C passes."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{what} raised {type(error).__name__}: {said or 'no message'}") from error
+
+
+# ------------------------------------------------------------------ files of weights
+
+
+def _from_weights(path: Path, spec: str) -> Model:
+    kind = _kind(_there(path))
+    if kind is None:
+        raise InputError(
+            f"expected TorchScript or a torch.export archive, got {spec!r}, which may be pickled and is not unpickled: "
+            "use a file.py:factory that builds the network and loads the weights with weights_only=True"
+        )
+    with _explained(f"loading {spec!r}"):
+        return Model(kind(path), name=path.stem, spec=spec)
+
+
+def _kind(path: Path) -> Callable[[Path], nn.Module] | None:
+    """The loader that fits what is inside the file, whatever it is called."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        inside = [name.partition("/")[2] for name in archive.namelist()]
+        inside += archive.namelist()  # the archives of older versions have no folder around them
+    if any("aotinductor" in name for name in inside):  # machine code
+        return None
+    if any(name.startswith("models/") or name == "serialized_exported_program.json" for name in inside):
+        return _exported
+    return _scripted if "constants.pkl" in inside else None
+
+
+def _scripted(path: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # whoever saved the file has to move, not its reader
+        net: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    return net
+
+
+def _exported(path: Path) -> nn.Module:
+    with _never_unpickling():
+        program = torch.export.load(path)
+    inputs = _user_inputs(program)
+    if len(inputs) != 1 or not inputs[0].ndim:
+        raise InputError(f"expected a network of one batch x in {str(path)!r}, got {len(inputs)} inputs: export it so")
+    return _batched(program.module(), inputs[0].shape[0], program.range_constraints)
+
+
+@contextmanager
+def _never_unpickling() -> Iterator[None]:
+    """torch.export falls back to a full unpickling of weights; torch's own switch forbids it."""
+    switch, before = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ[switch] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[switch]
+        else:
+            os.environ[switch] = before
+
+
+def _user_inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
+    names = program.graph_signature.user_inputs
+    values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def _batched(net: nn.Module, batch: Any, ranges: Any) -> nn.Module:
+    """`net` as it is if it takes any batch, else in an adapter that feeds it batches it takes."""
+    if isinstance(batch, int):
+        return Batched(net, batch, batch)
+    allowed = ranges.get(batch.node.expr)
+    if allowed is None:
+        return net
+    most = int(allowed.upper) if allowed.upper.is_Integer else None  # else infinite
+    return net if allowed.lower <= 1 and most is None else Batched(net, int(allowed.lower), most)
+
+
+class Batched(nn.Module):
+    """Feeds a network that was exported for batches of `least` to `most` rows (None: any number) whatever comes.
+
+    What is longer is split, what is shorter is filled up with copies of its last row, whose outputs are dropped.
+    """
+
+    def __init__(self, net: nn.Module, least: int, most: int | None) -> None:
+        super().__init__()
+        self.net, self.least, self.most = net, least, most
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self._part(part) for part in torch.split(x, self.most or len(x))])
+
+    def _part(self, x: Tensor) -> Tensor:
+        missing = max(0, self.least - len(x))
+        return tensor_of(self.net(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])))[: len(x)]
+
+    def extra_repr(self) -> str:
+        return f"least={self.least}, most={self.most}"
+
+
+# ------------------------------------------------------------------ factories
+
+
+def _from_factory(place: str, name: str, spec: str) -> Model:
+    is_file = place.endswith(".py")
+    with _importable(Path(place).resolve().parent if is_file else Path.cwd()):
+        module = _import_file(_there(Path(place))) if is_file else _import_module(place)
+        made = _made(module, name, spec)
+    if isinstance(made, Model):
+        made.spec = spec
+        return made
+    if not isinstance(made, nn.Module):
+        got = type(made).__name__
+        raise InputError(f"expected {spec!r} to return an nn.Module or a Model, got {got}: return the network")
+    return Model(made, name=name, spec=spec)
+
+
+def _made(module: ModuleType, name: str, spec: str) -> Any:
+    found = getattr(module, name, None)
+    if isinstance(found, nn.Module | Model):
+        return found
+    if not callable(found):
+        public = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
+        what = "no such name" if found is None else type(found).__name__
+        raise InputError(f"expected a function {name!r} in {spec!r}, got {what}{meant(name, public)}: define it there")
+    with _explained(f"{spec!r}, called without arguments,"):
+        return found()
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Run the file under a name of its own: files of the same name in two folders never meet."""
+    name = f"blindspots_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    plan = importlib.util.spec_from_file_location(name, path)
+    if plan is None or plan.loader is None:
+        raise InputError(f"expected a Python file, got {str(path)!r}: its name has to end in .py")
+    module = sys.modules[name] = importlib.util.module_from_spec(plan)  # dataclasses look their module up there
+    with _explained(f"importing {str(path)!r}"):
+        plan.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    with _explained(f"importing {name!r}"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"expected a package.module:factory, got {name!r}, which is not installed: check its name")
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Modules next to the file, or in the working folder, can be imported, as with `python file.py`."""
+    before = sys.path[:]
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = before

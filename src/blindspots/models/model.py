@@ -1,0 +1,263 @@
+"""A classifier as the rest of blindspots sees it: inputs in their own bounds go in, float32 logits come out."""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.errors import InputError
+
+Output = Literal["auto", "logits", "probabilities", "logit", "probability"]
+Scale = float | Sequence[float] | Tensor | None
+
+_TINY = torch.finfo(torch.float32).tiny
+_BELOW_ONE = 1 - 2.0**-24
+_UNSTABLE = re.compile(r" at 0x[0-9a-f]+|___torch_mangle_\d+\.?")  # differs between two loads of one network
+
+
+class Model:
+    """A network with its preprocessing inside.
+
+    Args:
+        net: an `nn.Module` (TorchScript and exported modules too) or a plain function of x (B, *shape) that returns one
+            of the outputs below. A tuple's first tensor, `.logits` or `["logits"]` is taken.
+        bounds: the smallest and the largest value an input can have, before preprocessing.
+        mean, std: numbers, or one per channel (axis 1): the network gets (x - mean) / std.
+        output: "logits" (B, C) or "probabilities" (B, C) with C >= 2; "logit" or "probability" (B, 1) or (B,) of class
+            1 of two. "auto" takes several numbers per row as logits, one as a logit.
+        name: how reports call it. Default: the name of the class or function.
+        spec: what `load_model` was given, if anything.
+        device: the network is moved there. Default: it stays where its parameters are.
+
+    Raises:
+        InputError: a value above does not fit, or, when called, the network's output does not.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module | Callable[[Tensor], Any],
+        bounds: tuple[float, float] = (0.0, 1.0),
+        mean: Scale = None,
+        std: Scale = None,
+        output: Output = "auto",
+        name: str | None = None,
+        spec: str | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if isinstance(net, Model) or not callable(net):
+            raise InputError(f"expected a network or a function of x, got {type(net).__name__}: pass a network")
+        if output not in get_args(Output):
+            raise InputError(f"expected output to be one of {', '.join(get_args(Output))}, got {output!r}: pick one")
+        self.net: nn.Module = net if isinstance(net, nn.Module) else _Function(net)
+        if device is not None:
+            self.net.to(device)
+        self._fallback = torch.device(device or "cpu")
+        self.bounds = _checked_bounds(bounds)
+        self.mean, self.std = _numbers(mean, "mean"), _numbers(std, "std")
+        if self.std is not None and 0.0 in self.std:
+            raise InputError("expected std without zeros, got one: the network would see a division by zero, check std")
+        self._mean, self._std = _on(self.mean, self.device), _on(self.std, self.device)
+        self.output: Output = output
+        self.name = name or _called(net)
+        self.spec = spec
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, parameters={self.parameters}, bounds={self.bounds}, device={str(self.device)!r})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and where inputs are moved."""
+        return next((t.device for _, t in _tensors(self.net)), self._fallback)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network has learned."""
+        return sum(p.numel() for p in self.net.parameters())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of weights, structure and preprocessing, equal wherever the network is loaded.
+
+        It is computed at each access, since the weights may have changed. Of a plain function only the name is known.
+        """
+        digest = hashlib.sha256(repr((self.bounds, self.mean, self.std, self.output)).encode())
+        digest.update(_UNSTABLE.sub("", repr(self.net)).encode())
+        for code in _code(self.net):
+            digest.update(_UNSTABLE.sub("", code).encode())
+        for name, tensor in _tensors(self.net):
+            digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
+            digest.update(_raw(tensor))
+        return digest.hexdigest()
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (B, C) with C >= 2, float32, of inputs x (B, *shape) within the bounds. Keeps autograd.
+
+        Probabilities become their logarithms (at least the smallest normal float), one logit z becomes
+        (-z/2, z/2): softmax gives back the network's own probabilities.
+        """
+        x = x.to(self.device)
+        x = x if self._mean is None else x - _per_channel(self._mean, x)
+        x = x if self._std is None else x / _per_channel(self._std, x)
+        return self._as_logits(tensor_of(self.net(x.to(_dtype(self.net)))), len(x))
+
+    def _as_logits(self, out: Tensor, rows: int) -> Tensor:
+        if not out.is_floating_point() or out.ndim not in (1, 2) or len(out) != rows or out.numel() == 0 < rows:
+            raise InputError(
+                f"expected logits (B, classes) with B = {rows}, got {out.dtype} of shape {tuple(out.shape)}: "
+                "let the network return one row of class scores per input"
+            )
+        single = out.ndim == 1 or out.shape[1] == 1
+        if self.output != "auto" and single != (self.output in ("logit", "probability")):
+            fitting = "'logit' or 'probability'" if single else "'logits' or 'probabilities'"
+            raise InputError(
+                f"expected an output that fits output={self.output!r}, got shape {tuple(out.shape)}: use {fitting}"
+            )
+        return _two(self._odds(out.float().reshape(-1))) if single else self._many(out.float())
+
+    def _many(self, out: Tensor) -> Tensor:
+        return out.clamp_min(_TINY).log() if self.output == "probabilities" else out
+
+    def _odds(self, out: Tensor) -> Tensor:
+        if self.output != "probability":
+            return out
+        p = out.clamp(_TINY, _BELOW_ONE)
+        return p.log() - torch.log1p(-p)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Self]:
+        """The network in evaluation mode with frozen parameters, and afterwards, whatever happens, exactly as it was.
+
+        Flags are set directly: `eval()` is refused by exported modules and has side effects in some networks.
+        """
+        training = [(m, m.training) for m in self.net.modules() if hasattr(m, "training")]
+        learning = [(p, p.requires_grad) for p in self.net.parameters()]
+        try:
+            _set_flags([(m, False) for m, _ in training], [(p, False) for p, _ in learning])
+            yield self
+        finally:
+            _set_flags(training, learning)
+
+
+class _Function(nn.Module):
+    """A plain function as a module without parameters."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)
+
+    def extra_repr(self) -> str:
+        return _qualified(self.function)
+
+
+def _unwrapped(thing: Any) -> Any:
+    while isinstance(thing, partial):
+        thing = thing.func
+    return thing if hasattr(thing, "__qualname__") else type(thing)
+
+
+def _qualified(thing: Any) -> str:
+    named = _unwrapped(thing)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _called(net: Any) -> str:
+    return str(getattr(net, "original_name", None) or _unwrapped(net).__name__)  # original_name: of TorchScript
+
+
+def _dtype(net: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
+    lo, hi = map(float, bounds)
+    if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
+        raise InputError(f"expected bounds (low, high) with low < high, both finite, got {bounds}: pass e.g. (0, 1)")
+    return lo, hi
+
+
+def _numbers(scale: Scale, what: str) -> tuple[float, ...] | None:
+    """The scalar or the per-channel numbers as a tuple."""
+    if scale is None:
+        return None
+    numbers = torch.as_tensor(scale, dtype=torch.float64).reshape(-1).tolist()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise InputError(f"expected {what} to be a finite number or one per channel, got {scale}: pass e.g. 0.5")
+    return tuple(numbers)
+
+
+def _on(scale: tuple[float, ...] | None, device: torch.device) -> Tensor | None:
+    return None if scale is None else torch.tensor(scale, dtype=torch.float32, device=device)
+
+
+def _per_channel(scale: Tensor, x: Tensor) -> Tensor:
+    if len(scale) > 1 and (x.ndim < 2 or x.shape[1] != len(scale)):
+        raise InputError(
+            f"expected mean and std with one number per channel of inputs {tuple(x.shape)}, got {len(scale)} numbers: "
+            "pass as many as the inputs have channels on axis 1"
+        )
+    return scale.to(x.device).view(-1, *[1] * (x.ndim - 2))
+
+
+def tensor_of(out: Any) -> Tensor:
+    """The logits in what a network returned."""
+    if isinstance(out, Tensor):
+        return out
+    named = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", None)
+    ordered = out if isinstance(out, tuple | list) else ()
+    for found in (named, *ordered):
+        if isinstance(found, Tensor):
+            return found
+    raise InputError(
+        f"expected logits (B, classes), got {type(out).__name__}: return a tensor or something with .logits"
+    )
+
+
+def _two(z: Tensor) -> Tensor:
+    return torch.stack([-z / 2, z / 2], dim=1)
+
+
+def _set_flags(training: list[tuple[nn.Module, bool]], learning: list[tuple[nn.Parameter, bool]]) -> None:
+    for module, flag in training:
+        if module.training != flag:
+            module.training = flag
+    for parameter, flag in learning:
+        if parameter.requires_grad != flag:
+            parameter.requires_grad_(flag)
+
+
+def _code(net: nn.Module) -> Iterator[str]:
+    """What TorchScript and exported modules compute: their repr does not say it."""
+    for module in net.modules():
+        code = getattr(module, "inlined_code", None) or getattr(module, "code", None)
+        if isinstance(code, str):
+            yield code
+
+
+def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, buffers and the constants that a network keeps elsewhere, with their names."""
+    yield from net.named_parameters()
+    yield from net.named_buffers()
+    for module in net.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            yield from ((k, v) for k, v in vars(module).items() if isinstance(v, Tensor))
+        if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "inlined_graph"):
+            yield from _script_constants(module.inlined_graph)
+
+
+def _script_constants(graph: Any) -> Iterator[tuple[str, Tensor]]:
+    for i, node in enumerate(graph.findAllNodes("prim::Constant")):
+        if node.hasAttribute("value") and node.kindOf("value") == "t":
+            yield f"constant {i}", node.t("value")
+
+
+def _raw(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -1,0 +1,153 @@
+"""The only caller of a model. It counts what it computes and never mixes rows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from blindspots.models.model import Model
+from blindspots.problem import Need, Problem, Seen
+from blindspots.rows import Rows, tree
+
+R = TypeVar("R", bound=Rows | Tensor)
+
+
+class Oracle:
+    """Evaluates probes.
+
+    Args:
+        model: what is asked.
+        bf16: craft under bfloat16 autocast. Whoever claims a success confirms it with `logits`, always float32.
+        channels_last: convert 4-dimensional inputs to channels-last memory.
+        compile: run the network through torch.compile (static shapes).
+        chunk: rows in every single call of the network. The last call is padded to it, so that a row's bits depend
+            neither on how many rows are looked at nor on which. Halved when memory runs out (then `shrunk` is set).
+
+    Attributes:
+        forwards, backwards: rows evaluated so far, padding and confirmations included.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        bf16: bool = False,
+        channels_last: bool = False,
+        compile: bool = False,
+        chunk: int = 32,
+    ) -> None:
+        self.model, self.device = model, model.device
+        self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False
+        self._net: Callable[[Tensor], Tensor] = torch.compile(model.logits, dynamic=False) if compile else model.logits
+        self.forwards = self.backwards = 0
+
+    @contextmanager
+    def session(self) -> Iterator["Oracle"]:
+        """Borrow the model: evaluation mode and frozen parameters inside, as it was before outside."""
+        with self.model.borrowed():
+            yield self
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Float32 scores (B, C) without gradients: the form that verdicts are made from."""
+        return self._in_parts(self._value, x)
+
+    def look(
+        self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, need: Need, classes: Tensor | None = None
+    ) -> Seen:
+        """What is at the probes `x` (B, ...), in the sense of `problem`, for labels and targets (B,).
+
+        With `Need.JACOBIAN`, `classes` (B, K) says whose scores' gradients (B, K, ...) are wanted. With `Need.LABEL`
+        the scores are those of the predicted class alone (one-hot), so an attack cannot see more than the label.
+        """
+        if need is Need.JACOBIAN:
+            if classes is None:
+                raise ValueError("a Jacobian needs the classes (B, K) whose scores are differentiated")
+            return self._in_parts(lambda *part: self._jacobian(problem, *part), x, y, target, classes)
+        look = {Need.GRAD: self._gradient, Need.VALUE: self._scores, Need.LABEL: self._labels}[need]
+        return self._in_parts(lambda *part: look(problem, *part), x, y, target)
+
+    def confirm(self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
+        """`claimed`, with the margins of its wins taken again in float32: only what holds there is a win."""
+        margin = torch.where(claimed.won, problem.goal.margin(self.logits(x), y, target), claimed.margin)
+        return replace(claimed, margin=margin, won=margin < 0)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        self.forwards += len(x)
+        if self.channels_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self._net(x)
+
+    def _value(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._forward(x)
+
+    def _crafting(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _scores(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
+        with torch.no_grad(), self._crafting():
+            logits = self._forward(x).float()
+        return _seen(problem, logits, y, target, problem.goal.descend(logits, y, target), None)
+
+    def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
+        logits = self._value(x)
+        hidden = torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
+        margin = problem.goal.margin(hidden, y, target)
+        return _seen(problem, hidden, y, target, margin, None)
+
+    def _gradient(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            with self._crafting():
+                logits = self._forward(x).float()
+            loss = problem.goal.descend(logits, y, target)
+            grad = torch.autograd.grad(loss.sum(), x)[0]  # a sum, never a mean: rows stay independent
+        self.backwards += len(x)
+        return _seen(problem, logits.detach(), y, target, loss.detach(), grad)
+
+    def _jacobian(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor, classes: Tensor) -> Seen:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            with self._crafting():
+                logits = self._forward(x).float()
+            sums = logits.gather(1, classes).sum(0)
+            grads = torch.stack([torch.autograd.grad(s, x, retain_graph=True)[0] for s in sums], 1)
+        self.backwards += classes.numel()
+        logits = logits.detach()
+        return _seen(problem, logits, y, target, problem.goal.descend(logits, y, target), grads)
+
+    def _in_parts(self, f: Callable[..., R], *args: Tensor) -> R:
+        while True:
+            try:
+                parts = [f(*part) for part in _split(args, self.chunk)]
+                return parts[0] if len(parts) == 1 and len(args[0]) == self.chunk else _join(parts, len(args[0]))
+            except RuntimeError as error:
+                if self.chunk == 1 or not _out_of_memory(error):
+                    raise
+            self.chunk, self.shrunk = self.chunk // 2, True  # outside the handler: its traceback keeps memory alive
+
+
+def _split(args: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
+    """Parts of exactly `size` rows; the last one is filled up with copies of its last row."""
+    for i in range(0, len(args[0]), size):
+        yield tuple(_fill(t[i : i + size], size) for t in args)
+
+
+def _fill(t: Tensor, size: int) -> Tensor:
+    return t if len(t) == size else torch.cat([t, t[-1:].expand(size - len(t), *t.shape[1:])])
+
+
+def _seen(problem: Problem, logits: Tensor, y: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None) -> Seen:
+    margin = problem.goal.margin(logits, y, target)
+    return Seen(logits, loss, margin, margin < 0, grad)
+
+
+def _join(parts: list[R], rows: int) -> R:
+    return cast(R, tree(lambda *ts: torch.cat(ts)[:rows], parts[0], *parts[1:]))
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

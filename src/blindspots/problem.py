@@ -1,0 +1,50 @@
+"""What attacks and oracle speak about: the problem, a row's job, and what was seen at its probe."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+from blindspots.goal import Goal
+from blindspots.rows import Rows
+from blindspots.threat import Threat
+
+
+class Need(Enum):
+    """What an attack needs to see at its probes; the value is what it costs in words."""
+
+    VALUE = "scores: one forward"
+    GRAD = "gradients: one forward, one backward"
+    JACOBIAN = "one gradient per class: one forward, K backwards"
+    LABEL = "labels only: one forward"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The same for all rows of a search."""
+
+    goal: Goal
+    threat: Threat
+
+
+@dataclass(frozen=True)
+class Job(Rows):
+    """One (sample, restart, target): everything an attack may know of a row."""
+
+    x: Tensor  # (B, ...) clean input
+    start: Tensor  # (B, ...) where a search may begin: the clean input, or the best point of an earlier stage
+    y: Tensor  # (B,) int64 label
+    target: Tensor  # (B,) int64 target class; the label itself where there is none
+    r: Tensor  # (B,) radius; inf in a search for the smallest distance
+    key: Tensor  # (B,) int64, the row's own randomness
+
+
+@dataclass(frozen=True)
+class Seen(Rows):
+    """What the oracle saw at the probes (B, ...)."""
+
+    logits: Tensor  # (B, C)
+    loss: Tensor  # (B,) what is descended
+    margin: Tensor  # (B,) negative exactly where the goal is reached
+    won: Tensor  # (B,) bool, margin < 0
+    grad: Tensor | None  # GRAD: of the loss, like the probe; JACOBIAN: of K scores, (B, K, ...); else None

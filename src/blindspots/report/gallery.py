@@ -1,0 +1,209 @@
+"""Which rows the report shows, and their pictures. The choice depends on the stored rows alone."""
+
+import base64
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from blindspots.report.evidence import Array, Run
+
+_PER_GROUP = 8
+_STOOD = 12
+_LARGEST_SIDE = 128  # px; larger inputs are shown reduced, so that a report stays small enough to be mailed
+_PIXELATED_BELOW = 64  # px; smaller inputs are magnified into crisp squares
+_CHANGES = 6
+_DARKER, _BRIGHTER = (37, 99, 188), (205, 66, 32)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value of an input that is not an image: where it is, and what the attack made of it."""
+
+    where: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """A broken row: three pictures (data URIs), or the largest changes when the input is not an image."""
+
+    id: int
+    label: str
+    confidence: float
+    prediction: str
+    adversarial_confidence: float
+    norm: float
+    survives_8bit: bool
+    factor: float  # by which the change was amplified for the picture
+    original: str | None
+    change: str | None
+    adversarial: str | None
+    changes: list[Change]
+
+
+@dataclass(frozen=True)
+class Group:
+    title: str
+    text: str
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row that stood: its picture (None when not an image) and the lowest margin that the attacks reached."""
+
+    id: int
+    label: str
+    margin: float
+    confidence: float
+    original: str | None
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """(H, W), (1, H, W) or (3, H, W)."""
+    return (len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))) and min(shape[-2:]) > 1
+
+
+def is_colour(shape: Sequence[int]) -> bool:
+    """(3, H, W)."""
+    return len(shape) == 3 and shape[0] == 3
+
+
+def is_small(shape: Sequence[int]) -> bool:
+    """Small enough to be magnified into crisp squares."""
+    return max(shape[-2:]) < _PIXELATED_BELOW
+
+
+def is_reduced(shape: Sequence[int]) -> bool:
+    """Too large to be shown pixel by pixel."""
+    return max(shape[-2:]) > _LARGEST_SIDE
+
+
+def across_classes(order: Iterable[int], y: Array) -> list[int]:
+    """`order` dealt out class by class: the first of every class, then the second of every class, and so on."""
+    seen: Counter[int] = Counter()
+    dealt = []
+    for row in order:
+        dealt.append((seen[y[row]], y[row], row))
+        seen[y[row]] += 1
+    return [row for *_, row in sorted(dealt, key=lambda d: d[:2])]
+
+
+def chosen(run: Run) -> list[list[int]]:
+    """The broken rows to show: the most confident mistakes, the smallest changes, a spread over the classes."""
+    rows = run.rows
+    broken = np.flatnonzero(rows.broken)
+    by_id = broken[np.argsort(rows.id[broken], kind="stable")]
+    orders: list[Iterable[int]] = [
+        by_id[np.argsort(-rows.adversarial_confidence[by_id], kind="stable")],
+        by_id[np.argsort(rows.norm[by_id], kind="stable")],
+        across_classes(by_id, rows.y),
+    ]
+    taken: set[int] = set()
+    picks = []
+    for order in orders:
+        pick = [int(row) for row in order if int(row) not in taken][:_PER_GROUP]
+        taken.update(pick)
+        picks.append(pick)
+    return picks
+
+
+def gallery(run: Run) -> list[Group]:
+    """At most 24 broken rows in three groups; a group without rows is left out."""
+    captions = (
+        ("The most confident mistakes", "Wrong, and surest of it."),
+        ("The smallest changes", "The least that was needed among all rows that fell."),
+        ("Across the classes", "The first rows that fell, dealt out class by class."),
+    )
+    groups = zip(captions, chosen(run), strict=True)
+    return [Group(*caption, [_example(run, row) for row in pick]) for caption, pick in groups if pick]
+
+
+def standing(run: Run) -> list[Standing]:
+    """Rows that stood, class by class, those that came closest to falling first."""
+    rows = run.rows
+    stood = np.flatnonzero(rows.stood)
+    closest = stood[np.lexsort((rows.id[stood], rows.margin[stood]))]
+    return [_standing(run, row) for row in across_classes(closest, rows.y)[:_STOOD]]
+
+
+def _standing(run: Run, row: int) -> Standing:
+    rows, x = run.rows, run.clean(row)
+    original = picture(_scaled(x, *_range(run, x))) if is_image(x.shape) else None
+    label = run.class_name(int(rows.y[row]))
+    return Standing(int(rows.id[row]), label, float(rows.margin[row]), float(rows.confidence[row]), original)
+
+
+def _example(run: Run, row: int) -> Example:
+    rows, x, adversarial = run.rows, run.clean(row), run.adversarial(row)
+    low, high = _range(run, x, adversarial)
+    change = (adversarial - x) / (high - low)
+    factor = 1 / max(float(np.abs(change).max()), 1e-12)
+    shown = is_image(x.shape)
+    return Example(
+        id=int(rows.id[row]),
+        label=run.class_name(int(rows.y[row])),
+        confidence=float(rows.confidence[row]),
+        prediction=run.class_name(int(rows.adversarial_prediction[row])),
+        adversarial_confidence=float(rows.adversarial_confidence[row]),
+        norm=float(rows.norm[row]),
+        survives_8bit=bool(rows.prediction_8bit[row] != rows.y[row]),
+        factor=factor,
+        original=picture(_scaled(x, low, high)) if shown else None,
+        change=picture_of_change(change * factor) if shown else None,
+        adversarial=picture(_scaled(adversarial, low, high)) if shown else None,
+        changes=[] if shown else largest_changes(x, adversarial),
+    )
+
+
+def _range(run: Run, *inputs: Array) -> tuple[float, float]:
+    low, high = run.manifest.model.bounds
+    if math.isfinite(low) and math.isfinite(high) and low < high:
+        return low, high
+    low, high = min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
+    return low, high if high > low else low + 1
+
+
+def _scaled(x: Array, low: float, high: float) -> Array:
+    return (x - low) / (high - low)
+
+
+def picture(x: Array) -> str:
+    """A PNG data URI of an image (H, W), (1, H, W) or (3, H, W) with values in [0, 1]."""
+    pixels = np.rint(x.clip(0, 1) * 255).astype(np.uint8)
+    return _data_uri(Image.fromarray(pixels.transpose(1, 2, 0) if is_colour(x.shape) else pixels.reshape(x.shape[-2:])))
+
+
+def picture_of_change(change: Array) -> str:
+    """A PNG data URI of a change with values in [-1, 1].
+
+    Colour: centred on mid-grey. Greyscale: blue where it darkens, red where it brightens, transparent where nothing
+    changes, so that it sits well on a light and on a dark page.
+    """
+    if is_colour(change.shape):
+        return picture(0.5 + change / 2)
+    flat = change.reshape(change.shape[-2:])
+    colours = np.where(flat[..., None] < 0, _DARKER, _BRIGHTER)
+    alpha = np.rint(np.abs(flat).clip(0, 1) * 255)[..., None]
+    return _data_uri(Image.fromarray(np.concatenate([colours, alpha], 2).astype(np.uint8), "RGBA"))
+
+
+def _data_uri(image: Image.Image) -> str:
+    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    buffer = BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def largest_changes(x: Array, adversarial: Array) -> list[Change]:
+    """The values that changed most, largest first; those that did not change are left out."""
+    size = np.abs(adversarial - x)
+    order = np.argsort(-size, axis=None, kind="stable")[:_CHANGES]
+    places = [np.unravel_index(int(i), x.shape) for i in order if size.flat[i] > 0]
+    return [Change(", ".join(str(int(k)) for k in p), float(x[p]), float(adversarial[p])) for p in places]

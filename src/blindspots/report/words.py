@@ -1,0 +1,199 @@
+"""The report's numbers and sentences. No number shows more digits than were measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from blindspots.findings import Finding
+from blindspots.verdict import Interval, Manifest, Verdict
+
+_NBSP = "\u00a0"
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
+_ALLOWS = {
+    "linf": "every value may change by up to {radius}{scale}",
+    "l2": "the change as a whole may be up to {radius} long (L2){scale}",
+    "l1": "all changes together may add up to {radius} (L1){scale}",
+    "l0": "up to {radius} values may change, each as far as it likes (L0)",
+}
+_OUTCOMES = {
+    "won": "broken",
+    "exhausted": "stood until the attacks were exhausted",
+    "budget": "stood only until the budget ran out",
+    "nonfinite": "left alone: the model gave NaN or infinity",
+    "already_wrong": "wrong from the start",
+    "no_start": "left alone: no starting point was found",
+}
+
+
+def percent(share: float) -> str:
+    """One decimal: "17.2 %". A share that would only round to 0 or 100 % is not called so: "< 0.1 %", "> 99.9 %"."""
+    if 0 < share < 0.0005:
+        return f"<{_NBSP}0.1{_NBSP}%"
+    if 0.9995 <= share < 1:
+        return f">{_NBSP}99.9{_NBSP}%"
+    return f"{100 * share:.1f}{_NBSP}%"
+
+
+def interval(bounds: Interval) -> str:
+    """ "14.0 to 20.8 %" """
+    low, high = bounds
+    return f"{100 * low:.1f} to {100 * high:.1f}{_NBSP}%"
+
+
+def count(n: int, noun: str = "") -> str:
+    """ "1,473", or with a noun "1 row", "1,473 rows"."""
+    return f"{n:,}{_NBSP}{noun}{'' if n == 1 else 's'}" if noun else f"{n:,}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, never in scientific notation above 1: "0.15", "−12.3", "1,473"."""
+    size = abs(value)
+    return ("−" if value < 0 else "") + (f"{size:,.0f}" if size >= 1000 else f"{size:.3g}")
+
+
+def seconds(duration: float) -> str:
+    """ "25 ms", "12.3 s", "2 min 5 s", "1 h 3 min" """
+    if duration < 1:
+        return f"{number(1000 * duration)}{_NBSP}ms"
+    if duration < 100:
+        return f"{number(duration)}{_NBSP}s"
+    minutes, rest = divmod(round(duration), 60)
+    if minutes < 60:
+        return f"{minutes}{_NBSP}min {rest}{_NBSP}s"
+    return f"{minutes // 60:,}{_NBSP}h {minutes % 60}{_NBSP}min"
+
+
+def listing(items: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c" """
+    *most, last = items
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def outcome(name: str) -> str:
+    """A Result's name in words; a name unknown here is shown as it is."""
+    key = name.lower().replace(" ", "_").replace("-", "_")
+    return _OUTCOMES.get(key, key.replace("_", " "))
+
+
+@dataclass(frozen=True)
+class ThreatWords:
+    """A threat's spec, such as "linf:8/255", made readable; `radius` is None when it has none."""
+
+    spec: str
+    bounds: tuple[float, float]
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        name, _, radius = self.spec.partition(":")
+        return name.lower(), radius
+
+    @property
+    def norm(self) -> str:
+        name, _ = self._parts
+        return _NORMS.get(name, name)
+
+    @property
+    def radius(self) -> float | None:
+        try:
+            return float(Fraction(self._parts[1]))
+        except (ValueError, ZeroDivisionError):  # no radius, or not a number: the smallest distance is searched
+            return None
+
+    @property
+    def radius_text(self) -> str:
+        """ "0.15", "8/255" also where the spec has its decimals, or "any size"."""
+        if self.radius is None:
+            return "any size"
+        short, steps = number(self.radius), self.radius * 255
+        is_short = math.isclose(float(short.replace(",", "")), self.radius, rel_tol=1e-6)
+        is_fraction = not is_short and math.isclose(steps, round(steps), rel_tol=1e-4)
+        return f"{round(steps)}/255" if is_fraction else short
+
+    @property
+    def text(self) -> str:
+        """ "L∞ 0.15" """
+        return self.norm if self.radius is None else f"{self.norm}{_NBSP}{self.radius_text}"
+
+    @property
+    def allows(self) -> str:
+        """What the attacker may do, as a clause without a full stop."""
+        low, high = (number(b) for b in self.bounds)
+        if self.radius is None:
+            return f"the change may have any size; the smallest one is searched, measured in {self.norm}"
+        pattern = _ALLOWS.get(self._parts[0], f"changes stay within {self.spec}")
+        return pattern.format(radius=self.radius_text, scale=f" on a scale from {low} to {high}")
+
+
+def is_believable(verdict: Verdict) -> bool:
+    """Whether no check found an error, which makes the numbers meaningless."""
+    return all(f.severity != "error" for f in verdict.findings)
+
+
+def right_and_standing(verdict: Verdict) -> str:
+    """ "Of 500 rows, 488 are right at first; 86 stay right whatever the attacks tried" """
+    of_right = verdict.robust_of_right
+    first = "is" if of_right.rows == 1 else "are"
+    stay = "stays" if of_right.hits == 1 else "stay"
+    return (
+        f"Of {count(verdict.rows, 'row')}, {count(of_right.rows)} {first} right at first; "
+        f"{count(of_right.hits)} {stay} right whatever the attacks tried"
+    )
+
+
+def _in_a_hundred(share: float) -> str:
+    if share in (0, 1):
+        return "none" if share == 0 else "all"
+    if share < 0.01 or share > 0.99:
+        return "fewer than 1" if share < 0.01 else "more than 99"
+    return f"about {round(100 * share)}"
+
+
+def meaning(verdict: Verdict, threat: ThreatWords) -> str:
+    """What the numbers mean for somebody who has to decide whether to ship the model."""
+    if verdict.robust_of_right.rows == 0:
+        return "The model is right on none of these rows: there was nothing to attack, and there is nothing to ship."
+    attacked, untouched = _in_a_hundred(1 - verdict.robust_accuracy), _in_a_hundred(1 - verdict.clean_accuracy)
+    reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
+    return (
+        f"Shipping it means: where somebody can alter the inputs {reach}, these attacks make {attacked} of 100 answers "
+        f"wrong; without an attacker it is {untouched}."
+    )
+
+
+def headline(labels: Sequence[str], verdicts: Sequence[Verdict]) -> str:
+    """The verdict in one sentence, for one run or several."""
+    if doubtful := [label for label, v in zip(labels, verdicts, strict=True) if not is_believable(v)]:
+        return f"The verdict on {listing(doubtful)} cannot be believed yet: a check failed"
+    shares = [percent(v.robust_accuracy) for v in verdicts]
+    first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly"
+    return listing([first, *(f"{label} {share}" for label, share in zip(labels[1:], shares[1:], strict=True))])
+
+
+def comparison(labels: Sequence[str], manifests: Sequence[Manifest], verdicts: Sequence[Verdict]) -> str:
+    """How the best and the worst of several runs compare, or why they do not; "" where none can be compared."""
+    if len(labels) < 2 or not all(map(is_believable, verdicts)):
+        return ""
+    settings: dict[str, list[object]] = {
+        "rows": [(m.data.digest, m.data.rows) for m in manifests],
+        "threat": [m.threat for m in manifests],
+        "protocol": [(m.protocol, m.stages) for m in manifests],
+    }
+    different = [name for name, values in settings.items() if any(v != values[0] for v in values)]
+    if different:
+        return f"The runs differ in {listing(different)}, so their numbers do not compare directly."
+    ranked = sorted(range(len(labels)), key=lambda i: verdicts[i].robust_accuracy)
+    worst, best = verdicts[ranked[0]], verdicts[ranked[-1]]
+    points, clean = (100 * (getattr(best, k) - getattr(worst, k)) for k in ("robust_accuracy", "clean_accuracy"))
+    overlap = "overlap" if best.interval[0] <= worst.interval[1] else "do not overlap"
+    price = f"{abs(clean):.1f} points {'fewer' if clean < 0 else 'more'}" if round(clean, 1) else "as many"
+    return (
+        f"On the same rows, against the same attacks, {labels[ranked[-1]]} stays right on {points:.1f} points more of "
+        f"them than {labels[ranked[0]]}, and on untouched inputs it is right on {price}. "
+        f"The 95{_NBSP}% intervals {overlap}."
+    )
+
+
+def by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """Errors first, then warnings, then notes; otherwise in the order in which they were found."""
+    return sorted(findings, key=lambda f: ("error", "warning", "note").index(f.severity))

@@ -1,0 +1,55 @@
+"""Rows: structs of tensors that share dimension 0. Row i never looks at its neighbours."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor
+
+
+def tree(f: Callable[..., Tensor], a: Any, *others: Any) -> Any:
+    """Apply `f` to every tensor of a (nested) struct of rows and its like-shaped `others`; None stays None."""
+    if a is None:
+        return None
+    if isinstance(a, Tensor):
+        return f(a, *others)
+    return type(a)(*(tree(f, getattr(a, k.name), *(getattr(o, k.name) for o in others)) for k in fields(a)))
+
+
+def leaves(a: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a struct with their dotted names, in field order: what a checkpoint stores."""
+    if isinstance(a, Tensor):
+        yield prefix, a
+    elif is_dataclass(a):
+        for k in fields(a):
+            yield from leaves(getattr(a, k.name), f"{prefix}.{k.name}" if prefix else k.name)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A struct of tensors (B, ...), one entry per row. Immutable: every operation returns a new struct."""
+
+    def __getitem__(self, at: Tensor | slice) -> Self:
+        return cast(Self, tree(lambda t: t[at], self))
+
+    def put(self, at: Tensor, rows: Self) -> Self:
+        """This struct with `rows` in the places `at` (K,)."""
+        return cast(Self, tree(lambda t, r: t.index_copy(0, at, r), self, rows))
+
+    def put_(self, at: Tensor, rows: Self) -> None:
+        """As `put`, in place: the cost is that of the rows written, however long the struct is."""
+        tree(lambda t, r: t.index_copy_(0, at, r), self, rows)
+
+    def to(self, device: torch.device) -> Self:
+        return cast(Self, tree(lambda t: t.to(device), self))
+
+
+def col(v: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, ...), to broadcast against `like` (B, ...). The only place that does this."""
+    return v.view(-1, *[1] * (like.ndim - 1))
+
+
+def pick(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Row-wise choice: `a` where `mask` (B,), else `b`."""
+    return torch.where(col(mask, a), a, b)
