@@ -264,7 +264,7 @@ def test_a_fault_is_found(code: str) -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_is_found_in_a_healthy_model(name: str, seed: int) -> None:
-    assert codes(HEALTHY[name](), seed) == set()
+    assert codes(HEALTHY[name](), seed) <= {"one-class"}  # all that an untrained network may say
 
 
 @pytest.mark.parametrize(
@@ -277,6 +277,8 @@ def test_nothing_is_found_in_a_healthy_model(name: str, seed: int) -> None:
         (lambda: before(lambda x: torch.from_numpy(x.numpy())), "non-differentiable"),
         (lambda: before(half_detached), "gradient-misleads"),
         (lambda: before(lambda x: 2 * x.detach() - x), "gradient-misleads"),
+        (lambda: before(lambda x: x.detach() + 1e-6 * (x - x.detach())), "gradient-misleads"),
+        (lambda: before(lambda x: x + ((255 * x).round() / 255 - x).detach()), "gradient-misleads"),
         (lambda: labelled(nn.functional.one_hot), "labels-dtype"),
         (lambda: labelled(lambda y: y - 1 - y.min()), "labels-out-of-range"),
     ],
@@ -286,16 +288,18 @@ def test_a_fault_is_found_in_its_other_forms(case: Callable[[], Case], code: str
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"),
+    ("case", "code"),
     [
-        (noisy, "randomised-forward"),
-        (sees_its_neighbour, "rows-influence-each-other"),
-        (torch.detach, "non-differentiable"),
-        (StraightThrough.apply, "gradient-misleads"),
+        (lambda: before(noisy), "randomised-forward"),
+        (lambda: before(sees_its_neighbour), "rows-influence-each-other"),
+        (lambda: before(torch.detach), "non-differentiable"),
+        (lambda: before(StraightThrough.apply), "gradient-misleads"),
+        (lambda: after(sharp), "saturated-logits"),
+        (lambda: before(lambda x: x / (x[:, :, :1, :1] > 0.1)), "nonfinite-output"),
     ],
 )
-def test_one_fault_is_told_once(fault: Net, code: str) -> None:
-    assert codes(before(fault)) == {code}
+def test_one_fault_is_told_once(case: Callable[[], Case], code: str) -> None:
+    assert codes(case()) == {code}
 
 
 def test_probabilities_that_are_declared_are_no_finding() -> None:
@@ -338,7 +342,7 @@ def test_training_mode_matters_only_to_modules_that_heed_it() -> None:
 def test_findings_come_errors_first_and_say_what_was_seen() -> None:
     model, x, y = scaled(lambda x: (255 * x).round())
     model.net.train()
-    found = examine(model, x, y).findings
+    found = examine(model, x, y.float()).findings
     assert [f.severity for f in found] == sorted((f.severity for f in found), key=["error", "warning", "note"].index)
     assert "run from 0 to 255" in found[0].saw
     assert "'1'" in found[-1].saw

@@ -1,0 +1,90 @@
+"""blindspots finds, measures, explains and closes the blind spots of trained models.
+
+    import blindspots as bs
+
+    result = bs.evaluate(net, x, y, threat=bs.Linf(8 / 255))
+    result.robust_accuracy, result.interval, result.findings
+
+Names are imported when they are first used, so that `import blindspots` costs nothing.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blindspots import attacks
+    from blindspots.data import ArrayData, load_data
+    from blindspots.errors import InputError
+    from blindspots.evaluate import Evaluation, Options, attack, evaluate
+    from blindspots.goal import Goal
+    from blindspots.models import Model, load_model
+    from blindspots.report import write_report
+    from blindspots.threat import L0, L1, L2, Linf, parse_threat
+    from blindspots.verify import verify
+
+__all__ = [
+    "L0",
+    "L1",
+    "L2",
+    "ArrayData",
+    "Evaluation",
+    "Goal",
+    "InputError",
+    "Linf",
+    "Model",
+    "Options",
+    "attack",
+    "attacks",
+    "evaluate",
+    "load_data",
+    "load_model",
+    "parse_threat",
+    "verify",
+    "write_report",
+]
+
+_HOMES = {
+    "ArrayData": "data",
+    "Evaluation": "evaluate",
+    "Goal": "goal",
+    "InputError": "errors",
+    "L0": "threat",
+    "L1": "threat",
+    "L2": "threat",
+    "Linf": "threat",
+    "Model": "models",
+    "Options": "evaluate",
+    "attack": "evaluate",
+    "evaluate": "evaluate",
+    "load_data": "data",
+    "load_model": "models",
+    "parse_threat": "threat",
+    "verify": "verify",
+    "write_report": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "attacks":
+        return import_module("blindspots.attacks")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'blindspots' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"blindspots.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Keeps `blindspots.evaluate` the function: importing the module of the same name would put itself in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

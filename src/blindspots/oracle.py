@@ -55,18 +55,30 @@ class Oracle:
         return self._in_parts(self._value, x)
 
     def look(
-        self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, need: Need, classes: Tensor | None = None
+        self,
+        problem: Problem,
+        y: Tensor,
+        target: Tensor,
+        x: Tensor,
+        need: Need,
+        classes: Tensor | None = None,
+        *,
+        backward: bool = True,
     ) -> Seen:
         """What is at the probes `x` (B, ...), in the sense of `problem`, for labels and targets (B,).
 
         With `Need.JACOBIAN`, `classes` (B, K) says whose scores' gradients (B, K, ...) are wanted. With `Need.LABEL`
         the scores are those of the predicted class alone (one-hot), so an attack cannot see more than the label.
+        Without `backward` no gradient is taken, but the scores are the same to the last bit: some networks compute
+        them in another way where gradients are switched off.
         """
         if need is Need.JACOBIAN:
             if classes is None:
                 raise ValueError("a Jacobian needs the classes (B, K) whose scores are differentiated")
-            return self._in_parts(lambda *part: self._jacobian(problem, *part), x, y, target, classes)
-        look = {Need.GRAD: self._gradient, Need.VALUE: self._scores, Need.LABEL: self._labels}[need]
+            return self._in_parts(lambda *part: self._jacobian(problem, backward, *part), x, y, target, classes)
+        if need is Need.GRAD:
+            return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, y, target)
+        look = self._scores if need is Need.VALUE else self._labels
         return self._in_parts(lambda *part: look(problem, *part), x, y, target)
 
     def confirm(self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
@@ -75,10 +87,11 @@ class Oracle:
         return replace(claimed, margin=margin, won=margin < 0)
 
     def _forward(self, x: Tensor) -> Tensor:
-        self.forwards += len(x)
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        return self._net(x)
+        logits = self._net(x)
+        self.forwards += len(x)
+        return logits
 
     def _value(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -95,29 +108,33 @@ class Oracle:
     def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         logits = self._value(x)
         hidden = torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
-        margin = problem.goal.margin(hidden, y, target)
-        return _seen(problem, hidden, y, target, margin, None)
+        margin = problem.goal.margin(logits, y, target).sign()  # of the scores: in a tie, the label alone would lie
+        return Seen(hidden, margin, margin, margin < 0, None)
 
-    def _gradient(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
+    def _gradient(self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
                 logits = self._forward(x).float()
             loss = problem.goal.descend(logits, y, target)
-            grad = torch.autograd.grad(loss.sum(), x)[0]  # a sum, never a mean: rows stay independent
-        self.backwards += len(x)
+            # Of the sum, never of a mean: rows stay independent.
+            grad = torch.autograd.grad(loss.sum(), x)[0] if backward else None
+        self.backwards += backward * len(x)
         return _seen(problem, logits.detach(), y, target, loss.detach(), grad)
 
-    def _jacobian(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor, classes: Tensor) -> Seen:
+    def _jacobian(
+        self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor, classes: Tensor
+    ) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
                 logits = self._forward(x).float()
-            sums = logits.gather(1, classes).sum(0)
-            grads = torch.stack([torch.autograd.grad(s, x, retain_graph=True)[0] for s in sums], 1)
-        self.backwards += classes.numel()
+            sums = logits.gather(1, classes).sum(0) if backward else ()
+            grads = [torch.autograd.grad(s, x, retain_graph=True)[0] for s in sums]
+        self.backwards += backward * classes.numel()
         logits = logits.detach()
-        return _seen(problem, logits, y, target, problem.goal.descend(logits, y, target), grads)
+        loss = problem.goal.descend(logits, y, target)
+        return _seen(problem, logits, y, target, loss, torch.stack(grads, 1) if backward else None)
 
     def _in_parts(self, f: Callable[..., R], *args: Tensor) -> R:
         while True:

@@ -29,18 +29,18 @@ from blindspots.verdict import clopper_pearson
 # Three repetitions: a coin tossed once per batch goes unnoticed 1 time in 8.
 REPEATS = 3
 # Gradients are compared with the network NEAR a row, over a STEP; both are shares of the bounds. Together they stay
-# below half a grey level, or a network that rounds its input would look smooth. Steps four times as long deviate twice
-# as much on deep networks; steps of 2/255 by 0.6 of the change.
+# below half a grey level, or a network that rounds its input would look smooth. Steps five times as long deviate two to
+# five times as much on deep networks; steps of 0.5/255 by up to 0.6 of the change.
 NEAR = 0.49 / 255
 STEP = 0.025 / 255
 # How far a gradient may be off, as a mean over rows: at most 0.1 was measured; 0.6 when half of the input is detached.
 MISLED = 0.3
-# A difference of logits counts from so many units in the last place of the largest one: three times what was measured.
+# A difference of logits counts from so many units in the last place of the largest one: 2.5 times what was measured.
 ROUNDING = 16
 # Up to this share rows without gradient are single cases (a provably trained network had 6 %), beyond it a pattern.
 MANY = 0.1
 LEVEL = 0.05  # of the test against chance
-CERTAIN = 0.999  # confidence with which a useful accuracy must be ruled out: one alarm in thousands on a few rows
+CERTAIN = 0.999  # confidence with which a useful accuracy must be ruled out, so that few rows raise no alarm
 
 Said = tuple[str, str] | None  # what was seen, what to do
 

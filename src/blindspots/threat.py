@@ -272,8 +272,9 @@ class L1(Threat):
         return inside
 
     def _shrink(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
-        d = (x - x0).double()  # an error in the threshold counts once per component
-        size, room = d.abs(), torch.where(d > 0, self.hi - x0.double(), x0.double() - self.lo)
+        d = x - x0
+        # float64, since an error in the threshold counts once per component
+        size, room = d.abs().double(), torch.where(d > 0, self.hi - x0, x0 - self.lo).double()
         threshold = _threshold(size.flatten(1), room.flatten(1), r)
         change = (size - col(threshold, d)).clamp_min(0).minimum(room) * d.sign()
         return (x0 + change).to(x.dtype).clamp(self.lo, self.hi)

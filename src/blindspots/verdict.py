@@ -1,7 +1,10 @@
 """What a run says at its end, as data: the part of run.json that scripts rely on."""
 
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import beta
 
@@ -78,6 +81,7 @@ class Verdict(_Record):
     forwards_per_row: float
     backwards_per_row: float
     forwards_unbilled: int  # padding of half-empty batches, checks and confirmations
+    backwards_unbilled: int
     seconds: float
     stages: list[Stage]
     findings: list[Finding]
@@ -116,16 +120,19 @@ class Manifest(_Record):
     protocol: str
     stages: list[str]  # repr of every stage of the protocol
     slots: int
+    chunk: int
     shard_rows: int
     precision: Literal["float32", "bf16"]
     channels_last: bool
     compile: bool
+    limits: list[float | None]  # per row: forwards + backwards; of the run: forwards, backwards, seconds
 
 
 class ShardRecord(_Record):
     name: str
     rows: int
     sha256: str
+    seconds: list[float]  # per stage
 
 
 class RunFile(_Record):
@@ -137,3 +144,80 @@ class RunFile(_Record):
     shards: list[ShardRecord]
     verdict: Verdict | None  # None while the run is not finished
     seal: str | None  # SHA-256 over this file without the seal
+
+
+def conclude(
+    shards: Iterable[Mapping[str, Any]],
+    stages: Sequence[Stage],
+    seconds: Sequence[Sequence[float]],
+    results: Mapping[int, str],
+    looked_before: tuple[int, int],
+) -> Verdict:
+    """Count a verdict together from the columns of all shards, one after the other.
+
+    Args:
+        stages: names, attacks and reasons of the protocol's stages; their counts are filled in here.
+        seconds: per shard, per stage.
+        results: names of the numbers in the column `result`.
+        looked_before: forwards and backwards of preflight.
+    """
+    total = Counter[str]()
+    outcomes = Counter[int]()
+    counts = np.zeros((len(stages), 4), dtype=np.int64)
+    unbilled = np.asarray(looked_before, dtype=np.int64)
+    norms = []
+    for columns in shards:
+        c = {name: np.asarray(values) for name, values in columns.items() if name not in ("x", "adversarial")}
+        total["rows"] += len(c["id"])
+        total["right"] += int(c["right"].sum())
+        total["broken"] += int(c["won"].sum())
+        total["broken_8bit"] += int((c["prediction_8bit"] != c["y"][c["broken"]]).sum())
+        total["forwards"] += int(c["forwards"].sum())
+        total["backwards"] += int(c["backwards"].sum())
+        unbilled += c["unbilled"]
+        outcomes.update(c["result"].tolist())
+        counts += c["stage_counts"]
+        norms.append(c["norm"][c["won"]])
+    rows, right = total["rows"], total["right"]
+    clean, robust = Share.of(right, rows), Share.of(right - total["broken"], rows)
+    in_8bit = Share.of(right - total["broken_8bit"], rows)
+    took = np.asarray(seconds, dtype=np.float64).reshape(-1, len(stages)).sum(0)
+    return Verdict(
+        rows=rows,
+        clean_accuracy=clean.share,
+        clean_interval=clean.interval,
+        robust_accuracy=robust.share,
+        interval=robust.interval,
+        robust_of_right=Share.of(right - total["broken"], right),
+        robust_accuracy_8bit=in_8bit.share,
+        interval_8bit=in_8bit.interval,
+        outcomes={results[k]: n for k, n in sorted(outcomes.items())},
+        distances=_distances(np.concatenate(norms or [np.zeros(0)]), right, rows),
+        forwards=total["forwards"],
+        backwards=total["backwards"],
+        forwards_per_row=total["forwards"] / rows if rows else 0.0,
+        backwards_per_row=total["backwards"] / rows if rows else 0.0,
+        forwards_unbilled=int(unbilled[0]),
+        backwards_unbilled=int(unbilled[1]),
+        seconds=round(float(took.sum()), 3),
+        stages=[
+            stage.model_copy(
+                update=dict(zip(("rows", "won", "forwards", "backwards", "seconds"), (*map(int, n), round(float(t), 3)), strict=True))
+            )
+            for stage, n, t in zip(stages, counts, took, strict=True)
+        ],
+        findings=[],
+    )
+
+
+def _distances(norms: Any, right: int, rows: int) -> Distances | None:
+    """Accuracy falls by one row at every distance found; at most 200 of these steps are kept."""
+    if not len(norms):
+        return None
+    norms = np.sort(norms)
+    left = (right - np.searchsorted(norms, norms, side="right")) / rows
+    kept = np.unique(np.linspace(0, len(norms) - 1, 200).round().astype(int))
+    curve = [(0.0, right / rows), *((float(norms[i]), float(left[i])) for i in kept)]
+    return Distances(
+        smallest=float(norms[0]), median=float(np.median(norms)), largest=float(norms[-1]), curve=curve
+    )

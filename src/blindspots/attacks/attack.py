@@ -3,7 +3,6 @@
 The engine evaluates every proposal, judges it, keeps the best, counts the cost and decides who stays.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -34,7 +33,7 @@ class Attack(Protocol):
     """
 
     need: ClassVar[Need]
-    threats: ClassVar[Sequence[str]]
+    threats: ClassVar[tuple[str, ...]]
     minimal: ClassVar[bool]
     loss: ClassVar[LossName]
 

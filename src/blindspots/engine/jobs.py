@@ -48,6 +48,8 @@ class Jobs:
     def fetch(self, at: Tensor, number: Tensor) -> Job:
         """The jobs `number` (B,) of the samples at the places `at` (B,)."""
         s = self.samples[at]
-        target = s.y if self.targets is None else self.targets[at].gather(1, (number % self.targets.shape[1])[:, None])[:, 0]
+        target = (
+            s.y if self.targets is None else self.targets[at].gather(1, (number % self.targets.shape[1])[:, None])[:, 0]
+        )
         key = keys(self.seed, s.id, number, torch.full_like(number, self.stream))
         return Job(s.x, self.start[at], s.y, target, s.r, key)

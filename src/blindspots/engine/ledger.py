@@ -19,6 +19,8 @@ class Ledger(Rows):
     norm: Tensor  # (B,) its norm; inf until there is one
     near: Tensor  # (B, ...) the point inside the threat where the margin was lowest
     margin: Tensor  # (B,) that margin
+    low: Tensor  # (B,) lowest margin of the job in hand
+    high: Tensor  # (B,) highest of the `low`s of this search's ended jobs; -inf until there is one
     won: Tensor  # (B,) bool
     result: Tensor  # (B,) uint8, a Result
     forwards: Tensor  # (B,) int64
@@ -33,15 +35,22 @@ class Ledger(Rows):
             norm=torch.full_like(margin, torch.inf),
             near=x.clone(),
             margin=margin.clone(),
+            low=torch.full_like(margin, torch.inf),
+            high=torch.full_like(margin, -torch.inf),
             won=none.bool(),
             result=none.to(torch.uint8),
             forwards=none + 1,
             backwards=none.clone(),
         )
 
-    def charge_(self, live: Tensor, backwards: int) -> None:
+    def charge_(self, live: Tensor, backwards: Tensor) -> None:
+        """One forward for every row that is `live` (B,), and its `backwards` (B,)."""
         self.forwards.add_(live)
-        self.backwards.add_(live * backwards)
+        self.backwards.add_(backwards)
+
+    def charge_at_(self, at: Tensor, forwards: int, backwards: int) -> None:
+        self.forwards.index_add_(0, at, torch.full_like(at, forwards))
+        self.backwards.index_add_(0, at, torch.full_like(at, backwards))
 
     def judge_(self, live: Tensor, threat: Threat, x: Tensor, r: Tensor, probe: Tensor, seen: Seen) -> None:
         """Enter what was seen at `probe`: only points that really lie inside the threat count. No synchronisation."""
@@ -53,7 +62,14 @@ class Ledger(Rows):
         torch.where(better, norm, self.norm, out=self.norm)
         torch.where(col(nearer, probe), probe, self.near, out=self.near)
         torch.where(nearer, seen.margin, self.margin, out=self.margin)
+        torch.where(inside & (seen.margin < self.low), seen.margin, self.low, out=self.low)
         self.won.logical_or_(better)
+
+    def end_job_(self, at: Tensor) -> None:
+        """The jobs in hand of the rows `at` (K,) have ended: remember the least successful one, so far as it got."""
+        low = self.low[at]
+        self.high[at] = self.high[at].maximum(torch.where(low.isinf(), -torch.inf, low))
+        self.low[at] = torch.inf
 
     def settle_(self, where: Tensor, result: Result) -> None:
         self.result.masked_fill_(where, result)

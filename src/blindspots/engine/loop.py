@@ -98,53 +98,68 @@ class Search:
         """One batch for everybody in flight."""
         assert self.slots is not None
         s = self.slots
-        live = ~s.done
-        last = self.attack.need is Need.GRAD and bool((self.attack.final(s.state) | s.done).all())
-        need = Need.VALUE if last else self.attack.need
-        classes = getattr(s.state, "classes", None)
-        seen = self.oracle.look(self.problem, s.job.y, s.job.target, s.state.probe, need, classes)
-        s.ledger.charge_(live, _price(need, seen))
+        live, attack = ~s.done, self.attack
+        wants = live & ~attack.final(s.state)
+        last = self._slopes(s.state) > 0 and not bool(wants.any())
+        seen = self._look(s, backward=not last)
+        s.ledger.charge_(live, self._slopes(s.state) * wants)
         self._judge(s, live, seen)
-        state = s.state if last else self.attack.step(self.problem, s.job, s.state, seen)
-        ended = live if last else live & self.attack.exhausted(state)
-        self.slots = Slots(s.at, s.number, s.done | ended | self._stopped(s, live, seen), s.job, s.ledger, state)
+        state = s.state if last else attack.step(self.problem, s.job, s.state, seen)
+        broken = live & ~_finite(seen, wants)
+        s.ledger.settle_(broken, Result.NONFINITE)
+        ended = broken | (live if last else live & attack.exhausted(state))
+        self.slots = Slots(
+            s.at, s.number, s.done | ended | self._stopped(s, live, ended, state), s.job, s.ledger, state
+        )
         self.turns += 1
         if self.turns % self.settings.patience == 0:
             self._settle()
+
+    def _look(self, s: Slots, backward: bool) -> Seen:
+        classes = getattr(s.state, "classes", None)
+        return self.oracle.look(
+            self.problem, s.job.y, s.job.target, s.state.probe, self.attack.need, classes, backward=backward
+        )
+
+    def _slopes(self, state: Any) -> int:
+        """Gradients that a look at a probe returns, unless it is a row's last."""
+        return state.classes.shape[1] if self.attack.need is Need.JACOBIAN else int(self.attack.need is Need.GRAD)
 
     def _judge(self, s: Slots, live: Tensor, seen: Seen) -> None:
         if self.oracle.bf16 and bool((live & seen.won).any()):
             seen = self.oracle.confirm(self.problem, s.job.y, s.job.target, s.state.probe, seen)
         s.ledger.judge_(live, self.problem.threat, s.job.x, s.job.r, s.state.probe, seen)
 
-    def _stopped(self, s: Slots, live: Tensor, seen: Seen) -> Tensor:
-        """Rows that leave before their attack is exhausted; their result says why."""
-        broken = live & ~_finite(seen)
-        s.ledger.settle_(broken, Result.NONFINITE)
-        stopped = broken | (live & s.ledger.won) if self.settings.stop_early else broken
-        if self.settings.row_budget is not None:
-            over = live & ~s.ledger.won & (s.ledger.forwards + s.ledger.backwards >= self.settings.row_budget)
-            s.ledger.settle_(over, Result.BUDGET)
-            stopped = stopped | over
-        return stopped
+    def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: Any) -> Tensor:
+        """Rows that leave although their job has not ended, or others of theirs wait."""
+        poor = live & ~ended & self._poor(s.ledger, self._slopes(state) * ~self.attack.final(state))
+        s.ledger.settle_(poor, Result.BUDGET)
+        return poor | (live & s.ledger.won) if self.settings.stop_early else poor
+
+    def _poor(self, ledger: Ledger, backwards: Tensor | int) -> Tensor:
+        """Rows that cannot afford a look with so many backwards: (B,) bool."""
+        if self.settings.row_budget is None:
+            return torch.zeros_like(ledger.won)
+        return ledger.forwards + ledger.backwards + 1 + backwards > self.settings.row_budget
 
     def _settle(self) -> None:
-        """Write back the rows that are done, give their slots to waiting ones, and stop when the run may cost no more."""
+        """Write back the rows that are done, give their slots to waiting ones; stop when the run may cost no more."""
         s = self.slots
         assert s is not None
         out = (s.done & (s.at != _NOBODY)).nonzero()[:, 0]
+        s.ledger.end_job_(out)
+        leaves = self._leaves(s, out)
+        gone, staying = out[leaves], out[~leaves]
+        self._write_back(s, gone)
         if self.allowance.spent(self.oracle):
-            self._give_up(s)
+            self._give_up(s, gone)
             return
         if not len(out):
             return
-        gone = out[self._leaving(s, out)]
-        self._write_back(s, gone)
-        s.number.index_add_(0, out, torch.ones_like(out))
-        staying = out[~torch.isin(out, gone)]
         new = self.entering[self.cursor : self.cursor + len(gone)]
         self.cursor += len(new)
         taken, empty = gone[: len(new)], gone[len(new) :]
+        s.number[staying] += 1
         s.at[taken], s.number[taken], s.at[empty] = new, 0, _NOBODY
         s.ledger.put_(taken, self.ledger[new])
         self.slots = self._begin(s, torch.cat([staying, taken]))
@@ -152,7 +167,8 @@ class Search:
             self.slots = self._without_empty(self.slots)
         self.watch(len(gone))
 
-    def _leaving(self, s: Slots, out: Tensor) -> Tensor:
+    def _leaves(self, s: Slots, out: Tensor) -> Tensor:
+        """Which of the slots `out`, whose jobs have ended, have no job left to do."""
         entry = s.ledger[out]
         closed = entry.result == Result.BUDGET
         if self.settings.stop_early:
@@ -170,9 +186,18 @@ class Search:
             return s
         job = self.jobs.fetch(s.at[at], s.number[at])
         s.job.put_(at, job)
-        s.done[at] = False
         # Not in place: a state may share its tensors with the job or with itself.
-        return replace(s, state=s.state.put(at, self.attack.init(self.problem, job)))
+        state = s.state.put(at, self.attack.init(self.problem, job))
+        entry = s.ledger[at]
+        s.done[at] = self._turned_away(entry, state)
+        s.ledger.put_(at, entry)
+        return replace(s, state=state)
+
+    def _turned_away(self, ledger: Ledger, state: Any) -> Tensor:
+        """Rows that cannot afford a job's first look: done before they begin."""
+        poor = self._poor(ledger, self._slopes(state))
+        ledger.settle_(poor, Result.BUDGET)
+        return poor
 
     def _without_empty(self, s: Slots) -> Slots | None:
         """Nobody waits any more: drop empty slots as soon as that saves a whole call of the network."""
@@ -184,28 +209,26 @@ class Search:
         return s if size >= len(s.at) else s[held]
 
     def _admit(self, at: Tensor) -> Slots:
-        number = torch.zeros_like(at)
+        number, ledger = torch.zeros_like(at), self.ledger[at]
         job = self.jobs.fetch(at, number)
-        return Slots(at.clone(), number, number.bool(), job, self.ledger[at], self.attack.init(self.problem, job))
+        state = self.attack.init(self.problem, job)
+        return Slots(at.clone(), number, self._turned_away(ledger, state), job, ledger, state)
 
-    def _give_up(self, s: Slots) -> None:
-        """The run's budget is spent: whoever has not won by now ends here, also those who still wait."""
+    def _give_up(self, s: Slots, gone: Tensor) -> None:
+        """The run's budget is spent: all but `gone`, who had left just now, end here, also those who still wait."""
+        s.at[gone] = _NOBODY
         held = (s.at != _NOBODY).nonzero()[:, 0]
         s.ledger.settle_(~s.ledger.won, Result.BUDGET)
         self._write_back(s, held)
         waiting = self.entering[self.cursor :]
-        self.ledger.result[waiting] = int(Result.BUDGET)
+        entry = self.ledger[waiting]
+        entry.settle_(~entry.won, Result.BUDGET)
+        self.ledger.put_(waiting, entry)
         self.slots = None
-        self.watch(len(held) + len(waiting))
+        self.watch(len(gone) + len(held) + len(waiting))
 
 
-def _price(need: Need, seen: Seen) -> int:
-    """Backwards that one row costs."""
-    if need is Need.JACOBIAN and seen.grad is not None:
-        return seen.grad.shape[1]
-    return int(need is Need.GRAD)
-
-
-def _finite(seen: Seen) -> Tensor:
+def _finite(seen: Seen, wants: Tensor) -> Tensor:
+    """(B,) whether loss and margin are numbers, and the gradient of the rows that `want` one."""
     good = seen.loss.isfinite() & seen.margin.isfinite()
-    return good if seen.grad is None else good & seen.grad.flatten(1).sum(1).isfinite()
+    return good if seen.grad is None else good & (seen.grad.flatten(1).sum(1).isfinite() | ~wants)

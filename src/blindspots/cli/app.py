@@ -1,0 +1,132 @@
+"""Names, help texts and options of all commands. What a command does is imported when it is run: help stays fast."""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from blindspots.cli.job import Job, takes
+from blindspots.errors import InputError
+
+EPILOG = "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input; 130 Ctrl-C."
+
+
+class Commands(TyperGroup):
+    """Commands whose errors end in one sentence on stderr, unless --debug asks for the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (InputError, OSError) as error:
+            if ctx.params["debug"]:
+                raise
+            typer.echo(f"blindspots: {error}", err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
+)
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="digits, digits-robust, file.pt2, file.pt, file.py:factory, or module:factory.")
+]  # fmt: skip
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that evaluate or attack wrote.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that evaluate or attack wrote.")]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"blindspots {version('blindspots')}")
+        raise typer.Exit
+
+
+@app.callback()
+def blindspots(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find, measure and explain the blind spots of trained models: robust accuracy that can be believed, fast."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the two runs and their common report go.")] = Path("runs/demo"),
+) -> None:
+    """Attack a natural and a robust digit classifier and compare them. Replaces what an earlier demo wrote."""
+    from blindspots.cli.demo import demo
+
+    demo(out)
+
+
+@app.command()
+@takes(Job)
+def evaluate(
+    model: Model,
+    job: Job,
+    protocol: Annotated[str, typer.Option(help="Which attacks, in which order; `blindspots list` shows them.")] = "fast",
+) -> None:
+    """Measure how often a model stays right on inputs that an adversary may change. Writes a run folder."""
+    from blindspots.cli.running import evaluate
+
+    evaluate(model, protocol, job)
+
+
+@app.command()
+@takes(Job)
+def attack(
+    model: Model,
+    job: Job,
+    attack: Annotated[
+        str, typer.Option(help="Its name and settings, as in pgd:steps=40,random_start=false; see `blindspots list`.")
+    ],
+    loss: Annotated[
+        Literal["ce", "margin", "dlr", "probability-margin"] | None,
+        typer.Option(help="What it descends.", show_default="its usual one"),
+    ] = None,
+    targeted: Annotated[
+        bool, typer.Option("--targeted", help="Only the target class counts as a success (default target: runner-up).")
+    ] = False,
+    targets: Annotated[
+        Literal["runner-up", "least-likely", "random", "all"] | None,
+        typer.Option(help="Which wrong classes the search runs towards.", show_default="none in particular"),
+    ] = None,
+    restarts: Annotated[int, typer.Option(min=1, help="How often each search is tried.")] = 1,
+) -> None:
+    """Run a single attack. A threat without a radius, such as l2, asks for the smallest distance."""
+    from blindspots.cli.running import Search, attack as run
+
+    run(model, Search(attack, loss, targeted, targets, restarts), job)
+
+
+@app.command()
+def verify(run: Folder) -> None:
+    """Prove a finished run again from its stored bytes, with none of the attack code. Exit code 1 if it fails."""
+    from blindspots.cli.checking import verify
+
+    raise typer.Exit(0 if verify(run) else 1)
+
+
+@app.command()
+def report(
+    runs: Folders,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file.", show_default="report.html in the run, or beside several")
+    ] = None,
+) -> None:
+    """Write the report of a finished run again, or one report that compares several."""
+    from blindspots.cli.checking import report
+
+    report(runs, out)
+
+
+@app.command("list")
+def list_everything() -> None:
+    """Show attacks, protocols, embedded models and data."""
+    from blindspots.cli.catalogue import catalogue
+
+    catalogue()

@@ -1,0 +1,219 @@
+"""A cascade: stages of attacks over the rows of one shard, each only on the rows where it has something to find."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import Attack
+from blindspots.engine.jobs import Jobs, Samples
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Allowance, Search, Settings
+from blindspots.engine.result import Result
+from blindspots.engine.targets import Targets
+from blindspots.goal import Goal
+from blindspots.oracle import Oracle
+from blindspots.problem import Problem
+from blindspots.rows import Rows, leaves
+from blindspots.threat import Threat
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One attack, and the rows it is for.
+
+    A row's *reach* is its lowest margin divided by how far the stages before have brought it down: at 0.1, a tenth of
+    what was gained so far would do. A row has *moved* by the share of its margin that the stage before this one took.
+
+    Args:
+        name: how reports call it.
+        attack: what is run.
+        why: one sentence for the report.
+        goal: what is descended and what counts.
+        targets: which classes to run towards; None: none.
+        restarts: how often, each time with other randomness.
+        start: where searches begin: at the clean input, at the best point so far ("near"), or ("found") at the
+            adversarial example that is to be shortened.
+        reach: rows enter whose reach is at most this,
+        moved, disagree: and rows that have moved, or whose jobs disagree, at least this much,
+        wide_reach: while their reach is at most this.
+        who: rows that still stand, or rows that are already broken.
+    """
+
+    name: str
+    attack: Attack
+    why: str
+    goal: Goal = field(default_factory=Goal)
+    targets: Targets | None = None
+    restarts: int = 1
+    start: Literal["clean", "near", "found"] = "clean"
+    reach: float = torch.inf
+    moved: float = torch.inf
+    disagree: float = torch.inf
+    wide_reach: float = torch.inf
+    who: Literal["standing", "broken"] = "standing"
+
+
+@dataclass(frozen=True)
+class Board(Rows):
+    """What a cascade knows of the rows of its shard between two stages."""
+
+    ledger: Ledger
+    logits: Tensor  # (N, C) on the clean inputs
+    right: Tensor  # (N,) bool
+    clean_margin: Tensor  # (N,)
+    before: Tensor  # (N,) margin before the last stage
+    stage: Tensor  # (N,) int16 the stage that broke it, -1
+    counts: Tensor  # (stages, 4) int64: rows entered, won, forwards, backwards
+    unbilled: Tensor  # (2,) int64 forwards and backwards beyond what rows were charged for
+
+    @property
+    def standing(self) -> Tensor:
+        return self.right & ~self.ledger.won
+
+    @property
+    def gained(self) -> Tensor:
+        """How far the margin has come down since the clean input: (N,)."""
+        return self.clean_margin - self.ledger.margin
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is told while a stage runs."""
+
+    stage: str
+    entered: int
+    left: int
+    standing: int
+    rows: int
+
+
+class Cascade:
+    """Runs the stages of a protocol on one shard after the other."""
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        threat: Threat,
+        stages: tuple[Stage, ...],
+        *,
+        seed: int = 0,
+        settings: Settings = Settings(),
+        allowance: Allowance | None = None,
+        watch: Callable[[Live], None] = lambda live: None,
+    ) -> None:
+        self.oracle, self.threat, self.stages, self.seed = oracle, threat, stages, seed
+        self.settings, self.allowance, self.watch = settings, allowance or Allowance(), watch
+
+    def run(
+        self,
+        samples: Samples,
+        unfinished: Mapping[str, Tensor] | None = None,
+        remember: Callable[[Mapping[str, Tensor]], None] = lambda columns: None,
+    ) -> tuple[Board, list[float]]:
+        """The board after all stages, and the seconds that each took.
+
+        `unfinished` is what `remember` was given after the last stage of an earlier attempt at the same rows.
+        """
+        seconds = [0.0] * len(self.stages)
+        board, first = self._look_first(samples), 0
+        if unfinished is not None:
+            board, first, seconds = _restore(board, unfinished)
+        for i in range(first, len(self.stages)):
+            began = time.monotonic()
+            self._run_stage(i, samples, board)
+            seconds[i] = time.monotonic() - began
+            if i + 1 < len(self.stages):
+                remember(_columns(board, i + 1, seconds))
+        self._close(board)
+        return board, seconds
+
+    def _look_first(self, samples: Samples) -> Board:
+        calls = self.oracle.forwards
+        logits = self.oracle.logits(samples.x)
+        right = logits.argmax(1) == samples.y
+        margin = Goal().margin(logits, samples.y, samples.y)
+        ledger = Ledger.blank(samples.x, margin)
+        ledger.settle_(~right, Result.ALREADY_WRONG)
+        none = torch.zeros(len(self.stages), 4, dtype=torch.int64, device=margin.device)
+        unbilled = torch.tensor([self.oracle.forwards - calls - len(logits), 0], device=margin.device)
+        nobody = torch.full_like(samples.y, -1).to(torch.int16)
+        return Board(ledger, logits, right, margin.clone(), margin.clone(), nobody, none, unbilled)
+
+    def _run_stage(self, index: int, samples: Samples, board: Board) -> None:
+        stage, ledger = self.stages[index], board.ledger
+        enters = _enters(stage, board)
+        at = enters.nonzero()[:, 0]
+        spent = self._spent(board)
+        problem = Problem(stage.goal, self.threat)
+        targets = None
+        if stage.targets is not None and len(at):
+            targets = stage.targets.choose(self.oracle, problem, samples, board.logits, ledger, at)
+        won_before, before = ledger.won.clone(), ledger.margin.clone()
+        ledger.high.fill_(-torch.inf)
+        if len(at) and (targets is None or targets.shape[1]):
+            self._search(index, problem, samples, board, targets, at)
+        fell = ledger.won & ~won_before
+        board.stage.masked_fill_(fell, index)
+        board.before.copy_(before)
+        entered = torch.tensor([len(at), int(fell.sum())], device=at.device)
+        cost = self._spent(board) - spent
+        board.counts[index] = torch.cat([entered, cost[:2]])
+        board.unbilled.add_(cost[2:] - cost[:2])
+
+    def _spent(self, board: Board) -> Tensor:
+        billed = [int(board.ledger.forwards.sum()), int(board.ledger.backwards.sum())]
+        computed = [self.oracle.forwards, self.oracle.backwards]
+        return torch.tensor([*billed, *computed], device=board.unbilled.device)
+
+    def _search(
+        self, index: int, problem: Problem, samples: Samples, board: Board, targets: Tensor | None, at: Tensor
+    ) -> None:
+        stage, ledger = self.stages[index], board.ledger
+        start = {"clean": samples.x, "near": ledger.near, "found": ledger.best}[stage.start]
+        jobs = Jobs(samples, start, targets, stage.restarts, self.seed, index)
+        settings = self.settings if not stage.attack.minimal else _to_the_end(self.settings)
+        left = 0
+
+        def watch(now: int) -> None:
+            nonlocal left
+            left += now
+            self.watch(Live(stage.name, len(at), left, int(board.standing.sum()), len(samples.y)))
+
+        watch(0)
+        Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch).run()
+
+    def _close(self, board: Board) -> None:
+        """A row that was wrong at first stays that, whatever was done to it."""
+        board.ledger.settle_(~board.right, Result.ALREADY_WRONG)
+
+
+def _enters(stage: Stage, board: Board) -> Tensor:
+    if stage.who == "broken":
+        return board.right & board.ledger.won
+    margin, gained = board.ledger.margin, board.gained
+    close = margin <= stage.reach * gained if stage.reach < torch.inf else torch.ones_like(board.right)
+    moved = board.before - margin >= stage.moved * margin
+    disagree = board.ledger.high - margin >= stage.disagree * margin
+    unsettled = (moved | disagree) & (margin <= stage.wide_reach * gained)
+    open_ = board.ledger.result != Result.BUDGET
+    return board.standing & open_ & (close | unsettled)
+
+
+def _to_the_end(settings: Settings) -> Settings:
+    return Settings(settings.slots, False, settings.row_budget, settings.patience)
+
+
+def _columns(board: Board, stages: int, seconds: list[float]) -> dict[str, Tensor]:
+    extra = {"stages": torch.tensor([stages]), "seconds": torch.tensor(seconds, dtype=torch.float64)}
+    return {name: t.cpu() for name, t in leaves(board)} | extra
+
+
+def _restore(blank: Board, columns: Mapping[str, Tensor]) -> tuple[Board, int, list[float]]:
+    """Fill a fresh board in place with what was remembered."""
+    for name, t in leaves(blank):
+        t.copy_(columns[name])
+    return blank, int(columns["stages"]), columns["seconds"].tolist()

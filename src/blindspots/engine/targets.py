@@ -1,0 +1,110 @@
+"""Which classes a search runs towards: rules from the scores of the clean input to classes (N, K)."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from blindspots.engine.jobs import Samples
+from blindspots.engine.ledger import Ledger
+from blindspots.oracle import Oracle
+from blindspots.problem import Need, Problem
+from blindspots.random import keys, uniform
+
+
+class Targets(Protocol):
+    """A rule. It may ask the oracle, and then charges the rows `at` (K,) in the ledger for it."""
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        """Target classes (N, K) of all samples, those outside `at` being of no importance; K may be 0."""
+        ...
+
+
+def wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
+    """All classes but the label, the most likely one first: (N, C - 1)."""
+    order = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return order[:, :-1]
+
+
+@dataclass(frozen=True)
+class Closest:
+    """The `count` wrong classes with the largest scores, after the first `skip` of them."""
+
+    count: int = 1
+    skip: int = 0
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        return wrong_classes(logits, samples.y)[:, self.skip : self.skip + self.count]
+
+
+@dataclass(frozen=True)
+class LeastLikely:
+    """The class with the smallest score (Kurakin et al. 2017)."""
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        return wrong_classes(logits, samples.y)[:, -1:]
+
+
+@dataclass(frozen=True)
+class RandomClass:
+    """A uniformly drawn wrong class, the same in every run with this seed."""
+
+    seed: int = 0
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        key = keys(self.seed, samples.id)
+        drawn = (uniform(key, torch.zeros_like(key), 0, (1,)) * (logits.shape[1] - 1)).long()
+        return drawn + (drawn >= samples.y[:, None])
+
+
+@dataclass(frozen=True)
+class Given:
+    """One class per row of the data, by the row's place in it."""
+
+    classes: tuple[int, ...]
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        return torch.tensor(self.classes, device=samples.id.device)[samples.id][:, None]
+
+
+@dataclass(frozen=True)
+class Malt:
+    """The `count` nearest of the `among` likeliest wrong classes, by margin over the dual norm of its gradient.
+
+    Melamed, Yehudai, Shamir 2024 (MALT, arXiv 2407.02240): the distance at which a linear model would change sides.
+    Costs one forward and `among` + 1 backwards per row (the published code: one forward per class).
+    """
+
+    count: int = 3
+    among: int = 5
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        candidates = wrong_classes(logits, samples.y)[:, : self.among]
+        chosen = candidates[:, : self.count].clone()
+        if len(at) and candidates.shape[1] > 1:
+            chosen[at] = self._nearest(oracle, problem, samples[at], candidates[at])
+            ledger.charge_at_(at, 1, candidates.shape[1] + 1)
+        return chosen
+
+    def _nearest(self, oracle: Oracle, problem: Problem, rows: Samples, candidates: Tensor) -> Tensor:
+        classes = torch.cat([rows.y[:, None], candidates], 1)
+        seen = oracle.look(problem, rows.y, rows.y, rows.x, Need.JACOBIAN, classes)
+        assert seen.grad is not None
+        towards = seen.grad[:, :1] - seen.grad[:, 1:]
+        slope = problem.threat.dual(towards.flatten(0, 1)).view_as(candidates)
+        gap = seen.logits.gather(1, rows.y[:, None]) - seen.logits.gather(1, candidates)
+        nearest = (gap / slope.clamp_min(1e-12)).argsort(dim=1, stable=True)[:, : self.count]
+        return candidates.gather(1, nearest)

@@ -1,0 +1,523 @@
+"""The main job: from a model and data to a verdict, in memory or in a run folder that can be resumed."""
+
+import math
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.attacks import Attack, Square
+from blindspots.data import ArrayData, Dataset
+from blindspots.engine.cascade import Board, Cascade, Live, Stage
+from blindspots.engine.jobs import Samples
+from blindspots.engine.loop import Allowance, Settings
+from blindspots.engine.result import Result
+from blindspots.engine.targets import Targets
+from blindspots.engine.threads import set_threads
+from blindspots.errors import InputError
+from blindspots.findings import Finding
+from blindspots.goal import Goal, LossName
+from blindspots.journal import Columns, Journal, pack_inputs, to_8bit, unpack_inputs
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.preflight import Preflight, examine
+from blindspots.protocols import Protocol, protocol as named_protocol
+from blindspots.threat import Threat
+from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Stage as StageRecord, Verdict
+from blindspots.verdict import conclude
+
+Precision = Literal["float32", "bf16"]
+PREFLIGHT_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out. All but `threads` and the budgets leave the protocol as it is.
+
+    Args:
+        seed: decides all randomness.
+        slots: rows in flight; None: by the size of an input.
+        chunk: rows per call of the network, the same in every call; None: by the size of an input.
+        shard_rows: rows per shard; None: by the size of an input. Rows of different shards never meet.
+        threads: CPU threads; None: what is free.
+        precision: "bf16" crafts under bfloat16 autocast; every success is confirmed in float32.
+        channels_last, compile: memory layout, and torch.compile of the network.
+        row_budget: forwards + backwards that one row may cost.
+        max_forwards, max_backwards, max_seconds: what the run may cost. A limit in seconds gives up determinism.
+    """
+
+    seed: int = 0
+    slots: int | None = None
+    chunk: int | None = None
+    shard_rows: int | None = None
+    threads: int | None = None
+    precision: Precision = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    row_budget: int | None = None
+    max_forwards: int | None = None
+    max_backwards: int | None = None
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("slots", "chunk", "shard_rows", "threads", "row_budget", "max_forwards", "max_backwards"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"expected {name} of at least 1, got {value}: give a positive number or leave it out")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it goes on. `standing` of `begun` rows have not fallen yet: an upper bound."""
+
+    rows: int
+    begun: int
+    standing: int
+    finished: int
+    stage: str
+    entered: int
+    left: int
+    seconds: float
+
+
+Watch = Callable[[Progress], None]
+
+
+class Evaluation:
+    """A finished run: its verdict, and its rows on demand.
+
+    Attributes:
+        verdict: everything that run.json says.
+        folder: the run folder, None for a run in memory.
+    """
+
+    def __init__(self, file: RunFile, shards: Sequence[Columns] | Journal, folder: Path | None) -> None:
+        assert file.verdict is not None
+        self.file, self.folder, self._shards = file, folder, shards
+        self.verdict: Verdict = file.verdict
+
+    def __repr__(self) -> str:
+        v = self.verdict
+        return (
+            f"Evaluation(robust_accuracy={v.robust_accuracy:.4f}, interval=({v.interval[0]:.4f}, {v.interval[1]:.4f}), "
+            f"clean_accuracy={v.clean_accuracy:.4f}, rows={v.rows}, threat={self.file.manifest.threat!r})"
+        )
+
+    def shards(self) -> Iterator[Columns]:
+        """The columns of every shard, one after the other (`journal.SHARD` names them)."""
+        if isinstance(self._shards, Journal):
+            yield from (self._shards.shard(i) for i in range(self._shards.finished))
+        else:
+            yield from self._shards
+
+    @property
+    def robust_accuracy(self) -> float:
+        return self.verdict.robust_accuracy
+
+    @property
+    def clean_accuracy(self) -> float:
+        return self.verdict.clean_accuracy
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.verdict.interval
+
+    @property
+    def forwards(self) -> int:
+        return self.verdict.forwards
+
+    @property
+    def backwards(self) -> int:
+        return self.verdict.backwards
+
+    @property
+    def findings(self) -> list[Finding]:
+        return self.verdict.findings
+
+    @cached_property
+    def won(self) -> Tensor:
+        """(N,) bool: right at first, and an adversarial example was found."""
+        return self._column("won")
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """(N,) distance of each row's adversarial example; inf where none was found, 0 where the model was wrong."""
+        return torch.where(self._column("right"), self._column("norm"), 0.0)
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """How the search for each row ended."""
+        return [Result(r) for r in self._column("result").tolist()]
+
+    @cached_property
+    def adversarial(self) -> Tensor:
+        """(N, *shape) float32: the adversarial example of each broken row, the clean input of every other one."""
+        parts = []
+        for columns in self.shards():
+            x = unpack_inputs(columns["x"]).clone()
+            x[columns["broken"]] = columns["adversarial"]
+            parts.append(x)
+        return torch.cat(parts)
+
+    def _column(self, name: str) -> Tensor:
+        return torch.cat([columns[name] for columns in self.shards()])
+
+
+def evaluate(
+    model: Model | nn.Module | Callable[[Tensor], Any],
+    x: Any = None,
+    y: Any = None,
+    *,
+    threat: Threat,
+    protocol: str | Protocol = "fast",
+    data: Dataset | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    options: Options | None = None,
+    watch: Watch | None = None,
+    command: str | None = None,
+) -> Evaluation:
+    """How often the model is right on inputs that an adversary may change within `threat`.
+
+    Args:
+        model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
+        x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        threat: with a radius, e.g. `Linf(8 / 255)`. Its box is set to the model's bounds.
+        protocol: a name in `protocols.PROTOCOLS`, or stages.
+        data: a dataset, as `load_data` opens it.
+        out: run folder to write; None: keep everything in memory.
+        resume: go on with the run in `out`, or begin it.
+        watch: is told how far the run has come.
+        command: what to put in the report as the way to repeat the run.
+
+    Raises:
+        InputError: something that was given cannot be used; the sentence says what to do.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    data = _dataset(x, y, data)
+    threat = threat.within(*model.bounds)
+    stages = named_protocol(protocol, threat) if isinstance(protocol, str) else protocol
+    name = protocol if isinstance(protocol, str) else "custom"
+    run = _Run(model, data, threat, name, stages, options or Options(), watch or (lambda progress: None))
+    return run.carry_out(None if out is None else Path(out), resume, command)
+
+
+def attack(
+    model: Model | nn.Module | Callable[[Tensor], Any],
+    x: Any = None,
+    y: Any = None,
+    attack: Attack | None = None,
+    *,
+    threat: Threat,
+    data: Dataset | None = None,
+    loss: LossName | None = None,
+    targeted: bool = False,
+    targets: Targets | None = None,
+    restarts: int = 1,
+    out: str | Path | None = None,
+    resume: bool = False,
+    options: Options | None = None,
+    watch: Watch | None = None,
+    command: str | None = None,
+) -> Evaluation:
+    """Run one attack. A threat without a radius asks for the smallest distance.
+
+    Args:
+        attack: e.g. `PGD(steps=40)`.
+        loss: what it descends; None: its own usual one.
+        targeted: only the target class counts as a success. Otherwise `targets` direct the search, and any wrong
+            class counts.
+        targets: a rule such as `Closest()`, `LeastLikely()`, `RandomClass()`.
+        restarts: how often each search is tried.
+
+    The other arguments and the errors are those of `evaluate`.
+    """
+    if attack is None:
+        raise InputError("expected an attack, got none: pass e.g. bs.attacks.PGD(steps=40)")
+    if targeted and targets is None:
+        raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
+    check_fit(attack, threat)
+    goal = Goal(targeted, targets is not None and not targeted, loss or attack.loss)
+    stage = Stage(type(attack).__name__, attack, "the attack that was asked for", goal, targets, restarts)
+    return evaluate(
+        model, x, y, threat=threat, protocol=(stage,), data=data, out=out, resume=resume, options=options, watch=watch,
+        command=command,
+    )  # fmt: skip
+
+
+def check_fit(attack: Attack, threat: Threat) -> None:
+    """Refuse, before any query, an attack that does not search in such a threat."""
+    from blindspots.attacks import CATALOGUE
+
+    if threat.name not in attack.threats:
+        able = [e.name for e in CATALOGUE if threat.name in e.attack.threats]
+        raise InputError(
+            f"expected an attack for {threat.name} threats, got {attack!r}, which searches in {', '.join(attack.threats)}: "
+            f"use one of {', '.join(able)}"
+        )
+    if threat.radius is None and not attack.minimal:
+        able = [e.name for e in CATALOGUE if e.attack.minimal and threat.name in e.attack.threats]
+        raise InputError(
+            f"expected a radius for {attack!r}, which searches in a ball, got {threat.spec!r}: write {threat.name}:RADIUS, "
+            f"or use one of {', '.join(able)} for the smallest distance"
+        )
+
+
+def _dataset(x: Any, y: Any, data: Dataset | None) -> Dataset:
+    if data is not None and x is None and y is None:
+        return data
+    if data is not None or x is None or y is None:
+        raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
+    return ArrayData(x, y)
+
+
+class _Run:
+    """One call of `evaluate`."""
+
+    def __init__(
+        self, model: Model, data: Dataset, threat: Threat, name: str, stages: Protocol, options: Options, watch: Watch
+    ) -> None:
+        self.model, self.data, self.threat, self.name, self.stages = model, data, threat, name, stages
+        self.watch = watch
+        self.options = _fitted(options, math.prod(data.shape), model.device)
+        self.began = time.monotonic()
+
+    def carry_out(self, folder: Path | None, resume: bool, command: str | None) -> Evaluation:
+        with set_threads(self.options.threads) as threads:
+            manifest = self._manifest(threads)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            if folder is None:
+                return self._in_memory(RunFile(
+                    manifest=manifest, command=command, started=started, shards=[], verdict=None, seal=None
+                ))  # fmt: skip
+            return self._in_folder(Journal(folder, manifest, command, started, resume), folder)
+
+    def _in_memory(self, file: RunFile) -> Evaluation:
+        shards: list[Columns] = []
+        seconds: list[list[float]] = []
+
+        def keep(columns: Columns, took: list[float]) -> None:
+            shards.append(columns)
+            seconds.append(took)
+
+        preflight = self._search(0, keep, lambda: None, lambda columns: None)
+        records = [
+            ShardRecord(name="", rows=len(c["id"]), sha256="", seconds=s) for c, s in zip(shards, seconds, strict=True)
+        ]
+        file = file.model_copy(update={"shards": records})
+        return Evaluation(file.model_copy(update={"verdict": self._verdict(shards, file, preflight)}), shards, None)
+
+    def _in_folder(self, journal: Journal, folder: Path) -> Evaluation:
+        preflight = self._search(journal.finished, journal.save, journal.unfinished, journal.save_unfinished)
+        columns = (journal.shard(i) for i in range(journal.finished))
+        file = journal.conclude(self._verdict(columns, journal.file, preflight))
+        return Evaluation(file, journal, folder)
+
+    def _search(
+        self,
+        first: int,
+        keep: Callable[[Columns, list[float]], None],
+        unfinished: Callable[[], Mapping[str, Tensor] | None],
+        remember: Callable[[Mapping[str, Tensor]], None],
+    ) -> Preflight:
+        """All shards from the `first` on."""
+        options = self.options
+        assert options.chunk and options.slots and options.shard_rows
+        oracle = Oracle(
+            self.model,
+            bf16=options.precision == "bf16",
+            channels_last=options.channels_last,
+            compile=options.compile,
+            chunk=options.chunk,
+        )
+        cascade = Cascade(
+            oracle,
+            self.threat,
+            self.stages,
+            seed=options.seed,
+            settings=Settings(options.slots, row_budget=options.row_budget, patience=_patience(self.model.device)),
+            allowance=self._allowance(),
+        )
+        self._oracle = oracle
+        with oracle.session():
+            preflight = examine(self.model, *self.data.rows(0, min(PREFLIGHT_ROWS, len(self.data))), seed=options.seed)
+            tally = [0, 0]
+            for start in range(first * options.shard_rows, len(self.data), options.shard_rows):
+                stop = min(start + options.shard_rows, len(self.data))
+                cascade.watch = self._teller(start, tally)
+                samples = self._samples(start, stop)
+                board, seconds = cascade.run(samples, unfinished(), remember)
+                tally[0], tally[1] = stop, tally[1] + int(board.standing.sum())
+                keep(_columns(oracle, samples, board), seconds)
+        return preflight
+
+    def _samples(self, start: int, stop: int) -> Samples:
+        x, y = (t.to(self.model.device) for t in self.data.rows(start, stop))
+        radius = torch.inf if self.threat.radius is None else self.threat.radius
+        return Samples(torch.arange(start, stop, device=x.device), x, y, torch.full((len(y),), radius, device=x.device))
+
+    def _teller(self, start: int, tally: list[int]) -> Callable[[Live], None]:
+        def tell(live: Live) -> None:
+            begun, standing = start + live.rows, tally[1] + live.standing
+            seconds = time.monotonic() - self.began
+            self.watch(
+                Progress(len(self.data), begun, standing, start, live.stage, live.entered, live.left, seconds)
+            )
+
+        return tell
+
+    def _allowance(self) -> Allowance:
+        o = self.options
+        deadline = None if o.max_seconds is None else self.began + o.max_seconds
+        return Allowance(o.max_forwards, o.max_backwards, deadline)
+
+    def _manifest(self, threads: int) -> Manifest:
+        o, model, data = self.options, self.model, self.data
+        assert o.slots and o.shard_rows and o.chunk
+        return Manifest(
+            blindspots=version("blindspots"),
+            torch=torch.__version__,
+            python=platform.python_version(),
+            machine=f"{platform.system()} {platform.machine()}",
+            device=str(model.device),
+            threads=threads,
+            seed=o.seed,
+            model=ModelRecord(
+                spec=model.spec, name=model.name, digest=model.digest, parameters=model.parameters, bounds=model.bounds
+            ),
+            data=DataRecord(
+                spec=data.spec, name=data.name, digest=data.digest, rows=len(data), shape=data.shape,
+                class_names=data.class_names,
+            ),
+            threat=self.threat.spec,
+            protocol=self.name,
+            stages=[repr(stage) for stage in self.stages],
+            slots=o.slots,
+            chunk=o.chunk,
+            shard_rows=o.shard_rows,
+            precision=o.precision,
+            channels_last=o.channels_last,
+            compile=o.compile,
+            limits=[o.row_budget, o.max_forwards, o.max_backwards, o.max_seconds],
+        )  # fmt: skip
+
+    def _verdict(self, shards: Any, file: RunFile, preflight: Preflight) -> Verdict:
+        stages = [StageRecord(name=s.name, attack=repr(s.attack), why=s.why, rows=0, won=0, forwards=0, backwards=0, seconds=0)
+                  for s in self.stages]  # fmt: skip
+        seconds = [record.seconds for record in file.shards]
+        verdict = conclude(shards, stages, seconds, {int(r): r.name.lower() for r in Result}, (preflight.forwards, preflight.backwards))
+        findings = [*preflight.findings, *self.data.notes, *_diagnose(verdict, self.stages, self._oracle)]
+        return verdict.model_copy(update={"findings": findings})
+
+
+def _fitted(options: Options, size: int, device: torch.device) -> Options:
+    """Fill in slots, chunk and shard size for inputs of `size` numbers.
+
+    On a CPU 16 rows per call cost hardly more per row than any larger number, and waste less when few rows are left.
+    """
+    wide = device.type != "cpu"
+    chunk = options.chunk or (512 if wide else 16 if size <= 1 << 14 else 8)
+    slots = options.slots or (chunk if wide else chunk * 8)
+    whole = 1 << int(math.log2(max((1 << 23) / size, 1)))
+    shard = options.shard_rows or max(min(whole, 1024), slots)
+    return replace(options, chunk=chunk, slots=slots, shard_rows=shard)
+
+
+def _patience(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else 4
+
+
+def _columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
+    """A shard as it is stored: every success looked at again, alone with the bytes that are kept."""
+    ledger = board.ledger
+    calls = oracle.forwards
+    broken = (board.right & ledger.won).nonzero()[:, 0]
+    # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
+    strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
+    confirmed = _fools(oracle, strongest[broken], samples.y[broken]) & _fools(oracle, ledger.best[broken], samples.y[broken])
+    broken = broken[confirmed]
+    won = torch.zeros_like(board.right).index_fill(0, broken, True)
+    result = torch.where(board.right & ledger.won & ~won, int(Result.STOOD), ledger.result)
+    adversarial = strongest[broken]
+    logits = oracle.logits(adversarial) if len(broken) else board.logits[:0]
+    rounded = oracle.logits(to_8bit(adversarial, oracle.model.bounds)) if len(broken) else logits
+    unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
+    probability = board.logits.softmax(1).amax(1)
+    columns = {
+        "id": samples.id,
+        "y": samples.y,
+        "x": pack_inputs(samples.x),
+        "prediction": board.logits.argmax(1),
+        "confidence": probability,
+        "right": board.right,
+        "won": won,
+        "result": result.to(torch.uint8),
+        "stage": torch.where(won, board.stage, -1).to(torch.int16),
+        "norm": torch.where(won, ledger.norm, torch.inf),
+        "margin": ledger.margin,
+        "forwards": ledger.forwards,
+        "backwards": ledger.backwards,
+        "broken": broken,
+        "adversarial": adversarial,
+        "nearest": ledger.best[broken],
+        "adversarial_prediction": logits.argmax(1),
+        "adversarial_confidence": logits.softmax(1).amax(1),
+        "prediction_8bit": rounded.argmax(1),
+        "stage_counts": board.counts,
+        "unbilled": unbilled,
+    }
+    return {name: t.cpu().contiguous() for name, t in columns.items()}
+
+
+def _fools(oracle: Oracle, x: Tensor, y: Tensor) -> Tensor:
+    return oracle.logits(x).argmax(1) != y if len(x) else y.bool()
+
+
+def _diagnose(verdict: Verdict, stages: Protocol, oracle: Oracle) -> list[Finding]:
+    """What the run itself showed about the model or about the verdict."""
+    found = []
+    scores = sum(s.won for s, stage in zip(verdict.stages, stages, strict=True) if isinstance(stage.attack, Square))
+    if scores > max(2, 0.01 * verdict.rows):
+        found.append(Finding(
+            code="scores-beat-gradients",
+            severity="warning",
+            saw=f"{scores} of {verdict.rows} rows fell to random search after every gradient attack had failed on them.",
+            do="Gradients mislead on this model, so its true robust accuracy may be lower still.",
+        ))  # fmt: skip
+    if verdict.outcomes.get("budget"):
+        found.append(Finding(
+            code="budget-spent",
+            severity="warning",
+            saw=f"{verdict.outcomes['budget']} of {verdict.rows} rows stand because the budget was spent.",
+            do="The robust accuracy is an upper bound: run again with a larger budget.",
+        ))  # fmt: skip
+    if verdict.outcomes.get("nonfinite"):
+        found.append(Finding(
+            code="nonfinite-search",
+            severity="error",
+            saw=f"{verdict.outcomes['nonfinite']} of {verdict.rows} rows met scores or gradients that are not finite.",
+            do="They count as standing though nothing was proven: look for overflow in the network.",
+        ))  # fmt: skip
+    if oracle.shrunk:
+        found.append(Finding(
+            code="memory-back-off",
+            severity="note",
+            saw=f"Memory ran out, so the network was called with {oracle.chunk} rows at a time.",
+            do=f"For the same bits on another machine use --chunk {oracle.chunk}.",
+        ))  # fmt: skip
+    return found
+
+
+def command_line() -> str:
+    """The command that started this process, as a shell would take it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,231 @@
+"""The folder of a run: written so that it is whole at every moment, read so that nothing in it is believed unseen.
+
+    run.json                     manifest, list of finished shards with their digests, at the end the verdict
+    shards/00012.safetensors     all rows of a shard (see `SHARD`)
+    unfinished.safetensors       the stages already run on the shard that was interrupted
+
+Every file is written to a draft, flushed to the disk and renamed.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from blindspots.errors import InputError
+from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict
+
+Columns = dict[str, Tensor]
+
+SHARD = {
+    "id": "(n,) int64 place of the row in the data",
+    "y": "(n,) int64 label",
+    "x": "(n, ...) input: uint8 where every value is k / 255 exactly, else float32",
+    "prediction": "(n,) int64 on the clean input",
+    "confidence": "(n,) float32 probability of that prediction",
+    "right": "(n,) bool",
+    "won": "(n,) bool: right at first, and an adversarial example was found",
+    "result": "(n,) uint8, see engine.result.Result",
+    "stage": "(n,) int16 index of the stage that broke the row, -1",
+    "norm": "(n,) float32 distance of the nearest adversarial example, inf where there is none",
+    "margin": "(n,) float32 lowest margin seen inside the threat",
+    "forwards": "(n,) int64",
+    "backwards": "(n,) int64",
+    "broken": "(k,) int64 positions of the won rows",
+    "adversarial": "(k, ...) float32 the adversarial example with the lowest margin (the nearest in an unbounded threat)",
+    "nearest": "(k, ...) float32 the adversarial example with the smallest norm",
+    "adversarial_prediction": "(k,) int64",
+    "adversarial_confidence": "(k,) float32",
+    "prediction_8bit": "(k,) int64 after rounding to 8 bits",
+    "stage_counts": "(stages, 4) int64: rows entered, won, forwards, backwards",
+    "unbilled": "(2,) int64 forwards and backwards for padding and confirmation",
+}
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds either what it held before or all of it, also when the power fails."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise InputError(
+            f"expected to write {len(content):,} bytes to {path}, got: {error.strerror}. "
+            "What was there before is untouched: make room or name another folder, then --resume"
+        ) from error
+
+
+def text_of(file: RunFile) -> bytes:
+    """What is written to run.json."""
+    return (file.model_dump_json(indent=2) + "\n").encode()
+
+
+def seal(content: bytes) -> str:
+    """SHA-256 (hex) over the bytes of run.json with null in the place of its seal, which stands at the very end."""
+    bare = re.sub(rb'"seal": "[0-9a-f]{64}"\n}\n\Z', b'"seal": null\n}\n', content)
+    return hashlib.sha256(bare).hexdigest()
+
+
+def read_run_file(folder: Path) -> RunFile:
+    """run.json of a run folder. Raises InputError when it is missing or not what `evaluate` writes."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise InputError(
+            f"expected a run folder with a run.json, found none at {path}: name one that `blindspots evaluate` wrote"
+        )
+    try:
+        return RunFile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its first bytes"
+        raise InputError(
+            f"expected {path} as `blindspots evaluate` writes it, but {where} is wrong ({first['msg']}): "
+            "restore it or run again"
+        ) from error
+
+
+def shard_path(folder: Path, record: ShardRecord) -> Path:
+    """Where a shard lies; whatever run.json says, inside the run folder."""
+    return folder / "shards" / Path(record.name).name
+
+
+def read_shard(folder: Path, record: ShardRecord) -> Columns:
+    """The columns of a shard. Raises InputError when it is missing, changed or unreadable."""
+    path = shard_path(folder, record)
+    if not path.is_file():
+        raise InputError(f"expected the shard {path} that run.json lists, but it is missing: restore it or run again")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise InputError(f"expected the bytes that run.json recorded in {path}, found others: restore it or run again")
+    return _unpack(path, content)
+
+
+def _unpack(path: Path, content: bytes, remedy: str = "restore it or run again") -> Columns:
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise InputError(f"expected a whole safetensors file at {path}, got: {error}: {remedy}") from error
+
+
+def pack_inputs(x: Tensor) -> Tensor:
+    """Images that came from 8 bits are stored as 8 bits; anything else as it is."""
+    levels = (x * 255).round()
+    exact = bool(((levels >= 0) & (levels <= 255)).all()) and torch.equal(levels / 255, x)
+    return levels.to(torch.uint8) if exact else x.contiguous()
+
+
+def unpack_inputs(x: Tensor) -> Tensor:
+    """The float32 inputs of a shard's column `x`."""
+    return x.float() / 255 if x.dtype is torch.uint8 else x
+
+
+def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """The nearest of 256 evenly spaced levels between the bounds."""
+    lo, hi = bounds
+    return lo + ((x - lo) / (hi - lo) * 255).round() / 255 * (hi - lo)
+
+
+class Journal:
+    """Writes a run folder while the run goes on.
+
+    Args:
+        folder: created if need be. A folder that holds another run is refused, unless `resume` and the manifests agree.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, command: str | None, started: str, resume: bool) -> None:
+        self.folder = folder
+        fresh = RunFile(manifest=manifest, command=command, started=started, shards=[], verdict=None, seal=None)
+        begun = (folder / "run.json").exists()
+        self.file = self._found(fresh, resume) if begun else fresh
+        try:
+            (folder / "shards").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"expected a folder to write the run to, got {folder}: {error.strerror}. Name another one"
+            ) from error
+        for left_behind in (*folder.glob("*.draft"), *folder.glob("shards/*.draft")):
+            left_behind.unlink(missing_ok=True)  # by a process that was killed while it wrote
+        if not begun:  # until there is more to say, a finished run keeps its verdict
+            self._draft.unlink(missing_ok=True)
+            self._write()
+
+    def _found(self, fresh: RunFile, resume: bool) -> RunFile:
+        if not resume:
+            raise InputError(
+                f"expected a new folder, but {self.folder} holds a run: resume it with --resume or name another folder"
+            )
+        old = read_run_file(self.folder)
+        for field in Manifest.model_fields:
+            before, now = getattr(old.manifest, field), getattr(fresh.manifest, field)
+            if before != now:
+                raise InputError(
+                    f"expected the run in {self.folder} to be the same as this one, but its {field} is {before!r} "
+                    f"and now it is {now!r}: use what it was begun with, or another folder"
+                )
+        return old.model_copy(update={"verdict": None, "seal": None})
+
+    def _write(self) -> None:
+        write_whole(self.folder / "run.json", text_of(self.file))
+
+    @property
+    def finished(self) -> int:
+        """How many shards, from the first one, are on the disk as they were recorded."""
+        return len(self.file.shards)
+
+    def shard(self, index: int) -> Columns:
+        return read_shard(self.folder, self.file.shards[index])
+
+    def save(self, columns: Mapping[str, Tensor], seconds: list[float]) -> None:
+        """Add the next shard."""
+        name = f"{self.finished:05d}.safetensors"
+        content = save({k: t.contiguous() for k, t in columns.items()})
+        write_whole(self.folder / "shards" / name, content)
+        record = ShardRecord(
+            name=name, rows=len(columns["id"]), sha256=hashlib.sha256(content).hexdigest(), seconds=seconds
+        )
+        self.file = self.file.model_copy(update={"shards": [*self.file.shards, record]})
+        self._write()
+        self._draft.unlink(missing_ok=True)
+
+    @property
+    def _draft(self) -> Path:
+        return self.folder / "unfinished.safetensors"
+
+    def save_unfinished(self, columns: Mapping[str, Tensor]) -> None:
+        """Remember how far the shard in hand has come; overwritten at the next call, gone when the shard is saved."""
+        write_whole(self._draft, save({k: t.contiguous() for k, t in columns.items()}, {"shard": str(self.finished)}))
+
+    def unfinished(self) -> Columns | None:
+        """What `save_unfinished` wrote for the shard that is now in hand, if anything."""
+        if not self._draft.is_file():
+            return None
+        content = self._draft.read_bytes()
+        columns = _unpack(self._draft, content, "delete it, then the shard in hand begins again")
+        belongs = _metadata(content).get("shard") == str(self.finished)
+        return columns if belongs else None
+
+    def conclude(self, verdict: Verdict) -> RunFile:
+        """Write the verdict and seal the file."""
+        file = self.file.model_copy(update={"verdict": verdict})
+        self.file = file.model_copy(update={"seal": seal(text_of(file))})
+        self._write()
+        return self.file
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    return dict(header.get("__metadata__", {}))

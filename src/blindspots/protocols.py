@@ -1,0 +1,142 @@
+"""Named cascades of attacks. A protocol is data: a tuple of stages."""
+
+from collections.abc import Callable
+
+from blindspots.attacks import FMN, PGD, Bisect, Square
+from blindspots.engine.cascade import Stage
+from blindspots.engine.targets import Closest, Malt
+from blindspots.errors import InputError
+from blindspots.goal import Goal
+from blindspots.threat import Threat
+
+Protocol = tuple[Stage, ...]
+
+_TO_TARGET = Goal(directed=True, loss="margin")
+_ANY_CLASS = Goal(loss="probability-margin")
+
+
+def _descent(steps: int, *, random_start: bool = False) -> PGD:
+    """Margin descent with momentum and a stride of twice the radius that a cosine takes to nothing."""
+    return PGD(steps=steps, stride=2.0, schedule="cosine", momentum=0.75, random_start=random_start)
+
+
+def fast(threat: Threat) -> Protocol:
+    """As strong as AutoAttack at a small fraction of its cost. See docs/fast.md for what it rests on.
+
+    Two short descents towards the two likeliest wrong classes settle almost every row of an ordinary model: what
+    they leave stands under AutoAttack too, unless the margin is small against what was gained (its reach), or still
+    moves when the search is made longer or starts elsewhere. Only those rows are searched on.
+    """
+    if threat.p == 0:
+        return _counts()
+    return (*_gradients(), *(_scores() if threat.p != 1 else ()), _SHORTEN)
+
+
+def _gradients() -> Protocol:
+    return (
+        Stage(
+            "first class",
+            _descent(6),
+            "every row: a short descent towards the likeliest wrong class",
+            _TO_TARGET,
+            Closest(1),
+        ),
+        Stage(
+            "second class",
+            _descent(6),
+            "what stands: the same towards the second likeliest",
+            _TO_TARGET,
+            Closest(1, skip=1),
+        ),
+        Stage(
+            "nearest boundaries",
+            _descent(10, random_start=True),
+            "margins within what was gained so far: three classes in the order of their linear boundaries",
+            _TO_TARGET,
+            Malt(3, among=4),
+            reach=1.0,
+        ),
+        Stage(
+            "restarts",
+            _descent(30, random_start=True),
+            "margins within a quarter of what was gained, or still moving: four longer descents from random points",
+            _ANY_CLASS,
+            restarts=4,
+            reach=0.25,
+            moved=0.05,
+            wide_reach=0.75,
+        ),
+    )
+
+
+def _scores() -> Protocol:
+    return (
+        Stage(
+            "local square 1",
+            _LOCAL,
+            "margins within 0.02, or restarts that end 10 % apart: a random search from the best point so far",
+            start="near",
+            reach=0.02,
+            disagree=0.1,
+            wide_reach=0.35,
+        ),
+        *(_local_square(i) for i in range(2, 6)),
+        Stage(
+            "square",
+            Square(1500),
+            "margins within a twentieth of what was gained: a random search from stripes, which no gradient misleads",
+            reach=0.05,
+        ),
+        Stage(
+            "long square",
+            Square(5000),
+            "margins that only the random search moved: more of it",
+            reach=0.0,
+            moved=0.02,
+            wide_reach=0.25,
+        ),
+    )
+
+
+_LOCAL = Square(1500, area=0.2, stripes=False)
+
+
+def _local_square(round: int) -> Stage:
+    return Stage(
+        f"local square {round}",
+        _LOCAL,
+        "margins that the last random search took 5 % of: another one, from the best point so far",
+        start="near",
+        reach=0.0,
+        moved=0.05,
+        wide_reach=0.35,
+    )
+
+
+def _counts() -> Protocol:
+    return (
+        Stage("fewest components", FMN(100), "every row: the smallest l0 distance"),
+        Stage("longer", FMN(400), "what stands: four times as many steps"),
+    )
+
+
+_SHORTEN = Stage(
+    "shorten",
+    Bisect(6),
+    "broken rows: the nearest adversarial point on the line to the clean input",
+    start="found",
+    who="broken",
+)
+
+PROTOCOLS: dict[str, Callable[[Threat], Protocol]] = {"fast": fast}
+
+
+def protocol(name: str, threat: Threat) -> Protocol:
+    """The stages of a named protocol for a threat."""
+    if name not in PROTOCOLS:
+        raise InputError(f"expected a protocol among {', '.join(PROTOCOLS)}, got {name!r}: choose one of these")
+    if threat.radius is None:
+        raise InputError(
+            f"expected a threat with a radius for the protocol {name!r}, got {threat.spec!r}: write {threat.name}:RADIUS"
+        )
+    return PROTOCOLS[name](threat)

@@ -1,0 +1,264 @@
+"""What every attack owes the engine. `check_attack` yields the checks; each raises AssertionError with a reason."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+import blindspots.attacks
+from blindspots.attacks import APGD, Attack
+from blindspots.attacks.attack import State
+from blindspots.goal import Goal
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.problem import Job, Problem, Seen
+from blindspots.random import keys
+from blindspots.rows import Rows, leaves, tree
+from blindspots.threat import THREATS, Threat
+
+ROWS, CLASSES = 8, 5
+SHAPES = [(1,), (7,), (2, 6), (3, 5, 4), (1, 1, 9), (2, 3, 4, 5)]
+RADIUS = {"linf": 0.08, "l2": 0.4, "l1": 1.5, "l0": 4.0}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clause of the contract for one attack in one threat."""
+
+    attack: Attack
+    threat: Threat
+    clause: Callable[[Attack, Threat], None]
+
+    def __str__(self) -> str:
+        return f"{self.attack!r}-{self.threat.name}-{self.clause.__name__}"
+
+    def __call__(self) -> None:
+        self.clause(self.attack, self.threat)
+
+
+def check_attack(attack: Attack) -> Iterator[Check]:
+    """Every clause of the contract, in every threat that the attack declares."""
+    for name in attack.threats:
+        yield from (Check(attack, THREATS[name](), clause) for clause in CLAUSES)
+
+
+class Net(nn.Module):
+    """Smooth, not linear, and the same for the same shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        g = torch.Generator().manual_seed(0)
+        self.first = nn.Parameter(torch.randn(16, math.prod(shape), generator=g))
+        self.last = nn.Parameter(torch.randn(CLASSES, 16, generator=g))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = (x.flatten(1)[:, None] * self.first).sum(2).tanh()  # a matrix product may round by the place of a row
+        return (hidden[:, None] * self.last).sum(2)
+
+
+class Flat(nn.Module):
+    """No direction leads anywhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x.flatten(1)[:, :1] + torch.arange(CLASSES, 0, -1.0)
+
+
+Turn = tuple[State, Seen]
+
+
+def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module) -> Iterator[Turn]:
+    """The attack's states with what was seen at them, until no row proposes anything."""
+    oracle = Oracle(Model(net), chunk=ROWS)
+    state = attack.init(problem, job)
+    while not attack.exhausted(state).all():
+        classes = getattr(state, "classes", None)
+        seen = oracle.look(problem, job.y, job.target, state.probe, attack.need, classes)
+        yield state, seen
+        state = attack.step(problem, job, state, seen)
+
+
+def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), rows: int = ROWS, seed: int = 0) -> Job:
+    """Rows that are classified as their label, each with a radius and a key of its own."""
+    g = torch.Generator().manual_seed(seed)
+    x = (0.9 * torch.rand(rows, *shape, generator=g) + 0.05).round(decimals=2)
+    with torch.no_grad():
+        order = Net(shape)(x).argsort(1, descending=True)
+    r = RADIUS[threat.name] * torch.linspace(0.5, 1.5, rows)
+    r = r.ceil() if threat.p == 0 else r
+    start = threat.project(x + 0.5 * torch.randn(x.shape, generator=g), x, r)
+    return Job(x, start, order[:, 0], order[:, 1], r, keys(seed, torch.arange(rows)))
+
+
+def problem_of(attack: Attack, threat: Threat, targeted: bool = False) -> Problem:
+    return Problem(Goal(targeted=targeted, loss=attack.loss), threat)
+
+
+def same(a: Rows, b: Rows) -> bool:
+    return all(torch.equal(s, t) for (_, s), (_, t) in zip(leaves(a), leaves(b), strict=True))
+
+
+def copy(rows: Rows) -> Rows:
+    return tree(torch.clone, rows)
+
+
+def drawn_in_a_larger_ball(attack: Attack, threat: Threat) -> bool:
+    """APGD in an l1 ball passes through balls of three times and twice the radius: that is its paper's rule."""
+    return isinstance(attack, APGD) and threat.p == 1
+
+
+def an_order_of_rows_changes_no_row(attack: Attack, threat: Threat) -> None:
+    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
+    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
+    there, here = drive(attack, problem, job[order], net), drive(attack, problem, job, net)
+    for (moved, _), (state, _) in zip(there, here, strict=True):
+        assert same(moved, state[order])
+
+
+def neighbours_change_no_row(attack: Attack, threat: Threat) -> None:
+    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
+    kept = torch.arange(ROWS) < 3
+    others = tree(partial(_mix, kept), job, jobs(attack, threat, seed=9))
+    there, here = drive(attack, problem, others, net), drive(attack, problem, job, net)
+    for (changed, _), (state, _) in zip(there, here, strict=True):
+        assert same(changed[:3], state[:3])
+
+
+def a_row_alone_takes_the_same_steps(attack: Attack, threat: Threat) -> None:
+    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
+    alone = job[2:3]
+    for (single, _), (state, _) in zip(
+        drive(attack, problem, alone, net), drive(attack, problem, job, net), strict=True
+    ):
+        assert same(single, state[2:3])
+
+
+def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Threat) -> None:
+    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
+    for state, seen in drive(attack, problem, job, net):
+        ill = tree(lambda t: torch.where(_rows_like(t) == 0, torch.nan, t) if t.is_floating_point() else t, seen)
+        after, as_ever = attack.step(problem, job, state, ill), attack.step(problem, job, state, seen)
+        assert same(after[1:], as_ever[1:])
+
+
+def a_step_is_a_pure_function(attack: Attack, threat: Threat) -> None:
+    """So a search can be stored at any turn and go on elsewhere; arguments and global generators stay as they are."""
+    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
+    generators = _generators()
+    for state, seen in drive(attack, problem, job, net):
+        before = copy(job), copy(state), copy(seen)
+        after = attack.step(problem, job, state, seen)
+        assert all(same(a, b) for a, b in zip(before, (job, state, seen), strict=True)), "an argument was written to"
+        torch.manual_seed(torch.initial_seed() + 1)
+        assert same(after, attack.step(problem, *before)), "the step depends on something besides its arguments"
+        torch.manual_seed(torch.initial_seed() - 1)
+    assert _generators() == generators, "a global generator was used"
+
+
+def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
+    job = jobs(attack, threat)
+    r = 3 * job.r if drawn_in_a_larger_ball(attack, threat) else job.r
+    for goal in (False, True):
+        for state, _ in drive(attack, problem_of(attack, threat, goal), job, Net((2, 5, 4))):
+            assert state.probe.isfinite().all()
+            assert threat.holds(state.probe, job.x, r).all()
+
+
+def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Threat) -> None:
+    if attack.minimal:
+        job = replace(jobs(attack, threat), r=torch.full((ROWS,), torch.inf))
+        for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4))):
+            assert threat.holds(state.probe, job.x, job.r).all()
+
+
+def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
+    job, threat = jobs(attack, threat), threat.within(-3.0, 2.0)
+    r = job.r if threat.p == 0 else 5 * job.r
+    x = (5 * job.x - 3).clamp(-3, 2)
+    job = replace(job, x=x, start=threat.project(5 * job.start - 3, x, r), r=r)
+    r = 3 * job.r if drawn_in_a_larger_ball(attack, threat) else job.r
+    for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4))):
+        assert threat.holds(state.probe, job.x, r).all()
+
+
+def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
+    """And the last look is announced, for it needs no gradient."""
+    problem, job = problem_of(attack, threat), jobs(attack, threat)
+    turns = list(drive(attack, problem, job, Net((2, 5, 4))))
+    assert len(turns) <= getattr(attack, "steps", 1) + 1
+    for state, seen in turns:
+        assert torch.equal(attack.final(state), attack.exhausted(attack.step(problem, job, state, seen)))
+
+
+def a_state_keeps_its_form(attack: Attack, threat: Threat) -> None:
+    job = jobs(attack, threat)
+    forms = [
+        [(name, t.shape, t.dtype) for name, t in leaves(state)]
+        for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4)))
+    ]
+    assert all(form == forms[0] for form in forms)
+    assert all(shape[0] == ROWS for _, shape, _ in forms[0])
+    assert {name: shape for name, shape, _ in forms[0]}["probe"] == job.x.shape
+
+
+def any_shape_of_input_will_do(attack: Attack, threat: Threat) -> None:
+    for shape in SHAPES:
+        for rows in (1, 3):
+            job = jobs(attack, threat, shape, rows)
+            for state, seen in drive(attack, problem_of(attack, threat), job, Net(shape)):
+                assert state.probe.shape == job.x.shape
+                assert state.probe.isfinite().all()
+                assert len(seen.won) == rows
+
+
+def a_flat_network_is_survived(attack: Attack, threat: Threat) -> None:
+    job = replace(jobs(attack, threat), y=torch.zeros(ROWS, dtype=torch.int64))
+    for state, _ in drive(attack, problem_of(attack, threat), job, Flat()):
+        assert state.probe.isfinite().all()
+
+
+def every_loss_will_do(attack: Attack, threat: Threat) -> None:
+    job = jobs(attack, threat)
+    for loss in ("ce", "margin", "dlr", "probability-margin"):
+        for goal in (Goal(loss=loss), Goal(directed=True, loss=loss), Goal(targeted=True, loss=loss)):
+            for state, _ in drive(attack, Problem(goal, threat), job, Net((2, 5, 4))):
+                assert state.probe.isfinite().all()
+
+
+def it_is_a_value(attack: Attack, threat: Threat) -> None:
+    again = eval(repr(attack), vars(blindspots.attacks))
+    assert again == attack
+    assert hash(again) == hash(attack)
+
+
+CLAUSES = (
+    an_order_of_rows_changes_no_row,
+    neighbours_change_no_row,
+    a_row_alone_takes_the_same_steps,
+    a_row_that_is_not_a_number_poisons_no_other,
+    a_step_is_a_pure_function,
+    proposals_lie_in_the_threat_set,
+    without_a_radius_proposals_lie_in_the_box,
+    another_box_is_kept_to,
+    steps_bound_the_turns,
+    a_state_keeps_its_form,
+    any_shape_of_input_will_do,
+    a_flat_network_is_survived,
+    every_loss_will_do,
+    it_is_a_value,
+)
+
+
+def _mix(kept: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(kept.view(-1, *[1] * (a.ndim - 1)), a, b)
+
+
+def _rows_like(t: Tensor) -> Tensor:
+    return torch.arange(len(t)).view(-1, *[1] * (t.ndim - 1)).expand_as(t)
+
+
+def _generators() -> tuple[object, ...]:
+    return torch.get_rng_state().tolist(), random.getstate()

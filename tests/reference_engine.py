@@ -1,0 +1,97 @@
+"""The engine as it is meant: one row after the other, one job after the other, nothing written in place."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks import Attack
+from blindspots.engine.jobs import Jobs
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Settings
+from blindspots.engine.result import Result
+from blindspots.oracle import Oracle
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import pick
+
+
+@dataclass(frozen=True)
+class ReferenceSearch:
+    """Takes what `Search` takes; `run` returns the ledger that `Search` leaves."""
+
+    attack: Attack
+    oracle: Oracle
+    problem: Problem
+    jobs: Jobs
+    ledger: Ledger
+    entering: Tensor
+    settings: Settings
+
+    def run(self) -> Ledger:
+        ledger = self.ledger
+        for at in self.entering[:, None]:
+            entry = self._all_jobs(at, ledger[at])
+            entry = replace(entry, result=torch.where(entry.won, int(Result.WON), entry.result))
+            ledger = ledger.put(at, entry)
+        return ledger
+
+    def _all_jobs(self, at: Tensor, entry: Ledger) -> Ledger:
+        for number in range(self.jobs.per_sample):
+            job = self.jobs.fetch(at, torch.full_like(at, number))
+            entry = self._one_job(job, entry)
+            if entry.result == Result.BUDGET or (entry.won and self.settings.stop_early):
+                break
+        return entry
+
+    def _one_job(self, job: Job, entry: Ledger) -> Ledger:
+        state = self.attack.init(self.problem, job)
+        while True:
+            backwards = 0 if self.attack.final(state) else self._gradients(state)
+            if self._cost(entry) + 1 + backwards > (self.settings.row_budget or torch.inf):
+                return _ended(entry, Result.BUDGET)
+            seen = self._look(job, state, backwards)
+            entry = _charged(self._judged(entry, job, state.probe, seen), backwards)
+            if not _finite(seen):
+                return _ended(entry, Result.NONFINITE)
+            if self.attack.final(state) or (entry.won and self.settings.stop_early):
+                return entry
+            state = self.attack.step(self.problem, job, state, seen)
+
+    def _gradients(self, state: Any) -> int:
+        return state.classes.shape[1] if self.attack.need is Need.JACOBIAN else int(self.attack.need is Need.GRAD)
+
+    def _cost(self, entry: Ledger) -> int:
+        return int(entry.forwards + entry.backwards)
+
+    def _look(self, job: Job, state: Any, backwards: int) -> Seen:
+        classes, gradients = getattr(state, "classes", None), backwards > 0
+        return self.oracle.look(
+            self.problem, job.y, job.target, state.probe, self.attack.need, classes, backward=gradients
+        )
+
+    def _judged(self, entry: Ledger, job: Job, probe: Tensor, seen: Seen) -> Ledger:
+        threat = self.problem.threat
+        inside, norm = threat.holds(probe, job.x, job.r), threat.norm(probe - job.x)
+        better, nearer = inside & seen.won & (norm < entry.norm), inside & (seen.margin < entry.margin)
+        return replace(
+            entry,
+            best=pick(better, probe, entry.best),
+            norm=torch.where(better, norm, entry.norm),
+            near=pick(nearer, probe, entry.near),
+            margin=torch.where(nearer, seen.margin, entry.margin),
+            won=entry.won | better,
+        )
+
+
+def _charged(entry: Ledger, backwards: int) -> Ledger:
+    return replace(entry, forwards=entry.forwards + 1, backwards=entry.backwards + backwards)
+
+
+def _ended(entry: Ledger, result: Result) -> Ledger:
+    return replace(entry, result=torch.full_like(entry.result, int(result)))
+
+
+def _finite(seen: Seen) -> bool:
+    numbers = [seen.loss, seen.margin, *([] if seen.grad is None else [seen.grad])]
+    return all(bool(n.isfinite().all()) for n in numbers)

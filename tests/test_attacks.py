@@ -1,0 +1,189 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from blindspots.attacks import APGD, CATALOGUE, DDN, FGSM, FMN, PGD, Attack, Bisect, Square
+from blindspots.attacks.apgd import checkpoints
+from blindspots.engine.jobs import Jobs, Samples
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Search, Settings
+from blindspots.goal import Goal
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.problem import Problem
+from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
+from closed_form import Known, ball, optimum, plane, planes
+from contract import Check, check_attack
+
+TABLE: list[Attack] = [
+    FGSM(),
+    PGD(5),
+    PGD(6, stride=2.0, schedule="cosine", momentum=0.75, random_start=False),
+    APGD(12),
+    APGD(10, rho=0.6, random_start=False),
+    DDN(8),
+    DDN(6, gamma=0.2, norm=0.1),
+    FMN(8),
+    FMN(6, stride=0.3, gamma=0.2),
+    Square(15),
+    Square(15, area=0.2, stripes=False),
+    Bisect(),
+    Bisect(3),
+]
+CHECKS = [check for attack in TABLE for check in check_attack(attack)]
+
+
+def test_every_attack_is_in_the_table() -> None:
+    assert {type(attack) for attack in TABLE} == {entry.attack for entry in CATALOGUE}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_the_contract_holds(check: Check) -> None:
+    check()
+
+
+def search(
+    attack: Attack, known: Known, threat: Threat, r: Tensor, goal: Goal | None = None, start: Tensor | None = None
+) -> Ledger:
+    oracle, rows = Oracle(Model(known.net)), torch.arange(len(known.y))
+    problem = Problem(goal or Goal(loss=attack.loss), threat)
+    targets = (1 - known.y)[:, None] if problem.goal.targeted else None
+    jobs = Jobs(Samples(rows, known.x, known.y, r), known.x if start is None else start, targets, 1, 0, 0)
+    with oracle.session():
+        ledger = Ledger.blank(known.x, problem.goal.margin(oracle.logits(known.x), known.y, 1 - known.y))
+        Search(attack, oracle, problem, jobs, ledger, rows, Settings(stop_early=not attack.minimal)).run()
+    return ledger
+
+
+def unbounded(known: Known) -> Tensor:
+    return torch.full((len(known.y),), math.inf)
+
+
+def kinds(attack: Attack) -> list[Threat]:
+    return [THREATS[name]() for name in attack.threats]
+
+
+SHAPES = [(24,), (2, 3, 4)]
+FIXED = [
+    (FGSM(), 1.05),
+    (PGD(), 1.05),
+    (PGD(20, stride=2.0, schedule="cosine", momentum=0.75, random_start=False), 1.05),
+    (APGD(), 1.05),
+    (APGD(random_start=False), 1.05),
+    (Square(1000), 2.5),
+]
+FIXED_CASES = [
+    pytest.param(attack, threat, enough, id=f"{attack!r}-{threat.name}")
+    for attack, enough in FIXED
+    for threat in kinds(attack)
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize(("attack", "threat", "enough"), FIXED_CASES)
+def test_a_radius_is_won_exactly_where_it_reaches_the_boundary(
+    attack: Attack, threat: Threat, enough: float, targeted: bool, shape: tuple[int, ...]
+) -> None:
+    known = plane(16, shape, gap=(0.05, 0.3))
+    nearest, goal = optimum(known, threat), Goal(targeted=targeted, loss=attack.loss)
+    assert not search(attack, known, threat, 0.95 * nearest, goal).won.any()
+    assert search(attack, known, threat, enough * nearest, goal).won.all()
+
+
+MINIMAL = [
+    (DDN(), L2(), 1.005),
+    (FMN(), L2(), 1.002),
+    (FMN(), Linf(), 1.002),
+    (FMN(), L1(), 1.002),
+    (FMN(), L0(), 1.0),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize(("attack", "threat", "tolerance"), MINIMAL, ids=str)
+def test_the_smallest_distance_is_found_and_nothing_below_it(
+    attack: Attack, threat: Threat, tolerance: float, targeted: bool, shape: tuple[int, ...]
+) -> None:
+    gap = (1.0, 2.5) if threat.p == 0 else (0.05, 0.3)
+    known = plane(16, shape, gap)
+    nearest = optimum(known, threat)
+    ledger = search(attack, known, threat, unbounded(known), Goal(targeted=targeted, loss=attack.loss))
+    assert (ledger.norm >= nearest * (1 - 3e-5)).all()
+    assert (ledger.norm <= nearest * tolerance).all()
+
+
+@pytest.mark.parametrize("threat", kinds(FMN()), ids=lambda threat: threat.name)
+def test_fmn_finds_the_nearest_of_several_classes_for_most_rows(threat: Threat) -> None:
+    known = planes(32, (3, 4, 4), classes=6)
+    ratio = search(FMN(), known, threat, unbounded(known)).norm / optimum(known, threat)
+    assert (ratio >= 1 - 3e-5).all()
+    assert ratio.median() <= 1.0001
+
+
+@pytest.mark.parametrize("attack", [DDN(norm=0.1), FMN()], ids=str)
+def test_a_curved_boundary_is_found_from_both_sides(attack: Attack) -> None:
+    known = ball(12, 8)
+    ratio = search(attack, known, L2(), unbounded(known)).norm / optimum(known, L2())
+    assert (ratio >= 1 - 3e-5).all()
+    assert (ratio <= 1.02).all()
+
+
+@pytest.mark.parametrize("threat", kinds(Bisect()), ids=lambda threat: threat.name)
+def test_bisection_ends_at_the_boundary_between_two_points(threat: Threat) -> None:
+    known, steps = plane(16, (24,), gap=(0.05, 0.3)), 10
+    way = threat.steepest(known.net.weight[1 - known.y] - known.net.weight[known.y]).detach()
+    nearest = optimum(known, threat)
+    start = known.x + 3 * nearest[:, None] * way
+    ledger = search(Bisect(steps), known, threat, unbounded(known), start=start)
+    assert (ledger.norm >= nearest * (1 - 3e-5)).all()
+    assert (ledger.norm <= nearest + 3 * nearest * 0.5**steps + 1e-6).all()
+    assert (ledger.forwards == 1 + steps).all()
+    assert (ledger.backwards == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("attack", "forwards", "backwards"),
+    [
+        (FGSM(), 2, 1),
+        (PGD(7), 8, 7),
+        (APGD(7), 8, 7),
+        (DDN(7), 8, 7),
+        (FMN(7), 8, 7),
+        (Square(7), 8, 0),
+        (Bisect(7), 7, 0),
+    ],
+    ids=str,
+)
+def test_an_attack_costs_what_its_documentation_says(attack: Attack, forwards: int, backwards: int) -> None:
+    known = plane(4, (2, 3, 4), gap=(0.2, 0.3))
+    threat = THREATS[attack.threats[0]]()
+    if "l2" in attack.threats:
+        threat = L2()
+    ledger = search(attack, known, threat, torch.full((4,), 1e-3))
+    assert ledger.forwards.tolist() == [1 + forwards] * 4
+    assert ledger.backwards.tolist() == [backwards] * 4
+
+
+def test_checkpoints_are_those_of_the_published_code() -> None:
+    assert checkpoints(100) == [0, 22, 41, 57, 70, 80, 87, 93, 99]
+    assert checkpoints(10) == [0, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_start_is_where_a_search_begins() -> None:
+    known = plane(8, (24,), gap=(0.1, 0.3))
+    nearest = optimum(known, Linf())
+    near = known.x + (0.999 * nearest * (1 - 2 * known.y))[:, None] * known.net.weight[1].sign().detach()
+    attack = PGD(1, stride=0.01, random_start=False)
+    assert search(attack, known, Linf(), 1.05 * nearest, start=near).won.all()
+    assert not search(attack, known, Linf(), 1.05 * nearest).won.any()
+
+
+def test_the_first_norm_of_ddn_does_not_decide_where_it_ends() -> None:
+    known = plane(8, (24,), gap=(0.05, 0.3))
+    for norm in (0.01, 0.1, 1.0):
+        ledger = search(DDN(norm=norm), known, L2(), unbounded(known))
+        assert (ledger.norm <= 1.01 * optimum(known, L2())).all()
