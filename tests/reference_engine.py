@@ -39,7 +39,7 @@ class ReferenceSearch:
     def _all_jobs(self, at: Tensor, entry: Ledger) -> Ledger:
         for number in range(self.jobs.per_sample):
             job = self.jobs.fetch(at, torch.full_like(at, number))
-            entry = self._one_job(job, entry)
+            entry = _remembered(self._one_job(job, entry))
             if entry.result == Result.BUDGET or (entry.won and self.settings.stop_early):
                 break
         return entry
@@ -80,12 +80,19 @@ class ReferenceSearch:
             norm=torch.where(better, norm, entry.norm),
             near=pick(nearer, probe, entry.near),
             margin=torch.where(nearer, seen.margin, entry.margin),
+            low=torch.where(inside, seen.margin.fmin(entry.low), entry.low),
             won=entry.won | better,
         )
 
 
 def _charged(entry: Ledger, backwards: int) -> Ledger:
     return replace(entry, forwards=entry.forwards + 1, backwards=entry.backwards + backwards)
+
+
+def _remembered(entry: Ledger) -> Ledger:
+    """How low the best job so far came, and the second best."""
+    once, twice = torch.stack([entry.low, entry.once, entry.twice]).sort(0).values[:2]
+    return replace(entry, low=torch.full_like(once, torch.inf), once=once, twice=twice)
 
 
 def _ended(entry: Ledger, result: Result) -> Ledger:

@@ -149,7 +149,7 @@ def _verdict(columns: dict[str, Array], findings: Sequence[Finding]) -> Verdict:
         robust_of_right=Share.of(stood, right),
         robust_accuracy_8bit=(stood + undone) / rows if rows else 0.0,
         interval_8bit=clopper_pearson(stood + undone, rows),
-        outcomes={"won": broken, "exhausted": stood, "already_wrong": rows - right},
+        outcomes={"won": broken, "stood": stood, "already_wrong": rows - right},
         distances=_distances(columns, right) if broken else None,
         forwards=forwards,
         backwards=backwards,

@@ -86,7 +86,7 @@ class Trial:
             return ReferenceSearch(s.attack, s.oracle, s.problem, s.jobs, s.ledger, s.entering, s.settings).run()
 
 
-def samples(rows: int = ROWS, radius: tuple[float, float] = (0.02, 0.12)) -> Samples:
+def samples(rows: int = ROWS, radius: tuple[float, float] = (0.05, 0.25)) -> Samples:
     """Right at first; their radii grow, so that some stand and some fall early."""
     x = torch.rand(rows, *SHAPE, generator=torch.Generator().manual_seed(1)).mul(255).round().div(255)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def other_classes(s: Samples) -> Tensor:
     return (s.y[:, None] + torch.arange(1, CLASSES)) % CLASSES
 
 
-ATTACKS = [FGSM(), PGD(7), APGD(12), DDN(9), FMN(9), Square(30), Bisect(4)]
+ATTACKS = [FGSM(), PGD(7), APGD(12), DDN(9), FMN(9), Square(20), Bisect(4)]
 attacks = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
 SETTINGS = {
     "plain": {},
@@ -166,11 +166,12 @@ def test_a_search_goes_on_from_any_turn(attack: Attack) -> None:
     assert_equal(search.ledger, ledger)
 
 
-def test_some_rows_win_early_some_late_and_some_not_at_all() -> None:
+@pytest.mark.parametrize("attack", [PGD(7), Square(30)], ids=str)
+def test_some_rows_win_early_some_late_and_some_not_at_all(attack: Attack) -> None:
     """Otherwise the tests above would prove little."""
-    ledger = trial(APGD(12)).fast()
-    assert 3 <= int(ledger.won.sum()) <= ROWS - 3
-    assert len(ledger.forwards.unique()) > 2
+    ledger = trial(attack).fast()
+    assert 5 <= int(ledger.won.sum()) <= ROWS - 5
+    assert len(ledger.forwards.unique()) >= 5
 
 
 @pytest.mark.parametrize("attack", [PGD(7), Square(30), FMN(9)], ids=str)
@@ -255,11 +256,11 @@ def test_restarts_run_through_all_targets_each_with_its_own_randomness() -> None
     assert len(torch.cat([job.key, *others]).unique()) == 18
 
 
-@pytest.mark.parametrize("attack", [PGD(7), Square(20), FMN(7)], ids=str)
+@pytest.mark.parametrize("attack", [PGD(7), Square(15), FMN(7)], ids=str)
 def test_no_row_costs_more_than_its_budget(attack: Attack) -> None:
     s = replace(samples(), r=torch.full((ROWS,), 1e-6))
-    full = 1 + 2 * (attack.steps + (1 if attack.need is Need.VALUE else 2 * attack.steps + 1))
-    for budget in range(1, full + 3):
+    full = 1 + 2 * (attack.steps + 1 if attack.need is Need.VALUE else 2 * attack.steps + 1)
+    for budget in (1, 2, 3, 4, full // 2, full // 2 + 1, full - 1, full, full + 1):
         t = trial(attack, samples=s, restarts=2, settings=Settings(slots=5, row_budget=budget))
         ledger = t.fast()
         cost = ledger.forwards + ledger.backwards
@@ -285,7 +286,7 @@ def test_a_run_stops_when_it_may_cost_no_more() -> None:
         results = set(ledger.result.tolist())
         assert results == {Result.WON, Result.BUDGET}
         assert torch.equal(ledger.result == Result.WON, ledger.won)
-        assert (ledger.forwards[-3:] == 1).all()
+        assert ledger.forwards[-1] < 9
 
 
 def test_a_deadline_that_has_passed_ends_a_run_after_one_turn() -> None:
@@ -399,10 +400,8 @@ def test_slots_are_refilled_at_once_and_dropped_at_the_end() -> None:
     net = Conv()
     t = trial(Square(30), net=net, settings=Settings(slots=8))
     ledger = t.fast()
-    useful, computed = int(ledger.forwards.sum()), net.forwards
-    assert computed <= 1.3 * useful
-    longest = int(ledger.forwards.max())
-    assert computed < 0.8 * ROWS * longest  # what fixed batches would cost
+    fixed = sum(len(batch) * int(batch.max()) for batch in ledger.forwards.split(8))
+    assert int(ledger.forwards.sum()) <= net.forwards < 0.9 * fixed
 
 
 class Hasty(Conv):

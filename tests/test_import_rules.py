@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("PIL", "altair", "jinja2", "rich", "sklearn", "typer")
+HEAVY = ("PIL", "jinja2", "rich", "sklearn", "typer")
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,7 +27,7 @@ from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.goal import Goal, LossName
-from blindspots.journal import Columns, Journal, pack_inputs, to_8bit, unpack_inputs
+from blindspots.journal import Columns, Journal, pack_inputs, read_run_file, to_8bit, unpack_inputs
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import Preflight, examine
@@ -49,7 +49,7 @@ class Options:
         slots: rows in flight; None: by the size of an input.
         chunk: rows per call of the network, the same in every call; None: by the size of an input.
         shard_rows: rows per shard; None: by the size of an input. Rows of different shards never meet.
-        threads: CPU threads; None: what is free.
+        threads: CPU threads; None: what is free, or what the run that is resumed was begun with.
         precision: "bf16" crafts under bfloat16 autocast; every success is confirmed in float32.
         channels_last, compile: memory layout, and torch.compile of the network.
         row_budget: forwards + backwards that one row may cost.
@@ -207,6 +207,8 @@ def evaluate(
     data = _dataset(x, y, data)
     threat = threat.within(*model.bounds)
     stages = named_protocol(protocol, threat) if isinstance(protocol, str) else protocol
+    for stage in stages:
+        check_fit(stage.attack, threat)
     name = protocol if isinstance(protocol, str) else "custom"
     run = _Run(model, data, threat, name, stages, options or Options(), watch or (lambda progress: None))
     return run.carry_out(None if out is None else Path(out), resume, command)
@@ -246,7 +248,6 @@ def attack(
         raise InputError("expected an attack, got none: pass e.g. bs.attacks.PGD(steps=40)")
     if targeted and targets is None:
         raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
-    check_fit(attack, threat)
     goal = Goal(targeted, targets is not None and not targeted, loss or attack.loss)
     stage = Stage(type(attack).__name__, attack, "the attack that was asked for", goal, targets, restarts)
     return evaluate(
@@ -288,12 +289,12 @@ class _Run:
         self, model: Model, data: Dataset, threat: Threat, name: str, stages: Protocol, options: Options, watch: Watch
     ) -> None:
         self.model, self.data, self.threat, self.name, self.stages = model, data, threat, name, stages
-        self.watch = watch
+        self.watch, self.standing = watch, 0
         self.options = _fitted(options, math.prod(data.shape), model.device)
         self.began = time.monotonic()
 
     def carry_out(self, folder: Path | None, resume: bool, command: str | None) -> Evaluation:
-        with set_threads(self.options.threads) as threads:
+        with set_threads(self._threads(folder, resume)) as threads:
             manifest = self._manifest(threads)
             started = datetime.now(UTC).isoformat(timespec="seconds")
             if folder is None:
@@ -301,6 +302,13 @@ class _Run:
                     manifest=manifest, command=command, started=started, shards=[], verdict=None, seal=None
                 ))  # fmt: skip
             return self._in_folder(Journal(folder, manifest, command, started, resume), folder)
+
+    def _threads(self, folder: Path | None, resume: bool) -> int | None:
+        """As asked for; what is free now need not be what was free when a run that is resumed began."""
+        begun = resume and folder is not None and (folder / "run.json").is_file()
+        if self.options.threads is None and begun and folder is not None:
+            return read_run_file(folder).manifest.threads
+        return self.options.threads
 
     def _in_memory(self, file: RunFile) -> Evaluation:
         shards: list[Columns] = []
@@ -310,7 +318,7 @@ class _Run:
             shards.append(columns)
             seconds.append(took)
 
-        preflight = self._search(0, keep, lambda: None, lambda columns: None)
+        preflight = self._search(_Behind(), keep, lambda: None, lambda columns: None)
         records = [
             ShardRecord(name="", rows=len(c["id"]), sha256="", seconds=s) for c, s in zip(shards, seconds, strict=True)
         ]
@@ -318,19 +326,20 @@ class _Run:
         return Evaluation(file.model_copy(update={"verdict": self._verdict(shards, file, preflight)}), shards, None)
 
     def _in_folder(self, journal: Journal, folder: Path) -> Evaluation:
-        preflight = self._search(journal.finished, journal.save, journal.unfinished, journal.save_unfinished)
+        behind = _Behind.of(journal.shard(i) for i in range(journal.finished))
+        preflight = self._search(behind, journal.save, journal.unfinished, journal.save_unfinished)
         columns = (journal.shard(i) for i in range(journal.finished))
         file = journal.conclude(self._verdict(columns, journal.file, preflight))
         return Evaluation(file, journal, folder)
 
     def _search(
         self,
-        first: int,
+        behind: "_Behind",
         keep: Callable[[Columns, list[float]], None],
         unfinished: Callable[[], Mapping[str, Tensor] | None],
         remember: Callable[[Mapping[str, Tensor]], None],
     ) -> Preflight:
-        """All shards from the `first` on."""
+        """All shards but those that are `behind`."""
         options = self.options
         assert options.chunk and options.slots and options.shard_rows
         oracle = Oracle(
@@ -348,27 +357,28 @@ class _Run:
             settings=Settings(options.slots, row_budget=options.row_budget, patience=_patience(self.model.device)),
             allowance=self._allowance(),
         )
-        self._oracle = oracle
+        oracle.forwards, oracle.backwards = behind.forwards, behind.backwards
+        self._oracle, self.standing = oracle, behind.standing
         with oracle.session():
             preflight = examine(self.model, *self.data.rows(0, min(PREFLIGHT_ROWS, len(self.data))), seed=options.seed)
-            tally = [0, 0]
-            for start in range(first * options.shard_rows, len(self.data), options.shard_rows):
+            for start in range(behind.shards * options.shard_rows, len(self.data), options.shard_rows):
                 stop = min(start + options.shard_rows, len(self.data))
-                cascade.watch = self._teller(start, tally)
+                cascade.watch = self._teller(start)
                 samples = self._samples(start, stop)
                 board, seconds = cascade.run(samples, unfinished(), remember)
-                tally[0], tally[1] = stop, tally[1] + int(board.standing.sum())
-                keep(_columns(oracle, samples, board), seconds)
+                columns = _columns(oracle, samples, board)
+                self.standing += _standing(columns)
+                keep(columns, seconds)
         return preflight
 
     def _samples(self, start: int, stop: int) -> Samples:
         x, y = (t.to(self.model.device) for t in self.data.rows(start, stop))
-        radius = torch.inf if self.threat.radius is None else self.threat.radius
+        radius = torch.inf if self.threat.radius is None else float(self.threat.radius)
         return Samples(torch.arange(start, stop, device=x.device), x, y, torch.full((len(y),), radius, device=x.device))
 
-    def _teller(self, start: int, tally: list[int]) -> Callable[[Live], None]:
+    def _teller(self, start: int) -> Callable[[Live], None]:
         def tell(live: Live) -> None:
-            begun, standing = start + live.rows, tally[1] + live.standing
+            begun, standing = start + live.rows, self.standing + live.standing
             seconds = time.monotonic() - self.began
             self.watch(
                 Progress(len(self.data), begun, standing, start, live.stage, live.entered, live.left, seconds)
@@ -420,6 +430,28 @@ class _Run:
         return verdict.model_copy(update={"findings": findings})
 
 
+@dataclass(frozen=True)
+class _Behind:
+    """What the finished shards of an interrupted run come to: how many, rows that stand, what the oracle computed."""
+
+    shards: int = 0
+    standing: int = 0
+    forwards: int = 0
+    backwards: int = 0
+
+    @classmethod
+    def of(cls, shards: Iterable[Columns]) -> "_Behind":
+        total = torch.zeros(4, dtype=torch.int64)
+        for c in shards:
+            billed = torch.stack([c["forwards"].sum(), c["backwards"].sum()])
+            total += torch.cat([torch.tensor([1, _standing(c)]), billed + c["unbilled"]])
+        return cls(*total.tolist())
+
+
+def _standing(columns: Columns) -> int:
+    return int((columns["right"] & ~columns["won"]).sum())
+
+
 def _fitted(options: Options, size: int, device: torch.device) -> Options:
     """Fill in slots, chunk and shard size for inputs of `size` numbers.
 
@@ -447,6 +479,8 @@ def _columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
     confirmed = _fools(oracle, strongest[broken], samples.y[broken]) & _fools(oracle, ledger.best[broken], samples.y[broken])
     broken = broken[confirmed]
     won = torch.zeros_like(board.right).index_fill(0, broken, True)
+    stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
+    counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
     result = torch.where(board.right & ledger.won & ~won, int(Result.STOOD), ledger.result)
     adversarial = strongest[broken]
     logits = oracle.logits(adversarial) if len(broken) else board.logits[:0]
@@ -462,9 +496,9 @@ def _columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
         "right": board.right,
         "won": won,
         "result": result.to(torch.uint8),
-        "stage": torch.where(won, board.stage, -1).to(torch.int16),
+        "stage": stage,
         "norm": torch.where(won, ledger.norm, torch.inf),
-        "margin": ledger.margin,
+        "margin": torch.where(board.right & ~won, ledger.margin.clamp_min(0), ledger.margin),
         "forwards": ledger.forwards,
         "backwards": ledger.backwards,
         "broken": broken,
@@ -473,14 +507,14 @@ def _columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
         "adversarial_prediction": logits.argmax(1),
         "adversarial_confidence": logits.softmax(1).amax(1),
         "prediction_8bit": rounded.argmax(1),
-        "stage_counts": board.counts,
+        "stage_counts": counts,
         "unbilled": unbilled,
     }
     return {name: t.cpu().contiguous() for name, t in columns.items()}
 
 
 def _fools(oracle: Oracle, x: Tensor, y: Tensor) -> Tensor:
-    return oracle.logits(x).argmax(1) != y if len(x) else y.bool()
+    return Goal().margin(oracle.logits(x), y, y) < 0 if len(x) else y.bool()
 
 
 def _diagnose(verdict: Verdict, stages: Protocol, oracle: Oracle) -> list[Finding]:
@@ -506,7 +540,8 @@ def _diagnose(verdict: Verdict, stages: Protocol, oracle: Oracle) -> list[Findin
             code="nonfinite-search",
             severity="error",
             saw=f"{verdict.outcomes['nonfinite']} of {verdict.rows} rows met scores or gradients that are not finite.",
-            do="They count as standing though nothing was proven: look for overflow in the network.",
+            do="Nothing was proven of them: those whose clean scores are not finite count as wrong, the others as "
+            "standing. Look for overflow in the network.",
         ))  # fmt: skip
     if oracle.shrunk:
         found.append(Finding(

@@ -51,6 +51,9 @@ SHARD = {
 }
 
 
+DRAFTS = ("run.json.*.draft", "unfinished.safetensors.*.draft", "shards/*.safetensors.*.draft")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` so that `path` holds either what it held before or all of it, also when the power fails."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
@@ -61,11 +64,12 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise InputError(
             f"expected to write {len(content):,} bytes to {path}, got: {error.strerror}. "
             "What was there before is untouched: make room or name another folder, then --resume"
         ) from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def text_of(file: RunFile) -> bytes:
@@ -139,7 +143,8 @@ def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 class Journal:
-    """Writes a run folder while the run goes on.
+    """Writes a run folder while the run goes on. What cannot run leaves no run.json behind: it is first written with
+    what the first stage found. A finished run that is resumed keeps its verdict until the next one is there.
 
     Args:
         folder: created if need be. A folder that holds another run is refused, unless `resume` and the manifests agree.
@@ -148,19 +153,26 @@ class Journal:
     def __init__(self, folder: Path, manifest: Manifest, command: str | None, started: str, resume: bool) -> None:
         self.folder = folder
         fresh = RunFile(manifest=manifest, command=command, started=started, shards=[], verdict=None, seal=None)
-        begun = (folder / "run.json").exists()
-        self.file = self._found(fresh, resume) if begun else fresh
+        self.file = self._found(fresh, resume) if self._begun else fresh
         try:
             (folder / "shards").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"expected a folder to write the run to, got {folder}: {error.strerror}. Name another one"
             ) from error
-        for left_behind in (*folder.glob("*.draft"), *folder.glob("shards/*.draft")):
-            left_behind.unlink(missing_ok=True)  # by a process that was killed while it wrote
-        if not begun:  # until there is more to say, a finished run keeps its verdict
-            self._draft.unlink(missing_ok=True)
-            self._write()
+        self._clean_up()
+
+    @property
+    def _begun(self) -> bool:
+        return (self.folder / "run.json").exists()
+
+    def _clean_up(self) -> None:
+        """Remove what a process that was killed left half written, and what belongs to no run."""
+        for draft in DRAFTS:
+            for path in self.folder.glob(draft):
+                path.unlink(missing_ok=True)
+        if not self._begun:
+            self._unfinished.unlink(missing_ok=True)
 
     def _found(self, fresh: RunFile, resume: bool) -> RunFile:
         if not resume:
@@ -198,22 +210,24 @@ class Journal:
         )
         self.file = self.file.model_copy(update={"shards": [*self.file.shards, record]})
         self._write()
-        self._draft.unlink(missing_ok=True)
+        self._unfinished.unlink(missing_ok=True)
 
     @property
-    def _draft(self) -> Path:
+    def _unfinished(self) -> Path:
         return self.folder / "unfinished.safetensors"
 
     def save_unfinished(self, columns: Mapping[str, Tensor]) -> None:
         """Remember how far the shard in hand has come; overwritten at the next call, gone when the shard is saved."""
-        write_whole(self._draft, save({k: t.contiguous() for k, t in columns.items()}, {"shard": str(self.finished)}))
+        if not self._begun:
+            self._write()
+        write_whole(self._unfinished, save({k: t.contiguous() for k, t in columns.items()}, {"shard": str(self.finished)}))
 
     def unfinished(self) -> Columns | None:
         """What `save_unfinished` wrote for the shard that is now in hand, if anything."""
-        if not self._draft.is_file():
+        if not self._unfinished.is_file():
             return None
-        content = self._draft.read_bytes()
-        columns = _unpack(self._draft, content, "delete it, then the shard in hand begins again")
+        content = self._unfinished.read_bytes()
+        columns = _unpack(self._unfinished, content, "delete it, then the shard in hand begins again")
         belongs = _metadata(content).get("shard") == str(self.finished)
         return columns if belongs else None
 

@@ -108,7 +108,8 @@ class Oracle:
     def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         logits = self._value(x)
         hidden = torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
-        margin = problem.goal.margin(logits, y, target).sign()  # of the scores: in a tie, the label alone would lie
+        margin = problem.goal.margin(logits, y, target)  # of the scores: in a tie, the label alone would lie
+        margin = margin.sign() + 0 * margin  # what is not a number stays that
         return Seen(hidden, margin, margin, margin < 0, None)
 
     def _gradient(self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor) -> Seen:

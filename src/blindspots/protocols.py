@@ -15,9 +15,9 @@ _TO_TARGET = Goal(directed=True, loss="margin")
 _ANY_CLASS = Goal(loss="probability-margin")
 
 
-def _descent(steps: int, *, random_start: bool = False) -> PGD:
-    """Margin descent with momentum and a stride of twice the radius that a cosine takes to nothing."""
-    return PGD(steps=steps, stride=2.0, schedule="cosine", momentum=0.75, random_start=random_start)
+def _descent(steps: int, *, anywhere: bool = False) -> PGD:
+    """Descent with momentum and a stride of twice the radius that a cosine takes to nothing, from clean or anywhere."""
+    return PGD(steps=steps, stride=2.0, schedule="cosine", momentum=0.75, random_start=anywhere, blocks=anywhere)
 
 
 def fast(threat: Threat) -> Protocol:
@@ -50,21 +50,30 @@ def _gradients() -> Protocol:
         ),
         Stage(
             "nearest boundaries",
-            _descent(10, random_start=True),
-            "margins within what was gained so far: three classes in the order of their linear boundaries",
+            _descent(10, anywhere=True),
+            "margins within 0.75 of what was gained so far: three classes in the order of their linear boundaries",
             _TO_TARGET,
             Malt(3, among=4),
-            reach=1.0,
+            reach=0.75,
         ),
         Stage(
             "restarts",
-            _descent(30, random_start=True),
-            "margins within a quarter of what was gained, or still moving: four longer descents from random points",
-            _ANY_CLASS,
-            restarts=4,
+            _descent(20, anywhere=True),
+            "margins within a quarter of what was gained, or still moving: six longer descents from random patterns",
+            restarts=6,
             reach=0.25,
-            moved=0.05,
-            wide_reach=0.75,
+            moved=0.1,
+            wide_reach=0.5,
+        ),
+        Stage(
+            "more restarts",
+            _descent(20, anywhere=True),
+            "margins within 0.06 of what was gained, or restarts that moved them or of which no two agree: 24 more",
+            restarts=24,
+            reach=0.06,
+            moved=0.15,
+            disagree=0.1,
+            wide_reach=0.35,
         ),
     )
 
@@ -74,13 +83,14 @@ def _scores() -> Protocol:
         Stage(
             "local square 1",
             _LOCAL,
-            "margins within 0.02, or restarts that end 10 % apart: a random search from the best point so far",
+            "margins within 0.02, or that still move, or whose restarts still disagree: a random search from the best point",
             start="near",
             reach=0.02,
-            disagree=0.1,
+            moved=0.05,
+            disagree=0.05,
             wide_reach=0.35,
         ),
-        *(_local_square(i) for i in range(2, 6)),
+        *(_local_square(i) for i in range(2, 7)),
         Stage(
             "square",
             Square(1500),
@@ -105,10 +115,10 @@ def _local_square(round: int) -> Stage:
     return Stage(
         f"local square {round}",
         _LOCAL,
-        "margins that the last random search took 5 % of: another one, from the best point so far",
+        "margins that the last random search took 2 % of: another one, from the best point so far",
         start="near",
         reach=0.0,
-        moved=0.05,
+        moved=0.02,
         wide_reach=0.35,
     )
 
@@ -137,6 +147,6 @@ def protocol(name: str, threat: Threat) -> Protocol:
         raise InputError(f"expected a protocol among {', '.join(PROTOCOLS)}, got {name!r}: choose one of these")
     if threat.radius is None:
         raise InputError(
-            f"expected a threat with a radius for the protocol {name!r}, got {threat.spec!r}: write {threat.name}:RADIUS"
+            f"expected a threat with a radius for protocol {name!r}, got {threat.spec!r}: write {threat.name}:RADIUS"
         )
     return PROTOCOLS[name](threat)

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from blindspots.rows import col
-from blindspots.threat import Threat
+from blindspots.threat import L2, Threat
 
 
 def sparse_sign(g: Tensor, count: Tensor) -> Tensor:
@@ -29,5 +28,5 @@ def ascent(threat: Threat, g: Tensor, coordinates: float) -> Tensor:
 
 
 def unit(g: Tensor) -> Tensor:
-    """`g` with every row scaled to Euclidean length 1; a zero row stays zero."""
-    return g / col(g.flatten(1).norm(dim=1).clamp_min(1e-12), g)
+    """`g` with every row scaled to Euclidean length 1, however small it is; a zero row stays zero."""
+    return L2().steepest(g)

@@ -14,6 +14,7 @@ from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 
 _PAST = 1.01  # a linear model's boundary is a tie, which is no success: aim one per cent behind it
+_TINY, _FAR = 1e-30, 1e12  # a step is lengthened by no more than float32 can hold
 _STRIDE = {0: 1.0, 1: 1.0, 2: 1.0, math.inf: 10.0}  # the paper's first strides per norm (table 4 and code)
 
 
@@ -27,8 +28,9 @@ class FMNState(State):
 class FMN:
     """Pintor et al. 2021 (arXiv 2102.12827), algorithm 1: smallest l0, l1, l2 or linf distance.
 
-    Differs from the paper in one point: before the first success the radius reaches 1 % behind the linearised
-    boundary, because a tie is not a success.
+    Differs from the paper in two points. Before the first success the radius reaches 1 % behind the linearised
+    boundary, because a tie is not a success. And a step that ends inside the ball is lengthened to its surface (as
+    adv-lib's code does in l2): where gradients vanish, the stride alone would never get as far as the boundary.
 
     Args:
         steps: gradients per row.
@@ -59,8 +61,10 @@ class FMN:
         adapt = self._count if threat.p == 0 else self._radius
         radius = adapt(problem, state, seen, norm, least, gamma).minimum(job.r)
         stride = _STRIDE[threat.p] if self.stride is None else self.stride
-        x = state.probe - col(cosine(state.t, self.steps, stride, stride / 100), g) * g
-        return FMNState(threat.project(x, job.x, radius), state.t + 1, radius, least)
+        d = state.probe - job.x - col(cosine(state.t, self.steps, stride, stride / 100), g) * g
+        if threat.p > 0:
+            d = d * col((radius / threat.norm(d).clamp_min(_TINY)).clamp(0 if threat.p == 2 else 1, _FAR), d)
+        return FMNState(threat.project(job.x + d, job.x, radius), state.t + 1, radius, least)
 
     def _radius(
         self, problem: Problem, state: FMNState, seen: Seen, norm: Tensor, least: Tensor, gamma: Tensor

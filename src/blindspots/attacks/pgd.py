@@ -8,6 +8,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import State, cosine, full, zeros
 from blindspots.attacks.directions import ascent
+from blindspots.attacks.starts import blocks
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
@@ -28,7 +29,8 @@ class PGD:
         schedule: "constant", or "cosine": from `stride` down to 0.
         momentum: share of a step that comes from the new direction is `momentum`; the rest repeats the last move
             (APGD's form, Croce and Hein 2020, eq. 3). 1.0: none.
-        random_start: begin at a uniform point of the ball, else at the clean input.
+        random_start: begin at a random point of the ball, else at the job's start (the clean input as a rule).
+        blocks: the random point has a random pattern of blocks (see `starts.blocks`), else it is uniform.
         coordinates: share of coordinates moved per step in an l1 ball (Tramer and Boneh 2019: 1 %).
     """
 
@@ -37,6 +39,7 @@ class PGD:
     schedule: Literal["constant", "cosine"] = "constant"
     momentum: float = 1.0
     random_start: bool = True
+    blocks: bool = False
     coordinates: float = 0.01
 
     need: ClassVar[Need] = Need.GRAD
@@ -46,8 +49,11 @@ class PGD:
 
     def init(self, problem: Problem, job: Job) -> PGDState:
         t = zeros(job)
-        x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
+        x = self._start(problem, job) if self.random_start else job.start
         return PGDState(x, t, x)
+
+    def _start(self, problem: Problem, job: Job) -> Tensor:
+        return blocks(problem.threat, job) if self.blocks else problem.threat.sample(job.x, job.r, job.key)
 
     def step(self, problem: Problem, job: Job, state: PGDState, seen: Seen) -> PGDState:
         assert seen.grad is not None

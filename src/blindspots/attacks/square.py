@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import State, full, zeros
+from blindspots.attacks.starts import as_images
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import randint, sign
@@ -66,27 +67,28 @@ class Square:
         return self.area * 0.5**halvings
 
     def _first(self, problem: Problem, job: Job) -> Tensor:
-        x, t = _image(job.x), zeros(job)
+        x, t = as_images(job.x), zeros(job)
         if problem.threat.p == math.inf:
             stripes = sign(job.key, t, 0, (x.shape[1], 1, x.shape[3]))
             return problem.threat.project((x + col(job.r, x) * stripes).view_as(job.x), job.x, job.r)
         return self._on_sphere(problem, job, _bumps(job, x))
 
     def _on_sphere(self, problem: Problem, job: Job, d: Tensor) -> Tensor:
-        d = d.view_as(job.x)
-        return problem.threat.project(job.x + col(job.r, d) * problem.threat.steepest(d), job.x, job.r)
+        """`d` (B, C, H, W) scaled to the radius, then cut off by the box, which only shortens it."""
+        length = d.flatten(1).square().sum(1).sqrt().clamp_min(1e-12)
+        return (job.x + col(job.r / length, job.x) * d.view_as(job.x)).clamp(problem.threat.lo, problem.threat.hi)
 
     def _corner(self, problem: Problem, job: Job, t: Tensor, base: Tensor) -> Tensor:
         """A square window goes to x - r or x + r, one sign per channel."""
-        x, image = _image(job.x), _image(base)
+        x, image = as_images(job.x), as_images(base)
         window = _Window.draw(job, t, (self._share(t) * x[0, 0].numel()).sqrt().round(), x, stream=1)
         corner = x + col(job.r, x) * sign(job.key, t, 5, (x.shape[1], 1, 1))
         return problem.threat.project(torch.where(window.inside, corner, image).view_as(job.x), job.x, job.r)
 
     def _bump(self, problem: Problem, job: Job, t: Tensor, base: Tensor) -> Tensor:
         """Mass moves from one window to another, where it takes the shape of two opposite bumps."""
-        x = _image(job.x)
-        d = _image(base) - x
+        x = as_images(job.x)
+        d = as_images(base) - x
         side = (self._share(t) * x[0, 0].numel()).sqrt().round().clamp_min(3)
         side = side + (side % 2 == 0)
         to, source = (_Window.draw(job, t, side, x, stream) for stream in (1, 3))
@@ -95,7 +97,7 @@ class Square:
         shape = to.bump(job, t) * sign(job.key, t, 5, (x.shape[1], 1, 1)) + _unit_channels(d * to.inside)
         mass = (free / x.shape[1] + held).sqrt()
         moved = torch.where(source.inside, 0.0, d)
-        moved = torch.where(to.inside, _unit_channels(shape * to.inside) * col(mass, d), moved)
+        moved = torch.where(to.inside, _unit_channels(shape) * col(mass, d), moved)
         return self._on_sphere(problem, job, moved)
 
 
@@ -119,34 +121,38 @@ class _Window:
 
     def bump(self, job: Job, t: Tensor) -> Tensor:
         """Two rectangular bumps of opposite sign, side by side, of unit length in the window: (B, 1, H, W)."""
-        turned = sign(job.key, t, 6, (1, 1)) > 0
-        long, short = (torch.where(turned, a, b) for a, b in self._axes())
-        side = self.side[:, :, None]
-        half = (side / 2).floor()
-        second = long >= half
-        extent = torch.where(second, side - half, half)
-        from_centre = (torch.where(second, long - half, long) - (extent / 2).floor()).abs()
-        across = (short - (side / 2).floor()).abs()
-        rings = torch.maximum((extent / 2).floor(), (side / 2).floor()) + 1
-        height = _tail(rings) - _tail(from_centre.maximum(across))
-        shape = torch.where(second, -height, height)[:, None] * self.inside
-        return _unit_channels(shape)
+        turned = sign(job.key, t, 6, (1,)) > 0
+        row, row_sign = self._profile(self.row, turned)
+        column, column_sign = self._profile(self.column, ~turned)
+        height = self._tail(self._half + 1)[:, :, None] - torch.maximum(row[:, :, None], column[:, None, :])
+        signs = row_sign[:, :, None] * column_sign[:, None, :]
+        return _unit_channels((height * signs)[:, None] * self.inside)
 
-    def _axes(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        row, column = self.row[:, :, None], self.column[:, None, :]
-        row, column = torch.broadcast_tensors(row, column)
-        return (row, column), (column, row)
+    @property
+    def _half(self) -> Tensor:
+        return (self.side / 2).floor()
+
+    def _profile(self, at: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+        """What bumps lack in height at the offsets `at` (B, N) of one axis, and their sign.
+
+        On the axis `along` (B, 1) which they lie side by side, each has a centre of its own.
+        """
+        second = along & (at >= self._half)
+        extent = torch.where(second, self.side - self._half, self._half)
+        centre = torch.where(along, (extent / 2).floor(), self._half)
+        lack = self._tail((torch.where(second, at - self._half, at) - centre).abs())
+        return lack, torch.where(second, -1.0, 1.0)
+
+    def _tail(self, k: Tensor) -> Tensor:
+        """sum of 1 / (i + 1)^2 for i < k, from a table: the height of the `k` (B, N) outer rings."""
+        most = max(self.row.shape[1], self.column.shape[1])
+        heights = torch.arange(1, most + 2, device=k.device, dtype=torch.float32).pow(-2).cumsum(0)
+        return torch.cat([heights.new_zeros(1), heights])[k.long().clamp(0, len(heights))]
 
 
 def _offsets(job: Job, t: Tensor, stream: int, size: int, side: Tensor) -> Tensor:
     room = (size - side).clamp_min(0).long() + 1
     return torch.arange(size, device=side.device) - randint(job.key, t, stream, room, (1,)).float()
-
-
-def _tail(k: Tensor) -> Tensor:
-    """sum of 1 / (i + 1)^2 for i < k, from a table: the height of the `k` (B, H, W) outer rings."""
-    heights = torch.arange(1, max(k.shape[1:]) + 2, device=k.device, dtype=torch.float32).pow(-2).cumsum(0)
-    return torch.cat([heights.new_zeros(1), heights])[k.long().clamp(0, len(heights))]
 
 
 def _bumps(job: Job, image: Tensor) -> Tensor:
@@ -169,8 +175,3 @@ def _profile(size: int, image: Tensor) -> Tensor:
 def _unit_channels(d: Tensor) -> Tensor:
     """Every channel of every row (B, C, H, W) scaled to Euclidean length 1; zero stays zero."""
     return d / d.square().sum((2, 3), keepdim=True).sqrt().clamp_min(1e-12)
-
-
-def _image(x: Tensor) -> Tensor:
-    """(B, ...) as (B, C, H, W)."""
-    return x.view(len(x), -1, *x.shape[-2:]) if x.ndim > 2 else x.view(len(x), 1, 1, -1)

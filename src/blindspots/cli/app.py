@@ -1,6 +1,5 @@
 """Names, help texts and options of all commands. What a command does is imported when it is run: help stays fast."""
 
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,9 +29,8 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
 )
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="digits, digits-robust, file.pt2, file.pt, file.py:factory, or module:factory.")
-]  # fmt: skip
+MODELS = "digits, digits-robust, file.pt2, file.pt (TorchScript), file.py:factory or package.module:factory."
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that evaluate or attack wrote.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that evaluate or attack wrote.")]
 
@@ -55,7 +53,9 @@ def blindspots(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Where the two runs and their common report go.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the two runs and their common report go.")] = Path(
+        "runs/demo"
+    ),
 ) -> None:
     """Attack a natural and a robust digit classifier and compare them. Replaces what an earlier demo wrote."""
     from blindspots.cli.demo import demo
@@ -68,7 +68,9 @@ def demo(
 def evaluate(
     model: Model,
     job: Job,
-    protocol: Annotated[str, typer.Option(help="Which attacks, in which order; `blindspots list` shows them.")] = "fast",
+    protocol: Annotated[
+        str, typer.Option(metavar="NAME", help="Which attacks, in which order; `blindspots list` shows them.")
+    ] = "fast",
 ) -> None:
     """Measure how often a model stays right on inputs that an adversary may change. Writes a run folder."""
     from blindspots.cli.running import evaluate
@@ -82,7 +84,11 @@ def attack(
     model: Model,
     job: Job,
     attack: Annotated[
-        str, typer.Option(help="Its name and settings, as in pgd:steps=40,random_start=false; see `blindspots list`.")
+        str,
+        typer.Option(
+            metavar="ATTACK",
+            help="Its name and settings, as in pgd:steps=40,random_start=false; see `blindspots list`.",
+        ),
     ],
     loss: Annotated[
         Literal["ce", "margin", "dlr", "probability-margin"] | None,
@@ -95,10 +101,11 @@ def attack(
         Literal["runner-up", "least-likely", "random", "all"] | None,
         typer.Option(help="Which wrong classes the search runs towards.", show_default="none in particular"),
     ] = None,
-    restarts: Annotated[int, typer.Option(min=1, help="How often each search is tried.")] = 1,
+    restarts: Annotated[int, typer.Option(metavar="N", min=1, help="How often each search is tried.")] = 1,
 ) -> None:
     """Run a single attack. A threat without a radius, such as l2, asks for the smallest distance."""
-    from blindspots.cli.running import Search, attack as run
+    from blindspots.cli.running import Search
+    from blindspots.cli.running import attack as run
 
     run(model, Search(attack, loss, targeted, targets, restarts), job)
 
@@ -115,7 +122,8 @@ def verify(run: Folder) -> None:
 def report(
     runs: Folders,
     out: Annotated[
-        Path | None, typer.Option(help="The HTML file.", show_default="report.html in the run, or beside several")
+        Path | None,
+        typer.Option(metavar="FILE", help="The HTML file.", show_default="report.html in the run, or beside several"),
     ] = None,
 ) -> None:
     """Write the report of a finished run again, or one report that compares several."""

@@ -13,29 +13,45 @@ import typer
 EXECUTION, BUDGETS = "How it is carried out", "What it may cost"
 BY_SIZE = "by the size of an input"
 
+
 def _count(help: str, panel: str, default: str) -> Any:
-    return typer.Option(min=1, help=help, rich_help_panel=panel, show_default=default)
+    return typer.Option(metavar="N", min=1, help=help, rich_help_panel=panel, show_default=default)
 
 
 @dataclass(frozen=True)
 class Job:
     """Field by field the options that `takes` gives to a command."""
 
-    data: Annotated[str, typer.Option(help="digits, a folder of class folders, or an .npz file with x and y.")]
-    threat: Annotated[str, typer.Option(help="What may change: linf:8/255, l2:0.5, l1:12 or l0:10.")]
-    rows: Annotated[int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")] = None
+    data: Annotated[
+        str, typer.Option(metavar="DATA", help="digits, a folder of class folders, or an .npz file with x and y.")
+    ]
+    threat: Annotated[str, typer.Option(metavar="THREAT", help="What may change: linf:8/255, l2:0.5, l1:12 or l0:10.")]
+    rows: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first so many.", show_default="all")
+    ] = None
     out: Annotated[
-        Path | None, typer.Option(help="The run folder to write.", show_default="runs/ with model and threat")
+        Path | None,
+        typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model and threat"),
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False
     require: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Exit with 1 if robust accuracy is lower.", show_default="nothing")
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Exit with 1 if robust accuracy is lower.", show_default="nothing"
+        ),
     ] = None
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = False
-    seed: Annotated[int, typer.Option(help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
+    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = (
+        False
+    )
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
     device: Annotated[
         str | None,
-        typer.Option(help="Such as cpu, cuda or cuda:1.", rich_help_panel=EXECUTION, show_default="where the model is"),
+        typer.Option(
+            metavar="DEVICE",
+            help="Such as cpu, cuda or cuda:1.",
+            rich_help_panel=EXECUTION,
+            show_default="where the model is",
+        ),
     ] = None
     threads: Annotated[int | None, _count("CPU threads.", EXECUTION, "all that are free")] = None
     slots: Annotated[int | None, _count("Rows in flight.", EXECUTION, BY_SIZE)] = None
@@ -54,7 +70,9 @@ class Job:
     max_backwards: Annotated[int | None, _count("Backwards of the run.", BUDGETS, "no limit")] = None
     max_seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="Gives up determinism.", rich_help_panel=BUDGETS, show_default="no limit"),
+        typer.Option(
+            metavar="N", min=0, help="Gives up determinism.", rich_help_panel=BUDGETS, show_default="no limit"
+        ),
     ] = None
 
 

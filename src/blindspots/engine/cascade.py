@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Targets
+from blindspots.errors import InputError
 from blindspots.goal import Goal
 from blindspots.oracle import Oracle
 from blindspots.problem import Problem
@@ -119,9 +120,12 @@ class Cascade:
         `unfinished` is what `remember` was given after the last stage of an earlier attempt at the same rows.
         """
         seconds = [0.0] * len(self.stages)
+        oracle, before = self.oracle, (self.oracle.forwards, self.oracle.backwards)
         board, first = self._look_first(samples), 0
         if unfinished is not None:
             board, first, seconds = _restore(board, unfinished)
+            # As if there had been one attempt: a budget of the run counts what the earlier one cost.
+            oracle.forwards, oracle.backwards = (n + k for n, k in zip(before, _cost(board), strict=True))
         for i in range(first, len(self.stages)):
             began = time.monotonic()
             self._run_stage(i, samples, board)
@@ -134,8 +138,11 @@ class Cascade:
     def _look_first(self, samples: Samples) -> Board:
         calls = self.oracle.forwards
         logits = self.oracle.logits(samples.x)
-        right = logits.argmax(1) == samples.y
+        _check_labels(samples, logits.shape[1])
+        for stage in self.stages:
+            stage.goal.check(logits.shape[1])
         margin = Goal().margin(logits, samples.y, samples.y)
+        right = (logits.argmax(1) == samples.y) & margin.isfinite()  # the largest of scores with a NaN is that NaN
         ledger = Ledger.blank(samples.x, margin)
         ledger.settle_(~right, Result.ALREADY_WRONG)
         none = torch.zeros(len(self.stages), 4, dtype=torch.int64, device=margin.device)
@@ -153,7 +160,7 @@ class Cascade:
         if stage.targets is not None and len(at):
             targets = stage.targets.choose(self.oracle, problem, samples, board.logits, ledger, at)
         won_before, before = ledger.won.clone(), ledger.margin.clone()
-        ledger.high.fill_(-torch.inf)
+        ledger.begin_search_()
         if len(at) and (targets is None or targets.shape[1]):
             self._search(index, problem, samples, board, targets, at)
         fell = ledger.won & ~won_before
@@ -189,6 +196,23 @@ class Cascade:
     def _close(self, board: Board) -> None:
         """A row that was wrong at first stays that, whatever was done to it."""
         board.ledger.settle_(~board.right, Result.ALREADY_WRONG)
+        board.ledger.settle_(~board.clean_margin.isfinite(), Result.NONFINITE)
+
+
+def _check_labels(samples: Samples, classes: int) -> None:
+    strange = ((samples.y < 0) | (samples.y >= classes)).nonzero()[:, 0]
+    if len(strange):
+        row, label = int(samples.id[strange[0]]), int(samples.y[strange[0]])
+        raise InputError(
+            f"expected labels from 0 to {classes - 1}, as the model tells {classes} classes apart, got {label} in row "
+            f"{row}: give every row the number of its class, in the model's order"
+        )
+
+
+def _cost(board: Board) -> tuple[int, int]:
+    """Forwards and backwards of the oracle so far, charged to rows or not."""
+    forwards, backwards = board.unbilled.tolist()
+    return forwards + int(board.ledger.forwards.sum()), backwards + int(board.ledger.backwards.sum())
 
 
 def _enters(stage: Stage, board: Board) -> Tensor:
@@ -197,7 +221,7 @@ def _enters(stage: Stage, board: Board) -> Tensor:
     margin, gained = board.ledger.margin, board.gained
     close = margin <= stage.reach * gained if stage.reach < torch.inf else torch.ones_like(board.right)
     moved = board.before - margin >= stage.moved * margin
-    disagree = board.ledger.high - margin >= stage.disagree * margin
+    disagree = board.ledger.twice.isfinite() & (board.ledger.twice - margin >= stage.disagree * margin)
     unsettled = (moved | disagree) & (margin <= stage.wide_reach * gained)
     open_ = board.ledger.result != Result.BUDGET
     return board.standing & open_ & (close | unsettled)

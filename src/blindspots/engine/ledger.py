@@ -20,7 +20,8 @@ class Ledger(Rows):
     near: Tensor  # (B, ...) the point inside the threat where the margin was lowest
     margin: Tensor  # (B,) that margin
     low: Tensor  # (B,) lowest margin of the job in hand
-    high: Tensor  # (B,) highest of the `low`s of this search's ended jobs; -inf until there is one
+    once: Tensor  # (B,) lowest margin that an ended job of this search reached; inf until there is one
+    twice: Tensor  # (B,) lowest margin that two of them reached; inf until there are two
     won: Tensor  # (B,) bool
     result: Tensor  # (B,) uint8, a Result
     forwards: Tensor  # (B,) int64
@@ -36,7 +37,8 @@ class Ledger(Rows):
             near=x.clone(),
             margin=margin.clone(),
             low=torch.full_like(margin, torch.inf),
-            high=torch.full_like(margin, -torch.inf),
+            once=torch.full_like(margin, torch.inf),
+            twice=torch.full_like(margin, torch.inf),
             won=none.bool(),
             result=none.to(torch.uint8),
             forwards=none + 1,
@@ -66,10 +68,16 @@ class Ledger(Rows):
         self.won.logical_or_(better)
 
     def end_job_(self, at: Tensor) -> None:
-        """The jobs in hand of the rows `at` (K,) have ended: remember the least successful one, so far as it got."""
-        low = self.low[at]
-        self.high[at] = self.high[at].maximum(torch.where(low.isinf(), -torch.inf, low))
+        """The jobs in hand of the rows `at` (K,) have ended: remember how low the two best of them came."""
+        low, once = self.low[at], self.once[at]
+        self.twice[at] = self.twice[at].minimum(low.maximum(once))
+        self.once[at] = low.minimum(once)
         self.low[at] = torch.inf
+
+    def begin_search_(self) -> None:
+        """Forget the jobs of the search before."""
+        for column in (self.low, self.once, self.twice):
+            column.fill_(torch.inf)
 
     def settle_(self, where: Tensor, result: Result) -> None:
         self.result.masked_fill_(where, result)

@@ -43,6 +43,16 @@ class Closest:
 
 
 @dataclass(frozen=True)
+class EveryClass:
+    """All wrong classes, the most likely one first."""
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        return wrong_classes(logits, samples.y)
+
+
+@dataclass(frozen=True)
 class LeastLikely:
     """The class with the smallest score (Kurakin et al. 2017)."""
 

@@ -18,7 +18,7 @@ _ALLOWS = {
 }
 _OUTCOMES = {
     "won": "broken",
-    "exhausted": "stood until the attacks were exhausted",
+    "stood": "stood until the attacks were exhausted",
     "budget": "stood only until the budget ran out",
     "nonfinite": "left alone: the model gave NaN or infinity",
     "already_wrong": "wrong from the start",

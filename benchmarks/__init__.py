@@ -1,0 +1,1 @@
+"""What docs/benchmarks.md reports: `make bench`, or `python -m benchmarks [names...]`."""

@@ -1,0 +1,172 @@
+"""`evaluate` and `attack`: from words to a run folder, with live progress and a way to go on after Ctrl-C."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from rich.console import Console
+
+from blindspots.cli import show
+from blindspots.cli.job import Job
+from blindspots.cli.progress import Ticker, open_model
+from blindspots.cli.specs import TARGETS, parse_attack
+from blindspots.data import Dataset, load_data
+from blindspots.engine.targets import Targets
+from blindspots.engine.threads import free_threads
+from blindspots.errors import InputError
+from blindspots.evaluate import Evaluation, Options, check_fit, command_line
+from blindspots.evaluate import attack as run_attack
+from blindspots.evaluate import evaluate as run_protocol
+from blindspots.goal import LossName
+from blindspots.journal import read_run_file
+from blindspots.models import Model
+from blindspots.protocols import protocol as named_protocol
+from blindspots.report import write_report
+from blindspots.report.words import count, is_believable, percent
+from blindspots.threat import Threat, parse_threat
+from blindspots.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Search:
+    """What `attack` is asked to run, in the command line's words."""
+
+    attack: str
+    loss: LossName | None
+    targeted: bool
+    targets: str | None
+    restarts: int
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Everything that was named, opened."""
+
+    model: Model
+    data: Dataset
+    threat: Threat
+    out: Path
+    options: Options
+    console: Console  # on stderr, so that stdout is the result's alone
+
+
+def evaluate(model: str, protocol: str, job: Job) -> None:
+    """Run a protocol on what was named, show the verdict, write the report."""
+    threat = parse_threat(job.threat)
+    named_protocol(protocol, threat)  # a wrong name is said before anything is loaded
+    bench = _set_up(model, threat, job, "")
+    with _running(bench, f"protocol {protocol}") as common:
+        run = run_protocol(bench.model, protocol=protocol, resume=job.resume, **common)
+    _finish(bench, run, job)
+
+
+def attack(model: str, search: Search, job: Job) -> None:
+    """Run one attack on what was named, show the verdict, write the report."""
+    threat, attack = parse_threat(job.threat), parse_attack(search.attack)
+    check_fit(attack, threat)
+    bench = _set_up(model, threat, job, search.attack)
+    with _running(bench, f"attack {search.attack}") as common:
+        run = run_attack(
+            bench.model, attack=attack, loss=search.loss, targeted=search.targeted, restarts=search.restarts,
+            targets=_targets(search, bench, job.seed), resume=job.resume, **common,
+        )  # fmt: skip
+    _finish(bench, run, job)
+
+
+def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
+    console = Console(stderr=True)
+    data = load_data(job.data, job.rows)
+    model = _moved(open_model(console, spec), job.device)
+    out = job.out or Path("runs") / _slug(model.name, attack, job.threat)
+    return _Bench(model, data, threat, out, _options(job, out), console)
+
+
+def _moved(model: Model, device: str | None) -> Model:
+    if device is not None:
+        try:
+            model.net.to(torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            said = str(error).splitlines()[0]
+            raise InputError(
+                f"expected a device of this machine, got {device!r} ({said}): use cpu or leave it out"
+            ) from error
+    return model
+
+
+def _slug(*words: str) -> str:
+    return "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") for word in words if word)
+
+
+def _options(job: Job, out: Path) -> Options:
+    given = {f.name: getattr(job, f.name) for f in fields(Options)}
+    return Options(**{**given, "threads": job.threads or _threads(job, out)})
+
+
+def _threads(job: Job, out: Path) -> int:
+    """As many as the run was begun with, since they decide its bits, or as are free."""
+    begun = job.resume and (out / "run.json").is_file()
+    return read_run_file(out).manifest.threads if begun else free_threads()
+
+
+def _targets(search: Search, bench: _Bench, seed: int) -> Targets | None:
+    name = search.targets or ("runner-up" if search.targeted else None)
+    return TARGETS[name](seed, _classes(bench) if name == "all" else 0) if name else None
+
+
+def _classes(bench: _Bench) -> int:
+    x, _ = bench.data.rows(0, 1)
+    with bench.model.borrowed(), torch.no_grad():
+        return bench.model.logits(x).shape[1]
+
+
+@contextmanager
+def _running(bench: _Bench, what: str) -> Iterator[dict[str, Any]]:
+    """Say what begins, show how far it is, and say how to go on if it is interrupted."""
+    model, data, options = bench.model, bench.data, bench.options
+    assert options.threads is not None
+    bench.console.print(
+        f"{model.name} on {count(len(data), 'row')} of {data.name}, {bench.threat.spec}, {what}; "
+        f"{model.device}, {count(options.threads, 'thread')}",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    command = command_line()
+    try:
+        with Ticker(bench.console) as watch:
+            yield {
+                "threat": bench.threat, "data": data, "out": bench.out, "options": options, "watch": watch,
+                "command": command,
+            }  # fmt: skip
+    except KeyboardInterrupt:
+        again = command if "--resume" in sys.argv else f"{command} --resume"
+        typer.echo(f"Stopped. What is done is kept in {bench.out}; go on with: {again}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _finish(bench: _Bench, run: Evaluation, job: Job) -> None:
+    report = write_report(bench.out)
+    if job.json:
+        typer.echo(run.verdict.model_dump_json(indent=2))
+        show.where(bench.console, report)
+    else:
+        console = Console()
+        show.verdict(console, run)
+        console.print()
+        show.where(console, report)
+    _judge(run.verdict, job.require)
+
+
+def _judge(verdict: Verdict, required: float | None) -> None:
+    """Refuse a verdict that a check made meaningless; leave with 1 where it is not what was required."""
+    if not is_believable(verdict):
+        raise InputError(
+            "expected inputs and outputs that allow a verdict, but a check found an error: see the findings"
+        )
+    if required is not None and verdict.robust_accuracy < required:
+        typer.echo(f"Not met: --require {required}, robust accuracy is {percent(verdict.robust_accuracy)}", err=True)
+        raise typer.Exit(1)

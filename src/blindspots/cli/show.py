@@ -1,0 +1,139 @@
+"""Verdicts as a person reads them on a terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from blindspots.evaluate import Evaluation
+from blindspots.findings import Finding
+from blindspots.report.words import (
+    ThreatWords,
+    by_severity,
+    comparison,
+    count,
+    interval,
+    is_believable,
+    meaning,
+    number,
+    percent,
+    right_and_standing,
+    seconds,
+)
+from blindspots.verdict import Manifest, Verdict
+
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def verdict(console: Console, run: Evaluation) -> None:
+    """The verdict of one run: in numbers, in words, stage by stage, and what was found on the way."""
+    manifest, v = run.file.manifest, run.verdict
+    threat = ThreatWords(manifest.threat, manifest.model.bounds)
+    console.print()
+    console.print(_numbers(v, threat))
+    console.print()
+    within = "" if threat.radius is None else f" within {threat.text}"
+    _say(console, f"{right_and_standing(v)}{within}: {threat.allows}.")
+    if is_believable(v):
+        _say(console, meaning(v, threat))
+    if any(s.rows for s in v.stages):
+        console.print()
+        console.print(_stages(v))
+    findings(console, v.findings)
+
+
+def side_by_side(console: Console, runs: Sequence[Evaluation]) -> None:
+    """The verdicts of several runs in one table, and what their difference means."""
+    labels, manifests = [r.file.manifest.model.name for r in runs], [r.file.manifest for r in runs]
+    verdicts = [r.verdict for r in runs]
+    table = _table("", *labels)
+    for name, cells in _comparable(manifests, verdicts):
+        table.add_row(name, *cells)
+    console.print()
+    console.print(table)
+    console.print()
+    _say(console, comparison(labels, manifests, verdicts))
+    for run in runs:
+        findings(console, run.verdict.findings)
+
+
+def findings(console: Console, found: Sequence[Finding]) -> None:
+    """What the checks saw, the gravest first."""
+    if found:
+        console.print()
+    for finding in by_severity(found):
+        console.print(Text.assemble((finding.severity, STYLES[finding.severity]), f": {finding.saw} {finding.do}"))
+
+
+def where(console: Console, report: Path) -> None:
+    """A path on a line of its own, never wrapped."""
+    console.print(Text(f"Report: {report}"), soft_wrap=True)
+
+
+def _say(console: Console, sentence: str) -> None:
+    if sentence:
+        console.print(Text(sentence))
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column(Text(first))
+    for name in others:
+        table.add_column(Text(name), justify="right")
+    return table
+
+
+def _numbers(v: Verdict, threat: ThreatWords) -> Table:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    for name, share, bounds, hits in (
+        ("Robust", v.robust_accuracy, v.interval, v.robust_of_right.hits),
+        ("Right at first", v.clean_accuracy, v.clean_interval, v.robust_of_right.rows),
+        ("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, round(v.robust_accuracy_8bit * v.rows)),
+    ):
+        style = "bold" if name == "Robust" else ""
+        grid.add_row(
+            Text(name, style),
+            Text(percent(share), style),
+            f"{interval(bounds)}, 95 % sure",
+            f"{count(hits)} of {count(v.rows, 'row')}",
+        )
+    if v.distances:
+        d = v.distances
+        grid.add_row(
+            "Median change",
+            f"{threat.norm} {number(d.median)}",
+            f"{number(d.smallest)} to {number(d.largest)}",
+            "of the rows that fell",
+        )
+    cost = f"{count(v.forwards, 'forward')}, {count(v.backwards, 'backward')}"
+    grid.add_row(
+        "Cost", seconds(v.seconds), cost, f"{number(v.forwards_per_row)} + {number(v.backwards_per_row)} per row"
+    )
+    return grid
+
+
+def _stages(v: Verdict) -> Table:
+    """Stages that nobody had to enter are left out."""
+    table = _table("Stage", "Entered", "Fell", "Forwards", "Backwards", "Time")
+    for s in v.stages:
+        if s.rows:
+            table.add_row(
+                Text(s.name), count(s.rows), count(s.won), count(s.forwards), count(s.backwards), seconds(s.seconds)
+            )
+    return table
+
+
+def _comparable(manifests: Sequence[Manifest], verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
+    cost = [f"{number(v.forwards_per_row)} + {number(v.backwards_per_row)}" for v in verdicts]
+    return [
+        ("Right at first", [percent(v.clean_accuracy) for v in verdicts]),
+        ("Robust", [percent(v.robust_accuracy) for v in verdicts]),
+        ("  95 % interval", [interval(v.interval) for v in verdicts]),
+        ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts]),
+        ("Rows", [count(v.rows) for v in verdicts]),
+        ("Threat", [ThreatWords(m.threat, m.model.bounds).text for m in manifests]),
+        ("Forwards + backwards per row", cost),
+        ("Time", [seconds(v.seconds) for v in verdicts]),
+    ]
