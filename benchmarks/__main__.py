@@ -7,14 +7,14 @@ from importlib import import_module
 
 import torch
 
-from benchmarks.page import Section, publish
-
-NAMES = ("overhead", "verdict", "attacks", "memory", "resume", "exact")
+from benchmarks.page import SECTIONS, Section, publish
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", default=NAMES, metavar="name", help=f"of {', '.join(NAMES)}; none: all")
+    parser.add_argument(
+        "names", nargs="*", default=SECTIONS, metavar="name", help=f"of {', '.join(SECTIONS)}; none: all"
+    )
     parser.add_argument("--rows", type=int, help="rows per model, where a measurement has them")
     parser.add_argument("--repeats", type=int, help="how often a timed measurement is repeated")
     parser.add_argument(
@@ -24,8 +24,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cached", action="store_true", help="never run AutoAttack, compare with its stored results")
     parser.add_argument("--draft", action="store_true", help="print, leave the page as it is")
     args = parser.parse_args()
-    if unknown := set(args.names) - set(NAMES):
-        parser.error(f"expected names among {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
+    if unknown := set(args.names) - set(SECTIONS):
+        parser.error(f"expected names among {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}")
     return args
 
 

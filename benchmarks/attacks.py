@@ -43,8 +43,9 @@ READ = """Success: share of the rows that were right at first for which the retu
 the threat. Median distance over all rows, those that were wrong at first counting 0, those without an example as
 infinite. Forwards and backwards per row. "blindspots" is `bs.attack` as users call it, with preflight and
 confirmations; attacks in a ball stop a row at its first success. "to the end" is the same search without that, for
-equal counts. The last column is a library's CPU time over that of "blindspots": above 1, ours is faster. All start once,
-with the same steps and step sizes; times are medians of interleaved rounds."""
+equal counts. The last column is a library's CPU time over that of "blindspots": above 1, ours is faster. All start
+once, with the same steps and step sizes, on the first {rows} rows of the test set; the other libraries take them as one
+batch. Times are medians of {repeats} interleaved rounds."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,13 @@ class Scene:
 def measure(args: argparse.Namespace) -> Section:
     for library in ("foolbox", "torchattacks", "art.attacks.evasion", "art.estimators.classification"):
         import_module(library)  # not on the clock
-    numbers = [n for case in available(CASES, args) for n in _on(case, args.rows or ROWS, args.repeats or REPEATS)]
+    rows, repeats = args.rows or ROWS, args.repeats or REPEATS
+    numbers = [n for case in available(CASES, args) for n in _on(case, rows, repeats)]
     parts = [f"### {model}\n\n{table(HEAD, [_row(n) for n in numbers if n['model'] == model])}"
              for model in dict.fromkeys(n["model"] for n in numbers)]  # fmt: skip
-    text = "\n\n".join([_libraries(), *parts, READ + ("" if zoo() else f" {NO_ZOO}")])
+    text = "\n\n".join(
+        [_libraries(), *parts, READ.format(rows=rows, repeats=repeats) + ("" if zoo() else f" {NO_ZOO}")]
+    )
     return Section("Single attacks", text, numbers)
 
 

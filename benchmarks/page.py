@@ -25,6 +25,9 @@ and rows whose gradient it returns. The raw numbers are in `benchmarks/results`.
 """
 
 
+SECTIONS = ("overhead", "verdict", "attacks", "memory", "resume", "exact")
+
+
 @dataclass(frozen=True)
 class Section:
     title: str
@@ -36,18 +39,22 @@ def publish(name: str, section: Section, command: str) -> None:
     """Replace the section `name` of the page, and its raw numbers."""
     date = datetime.now(UTC).strftime("%Y-%m-%d")
     body = f"## {section.title}\n\n{date}, {machine()}. `{command}`\n\n{section.text}"
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    page = PAGE.read_text() if PAGE.is_file() else _HEAD
-    if begin not in page:
-        page = f"{page.rstrip()}\n\n{begin}\n{end}\n"
+    begin, end = _markers(name)
+    page = PAGE.read_text() if PAGE.is_file() else _HEAD + "".join("\n{}\n{}\n".format(*_markers(n)) for n in SECTIONS)
     pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     PAGE.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", page))
     store(name, {"date": date, "machine": machine(), "command": command, "numbers": section.raw})
 
 
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- begin {name} -->", f"<!-- end {name} -->"
+
+
 def store(name: str, content: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    text = json.dumps(content, indent=1)
+    flat = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text)  # a list of numbers on one line
+    (RESULTS / f"{name}.json").write_text(flat + "\n")
 
 
 def stored(name: str) -> Any:

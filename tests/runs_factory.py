@@ -25,6 +25,7 @@ from blindspots.verdict import (
 )
 
 RADIUS = 0.15
+OF_BROKEN = ("adversarial", "nearest", "adversarial_prediction", "adversarial_confidence", "prediction_8bit")
 Array = NDArray[Any]
 
 
@@ -94,6 +95,7 @@ def _rows(x: Array, y: Array, right: int, stood: int, radius: float) -> dict[str
         "backwards": draw.integers(1, 90, n),
         "margin": np.where(broken, -1, draw.gamma(2, 2, n)).astype(np.float32),
         "adversarial": adversarial,
+        "nearest": adversarial,
         "adversarial_prediction": target,
         "adversarial_confidence": draw.beta(4, 2, n).astype(np.float32),
         "prediction_8bit": np.where(draw.random(n) < 0.02, y, target),
@@ -103,12 +105,14 @@ def _rows(x: Array, y: Array, right: int, stood: int, radius: float) -> dict[str
 def _write_shard(folder: Path, columns: dict[str, Array], start: int, rows: int) -> ShardRecord:
     part = {name: values[start : start + rows] for name, values in columns.items()}
     broken = np.flatnonzero(part["won"])
-    for column in ("adversarial", "adversarial_prediction", "adversarial_confidence", "prediction_8bit"):
+    for column in OF_BROKEN:
         part[column] = part[column][broken]
+    part |= {"stage_counts": np.zeros((2, 4), np.int64), "unbilled": np.zeros(2, np.int64)}
     contents = save({name: np.ascontiguousarray(v) for name, v in {**part, "broken": broken}.items()})
     path = folder / "shards" / f"{start // rows:05d}.safetensors"
     path.write_bytes(contents)
-    return ShardRecord(name=path.name, rows=len(part["id"]), sha256=hashlib.sha256(contents).hexdigest())
+    digest = hashlib.sha256(contents).hexdigest()
+    return ShardRecord(name=path.name, rows=len(part["id"]), sha256=digest, seconds=[0.0, 0.0])
 
 
 def _manifest(name: str, x: Array, threat: str, class_names: list[str] | None, shard_rows: int) -> Manifest:
@@ -128,10 +132,12 @@ def _manifest(name: str, x: Array, threat: str, class_names: list[str] | None, s
         protocol="fast",
         stages=["Ascent(steps=10, targets=2)", "Ascent(steps=30, targets=4)"],
         slots=256,
+        chunk=32,
         shard_rows=shard_rows,
         precision="float32",
         channels_last=False,
         compile=False,
+        limits=[None, None, None, None],
     )
 
 
@@ -156,6 +162,7 @@ def _verdict(columns: dict[str, Array], findings: Sequence[Finding]) -> Verdict:
         forwards_per_row=forwards / max(rows, 1),
         backwards_per_row=backwards / max(rows, 1),
         forwards_unbilled=3 * rows,
+        backwards_unbilled=rows,
         seconds=11.84,
         stages=_stages(columns, right, forwards, backwards),
         findings=list(findings),

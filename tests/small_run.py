@@ -2,16 +2,17 @@
 
 import os
 import random
+import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 import blindspots as bs
@@ -91,8 +92,15 @@ def same_columns(a: Columns, b: Columns) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def unpacked(content: bytes) -> Columns:
-    return load(content)
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """No file grows beyond `size` bytes: a full disk, as far as a writer can tell."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # ------------------------------------------------------------------ as a program: FOLDER KILLS SEED

@@ -27,8 +27,8 @@ TABLE: list[Attack] = [
     DDN(6, gamma=0.2, norm=0.1),
     FMN(8),
     FMN(6, stride=0.3, gamma=0.2),
-    Square(15),
-    Square(15, area=0.2, stripes=False),
+    Square(8),
+    Square(8, area=0.2, stripes=False),
     Bisect(),
     Bisect(3),
 ]
@@ -70,9 +70,9 @@ FIXED = [
     (FGSM(), 1.05),
     (PGD(), 1.05),
     (PGD(20, stride=2.0, schedule="cosine", momentum=0.75, random_start=False), 1.05),
-    (APGD(), 1.05),
-    (APGD(random_start=False), 1.05),
-    (Square(1000), 2.5),
+    (APGD(40), 1.05),
+    (APGD(40, random_start=False), 1.05),
+    (Square(400), 2.5),
 ]
 FIXED_CASES = [
     pytest.param(attack, threat, enough, id=f"{attack!r}-{threat.name}")

@@ -1,9 +1,11 @@
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,14 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from blindspots.attacks import CATALOGUE, PGD, Bisect
-from blindspots.cli import progress, running
+from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.cli.specs import describe, parse_attack
+from blindspots.data import load_data
+from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError
-from blindspots.evaluate import Progress
+from blindspots.evaluate import Progress, evaluate
+from blindspots.models import Model, load_model
 from blindspots.verdict import RunFile, Verdict
 
 QUICK = "--attack=pgd:steps=3 --data=digits --threat=linf:0.15 --rows=24"
@@ -45,6 +50,11 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def blindspots(line: str) -> Result:
     return CliRunner().invoke(app, line.split(), prog_name="blindspots")
+
+
+def plain(text: str) -> str:
+    """On one line, without the spaces that keep numbers and units together."""
+    return " ".join(text.replace("\u00a0", " ").split())
 
 
 def attack(line: str = "", model: str = "net.py:linear", threads: str = "--threads=1") -> Result:
@@ -95,7 +105,7 @@ def test_the_version_is_said_by_both_ways_to_start() -> None:
 
 def test_list_names_every_attack_with_what_is_needed_to_choose() -> None:
     result = blindspots("list")
-    said = " ".join(result.stdout.split())
+    said = plain(result.stdout)
     assert result.exit_code == 0
     for entry in CATALOGUE:
         assert all(word in said for word in (entry.name, *entry.attack.threats, str(entry.year)))
@@ -115,9 +125,8 @@ def test_attack_writes_a_run_folder_with_a_report_and_says_so() -> None:
     file = run_file(folder)
     assert file.verdict is not None
     assert file.verdict.rows == 24
-    assert "24 rows" in result.stdout
-    assert "1 thread" in result.stderr
-    assert "cpu" in result.stderr
+    assert "24 rows" in plain(result.stdout)
+    assert "cpu, 1 thread" in plain(result.stderr)
 
 
 def test_evaluate_runs_the_named_protocol() -> None:
@@ -145,7 +154,7 @@ def test_options_reach_the_run() -> None:
     ("words", "expected"),
     [
         ("--targets=runner-up", "directed=True, loss='ce'), targets=Closest(count=1"),
-        ("--targets=all --loss=margin", "directed=True, loss='margin'), targets=Closest(count=9"),
+        ("--targets=all --loss=margin", "directed=True, loss='margin'), targets=Closest(count=1000000000"),
         ("--targeted", "targeted=True, directed=False, loss='ce'), targets=Closest(count=1"),
         ("--targeted --targets=least-likely --restarts=2", "targets=LeastLikely(), restarts=2"),
         ("--targeted --targets=random --seed=3", "targets=RandomClass(seed=3)"),
@@ -173,7 +182,7 @@ def test_require_decides_the_exit_code(share: str, code: int) -> None:
 def test_a_verdict_that_means_nothing_is_shown_and_refused() -> None:
     result = attack("--require=0", model="net.py:Broken")
     assert result.exit_code == 2
-    assert "NaN or infinite" in " ".join(result.stdout.split())
+    assert "NaN or infinite" in plain(result.stdout)
     assert result.stderr.splitlines()[-1].startswith("blindspots: expected")
     assert Path("runs/Broken-pgd-steps-3-linf-0.15/report.html").is_file()
 
@@ -208,7 +217,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
     words = (
-        "net.py:linear --attack=square:steps=400 --data=digits --threat=linf:0.02 --rows=96 --shard-rows=32 --threads=1"
+        "net.py:linear --attack=square:steps=200 --data=digits --threat=linf:0.02 --rows=64 --shard-rows=16 --threads=1"
     )
     command = [sys.executable, "-m", "blindspots", "attack", *words.split()]
     process = subprocess.Popen([*command, "--out=r"], stderr=subprocess.PIPE, text=True, env=os.environ)
@@ -248,12 +257,14 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
         ("report nowhere", "nowhere/run.json"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an archive stays open until it is collected
 def test_bad_input_ends_in_one_sentence(words: str, part: str) -> None:
     x, y = np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32), np.arange(4)
     np.savez("colour.npz", x=np.concatenate([x] * 3, 1), y=y)
     np.savez("labels.npz", x=x, y=y + 10)
     np.savez("nan.npz", x=np.where(y[:, None, None, None] == 1, np.nan, x), y=y)
     assert part in in_one_sentence(blindspots(words))
+    gc.collect()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +300,7 @@ def test_verify_proves_a_run_and_finds_a_changed_byte() -> None:
     attack("--out=r")
     held = blindspots("verify r")
     assert held.exit_code == 0, held.output
-    assert "holds, for all 24 rows" in held.stdout
+    assert "holds, for all 24 rows" in plain(held.stdout)
     shard = Path("r/shards/00000.safetensors")
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
@@ -363,7 +374,7 @@ def test_rows_are_decided_once_they_fell_or_their_shard_is_finished() -> None:
     assert pace.decided == 10
     pace.see(seen(finished=50, begun=100, standing=75, seconds=5.0))
     assert pace.decided == 65  # of the 40 that stood and the 50 that came, 15 are gone
-    assert pace.left(seen(finished=50, seconds=5.0)) == ", 10\u00a0rows/s, 5\u00a0s left".replace("10\u00a0", "10 ")
+    assert plain(pace.left(seen(finished=50, seconds=5.0))) == ", 10 rows/s, 5 s left"
 
 
 def test_rows_of_an_earlier_attempt_are_no_pace() -> None:
@@ -380,11 +391,46 @@ def test_elsewhere_than_on_a_terminal_a_plain_line_comes_now_and_then(capsys: py
             tell(seen())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert "10 of 100\u00a0rows decided, robust so far at most 80.0\u00a0%" in lines[0]
-    assert "stage pgd: 5 of 45\u00a0rows through" in lines[0]
+    assert plain(lines[0]).startswith(
+        "10 of 100 rows decided, robust so far at most 80.0 % (66.3 to 90.0 %); stage pgd"
+    )
+    assert lines[0].endswith("rows through")
 
 
 def test_a_terminal_shows_a_bar_that_goes_away(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.Ticker(Console(force_terminal=True, width=100)) as tell:
         tell(seen())
-    assert "10 of 100\u00a0rows decided" in capsys.readouterr().out
+    assert "10 of 100 rows decided" in plain(capsys.readouterr().out)
+
+
+# ---------------------------------------------------------------- demo
+
+
+@pytest.fixture
+def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo with two untrained networks, few rows and one short stage."""
+    stage = Stage("short", PGD(steps=3), "to be quick")
+    monkeypatch.setattr(
+        demo, "open_model", lambda _, name: Model(load_model("net.py:linear").net, name=name, spec=name)
+    )
+    monkeypatch.setattr(demo, "load_data", lambda spec: load_data(spec, 24))
+    monkeypatch.setattr(demo, "evaluate", partial(evaluate, protocol=(stage,)))
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_compares_two_models_and_can_be_repeated() -> None:
+    for _ in range(2):
+        result = blindspots("demo")
+        assert result.exit_code == 0, result.output
+        assert result.stdout.splitlines()[-1] == "Report: runs/demo/report.html"
+        assert {"digits", "digits-robust"} <= set(result.stdout.splitlines()[1].split())
+    assert run_file("runs/demo/digits").command == "blindspots evaluate digits --data digits --threat linf:0.15"
+    assert Path("runs/demo/report.html").is_file()
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_leaves_the_runs_of_others_alone() -> None:
+    attack("--out=runs/demo/digits-robust")
+    before = Path("runs/demo/digits-robust/run.json").read_bytes()
+    assert "another run" in in_one_sentence(blindspots("demo"))
+    assert Path("runs/demo/digits-robust/run.json").read_bytes() == before

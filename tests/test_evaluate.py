@@ -1,4 +1,6 @@
+import contextlib
 import gc
+import itertools
 import math
 import subprocess
 import sys
@@ -25,10 +27,9 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.rows import leaves
 from closed_form import optimum, plane
-from small_run import Net, everything, inputs, rows_of, run, same_columns, shards, timeless
-from test_journal import at_most
+from small_run import Net, at_most, everything, inputs, rows_of, run, same_columns, shards, timeless
 
-ONE_STAGE = (Stage("descent", PGD(steps=3), "one stage"),)
+ONE_STAGE = (Stage("descent", PGD(steps=3, random_start=False), "one stage"),)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_a_result_speaks_of_all_rows(whole):
 
 def test_the_functions_stay_callable_beside_modules_of_their_names():
     import blindspots.evaluate
-    import blindspots.verify  # noqa: F401
+    import blindspots.verify
 
     assert callable(bs.evaluate)
     assert callable(bs.verify)
@@ -98,7 +99,7 @@ class _Stop:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("call", range(1, 34, 5))
+@pytest.mark.parametrize("call", range(1, 30, 5))
 def test_a_run_interrupted_within_a_stage_goes_on_to_the_same_bytes(tmp_path, whole, call):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", watch=_Stop(call))
@@ -107,29 +108,25 @@ def test_a_run_interrupted_within_a_stage_goes_on_to_the_same_bytes(tmp_path, wh
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_run_interrupted_at_every_file_it_writes_goes_on_to_the_same_bytes(tmp_path, whole, monkeypatch, before):
-    write, interrupted = journal.write_whole, 0
+    write, seen = journal.write_whole, set()
 
     def write_once(path: Path, content: bytes) -> None:
         """Interrupts at every file, before or after it is there, but lets the same one pass the next time."""
-        nonlocal interrupted
-        key = (path.name, hash(content) if path.name != "run.json" else content.count(b"sha256"))
+        stages = journal.load(content)["stages"].item() if path.name == "unfinished.safetensors" else None
+        key = path.name, stages, len(list(path.parent.rglob("0*.safetensors"))), b"robust" in content
         if key in seen:
             return write(path, content)
         seen.add(key)
-        interrupted += 1
         if not before:
             write(path, content)
         raise KeyboardInterrupt
 
-    seen: set[object] = set()
     monkeypatch.setattr(journal, "write_whole", write_once)
-    while True:
-        try:
+    for _ in range(40):
+        with contextlib.suppress(KeyboardInterrupt):
             result = run(tmp_path / "run", resume=True)
             break
-        except KeyboardInterrupt:
-            continue
-    assert interrupted >= 3 * (3 + 1)
+    assert len(seen) >= 3 * (3 + 1)
     assert equal(result, whole)
 
 
@@ -213,7 +210,7 @@ def test_a_full_disk_loses_nothing(tmp_path, whole):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", watch=_Stop(20))
     before = everything(tmp_path / "run")
-    with at_most(3000), pytest.raises(InputError, match="expected to write .* make room or name another folder"):
+    with at_most(3000), pytest.raises(InputError, match=r"expected to write .* make room or name another folder"):
         run(tmp_path / "run", resume=True)
     assert everything(tmp_path / "run") == before
     assert equal(run(tmp_path / "run", resume=True), whole)
@@ -225,7 +222,7 @@ def test_a_full_disk_loses_nothing(tmp_path, whole):
 def test_progress_never_goes_back_and_ends_at_the_verdict(whole):
     result, told = whole
     assert all(0 <= p.standing <= p.begun <= p.rows == 48 and p.left <= p.entered for p in told)
-    for one, following in zip(told, told[1:], strict=False):
+    for one, following in itertools.pairwise(told):
         assert one.begun <= following.begun
         assert one.seconds <= following.seconds
         if one.begun == following.begun:
@@ -275,7 +272,7 @@ class _Stream:
 
     def rows(self, start, stop):
         gc.collect()
-        self.alive.append(sum(t.numel() for t in gc.get_objects() if isinstance(t, torch.Tensor)))
+        self.alive.append(sum(t.numel() for t in gc.get_objects() if issubclass(type(t), torch.Tensor)))
         generator = torch.Generator().manual_seed(start)
         return torch.rand(stop - start, *self.shape, generator=generator), torch.zeros(stop - start).long()
 
@@ -302,10 +299,13 @@ def test_a_budget_per_row_is_kept():
 
 
 def test_a_budget_of_the_run_is_kept_but_for_the_first_look_and_the_calls_under_way():
-    spent = run(max_forwards=300)
-    v = spent.verdict
-    assert v.forwards + v.forwards_unbilled < run().verdict.forwards
+    v, free = run(max_forwards=300).verdict, run().verdict
+    assert v.outcomes["budget"]
     assert v.rows == 48
+    first_looks, one_turn = 48, 16 * len(small_run.STAGES) * 3
+    preflight = 12 * 48
+    spent, wanted = (a.forwards + a.forwards_unbilled - preflight for a in (v, free))
+    assert 300 <= spent <= 300 + first_looks + one_turn < wanted
 
 
 # ------------------------------------------------------------------ rows are alone
@@ -360,8 +360,7 @@ class Poisoned(nn.Module):
         self.net = Net()
 
     def forward(self, x):
-        ill = (x[:, :1, 0, 0] == 1).float()
-        return self.net(x) + (ill / (1 - ill)).clamp_max(1) * torch.nan if ill.any() else self.net(x)
+        return torch.where(x[:, :1, 0, 0] == 1, torch.nan, self.net(x))
 
 
 def marked(row: int):
@@ -548,7 +547,7 @@ WANTED = {
 def targeted():
     x, y = inputs(48)
     return {
-        name: bs.attack(Net(), x, y, PGD(steps=8), threat=bs.Linf(0.05), targeted=True, targets=rule)
+        name: bs.attack(Net(), x, y, PGD(steps=8), threat=bs.Linf(0.08), targeted=True, targets=rule)
         for name, rule in WANTED.items()
     }
 
@@ -571,12 +570,12 @@ def test_every_class_is_at_least_as_easy_to_reach_as_any_one(targeted):
 
 
 def test_a_given_class_that_the_model_does_not_have_is_refused():
-    for classes in ((7,) * 48, (1,) * 3):
-        with pytest.raises(InputError, match="expected"):
+    for classes, said in (((7,) * 48, "got 7 for row 0"), ((1,) * 3, "got 3 classes"), ((-1,) * 48, "got -1")):
+        with pytest.raises(InputError, match=said):
             bs.attack(Net(), *inputs(48), PGD(steps=2), threat=bs.Linf(0.05), targeted=True, targets=Given(classes))
 
 
-@pytest.mark.parametrize(("attack", "threat"), [(DDN(steps=60), bs.L2()), (FMN(60), bs.Linf()), (FMN(60), bs.L2())])
+@pytest.mark.parametrize(("attack", "threat"), [(DDN(steps=120), bs.L2()), (FMN(60), bs.Linf()), (FMN(60), bs.L2())])
 def test_without_a_radius_the_distances_are_those_known_in_closed_form(attack, threat):
     known = plane(24, (2, 4), (0.02, 0.3))
     result = bs.attack(known.net, known.x, known.y, attack, threat=threat)

@@ -1,7 +1,6 @@
-import contextlib
 import errno
+import hashlib
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -57,19 +56,9 @@ def test_what_was_there_survives_a_full_disk(tmp_path, monkeypatch, step):
 
 
 def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path):
-    with at_most(1000), pytest.raises(InputError, match="got: File too large"):
+    with small_run.at_most(1000), pytest.raises(InputError, match="got: File too large"):
         journal.write_whole(tmp_path / "run.json", bytes(2000))
     assert not list(tmp_path.iterdir())
-
-
-@contextlib.contextmanager
-def at_most(size: int):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_an_interrupted_write_leaves_no_draft(tmp_path, monkeypatch):
@@ -93,7 +82,7 @@ def test_the_seal_covers_every_byte_but_itself(finished):
 
 @pytest.mark.parametrize(
     ("content", "wrong"),
-    [(b"", "its first bytes is wrong"), (b"{}", "manifest is wrong"), (b"\xff", "its first bytes"), (b"[]", "first bytes")],
+    [(b"", "first bytes is wrong"), (b"{}", "manifest is wrong"), (b"\xff", "first bytes"), (b"[]", "first bytes")],
 )
 def test_a_run_file_that_is_none_is_refused_with_a_reason(tmp_path, content, wrong):
     (tmp_path / "run.json").write_bytes(content)
@@ -121,7 +110,8 @@ def test_a_shard_that_is_not_what_was_written_is_refused(tmp_path, finished, dam
 def test_a_recorded_digest_does_not_make_safetensors_of_anything(tmp_path):
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "00000.safetensors").write_bytes(b"nonsense")
-    record = ShardRecord(name="00000.safetensors", rows=1, sha256=journal.hashlib.sha256(b"nonsense").hexdigest(), seconds=[])
+    digest = hashlib.sha256(b"nonsense").hexdigest()
+    record = ShardRecord(name="00000.safetensors", rows=1, sha256=digest, seconds=[])
     with pytest.raises(InputError, match="expected a whole safetensors file"):
         read_shard(tmp_path, record)
 
@@ -218,7 +208,9 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(finished, manifest)
     assert small_run.everything(finished) == before
 
 
-@pytest.mark.parametrize("change", [{"seed": 7}, {"threat": "linf:0.5"}, {"limits": [None, None, 3.0, None]}, {"threads": 9}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 7}, {"threat": "linf:0.5"}, {"limits": [None, None, 3.0, None]}, {"threads": 9}]
+)
 def test_a_manifest_that_differs_is_refused_with_both_values(finished, manifest, change):
     before, (field, value) = small_run.everything(finished), *change.items()
     with pytest.raises(InputError) as refused:

@@ -91,11 +91,15 @@ class Goal:
     def check(self, classes: int) -> None:
         """Refuse, with a sentence, a loss that `classes` classes do not define."""
         if classes < 2:
-            raise InputError(f"expected a model with at least 2 classes, got {classes}: there is no other class to move to")
+            raise InputError(
+                f"expected a model with at least 2 classes, got {classes}: there is no other class to move to"
+            )
         needed = CLASSES_NEEDED.get((self.loss, self.directed or self.targeted), 2)
         if classes < needed:
             kind = "the targeted form of the loss" if needed == 4 else "the loss"
-            raise InputError(f"{kind} 'dlr' needs at least {needed} classes, the model has {classes}: use 'margin' or 'ce'")
+            raise InputError(
+                f"{kind} 'dlr' needs at least {needed} classes, the model has {classes}: use 'margin' or 'ce'"
+            )
 
     def margin(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         """Negative exactly where the goal is reached: (B,)."""

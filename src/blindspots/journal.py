@@ -41,8 +41,8 @@ SHARD = {
     "forwards": "(n,) int64",
     "backwards": "(n,) int64",
     "broken": "(k,) int64 positions of the won rows",
-    "adversarial": "(k, ...) float32 the adversarial example with the lowest margin (the nearest in an unbounded threat)",
-    "nearest": "(k, ...) float32 the adversarial example with the smallest norm",
+    "adversarial": "(k, ...) float32 the example with the lowest margin; in an unbounded threat the nearest one",
+    "nearest": "(k, ...) float32 the example with the smallest norm",
     "adversarial_prediction": "(k,) int64",
     "adversarial_confidence": "(k,) float32",
     "prediction_8bit": "(k,) int64 after rounding to 8 bits",
@@ -203,7 +203,7 @@ class Journal:
     def save(self, columns: Mapping[str, Tensor], seconds: list[float]) -> None:
         """Add the next shard."""
         name = f"{self.finished:05d}.safetensors"
-        content = save({k: t.contiguous() for k, t in columns.items()})
+        content = save(_compact(columns))
         write_whole(self.folder / "shards" / name, content)
         record = ShardRecord(
             name=name, rows=len(columns["id"]), sha256=hashlib.sha256(content).hexdigest(), seconds=seconds
@@ -220,7 +220,7 @@ class Journal:
         """Remember how far the shard in hand has come; overwritten at the next call, gone when the shard is saved."""
         if not self._begun:
             self._write()
-        write_whole(self._unfinished, save({k: t.contiguous() for k, t in columns.items()}, {"shard": str(self.finished)}))
+        write_whole(self._unfinished, save(_compact(columns), {"shard": str(self.finished)}))
 
     def unfinished(self) -> Columns | None:
         """What `save_unfinished` wrote for the shard that is now in hand, if anything."""
@@ -237,6 +237,10 @@ class Journal:
         self.file = file.model_copy(update={"seal": seal(text_of(file))})
         self._write()
         return self.file
+
+
+def _compact(columns: Mapping[str, Tensor]) -> Columns:
+    return {name: t.contiguous() for name, t in columns.items()}
 
 
 def _metadata(content: bytes) -> dict[str, Any]:

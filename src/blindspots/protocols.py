@@ -59,9 +59,9 @@ def _gradients() -> Protocol:
         Stage(
             "restarts",
             _descent(20, anywhere=True),
-            "margins within a quarter of what was gained, or still moving: six longer descents from random patterns",
+            "margins within 0.35 of what was gained, or still moving: six longer descents from random patterns",
             restarts=6,
-            reach=0.25,
+            reach=0.35,
             moved=0.1,
             wide_reach=0.5,
         ),
@@ -83,14 +83,14 @@ def _scores() -> Protocol:
         Stage(
             "local square 1",
             _LOCAL,
-            "margins within 0.02, or that still move, or whose restarts still disagree: a random search from the best point",
+            "margins within 0.02, or unsettled by the restarts: a random search from the best point so far",
             start="near",
             reach=0.02,
             moved=0.05,
             disagree=0.05,
             wide_reach=0.35,
         ),
-        *(_local_square(i) for i in range(2, 7)),
+        *(_local_square(i) for i in range(2, 4)),
         Stage(
             "square",
             Square(1500),
@@ -115,10 +115,10 @@ def _local_square(round: int) -> Stage:
     return Stage(
         f"local square {round}",
         _LOCAL,
-        "margins that the last random search took 2 % of: another one, from the best point so far",
+        "margins that the last random search took 3 % of: another one, from the best point so far",
         start="near",
         reach=0.0,
-        moved=0.02,
+        moved=0.03,
         wide_reach=0.35,
     )
 

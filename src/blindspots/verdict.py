@@ -202,7 +202,13 @@ def conclude(
         seconds=round(float(took.sum()), 3),
         stages=[
             stage.model_copy(
-                update=dict(zip(("rows", "won", "forwards", "backwards", "seconds"), (*map(int, n), round(float(t), 3)), strict=True))
+                update=dict(
+                    zip(
+                        ("rows", "won", "forwards", "backwards", "seconds"),
+                        (*map(int, n), round(float(t), 3)),
+                        strict=True,
+                    )
+                )
             )
             for stage, n, t in zip(stages, counts, took, strict=True)
         ],
@@ -218,6 +224,4 @@ def _distances(norms: Any, right: int, rows: int) -> Distances | None:
     left = (right - np.searchsorted(norms, norms, side="right")) / rows
     kept = np.unique(np.linspace(0, len(norms) - 1, 200).round().astype(int))
     curve = [(0.0, right / rows), *((float(norms[i]), float(left[i])) for i in kept)]
-    return Distances(
-        smallest=float(norms[0]), median=float(np.median(norms)), largest=float(norms[-1]), curve=curve
-    )
+    return Distances(smallest=float(norms[0]), median=float(np.median(norms)), largest=float(norms[-1]), curve=curve)

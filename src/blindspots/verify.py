@@ -115,7 +115,7 @@ class _Proof:
     def __init__(self, folder: Path, file: RunFile, verdict: Verdict, model: Model, say: Say) -> None:
         self.folder, self.file, self.verdict, self.model, self.say = folder, file, verdict, model, say
         self.manifest = file.manifest
-        self.topics: dict[str, list[str]] = {"run.json is, to the last byte, as it was sealed": [], _WHOLE: []}
+        self.topics: dict[str, list[str]] = {"run.json is, to the last byte, as it was sealed": []}
         self.notes: list[str] = []
         self.on_edge = 0
 
@@ -126,6 +126,7 @@ class _Proof:
 
     def carry_out(self, data: Dataset | None) -> Verification:
         self.hold("the shards that run.json lists are there, and no others", self._files())
+        self.hold(_WHOLE, ())
         same_model = self.hold(f"the model {self.manifest.model.name!r} is the one that was attacked", self._digest())
         data = self._open(data)
         if self.hold("the protocol of the verdict is that of the manifest", self._protocol()):
@@ -243,6 +244,9 @@ def _shape(record: ShardRecord, rows: int, columns: Columns, manifest: Manifest)
         if found != expected or kind not in dtype:
             yield f"expected {name} in {record.name} as {' or '.join(dtype)} {expected}, found {kind} {found}"
             return
+    if not np.isin(columns["result"].numpy(), list(OUTCOMES)).all():
+        yield f"expected results from 0 to {max(OUTCOMES)} in {record.name}, found others"
+        return
     broken = columns["won"].nonzero()[:, 0]
     if not torch.equal(columns["broken"], broken):
         yield f"expected broken in {record.name} to name the {len(broken)} rows that won is true of, found other rows"
@@ -417,7 +421,6 @@ def _outcomes(s: Shard) -> Problems:
     yield from s.told(
         right & (s["prediction"] != s["y"]), s.id, "right rows to be predicted as labelled", "another class"
     )
-    yield from s.told(~np.isin(result, list(OUTCOMES)), s.id, f"results from 0 to {max(OUTCOMES)}", "another number")
     yield from s.told(won != (result == WON), s.id, "won where the result says so", "a contradiction")
     yield from s.told(
         ~right & right_first & (result != NONFINITE), s.id, "rows that were wrong at first to say so", "another result"
@@ -458,7 +461,7 @@ def _inside(s: Shard) -> Problems:
     lo, hi = map(np.float32, s.manifest.model.bounds)
     clean, id = s.of_broken(s.x.numpy()), s.of_broken(s.id)
     for name in ("adversarial", "nearest"):
-        x = s[name].reshape(len(id), -1)
+        x = _flat(s[name])
         yield from s.told(~np.isfinite(x).all(1), id, f"finite numbers in {name}", "others")
         out = ~((x >= lo) & (x <= hi)).all(1)
         yield from s.told(out, id, f"{name} within [{lo:g}, {hi:g}]", "values outside")
@@ -476,9 +479,13 @@ def _reach(name: str, radius: float, x: Array) -> Array:
     return reach
 
 
+def _flat(x: Array) -> Array:
+    return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 would not do for no rows
+
+
 def norm(name: str, x: Array, x0: Array) -> Array:
     """|x - x0| of each row in float64: (m,)."""
-    d = np.abs(x.astype(np.float64) - x0).reshape(len(x), math.prod(x.shape[1:]))
+    d = _flat(np.abs(x.astype(np.float64) - x0))
     measures: dict[str, Callable[[Array], Any]] = {
         "linf": lambda d: d.max(1, initial=0),
         "l2": lambda d: np.sqrt(np.square(d).sum(1)),
@@ -496,7 +503,7 @@ def _sizes(s: Shard) -> Problems:
     wrong = ~(np.abs(stored - size) <= NORM_ROUNDING * size)
     yield from s.told(wrong, id, "the stored distance to be that of the nearest example", "another one")
     if s.threat.radius is None:
-        other = (s["nearest"] != s["adversarial"]).reshape(len(id), -1).any(1)
+        other = _flat(s["nearest"] != s["adversarial"]).any(1)
         yield from s.told(other, id, "the nearest example alone in an unbounded threat", "two")
     further = ~(size <= norm(s.threat.name, s["adversarial"], clean) * (1 + NORM_ROUNDING))
     yield from s.told(further, id, "no adversarial example nearer than the nearest", "one")

@@ -1,6 +1,7 @@
 """APGD: PGD with momentum whose step size halves where progress stalls."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -86,9 +87,9 @@ class APGD:
         return self._move(problem, job, state, x, grad)
 
     def _check(self, s: APGDState, grad: Tensor) -> tuple[APGDState, Tensor, Tensor]:
-        """At a checkpoint without progress: half the length, and on from the best point. Where to step from, and how."""
+        """At a checkpoint without progress: half the length, and on from the best point; where to step from, and how."""
         clocks = checkpoints(self.steps)
-        windows = torch.tensor([0] + [b - a for a, b in zip(clocks, clocks[1:], strict=False)], device=grad.device)
+        windows = torch.tensor([0] + [b - a for a, b in pairwise(clocks)], device=grad.device)
         at = torch.searchsorted(torch.tensor(clocks, device=grad.device), s.t)
         due = torch.isin(s.t, torch.tensor(clocks[1:], device=grad.device))
         oscillates = s.gains <= self.rho * windows[at.clamp_max(len(clocks) - 1)]

@@ -121,7 +121,10 @@ class _Window:
 
     def bump(self, job: Job, t: Tensor) -> Tensor:
         """Two rectangular bumps of opposite sign, side by side, of unit length in the window: (B, 1, H, W)."""
-        turned = sign(job.key, t, 6, (1,)) > 0
+        return self.shaped(sign(job.key, t, 6, (1,)) > 0)
+
+    def shaped(self, turned: Tensor) -> Tensor:
+        """The same, side by side along the lines where `turned` (B, 1), else along the columns."""
         row, row_sign = self._profile(self.row, turned)
         column, column_sign = self._profile(self.column, ~turned)
         height = self._tail(self._half + 1)[:, :, None] - torch.maximum(row[:, :, None], column[:, None, :])
@@ -156,20 +159,27 @@ def _offsets(job: Job, t: Tensor, stream: int, size: int, side: Tensor) -> Tenso
 
 
 def _bumps(job: Job, image: Tensor) -> Tensor:
-    """A grid of 5 x 5 windows with a bump each: where the l2 search begins."""
+    """A grid of windows, 5 along the shorter side, each with a bump turned and signed at random (B, C, H, W)."""
     size = max(min(image.shape[2:]) // 5, 1)
-    lines, columns = (torch.arange(n, device=image.device) // size for n in image.shape[2:])
-    cells = int(lines[-1]) + 1, int(columns[-1]) + 1
-    signs = sign(job.key, zeros(job), 0, (image.shape[1], *cells))
-    return signs[:, :, lines][:, :, :, columns] * _profile(size, image)
+    (line, row), (column, at) = (_grid(n, size, image.device) for n in image.shape[2:])
+    offsets = torch.arange(size, device=image.device, dtype=torch.float32)[None]
+    whole = torch.ones(1, 1, size, size, dtype=torch.bool, device=image.device)
+    window = _Window(whole, offsets, offsets, offsets.new_full((1, 1), size))
+    straight, turned = (window.shaped(offsets.new_full((1, 1), turn) > 0)[0, 0][row][:, at] for turn in (0, 1))
+    cells = int(line.max()) + 1, int(column.max()) + 1
+    turns = sign(job.key, zeros(job), 7, (1, *cells))[:, :, line.clamp_min(0)][..., column.clamp_min(0)]
+    signs = sign(job.key, zeros(job), 0, (image.shape[1], *cells))[:, :, line.clamp_min(0)][..., column.clamp_min(0)]
+    covered = (line >= 0)[:, None] & (column >= 0)
+    return torch.where(turns > 0, straight, turned) * signs * covered
 
 
-def _profile(size: int, image: Tensor) -> Tensor:
-    """(H, W): within each cell, large in its middle and of opposite sign in its two halves."""
-    line, column = (torch.arange(n, device=image.device) % size for n in image.shape[2:])
-    side = torch.where(line < (size + 1) // 2, 1.0, -1.0)
-    ring = (line - size // 2).abs()[:, None].maximum((column - size // 2).abs()[None])
-    return side[:, None] / (1 + ring.float())
+def _grid(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For every position: the cell it lies in, -1 outside the centred grid, and its place in the cell."""
+    cells = length // size
+    first = (length - cells * size) // 2
+    at = torch.arange(length, device=device) - first
+    inside = (at >= 0) & (at < cells * size)
+    return torch.where(inside, at // size, -1), at % size
 
 
 def _unit_channels(d: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ def catalogue() -> None:
     """Print all attacks with their settings, the protocols, and the forms of models and data."""
     console = Console()
     console.print(_attacks())
+    console.print()
     console.print(_names())
 
 
@@ -31,8 +32,8 @@ def _names() -> Table:
 
 def _attacks() -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="bold")
-    for column, ratio in (("Attack", 6), ("Threats", 2), ("Needs and costs", 5), ("Use", 13)):
-        table.add_column(column, ratio=ratio)
+    for column, ratio in (("Attack", 6), ("Threats", None), ("Needs and costs", 5), ("Use", 13)):
+        table.add_column(column, ratio=ratio, no_wrap=ratio is None)
     table.expand = True
     for entry in CATALOGUE:
         table.add_row(_name(entry), "\n".join(entry.attack.threats), _cost(entry), _use(entry))

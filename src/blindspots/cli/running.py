@@ -74,7 +74,7 @@ def attack(model: str, search: Search, job: Job) -> None:
     with _running(bench, f"attack {search.attack}") as common:
         run = run_attack(
             bench.model, attack=attack, loss=search.loss, targeted=search.targeted, restarts=search.restarts,
-            targets=_targets(search, bench, job.seed), resume=job.resume, **common,
+            targets=_targets(search, job.seed), resume=job.resume, **common,
         )  # fmt: skip
     _finish(bench, run, job)
 
@@ -114,15 +114,9 @@ def _threads(job: Job, out: Path) -> int:
     return read_run_file(out).manifest.threads if begun else free_threads()
 
 
-def _targets(search: Search, bench: _Bench, seed: int) -> Targets | None:
+def _targets(search: Search, seed: int) -> Targets | None:
     name = search.targets or ("runner-up" if search.targeted else None)
-    return TARGETS[name](seed, _classes(bench) if name == "all" else 0) if name else None
-
-
-def _classes(bench: _Bench) -> int:
-    x, _ = bench.data.rows(0, 1)
-    with bench.model.borrowed(), torch.no_grad():
-        return bench.model.logits(x).shape[1]
+    return TARGETS[name](seed) if name else None
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from blindspots.data import meant
 from blindspots.engine.targets import Closest, LeastLikely, RandomClass, Targets
 from blindspots.errors import InputError
 
-TARGETS: dict[str, Callable[[int, int], Targets]] = {  # by the seed and the number of classes
-    "runner-up": lambda seed, classes: Closest(),
-    "least-likely": lambda seed, classes: LeastLikely(),
-    "random": lambda seed, classes: RandomClass(seed),
-    "all": lambda seed, classes: Closest(classes - 1),
+EVERY = 10**9  # more than any model has classes
+
+TARGETS: dict[str, Callable[[int], Targets]] = {  # by the seed
+    "runner-up": lambda seed: Closest(),
+    "least-likely": lambda seed: LeastLikely(),
+    "random": RandomClass,
+    "all": lambda seed: Closest(EVERY),
 }
 
 
@@ -49,24 +51,24 @@ def _entry(name: str) -> Entry:
     return named[name.lower()]
 
 
-def _pairs(settings: str) -> dict[str, str]:
-    pairs = {}
+def _pairs(settings: str) -> dict[str, str | None]:
+    pairs: dict[str, str | None] = {}
     for part in filter(None, map(str.strip, settings.split(","))):
         key, equals, value = part.partition("=")
         if not equals:
             raise InputError(f"expected settings such as steps=40,momentum=0.75, got {part!r}: write NAME=VALUE")
-        pairs[key.strip().replace("-", "_")] = value.strip()
+        pairs[key.strip().replace("-", "_")] = None if value.strip().lower() == "none" else value.strip()
     return pairs
 
 
-def _build(entry: Entry, pairs: dict[str, str]) -> Attack:
+def _build(entry: Entry, pairs: dict[str, str | None]) -> Attack:
     name, known = entry.name.lower(), [f.name for f in fields(entry.attack)]  # type: ignore[arg-type]
     for key in pairs:
         if key not in known:
             accepted = f"settings among {', '.join(known)}" if known else "no settings"
             raise InputError(f"expected {accepted} for {name}, got {key!r}{meant(key, known)}: leave it out")
     try:
-        attack = TypeAdapter(entry.attack).validate_strings(pairs)
+        attack = TypeAdapter(entry.attack).validate_python(pairs)
     except ValidationError as error:
         first = error.errors()[0]
         said = str(first["msg"]).removeprefix("Input should be ").partition(",")[0]

@@ -102,12 +102,12 @@ class Cascade:
         stages: tuple[Stage, ...],
         *,
         seed: int = 0,
-        settings: Settings = Settings(),
+        settings: Settings | None = None,
         allowance: Allowance | None = None,
         watch: Callable[[Live], None] = lambda live: None,
     ) -> None:
         self.oracle, self.threat, self.stages, self.seed = oracle, threat, stages, seed
-        self.settings, self.allowance, self.watch = settings, allowance or Allowance(), watch
+        self.settings, self.allowance, self.watch = settings or Settings(), allowance or Allowance(), watch
 
     def run(
         self,

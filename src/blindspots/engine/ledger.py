@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blindspots.engine.result import Result
 from blindspots.problem import Seen
-from blindspots.rows import Rows, col
+from blindspots.rows import Rows, pick
 from blindspots.threat import Threat
 
 
@@ -55,17 +55,27 @@ class Ledger(Rows):
         self.backwards.index_add_(0, at, torch.full_like(at, backwards))
 
     def judge_(self, live: Tensor, threat: Threat, x: Tensor, r: Tensor, probe: Tensor, seen: Seen) -> None:
-        """Enter what was seen at `probe`: only points that really lie inside the threat count. No synchronisation."""
-        inside = live & threat.holds(probe, x, r)
+        """Enter what was seen at `probe`: only points that really lie inside the threat count."""
+        hopeful = live & (seen.won | (seen.margin < self.margin) | (seen.margin < self.low))
+        # Measuring and copying only these rows is what makes cheap models fast; on a GPU it would mean to wait for it.
+        at = hopeful.nonzero()[:, 0] if hopeful.device.type == "cpu" else torch.arange(len(live), device=live.device)
+        if len(at):
+            self._enter_(at, hopeful[at], threat, x[at], r[at], probe[at], seen.margin[at])
+
+    def _enter_(
+        self, at: Tensor, hopeful: Tensor, threat: Threat, x: Tensor, r: Tensor, probe: Tensor, margin: Tensor
+    ) -> None:
+        inside = hopeful & threat.holds(probe, x, r)
         norm = threat.norm(probe - x)
-        better = inside & seen.won & (norm < self.norm)
-        nearer = inside & (seen.margin < self.margin)
-        torch.where(col(better, probe), probe, self.best, out=self.best)
-        torch.where(better, norm, self.norm, out=self.norm)
-        torch.where(col(nearer, probe), probe, self.near, out=self.near)
-        torch.where(nearer, seen.margin, self.margin, out=self.margin)
-        torch.where(inside & (seen.margin < self.low), seen.margin, self.low, out=self.low)
-        self.won.logical_or_(better)
+        old_norm, old_margin, old_low = self.norm[at], self.margin[at], self.low[at]
+        better = inside & (margin < 0) & (norm < old_norm)
+        nearer = inside & (margin < old_margin)
+        self.best.index_copy_(0, at, pick(better, probe, self.best[at]))
+        self.norm.index_copy_(0, at, torch.where(better, norm, old_norm))
+        self.near.index_copy_(0, at, pick(nearer, probe, self.near[at]))
+        self.margin.index_copy_(0, at, torch.where(nearer, margin, old_margin))
+        self.low.index_copy_(0, at, torch.where(inside & (margin < old_low), margin, old_low))
+        self.won.index_copy_(0, at, self.won[at] | better)
 
     def end_job_(self, at: Tensor) -> None:
         """The jobs in hand of the rows `at` (K,) have ended: remember how low the two best of them came."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from blindspots.engine.jobs import Samples
 from blindspots.engine.ledger import Ledger
+from blindspots.errors import InputError
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys, uniform
@@ -85,7 +86,17 @@ class Given:
     def choose(
         self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
-        return torch.tensor(self.classes, device=samples.id.device)[samples.id][:, None]
+        last, classes = int(samples.id.max()), logits.shape[1]
+        if last >= len(self.classes):
+            raise InputError(f"expected a target for every row, got {len(self.classes)} classes: give one per row")
+        chosen = torch.tensor(self.classes, device=samples.id.device)[samples.id]
+        strange = ((chosen < 0) | (chosen >= classes)).nonzero()[:, 0]
+        if len(strange):
+            row, target = int(samples.id[strange[0]]), int(chosen[strange[0]])
+            raise InputError(
+                f"expected targets from 0 to {classes - 1}, got {target} for row {row}: name a class of the model"
+            )
+        return chosen[:, None]
 
 
 @dataclass(frozen=True)

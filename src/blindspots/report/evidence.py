@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from blindspots.errors import InputError
-from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict
+from blindspots.journal import read_run_file, shard_path
+from blindspots.threat import parse_threat
+from blindspots.verdict import Manifest, ShardRecord, Verdict
 
 Array = NDArray[Any]
 
@@ -27,7 +29,7 @@ class Table:
     prediction: Array
     confidence: Array
     right: Array
-    norm: Array  # inf where not broken
+    norm: Array  # of the nearest adversarial example, inf where not broken
     margin: Array  # the lowest that was seen: logit of the label minus the strongest other
     adversarial_prediction: Array  # -1 where not broken
     adversarial_confidence: Array  # NaN where not broken
@@ -73,8 +75,13 @@ class Run:
         """The adversarial example of a broken row, float32 of the data's shape."""
         return self._one("adversarial", int(self.rows.shard[row]), int(self.rows.adversarial_at[row]))
 
+    def size(self, row: int) -> float:
+        """How far the adversarial example of a broken row is from its input, in the threat's norm."""
+        change = self.adversarial(row) - self.clean(row)
+        return float(parse_threat(self.manifest.threat).norm(torch.from_numpy(change[None])))
+
     def _one(self, name: str, shard: int, at: int) -> Array:
-        with _opened(_shard_path(self.folder, self.shards[shard])) as file:
+        with _opened(shard_path(self.folder, self.shards[shard])) as file:
             one: Array = file.get_slice(name)[at : at + 1][0]
             return one
 
@@ -89,7 +96,7 @@ def read_run(folder: Path) -> Run:
     Raises InputError when run.json is missing, unreadable or unfinished, or when a shard is missing or not the one
     that was recorded.
     """
-    file = _read_run_file(folder)
+    file = read_run_file(folder)
     if file.verdict is None:
         raise InputError(
             f"expected a finished run, but {folder} has no verdict yet: "
@@ -104,27 +111,6 @@ def read_run(folder: Path) -> Run:
     return Run(folder, file.manifest, file.command, file.started, file.shards, file.verdict, rows)
 
 
-def _read_run_file(folder: Path) -> RunFile:
-    path = folder / "run.json"
-    if not path.is_file():
-        raise InputError(
-            f"expected a run folder with a run.json, found none at {path}: name one that `blindspots evaluate` wrote"
-        )
-    try:
-        return RunFile.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its first bytes"
-        raise InputError(
-            f"expected {path} as `blindspots evaluate` writes it, but {where} is wrong ({first['msg']}): "
-            "restore it or run again"
-        ) from error
-
-
-def _shard_path(folder: Path, record: ShardRecord) -> Path:
-    return folder / "shards" / Path(record.name).name  # run.json must not lead out of its folder
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
@@ -137,7 +123,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _read_shard(folder: Path, record: ShardRecord, index: int) -> Table:
-    path = _shard_path(folder, record)
+    path = shard_path(folder, record)
     if not path.is_file():
         raise InputError(f"expected the shard {path} that run.json lists, but it is missing: restore it or run again")
     with path.open("rb") as file:

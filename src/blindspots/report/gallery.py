@@ -39,6 +39,7 @@ class Example:
     prediction: str
     adversarial_confidence: float
     norm: float
+    enough: float  # the size of the smallest change that was found for the row
     survives_8bit: bool
     factor: float  # by which the change was amplified for the picture
     original: str | None
@@ -118,7 +119,7 @@ def gallery(run: Run) -> list[Group]:
     """At most 24 broken rows in three groups; a group without rows is left out."""
     captions = (
         ("The most confident mistakes", "Wrong, and surest of it."),
-        ("The smallest changes", "The least that was needed among all rows that fell."),
+        ("The smallest changes", "The rows that fell to the least; the size that was enough stands last."),
         ("Across the classes", "The first rows that fell, dealt out class by class."),
     )
     groups = zip(captions, chosen(run), strict=True)
@@ -152,7 +153,8 @@ def _example(run: Run, row: int) -> Example:
         confidence=float(rows.confidence[row]),
         prediction=run.class_name(int(rows.adversarial_prediction[row])),
         adversarial_confidence=float(rows.adversarial_confidence[row]),
-        norm=float(rows.norm[row]),
+        norm=run.size(row),
+        enough=float(rows.norm[row]),
         survives_8bit=bool(rows.prediction_8bit[row] != rows.y[row]),
         factor=factor,
         original=picture(_scaled(x, low, high)) if shown else None,
