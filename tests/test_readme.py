@@ -63,4 +63,4 @@ def test_every_link_leads_somewhere(page: str) -> None:
 def test_the_documented_columns_of_a_shard_are_those_that_are_written() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     table = page.partition("| column | content |\n|---|---|\n")[2].partition("\n\n")[0]
-    assert table.splitlines() == [f"| `{name}` | {content} |" for name, content in SHARD.items()]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(SHARD)

@@ -38,7 +38,8 @@ from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, Shard
 from blindspots.verdict import Stage as StageRecord
 
 Precision = Literal["float32", "bf16"]
-PREFLIGHT_ROWS = 64
+_LARGE = 1 << 14  # numbers in an input
+PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
 
 
 @dataclass(frozen=True)
@@ -363,7 +364,8 @@ class _Run:
         oracle.forwards, oracle.backwards = behind.forwards, behind.backwards
         self._oracle, self.standing = oracle, behind.standing
         with oracle.session():
-            preflight = examine(self.model, *self.data.rows(0, min(PREFLIGHT_ROWS, len(self.data))), seed=options.seed)
+            sample = self.data.rows(0, min(self._sample_size, len(self.data)))
+            preflight = examine(self.model, *sample, seed=options.seed)
             for start in range(behind.shards * options.shard_rows, len(self.data), options.shard_rows):
                 stop = min(start + options.shard_rows, len(self.data))
                 cascade.watch = self._teller(start)
@@ -373,6 +375,10 @@ class _Run:
                 self.standing += _standing(columns)
                 keep(columns, seconds)
         return preflight
+
+    @property
+    def _sample_size(self) -> int:
+        return PREFLIGHT_ROWS if math.prod(self.data.shape) <= _LARGE else PREFLIGHT_ROWS_LARGE
 
     def _samples(self, start: int, stop: int) -> Samples:
         x, y = (t.to(self.model.device) for t in self.data.rows(start, stop))
@@ -466,7 +472,7 @@ def _fitted(options: Options, size: int, device: torch.device) -> Options:
     On a CPU 32 rows per call cost hardly more per row than any larger number, and waste little when few rows are left.
     """
     wide = device.type != "cpu"
-    chunk = options.chunk or (512 if wide else 32 if size <= 1 << 14 else 8)
+    chunk = options.chunk or (512 if wide else 32 if size <= _LARGE else 8)
     slots = options.slots or (chunk if wide else chunk * 4)
     whole = 1 << int(math.log2(max((1 << 23) / size, 1)))
     shard = options.shard_rows or max(min(whole, 1024), slots)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from blindspots.attacks import FMN, PGD, Bisect, Square
+from blindspots.attacks import DDN, FMN, PGD, Bisect, Square
 from blindspots.engine.cascade import Stage
 from blindspots.engine.targets import Closest, Malt
 from blindspots.errors import InputError
@@ -29,7 +29,9 @@ def fast(threat: Threat) -> Protocol:
     """
     if threat.p == 0:
         return _counts()
-    return (*_gradients(), *(_scores() if threat.p != 1 else ()), _SHORTEN)
+    scores = _scores() if threat.p != 1 else ()
+    afar = _from_afar(threat) if threat.p == 2 else ()
+    return (*_gradients(), *scores, *afar, _SHORTEN)
 
 
 def _gradients() -> Protocol:
@@ -104,6 +106,44 @@ def _scores() -> Protocol:
             reach=0.0,
             moved=0.02,
             wide_reach=0.25,
+        ),
+    )
+
+
+def _from_afar(threat: Threat) -> Protocol:
+    """Searches that begin far outside an l2 ball, for networks whose gradients inside it lead nowhere.
+
+    So behave networks trained against linf: a change that is small everywhere dies in their first layer. One row in
+    eight is tried; only if one of these falls, the rest follows.
+    """
+    assert threat.radius is not None
+    near, far = (DDN(100, gamma=0.1, norm=radii * threat.radius) for radii in (8, 16))
+    return (
+        Stage(
+            "sentinels",
+            near,
+            "one row in eight: a search that comes in from eight times the radius",
+            Goal(loss="ce"),
+            share=1 / 8,
+            stop_early=True,
+        ),
+        Stage(
+            "from afar",
+            near,
+            "the same for all rows, towards three classes, because a sentinel fell",
+            _TO_TARGET,
+            Closest(3),
+            after="sentinels",
+            stop_early=True,
+        ),
+        Stage(
+            "from further afar",
+            far,
+            "the same from sixteen times the radius, towards four classes",
+            _TO_TARGET,
+            Closest(4),
+            after="from afar",
+            stop_early=True,
         ),
     )
 

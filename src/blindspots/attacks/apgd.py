@@ -87,7 +87,7 @@ class APGD:
         return self._move(problem, job, state, x, grad)
 
     def _check(self, s: APGDState, grad: Tensor) -> tuple[APGDState, Tensor, Tensor]:
-        """At a checkpoint without progress: half the length, and on from the best point; where to step from, and how."""
+        """At a checkpoint without progress, half the length and back to the best point: where to step from, and how."""
         clocks = checkpoints(self.steps)
         windows = torch.tensor([0] + [b - a for a, b in pairwise(clocks)], device=grad.device)
         at = torch.searchsorted(torch.tensor(clocks, device=grad.device), s.t)

@@ -35,7 +35,9 @@ class Bisect:
 
     def init(self, problem: Problem, job: Job) -> BisectState:
         middle = full(job, 0.5)
-        return BisectState(_between(problem, job, middle), zeros(job), torch.zeros_like(middle), torch.ones_like(middle))
+        return BisectState(
+            _between(problem, job, middle), zeros(job), torch.zeros_like(middle), torch.ones_like(middle)
+        )
 
     def step(self, problem: Problem, job: Job, state: BisectState, seen: Seen) -> BisectState:
         middle = (state.low + state.high) / 2

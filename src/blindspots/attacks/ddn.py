@@ -22,7 +22,8 @@ class DDNState(State):
 class DDN:
     """Rony et al. 2019 (arXiv 1811.09600), algorithm 1: smallest l2 distance.
 
-    The paper rounds every point to 256 levels; here no point is rounded, `robust_accuracy_8bit` does that at the end.
+    It searches beyond the radius, if there is one; what it finds inside counts. The paper rounds every point to 256
+    levels; here no point is rounded, `robust_accuracy_8bit` does that at the end.
 
     Args:
         steps: gradients per row.
@@ -47,7 +48,7 @@ class DDN:
         threat = problem.threat
         flat = col(threat.norm(seen.grad) == 0, seen.grad)  # no direction at all: any will do
         g = torch.where(flat, normal(job.key, state.t, 0, job.x.shape[1:]), seen.grad)
-        norm = (state.norm * torch.where(seen.won, 1 - self.gamma, 1 + self.gamma)).minimum(job.r)
+        norm = state.norm * torch.where(seen.won, 1 - self.gamma, 1 + self.gamma)
         d = state.probe - job.x - col(cosine(state.t, self.steps, 1.0, 0.01), g) * threat.steepest(g)
         probe = threat.project(job.x + col(norm, d) * threat.steepest(d), job.x, norm)
         return DDNState(probe, state.t + 1, norm)

@@ -59,7 +59,7 @@ class FMN:
         least = torch.where(seen.won, norm.minimum(state.least), state.least)
         gamma = cosine(state.t, self.steps, self.gamma, 0.001)
         adapt = self._count if threat.p == 0 else self._radius
-        radius = adapt(problem, state, seen, norm, least, gamma).minimum(job.r)
+        radius = adapt(problem, state, seen, norm, least, gamma)
         stride = _STRIDE[threat.p] if self.stride is None else self.stride
         d = state.probe - job.x - col(cosine(state.t, self.steps, stride, stride / 100), g) * g
         if threat.p > 0:

@@ -24,7 +24,9 @@ def blocks(threat: Threat, job: Job) -> Tensor:
     """
     image, t = as_images(job.x), torch.zeros_like(job.key)
     per_side = randint(job.key, t, 11, _MOST - 1, (1,)) + 2
-    line, column = (_cells(job.key, t, stream, size, per_side) for stream, size in zip((12, 13), image.shape[2:], strict=True))
+    line, column = (
+        _cells(job.key, t, stream, size, per_side) for stream, size in zip((12, 13), image.shape[2:], strict=True)
+    )
     signs = sign(job.key, t, 14, (image.shape[1], _MOST + 1, _MOST + 1))
     row = torch.arange(len(image), device=image.device)[:, None, None]
     pattern = signs.movedim(1, -1)[row, line[:, :, None], column[:, None, :]].movedim(-1, 1).reshape(job.x.shape)

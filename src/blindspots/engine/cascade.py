@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -18,6 +18,7 @@ from blindspots.errors import InputError
 from blindspots.goal import Goal
 from blindspots.oracle import Oracle
 from blindspots.problem import Problem
+from blindspots.random import keys, uniform
 from blindspots.rows import Rows, leaves
 from blindspots.threat import Threat
 
@@ -42,6 +43,10 @@ class Stage:
         moved, disagree: and rows that have moved, or whose jobs disagree, at least this much,
         wide_reach: while their reach is at most this.
         who: rows that still stand, or rows that are already broken.
+        share: of these, the rows whose own draw is below this.
+        after: the name of a stage that must have broken a row of the shard, or nobody enters. This is the only place
+            where a row's fate depends on the other rows of its shard, and never on their order.
+        stop_early: a row leaves with its first win; None: unless the attack looks for the smallest distance.
     """
 
     name: str
@@ -56,6 +61,9 @@ class Stage:
     disagree: float = torch.inf
     wide_reach: float = torch.inf
     who: Literal["standing", "broken"] = "standing"
+    share: float = 1.0
+    after: str | None = None
+    stop_early: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ class Cascade:
 
     def _run_stage(self, index: int, samples: Samples, board: Board) -> None:
         stage, ledger = self.stages[index], board.ledger
-        enters = _enters(stage, board)
+        enters = _enters(stage, board) & self._admitted(stage, samples, board)
         at = enters.nonzero()[:, 0]
         spent = self._spent(board)
         problem = Problem(stage.goal, self.threat)
@@ -171,6 +179,15 @@ class Cascade:
         board.counts[index] = torch.cat([entered, cost[:2]])
         board.unbilled.add_(cost[2:] - cost[:2])
 
+    def _admitted(self, stage: Stage, samples: Samples, board: Board) -> Tensor:
+        won = board.counts[:, 1].tolist()
+        needless = stage.after is not None and not any(
+            s.name == stage.after and n for s, n in zip(self.stages, won, strict=True)
+        )
+        key = keys(self.seed, samples.id)
+        drawn = uniform(key, torch.zeros_like(key), 0, (1,))[:, 0] < stage.share
+        return torch.zeros_like(drawn) if needless else drawn
+
     def _spent(self, board: Board) -> Tensor:
         billed = [int(board.ledger.forwards.sum()), int(board.ledger.backwards.sum())]
         computed = [self.oracle.forwards, self.oracle.backwards]
@@ -182,7 +199,8 @@ class Cascade:
         stage, ledger = self.stages[index], board.ledger
         start = {"clean": samples.x, "near": ledger.near, "found": ledger.best}[stage.start]
         jobs = Jobs(samples, start, targets, stage.restarts, self.seed, index)
-        settings = self.settings if not stage.attack.minimal else _to_the_end(self.settings)
+        early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
+        settings = replace(self.settings, stop_early=early)
         left = 0
 
         def watch(now: int) -> None:
@@ -225,10 +243,6 @@ def _enters(stage: Stage, board: Board) -> Tensor:
     unsettled = (moved | disagree) & (margin <= stage.wide_reach * gained)
     open_ = board.ledger.result != Result.BUDGET
     return board.standing & open_ & (close | unsettled)
-
-
-def _to_the_end(settings: Settings) -> Settings:
-    return Settings(settings.slots, False, settings.row_budget, settings.patience)
 
 
 def _columns(board: Board, stages: int, seconds: list[float]) -> dict[str, Tensor]:
