@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import blindspots.attacks
-from blindspots.attacks import APGD, Attack
+from blindspots.attacks import APGD, Attack, Bisect
 from blindspots.attacks.attack import State
 from blindspots.goal import Goal
 from blindspots.models.model import Model
@@ -105,9 +105,15 @@ def copy(rows: Rows) -> Rows:
     return tree(torch.clone, rows)
 
 
-def drawn_in_a_larger_ball(attack: Attack, threat: Threat) -> bool:
-    """APGD in an l1 ball passes through balls of three times and twice the radius: that is its paper's rule."""
-    return isinstance(attack, APGD) and threat.p == 1
+def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
+    """The radius that proposals keep to. The engine counts what lies inside `r`, whatever is proposed.
+
+    Attacks for the smallest distance come in from outside; APGD in an l1 ball passes through balls of three times and
+    twice the radius: that is its paper's rule.
+    """
+    if attack.minimal and not isinstance(attack, Bisect):
+        return torch.full_like(r, torch.inf)
+    return 3 * r if isinstance(attack, APGD) and threat.p == 1 else r
 
 
 def an_order_of_rows_changes_no_row(attack: Attack, threat: Threat) -> None:
@@ -147,20 +153,21 @@ def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Threat) 
 def a_step_is_a_pure_function(attack: Attack, threat: Threat) -> None:
     """So a search can be stored at any turn and go on elsewhere; arguments and global generators stay as they are."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
+    torch.manual_seed(7)
     generators = _generators()
     for state, seen in drive(attack, problem, job, net):
         before = copy(job), copy(state), copy(seen)
         after = attack.step(problem, job, state, seen)
         assert all(same(a, b) for a, b in zip(before, (job, state, seen), strict=True)), "an argument was written to"
-        torch.manual_seed(torch.initial_seed() + 1)
+        torch.manual_seed(8)
         assert same(after, attack.step(problem, *before)), "the step depends on something besides its arguments"
-        torch.manual_seed(torch.initial_seed() - 1)
+        torch.manual_seed(7)
     assert _generators() == generators, "a global generator was used"
 
 
 def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
     job = jobs(attack, threat)
-    r = 3 * job.r if drawn_in_a_larger_ball(attack, threat) else job.r
+    r = widest(attack, threat, job.r)
     for goal in (False, True):
         for state, _ in drive(attack, problem_of(attack, threat, goal), job, Net((2, 5, 4))):
             assert state.probe.isfinite().all()
@@ -179,7 +186,7 @@ def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
     r = job.r if threat.p == 0 else 5 * job.r
     x = (5 * job.x - 3).clamp(-3, 2)
     job = replace(job, x=x, start=threat.project(5 * job.start - 3, x, r), r=r)
-    r = 3 * job.r if drawn_in_a_larger_ball(attack, threat) else job.r
+    r = widest(attack, threat, job.r)
     for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4))):
         assert threat.holds(state.probe, job.x, r).all()
 
