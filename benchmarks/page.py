@@ -21,7 +21,8 @@ _HEAD = """# Benchmarks
 
 Measured by `make bench` (or `python -m benchmarks NAME`). Every ratio compares two things that ran on the same machine
 with the same threads. Costs are counted outside of both contenders, by a wrapper around the network: rows that it sees,
-and rows whose gradient it returns. The raw numbers are in `benchmarks/results`.
+and rows whose gradient it returns; where a run's own count is compared, the table has both. The raw numbers are in
+`benchmarks/results`. Without a folder of real models (`BLINDSPOTS_ZOO`) only the digits are measured.
 """
 
 

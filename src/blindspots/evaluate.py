@@ -469,11 +469,11 @@ def _standing(columns: Columns) -> int:
 def _fitted(options: Options, size: int, device: torch.device) -> Options:
     """Fill in slots, chunk and shard size for inputs of `size` numbers.
 
-    On a CPU 32 rows per call cost hardly more per row than any larger number, and waste little when few rows are left.
+    On a CPU 16 rows per call cost hardly more per row than any larger number, and waste little when few rows are left.
     """
     wide = device.type != "cpu"
-    chunk = options.chunk or (512 if wide else 32 if size <= _LARGE else 8)
-    slots = options.slots or (chunk if wide else chunk * 4)
+    chunk = options.chunk or (512 if wide else 16 if size <= _LARGE else 8)
+    slots = options.slots or (chunk if wide else chunk * 8)
     whole = 1 << int(math.log2(max((1 << 23) / size, 1)))
     shard = options.shard_rows or max(min(whole, 1024), slots)
     return replace(options, chunk=chunk, slots=slots, shard_rows=shard)
