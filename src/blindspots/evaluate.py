@@ -16,18 +16,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from blindspots.attacks import Attack, Square
+from blindspots.attacks import Attack
 from blindspots.data import ArrayData, Dataset
-from blindspots.engine.cascade import Board, Cascade, Live, Stage
+from blindspots.diagnose import diagnose
+from blindspots.engine.cascade import Cascade, Live, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings
 from blindspots.engine.result import Result
+from blindspots.engine.shard import shard_columns
 from blindspots.engine.targets import Targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.goal import Goal, LossName
-from blindspots.journal import Columns, Journal, pack_inputs, read_run_file, to_8bit, unpack_inputs
+from blindspots.journal import Columns, Journal, read_run_file, unpack_inputs
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import Preflight, examine
@@ -371,7 +373,7 @@ class _Run:
                 cascade.watch = self._teller(start)
                 samples = self._samples(start, stop)
                 board, seconds = cascade.run(samples, unfinished(), remember)
-                columns = _columns(oracle, samples, board)
+                columns = shard_columns(oracle, samples, board)
                 self.standing += _standing(columns)
                 keep(columns, seconds)
         return preflight
@@ -440,7 +442,7 @@ class _Run:
         seconds = [record.seconds for record in file.shards]
         names = {int(r): r.name.lower() for r in Result}
         verdict = conclude(shards, stages, seconds, names, (preflight.forwards, preflight.backwards))
-        findings = [*preflight.findings, *self.data.notes, *_diagnose(verdict, self.stages, self._oracle)]
+        findings = [*preflight.findings, *self.data.notes, *diagnose(verdict, self.stages, self._oracle)]
         return verdict.model_copy(update={"findings": findings})
 
 
@@ -481,90 +483,6 @@ def _fitted(options: Options, size: int, device: torch.device) -> Options:
 
 def _patience(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 4
-
-
-def _columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
-    """A shard as it is stored: every success looked at again, alone with the bytes that are kept."""
-    ledger = board.ledger
-    calls = oracle.forwards
-    broken = (board.right & ledger.won).nonzero()[:, 0]
-    # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
-    strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
-    y = samples.y[broken]
-    broken = broken[_fools(oracle, strongest[broken], y) & _fools(oracle, ledger.best[broken], y)]
-    won = torch.zeros_like(board.right).index_fill(0, broken, True)
-    stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
-    counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
-    result = torch.where(board.right & ledger.won & ~won, int(Result.STOOD), ledger.result)
-    adversarial = strongest[broken]
-    logits = oracle.logits(adversarial) if len(broken) else board.logits[:0]
-    rounded = oracle.logits(to_8bit(adversarial, oracle.model.bounds)) if len(broken) else logits
-    unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
-    probability = board.logits.softmax(1).amax(1)
-    columns = {
-        "id": samples.id,
-        "y": samples.y,
-        "x": pack_inputs(samples.x),
-        "prediction": board.logits.argmax(1),
-        "confidence": probability,
-        "right": board.right,
-        "won": won,
-        "result": result.to(torch.uint8),
-        "stage": stage,
-        "norm": torch.where(won, ledger.norm, torch.inf),
-        "margin": torch.where(board.right & ~won, ledger.margin.clamp_min(0), ledger.margin),
-        "forwards": ledger.forwards,
-        "backwards": ledger.backwards,
-        "broken": broken,
-        "adversarial": adversarial,
-        "nearest": ledger.best[broken],
-        "adversarial_prediction": logits.argmax(1),
-        "adversarial_confidence": logits.softmax(1).amax(1),
-        "prediction_8bit": rounded.argmax(1),
-        "stage_counts": counts,
-        "unbilled": unbilled,
-    }
-    return {name: t.cpu().contiguous() for name, t in columns.items()}
-
-
-def _fools(oracle: Oracle, x: Tensor, y: Tensor) -> Tensor:
-    return Goal().margin(oracle.logits(x), y, y) < 0 if len(x) else y.bool()
-
-
-def _diagnose(verdict: Verdict, stages: Protocol, oracle: Oracle) -> list[Finding]:
-    """What the run itself showed about the model or about the verdict."""
-    found = []
-    scores = sum(s.won for s, stage in zip(verdict.stages, stages, strict=True) if isinstance(stage.attack, Square))
-    if scores > max(2, 0.01 * verdict.rows):
-        found.append(Finding(
-            code="scores-beat-gradients",
-            severity="warning",
-            saw=f"{scores} of {verdict.rows} rows fell to random search after every gradient attack had failed.",
-            do="Gradients mislead on this model, so its true robust accuracy may be lower still.",
-        ))  # fmt: skip
-    if verdict.outcomes.get("budget"):
-        found.append(Finding(
-            code="budget-spent",
-            severity="warning",
-            saw=f"{verdict.outcomes['budget']} of {verdict.rows} rows stand because the budget was spent.",
-            do="The robust accuracy is an upper bound: run again with a larger budget.",
-        ))  # fmt: skip
-    if verdict.outcomes.get("nonfinite"):
-        found.append(Finding(
-            code="nonfinite-search",
-            severity="error",
-            saw=f"{verdict.outcomes['nonfinite']} of {verdict.rows} rows met scores or gradients that are not finite.",
-            do="Nothing was proven of them: those whose clean scores are not finite count as wrong, the others as "
-            "standing. Look for overflow in the network.",
-        ))  # fmt: skip
-    if oracle.shrunk:
-        found.append(Finding(
-            code="memory-back-off",
-            severity="note",
-            saw=f"Memory ran out, so the network was called with {oracle.chunk} rows at a time.",
-            do=f"For the same bits on another machine use --chunk {oracle.chunk}.",
-        ))  # fmt: skip
-    return found
 
 
 def command_line() -> str:

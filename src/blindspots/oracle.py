@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from blindspots.models.model import Model
+from blindspots.models.precision import full_precision
 from blindspots.problem import Need, Problem, Seen
 from blindspots.rows import Rows, tree
 
@@ -46,8 +47,8 @@ class Oracle:
 
     @contextmanager
     def session(self) -> Iterator["Oracle"]:
-        """Borrow the model: evaluation mode and frozen parameters inside, as it was before outside."""
-        with self.model.borrowed():
+        """Borrow the model: evaluation mode, frozen parameters and real float32 inside, as it was before outside."""
+        with self.model.borrowed(), full_precision(self.device):
             yield self
 
     def logits(self, x: Tensor) -> Tensor:

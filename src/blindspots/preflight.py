@@ -23,6 +23,7 @@ from blindspots.errors import InputError
 from blindspots.findings import Finding, Severity
 from blindspots.goal import margin
 from blindspots.models.model import Model
+from blindspots.models.precision import full_precision
 from blindspots.random import keys, sign, uniform
 from blindspots.verdict import clopper_pearson
 
@@ -207,7 +208,7 @@ class _AutogradCalls(TorchFunctionMode):
 
 def _look(model: Model, x: Tensor, y: Tensor, seed: int) -> tuple[Sample, _Network]:
     network, in_training = _Network(model), _in_training(model.net)
-    with model.borrowed(), _own_randomness(model.device, seed), _full_precision(model.device):
+    with model.borrowed(), _own_randomness(model.device, seed), full_precision(model.device):
         with torch.no_grad():
             logits, *again = (network(x) for _ in range(REPEATS))
             with _AutogradCalls() as calls:
@@ -298,22 +299,6 @@ def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Without TF32, which rounds inputs more coarsely than the steps that slopes are compared over."""
-    if device.type != "cuda":
-        yield
-        return
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    try:
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_float32_matmul_precision("highest")
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(products)
 
 
 def _told(error: BaseException) -> str:

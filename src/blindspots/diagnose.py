@@ -1,0 +1,67 @@
+"""What is checked after a run: what the search itself showed about the model, or about its own verdict."""
+
+from collections.abc import Iterator
+
+from blindspots.attacks import Square
+from blindspots.findings import Finding
+from blindspots.oracle import Oracle
+from blindspots.protocols import Protocol
+from blindspots.verdict import Verdict
+
+MANY = 0.01  # of the rows: what a single attack breaks after all others by luck is less
+
+
+def diagnose(verdict: Verdict, stages: Protocol, oracle: Oracle) -> list[Finding]:
+    """The findings of a finished run, apart from those of preflight."""
+    return [*_misleading_gradients(verdict, stages), *_loose_ends(verdict), *_memory(oracle)]
+
+
+def _misleading_gradients(verdict: Verdict, stages: Protocol) -> Iterator[Finding]:
+    """Did rows fall only when gradients inside the ball were given up?"""
+    pairs = list(zip(verdict.stages, stages, strict=True))
+    only = len(stages) == 1  # nothing came before
+    scores = sum(s.won for s, stage in pairs if isinstance(stage.attack, Square)) * (not only)
+    if scores > max(2, MANY * verdict.rows):
+        yield Finding(
+            code="scores-beat-gradients",
+            severity="warning",
+            saw=f"{scores} of {verdict.rows} rows fell to random search after every gradient attack had failed.",
+            do="Gradients mislead on this model, so its true robust accuracy may be lower still.",
+        )
+    afar = sum(s.won for s, stage in pairs if stage.after is not None)
+    if afar:
+        yield Finding(
+            code="gradients-mislead-inside",
+            severity="warning",
+            saw=f"{afar} of {verdict.rows} rows fell only to searches that came in from far outside the ball.",
+            do="Inside it gradients lead nowhere on this model, so its true robust accuracy may be lower still.",
+        )
+
+
+def _loose_ends(verdict: Verdict) -> Iterator[Finding]:
+    """Rows whose search ended for another reason than success or exhaustion."""
+    if poor := verdict.outcomes.get("budget"):
+        yield Finding(
+            code="budget-spent",
+            severity="warning",
+            saw=f"{poor} of {verdict.rows} rows stand because the budget was spent.",
+            do="The robust accuracy is an upper bound: run again with a larger budget.",
+        )
+    if broken := verdict.outcomes.get("nonfinite"):
+        yield Finding(
+            code="nonfinite-search",
+            severity="error",
+            saw=f"{broken} of {verdict.rows} rows met scores or gradients that are not finite.",
+            do="Nothing was proven of them: those whose clean scores are not finite count as wrong, the others as "
+            "standing. Look for overflow in the network.",
+        )
+
+
+def _memory(oracle: Oracle) -> Iterator[Finding]:
+    if oracle.shrunk:
+        yield Finding(
+            code="memory-back-off",
+            severity="note",
+            saw=f"Memory ran out, so the network was called with {oracle.chunk} rows at a time.",
+            do=f"For the same bits on another machine use --chunk {oracle.chunk}.",
+        )

@@ -1,0 +1,59 @@
+"""What is stored of a shard once its cascade has ended."""
+
+import torch
+from torch import Tensor
+
+from blindspots.engine.cascade import Board
+from blindspots.engine.jobs import Samples
+from blindspots.engine.result import Result
+from blindspots.goal import Goal
+from blindspots.journal import Columns, pack_inputs, to_8bit
+from blindspots.oracle import Oracle
+
+
+def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
+    """The columns that `journal.SHARD` names: every success is looked at again in the bytes that are kept."""
+    ledger = board.ledger
+    calls = oracle.forwards
+    broken = (board.right & ledger.won).nonzero()[:, 0]
+    # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
+    strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
+    y = samples.y[broken]
+    broken = broken[_fools(oracle, strongest[broken], y) & _fools(oracle, ledger.best[broken], y)]
+    won = torch.zeros_like(board.right).index_fill(0, broken, True)
+    stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
+    counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
+    result = torch.where(board.right & ledger.won & ~won, int(Result.STOOD), ledger.result)
+    adversarial = strongest[broken]
+    logits = oracle.logits(adversarial) if len(broken) else board.logits[:0]
+    rounded = oracle.logits(to_8bit(adversarial, oracle.model.bounds)) if len(broken) else logits
+    unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
+    probability = board.logits.softmax(1).amax(1)
+    columns = {
+        "id": samples.id,
+        "y": samples.y,
+        "x": pack_inputs(samples.x),
+        "prediction": board.logits.argmax(1),
+        "confidence": probability,
+        "right": board.right,
+        "won": won,
+        "result": result.to(torch.uint8),
+        "stage": stage,
+        "norm": torch.where(won, ledger.norm, torch.inf),
+        "margin": torch.where(board.right & ~won, ledger.margin.clamp_min(0), ledger.margin),
+        "forwards": ledger.forwards,
+        "backwards": ledger.backwards,
+        "broken": broken,
+        "adversarial": adversarial,
+        "nearest": ledger.best[broken],
+        "adversarial_prediction": logits.argmax(1),
+        "adversarial_confidence": logits.softmax(1).amax(1),
+        "prediction_8bit": rounded.argmax(1),
+        "stage_counts": counts,
+        "unbilled": unbilled,
+    }
+    return {name: t.cpu().contiguous() for name, t in columns.items()}
+
+
+def _fools(oracle: Oracle, x: Tensor, y: Tensor) -> Tensor:
+    return Goal().margin(oracle.logits(x), y, y) < 0 if len(x) else y.bool()

@@ -1,0 +1,22 @@
+"""Float32 that is float32."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Without TF32 on a GPU, whose ten bits would let a verdict made there fail where it is verified."""
+    if device.type != "cuda":
+        yield
+        return
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
