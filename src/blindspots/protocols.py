@@ -84,15 +84,15 @@ def _scores() -> Protocol:
     return (
         Stage(
             "local square 1",
-            _LOCAL,
-            "margins within 0.02, or unsettled by the restarts: a random search from the best point so far",
+            Square(500, area=0.2, stripes=False),
+            "margins within 0.03, or unsettled by the restarts: a random search from the best point so far",
             start="near",
-            reach=0.02,
-            moved=0.1,
-            disagree=0.1,
+            reach=0.03,
+            moved=0.05,
+            disagree=0.05,
             wide_reach=0.35,
         ),
-        *(_local_square(i) for i in range(2, 4)),
+        *(_local_square(i) for i in range(2, 6)),
         Stage(
             "square",
             Square(1500),
@@ -155,7 +155,7 @@ def _local_square(round: int) -> Stage:
     return Stage(
         f"local square {round}",
         _LOCAL,
-        "margins that the last random search took 3 % of: another one, from the best point so far",
+        "margins that the last random search took 3 % of: a longer one, from the best point so far",
         start="near",
         reach=0.0,
         moved=0.03,
