@@ -471,8 +471,8 @@ def _standing(columns: Columns) -> int:
 def _fitted(options: Options, size: int, device: torch.device, stages: int) -> Options:
     """Fill in slots, chunk and shard size for inputs of `size` numbers.
 
-    On a CPU 32 rows per call are about as cheap per row as any larger number. A cascade takes 16: they cost hardly more,
-    and its later stages search so few rows that larger calls would be padding for the most part.
+    On a CPU 32 rows per call are about as cheap per row as any larger number. A cascade takes 16: they cost hardly
+    more, and its later stages search so few rows that larger calls would be padding for the most part.
     """
     wide = device.type != "cpu"
     narrow = (32 if stages == 1 else 16) if size <= _LARGE else 8
