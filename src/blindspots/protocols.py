@@ -12,7 +12,6 @@ from blindspots.threat import Threat
 Protocol = tuple[Stage, ...]
 
 _TO_TARGET = Goal(directed=True, loss="margin")
-_ANY_CLASS = Goal(loss="probability-margin")
 
 
 def _descent(steps: int, *, anywhere: bool = False) -> PGD:
@@ -21,7 +20,7 @@ def _descent(steps: int, *, anywhere: bool = False) -> PGD:
 
 
 def fast(threat: Threat) -> Protocol:
-    """As strong as AutoAttack at a small fraction of its cost. See docs/fast.md for what it rests on.
+    """AutoAttack's verdict, or nearly so, at a small fraction of its cost. See docs/fast.md for what it rests on.
 
     Two short descents towards the two likeliest wrong classes settle almost every row of an ordinary model: what
     they leave stands under AutoAttack too, unless the margin is small against what was gained (its reach), or still

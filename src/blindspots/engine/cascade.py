@@ -29,6 +29,8 @@ class Stage:
 
     A row's *reach* is its lowest margin divided by how far the stages before have brought it down: at 0.1, a tenth of
     what was gained so far would do. A row has *moved* by the share of its margin that the stage before this one took.
+    Its jobs there *disagree* by the share of its margin that the second best of them stayed above the best point known:
+    a minimum that was found twice is hardly one of many.
 
     Args:
         name: how reports call it.
