@@ -20,7 +20,7 @@ from benchmarks.count import Counted
 from benchmarks.page import Section, percent, table, versions
 from benchmarks.peers import PEERS, Peer, adv_lib
 from blindspots.attacks import APGD, DDN, FMN, PGD, Attack, Square
-from blindspots.engine.jobs import Jobs, Samples
+from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
 from blindspots.evaluate import Evaluation
@@ -151,7 +151,8 @@ def _to_the_end(scene: Scene, net: Counted) -> Tensor:
     model, at = Model(net), torch.arange(len(x))
     with model.borrowed():
         ledger = Ledger.blank(x, torch.full((len(x),), math.inf))
-        jobs = Jobs(Samples(at, x, scene.y, torch.full((len(x),), scene.radius)), x, None, 1, seed=0, stream=0)
+        samples = Samples(at, x, scene.y, torch.full((len(x),), scene.radius))
+        jobs = Jobs(samples, model.logits(x).detach(), fixed(x), None, 1, seed=0, stream=0)
         problem = Problem(Goal(loss=trial.loss or trial.attack.loss), scene.threat)
         Search(trial.attack, Oracle(model, chunk=16), problem, jobs, ledger, at, Settings(stop_early=False)).run()
     return ledger.near

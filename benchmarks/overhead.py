@@ -13,7 +13,7 @@ from benchmarks.cases import NO_ZOO, Case, available, zoo
 from benchmarks.clock import Took, clock, interleaved, middle, ratio
 from benchmarks.page import Section, table
 from blindspots.attacks import PGD
-from blindspots.engine.jobs import Jobs, Samples
+from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
 from blindspots.goal import Goal
@@ -101,7 +101,7 @@ def engine(model: Model, x: Tensor, y: Tensor, case: Case, *, chunk: int, slots:
 
     def run() -> None:
         ledger = Ledger.blank(x, torch.ones(len(x)))
-        jobs = Jobs(samples, x, None, 1, seed=0, stream=0)
+        jobs = Jobs(samples, torch.zeros(len(x), 2), fixed(x), None, 1, seed=0, stream=0)
         Search(PGD(STEPS), oracle, problem, jobs, ledger, at, Settings(slots, stop_early=False)).run()
 
     return run

@@ -1,21 +1,13 @@
-import math
-
 import pytest
 import torch
-from torch import Tensor
 
 from blindspots.attacks import APGD, CATALOGUE, DDN, FGSM, FMN, PGD, Attack, Bisect, Square
-from blindspots.attacks.apgd import checkpoints
-from blindspots.engine.jobs import Jobs, Samples
-from blindspots.engine.ledger import Ledger
-from blindspots.engine.loop import Search, Settings
+from blindspots.attacks.gradient.apgd import checkpoints
 from blindspots.goal import Goal
-from blindspots.models.model import Model
-from blindspots.oracle import Oracle
-from blindspots.problem import Problem
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
-from closed_form import Known, ball, optimum, plane, planes
+from closed_form import ball, optimum, plane, planes
 from contract import Check, check_attack
+from searching import kinds, search, unbounded
 
 TABLE: list[Attack] = [
     FGSM(),
@@ -42,27 +34,6 @@ def test_every_attack_is_in_the_table() -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_the_contract_holds(check: Check) -> None:
     check()
-
-
-def search(
-    attack: Attack, known: Known, threat: Threat, r: Tensor, goal: Goal | None = None, start: Tensor | None = None
-) -> Ledger:
-    oracle, rows = Oracle(Model(known.net)), torch.arange(len(known.y))
-    problem = Problem(goal or Goal(loss=attack.loss), threat)
-    targets = (1 - known.y)[:, None] if problem.goal.targeted else None
-    jobs = Jobs(Samples(rows, known.x, known.y, r), known.x if start is None else start, targets, 1, 0, 0)
-    with oracle.session():
-        ledger = Ledger.blank(known.x, problem.goal.margin(oracle.logits(known.x), known.y, 1 - known.y))
-        Search(attack, oracle, problem, jobs, ledger, rows, Settings(stop_early=not attack.minimal)).run()
-    return ledger
-
-
-def unbounded(known: Known) -> Tensor:
-    return torch.full((len(known.y),), math.inf)
-
-
-def kinds(attack: Attack) -> list[Threat]:
-    return [THREATS[name]() for name in attack.threats]
 
 
 SHAPES = [(24,), (2, 3, 4)]

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from blindspots.attacks import APGD, DDN, FGSM, FMN, PGD, Attack, Bisect, Square
 from blindspots.attacks.attack import State, zeros
-from blindspots.engine.jobs import Jobs, Samples
+from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
 from blindspots.engine.result import Result
-from blindspots.goal import Goal, LossName
+from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Seen
@@ -70,7 +70,7 @@ class Trial:
             return Ledger.blank(s.x, Goal().margin(self.oracle.logits(s.x), s.y, s.y))
 
     def search(self, entering: Tensor | None = None, **more: object) -> Search:
-        jobs = Jobs(self.samples, self.samples.x, self.targets, self.restarts, 0, 0)
+        jobs = Jobs(self.samples, unseen(self.samples), fixed(self.samples.x), self.targets, self.restarts, 0, 0)
         at = torch.arange(len(self.samples.y)) if entering is None else entering
         return Search(self.attack, self.oracle, self.problem, jobs, self.blank(), at, self.settings, **more)
 
@@ -84,6 +84,11 @@ class Trial:
         with self.oracle.session():
             s = self.search()
             return ReferenceSearch(s.attack, s.oracle, s.problem, s.jobs, s.ledger, s.entering, s.settings).run()
+
+
+def unseen(s: Samples) -> Tensor:
+    """Scores that no attack here looks at."""
+    return torch.zeros(len(s.y), 5)
 
 
 def samples(rows: int = ROWS, radius: tuple[float, float] = (0.05, 0.25)) -> Samples:
@@ -188,14 +193,16 @@ def test_the_bill_of_all_rows_is_what_the_network_computed(attack: Attack) -> No
 
 
 @dataclass(frozen=True)
-class Knock:
+class Knock(Attack):
     """Looks `steps` times at the clean input, the last time at a corner of the box if the job is the lucky one."""
 
     steps: int = 3
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("linf",)
-    minimal: ClassVar[bool] = False
-    loss: ClassVar[LossName] = "margin"
+
+    @property
+    def looks(self) -> int:
+        return self.steps
 
     def init(self, problem: Problem, job: Job) -> State:
         return State(job.x, zeros(job))
@@ -203,12 +210,6 @@ class Knock:
     def step(self, problem: Problem, job: Job, state: State, seen: Seen) -> State:
         lucky = (state.t == self.steps - 2) & (job.target == 1)
         return State(torch.where(lucky[:, None], torch.ones_like(job.x), job.x), state.t + 1)
-
-    def exhausted(self, state: State) -> Tensor:
-        return state.t >= self.steps
-
-    def final(self, state: State) -> Tensor:
-        return state.t == self.steps - 1
 
 
 class Corner(nn.Module):
@@ -243,15 +244,16 @@ def test_every_job_is_run_where_the_smallest_norm_counts() -> None:
 def test_restarts_run_through_all_targets_each_with_its_own_randomness() -> None:
     s = samples(2)
     targets = torch.tensor([[1, 2], [3, 4]])
-    jobs = Jobs(s, s.x, targets, 3, 0, 0)
+    jobs = Jobs(s, unseen(s), fixed(s.x), targets, 3, 0, 0)
     assert jobs.per_sample == 6
     at = torch.zeros(6, dtype=torch.int64)
     job = jobs.fetch(at, torch.arange(6))
     assert job.target.tolist() == [1, 2, 1, 2, 1, 2]
     assert len(job.key.unique()) == 6
-    assert Jobs(s, s.x, None, 1, 0, 0).fetch(at[:1], at[:1]).target.tolist() == s.y[:1].tolist()
+    assert Jobs(s, unseen(s), fixed(s.x), None, 1, 0, 0).fetch(at[:1], at[:1]).target.tolist() == s.y[:1].tolist()
     others = [
-        Jobs(s, s.x, targets, 3, seed, stream).fetch(at, torch.arange(6)).key for seed, stream in [(0, 1), (1, 0)]
+        Jobs(s, unseen(s), fixed(s.x), targets, 3, seed, stream).fetch(at, torch.arange(6)).key
+        for seed, stream in [(0, 1), (1, 0)]
     ]
     assert len(torch.cat([job.key, *others]).unique()) == 18
 
@@ -468,7 +470,7 @@ def test_results_are_never_forgotten_in_a_second_search() -> None:
         first.run()
         standing = (~first.ledger.won).nonzero()[:, 0]
         before = copy.deepcopy(first.ledger)
-        jobs = Jobs(t.samples, first.ledger.near, None, 1, 0, 1)
+        jobs = Jobs(t.samples, unseen(t.samples), fixed(first.ledger.near), None, 1, 0, 1)
         Search(Square(20, stripes=False), t.oracle, t.problem, jobs, first.ledger, standing, t.settings).run()
     assert torch.equal(first.ledger.best[before.won], before.best[before.won])
     assert (first.ledger.margin <= before.margin).all()

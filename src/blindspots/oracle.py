@@ -108,10 +108,9 @@ class Oracle:
 
     def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         logits = self._value(x)
-        hidden = torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
         margin = problem.goal.margin(logits, y, target)  # of the scores: in a tie, the label alone would lie
         margin = margin.sign() + 0 * margin  # what is not a number stays that
-        return Seen(hidden, margin, margin, margin < 0, None)
+        return Seen(one_hot_prediction(logits), margin, margin, margin < 0, None)
 
     def _gradient(self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         with torch.enable_grad():
@@ -147,6 +146,11 @@ class Oracle:
                 if self.chunk == 1 or not _out_of_memory(error):
                     raise
             self.chunk, self.shrunk = self.chunk // 2, True  # outside the handler: its traceback keeps memory alive
+
+
+def one_hot_prediction(logits: Tensor) -> Tensor:
+    """All that a label tells of the scores (B, C): 1 for the predicted class, 0 for the others."""
+    return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
 
 
 def _split(args: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:

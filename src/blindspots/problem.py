@@ -32,11 +32,12 @@ class Job(Rows):
     """One (sample, restart, target): everything an attack may know of a row."""
 
     x: Tensor  # (B, ...) clean input
-    start: Tensor  # (B, ...) where a search may begin: the clean input, or the best point of an earlier stage
+    start: Tensor  # (B, ...) where a search may begin: the clean input, another image, or an earlier stage's best
     y: Tensor  # (B,) int64 label
     target: Tensor  # (B,) int64 target class; the label itself where there is none
     r: Tensor  # (B,) radius; inf in a search for the smallest distance
     key: Tensor  # (B,) int64, the row's own randomness
+    scores: Tensor  # (B, C) on the clean input; one-hot of the prediction for an attack that sees labels alone
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""The protocol of an attack: a frozen object that holds hyper-parameters only and proposes what to look at next.
+"""What an attack is: a frozen object that holds hyper-parameters only and proposes what to look at next.
 
 The engine evaluates every proposal, judges it, keeps the best, counts the cost and decides who stays.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,36 +23,50 @@ class State(Rows):
     t: Tensor  # (B,) int64: the row's own clock, the number of its evaluations so far
 
 
-class Attack(Protocol):
+class Attack(ABC):
     """Everything is row-wise: row i of a result depends on row i of the arguments alone.
 
     Attributes:
-        need: what must be seen at the probes.
+        need: what must be seen at the probes. With `Need.JACOBIAN` a state has `classes` (B, K) int64.
         threats: names of the threats it can search in.
-        loss: what it descends unless the user says otherwise.
         minimal: it looks for the smallest distance, and runs to its end; else any point of the ball will do.
+        loss: what it descends unless the user says otherwise.
+        targeted: it can be made to run towards a class.
+        begins: where `job.start` is unless the user says otherwise: at the clean input, or at the nearest other image
+            that the model already takes for what the goal wants (the clean input where there is none).
     """
 
     need: ClassVar[Need]
     threats: ClassVar[tuple[str, ...]]
-    minimal: ClassVar[bool]
-    loss: ClassVar[LossName]
+    minimal: ClassVar[bool] = False
+    loss: ClassVar[LossName] = "margin"
+    targeted: ClassVar[bool] = True
+    begins: ClassVar[Literal["clean", "other"]] = "clean"
 
+    @property
+    @abstractmethod
+    def looks(self) -> int:
+        """The most evaluations that a row can take."""
+
+    @abstractmethod
     def init(self, problem: Problem, job: Job) -> Any:
         """The first state; its `probe` is the first point to be looked at."""
-        ...
 
+    @abstractmethod
     def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
         """The next state, once `state.probe` was seen."""
-        ...
 
     def exhausted(self, state: Any) -> Tensor:
         """(B,) bool: the row has nothing more to propose."""
-        ...
+        return state.t >= self.looks  # type: ignore[no-any-return]
 
     def final(self, state: Any) -> Tensor:
-        """(B,) bool: the row's probe is its last, so its scores are enough (no gradient is wanted)."""
-        ...
+        """(B,) bool: the row's probe is surely its last, so its scores are enough (no gradient is wanted)."""
+        return state.t >= self.looks - 1  # type: ignore[no-any-return]
+
+    def unstarted(self, state: Any) -> Tensor:
+        """(B,) bool: the row has not found an adversarial point to start from, and without one there is no search."""
+        return torch.zeros_like(state.t, dtype=torch.bool)
 
 
 def zeros(job: Job) -> Tensor:

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack
-from blindspots.engine.jobs import Jobs, Samples
+from blindspots.engine.jobs import Jobs, Samples, Start, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
+from blindspots.engine.others import OtherImages
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
 from blindspots.goal import Goal
-from blindspots.oracle import Oracle
-from blindspots.problem import Problem
+from blindspots.oracle import Oracle, one_hot_prediction
+from blindspots.problem import Need, Problem
 from blindspots.random import keys, uniform
 from blindspots.rows import Rows, leaves
 from blindspots.threat import Threat
@@ -39,8 +40,9 @@ class Stage:
         goal: what is descended and what counts.
         targets: which classes to run towards; None: none.
         restarts: how often, each time with other randomness.
-        start: where searches begin: at the clean input, at the best point so far ("near"), or ("found") at the
-            adversarial example that is to be shortened.
+        start: where searches begin: at the clean input, at the best point so far ("near"), at the adversarial example
+            that is to be shortened ("found"), or at the nearest other image of the shard that the model takes for what
+            the goal wants ("other"); None: where the attack says.
         reach: rows enter whose reach is at most this,
         moved, disagree: and rows that have moved, or whose jobs disagree, at least this much,
         wide_reach: while their reach is at most this.
@@ -57,7 +59,7 @@ class Stage:
     goal: Goal = field(default_factory=Goal)
     targets: Targets | None = None
     restarts: int = 1
-    start: Literal["clean", "near", "found"] = "clean"
+    start: Literal["clean", "near", "found", "other"] | None = None
     reach: float = torch.inf
     moved: float = torch.inf
     disagree: float = torch.inf
@@ -199,8 +201,8 @@ class Cascade:
         self, index: int, problem: Problem, samples: Samples, board: Board, targets: Tensor | None, at: Tensor
     ) -> None:
         stage, ledger = self.stages[index], board.ledger
-        start = {"clean": samples.x, "near": ledger.near, "found": ledger.best}[stage.start]
-        jobs = Jobs(samples, start, targets, stage.restarts, self.seed, index)
+        scores = one_hot_prediction(board.logits) if stage.attack.need is Need.LABEL else board.logits
+        jobs = Jobs(samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, index)
         early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
         settings = replace(self.settings, stop_early=early)
         left = 0
@@ -212,6 +214,13 @@ class Cascade:
 
         watch(0)
         Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch).run()
+
+    def _start(self, stage: Stage, samples: Samples, board: Board) -> Start:
+        start = stage.start or stage.attack.begins
+        if start == "other":
+            return OtherImages(samples, board.logits.argmax(1), stage.goal)
+        points = {"clean": samples.x, "near": board.ledger.near, "found": board.ledger.best}[start]
+        return fixed(points)
 
     def _close(self, board: Board) -> None:
         """A row that was wrong at first stays that, whatever was done to it."""

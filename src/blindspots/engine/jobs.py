@@ -1,5 +1,6 @@
 """What has to be searched: rows of a shard, and for each of them its jobs, one after the other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,14 @@ class Samples(Rows):
     r: Tensor  # (N,) radius, inf for the smallest distance
 
 
+Start = Callable[[Tensor, Tensor], Tensor]
+
+
+def fixed(points: Tensor) -> Start:
+    """Every search of a sample begins at its entry of `points` (N, ...), whatever its target."""
+    return lambda at, target: points[at]
+
+
 @dataclass(frozen=True)
 class Jobs:
     """For each sample: restarts x targets, in that order. A sample's next job begins when the last one has failed.
@@ -28,14 +37,16 @@ class Jobs:
 
     Args:
         samples: the rows.
-        start: (N, ...) where the searches begin.
+        scores: (N, C) on the clean inputs, as far as the attack may see them.
+        start: where the searches of the samples at the places (B,) with the targets (B,) begin: (B, ...).
         targets: (N, K) int64 target classes, or None for searches without a target.
         restarts: how often every target is tried, each time with other randomness.
         seed, stream: decide the randomness; `stream` tells the stages of a protocol apart.
     """
 
     samples: Samples
-    start: Tensor
+    scores: Tensor
+    start: Start
     targets: Tensor | None
     restarts: int
     seed: int
@@ -52,4 +63,4 @@ class Jobs:
             s.y if self.targets is None else self.targets[at].gather(1, (number % self.targets.shape[1])[:, None])[:, 0]
         )
         key = keys(self.seed, s.id, number, torch.full_like(number, self.stream))
-        return Job(s.x, self.start[at], s.y, target, s.r, key)
+        return Job(s.x, self.start(at, target), s.y, target, s.r, key, self.scores[at])

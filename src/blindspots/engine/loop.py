@@ -108,6 +108,7 @@ class Search:
         broken = live & ~_finite(seen, wants)
         s.ledger.settle_(broken, Result.NONFINITE)
         ended = broken | (live if last else live & attack.exhausted(state))
+        s.ledger.settle_(ended & ~broken & attack.unstarted(state), Result.NO_START)
         self.slots = Slots(
             s.at, s.number, s.done | ended | self._stopped(s, live, ended, state), s.job, s.ledger, state
         )

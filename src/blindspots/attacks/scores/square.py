@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import State, full, zeros
+from blindspots.attacks.attack import Attack, State, full, zeros
 from blindspots.attacks.starts import as_images
-from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import randint, sign
 from blindspots.rows import col, pick
@@ -24,7 +23,7 @@ class SquareState(State):
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(Attack):
     """Andriushchenko et al. 2020 (arXiv 1912.00049), algorithms 2 (linf) and 3 (l2).
 
     Every row draws its own window and signs (the published code draws one window for the whole batch). Inputs without
@@ -42,8 +41,10 @@ class Square:
 
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
-    minimal: ClassVar[bool] = False
-    loss: ClassVar[LossName] = "margin"
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> SquareState:
         x = self._first(problem, job) if self.stripes else job.start
@@ -54,12 +55,6 @@ class Square:
         base = pick(better, state.probe, state.base)
         propose = self._corner if problem.threat.p == math.inf else self._bump
         return SquareState(propose(problem, job, state.t, base), state.t + 1, base, state.loss.minimum(seen.loss))
-
-    def exhausted(self, state: SquareState) -> Tensor:
-        return state.t > self.steps
-
-    def final(self, state: SquareState) -> Tensor:
-        return state.t == self.steps
 
     def _share(self, t: Tensor) -> Tensor:
         """Share of the pixels in the window at clock `t`: (B,)."""

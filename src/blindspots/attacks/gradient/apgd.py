@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.apgd_l1 import SparseAPGD
-from blindspots.attacks.attack import State, full, zeros
+from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.gradient.apgd_l1 import SparseAPGD
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
@@ -38,7 +38,7 @@ class APGDState(State):
 
 
 @dataclass(frozen=True)
-class APGD:
+class APGD(Attack):
     """Croce and Hein 2020 (arXiv 2003.01690), algorithm 1; in l1 balls the sparse form (Croce and Hein 2021).
 
     The loss is the goal's: "ce", "dlr", or with directed goals their targeted forms (APGD-T). Where paper and code
@@ -57,11 +57,14 @@ class APGD:
 
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    minimal: ClassVar[bool] = False
     loss: ClassVar[LossName] = "ce"
 
     def _sparse(self) -> SparseAPGD:
         return SparseAPGD(self.steps, self.random_start)
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> Any:
         if problem.threat.p == 1:
@@ -110,9 +113,3 @@ class APGD:
         new = threat.project(x - col(s.length, u) * u, job.x, job.r)
         mixed = threat.project(x + 0.75 * (new - x) + 0.25 * (x - s.last), job.x, job.r)
         return replace(s, probe=pick(s.t == 0, new, mixed), t=s.t + 1, last=x)
-
-    def exhausted(self, state: State) -> Tensor:
-        return state.t > self.steps
-
-    def final(self, state: State) -> Tensor:
-        return state.t == self.steps

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, State, cosine, full, zeros
 from blindspots.attacks.directions import ascent
 from blindspots.attacks.starts import blocks
 from blindspots.goal import LossName
@@ -20,7 +20,7 @@ class PGDState(State):
 
 
 @dataclass(frozen=True)
-class PGD:
+class PGD(Attack):
     """Madry et al. 2018 (arXiv 1706.06083), with a random start, momentum and a step schedule as options.
 
     Args:
@@ -44,8 +44,11 @@ class PGD:
 
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    minimal: ClassVar[bool] = False
     loss: ClassVar[LossName] = "ce"
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> PGDState:
         t = zeros(job)
@@ -68,9 +71,3 @@ class PGD:
     def _length(self, job: Job, t: Tensor) -> Tensor:
         stride = 2.5 / self.steps if self.stride is None else self.stride
         return job.r * (full(job, stride) if self.schedule == "constant" else cosine(t, self.steps, stride, 0.0))
-
-    def exhausted(self, state: PGDState) -> Tensor:
-        return state.t > self.steps
-
-    def final(self, state: PGDState) -> Tensor:
-        return state.t == self.steps

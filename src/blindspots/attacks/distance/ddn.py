@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, State, cosine, full, zeros
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import normal
@@ -19,7 +19,7 @@ class DDNState(State):
 
 
 @dataclass(frozen=True)
-class DDN:
+class DDN(Attack):
     """Rony et al. 2019 (arXiv 1811.09600), algorithm 1: smallest l2 distance.
 
     It searches beyond the radius, if there is one; what it finds inside counts. The paper rounds every point to 256
@@ -40,6 +40,10 @@ class DDN:
     minimal: ClassVar[bool] = True
     loss: ClassVar[LossName] = "ce"
 
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
+
     def init(self, problem: Problem, job: Job) -> DDNState:
         return DDNState(job.start, zeros(job), full(job, self.norm))
 
@@ -52,9 +56,3 @@ class DDN:
         d = state.probe - job.x - col(cosine(state.t, self.steps, 1.0, 0.01), g) * threat.steepest(g)
         probe = threat.project(job.x + col(norm, d) * threat.steepest(d), job.x, norm)
         return DDNState(probe, state.t + 1, norm)
-
-    def exhausted(self, state: DDNState) -> Tensor:
-        return state.t > self.steps
-
-    def final(self, state: DDNState) -> Tensor:
-        return state.t == self.steps

@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import State, full, zeros
-from blindspots.goal import LossName
+from blindspots.attacks.attack import Attack, State, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 
@@ -19,7 +18,7 @@ class BisectState(State):
 
 
 @dataclass(frozen=True)
-class Bisect:
+class Bisect(Attack):
     """Shortens the perturbation `job.start - job.x` and never looks at a gradient. Linear in the l2, l1 and linf norm.
 
     Args:
@@ -31,7 +30,10 @@ class Bisect:
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True
-    loss: ClassVar[LossName] = "margin"
+
+    @property
+    def looks(self) -> int:
+        return self.steps
 
     def init(self, problem: Problem, job: Job) -> BisectState:
         middle = full(job, 0.5)
@@ -43,12 +45,6 @@ class Bisect:
         middle = (state.low + state.high) / 2
         low, high = torch.where(seen.won, state.low, middle), torch.where(seen.won, middle, state.high)
         return BisectState(_between(problem, job, (low + high) / 2), state.t + 1, low, high)
-
-    def exhausted(self, state: BisectState) -> Tensor:
-        return state.t >= self.steps
-
-    def final(self, state: BisectState) -> Tensor:
-        return state.t >= self.steps - 1
 
 
 def _between(problem: Problem, job: Job, share: Tensor) -> Tensor:

@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, State, cosine, full, zeros
 from blindspots.attacks.directions import unit
-from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 
@@ -25,7 +24,7 @@ class FMNState(State):
 
 
 @dataclass(frozen=True)
-class FMN:
+class FMN(Attack):
     """Pintor et al. 2021 (arXiv 2102.12827), algorithm 1: smallest l0, l1, l2 or linf distance.
 
     Differs from the paper in two points. Before the first success the radius reaches 1 % behind the linearised
@@ -46,7 +45,10 @@ class FMN:
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
     minimal: ClassVar[bool] = True
-    loss: ClassVar[LossName] = "margin"
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> FMNState:
         first = 1.0 if problem.threat.p == 0 else math.inf
@@ -80,9 +82,3 @@ class FMN:
         fewer = (state.radius - 1).minimum((state.radius * (1 - gamma)).floor()).minimum(least)
         more = (state.radius + 1).maximum((state.radius * (1 + gamma)).floor())
         return torch.where(seen.won, fewer, more).clamp_min(0)
-
-    def exhausted(self, state: FMNState) -> Tensor:
-        return state.t > self.steps
-
-    def final(self, state: FMNState) -> Tensor:
-        return state.t == self.steps

@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from blindspots.attacks.attack import State, zeros
+from blindspots.attacks.attack import Attack, State, zeros
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 
 
 @dataclass(frozen=True)
-class FGSM:
+class FGSM(Attack):
     """Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572): x + eps * sign(grad).
 
     In other norms the step goes along their steepest direction. The paper does not clip to the box; here every point
@@ -21,8 +19,11 @@ class FGSM:
 
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    minimal: ClassVar[bool] = False
     loss: ClassVar[LossName] = "ce"
+
+    @property
+    def looks(self) -> int:
+        return 2
 
     def init(self, problem: Problem, job: Job) -> State:
         return State(job.start, zeros(job))
@@ -31,9 +32,3 @@ class FGSM:
         assert seen.grad is not None
         u = problem.threat.steepest(seen.grad)
         return State(problem.threat.project(state.probe - col(job.r, u) * u, job.x, job.r), state.t + 1)
-
-    def exhausted(self, state: State) -> Tensor:
-        return state.t > 1
-
-    def final(self, state: State) -> Tensor:
-        return state.t == 1

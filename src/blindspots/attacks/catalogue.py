@@ -1,0 +1,89 @@
+"""The table of all attacks: what `blindspots list` prints, docs/attacks.md is made from, and the contract runs over."""
+
+from dataclasses import dataclass
+
+from blindspots.attacks.attack import Attack
+from blindspots.attacks.distance.ddn import DDN
+from blindspots.attacks.distance.fmn import FMN
+from blindspots.attacks.gradient.apgd import APGD
+from blindspots.attacks.gradient.fgsm import FGSM
+from blindspots.attacks.gradient.pgd import PGD
+from blindspots.attacks.labels.bisect import Bisect
+from blindspots.attacks.scores.square import Square
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a user wants to know before choosing an attack. Access, threats and kind are the class's own."""
+
+    attack: type[Attack]
+    paper: str
+    year: int
+    family: str
+    cost: str
+    use: str
+    targeted: bool = True  # it can be made to run towards a class
+
+    @property
+    def name(self) -> str:
+        return self.attack.__name__
+
+
+CATALOGUE = (
+    Entry(
+        FGSM,
+        "Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples",
+        2015,
+        "gradient, fixed radius",
+        "2 forwards, 1 backward",
+        "the quickest look; a lower bound of what is possible, never a verdict",
+    ),
+    Entry(
+        PGD,
+        "Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks",
+        2018,
+        "gradient, fixed radius",
+        "steps + 1 forwards, steps backwards",
+        "the standard inside adversarial training; with restarts a fair first measurement",
+    ),
+    Entry(
+        APGD,
+        "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
+        2020,
+        "gradient, fixed radius",
+        "steps + 1 forwards, steps backwards",
+        "a strong single attack without a step size to tune, in linf, l2 and l1",
+    ),
+    Entry(
+        DDN,
+        "Rony et al.: Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and Defenses",
+        2019,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards",
+        "smallest l2 distances",
+    ),
+    Entry(
+        FMN,
+        "Pintor et al.: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints",
+        2021,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards",
+        "smallest distances in l0, l1, l2 and linf: a whole security curve from one run",
+    ),
+    Entry(
+        Square,
+        "Andriushchenko et al.: Square Attack: a Query-efficient Black-box Attack via Random Search",
+        2020,
+        "scores, fixed radius",
+        "steps + 1 forwards",
+        "models without useful gradients; a check on models that seem to hide theirs",
+    ),
+    Entry(
+        Bisect,
+        "Brendel, Rauber, Bethge: Decision-Based Adversarial Attacks (its line search towards the clean input)",
+        2018,
+        "labels, smallest distance",
+        "steps forwards",
+        "to shorten adversarial examples that another attack found",
+    ),
+)

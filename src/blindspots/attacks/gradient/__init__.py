@@ -1,0 +1,1 @@
+"""Gradients at a fixed radius: any point of the ball will do."""

@@ -1,0 +1,1 @@
+"""Scores alone, no gradients."""

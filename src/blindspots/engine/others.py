@@ -1,0 +1,32 @@
+"""Other images as starting points: what an attack without scores has instead of a direction."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blindspots.engine.jobs import Samples
+from blindspots.goal import Goal
+from blindspots.rows import pick
+
+
+@dataclass(frozen=True)
+class OtherImages:
+    """For each row the nearest (l2) row of its shard that is predicted as the goal wants, else its own clean input.
+
+    Args:
+        samples: the rows of a shard; the choice depends on which rows these are, never on their order.
+        prediction: (N,) int64 on their clean inputs.
+        goal: wants the target, or any class but the label.
+    """
+
+    samples: Samples
+    prediction: Tensor
+    goal: Goal
+
+    def __call__(self, at: Tensor, target: Tensor) -> Tensor:
+        s = self.samples
+        wanted = target[:, None] == self.prediction if self.goal.targeted else s.y[at][:, None] != self.prediction
+        distance = torch.stack([(s.x - x).flatten(1).square().sum(1) for x in s.x[at]])
+        nearest = distance.masked_fill(~wanted, torch.inf).argmin(1)
+        return pick(wanted.any(1), s.x[nearest], s.x[at])

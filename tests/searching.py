@@ -1,0 +1,41 @@
+"""One attack on a classifier whose answer is known: what the closed-form tests of all families run."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks import Attack
+from blindspots.engine.jobs import Jobs, Samples, fixed
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Search, Settings
+from blindspots.goal import Goal
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle, one_hot_prediction
+from blindspots.problem import Need, Problem
+from blindspots.threat import THREATS, Threat
+from closed_form import Known
+
+
+def search(
+    attack: Attack, known: Known, threat: Threat, r: Tensor, goal: Goal | None = None, start: Tensor | None = None
+) -> Ledger:
+    oracle, rows = Oracle(Model(known.net)), torch.arange(len(known.y))
+    problem = Problem(goal or Goal(loss=attack.loss), threat)
+    targets = (1 - known.y)[:, None] if problem.goal.targeted else None
+    with oracle.session():
+        logits = oracle.logits(known.x)
+        scores = one_hot_prediction(logits) if attack.need is Need.LABEL else logits
+        points = fixed(known.x if start is None else start)
+        jobs = Jobs(Samples(rows, known.x, known.y, r), scores, points, targets, 1, 0, 0)
+        ledger = Ledger.blank(known.x, problem.goal.margin(logits, known.y, 1 - known.y))
+        Search(attack, oracle, problem, jobs, ledger, rows, Settings(stop_early=not attack.minimal)).run()
+    return ledger
+
+
+def unbounded(known: Known) -> Tensor:
+    return torch.full((len(known.y),), math.inf)
+
+
+def kinds(attack: Attack) -> list[Threat]:
+    return [THREATS[name]() for name in attack.threats]
