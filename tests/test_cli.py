@@ -13,10 +13,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from blindspots.attacks import CATALOGUE, PGD, Bisect
+from blindspots.attacks import CATALOGUE, PGD, Bisect, describe, parse_attack
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
-from blindspots.cli.specs import describe, parse_attack
 from blindspots.data import load_data
 from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
     from blindspots.goal import Goal
-    from blindspots.models import Model, load_model
+    from blindspots.models import BlackBox, Model, load_model
     from blindspots.report import write_report
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
     from blindspots.verify import verify
@@ -29,6 +29,7 @@ __all__ = [
     "L1",
     "L2",
     "ArrayData",
+    "BlackBox",
     "Evaluation",
     "Goal",
     "InputError",
@@ -47,6 +48,7 @@ __all__ = [
 
 _HOMES = {
     "ArrayData": "data",
+    "BlackBox": "models",
     "Evaluation": "evaluate",
     "Goal": "goal",
     "InputError": "errors",

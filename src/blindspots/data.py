@@ -3,14 +3,13 @@
 Nothing here grows with the number of inputs but the labels and the names of files: `rows` reads what it is asked for.
 """
 
-import difflib
 import hashlib
 import math
 import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.spec import meant
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,12 +94,6 @@ def load_data(spec: str, rows: int | None = None) -> Dataset:
     if path.suffix.lower() != ".npz":
         raise InputError(f"expected {FORMS}, got {spec!r}: save it with np.savez(file, x=..., y=...)")
     return NpzData(path, spec, rows)
-
-
-def meant(name: str, names: Iterable[str]) -> str:
-    """ " (did you mean ...?)" where a name is close to one of `names`, else nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class _Stream(ABC):

@@ -1,22 +1,22 @@
 """What is checked after a run: what the search itself showed about the model, or about its own verdict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from blindspots.attacks import Square
+from blindspots.engine.cascade import Stage
 from blindspots.findings import Finding
 from blindspots.oracle import Oracle
-from blindspots.protocols import Protocol
 from blindspots.verdict import Verdict
 
 MANY = 0.01  # of the rows: what a single attack breaks after all others by luck is less
 
 
-def diagnose(verdict: Verdict, stages: Protocol, oracle: Oracle) -> list[Finding]:
+def diagnose(verdict: Verdict, stages: Sequence[Stage], oracle: Oracle) -> list[Finding]:
     """The findings of a finished run, apart from those of preflight."""
     return [*_misleading_gradients(verdict, stages), *_loose_ends(verdict), *_memory(oracle)]
 
 
-def _misleading_gradients(verdict: Verdict, stages: Protocol) -> Iterator[Finding]:
+def _misleading_gradients(verdict: Verdict, stages: Sequence[Stage]) -> Iterator[Finding]:
     """Did rows fall only when gradients inside the ball were given up?"""
     pairs = list(zip(verdict.stages, stages, strict=True))
     only = len(stages) == 1  # nothing came before

@@ -19,20 +19,22 @@ from torch import Tensor, nn
 from blindspots.attacks import Attack
 from blindspots.data import ArrayData, Dataset
 from blindspots.diagnose import diagnose
-from blindspots.engine.cascade import Cascade, Live, Stage
+from blindspots.engine.cascade import Cascade, Live, Stage, Start
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings
 from blindspots.engine.result import Result
-from blindspots.engine.shard import shard_columns
+from blindspots.engine.shard import LOOKS_AFTER, shard_columns
 from blindspots.engine.targets import Targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.fit import check_fit
 from blindspots.goal import Goal, LossName
 from blindspots.journal import Columns, Journal, read_run_file, unpack_inputs
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
-from blindspots.preflight import Preflight, examine
+from blindspots.preflight import NOT_EXAMINED, Preflight, examine
+from blindspots.problem import Need
 from blindspots.protocols import Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.threat import Threat
@@ -56,6 +58,7 @@ class Options:
         threads: CPU threads; None: what is free, or what the run that is resumed was begun with.
         precision: "bf16" crafts under bfloat16 autocast; every success is confirmed in float32.
         channels_last, compile: memory layout, and torch.compile of the network.
+        draws: over how many answers of a randomised model every look is averaged; None: what the protocol says.
         row_budget: forwards + backwards that one row may cost.
         max_forwards, max_backwards, max_seconds: what the run may cost. A limit in seconds gives up determinism.
     """
@@ -68,13 +71,14 @@ class Options:
     precision: Precision = "float32"
     channels_last: bool = False
     compile: bool = False
+    draws: int | None = None
     row_budget: int | None = None
     max_forwards: int | None = None
     max_backwards: int | None = None
     max_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("slots", "chunk", "shard_rows", "threads", "row_budget", "max_forwards", "max_backwards"):
+        for name in ("slots", "chunk", "shard_rows", "threads", "draws", "row_budget", "max_forwards", "max_backwards"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"expected {name} of at least 1, got {value}: give a positive number or leave it out")
@@ -183,7 +187,7 @@ def evaluate(
     y: Any = None,
     *,
     threat: Threat,
-    protocol: str | Protocol = "fast",
+    protocol: str | Protocol | Sequence[Stage] = "fast",
     data: Dataset | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -197,7 +201,7 @@ def evaluate(
         model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
         x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
         threat: with a radius, e.g. `Linf(8 / 255)`. Its box is set to the model's bounds.
-        protocol: a name in `protocols.PROTOCOLS`, or stages.
+        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages.
         data: a dataset, as `load_data` opens it.
         out: run folder to write; None: keep everything in memory.
         resume: go on with the run in `out`, or begin it.
@@ -210,11 +214,10 @@ def evaluate(
     model = model if isinstance(model, Model) else Model(model)
     data = _dataset(x, y, data)
     threat = threat.within(*model.bounds)
-    stages = named_protocol(protocol, threat) if isinstance(protocol, str) else protocol
-    for stage in stages:
-        check_fit(stage.attack, threat)
-    name = protocol if isinstance(protocol, str) else "custom"
-    run = _Run(model, data, threat, name, stages, options or Options(), watch or (lambda progress: None))
+    chosen = _protocol(protocol, threat)
+    for stage in chosen.stages:
+        check_fit(stage.attack, threat, model.access, stage.goal)
+    run = _Run(model, data, threat, chosen, options or Options(), watch or (lambda progress: None))
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 
@@ -230,6 +233,8 @@ def attack(
     targeted: bool = False,
     targets: Targets | None = None,
     restarts: int = 1,
+    start: Start | None = None,
+    to_the_end: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     options: Options | None = None,
@@ -245,6 +250,10 @@ def attack(
             class counts.
         targets: a rule such as `Closest()`, `LeastLikely()`, `RandomClass()`.
         restarts: how often each search is tried.
+        start: where searches begin: "clean", or "other" for the nearest other image that the model takes for what is
+            wanted; None: where the attack says.
+        to_the_end: rows go on after their first success, as an example that is to fool other models has to. Searches
+            for the smallest distance always do.
 
     The other arguments and the errors are those of `evaluate`.
     """
@@ -253,29 +262,20 @@ def attack(
     if targeted and targets is None:
         raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
     goal = Goal(targeted, targets is not None and not targeted, loss or attack.loss)
-    stage = Stage(type(attack).__name__, attack, "the attack that was asked for", goal, targets, restarts)
+    stage = Stage(
+        type(attack).__name__, attack, "the attack that was asked for", goal, targets, restarts, start,
+        stop_early=False if to_the_end else None,
+    )  # fmt: skip
     return evaluate(
         model, x, y, threat=threat, protocol=(stage,), data=data, out=out, resume=resume, options=options, watch=watch,
         command=command,
     )  # fmt: skip
 
 
-def check_fit(attack: Attack, threat: Threat) -> None:
-    """Refuse, before any query, an attack that does not search in such a threat."""
-    from blindspots.attacks import CATALOGUE
-
-    if threat.name not in attack.threats:
-        able = [e.name for e in CATALOGUE if threat.name in e.attack.threats]
-        raise InputError(
-            f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "
-            f"{', '.join(attack.threats)}: use one of {', '.join(able)}"
-        )
-    if threat.radius is None and not attack.minimal:
-        able = [e.name for e in CATALOGUE if e.attack.minimal and threat.name in e.attack.threats]
-        raise InputError(
-            f"expected a radius for {attack!r}, which searches in a ball, got {threat.spec!r}: "
-            f"write {threat.name}:RADIUS, or use one of {', '.join(able)} for the smallest distance"
-        )
+def _protocol(given: str | Protocol | Sequence[Stage], threat: Threat) -> Protocol:
+    if isinstance(given, str):
+        return named_protocol(given, threat)
+    return given if isinstance(given, Protocol) else Protocol("custom", tuple(given))
 
 
 def _dataset(x: Any, y: Any, data: Dataset | None) -> Dataset:
@@ -290,11 +290,12 @@ class _Run:
     """One call of `evaluate`."""
 
     def __init__(
-        self, model: Model, data: Dataset, threat: Threat, name: str, stages: Protocol, options: Options, watch: Watch
+        self, model: Model, data: Dataset, threat: Threat, protocol: Protocol, options: Options, watch: Watch
     ) -> None:
-        self.model, self.data, self.threat, self.name, self.stages = model, data, threat, name, stages
+        self.model, self.data, self.threat, self.name, self.stages = model, data, threat, protocol.name, protocol.stages
+        self.draws = options.draws or protocol.draws
         self.watch, self.standing = watch, 0
-        self.options = _fitted(options, math.prod(data.shape), model.device, len(stages))
+        self.options = _fitted(options, math.prod(data.shape), model.device, len(protocol.stages))
         self.began = time.monotonic()
 
     def carry_out(self, folder: Path | None, resume: bool, command: str | None) -> Evaluation:
@@ -354,6 +355,7 @@ class _Run:
             channels_last=options.channels_last,
             compile=options.compile,
             chunk=options.chunk,
+            draws=self.draws,
         )
         cascade = Cascade(
             oracle,
@@ -361,16 +363,15 @@ class _Run:
             self.stages,
             seed=options.seed,
             settings=Settings(options.slots, row_budget=options.row_budget, patience=_patience(self.model.device)),
-            allowance=self._allowance(),
         )
         oracle.forwards, oracle.backwards = behind.forwards, behind.backwards
         self._oracle, self.standing = oracle, behind.standing
         with oracle.session():
-            sample = self.data.rows(0, min(self._sample_size, len(self.data)))
-            preflight = examine(self.model, *sample, seed=options.seed)
+            preflight = self._preflight()
             for start in range(behind.shards * options.shard_rows, len(self.data), options.shard_rows):
                 stop = min(start + options.shard_rows, len(self.data))
                 cascade.watch = self._teller(start)
+                cascade.allowance = self._allowance(oracle, start, stop)
                 samples = self._samples(start, stop)
                 board, seconds = cascade.run(samples, unfinished(), remember)
                 columns = shard_columns(oracle, samples, board)
@@ -378,9 +379,11 @@ class _Run:
                 keep(columns, seconds)
         return preflight
 
-    @property
-    def _sample_size(self) -> int:
-        return PREFLIGHT_ROWS if math.prod(self.data.shape) <= _LARGE else PREFLIGHT_ROWS_LARGE
+    def _preflight(self) -> Preflight:
+        if self.model.access is not Need.GRAD:
+            return Preflight([NOT_EXAMINED], 0, 0)
+        rows = PREFLIGHT_ROWS if math.prod(self.data.shape) <= _LARGE else PREFLIGHT_ROWS_LARGE
+        return examine(self.model, *self.data.rows(0, min(rows, len(self.data))), seed=self.options.seed)
 
     def _samples(self, start: int, stop: int) -> Samples:
         x, y = (t.to(self.model.device) for t in self.data.rows(start, stop))
@@ -395,10 +398,13 @@ class _Run:
 
         return tell
 
-    def _allowance(self) -> Allowance:
-        o = self.options
+    def _allowance(self, oracle: Oracle, start: int, stop: int) -> Allowance:
+        """What the search of the rows from `start` to `stop` may cost: what has to be looked at later is kept back."""
+        o, rows = self.options, len(self.data)
+        later = oracle.cost(stop - start) * LOOKS_AFTER + oracle.cost(rows - stop) * (1 + LOOKS_AFTER)
+        forwards = None if o.max_forwards is None else o.max_forwards - later
         deadline = None if o.max_seconds is None else self.began + o.max_seconds
-        return Allowance(o.max_forwards, o.max_backwards, deadline)
+        return Allowance(forwards, o.max_backwards, deadline)
 
     def _manifest(self, threads: int) -> Manifest:
         o, model, data = self.options, self.model, self.data
@@ -429,6 +435,7 @@ class _Run:
             precision=o.precision,
             channels_last=o.channels_last,
             compile=o.compile,
+            draws=self.draws,
             limits=[o.row_budget, o.max_forwards, o.max_backwards, o.max_seconds],
         )  # fmt: skip
 

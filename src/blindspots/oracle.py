@@ -1,5 +1,6 @@
 """The only caller of a model. It counts what it computes and never mixes rows."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,9 @@ class Oracle:
         compile: run the network through torch.compile (static shapes).
         chunk: rows in every single call of the network. The last call is padded to it, so that a row's bits depend
             neither on how many rows are looked at nor on which. Halved when memory runs out (then `shrunk` is set).
+            A model that is known by its answers alone is never asked for padding.
+        draws: how many answers of a randomised model are averaged in every look (Athalye et al. 2018, expectation over
+            the model's randomness): losses and gradients as they are, scores as probabilities.
 
     Attributes:
         forwards, backwards: rows evaluated so far, padding and confirmations included.
@@ -39,11 +43,22 @@ class Oracle:
         channels_last: bool = False,
         compile: bool = False,
         chunk: int = 32,
+        draws: int = 1,
     ) -> None:
         self.model, self.device = model, model.device
         self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False
         self._net: Callable[[Tensor], Tensor] = torch.compile(model.logits, dynamic=False) if compile else model.logits
         self.forwards = self.backwards = 0
+        self.draws, self.pads = draws, model.access is Need.GRAD
+
+    @property
+    def unit(self) -> int:
+        """The number of rows of which every call is a multiple."""
+        return self.chunk if self.pads else 1
+
+    def cost(self, rows: int) -> int:
+        """Forwards that a look at so many rows really takes."""
+        return -(-rows // self.unit) * self.unit * self.draws
 
     @contextmanager
     def session(self) -> Iterator["Oracle"]:
@@ -53,7 +68,8 @@ class Oracle:
 
     def logits(self, x: Tensor) -> Tensor:
         """Float32 scores (B, C) without gradients: the form that verdicts are made from."""
-        return self._in_parts(self._value, x)
+        answers = [self._in_parts(self._value, x) for _ in range(self.draws)]
+        return answers[0] if self.draws == 1 else _expected(answers)
 
     def look(
         self,
@@ -73,6 +89,19 @@ class Oracle:
         Without `backward` no gradient is taken, but the scores are the same to the last bit: some networks compute
         them in another way where gradients are switched off.
         """
+        looks = [self._look(problem, y, target, x, need, classes, backward) for _ in range(self.draws)]
+        return looks[0] if self.draws == 1 else _averaged(problem, y, target, looks, need)
+
+    def _look(
+        self,
+        problem: Problem,
+        y: Tensor,
+        target: Tensor,
+        x: Tensor,
+        need: Need,
+        classes: Tensor | None,
+        backward: bool,
+    ) -> Seen:
         if need is Need.JACOBIAN:
             if classes is None:
                 raise ValueError("a Jacobian needs the classes (B, K) whose scores are differentiated")
@@ -140,7 +169,7 @@ class Oracle:
     def _in_parts(self, f: Callable[..., R], *args: Tensor) -> R:
         while True:
             try:
-                parts = [f(*part) for part in _split(args, self.chunk)]
+                parts = [f(*part) for part in _split(args, self.chunk, self.pads)]
                 return parts[0] if len(parts) == 1 and len(args[0]) == self.chunk else _join(parts, len(args[0]))
             except RuntimeError as error:
                 if self.chunk == 1 or not _out_of_memory(error):
@@ -153,19 +182,31 @@ def one_hot_prediction(logits: Tensor) -> Tensor:
     return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
 
 
-def _split(args: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
-    """Parts of exactly `size` rows; the last one is filled up with copies of its last row."""
+def _split(args: tuple[Tensor, ...], size: int, pads: bool) -> Iterator[tuple[Tensor, ...]]:
+    """Parts of `size` rows; the last one is filled up with copies of its last row if `pads`."""
     for i in range(0, len(args[0]), size):
-        yield tuple(_fill(t[i : i + size], size) for t in args)
+        yield tuple(_fill(t[i : i + size], size if pads else 0) for t in args)
 
 
 def _fill(t: Tensor, size: int) -> Tensor:
-    return t if len(t) == size else torch.cat([t, t[-1:].expand(size - len(t), *t.shape[1:])])
+    return t if len(t) >= size else torch.cat([t, t[-1:].expand(size - len(t), *t.shape[1:])])
 
 
 def _seen(problem: Problem, logits: Tensor, y: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None) -> Seen:
     margin = problem.goal.margin(logits, y, target)
     return Seen(logits, loss, margin, margin < 0, grad)
+
+
+def _expected(answers: list[Tensor]) -> Tensor:
+    """Scores whose softmax is the mean of the answers' softmax: (B, C)."""
+    return torch.stack(answers).log_softmax(2).logsumexp(0) - math.log(len(answers))
+
+
+def _averaged(problem: Problem, y: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:
+    mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))
+    if need is Need.LABEL:  # the label that most answers gave
+        return _seen(problem, one_hot_prediction(mean.logits), y, target, mean.margin.sign(), None)
+    return _seen(problem, _expected([look.logits for look in looks]), y, target, mean.loss, mean.grad)
 
 
 def _join(parts: list[R], rows: int) -> R:

@@ -43,6 +43,13 @@ MANY = 0.1
 LEVEL = 0.05  # of the test against chance
 CERTAIN = 0.999  # confidence with which a useful accuracy must be ruled out, so that few rows raise no alarm
 
+NOT_EXAMINED = Finding(
+    code="not-examined",
+    severity="note",
+    saw="The model is known by its answers alone, so nothing was checked before the attack.",
+    do="Where its weights are at hand, evaluate those: gradients find more, and checks say what the numbers mean.",
+)
+
 Said = tuple[str, str] | None  # what was seen, what to do
 
 

@@ -125,6 +125,7 @@ class Manifest(_Record):
     precision: Literal["float32", "bf16"]
     channels_last: bool
     compile: bool
+    draws: int = 1  # answers of a randomised model that every look was averaged over
     limits: list[float | None]  # per row: forwards + backwards; of the run: forwards, backwards, seconds
 
 

@@ -9,5 +9,6 @@ from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.labels.bisect import Bisect
 from blindspots.attacks.scores.square import Square
+from blindspots.attacks.words import describe, parse_attack
 
-__all__ = ["APGD", "CATALOGUE", "DDN", "FGSM", "FMN", "PGD", "Attack", "Bisect", "Entry", "Square"]
+__all__ = ["APGD", "CATALOGUE", "DDN", "FGSM", "FMN", "PGD", "Attack", "Bisect", "Entry", "Square", "describe", "parse_attack"]

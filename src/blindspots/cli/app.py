@@ -98,8 +98,13 @@ def attack(
         bool, typer.Option("--targeted", help="Only the target class counts as a success (default target: runner-up).")
     ] = False,
     targets: Annotated[
-        Literal["runner-up", "least-likely", "random", "all"] | None,
-        typer.Option(help="Which wrong classes the search runs towards.", show_default="none in particular"),
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Which wrong classes the search runs towards: runner-up, closest:count=9, least-likely, random, all, "
+            "malt:count=3,among=4 or class:number=7.",
+            show_default="none in particular",
+        ),
     ] = None,
     restarts: Annotated[int, typer.Option(metavar="N", min=1, help="How often each search is tried.")] = 1,
 ) -> None:

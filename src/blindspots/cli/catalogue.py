@@ -4,11 +4,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blindspots.attacks import CATALOGUE, Entry
-from blindspots.cli.specs import describe
+from blindspots.attacks import CATALOGUE, Entry, describe
 from blindspots.data import FORMS as DATA
 from blindspots.models.load import FORMS as MODELS
-from blindspots.protocols import PROTOCOLS
+from blindspots.protocols import NAMES, about
 from blindspots.threat import THREATS
 
 
@@ -22,8 +21,8 @@ def catalogue() -> None:
 
 def _names() -> Table:
     table = Table.grid(padding=(0, 2, 1, 0))
-    for name, build in PROTOCOLS.items():
-        table.add_row(Text(f"--protocol {name}", "bold"), Text((build.__doc__ or "").splitlines()[0]))
+    for name in NAMES:
+        table.add_row(Text(f"--protocol {name}", "bold"), Text(about(name)))
     table.add_row(Text("MODEL", "bold"), Text(MODELS))
     table.add_row(Text("--data", "bold"), Text(DATA))
     table.add_row(Text("--threat", "bold"), Text(f"{', '.join(THREATS)}, with a radius as in linf:8/255"))

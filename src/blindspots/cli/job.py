@@ -65,6 +65,7 @@ class Job:
         bool, typer.Option("--channels-last", help="Memory layout of images.", rich_help_panel=EXECUTION)
     ] = False
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=EXECUTION)] = False
+    draws: Annotated[int | None, _count("Answers of a randomised model to average over.", EXECUTION, "1")] = None
     row_budget: Annotated[int | None, _count("Forwards and backwards per row.", BUDGETS, "no limit")] = None
     max_forwards: Annotated[int | None, _count("Forwards of the run.", BUDGETS, "no limit")] = None
     max_backwards: Annotated[int | None, _count("Backwards of the run.", BUDGETS, "no limit")] = None

@@ -12,15 +12,15 @@ import torch
 import typer
 from rich.console import Console
 
+from blindspots.attacks import parse_attack
 from blindspots.cli import show
 from blindspots.cli.job import Job
 from blindspots.cli.progress import Ticker, open_model
-from blindspots.cli.specs import TARGETS, parse_attack
 from blindspots.data import Dataset, load_data
-from blindspots.engine.targets import Targets
+from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
-from blindspots.evaluate import Evaluation, Options, check_fit, command_line
+from blindspots.evaluate import Evaluation, Options, command_line
 from blindspots.evaluate import attack as run_attack
 from blindspots.evaluate import evaluate as run_protocol
 from blindspots.goal import LossName
@@ -69,7 +69,6 @@ def evaluate(model: str, protocol: str, job: Job) -> None:
 def attack(model: str, search: Search, job: Job) -> None:
     """Run one attack on what was named, show the verdict, write the report."""
     threat, attack = parse_threat(job.threat), parse_attack(search.attack)
-    check_fit(attack, threat)
     bench = _set_up(model, threat, job, search.attack)
     with _running(bench, f"attack {search.attack}") as common:
         run = run_attack(
@@ -116,7 +115,9 @@ def _threads(job: Job, out: Path) -> int:
 
 def _targets(search: Search, seed: int) -> Targets | None:
     name = search.targets or ("runner-up" if search.targeted else None)
-    return TARGETS[name](seed) if name else None
+    if name == "random":
+        return RandomClass(seed)
+    return parse_targets(name) if name else None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack
-from blindspots.engine.jobs import Jobs, Samples, Start, fixed
+from blindspots.engine.jobs import Jobs, Samples, Starts, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
 from blindspots.engine.others import OtherImages
@@ -22,6 +22,8 @@ from blindspots.problem import Need, Problem
 from blindspots.random import keys, uniform
 from blindspots.rows import Rows, leaves
 from blindspots.threat import Threat
+
+Start = Literal["clean", "near", "found", "other"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Stage:
         reach: rows enter whose reach is at most this,
         moved, disagree: and rows that have moved, or whose jobs disagree, at least this much,
         wide_reach: while their reach is at most this.
-        who: rows that still stand, or rows that are already broken.
+        who: rows that still stand, rows that are already broken, or all that were right at first.
         share: of these, the rows whose own draw is below this.
         after: the name of a stage that must have broken a row of the shard, or nobody enters. This is the only place
             where a row's fate depends on the other rows of its shard, and never on their order.
@@ -59,12 +61,12 @@ class Stage:
     goal: Goal = field(default_factory=Goal)
     targets: Targets | None = None
     restarts: int = 1
-    start: Literal["clean", "near", "found", "other"] | None = None
+    start: Start | None = None
     reach: float = torch.inf
     moved: float = torch.inf
     disagree: float = torch.inf
     wide_reach: float = torch.inf
-    who: Literal["standing", "broken"] = "standing"
+    who: Literal["standing", "broken", "all"] = "standing"
     share: float = 1.0
     after: str | None = None
     stop_early: bool | None = None
@@ -215,7 +217,7 @@ class Cascade:
         watch(0)
         Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch).run()
 
-    def _start(self, stage: Stage, samples: Samples, board: Board) -> Start:
+    def _start(self, stage: Stage, samples: Samples, board: Board) -> Starts:
         start = stage.start or stage.attack.begins
         if start == "other":
             return OtherImages(samples, board.logits.argmax(1), stage.goal)
@@ -245,8 +247,8 @@ def _cost(board: Board) -> tuple[int, int]:
 
 
 def _enters(stage: Stage, board: Board) -> Tensor:
-    if stage.who == "broken":
-        return board.right & board.ledger.won
+    if stage.who != "standing":
+        return board.right & (board.ledger.won | (stage.who == "all"))
     margin, gained = board.ledger.margin, board.gained
     close = margin <= stage.reach * gained if stage.reach < torch.inf else torch.ones_like(board.right)
     moved = board.before - margin >= stage.moved * margin

@@ -21,10 +21,10 @@ class Samples(Rows):
     r: Tensor  # (N,) radius, inf for the smallest distance
 
 
-Start = Callable[[Tensor, Tensor], Tensor]
+Starts = Callable[[Tensor, Tensor], Tensor]
 
 
-def fixed(points: Tensor) -> Start:
+def fixed(points: Tensor) -> Starts:
     """Every search of a sample begins at its entry of `points` (N, ...), whatever its target."""
     return lambda at, target: points[at]
 
@@ -46,7 +46,7 @@ class Jobs:
 
     samples: Samples
     scores: Tensor
-    start: Start
+    start: Starts
     targets: Tensor | None
     restarts: int
     seed: int

@@ -45,10 +45,10 @@ class Ledger(Rows):
             backwards=none.clone(),
         )
 
-    def charge_(self, live: Tensor, backwards: Tensor) -> None:
-        """One forward for every row that is `live` (B,), and its `backwards` (B,)."""
-        self.forwards.add_(live)
-        self.backwards.add_(backwards)
+    def charge_(self, live: Tensor, backwards: Tensor, draws: int = 1) -> None:
+        """One forward for every row that is `live` (B,), and its `backwards` (B,), `draws` times."""
+        self.forwards.add_(draws * live)
+        self.backwards.add_(draws * backwards)
 
     def charge_at_(self, at: Tensor, forwards: int, backwards: int) -> None:
         self.forwards.index_add_(0, at, torch.full_like(at, forwards))

@@ -44,11 +44,11 @@ class Allowance:
     backwards: int | None = None
     deadline: float | None = None  # of time.monotonic()
 
-    def spent(self, oracle: Oracle) -> bool:
+    def affords(self, oracle: Oracle, forwards: int, backwards: int) -> bool:
         return (
-            (self.forwards is not None and oracle.forwards >= self.forwards)
-            or (self.backwards is not None and oracle.backwards >= self.backwards)
-            or (self.deadline is not None and time.monotonic() >= self.deadline)
+            (self.forwards is None or oracle.forwards + forwards <= self.forwards)
+            and (self.backwards is None or oracle.backwards + backwards <= self.backwards)
+            and (self.deadline is None or time.monotonic() < self.deadline)
         )
 
 
@@ -92,7 +92,11 @@ class Search:
 
     def run(self) -> None:
         while self.slots is not None:
-            self.turn()
+            forwards = self.oracle.cost(len(self.slots.at))
+            if self.allowance.affords(self.oracle, forwards, forwards * self._slopes(self.slots.state)):
+                self.turn()
+            else:
+                self._give_up(self.slots)
 
     def turn(self) -> None:
         """One batch for everybody in flight."""
@@ -102,7 +106,7 @@ class Search:
         wants = live & ~attack.final(s.state)
         last = self._slopes(s.state) > 0 and not bool(wants.any())
         seen = self._look(s, backward=not last)
-        s.ledger.charge_(live, self._slopes(s.state) * wants)
+        s.ledger.charge_(live, self._slopes(s.state) * wants, self.oracle.draws)
         self._judge(s, live, seen)
         state = s.state if last else attack.step(self.problem, s.job, s.state, seen)
         broken = live & ~_finite(seen, wants)
@@ -141,21 +145,14 @@ class Search:
         """Rows that cannot afford a look with so many backwards: (B,) bool."""
         if self.settings.row_budget is None:
             return torch.zeros_like(ledger.won)
-        return ledger.forwards + ledger.backwards + 1 + backwards > self.settings.row_budget
+        return ledger.forwards + ledger.backwards + (1 + backwards) * self.oracle.draws > self.settings.row_budget
 
     def _settle(self) -> None:
-        """Write back the rows that are done, give their slots to waiting ones; stop when the run may cost no more."""
+        """Write back the rows that are done, and give their slots to waiting ones."""
         s = self.slots
         assert s is not None
-        out = (s.done & (s.at != _NOBODY)).nonzero()[:, 0]
-        s.ledger.end_job_(out)
-        leaves = self._leaves(s, out)
-        gone, staying = out[leaves], out[~leaves]
-        self._write_back(s, gone)
-        if self.allowance.spent(self.oracle):
-            self._give_up(s, gone)
-            return
-        if not len(out):
+        gone, staying = self._end_jobs(s)
+        if not len(gone) and not len(staying):
             return
         new = self.entering[self.cursor : self.cursor + len(gone)]
         self.cursor += len(new)
@@ -167,6 +164,14 @@ class Search:
         if len(empty):
             self.slots = self._without_empty(self.slots)
         self.watch(len(gone))
+
+    def _end_jobs(self, s: Slots) -> tuple[Tensor, Tensor]:
+        """Of the slots whose job has ended: those that leave, written back, and those that have another one to do."""
+        out = (s.done & (s.at != _NOBODY)).nonzero()[:, 0]
+        s.ledger.end_job_(out)
+        leaves = self._leaves(s, out)
+        self._write_back(s, out[leaves])
+        return out[leaves], out[~leaves]
 
     def _leaves(self, s: Slots, out: Tensor) -> Tensor:
         """Which of the slots `out`, whose jobs have ended, have no job left to do."""
@@ -205,8 +210,8 @@ class Search:
         held = (s.at != _NOBODY).nonzero()[:, 0]
         if not len(held):
             return None
-        chunk = self.oracle.chunk
-        size = -(-len(held) // chunk) * chunk
+        unit = self.oracle.unit
+        size = -(-len(held) // unit) * unit
         return s if size >= len(s.at) else s[held]
 
     def _admit(self, at: Tensor) -> Slots:
@@ -215,8 +220,9 @@ class Search:
         state = self.attack.init(self.problem, job)
         return Slots(at.clone(), number, self._turned_away(ledger, state), job, ledger, state)
 
-    def _give_up(self, s: Slots, gone: Tensor) -> None:
-        """The run's budget is spent: all but `gone`, who had left just now, end here, also those who still wait."""
+    def _give_up(self, s: Slots) -> None:
+        """The run can afford no further look: whoever is not done ends here, also those who still wait."""
+        gone, _ = self._end_jobs(s)
         s.at[gone] = _NOBODY
         held = (s.at != _NOBODY).nonzero()[:, 0]
         s.ledger.settle_(~s.ledger.won, Result.BUDGET)

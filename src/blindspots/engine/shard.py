@@ -10,23 +10,30 @@ from blindspots.goal import Goal
 from blindspots.journal import Columns, pack_inputs, to_8bit
 from blindspots.oracle import Oracle
 
+LOOKS_AFTER = 3
+
 
 def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
-    """The columns that `journal.SHARD` names: every success is looked at again in the bytes that are kept."""
+    """The columns that `journal.SHARD` names: every success is looked at again in the bytes that are kept.
+
+    That takes at most `LOOKS_AFTER` looks per row.
+    """
     ledger = board.ledger
     calls = oracle.forwards
     broken = (board.right & ledger.won).nonzero()[:, 0]
     # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
     strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
-    y = samples.y[broken]
-    broken = broken[_fools(oracle, strongest[broken], y) & _fools(oracle, ledger.best[broken], y)]
+    logits = _scores(oracle, strongest[broken], board)
+    fools = _wrong(logits, samples.y[broken])
+    if strongest is not ledger.best:
+        fools &= _wrong(_scores(oracle, ledger.best[broken], board), samples.y[broken])
+    broken, logits = broken[fools], logits[fools]
     won = torch.zeros_like(board.right).index_fill(0, broken, True)
     stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
     counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
     result = torch.where(board.right & ledger.won & ~won, int(Result.STOOD), ledger.result)
     adversarial = strongest[broken]
-    logits = oracle.logits(adversarial) if len(broken) else board.logits[:0]
-    rounded = oracle.logits(to_8bit(adversarial, oracle.model.bounds)) if len(broken) else logits
+    rounded = _scores(oracle, to_8bit(adversarial, oracle.model.bounds), board)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
     probability = board.logits.softmax(1).amax(1)
     columns = {
@@ -55,5 +62,9 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
     return {name: t.cpu().contiguous() for name, t in columns.items()}
 
 
-def _fools(oracle: Oracle, x: Tensor, y: Tensor) -> Tensor:
-    return Goal().margin(oracle.logits(x), y, y) < 0 if len(x) else y.bool()
+def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
+    return oracle.logits(x) if len(x) else board.logits[:0]
+
+
+def _wrong(logits: Tensor, y: Tensor) -> Tensor:
+    return Goal().margin(logits, y, y) < 0

@@ -12,6 +12,7 @@ from blindspots.errors import InputError
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys, uniform
+from blindspots.spec import build
 
 
 class Targets(Protocol):
@@ -41,6 +42,22 @@ class Closest:
         self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         return wrong_classes(logits, samples.y)[:, self.skip : self.skip + self.count]
+
+
+@dataclass(frozen=True)
+class OneClass:
+    """The same class for every row; a row that has it already is none to search."""
+
+    number: int
+
+    def choose(
+        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+    ) -> Tensor:
+        if not 0 <= self.number < logits.shape[1]:
+            raise InputError(
+                f"expected a target class from 0 to {logits.shape[1] - 1}, got {self.number}: name a class of the model"
+            )
+        return torch.full_like(samples.y, self.number)[:, None]
 
 
 @dataclass(frozen=True)
@@ -129,3 +146,22 @@ class Malt:
         gap = seen.logits.gather(1, rows.y[:, None]) - seen.logits.gather(1, candidates)
         nearest = (gap / slope.clamp_min(1e-12)).argsort(dim=1, stable=True)[:, : self.count]
         return candidates.gather(1, nearest)
+
+
+TARGETS: dict[str, type[Targets]] = {
+    "runner-up": Closest,
+    "closest": Closest,
+    "malt": Malt,
+    "least-likely": LeastLikely,
+    "random": RandomClass,
+    "class": OneClass,
+    "all": EveryClass,
+}
+
+
+def parse_targets(text: str) -> Targets:
+    """The rule that e.g. "runner-up", "closest:count=9", "malt:count=3,among=4" or "class:number=7" describes.
+
+    Raises InputError: there is no such rule, or it has no such setting.
+    """
+    return build("a rule for targets", TARGETS, text)

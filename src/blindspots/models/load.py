@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blindspots.data import meant
 from blindspots.errors import InputError
 from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.model import Model, tensor_of
+from blindspots.spec import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = "'digits', 'digits-robust', file.pt2, file.pt (TorchScript), file.py:factory or package.module:factory"

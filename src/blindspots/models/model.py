@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
+from blindspots.problem import Need
 
 Output = Literal["auto", "logits", "probabilities", "logit", "probability"]
 Scale = float | Sequence[float] | Tensor | None
@@ -69,6 +70,11 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, parameters={self.parameters}, bounds={self.bounds}, device={str(self.device)!r})"
+
+    @property
+    def access(self) -> Need:
+        """The most that the model lets one see; `Need.GRAD` stands for everything."""
+        return Need.GRAD
 
     @property
     def device(self) -> torch.device:

@@ -28,12 +28,14 @@ class DDN(Attack):
     Args:
         steps: gradients per row.
         gamma: by how much the norm shrinks after a success and grows after a failure.
-        norm: the first norm, in units of the input.
+        norm: the first norm, in units of the input,
+        relative: or in radii, where there is a radius.
     """
 
     steps: int = 100
     gamma: float = 0.05
     norm: float = 1.0
+    relative: bool = False
 
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2",)
@@ -45,7 +47,8 @@ class DDN(Attack):
         return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> DDNState:
-        return DDNState(job.start, zeros(job), full(job, self.norm))
+        unit = torch.where(job.r.isinf(), 1.0, job.r) if self.relative else full(job, 1.0)
+        return DDNState(job.start, zeros(job), self.norm * unit)
 
     def step(self, problem: Problem, job: Job, state: DDNState, seen: Seen) -> DDNState:
         assert seen.grad is not None

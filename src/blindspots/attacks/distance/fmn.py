@@ -27,9 +27,11 @@ class FMNState(State):
 class FMN(Attack):
     """Pintor et al. 2021 (arXiv 2102.12827), algorithm 1: smallest l0, l1, l2 or linf distance.
 
-    Differs from the paper in two points. Before the first success the radius reaches 1 % behind the linearised
-    boundary, because a tie is not a success. And a step that ends inside the ball is lengthened to its surface (as
-    adv-lib's code does in l2): where gradients vanish, the stride alone would never get as far as the boundary.
+    Differs from the paper in three points. Before the first success the radius reaches 1 % behind the linearised
+    boundary, because a tie is not a success; and it grows by gamma at least, because where the box or a curved boundary
+    lies in the way the linearised boundary stays out of reach for ever. And a step that ends inside the ball is
+    lengthened to its surface (as adv-lib's code does in l2): where gradients vanish, the stride alone would never get
+    as far as the boundary.
 
     Args:
         steps: gradients per row.
@@ -73,8 +75,10 @@ class FMN(Attack):
     ) -> Tensor:
         assert seen.grad is not None
         boundary = norm + _PAST * seen.loss.abs() / problem.threat.dual(seen.grad).clamp_min(1e-12)
-        grown = torch.where(least.isinf(), boundary, state.radius * (1 + gamma))
-        return torch.where(seen.won, (state.radius * (1 - gamma)).minimum(least), grown)
+        grown = state.radius * (1 + gamma)
+        blind = torch.where(grown.isinf(), boundary, boundary.maximum(grown))
+        shrunk = (state.radius * (1 - gamma)).minimum(least)
+        return torch.where(seen.won, shrunk, torch.where(least.isinf(), blind, grown))
 
     def _count(
         self, problem: Problem, state: FMNState, seen: Seen, norm: Tensor, least: Tensor, gamma: Tensor

@@ -1,0 +1,1 @@
+"""Changes that happen in nature: spatial ones, and corruptions."""

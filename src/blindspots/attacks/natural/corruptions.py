@@ -1,0 +1,126 @@
+"""Corruptions: noise, blur and faded contrast. Label-only baselines; what fools them would fool anybody."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.images import along_axes, gaussian
+from blindspots.attacks.natural.line import LineSearch
+from blindspots.attacks.starts import as_images
+from blindspots.problem import Job, Need, Problem
+from blindspots.random import normal, uniform
+from blindspots.rows import col
+
+
+@dataclass(frozen=True)
+class AdditiveNoise(LineSearch):
+    """Independent noise on every component, clipped to the box. The smallest amount that fools is looked for.
+
+    Args:
+        kind: "gaussian", or "uniform".
+        most: standard deviation at the end, as a share of the box's width; it grows with the square of the amount.
+        steps: amounts that are tried, from the smallest one up.
+        halvings: of the stretch before the first success.
+        draws: random patterns that are tried.
+    """
+
+    kind: Literal["gaussian", "uniform"] = "gaussian"
+    most: float = 1.0
+    steps: int = 32
+    halvings: int = 8
+    draws: int = 10
+
+    need: ClassVar[Need] = Need.LABEL
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    minimal: ClassVar[bool] = True
+
+    @property
+    def rounds(self) -> int:
+        return self.draws
+
+    def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
+        width = problem.threat.hi - problem.threat.lo
+        return job.x + col(self.most * width * amount.square(), job.x) * self._pattern(job, draw)
+
+    def _pattern(self, job: Job, draw: Tensor) -> Tensor:
+        """Of unit variance."""
+        if self.kind == "gaussian":
+            return normal(job.key, draw, 0, job.x.shape[1:])
+        return 12**0.5 * (uniform(job.key, draw, 0, job.x.shape[1:]) - 0.5)
+
+
+@dataclass(frozen=True)
+class SaltAndPepper(LineSearch):
+    """Random pixels become the lower or the upper bound, in all channels alike. As few as fool are looked for.
+
+    Args:
+        most: share of the pixels that change at the end; it grows with the square of the amount.
+        steps, halvings, draws: as in `AdditiveNoise`.
+    """
+
+    most: float = 1.0
+    steps: int = 32
+    halvings: int = 8
+    draws: int = 10
+
+    need: ClassVar[Need] = Need.LABEL
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
+    minimal: ClassVar[bool] = True
+
+    @property
+    def rounds(self) -> int:
+        return self.draws
+
+    def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
+        image, threat = as_images(job.x), problem.threat
+        place = uniform(job.key, draw, 0, (1, *image.shape[2:]))
+        half = col(self.most * amount.square() / 2, image)
+        changed = torch.where(place >= 1 - half, threat.hi, torch.where(place < half, threat.lo, image))
+        return changed.view_as(job.x)
+
+
+@dataclass(frozen=True)
+class Blur(LineSearch):
+    """Gaussian blur, reflected at the border. As little as fools is looked for.
+
+    Args:
+        most: standard deviation at the end, as a share of the longer side; it grows with the square of the amount.
+        steps, halvings: as in `AdditiveNoise`.
+    """
+
+    most: float = 1.0
+    steps: int = 32
+    halvings: int = 8
+
+    need: ClassVar[Need] = Need.LABEL
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    minimal: ClassVar[bool] = True
+
+    def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
+        height, width = as_images(job.x).shape[2:]
+        sigma = self.most * max(height, width) * amount.square()
+        return along_axes(job.x, gaussian(height, sigma), gaussian(width, sigma))
+
+
+@dataclass(frozen=True)
+class Contrast(LineSearch):
+    """Fades to one grey. As little as fools is looked for.
+
+    Args:
+        to: the grey, as a share of the box.
+        steps, halvings: as in `AdditiveNoise`.
+    """
+
+    to: float = 0.5
+    steps: int = 32
+    halvings: int = 8
+
+    need: ClassVar[Need] = Need.LABEL
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    minimal: ClassVar[bool] = True
+
+    def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
+        grey = problem.threat.lo + self.to * (problem.threat.hi - problem.threat.lo)
+        return torch.lerp(job.x, torch.full_like(job.x, grey), col(amount, job.x))

@@ -1,0 +1,90 @@
+"""stAdv: a smooth flow that carries pixels a little way."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.images import pulled, sampled
+from blindspots.attacks.starts import as_images
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import col, pick
+from blindspots.threat import Threat
+
+_EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class StAdvState(State):
+    flow: Tensor  # (B, 2, H, W) pixels down and right: where each pixel of `probe` comes from
+    mean: Tensor  # (B, 2, H, W) Adam's moments
+    square: Tensor
+
+
+@dataclass(frozen=True)
+class StAdv(Attack):
+    """Xiao et al. 2018 (arXiv 1801.02612): descends adversarial loss + tau * roughness of a flow field (eq. 2 to 4).
+
+    The roughness is the sum over neighbouring pixels of the length of the difference of their flows. Where a probe has
+    won, its adversarial loss is flat, as in the paper with kappa = 0, so the flow only gets smoother until the goal is
+    lost again. The paper uses L-BFGS, here it is Adam, for rows take steps of their own. Its limits are its own, so it
+    is run without a radius as a rule; of all that won, the smallest distance counts.
+
+    Args:
+        steps: gradient steps; a row costs `steps` gradients and one last look.
+        lr: Adam's step in pixels.
+        tau: weight of the roughness; paper: 0.05.
+        most: largest flow in each direction, as a share of the side; None: as far as it takes.
+    """
+
+    steps: int = 100
+    lr: float = 0.02
+    tau: float = 0.05
+    most: float | None = None
+
+    need: ClassVar[Need] = Need.GRAD
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    minimal: ClassVar[bool] = True
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
+
+    def init(self, problem: Problem, job: Job) -> StAdvState:
+        none = torch.zeros_like(as_images(job.x)[:, :1]).tile(2, 1, 1)
+        return StAdvState(job.x, zeros(job), none, none, none)
+
+    def step(self, problem: Problem, job: Job, state: StAdvState, seen: Seen) -> StAdvState:
+        assert seen.grad is not None
+        with torch.enable_grad():
+            flow = state.flow.detach().requires_grad_()
+            slope = pulled(carried(job.x, flow, problem.threat), flow, pick(seen.won, 0 * seen.grad, seen.grad))
+            slope = slope + self.tau * pulled(roughness(flow), flow, torch.ones_like(job.r))
+        t = state.t + 1
+        mean, square = 0.9 * state.mean + 0.1 * slope, 0.999 * state.square + 0.001 * slope.square()
+        length = col(self.lr * (1 - 0.999**t).sqrt() / (1 - 0.9**t), mean)
+        there = self._limited(state.flow - length * mean / (square.sqrt() + _EPS))
+        return StAdvState(carried(job.x, there, problem.threat), t, there, mean, square)
+
+    def _limited(self, flow: Tensor) -> Tensor:
+        if self.most is None:
+            return flow
+        room = self.most * torch.tensor(flow.shape[2:], dtype=flow.dtype, device=flow.device)[:, None, None]
+        return flow.clamp(-room, room)
+
+
+def carried(x: Tensor, flow: Tensor, threat: Threat) -> Tensor:
+    """`x` (B, ...) with each pixel taken from where `flow` (B, 2, H, W) points, linearly interpolated."""
+    height, width = flow.shape[2:]
+    line = torch.arange(height, device=x.device)[:, None] + flow[:, 0]
+    column = torch.arange(width, device=x.device) + flow[:, 1]
+    return sampled(x, line, column, "border").clamp(threat.lo, threat.hi)
+
+
+def roughness(flow: Tensor) -> Tensor:
+    """Sum of |f(p) - f(q)| over all pairs of neighbours of each flow (B, 2, H, W): (B,)."""
+    steps = (flow.diff(dim=2), flow.diff(dim=3))
+    lengths = [(d.square().sum(1) + _EPS).sqrt().flatten(1).sum(1) for d in steps]
+    return lengths[0] + lengths[1]

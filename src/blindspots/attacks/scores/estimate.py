@@ -1,0 +1,105 @@
+"""Gradients estimated from scores: pairs of queries on both sides of a point, added up over the turns."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.starts import as_images
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.random import normal
+from blindspots.rows import Rows, col, pick, tree
+
+Draw = Callable[[Tensor, Tensor, int, Sequence[int]], Tensor]
+
+
+def tiled(job: Job, t: Tensor, cells: int | None, draw: Draw = normal) -> Tensor:
+    """Noise like the input that is constant on the tiles of an image, `cells` per side at most; None: no tiles.
+
+    Networks answer to low frequencies, and fewer numbers are estimated with fewer queries. Inputs without two spatial
+    dimensions have no neighbourhoods, so no tiles either.
+    """
+    if cells is None or job.x.ndim < 3:
+        return draw(job.key, t, 0, job.x.shape[1:])
+    image = as_images(job.x)
+    height, width = image.shape[2:]
+    rows, columns = min(cells, height), min(cells, width)
+    line, column = (
+        torch.arange(n, device=job.x.device) * k // n for n, k in ((height, rows), (width, columns))
+    )
+    return draw(job.key, t, 0, (image.shape[1], rows, columns))[:, :, line][..., column].reshape(job.x.shape)
+
+
+@dataclass(frozen=True)
+class EstimateState(State):
+    base: Tensor  # (B, ...) where the gradient is estimated
+    ahead: Tensor  # (B, ...) the first point of the pair in hand
+    loss: Tensor  # (B,) the loss there
+    total: Tensor  # (B, ...) the pairs so far, added up
+    memory: Any  # what the attack remembers of earlier gradients, a struct of rows
+
+
+@dataclass(frozen=True)
+class Estimating(Attack):
+    """Looks at a point, then at `pairs` pairs around it, moves on, and so forth.
+
+    A pair adds (f(a) - f(b)) (a - b), with a and b as they are after the projection to ball and box: what a linear
+    loss would give is then the covariance of the directions, cut off where there is no room, times the gradient.
+    """
+
+    need: ClassVar[Need] = Need.VALUE
+
+    queries: int
+    pairs: int
+    sigma: float
+    cells: int | None
+
+    @property
+    def looks(self) -> int:
+        return self.queries
+
+    @abstractmethod
+    def remember(self, job: Job) -> Rows:
+        """The first memory."""
+
+    @abstractmethod
+    def direction(self, job: Job, t: Tensor) -> Tensor:
+        """Where the pair that begins at the clock `t` looks: (B, ...), components of size 1."""
+
+    @abstractmethod
+    def move(self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor) -> tuple[Tensor, Any]:
+        """The next base and memory from the estimate `g`, the `number`-th (B,) from 1."""
+
+    def init(self, problem: Problem, job: Job) -> EstimateState:
+        x, nothing = job.start, torch.zeros_like(job.x)
+        return EstimateState(x, zeros(job), x, x, full(job, 0.0), nothing, self.remember(job))
+
+    def step(self, problem: Problem, job: Job, state: EstimateState, seen: Seen) -> EstimateState:
+        period = 2 * self.pairs + 1
+        phase, x = state.t % period, state.base
+        opened, last = phase % 2 == 1, phase == period - 1
+        change = torch.where(opened | (phase == 0), 0.0, state.loss - seen.loss)
+        total = state.total + col(change, x) * (state.ahead - state.probe)
+        moved, memory = self.move(problem, job, state, total, state.t // period + 1)
+        base = pick(last, moved, x)
+        way = reach(problem, job, self.sigma) * self.direction(job, state.t - opened.long())
+        probe = problem.threat.project(base + pick(opened, -way, way), job.x, job.r)
+        return EstimateState(
+            pick(last, base, probe),
+            state.t + 1,
+            base,
+            pick(opened, state.probe, state.ahead),
+            torch.where(opened, seen.loss, state.loss),
+            pick(last, torch.zeros_like(total), total),
+            tree(partial(pick, last), memory, state.memory),
+        )
+
+
+def reach(problem: Problem, job: Job, radii: float) -> Tensor:
+    """Size of the components (B, 1, ...) of a dense vector whose norm is so many `radii`."""
+    return col(job.r, job.x) * (radii * job.x[0].numel() ** (-1 / problem.threat.p))

@@ -1,0 +1,1 @@
+"""Views of a probe, and the attack that averages over them."""

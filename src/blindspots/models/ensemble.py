@@ -1,0 +1,89 @@
+"""Several models as one: the surrogate that attacks for another model run on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.errors import InputError
+from blindspots.models.model import Model
+
+Combine = Literal["logits", "probabilities", "loss"]
+
+
+class Ensemble(Model):
+    """The mean of several models, as one model: whatever runs on a model runs on it (Liu et al. 2017).
+
+    Args:
+        models: networks or `Model`s with the same classes and the same bounds.
+        combine: what is averaged.
+            "logits": the logits, which transfers best as a rule (Dong et al. 2018, arXiv 1710.06081).
+            "probabilities": the probabilities; the logits are the logarithms of the mean.
+            "loss": the cross entropies. No scores of the C classes have the mean of the members' cross entropies for
+            every class, for their probabilities would add up to less than 1. So there is one more class, the last one,
+            with the rest: it stands for "the members disagree", and wins where they do. The cross entropy and its
+            gradient are exact in all others. Targets should be given as classes, not as a rule over all classes.
+
+    Raises:
+        InputError: no model, or models that do not fit together.
+    """
+
+    def __init__(
+        self, models: Sequence[Model | nn.Module | Callable[[Tensor], Any]], combine: Combine = "logits"
+    ) -> None:
+        if combine not in get_args(Combine):
+            raise InputError(
+                f"expected combine to be one of {', '.join(get_args(Combine))}, got {combine!r}: pick one of these"
+            )
+        members = tuple(m if isinstance(m, Model) else Model(m) for m in models)
+        super().__init__(_Members(members, combine), _common_bounds(members), output="logits", name="Ensemble")
+
+
+class _Members(nn.Module):
+    """The networks as one: so modes, devices and digests are those of all of them."""
+
+    def __init__(self, members: tuple[Model, ...], combine: Combine) -> None:
+        super().__init__()
+        self.members, self.combine = members, combine
+        self.nets = nn.ModuleList(m.net for m in members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = [m.logits(x).to(x.device) for m in self.members]
+        classes = sorted({z.shape[1] for z in logits})
+        if len(classes) > 1:
+            raise InputError(f"expected models with the same classes, got {classes} of them: leave some out")
+        return _COMBINED[self.combine](torch.stack(logits))
+
+    def extra_repr(self) -> str:
+        scaled = [(m.mean, m.std, m.output) for m in self.members]
+        return f"combine={self.combine!r}, members={scaled}"
+
+
+def _common_bounds(members: tuple[Model, ...]) -> tuple[float, float]:
+    bounds = sorted({m.bounds for m in members})
+    if len(bounds) != 1:
+        raise InputError(f"expected models with the same bounds, at least one, got {bounds}: give them all the same")
+    return bounds[0]
+
+
+def _mean_logits(logits: Tensor) -> Tensor:
+    return logits.mean(0)
+
+
+def _mean_probabilities(logits: Tensor) -> Tensor:
+    return logits.log_softmax(2).logsumexp(0)  # less a constant, which no probability feels
+
+
+def _mean_loss(logits: Tensor) -> Tensor:
+    """log p of (B, C + 1) classes: the geometric means of the probabilities, and what they lack."""
+    mean = logits.log_softmax(2).mean(0)
+    rest = 1 - mean.exp().sum(1, keepdim=True)
+    return torch.cat([mean, rest.clamp_min(torch.finfo(rest.dtype).tiny).log()], 1)
+
+
+_COMBINED: dict[str, Callable[[Tensor], Tensor]] = {
+    "logits": _mean_logits,
+    "probabilities": _mean_probabilities,
+    "loss": _mean_loss,
+}

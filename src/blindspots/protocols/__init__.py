@@ -1,0 +1,39 @@
+"""Cascades of attacks as data: TOML files, those in this folder by their name."""
+
+from pathlib import Path
+
+from blindspots.errors import InputError
+from blindspots.protocols import stages
+from blindspots.protocols.stages import Protocol, read_protocol
+from blindspots.spec import meant
+from blindspots.threat import Threat
+
+__all__ = ["NAMES", "Protocol", "about", "protocol"]
+
+_HOME = Path(__file__).parent
+NAMES = ("fast", "autoattack", "autoattack-plus", "autoattack-rand", "curve", "blackbox-scores", "blackbox-labels")
+
+
+def protocol(name: str, threat: Threat) -> Protocol:
+    """The stages of a named protocol, or of a TOML file, for a threat.
+
+    Raises InputError: there is no such protocol or file, the file says something that cannot be run, or it has no
+    stage for such a threat.
+    """
+    return read_protocol(_path(name), threat)
+
+
+def about(name: str) -> str:
+    """What a protocol is for, in a sentence."""
+    return stages.about(_path(name))
+
+
+def _path(name: str) -> Path:
+    if name in NAMES:
+        return _HOME / f"{name}.toml"
+    if name.endswith(".toml"):
+        return Path(name)
+    raise InputError(
+        f"expected a protocol among {', '.join(NAMES)}, or a .toml file, got {name!r}{meant(name, NAMES)}: "
+        "choose one of these"
+    )

@@ -1,0 +1,78 @@
+"""Things written as NAME or NAME:SETTING=VALUE,SETTING=VALUE, on a command line or in a file."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from blindspots.errors import InputError
+
+T = TypeVar("T")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean ...?)" where a known word is close to `word`, else nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def build(what: str, kinds: Mapping[str, type[T]], text: str) -> T:
+    """The thing that `text` describes, e.g. "pgd:steps=40,random_start=false".
+
+    Args:
+        what: how sentences call such a thing, with its article.
+        kinds: frozen dataclasses by name in lower case.
+
+    Raises InputError: nothing has that name, it has no such setting, or the value does not fit.
+    """
+    name, _, settings = text.partition(":")
+    name = name.strip().lower()
+    if name not in kinds:
+        raise InputError(
+            f"expected {what} among {', '.join(kinds)}, got {name!r}{meant(name, kinds)}: choose one of these"
+        )
+    return _build(name, kinds[name], _pairs(settings))
+
+
+def describe(name: str, kind: type[Any]) -> str:
+    """A kind with all its settings and their defaults, as `build` reads it."""
+    settings = ",".join(f"{f.name}={str(f.default).lower()}" for f in fields(kind))
+    return f"{name}:{settings}" if settings else name
+
+
+def _pairs(settings: str) -> dict[str, str | None]:
+    pairs: dict[str, str | None] = {}
+    for part in filter(None, map(str.strip, settings.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"expected settings such as steps=40,momentum=0.75, got {part!r}: write NAME=VALUE")
+        pairs[key.strip().replace("-", "_")] = None if value.strip().lower() == "none" else value.strip()
+    return pairs
+
+
+def _build(name: str, kind: type[T], pairs: dict[str, str | None]) -> T:
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for key in pairs:
+        if key not in known:
+            accepted = f"settings among {', '.join(known)}" if known else "no settings"
+            raise InputError(f"expected {accepted} for {name}, got {key!r}{meant(key, known)}: leave it out")
+    try:
+        built = TypeAdapter(kind).validate_python(pairs)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = str(first["msg"]).removeprefix("Input should be ").partition(",")[0]
+        raise InputError(f"expected {said} for {name}:{first['loc'][0]}, got {first['input']!r}: change it") from error
+    _check_numbers(name, built)
+    return built
+
+
+def _check_numbers(name: str, built: Any) -> None:
+    for field in fields(built):
+        value = getattr(built, field.name)
+        if field.name in ("steps", "queries", "count") and value < 1:
+            raise InputError(f"expected {field.name} of at least 1 for {name}, got {value}: give a positive number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"expected a finite number for {name}:{field.name}, got {value}: change it")
