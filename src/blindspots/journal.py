@@ -136,12 +136,6 @@ def unpack_inputs(x: Tensor) -> Tensor:
     return x.float() / 255 if x.dtype is torch.uint8 else x
 
 
-def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """The nearest of 256 evenly spaced levels between the bounds."""
-    lo, hi = bounds
-    return lo + ((x - lo) / (hi - lo) * 255).round() / 255 * (hi - lo)
-
-
 class Journal:
     """Writes a run folder while the run goes on. What cannot run leaves no run.json behind: it is first written with
     what the first stage found. A finished run that is resumed keeps its verdict until the next one is there.

@@ -114,6 +114,12 @@ def _clock(key: Tensor) -> Tensor:
     return torch.full_like(key, -1)  # an attack's own clock starts at 0, so its draws are others
 
 
+def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """The nearest of 256 evenly spaced levels between the bounds: what a picture file can hold."""
+    lo, hi = bounds
+    return lo + ((x - lo) / (hi - lo) * 255).round() / 255 * (hi - lo)
+
+
 @dataclass(frozen=True)
 class Threat(ABC):
     """{x : |x - x0|_p <= radius} within the box [lo, hi].

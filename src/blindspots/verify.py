@@ -16,10 +16,10 @@ from torch import Tensor
 
 from blindspots.data import Dataset, load_data
 from blindspots.errors import InputError
-from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, shard_path, to_8bit, unpack_inputs
+from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, shard_path, unpack_inputs
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
-from blindspots.threat import parse_threat
+from blindspots.threat import parse_threat, to_8bit
 from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict, conclude
 
 Array = NDArray[Any]

@@ -6,9 +6,24 @@ from blindspots.attacks.distance.ddn import DDN
 from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.fgsm import FGSM
+from blindspots.attacks.gradient.lattice import Lattice
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.labels.bisect import Bisect
 from blindspots.attacks.scores.square import Square
 from blindspots.attacks.words import describe, parse_attack
 
-__all__ = ["APGD", "CATALOGUE", "DDN", "FGSM", "FMN", "PGD", "Attack", "Bisect", "Entry", "Square", "describe", "parse_attack"]
+__all__ = [
+    "APGD",
+    "CATALOGUE",
+    "DDN",
+    "FGSM",
+    "FMN",
+    "PGD",
+    "Attack",
+    "Bisect",
+    "Entry",
+    "Lattice",
+    "Square",
+    "describe",
+    "parse_attack",
+]

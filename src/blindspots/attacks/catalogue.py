@@ -7,6 +7,7 @@ from blindspots.attacks.distance.ddn import DDN
 from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.fgsm import FGSM
+from blindspots.attacks.gradient.lattice import Lattice
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.labels.bisect import Bisect
 from blindspots.attacks.scores.square import Square
@@ -77,6 +78,14 @@ CATALOGUE = (
         "scores, fixed radius",
         "steps + 1 forwards",
         "models without useful gradients; a check on models that seem to hide theirs",
+    ),
+    Entry(
+        Lattice,
+        "Bengio, Leonard, Courville: Estimating or Propagating Gradients Through Stochastic Neurons (straight-through)",
+        2013,
+        "gradient, repairs",
+        "up to steps + 1 forwards, steps backwards",
+        "examples that have to survive rounding to 8 bits; begins at those of another attack",
     ),
     Entry(
         Bisect,

@@ -2,6 +2,7 @@
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry
+from blindspots.attacks.gradient.lattice import Lattice
 from blindspots.attacks.labels.bisect import Bisect
 from blindspots.errors import InputError
 from blindspots.spec import build
@@ -12,14 +13,14 @@ def parse_attack(text: str, *, alone: bool = True) -> Attack:
     """The attack that e.g. "pgd" or "pgd:steps=40,random_start=false" describes.
 
     Args:
-        alone: it has to find adversarial examples, not only to shorten those of a stage before it.
+        alone: it has to find adversarial examples, not only to better those of a stage before it.
 
     Raises InputError: no attack has that name, it has no such setting, or the value does not fit.
     """
     attack = build("an attack", {entry.name.lower(): entry.attack for entry in CATALOGUE}, text)
-    if alone and isinstance(attack, Bisect):
+    if alone and isinstance(attack, Bisect | Lattice):
         raise InputError(
-            f"expected an attack that finds adversarial examples, got {text!r}, which only shortens those of a stage "
+            f"expected an attack that finds adversarial examples, got {text!r}, which only betters those of a stage "
             "before it: use it in a protocol"
         )
     return attack

@@ -107,12 +107,26 @@ def attack(
         ),
     ] = None,
     restarts: Annotated[int, typer.Option(metavar="N", min=1, help="How often each search is tried.")] = 1,
+    start: Annotated[
+        Literal["clean", "other"] | None,
+        typer.Option(
+            help="Begin at the clean input, or at the nearest other image of what is wanted.",
+            show_default="where the attack says",
+        ),
+    ] = None,
+    to_the_end: Annotated[
+        bool, typer.Option("--to-the-end", help="Go on after a success: examples that are to fool other models.")
+    ] = False,
+    pictures: Annotated[int, typer.Option(metavar="N", min=0, help="How many examples are saved as PNG.")] = 100,
 ) -> None:
-    """Run a single attack. A threat without a radius, such as l2, asks for the smallest distance."""
+    """Run a single attack and save what it made: pictures, tensors, a contact sheet, a table.
+
+    A threat without a radius, such as l2, asks for the smallest distance.
+    """
     from blindspots.cli.running import Search
     from blindspots.cli.running import attack as run
 
-    run(model, Search(attack, loss, targeted, targets, restarts), job)
+    run(model, Search(attack, loss, targeted, targets, restarts, start, to_the_end, pictures), job)
 
 
 @app.command()

@@ -2,11 +2,11 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import typer
@@ -23,6 +23,7 @@ from blindspots.errors import InputError
 from blindspots.evaluate import Evaluation, Options, command_line
 from blindspots.evaluate import attack as run_attack
 from blindspots.evaluate import evaluate as run_protocol
+from blindspots.examples import Example, save_examples
 from blindspots.goal import LossName
 from blindspots.journal import read_run_file
 from blindspots.models import Model
@@ -42,6 +43,9 @@ class Search:
     targeted: bool
     targets: str | None
     restarts: int
+    start: Literal["clean", "other"] | None
+    to_the_end: bool
+    pictures: int
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,10 @@ def attack(model: str, search: Search, job: Job) -> None:
     with _running(bench, f"attack {search.attack}") as common:
         run = run_attack(
             bench.model, attack=attack, loss=search.loss, targeted=search.targeted, restarts=search.restarts,
-            targets=_targets(search, job.seed), resume=job.resume, **common,
+            targets=_targets(search, job.seed), start=search.start, to_the_end=search.to_the_end,
+            resume=job.resume, **common,
         )  # fmt: skip
-    _finish(bench, run, job)
+    _finish(bench, run, job, save_examples(run, bench.model, bench.out / "examples", search.pictures))
 
 
 def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
@@ -143,7 +148,7 @@ def _running(bench: _Bench, what: str) -> Iterator[dict[str, Any]]:
         raise typer.Exit(130) from None
 
 
-def _finish(bench: _Bench, run: Evaluation, job: Job) -> None:
+def _finish(bench: _Bench, run: Evaluation, job: Job, examples: Sequence[Example] = ()) -> None:
     report = write_report(bench.out)
     if job.json:
         typer.echo(run.verdict.model_dump_json(indent=2))
@@ -152,6 +157,7 @@ def _finish(bench: _Bench, run: Evaluation, job: Job) -> None:
         console = Console()
         show.verdict(console, run)
         console.print()
+        show.examples(console, examples, bench.out / "examples")
         show.where(console, report)
     _judge(run.verdict, job.require)
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blindspots.evaluate import Evaluation
+from blindspots.examples import Example
 from blindspots.findings import Finding
 from blindspots.report.words import (
     ThreatWords,
@@ -42,6 +43,17 @@ def verdict(console: Console, run: Evaluation) -> None:
         console.print()
         console.print(_stages(v))
     findings(console, v.findings)
+
+
+def examples(console: Console, table: Sequence[Example], folder: Path) -> None:
+    """How many examples were saved, and how many of them a picture file can hold."""
+    if table:
+        kept = sum(line.survives_8bit for line in table)
+        console.print()
+        _say(
+            console,
+            f"{count(len(table), 'example')} in {folder}; {kept:,} of them fool the model as 8-bit pictures, too.",
+        )
 
 
 def side_by_side(console: Console, runs: Sequence[Evaluation]) -> None:

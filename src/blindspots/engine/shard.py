@@ -7,8 +7,9 @@ from blindspots.engine.cascade import Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
 from blindspots.goal import Goal
-from blindspots.journal import Columns, pack_inputs, to_8bit
+from blindspots.journal import Columns, pack_inputs
 from blindspots.oracle import Oracle
+from blindspots.threat import to_8bit
 
 LOOKS_AFTER = 3
 

@@ -8,10 +8,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.pictures import is_colour, is_image
 from blindspots.report import words
 from blindspots.report.charts import Confusion, confusion, curve_charts
 from blindspots.report.evidence import Run, read_run
-from blindspots.report.gallery import Group, Standing, gallery, is_colour, is_image, is_reduced, is_small, standing
+from blindspots.report.gallery import Group, Standing, gallery, is_reduced, is_small, standing
 from blindspots.report.words import ThreatWords
 
 __all__ = ["render", "write_report"]

@@ -10,6 +10,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.report.evidence import Array, Run
 
 _PER_GROUP = 8
@@ -17,7 +18,6 @@ _STOOD = 12
 _LARGEST_SIDE = 128  # px; larger inputs are shown reduced, so that a report stays small enough to be mailed
 _PIXELATED_BELOW = 64  # px; smaller inputs are magnified into crisp squares
 _CHANGES = 6
-_DARKER, _BRIGHTER = (37, 99, 188), (205, 66, 32)
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,6 @@ class Standing:
     margin: float
     confidence: float
     original: str | None
-
-
-def is_image(shape: Sequence[int]) -> bool:
-    """(H, W), (1, H, W) or (3, H, W)."""
-    return (len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))) and min(shape[-2:]) > 1
-
-
-def is_colour(shape: Sequence[int]) -> bool:
-    """(3, H, W)."""
-    return len(shape) == 3 and shape[0] == 3
 
 
 def is_small(shape: Sequence[int]) -> bool:
@@ -136,7 +126,7 @@ def standing(run: Run) -> list[Standing]:
 
 def _standing(run: Run, row: int) -> Standing:
     rows, x = run.rows, run.clean(row)
-    original = picture(_scaled(x, *_range(run, x))) if is_image(x.shape) else None
+    original = _data_uri(picture(_scaled(x, *_range(run, x)))) if is_image(x.shape) else None
     label = run.class_name(int(rows.y[row]))
     return Standing(int(rows.id[row]), label, float(rows.margin[row]), float(rows.confidence[row]), original)
 
@@ -157,9 +147,9 @@ def _example(run: Run, row: int) -> Example:
         enough=float(rows.norm[row]),
         survives_8bit=bool(rows.prediction_8bit[row] != rows.y[row]),
         factor=factor,
-        original=picture(_scaled(x, low, high)) if shown else None,
-        change=picture_of_change(change * factor) if shown else None,
-        adversarial=picture(_scaled(adversarial, low, high)) if shown else None,
+        original=_data_uri(picture(_scaled(x, low, high))) if shown else None,
+        change=_data_uri(picture_of_change(change * factor)) if shown else None,
+        adversarial=_data_uri(picture(_scaled(adversarial, low, high))) if shown else None,
         changes=[] if shown else largest_changes(x, adversarial),
     )
 
@@ -174,26 +164,6 @@ def _range(run: Run, *inputs: Array) -> tuple[float, float]:
 
 def _scaled(x: Array, low: float, high: float) -> Array:
     return (x - low) / (high - low)
-
-
-def picture(x: Array) -> str:
-    """A PNG data URI of an image (H, W), (1, H, W) or (3, H, W) with values in [0, 1]."""
-    pixels = np.rint(x.clip(0, 1) * 255).astype(np.uint8)
-    return _data_uri(Image.fromarray(pixels.transpose(1, 2, 0) if is_colour(x.shape) else pixels.reshape(x.shape[-2:])))
-
-
-def picture_of_change(change: Array) -> str:
-    """A PNG data URI of a change with values in [-1, 1].
-
-    Colour: centred on mid-grey. Greyscale: blue where it darkens, red where it brightens, transparent where nothing
-    changes, so that it sits well on a light and on a dark page.
-    """
-    if is_colour(change.shape):
-        return picture(0.5 + change / 2)
-    flat = change.reshape(change.shape[-2:])
-    colours = np.where(flat[..., None] < 0, _DARKER, _BRIGHTER)
-    alpha = np.rint(np.abs(flat).clip(0, 1) * 255)[..., None]
-    return _data_uri(Image.fromarray(np.concatenate([colours, alpha], 2).astype(np.uint8), "RGBA"))
 
 
 def _data_uri(image: Image.Image) -> str:

@@ -39,7 +39,11 @@ class LBFGS(Attack):
     tolerance: float = 0.02
     inner: int = 20
     early: int = 6
-    loose: float = 0.3
+    eps: float = 5e-4
+    drop: float = 0.9
+    cap: float = 0.1
+    near: float = 0.003
+    loose: float = 1.0
 
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2",)
@@ -55,7 +59,7 @@ class LBFGS(Attack):
         spot = Spot(x, none, torch.zeros_like(x), none, none + 1)
         return LBFGSState(
             job.start, t, spot, spot, Memory.blank(x, self.memory), torch.zeros_like(x), none + 1,
-            none + 1, none, full(job, torch.inf), t, t, t,
+            none, none, full(job, torch.inf), t, t, t,
         )
 
     def exhausted(self, state: LBFGSState) -> Tensor:
@@ -63,34 +67,43 @@ class LBFGS(Attack):
 
     def step(self, problem: Problem, job: Job, state: LBFGSState, seen: Seen) -> LBFGSState:
         x0, new, first = job.x.flatten(1), _spot(problem, job, state.probe, seen), state.t == 0
-        c = torch.where(first, self._first_c(new, x0), state.c)
-        task = Objective(x0, c, problem.threat.lo, problem.threat.hi)
-        ok = first | task.decreased(state.at, new)
+        lo, hi = problem.threat.lo, problem.threat.hi
+        begins = (state.c == 0) & ((new.margin < 0) | (self.c is not None))
+        marches = (state.c == 0) & ~begins
+        free_ride = state.c == 0
+        c = torch.where(begins, self._first_c(new, x0), state.c)
+        task = Objective(x0, c, lo, hi)
+        old = Objective(x0, state.c, lo, hi)
+        ok = free_ride | old.decreased(state.at, new)
         memory = state.memory.push(ok & ~first, new.x - state.at.x, new.grad - state.at.grad)
-        share = torch.where(ok, 1.0, state.share * self._shrink(task, state.at, new, state.move * state.share[:, None]))
+        share = torch.where(ok, 1.0, state.share * self._shrink(old, state.at, new, state.move * state.share[:, None]))
         at = new.where(ok, state.at)
+        best = new.where(begins, state.best)
         back, inner = torch.where(ok, 0, state.back + 1), state.inner + 1
         g = task.grad(at)
         free = task.free(at.x, g)
         rest = length(g * free)
-        reach = length((at.x - x0) * 1)
-        scale = at.slope
-        off = rest / (2 * c)  # distance to the minimiser is at most this where loss is convex
+        reach = length(at.x - x0)
+        off = rest / (2 * c)
         steep = length(at.grad * free) / at.slope
-        wide = state.fails > 1.2 * state.wins
         clear = at.margin.abs() > steep * off * self.loose
-        done = (off <= 0.2 * self.tolerance * reach) | (back > 6) | (inner > torch.where(state.wins > 0, self.inner, self.early)) | (ok & clear & (self.tries > 1) & (inner > 1))
-        done = done & ~first
+        small = self.eps * c * reach.square()
+        flat = ok & (task.value(state.at) - task.value(new) <= small)
+        d0 = task.quasi_newton(g, free, memory)
+        promise = -0.5 * dot(g, torch.where(ok[:, None], d0, state.move)) * share
+        flat = flat | (promise <= small)
+        done = flat | (back > 6) | (inner > self.inner) | (ok & clear & (self.tries > 1) & (inner > 1))
+        done = done & ~free_ride
         won = at.margin < 0
         fails = torch.where(done & ~won, c, state.fails)
-        fails = torch.where(done & won & (state.wins == 0), torch.inf, fails)
         wins = torch.where(done & won, c, state.wins)
-        best = at.where(done & won, state.best)
+        fails = torch.where(done & won & (-at.margin <= self.near * steep * reach), c, fails)
+        best = at.where(done & won, best)
         nextc = self._next_c(at, x0, free, c, wins, fails)
-        at = best.where(done & ~won & (wins > 0), at)
+        at = best.where(done & ~won & (best.margin < 0), at)
         c = torch.where(done, nextc, c)
-        inner, back = torch.where(done, 0, inner), torch.where(done, 0, back)
-        task = Objective(x0, c, problem.threat.lo, problem.threat.hi)
+        inner, back = torch.where(done | free_ride, 0, inner), torch.where(done, 0, back)
+        task = Objective(x0, c, lo, hi)
         g = task.grad(at)
         free = task.free(at.x, g)
         d = task.quasi_newton(g, free, memory)
@@ -98,7 +111,10 @@ class LBFGS(Attack):
         d = torch.where(down[:, None], d, -g * free * (0.5 / c)[:, None])
         fresh = ok | done
         d = torch.where(fresh[:, None], d, state.move)
-        share = torch.where(first, 0.5 / at.slope, torch.where(fresh, 1.0, share)) if self.c is None else torch.where(fresh, 1.0, share)
+        share = torch.where(fresh, 1.0, share)
+        gl = at.grad * task.free(at.x, at.grad)
+        far = (1.02 * at.margin / (length(gl) / at.slope).clamp_min(_TINY)).clamp_max(self.cap * (hi - lo) * x0.shape[1]**0.5)
+        d = torch.where(marches[:, None], -far[:, None] * gl / length(gl).clamp_min(1e-30)[:, None], d)
         probe = (at.x + share[:, None] * d).clamp(task.lo, task.hi)
         return LBFGSState(
             probe.view_as(job.x), state.t + 1, at, best, memory, d, share, c, wins, fails,
@@ -125,7 +141,7 @@ class LBFGS(Attack):
         new = new.nan_to_num(1.0)
         has, both = wins > 0, (wins > 0) & fails.isfinite()
         low = torch.where(both, wins * (fails / wins) ** 0.1, torch.where(has, 1.02 * wins, fails / 100))
-        high = torch.where(both, wins * (fails / wins) ** 0.9, torch.where(has, 100 * wins, 0.9 * fails))
+        high = torch.where(both, wins * (fails / wins) ** 0.9, torch.where(has, 100 * wins, self.drop * fails))
         return new.maximum(low).minimum(high).clamp(1e-12, 1e12)
 
 

@@ -1,0 +1,66 @@
+"""Lattice: an adversarial example that a picture file can hold."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import col, pick
+from blindspots.threat import Threat, to_8bit
+
+
+@dataclass(frozen=True)
+class LatticeState(State):
+    free: Tensor  # (B, ...) the point that the probe is a rounding of
+
+
+@dataclass(frozen=True)
+class Lattice(Attack):
+    """Repairs what rounding to 8 bits breaks: every point it proposes lies on the 256 levels of a picture.
+
+    It rounds the example that it begins at, and where that is none any more goes on by descent through the rounding:
+    the gradient is taken at the rounded point, the step is made by the free one (a straight-through estimator). A
+    rounding that would leave the ball is done towards the clean input instead, which never leaves it if the clean input
+    lies on the levels, and in linf as good as never.
+
+    Args:
+        steps: gradients per row.
+        stride: length of a step in lengths of the perturbation it begins with; never less than one level.
+    """
+
+    steps: int = 30
+    stride: float = 0.1
+
+    need: ClassVar[Need] = Need.GRAD
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
+    minimal: ClassVar[bool] = True
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
+
+    def init(self, problem: Problem, job: Job) -> LatticeState:
+        return LatticeState(_rounded(problem.threat, job.start, job), zeros(job), job.start)
+
+    def step(self, problem: Problem, job: Job, state: LatticeState, seen: Seen) -> LatticeState:
+        assert seen.grad is not None
+        threat = problem.threat
+        level = (threat.hi - threat.lo) / 255
+        length = (self.stride * threat.norm(job.start - job.x)).clamp_min(level)
+        free = state.free - col(length, state.free) * threat.steepest(seen.grad)
+        free = threat.project(pick(seen.won, state.free, free), job.x, job.r)
+        return LatticeState(_rounded(threat, free, job), torch.where(seen.won, self.looks, state.t + 1), free)
+
+
+def _rounded(threat: Threat, x: Tensor, job: Job) -> Tensor:
+    """The nearest point of the levels; where that is outside the ball, the nearest one towards the clean input."""
+    bounds = threat.lo, threat.hi
+    nearest = to_8bit(x, bounds).clamp(*bounds)
+    level = (threat.hi - threat.lo) / 255
+    d, at = x - job.x, (x - threat.lo) / level
+    toward = torch.where(d > 0, (at + 1e-4).floor(), torch.where(d < 0, (at - 1e-4).ceil(), at))
+    inward = to_8bit(threat.lo + toward * level, bounds).clamp(*bounds)
+    return pick(threat.holds(nearest, job.x, job.r), nearest, inward)
