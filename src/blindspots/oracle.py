@@ -62,8 +62,11 @@ class Oracle:
 
     @contextmanager
     def session(self) -> Iterator["Oracle"]:
-        """Borrow the model: evaluation mode, frozen parameters and real float32 inside, as it was before outside."""
-        with self.model.borrowed(), full_precision(self.device):
+        """Borrow the model: evaluation mode, frozen parameters and real float32 inside, as it was before outside.
+
+        So are torch's generators, which a randomised model draws from.
+        """
+        with self.model.borrowed(), full_precision(self.device), torch.random.fork_rng(_generators(self.device)):
             yield self
 
     def logits(self, x: Tensor) -> Tensor:
@@ -180,6 +183,11 @@ class Oracle:
 def one_hot_prediction(logits: Tensor) -> Tensor:
     """All that a label tells of the scores (B, C): 1 for the predicted class, 0 for the others."""
     return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
+
+
+def _generators(device: torch.device) -> list[torch.device]:
+    """Of the devices whose generators a model there may use, all but the CPU's."""
+    return [device] if device.type == "cuda" else []
 
 
 def _split(args: tuple[Tensor, ...], size: int, pads: bool) -> Iterator[tuple[Tensor, ...]]:

@@ -135,6 +135,7 @@ class Cascade:
         """
         seconds = [0.0] * len(self.stages)
         oracle, before = self.oracle, (self.oracle.forwards, self.oracle.backwards)
+        self._seed_model(samples, -1)
         board, first = self._look_first(samples), 0
         if unfinished is not None:
             board, first, seconds = _restore(board, unfinished)
@@ -147,7 +148,12 @@ class Cascade:
             if i + 1 < len(self.stages):
                 remember(_columns(board, i + 1, seconds))
         self._close(board)
+        self._seed_model(samples, len(self.stages))
         return board, seconds
+
+    def _seed_model(self, samples: Samples, index: int) -> None:
+        """A randomised model draws the same in every stage `index` of the same shard, however a run is interrupted."""
+        torch.manual_seed(int(keys(self.seed, samples.id[:1], index)[0]))
 
     def _look_first(self, samples: Samples) -> Board:
         calls = self.oracle.forwards
@@ -157,15 +163,16 @@ class Cascade:
             stage.goal.check(logits.shape[1])
         margin = Goal().margin(logits, samples.y, samples.y)
         right = (logits.argmax(1) == samples.y) & margin.isfinite()  # the largest of scores with a NaN is that NaN
-        ledger = Ledger.blank(samples.x, margin)
+        ledger = Ledger.blank(samples.x, margin, self.oracle.draws)
         ledger.settle_(~right, Result.ALREADY_WRONG)
         none = torch.zeros(len(self.stages), 4, dtype=torch.int64, device=margin.device)
-        unbilled = torch.tensor([self.oracle.forwards - calls - len(logits), 0], device=margin.device)
+        unbilled = torch.tensor([self.oracle.forwards - calls - len(logits) * self.oracle.draws, 0], device=margin.device)
         nobody = torch.full_like(samples.y, -1).to(torch.int16)
         return Board(ledger, logits, right, margin.clone(), margin.clone(), nobody, none, unbilled)
 
     def _run_stage(self, index: int, samples: Samples, board: Board) -> None:
         stage, ledger = self.stages[index], board.ledger
+        self._seed_model(samples, index)
         enters = _enters(stage, board) & self._admitted(stage, samples, board)
         at = enters.nonzero()[:, 0]
         spent = self._spent(board)

@@ -28,8 +28,8 @@ class Ledger(Rows):
     backwards: Tensor  # (B,) int64
 
     @classmethod
-    def blank(cls, x: Tensor, margin: Tensor) -> "Ledger":
-        """For rows whose clean inputs `x` were looked at once, with the margins seen there."""
+    def blank(cls, x: Tensor, margin: Tensor, draws: int = 1) -> "Ledger":
+        """For rows whose clean inputs `x` were looked at once, `draws` times over, with the margins seen there."""
         none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return cls(
             best=x.clone(),
@@ -41,7 +41,7 @@ class Ledger(Rows):
             twice=torch.full_like(margin, torch.inf),
             won=none.bool(),
             result=none.to(torch.uint8),
-            forwards=none + 1,
+            forwards=none + draws,
             backwards=none.clone(),
         )
 

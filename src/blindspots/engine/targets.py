@@ -134,7 +134,7 @@ class Malt:
         chosen = candidates[:, : self.count].clone()
         if len(at) and candidates.shape[1] > 1:
             chosen[at] = self._nearest(oracle, problem, samples[at], candidates[at])
-            ledger.charge_at_(at, 1, candidates.shape[1] + 1)
+            ledger.charge_at_(at, oracle.draws, oracle.draws * (candidates.shape[1] + 1))
         return chosen
 
     def _nearest(self, oracle: Oracle, problem: Problem, rows: Samples, candidates: Tensor) -> Tensor:

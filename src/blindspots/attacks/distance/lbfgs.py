@@ -41,7 +41,9 @@ class LBFGS(Attack):
     early: int = 6
     eps: float = 5e-4
     drop: float = 0.9
-    cap: float = 0.1
+    cap: float = 0.3
+    climb: float = 100.0
+    grow: float = 1.2
     near: float = 0.003
     loose: float = 1.0
 
@@ -113,7 +115,7 @@ class LBFGS(Attack):
         d = torch.where(fresh[:, None], d, state.move)
         share = torch.where(fresh, 1.0, share)
         gl = at.grad * task.free(at.x, at.grad)
-        far = (1.02 * at.margin / (length(gl) / at.slope).clamp_min(_TINY)).clamp_max(self.cap * (hi - lo) * x0.shape[1]**0.5)
+        far = (1.02 * self.grow**state.t * at.margin / (length(gl) / at.slope).clamp_min(_TINY)).clamp_max(self.cap * (hi - lo) * x0.shape[1]**0.5)
         d = torch.where(marches[:, None], -far[:, None] * gl / length(gl).clamp_min(1e-30)[:, None], d)
         probe = (at.x + share[:, None] * d).clamp(task.lo, task.hi)
         return LBFGSState(
@@ -141,7 +143,7 @@ class LBFGS(Attack):
         new = new.nan_to_num(1.0)
         has, both = wins > 0, (wins > 0) & fails.isfinite()
         low = torch.where(both, wins * (fails / wins) ** 0.1, torch.where(has, 1.02 * wins, fails / 100))
-        high = torch.where(both, wins * (fails / wins) ** 0.9, torch.where(has, 100 * wins, self.drop * fails))
+        high = torch.where(both, wins * (fails / wins) ** 0.9, torch.where(has, self.climb * wins, self.drop * fails))
         return new.maximum(low).minimum(high).clamp(1e-12, 1e12)
 
 

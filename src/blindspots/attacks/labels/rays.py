@@ -74,7 +74,12 @@ class RayS(Attack):
         size = (D + count - 1) // count
         over = (s.level < 0) | (blk * size >= D)
         level = torch.where(over, s.level + 1, s.level)
-        level = torch.where(level > math.ceil(math.log2(max(D, 2))), torch.ones_like(level) * 0 + min(2, math.ceil(math.log2(max(D, 2)))), level)
+        top = math.ceil(math.log2(max(D, 2)))
+        if self.randomblock:
+            past = level > top
+            level = torch.where(past, top + 1, level)
+        else:
+            level = torch.where(level > top, min(2, top), level)
         blk = torch.where(over, 0, blk)
         nxt = replace(s, best=best, least=least, level=level, block=blk, phase=zeros(job) + LOOK)
         nxt = replace(nxt, way=self.flip(job, nxt))
@@ -106,11 +111,16 @@ class RayS(Attack):
             rank = rank.reshape(-1)
         else:
             rank = torch.arange(D)
-        count = 2 ** s.level
+        top = math.ceil(math.log2(max(D, 2)))
+        past = s.level > top
+        lv = torch.where(past, (uniform(job.key, s.t, 3, (1,))[:, 0] * top).long() + 1, s.level)
+        count = 2 ** lv
         size = (D + count - 1) // count
         if self.randomblock:
-            shift = (uniform(job.key, s.level * 1000 , 3, (1,))[:, 0] * size * (s.level > 0)).long()
+            shift = (uniform(job.key, s.t, 4, (1,))[:, 0] * D * past).long()
             rank = (rank[None] + shift[:, None]) % D
+            inside = (rank // size[:, None] == torch.where(past, 0, s.block)[:, None]).view(job.x.shape)
+            return torch.where(inside, -s.best, s.best)
         else: rank = rank[None]
         inside = (rank // size[:, None] == s.block[:, None]).view(job.x.shape)
         return torch.where(inside, -s.best, s.best)

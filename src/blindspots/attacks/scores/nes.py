@@ -30,10 +30,10 @@ class NES(Estimating):
     """
 
     queries: int = 5000
-    pairs: int = 10
+    pairs: int = 5
     sigma: float = 0.5
     stride: float = 0.3
-    momentum: float = 0.5
+    momentum: float = 0.9
     cells: int | None = 8
 
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
