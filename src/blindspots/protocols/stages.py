@@ -110,7 +110,7 @@ def _read(path: Path) -> _File:
 
 def _sentence(path: Path, error: Any) -> str:
     place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in error["loc"])
-    said = str(error["msg"]).removeprefix("Input should be ").partition(",")[0]
+    said = str(error["msg"]).removeprefix("Input should be ")
     if error["type"] == "extra_forbidden":
         known = ", ".join(_Stage.model_fields if "stage" in error["loc"] else _File.model_fields)
         return f"expected keys among {known} in {path}, got {place!r}: leave it out"

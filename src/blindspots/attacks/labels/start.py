@@ -12,32 +12,33 @@ from blindspots.attacks.attack import Attack, State, full, zeros
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import randint, uniform
-from blindspots.rows import col, pick, tree
+from blindspots.rows import pick, tree
 
 SEEK, LINE, LOST, OWN = range(4)  # phases of a row; an attack's own begin at OWN
 Turn = Callable[[Problem, Job, Any, Seen], Any]
-_CELLS = 8  # per side of the coarsest noise
+_CELLS = 8  # most blocks per side of a random image
 
 
 @dataclass(frozen=True)
 class LineState(State):
     phase: Tensor  # (B,) int64
-    tried: Tensor  # (B,) int64: points that were looked at for a start
-    far: Tensor  # (B, ...) a point that wins, at the far end of the line that is bisected
-    low: Tensor  # (B,) share of the line at which no win is known
-    high: Tensor  # (B,) share at which there is one
+    tried: Tensor  # (B,) int64: points looked at for a start
+    far: Tensor  # (B, ...) where a line begins that leads to the clean input
+    low: Tensor  # (B,) a distance on it at which no win is known
+    high: Tensor  # (B,) a distance at which there is one
 
 
 @dataclass(frozen=True)
 class LabelSearch(Attack):
-    """An attack that sees labels alone, and walks along the boundary once it has found it: one query per turn.
+    """An attack that sees labels alone and looks for the smallest distance: one query per turn.
 
     A row begins at `job.start`. Where that does not win, it looks at random images, and ends without a result after
-    `tries` of them. From the first that wins it bisects towards the clean input; then `arrive` takes over.
+    `tries` of them. From the first one that wins it bisects towards the clean input: along the straight line in l2,
+    else along the projections to smaller and smaller balls. Then `arrive` takes over.
 
     Args:
         queries: looks per row, all of them.
-        tries: random images that are looked at for a start.
+        tries: random images looked at for a start.
     """
 
     queries: int = 1000
@@ -53,30 +54,29 @@ class LabelSearch(Attack):
 
     @abstractmethod
     def dress(self, problem: Problem, job: Job, state: LineState) -> Any:
-        """The attack's own first state, given the part that all of them share."""
+        """The attack's own first state, around the part that all of them share."""
 
     @abstractmethod
     def arrive(self, problem: Problem, job: Job, state: Any) -> Any:
-        """The next state, once the boundary is between the shares `low` and `high`."""
+        """The next state, once the boundary is known to lie between the distances `low` and `high`."""
 
     @abstractmethod
     def turns(self) -> dict[int, Turn]:
         """What follows a look in each of the attack's own phases."""
 
     def tolerance(self, job: Job) -> float:
-        """The gap between `low` and `high`, in units of `high`, at which bisection ends."""
-        return 1e-3
+        """Bisection ends when `high` - `low` is at most this share of `high`."""
+        return 0.01
 
     def init(self, problem: Problem, job: Job) -> Any:
         there = (job.start != job.x).flatten(1).any(1)
-        probe = pick(there, job.start, noise(problem, job, zeros(job)))
-        blank = LineState(probe, zeros(job), zeros(job) + SEEK, (~there).long(), job.start, full(job, 0), full(job, 1))
-        return self.dress(problem, job, blank)
+        probe, none = pick(there, job.start, noise(problem, job, zeros(job))), full(job, 0)
+        return self.dress(problem, job, LineState(probe, zeros(job), zeros(job), (~there).long(), probe, none, none))
 
     def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
         after = tree(torch.clone, state)
         for phase, turn in {SEEK: self._seek, LINE: self._halve, **self.turns()}.items():
-            at = (state.phase == phase).nonzero()[:, 0]
+            at = (state.phase == phase).nonzero()[:, 0]  # only the rows that it concerns: the others cost nothing
             if len(at):
                 after.put_(at, turn(problem, job[at], state[at], seen[at]))
         return replace(after, t=state.t + 1)
@@ -87,23 +87,30 @@ class LabelSearch(Attack):
     def unstarted(self, state: Any) -> Tensor:
         return (state.phase == SEEK) | (state.phase == LOST)  # type: ignore[no-any-return]
 
-    def aim(self, problem: Problem, job: Job, state: Any, far: Tensor) -> Any:
-        """Begin to bisect between the clean input and `far`, which wins."""
-        low, high = torch.zeros_like(job.r), torch.ones_like(job.r)
-        probe = between(problem, job, far, high / 2)
-        return replace(state, probe=probe, phase=torch.full_like(state.phase, LINE), far=far, low=low, high=high)
+    def aim(self, problem: Problem, job: Job, state: Any, far: Tensor, high: Tensor) -> Any:
+        """Begin to bisect on the line from `far` (B, ...), where the distance `high` (B,) wins."""
+        probe = problem.threat.project(far, job.x, high / 2)
+        return replace(state, probe=probe, phase=_all(job, LINE), far=far, low=torch.zeros_like(high), high=high)
+
+    def reached(self, problem: Problem, job: Job, state: Any) -> Tensor:
+        """The nearest win on the line: (B, ...)."""
+        return problem.threat.project(state.far, job.x, state.high)
 
     def _seek(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
         phase = torch.where(state.tried < self.tries, SEEK, LOST)
         again = replace(state, probe=noise(problem, job, state.tried), phase=phase, tried=state.tried + 1)
-        return choose(seen.won, self.aim(problem, job, state, state.probe), again)
+        distance = problem.threat.norm(state.probe - job.x)
+        return choose(seen.won, self.aim(problem, job, state, state.probe, distance), again)
 
     def _halve(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
         middle = (state.low + state.high) / 2
         low, high = torch.where(seen.won, state.low, middle), torch.where(seen.won, middle, state.high)
-        probe = between(problem, job, state.far, (low + high) / 2)
-        on = replace(state, probe=probe, low=low, high=high)
+        on = replace(state, probe=problem.threat.project(state.far, job.x, (low + high) / 2), low=low, high=high)
         return choose(high - low <= self.tolerance(job) * high, self.arrive(problem, job, on), on)
+
+
+def _all(job: Job, phase: int) -> Tensor:
+    return torch.full_like(job.y, phase)
 
 
 def choose(mask: Tensor, a: Any, b: Any) -> Any:
@@ -111,24 +118,17 @@ def choose(mask: Tensor, a: Any, b: Any) -> Any:
     return tree(lambda s, t: pick(mask, s, t), a, b)
 
 
-def between(problem: Problem, job: Job, far: Tensor, share: Tensor) -> Tensor:
-    """The point at the `share` (B,) of the way from the clean input to `far`; in linf, `far` cut off at that distance."""
-    if problem.threat.p == 2:
-        return (job.x + col(share, far) * (far - job.x)).clamp(problem.threat.lo, problem.threat.hi)
-    return problem.threat.project(far, job.x, share * problem.threat.norm(far - job.x))
-
-
 def noise(problem: Problem, job: Job, number: Tensor) -> Tensor:
-    """Random image `number` (B,): uniform pixels for even numbers, uniform blocks, 1 to 8 per side, for odd ones.
+    """Random image `number` (B,): uniform pixels for even numbers, for odd ones uniform blocks, 1 to 8 per side.
 
-    Independent pixels all look alike to most networks, and get the same label again and again; blocks do not.
+    Images of independent pixels look alike to most networks and get the same label again and again; blocks do not.
     """
     lo, hi = problem.threat.lo, problem.threat.hi
     image = as_images(job.x)
     cells = randint(job.key, number, 21, _CELLS, (1,)) + 1
-    rows, columns = (torch.arange(n, device=image.device) * cells // n for n in image.shape[2:])
+    line, column = (torch.arange(n, device=image.device) * cells // n for n in image.shape[2:])
     values = uniform(job.key, number, 22, (_CELLS, _CELLS, image.shape[1]))
     row = torch.arange(len(image), device=image.device)[:, None, None]
-    blocks = values[row, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).reshape(job.x.shape)
+    blocks = values[row, line[:, :, None], column[:, None, :]].movedim(-1, 1).reshape(job.x.shape)
     drawn = pick(number % 2 == 0, uniform(job.key, number, 23, job.x.shape[1:]), blocks)
     return (lo + (hi - lo) * drawn).clamp(lo, hi)

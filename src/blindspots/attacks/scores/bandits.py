@@ -39,8 +39,8 @@ class Bandits(Attack):
     """
 
     queries: int = 5000
-    sigma: float = 0.5
-    stride: float = 0.1
+    sigma: float = 1.0
+    stride: float = 0.3
     rate: float = 0.1
     exploration: float = 0.5
     cells: int | None = 8
