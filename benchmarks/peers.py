@@ -149,3 +149,77 @@ PEERS = [
     *_ddn(),
     *_square(),
 ]
+
+
+@dataclass(frozen=True)
+class MinimalPeer:
+    """An attack that looks for the smallest distance, with settings for a budget of 2,000 forwards + backwards."""
+
+    library: str
+    attack: str
+    norm: str
+    call: Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+    def run(self, net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return self.call(net, x, y)
+
+
+def _smallest(library: Library, name: str, **settings: Any) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    return lambda net, x, y: library(name, lambda radius: settings, net, x, y, math.inf)
+
+
+def _without_radius(name: str, **settings: Any) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """torchattacks' attacks that have none."""
+    return lambda net, x, y: getattr(import_module("torchattacks"), name)(net, **settings)(x, y)
+
+
+def _minimal_apgd(norm: str, largest: float, targeted: bool) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """adv-lib's APGD inside a search for the radius of every row."""
+
+    def run(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        assert adv_lib() is not None
+        attack = import_module("adv_lib.attacks.auto_pgd").minimal_apgd
+        rounds, steps = (10, 11) if targeted else (10, 100)  # nine targets, or one descent
+        found: Tensor = attack(
+            net, x, y, P[norm], largest * x[0].numel() ** {"linf": 0, "l2": 0.5, "l1": 1}[norm],
+            binary_search_steps=rounds, n_iter=steps, targeted_version=targeted, n_restarts=1,
+        )  # fmt: skip
+        return found
+
+    return run
+
+
+MINIMAL = [
+    *(
+        MinimalPeer(
+            "adv-lib",
+            "FMN-1000",
+            n,
+            _smallest(_adv_lib, "fmn", steps=1000, norm=P[n], α_init=10.0 if n == "linf" else 1.0),
+        )
+        for n in P
+    ),
+    *(
+        MinimalPeer("adv-lib", "PDPGD-1000", n, _smallest(_adv_lib, "pdpgd", norm=float(P[n]), num_steps=1000))
+        for n in ("linf", "l2", "l1")
+    ),
+    *(MinimalPeer("adv-lib", "APGD-100 in 10 radii", n, _minimal_apgd(n, 0.25, False)) for n in ("linf", "l2", "l1")),
+    MinimalPeer("adv-lib", "DDN-1000", "l2", _smallest(_adv_lib, "ddn", steps=1000, levels=None)),
+    MinimalPeer("adv-lib", "PDGD-1000", "l2", _smallest(_adv_lib, "pdgd", num_steps=1000)),
+    MinimalPeer("adv-lib", "ALMA-1000", "l2", _smallest(_adv_lib, "alma", num_steps=1000, distance="l2")),
+    MinimalPeer(
+        "adv-lib", "ALMA-1000", "l1", _smallest(_adv_lib, "alma", num_steps=1000, distance="l1", init_lr_distance=0.5)
+    ),
+    MinimalPeer("adv-lib", "sigma-zero-1000", "l0", _smallest(_adv_lib, "sigma_zero", num_steps=1000)),
+    MinimalPeer("adv-lib", "VFGA", "l0", _smallest(_adv_lib, "vfga")),
+    MinimalPeer("adv-lib", "C&W 9x111", "l2", _smallest(_adv_lib, "carlini_wagner_l2", max_iterations=111)),
+    MinimalPeer("adv-lib", "SuperDeepFool", "l2", _smallest(_adv_lib, "sdf")),
+    MinimalPeer("Foolbox", "DDN-1000", "l2", _smallest(_foolbox, "DDNAttack", steps=1000)),
+    MinimalPeer("Foolbox", "C&W 9x111", "l2", _smallest(_foolbox, "L2CarliniWagnerAttack", steps=111)),
+    MinimalPeer("Foolbox", "EAD 9x111", "l1", _smallest(_foolbox, "EADAttack", steps=111)),
+    MinimalPeer("Foolbox", "FMN-1000", "linf", _smallest(_foolbox, "LInfFMNAttack", steps=1000, max_stepsize=10.0)),
+    MinimalPeer("Foolbox", "FMN-1000", "l1", _smallest(_foolbox, "L1FMNAttack", steps=1000)),
+    MinimalPeer("Foolbox", "FMN-1000", "l0", _smallest(_foolbox, "L0FMNAttack", steps=1000)),
+    MinimalPeer("torchattacks", "C&W-1000", "l2", _without_radius("CW", steps=1000)),
+    MinimalPeer("torchattacks", "DeepFool", "l2", _without_radius("DeepFool")),
+]

@@ -10,14 +10,20 @@ import pytest
 from typer.testing import CliRunner
 
 from blindspots.cli.app import app
+from blindspots.cli.catalogue import page
 from blindspots.journal import SHARD
 from blindspots.protocols import Protocol, protocol
 from blindspots.threat import Threat
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = ["README.md", "CONTRIBUTING.md", *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("docs/*.md")))]
 FEW = 12  # rows
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and text of every block of code."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def run_python(code: str) -> None:
@@ -49,14 +55,35 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(tmp_path)
     for user in ("evaluate", "cli.running"):
         monkeypatch.setattr(import_module(f"blindspots.{user}"), "named_protocol", short)
-    assert {language for language, _ in BLOCKS} == {"python", "sh"}
-    for language, block in BLOCKS:
+    assert {language for language, _ in blocks("README.md")} == {"python", "sh"}
+    for language, block in blocks("README.md"):
         {"python": run_python, "sh": run_shell}[language](block)
     assert "right at first" in capsys.readouterr().out
     assert (tmp_path / "runs/report.html").is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_tutorial_turns_one_class_into_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = blocks("docs/tutorial.md")
+    run_python("".join(code for language, code in page if language == "python"))
+    for language, code in page:
+        if language == "sh":
+            run_shell(code)
+    said = capsys.readouterr().out
+    (right,) = re.findall(r"taken for (\d) and rightly so", said)
+    (chosen,) = re.findall(r"now taken for (\d)", said)
+    assert int(chosen) == (int(right) + 3) % 10
+    assert f"the picture on disk is taken for {chosen}" in said
+    assert (tmp_path / "runs/gibbons/examples/contact_sheet.png").is_file()
+
+
+def test_the_page_of_attacks_is_up_to_date() -> None:
+    assert (ROOT / "docs/attacks.md").read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (ROOT / page).parent.joinpath(link).exists()] == []

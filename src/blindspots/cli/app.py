@@ -152,8 +152,10 @@ def report(
 
 
 @app.command("list")
-def list_everything() -> None:
+def list_everything(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/attacks.md.")] = False,
+) -> None:
     """Show attacks, protocols, embedded models and data."""
     from blindspots.cli.catalogue import catalogue
 
-    catalogue()
+    catalogue(markdown)

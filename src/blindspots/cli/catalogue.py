@@ -1,4 +1,6 @@
-"""`list`: what can be named on the command line."""
+"""`list`: what can be named on the command line, as a table or as the page docs/attacks.md."""
+
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -10,13 +12,64 @@ from blindspots.models.load import FORMS as MODELS
 from blindspots.protocols import NAMES, about
 from blindspots.threat import THREATS
 
+_PAGE = """# Attacks
 
-def catalogue() -> None:
+Made by `blindspots list --markdown`; a test holds it true. Every attack works with its defaults,
+
+    bs.attack(net, x, y, bs.attacks.PGD(), threat=bs.Linf(8 / 255))     # any point of the ball will do
+    bs.attack(net, x, y, bs.attacks.DDN(), threat=bs.L2())              # no radius: the smallest distance
+
+and by its name on the command line, `blindspots attack MODEL --data DATA --threat linf:8/255 --attack pgd:steps=40`.
+*Needs* says what the model has to show; *finds* whether any point within a radius will do or the smallest distance is
+looked for; *targeted* whether it can be made to run towards a class. Costs are per row and at most: a row that is done
+leaves. What they reach beside other libraries stands in [benchmarks](benchmarks.md).
+"""
+
+
+def catalogue(markdown: bool) -> None:
     """Print all attacks with their settings, the protocols, and the forms of models and data."""
     console = Console()
+    if markdown:
+        console.file.write(page())
+        return
     console.print(_attacks())
     console.print()
     console.print(_names())
+
+
+def page() -> str:
+    """The text of docs/attacks.md."""
+    return "\n".join([_PAGE, *_families(), *_protocols()]) + "\n"
+
+
+def _families() -> Iterator[str]:
+    for family in dict.fromkeys(entry.family for entry in CATALOGUE):
+        yield f"## {family[0].upper()}{family[1:]}\n"
+        yield "| attack | needs | threats | finds | targeted | cost per row | when to use |"
+        yield "|---|---|---|---|---|---|---|"
+        yield from (_row(entry) for entry in CATALOGUE if entry.family == family)
+        yield ""
+
+
+def _row(entry: Entry) -> str:
+    kind = entry.attack
+    finds = "smallest distance" if kind.minimal else "a point in the ball"
+    name = f"**{entry.name}** `{describe(entry)}`<br>{entry.paper} ({entry.year})"
+    cells = name, _needs(entry), ", ".join(kind.threats), finds, "yes" if kind.targeted else "no", entry.cost, entry.use
+    return f"| {' | '.join(cells)} |"
+
+
+def _protocols() -> Iterator[str]:
+    yield "## Protocols\n"
+    yield "Cascades of attacks, run by `blindspots evaluate --protocol NAME`. Each is a TOML file in `protocols/`;"
+    yield "`--protocol mine.toml` runs yours.\n"
+    yield "| protocol | what it is for |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {about(name)} |" for name in NAMES)
+
+
+def _needs(entry: Entry) -> str:
+    return entry.attack.need.value.partition(":")[0]
 
 
 def _names() -> Table:
@@ -44,7 +97,7 @@ def _name(entry: Entry) -> Text:
 
 
 def _cost(entry: Entry) -> Text:
-    return Text(f"{entry.attack.need.value.partition(':')[0]}\n{entry.cost}")
+    return Text(f"{_needs(entry)}\n{entry.cost}")
 
 
 def _use(entry: Entry) -> Text:

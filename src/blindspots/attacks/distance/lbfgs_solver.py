@@ -1,4 +1,4 @@
-"""L-BFGS for many problems at once: every row minimises a weight * |x - x0|^2 + loss(x) of its own inside a box."""
+"""Projected L-BFGS for many problems at once: every row minimises c |x - x0|^2 + loss(x) of its own inside a box."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,11 +6,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from blindspots.rows import Rows, pick
+from blindspots.rows import Rows, pick, tree
 
 _ENOUGH = 1e-4  # share of the first-order decrease that a step must achieve (Armijo)
-_CURVED = 1e-6  # a pair whose curvature is a smaller share of |y|^2 would blow up the direction
-_NOISE = 1e-6  # relative error of a float32 objective
+_CURVED = 1e-6  # a pair with a smaller <s, y> / <y, y> would send the direction far away
+_ROUNDING = 1e-6  # relative error of a float32 objective
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -19,89 +19,109 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def length(a: Tensor) -> Tensor:
+    """|a| over the last dimension."""
     return dot(a, a).sqrt()
 
 
 @dataclass(frozen=True)
 class Spot(Rows):
-    """A point and what is known of the loss there."""
+    """A point and what was seen there."""
 
     x: Tensor  # (B, D)
     loss: Tensor  # (B,)
     grad: Tensor  # (B, D) of the loss
-    margin: Tensor  # (B,) negative where the goal is reached
-    slope: Tensor  # (B,) d loss / d margin
+    gap: Tensor  # (B,) by how much the loss would have to fall to the boundary; negative where the goal is reached
+    slope: Tensor  # (B,) how steep the loss is here because of its form alone, 1 at the boundary
+
+    @property
+    def won(self) -> Tensor:
+        return self.gap < 0
 
     def where(self, mask: Tensor, other: Self) -> Self:
-        """This spot in the rows of `mask` (B,), elsewhere the other."""
-        pairs = ((getattr(self, k), getattr(other, k)) for k in ("x", "loss", "grad", "margin", "slope"))
-        return type(self)(*(pick(mask, a, b) for a, b in pairs))
+        """This spot in the rows of `mask` (B,), the other one elsewhere."""
+        return tree(lambda a, b: pick(mask, a, b), self, other)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class Memory(Rows):
-    """The last m moves with the changes of the loss's gradient along them, the latest last; zeros where there is none.
+    """The last m moves and how the loss's gradient changed along them, the latest last; zeros where there is none.
 
-    The square's share of the curvature is known exactly and is added for the weight in hand, so a change of the weight
-    invalidates nothing.
+    The square's share of y is known and added when it is needed, so the pairs hold for any c.
     """
 
-    moves: Tensor  # (B, m, D)
-    turns: Tensor  # (B, m, D)
+    s: Tensor  # (B, m, D)
+    y: Tensor  # (B, m, D)
 
     @classmethod
     def blank(cls, x: Tensor, size: int) -> "Memory":
         none = x.new_zeros(len(x), size, x.shape[1])
         return cls(none, none)
 
-    def push(self, mask: Tensor, move: Tensor, turn: Tensor) -> "Memory":
-        """With one more pair in the rows of `mask` (B,)."""
-        moves, turns = torch.cat([self.moves[:, 1:], move[:, None]], 1), torch.cat([self.turns[:, 1:], turn[:, None]], 1)
-        return Memory(pick(mask, moves, self.moves), pick(mask, turns, self.turns))
+    def push(self, mask: Tensor, old: Spot, new: Spot) -> "Memory":
+        """With the move from `old` to `new`, and without the oldest one, in the rows of `mask` (B,)."""
+        s = torch.cat([self.s[:, 1:], (new.x - old.x)[:, None]], 1)
+        y = torch.cat([self.y[:, 1:], (new.grad - old.grad)[:, None]], 1)
+        return Memory(pick(mask, s, self.s), pick(mask, y, self.y))
 
 
 @dataclass(frozen=True)
 class Objective:
-    """weight * |x - x0|^2 + loss, for rows of flat points in the box [lo, hi]."""
+    """c |x - x0|^2 + loss(x) for x in [lo, hi]^D."""
 
     x0: Tensor  # (B, D)
-    weight: Tensor  # (B,)
+    c: Tensor  # (B,)
     lo: float
     hi: float
 
-    def value(self, spot: Spot) -> Tensor:
-        return self.weight * dot(spot.x - self.x0, spot.x - self.x0) + spot.loss
+    def value(self, at: Spot) -> Tensor:
+        return self.c * dot(at.x - self.x0, at.x - self.x0) + at.loss
 
-    def grad(self, spot: Spot) -> Tensor:
-        return spot.grad + 2 * self.weight[:, None] * (spot.x - self.x0)
+    def grad(self, at: Spot) -> Tensor:
+        return at.grad + 2 * self.c[:, None] * (at.x - self.x0)
 
     def free(self, x: Tensor, g: Tensor) -> Tensor:
-        """(B, D) 0 where the box stops a step against `g`, else 1 (Bertsekas 1982's active set)."""
-        return 1 - (((x <= self.lo) & (g > 0)) | ((x >= self.hi) & (g < 0))).to(x.dtype)
+        """(B, D) 0 where the box stops a step along -g, else 1."""
+        return (~(((x <= self.lo) & (g > 0)) | ((x >= self.hi) & (g < 0)))).to(x.dtype)
 
-    def decreased(self, old: Spot, new: Spot) -> Tensor:
-        """(B,) whether the step is long enough by Armijo's rule, for a path that bends at the box."""
+    def free_grad(self, at: Spot, g: Tensor | None = None) -> Tensor:
+        """The gradient, or `g`, without the components along which the box stops its descent: (B, D)."""
+        g = self.grad(at) if g is None else g
+        return g * self.free(at.x, g)
+
+    def falls_enough(self, old: Spot, new: Spot) -> Tensor:
+        """(B,) Armijo's rule for a path that bends at the box."""
         before = self.value(old)
-        wanted = _ENOUGH * dot(self.grad(old), new.x - old.x).clamp_max(0)
-        return self.value(new) <= before + wanted + _NOISE * before.abs()
+        least = _ENOUGH * dot(self.grad(old), new.x - old.x).clamp_max(0)
+        return self.value(new) <= before + least + _ROUNDING * before.abs()
 
-    def quasi_newton(self, g: Tensor, free: Tensor, memory: Memory) -> Tensor:
-        """-H g on the free coordinates by the two-loop recursion (Nocedal and Wright, algorithm 7.4): (B, D)."""
-        moves = memory.moves * free[:, None]
-        turns = memory.turns * free[:, None] + 2 * self.weight[:, None, None] * moves
-        bends, squares = dot(moves, turns), dot(turns, turns)
-        good = bends > _CURVED * squares
-        share = torch.where(good, 1 / bends, 0.0)
-        q, first = g * free, (0.5 / self.weight)
-        alphas = []
-        for j in reversed(range(moves.shape[1])):
-            alpha = share[:, j] * dot(moves[:, j], q)
-            q = q - alpha[:, None] * turns[:, j]
-            alphas.append(alpha)
-        for j in range(moves.shape[1]):
-            first = torch.where(good[:, j], bends[:, j] / squares[:, j], first)
-        q = first[:, None] * q
-        for j, alpha in enumerate(reversed(alphas)):
-            beta = share[:, j] * dot(turns[:, j], q)
-            q = q + (alpha - beta)[:, None] * moves[:, j]
-        return -q * free
+    def shorter(self, old: Spot, new: Spot) -> Tensor:
+        """(B,) by how much a failed step is to be shortened: to the lowest point of the parabola through both ends."""
+        slope = dot(self.grad(old), new.x - old.x)
+        bend = self.value(new) - self.value(old) - slope
+        return (-slope / (2 * bend)).nan_to_num(0.5).clamp(0.1, 0.5)
+
+    def direction(self, at: Spot, memory: Memory) -> Tensor:
+        """-H g on the free coordinates, zero elsewhere; where that does not descend, steepest descent."""
+        g = self.grad(at)
+        free = self.free(at.x, g)
+        g = g * free
+        d = self._two_loops(g, free, memory)
+        return torch.where((dot(d, g) < 0)[:, None], d, -g / (2 * self.c[:, None]))
+
+    def _two_loops(self, g: Tensor, free: Tensor, memory: Memory) -> Tensor:
+        """Nocedal and Wright, algorithm 7.4, among the free coordinates, without pairs that bend downwards."""
+        s = memory.s * free[:, None]
+        y = memory.y * free[:, None] + 2 * self.c[:, None, None] * s
+        sy, yy = dot(s, y), dot(y, y)
+        good = sy > _CURVED * yy
+        rho, recent = torch.where(good, 1 / sy, 0.0), range(s.shape[1])
+        d, alpha, scale = -g, torch.zeros_like(rho), 0.5 / self.c
+        for k in reversed(recent):
+            alpha[:, k] = rho[:, k] * dot(s[:, k], d)
+            d = d - alpha[:, k, None] * y[:, k]
+        for k in recent:
+            scale = torch.where(good[:, k], sy[:, k] / yy[:, k], scale)
+        d = scale[:, None] * d
+        for k in recent:
+            d = d + (alpha[:, k] - rho[:, k] * dot(y[:, k], d))[:, None] * s[:, k]
+        return d * free

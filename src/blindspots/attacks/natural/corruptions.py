@@ -30,7 +30,7 @@ class AdditiveNoise(LineSearch):
     most: float = 1.0
     steps: int = 32
     halvings: int = 8
-    draws: int = 10
+    draws: int = 100
 
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
@@ -63,7 +63,7 @@ class SaltAndPepper(LineSearch):
     most: float = 1.0
     steps: int = 32
     halvings: int = 8
-    draws: int = 10
+    draws: int = 200
 
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")

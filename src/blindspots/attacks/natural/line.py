@@ -10,6 +10,7 @@ from blindspots.attacks.attack import Attack, State, full, zeros
 from blindspots.problem import Job, Problem, Seen
 
 _LESS = 0.97  # share of the smallest amount so far that another draw has to do with
+_WIDER, _NARROWER = 1.01, 0.985  # the guess of how much fits into the ball, after a probe inside, and after one outside
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class LineState(State):
     low: Tensor  # (B,) largest amount of this draw at which no success is known
     high: Tensor  # (B,) smallest at which there is one, inf until then
     best: Tensor  # (B,) smallest of all draws that have ended, inf until there is one
+    edge: Tensor  # (B,) about the largest that lies in the ball
     halved: Tensor  # (B,) int64 halvings of this draw
     draw: Tensor  # (B,) int64
 
@@ -25,8 +27,8 @@ class LineState(State):
 class LineSearch(Attack):
     """Amounts grow evenly until one wins; the stretch before it is bisected.
 
-    The first draw goes through all amounts, the next one too if there was no success. After a success another draw gets
-    one look a little below the smallest amount so far, and only what wins there is bisected.
+    Only the first draw goes through all amounts. Every other one gets a single look: a little below the smallest amount
+    that fooled so far, or, where none did, at about the largest that fits into the ball. What wins there is bisected.
     """
 
     steps: int
@@ -43,31 +45,31 @@ class LineSearch(Attack):
 
     @property
     def looks(self) -> int:
-        return self.steps + self.halvings + (self.rounds - 1) * max(self.steps, 1 + self.halvings)
+        return self.steps + self.halvings + (self.rounds - 1) * (1 + self.halvings)
 
     def exhausted(self, state: LineState) -> Tensor:
         return state.draw >= self.rounds
 
     def init(self, problem: Problem, job: Job) -> LineState:
         t, none, never = zeros(job), full(job, 0.0), full(job, torch.inf)
-        return self._propose(problem, job, LineState(job.x, t, none, none, never, never, t, t))
+        return self._propose(problem, job, LineState(job.x, t, none, none, never, never, none, t, t))
 
     def step(self, problem: Problem, job: Job, state: LineState, seen: Seen) -> LineState:
+        inside = problem.threat.norm(state.probe - job.x) <= job.r
         low = torch.where(seen.won, state.low, state.amount)
         high = torch.where(seen.won, state.amount, state.high)
         halved = state.halved + state.high.isfinite()
-        over = torch.where(high.isfinite(), halved >= self.halvings, self._hopeless(problem, job, state))
-        state = replace(state, t=state.t + 1, low=low, high=high, halved=halved)
-        return self._propose(problem, job, replace(_next_draw(over, state), t=state.t))
-
-    def _hopeless(self, problem: Problem, job: Job, s: LineState) -> Tensor:
-        """(B,) bool: where the probe does not win, more of the same draw is of no use."""
-        outside = problem.threat.norm(s.probe - job.x) > job.r
-        return (s.amount >= 1 - 0.5 / self.steps) | s.best.isfinite() | outside
+        hopeless = (state.draw > 0) | (state.amount >= 1 - 0.5 / self.steps) | ~inside
+        over = torch.where(high.isfinite(), halved >= self.halvings, hopeless)
+        wider, narrower = state.edge.maximum(_WIDER * state.amount), state.edge.minimum(_NARROWER * state.amount)
+        edge = torch.where(inside, wider, narrower).clamp_max(1)
+        state = replace(state, t=state.t + 1, low=low, high=high, halved=halved, edge=edge)
+        return self._propose(problem, job, _next_draw(over, state))
 
     def _propose(self, problem: Problem, job: Job, s: LineState) -> LineState:
-        climbing = torch.where(s.best.isfinite(), _LESS * s.best, (s.low + 1 / self.steps).clamp_max(1))
-        amount = torch.where(s.high.isfinite(), (s.low + s.high) / 2, climbing)
+        single = (_LESS * s.best).minimum(s.edge)
+        forward = torch.where(s.draw > 0, single, (s.low + 1 / self.steps).clamp_max(1))
+        amount = torch.where(s.high.isfinite(), (s.low + s.high) / 2, forward)
         probe = self.at(problem, job, amount, s.draw).clamp(problem.threat.lo, problem.threat.hi)
         return replace(s, probe=probe, amount=amount)
 

@@ -18,21 +18,32 @@ from blindspots.rows import Rows, col, pick, tree
 Draw = Callable[[Tensor, Tensor, int, Sequence[int]], Tensor]
 
 
-def tiled(job: Job, t: Tensor, cells: int | None, draw: Draw = normal) -> Tensor:
-    """Noise like the input that is constant on the tiles of an image, `cells` per side at most; None: no tiles.
+def tiles(job: Job, cells: int | None) -> tuple[int, ...]:
+    """The shape of a pattern that is constant on the tiles of an image, `cells` per side at most; None: no tiles.
 
     Networks answer to low frequencies, and fewer numbers are estimated with fewer queries. Inputs without two spatial
     dimensions have no neighbourhoods, so no tiles either.
     """
     if cells is None or job.x.ndim < 3:
-        return draw(job.key, t, 0, job.x.shape[1:])
-    image = as_images(job.x)
-    height, width = image.shape[2:]
-    rows, columns = min(cells, height), min(cells, width)
+        return job.x.shape[1:]
+    channels, height, width = as_images(job.x).shape[1:]
+    return channels, min(cells, height), min(cells, width)
+
+
+def spread(job: Job, pattern: Tensor) -> Tensor:
+    """A pattern of the shape that `tiles` says, over the whole input: (B, ...)."""
+    if pattern.shape == job.x.shape:
+        return pattern
     line, column = (
-        torch.arange(n, device=job.x.device) * k // n for n, k in ((height, rows), (width, columns))
+        torch.arange(size, device=pattern.device) * count // size
+        for size, count in zip(job.x.shape[-2:], pattern.shape[2:], strict=True)
     )
-    return draw(job.key, t, 0, (image.shape[1], rows, columns))[:, :, line][..., column].reshape(job.x.shape)
+    return pattern[:, :, line][..., column].view_as(job.x)
+
+
+def tiled(job: Job, t: Tensor, cells: int | None, draw: Draw = normal) -> Tensor:
+    """Noise over the input that is constant on tiles."""
+    return spread(job, draw(job.key, t, 0, tiles(job, cells)))
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class EstimateState(State):
     ahead: Tensor  # (B, ...) the first point of the pair in hand
     loss: Tensor  # (B,) the loss there
     total: Tensor  # (B, ...) the pairs so far, added up
+    won: Tensor  # (B,) bool: the goal was reached at the base
     memory: Any  # what the attack remembers of earlier gradients, a struct of rows
 
 
@@ -75,9 +87,15 @@ class Estimating(Attack):
     def move(self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor) -> tuple[Tensor, Any]:
         """The next base and memory from the estimate `g`, the `number`-th (B,) from 1."""
 
+    def apart(self, problem: Problem, job: Job) -> Tensor:
+        """Size of the components of what leads from the base to a point of a pair: (B, 1, ...)."""
+        return reach(problem, job, self.sigma)
+
     def init(self, problem: Problem, job: Job) -> EstimateState:
         x, nothing = job.start, torch.zeros_like(job.x)
-        return EstimateState(x, zeros(job), x, x, full(job, 0.0), nothing, self.remember(job))
+        return EstimateState(
+            x, zeros(job), x, x, full(job, 0.0), nothing, torch.zeros_like(job.y, dtype=torch.bool), self.remember(job)
+        )
 
     def step(self, problem: Problem, job: Job, state: EstimateState, seen: Seen) -> EstimateState:
         period = 2 * self.pairs + 1
@@ -85,9 +103,10 @@ class Estimating(Attack):
         opened, last = phase % 2 == 1, phase == period - 1
         change = torch.where(opened | (phase == 0), 0.0, state.loss - seen.loss)
         total = state.total + col(change, x) * (state.ahead - state.probe)
+        won = torch.where(phase == 0, seen.won, state.won)
         moved, memory = self.move(problem, job, state, total, state.t // period + 1)
         base = pick(last, moved, x)
-        way = reach(problem, job, self.sigma) * self.direction(job, state.t - opened.long())
+        way = self.apart(problem, job) * self.direction(job, state.t - opened.long())
         probe = problem.threat.project(base + pick(opened, -way, way), job.x, job.r)
         return EstimateState(
             pick(last, base, probe),
@@ -96,6 +115,7 @@ class Estimating(Attack):
             pick(opened, state.probe, state.ahead),
             torch.where(opened, seen.loss, state.loss),
             pick(last, torch.zeros_like(total), total),
+            won,
             tree(partial(pick, last), memory, state.memory),
         )
 

@@ -51,4 +51,6 @@ class SPSA(Estimating):
         second = 0.999 * state.memory.second + 0.001 * g.square()
         unbiased = [m / (1 - col(b ** number.to(g.dtype), g)) for m, b in ((first, 0.9), (second, 0.999))]
         way = unbiased[0] / unbiased[1].sqrt().clamp_min(1e-12)
-        return problem.threat.project(state.base - reach(problem, job, self.stride) * way, job.x, job.r), Moments(first, second)
+        return problem.threat.project(state.base - reach(problem, job, self.stride) * way, job.x, job.r), Moments(
+            first, second
+        )

@@ -1,0 +1,79 @@
+"""DeepFool: from one linearised boundary to the next, until one is crossed."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.distance.hyperplane import Nearest, Plane, boundary, compared, to_plane
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import col, pick
+from blindspots.threat import Threat
+
+
+@dataclass(frozen=True)
+class DeepFoolState(State):
+    classes: Tensor  # (B, K) int64: the label and those it is compared with
+    nearest: Nearest
+    last: Tensor  # (B,) int64: the clock at the row's last look
+
+
+@dataclass(frozen=True)
+class DeepFool(Attack):
+    """Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithms 1 and 2: smallest l2 or linf distance, roughly.
+
+    Differs from the paper in four points. The overshoot counts from the clean input, as in the authors' code, but each
+    step adds to the point reached: every step leads out, however near the boundary is. A step moves other components
+    on where the box stops some, as long as it grows no longer by that. Of ten classes, four are enough: on a network
+    for CIFAR-10 ten lead to a mean distance that is 0.3 % smaller, and cost 2.5 times as many backwards. And once the
+    boundary is crossed, the rest of the overshoot is taken back by Newton's method, at one forward per row.
+
+    Args:
+        steps: looks at gradients per row, each of `classes` backwards; rows leave as soon as they are through.
+        overshoot: how far behind the linearised boundary a step aims, as a share of the whole perturbation.
+        classes: the label and the likeliest others; a directed goal needs label and target alone.
+        refine: looks on the way back to the boundary; all but the last one cost backwards too.
+    """
+
+    steps: int = 50
+    overshoot: float = 0.02
+    classes: int = 4
+    refine: int = 1
+
+    need: ClassVar[Need] = Need.JACOBIAN
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    minimal: ClassVar[bool] = True
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
+
+    def init(self, problem: Problem, job: Job) -> DeepFoolState:
+        classes = compared(problem, job, self.classes)
+        return DeepFoolState(job.start, zeros(job), classes, Nearest.none(job), zeros(job) + self.steps)
+
+    def step(self, problem: Problem, job: Job, state: DeepFoolState, seen: Seen) -> DeepFoolState:
+        threat, plane = problem.threat, boundary(problem, state.probe, state.classes, seen)
+        nearest = state.nearest.update(problem, job, seen.won, plane)
+        through = seen.won & ~state.nearest.known
+        last = torch.where(through, state.last.minimum(state.t + self.refine), state.last)
+        ahead = job.x + (1 + self.overshoot) * (state.probe - job.x + across(threat, plane))
+        probe = pick(nearest.known, nearest.shortened(job), ahead).clamp(threat.lo, threat.hi)
+        return replace(state, probe=probe, t=state.t + 1, nearest=nearest, last=last)
+
+    def exhausted(self, state: DeepFoolState) -> Tensor:
+        return state.t > state.last
+
+    def final(self, state: DeepFoolState) -> Tensor:
+        return state.t >= state.last
+
+
+def across(threat: Threat, plane: Plane) -> Tensor:
+    """The step from `plane.point` to the plane in the box, no longer than it would be without one: (B, ...).
+
+    Far from the point the plane says little, and where the box stops most components, all the way is very far.
+    """
+    d = to_plane(threat, plane.point, plane.normal, plane.value)
+    return d * col((plane.distance(threat) / threat.norm(d).clamp_min(1e-30)).clamp_max(1), d)

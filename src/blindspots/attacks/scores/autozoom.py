@@ -1,0 +1,72 @@
+"""AutoZOOM: small l2 distances from scores alone, with random directions of low frequency."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks.attack import cosine, full
+from blindspots.attacks.scores.estimate import EstimateState, Estimating, tiled
+from blindspots.problem import Job, Problem
+from blindspots.rows import Rows, col
+
+
+@dataclass(frozen=True)
+class Sphere(Rows):
+    mean: Tensor  # (B, ...) of the estimates
+    radius: Tensor  # (B,) of the sphere that the base lies on
+
+
+@dataclass(frozen=True)
+class AutoZOOM(Estimating):
+    """Tu et al. 2019 (arXiv 1805.11770): what ZOO (Chen et al. 2017, arXiv 1708.03999) finds, with far fewer queries,
+    since it estimates along random directions of a small space instead of coordinate by coordinate.
+
+    Differs from the paper in two points. The small space is one of tiles, no autoencoder has to be trained. And the
+    estimates drive DDN (Rony et al. 2019, arXiv 1811.09600) instead of Adam on a weighted sum of distance and loss:
+    the distance shrinks after each success and grows after each failure, so no weight is searched for.
+
+    Args:
+        queries: queries per row; every 2 * pairs + 1 of them make a step.
+        pairs: pairs of directions per estimate.
+        sigma: size of a direction's components, as a share of the box.
+        stride: first length of a step in units of the current distance, cosine down to a tenth.
+        momentum: share of the old mean of the estimates in the new one.
+        norm: first distance.
+        gamma: by how much the distance grows or shrinks per step at first; a tenth of it at last.
+        cells: tiles per side of an image on which a direction is constant; None: every pixel has its own number.
+    """
+
+    queries: int = 5000
+    pairs: int = 5
+    sigma: float = 0.01
+    stride: float = 0.5
+    momentum: float = 0.9
+    norm: float = 1.0
+    gamma: float = 0.1
+    cells: int | None = 8
+
+    threats: ClassVar[tuple[str, ...]] = ("l2",)
+    minimal: ClassVar[bool] = True
+
+    def remember(self, job: Job) -> Sphere:
+        return Sphere(torch.zeros_like(job.x), full(job, self.norm))
+
+    def direction(self, job: Job, t: Tensor) -> Tensor:
+        return tiled(job, t, self.cells)
+
+    def apart(self, problem: Problem, job: Job) -> Tensor:
+        return col(full(job, self.sigma * (problem.threat.hi - problem.threat.lo)), job.x)
+
+    def move(
+        self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor
+    ) -> tuple[Tensor, Sphere]:
+        steps, threat, old = self.queries // (2 * self.pairs + 1) + 1, problem.threat, state.memory
+        mean = self.momentum * old.mean + (1 - self.momentum) * g
+        gamma = cosine(number, steps, self.gamma, self.gamma / 10)
+        radius = old.radius * torch.where(state.won, 1 - gamma, 1 + gamma)
+        stride = old.radius * cosine(number, steps, self.stride, self.stride / 10)
+        d = state.base - job.x - col(stride, g) * threat.steepest(mean)
+        d = d * col(radius / threat.norm(d).clamp_min(1e-12), d)
+        return (job.x + d).clamp(threat.lo, threat.hi), Sphere(mean, radius)
