@@ -39,8 +39,8 @@ HEAD = ("norm", "library", "attack", "optimality", "success", "forwards", "backw
 READ = """Optimality as AttackBench (Cina et al. 2024) has it: the area under an attack's curve (share of rows broken
 against radius) over the area under the best curve that all attacks of all libraries make together, row by row, up to
 the radius at which that one has broken every row. 100 %: no row is farther than the best known. The mean over
-{models} models, on the first {rows} rows each that were right; budget {budget:,} forwards +
-backwards per row. Every returned point is judged here, by the network alone. Peers' results are kept in `benchmarks/results/distances.json`."""
+{models} models, on the first {rows} rows each that were right; budget {budget:,} forwards + backwards per row. Every
+returned point is judged here, by the network alone. Peers' results are kept in `benchmarks/results/distances.json`."""
 
 
 @dataclass(frozen=True)

@@ -223,3 +223,94 @@ MINIMAL = [
     MinimalPeer("torchattacks", "C&W-1000", "l2", _without_radius("CW", steps=1000)),
     MinimalPeer("torchattacks", "DeepFool", "l2", _without_radius("DeepFool")),
 ]
+
+
+@dataclass(frozen=True)
+class QueryPeer:
+    """A black-box attack with settings for 5,000 queries; it is stopped there from outside."""
+
+    library: str
+    attack: str
+    norm: str
+    answers: str  # "scores" or "labels"
+    run: Run
+
+
+def _art_black_box(name: str, settings: Settings) -> Run:
+    """ART's attacks that take no radius, or call it otherwise."""
+
+    def run(net: nn.Module, x: Tensor, y: Tensor, radius: float) -> Tensor:
+        from art.attacks import evasion
+        from art.estimators.classification import PyTorchClassifier
+
+        model = PyTorchClassifier(
+            net, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, clip_values=(0, 1), device_type="cpu"
+        )
+        attack = getattr(evasion, name)(model, verbose=False, **settings(radius))
+        return torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+
+    return run
+
+
+def _queries(norm: str) -> list[QueryPeer]:
+    n: Any = {"linf": "inf", "l2": 2}[norm]
+    many = {"max_iter": 1000, "max_eval": 1000, "init_eval": 100, "init_size": 100}
+    found = [
+        QueryPeer("ART", "HopSkipJump", norm, "labels", _art_black_box("HopSkipJump", lambda r: {"norm": n, **many})),
+        QueryPeer(
+            "ART",
+            "GeoDA",
+            norm,
+            "labels",
+            _art_black_box(
+                "GeoDA", lambda r: {"norm": n, "max_iter": 5000, "bin_search_tol": 0.001, "lambda_param": 0.6}
+            ),
+        ),
+        QueryPeer(
+            "Foolbox",
+            "HopSkipJump",
+            norm,
+            "labels",
+            partial(_foolbox, "HopSkipJumpAttack", lambda r: {"steps": 200, "constraint": norm}),
+        ),
+        QueryPeer(
+            "ART", "Square", norm, "scores", partial(_art, "SquareAttack", lambda r: {"norm": n, "max_iter": 5000})
+        ),
+        QueryPeer(
+            "torchattacks",
+            "Square",
+            norm,
+            "scores",
+            partial(_torchattacks, "Square", lambda r: {"norm": {"linf": "Linf", "l2": "L2"}[norm], "n_queries": 5000}),
+        ),
+    ]
+    if norm == "l2":
+        found += [
+            QueryPeer(
+                "ART", "SimBA", norm, "scores", _art_black_box("SimBA", lambda r: {"max_iter": 5000, "epsilon": 0.2})
+            ),
+            QueryPeer(
+                "Foolbox", "Boundary", norm, "labels", partial(_foolbox, "BoundaryAttack", lambda r: {"steps": 5000})
+            ),
+            QueryPeer(
+                "ART",
+                "SignOPT",
+                norm,
+                "labels",
+                _art_black_box("SignOPTAttack", lambda r: {"targeted": False, "query_limit": 5000, "max_iter": 1000}),
+            ),
+        ]
+    else:
+        found.append(
+            QueryPeer(
+                "torchattacks",
+                "SPSA",
+                norm,
+                "scores",
+                partial(_torchattacks, "SPSA", lambda r: {"nb_iter": 20, "nb_sample": 128, "max_batch_size": 64}),
+            )
+        )
+    return found
+
+
+QUERIES = [peer for norm in ("linf", "l2") for peer in _queries(norm)]

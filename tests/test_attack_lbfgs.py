@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks.distance.lbfgs import LBFGS
-from blindspots.attacks.distance.lbfgs_solver import Memory, Objective, Spot
 from blindspots.goal import Goal, LossName
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
@@ -131,7 +130,7 @@ class Scipy:
                 low, distance = c, float(np.linalg.norm(x - self.x0))
             else:
                 high = c
-            c = np.sqrt(low * high) if 0 < low and high < np.inf else c * (10 if high == np.inf else 0.1)
+            c = np.sqrt(low * high) if low > 0 and high < np.inf else c * (10 if high == np.inf else 0.1)
         return distance
 
 

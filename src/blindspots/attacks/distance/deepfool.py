@@ -12,6 +12,9 @@ from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
 from blindspots.threat import Threat
 
+_TINY = 1e-30
+_BEYOND = 1e-4  # of a box of width 1: the authors' code steps so much farther, lest steps vanish before the boundary
+
 
 @dataclass(frozen=True)
 class DeepFoolState(State):
@@ -24,15 +27,14 @@ class DeepFoolState(State):
 class DeepFool(Attack):
     """Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithms 1 and 2: smallest l2 or linf distance, roughly.
 
-    Differs from the paper in four points. The overshoot counts from the clean input, as in the authors' code, but each
-    step adds to the point reached: every step leads out, however near the boundary is. A step moves other components
-    on where the box stops some, as long as it grows no longer by that. Of ten classes, four are enough: on a network
+    Differs from the paper in three points. A step moves other components
+    on where the box stops some, as long as it grows little longer by that. Of ten classes, four are enough: on a network
     for CIFAR-10 ten lead to a mean distance that is 0.3 % smaller, and cost 2.5 times as many backwards. And once the
     boundary is crossed, the rest of the overshoot is taken back by Newton's method, at one forward per row.
 
     Args:
         steps: looks at gradients per row, each of `classes` backwards; rows leave as soon as they are through.
-        overshoot: how far behind the linearised boundary a step aims, as a share of the whole perturbation.
+        overshoot: how far behind the linearised boundary a step aims, as a share of the step.
         classes: the label and the likeliest others; a directed goal needs label and target alone.
         refine: looks on the way back to the boundary; all but the last one cost backwards too.
     """
@@ -59,7 +61,7 @@ class DeepFool(Attack):
         nearest = state.nearest.update(problem, job, seen.won, plane)
         through = seen.won & ~state.nearest.known
         last = torch.where(through, state.last.minimum(state.t + self.refine), state.last)
-        ahead = job.x + (1 + self.overshoot) * (state.probe - job.x + across(threat, plane))
+        ahead = state.probe + across(threat, job.x, plane, self.overshoot)
         probe = pick(nearest.known, nearest.shortened(job), ahead).clamp(threat.lo, threat.hi)
         return replace(state, probe=probe, t=state.t + 1, nearest=nearest, last=last)
 
@@ -70,10 +72,13 @@ class DeepFool(Attack):
         return state.t >= state.last
 
 
-def across(threat: Threat, plane: Plane) -> Tensor:
-    """The step from `plane.point` to the plane in the box, no longer than it would be without one: (B, ...).
+def across(threat: Threat, x: Tensor, plane: Plane, overshoot: float) -> Tensor:
+    """The step from `plane.point` behind the plane in the box: (B, ...).
 
-    Far from the point the plane says little, and where the box stops most components, all the way is very far.
+    Far from the point the plane says little, so where the box stops components, the others make up for it as long as
+    the step is no longer than it would be without a box, or than a tenth of the way from `x` so far.
     """
     d = to_plane(threat, plane.point, plane.normal, plane.value)
-    return d * col((plane.distance(threat) / threat.norm(d).clamp_min(1e-30)).clamp_max(1), d)
+    most = plane.distance(threat).maximum(0.1 * threat.norm(plane.point - x))
+    norm = threat.norm(d).clamp_min(_TINY)
+    return d * col((1 + overshoot) * (most.minimum(norm) + _BEYOND * (threat.hi - threat.lo)) / norm, d)

@@ -14,7 +14,8 @@ from blindspots.problem import Job, Need, Problem, Seen
 
 _TINY, _SMALLEST, _LARGEST = 1e-30, 1e-12, 1e12  # no quotient leaves what float32 can hold
 _EXPONENT = 80.0  # the largest whose power float32 holds
-_PAST = 1.02  # the boundary itself is a tie, which is no success
+_PAST = 1.02  # a step to the linearised boundary ends behind it, since the boundary itself is a tie
+_BEHIND, _CLOSE = 1.002, 0.003  # and so do the minimisers that are aimed at; in |r|, the second is near enough
 _BOLDER = (
     1.2  # factor from one step outwards to the next: steps to a linearised boundary may circle before the real one
 )
@@ -64,7 +65,7 @@ class LBFGS(Attack):
         tries: values of c at most; 1: minimise for the given c only.
         inner: evaluations for one c at most.
         accuracy: a solve ends when a step lowers the objective by less than this share of c |r|^2.
-        tolerance: the search ends when c, and so the distance, is known up to this share.
+        tolerance: the search ends when c is known up to this share.
         memory: pairs that the solver remembers.
     """
 
@@ -73,7 +74,7 @@ class LBFGS(Attack):
     tries: int = 20
     inner: int = 20
     accuracy: float = 1e-3
-    tolerance: float = 0.02
+    tolerance: float = 0.005
     memory: int = 8
 
     need: ClassVar[Need] = Need.GRAD
@@ -119,7 +120,7 @@ class LBFGS(Attack):
         """Where a solve has ended: narrow the bracket, take the next c, and go back after a failure."""
         at, c = state.at, task.c
         won, lost = settled & at.won, settled & ~at.won
-        reached = won & (-at.gap <= self.tolerance / 8 * _steepness(task, at) * length(at.x - task.x0))
+        reached = won & (-at.gap <= _CLOSE * _steepness(task, at) * length(at.x - task.x0))
         wins, fails = torch.where(won, c, state.wins), torch.where(lost | reached, c, state.fails)
         best = at.where(won, state.best)
         return replace(
@@ -163,19 +164,24 @@ def _steepness(task: Objective, at: Spot) -> Tensor:
 
 
 def _balancing(task: Objective, at: Spot) -> Tensor:
-    """The c whose minimiser lies just behind the boundary, if that is a plane: 2 c |r| = |grad loss| there."""
-    steep, r = _steepness(task, at), length(at.x - task.x0)
-    wanted = (r + _PAST * at.gap / steep).maximum(0.2 * r).minimum(5 * r)
+    """The c whose minimiser lies just behind the boundary, if that is a plane: 2 c |r| = |grad loss| there.
+
+    Only coordinates count that the box leaves room to.
+    """
+    steep, r = _steepness(task, at), length((at.x - task.x0) * task.free(at.x, at.grad))
+    wanted = (_BEHIND * (r + at.gap / steep)).maximum(0.2 * r).minimum(5 * r)
     return (steep / (2 * wanted)).nan_to_num(1.0).clamp(_SMALLEST, _LARGEST)
 
 
 def _between(wins: Tensor, fails: Tensor, c: Tensor) -> Tensor:
-    """`c`, moved well inside the bracket or, while that is open, well beyond its only end."""
+    """`c` if it lies well inside the bracket, else the bracket's middle; while it is open, well beyond its only end."""
     closed = (wins > 0) & fails.isfinite()
-    ratio = torch.where(closed, fails / wins, 1.0)
-    least = torch.where(wins > 0, wins * torch.where(closed, ratio**0.1, 1.02), fails / 100)
-    most = torch.where(fails.isfinite(), fails * torch.where(closed, ratio**-0.1, 0.9), wins * 100)
-    return c.maximum(least).minimum(most).clamp(_SMALLEST, _LARGEST)
+    share = (c / wins).log() / (fails / wins).log()  # of the way from wins to fails
+    inside = torch.where((share > 0.1) & (share < 0.9), c, (wins * fails).sqrt())
+    beyond = torch.where(
+        wins > 0, c.maximum(1.1 * wins).minimum(100 * wins), c.maximum(fails / 100).minimum(0.9 * fails)
+    )
+    return torch.where(closed, inside, beyond).clamp(_SMALLEST, _LARGEST)
 
 
 def _arrive(task: Objective, state: LBFGSState, new: Spot) -> LBFGSState:

@@ -25,7 +25,7 @@ class SuperDeepFool(Attack):
 
     Args:
         steps: looks at gradients per row, each of `classes` backwards.
-        overshoot: how far behind the linearised boundary a step aims, as a share of the whole perturbation.
+        overshoot: how far behind the linearised boundary a step aims, as a share of the step.
         classes: the label and the likeliest others; a directed goal needs label and target alone.
         pull: share of the way from an adversarial point to the projection; the paper's is 1.
         tolerance: a row leaves when a success is not nearer than the last one by this share.
@@ -54,9 +54,10 @@ class SuperDeepFool(Attack):
         nearest, t = state.nearest.update(problem, job, seen.won, plane), state.t + 1
         settled = seen.won & (nearest.norm > (1 - self.tolerance) * state.nearest.norm)
         last = torch.where(settled, state.last.minimum(t), state.last)
-        over, way = 1 + self.overshoot, state.probe - job.x
-        ahead = over * (way + across(threat, plane))
-        along = way.lerp(over * to_plane(threat, job.x, plane.normal, plane.at(job.x)), self.pull)
+        way = state.probe - job.x
+        ahead = way + across(threat, job.x, plane, self.overshoot)
+        shortest = (1 + self.overshoot) * to_plane(threat, job.x, plane.normal, plane.at(job.x))
+        along = way.lerp(shortest, self.pull)
         probe = job.x + pick(seen.won, along, ahead)
         probe = pick((t >= last) & nearest.known, nearest.shortened(job), probe).clamp(threat.lo, threat.hi)
         return replace(state, probe=probe, t=t, nearest=nearest, last=last)

@@ -33,7 +33,10 @@ class HopSkipJump(LabelSearch):
     batch: int = 30
     reach: float = 0.1
     memory: float = 0.7
-    coarse: int = 1
+    coarse: int = 2
+    shrink: float = 0.5
+    scale: float = 1.0
+    growth: float = 0.5
 
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
@@ -67,13 +70,13 @@ class HopSkipJump(LabelSearch):
     def _poll(self, problem: Problem, job: Job, state: HopSkipJumpState, seen: Seen) -> HopSkipJumpState:
         state = replace(state, poll=state.poll.add(state.probe - state.base, seen.won))
         on = replace(state, probe=self._around(problem, job, state))
-        full_ = state.poll.count >= (self.batch * state.number.float().sqrt()).long()
+        full_ = state.poll.count >= (self.batch * state.number.float() ** self.growth).long()
         distance = problem.threat.norm(state.base - job.x)
         way = state.poll.normal() / col((self.reach * distance).clamp_min(1e-12), state.base)
         go = replace(
             state,
             normal=way + self.memory * state.normal,
-            size=distance / state.number.float().sqrt(),
+            size=distance * self.scale * state.number.float() ** -self.shrink,
             phase=torch.full_like(state.phase, JUMP),
         )
         return choose(full_, replace(go, probe=self._beyond(problem, go)), on)

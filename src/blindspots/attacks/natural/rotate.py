@@ -89,7 +89,7 @@ class RotateTranslatePGD(Attack):
     degrees: float = 30.0
     shift: float = 0.1
     steps: int = 40
-    stride: float = 0.2
+    stride: float = 0.5
     random_start: bool = True
 
     need: ClassVar[Need] = Need.GRAD

@@ -20,7 +20,8 @@ _EPS = 1e-8
 class StAdvState(State):
     flow: Tensor  # (B, 2, H, W) pixels down and right: where each pixel of `probe` comes from
     tau: Tensor  # (B,) weight of the roughness
-    mean: Tensor  # (B, 2, H, W) Adam's moments
+    lr: Tensor  # (B,) Adam's step
+    mean: Tensor  # (B, 2, H, W) its moments
     square: Tensor
 
 
@@ -47,6 +48,7 @@ class StAdv(Attack):
     lr: float = 0.05
     tau: float = 0.05
     gamma: float = 0.2
+    decay: float = 0.9
     most: float | None = None
 
     need: ClassVar[Need] = Need.GRAD
@@ -59,7 +61,7 @@ class StAdv(Attack):
 
     def init(self, problem: Problem, job: Job) -> StAdvState:
         none = torch.zeros_like(as_images(job.x)[:, :1]).tile(2, 1, 1)
-        return StAdvState(job.x, zeros(job), none, full(job, self.tau), none, none)
+        return StAdvState(job.x, zeros(job), none, full(job, self.tau), full(job, self.lr), none, none)
 
     def step(self, problem: Problem, job: Job, state: StAdvState, seen: Seen) -> StAdvState:
         assert seen.grad is not None
@@ -69,9 +71,10 @@ class StAdv(Attack):
             slope = slope + pulled(roughness(flow), flow, state.tau)
         t, tau = state.t + 1, state.tau * torch.where(seen.won, 1 + self.gamma, 1 - self.gamma)
         mean, square = 0.9 * state.mean + 0.1 * slope, 0.999 * state.square + 0.001 * slope.square()
-        length = col(self.lr * (1 - 0.999**t).sqrt() / (1 - 0.9**t), mean)
+        lr = torch.where(seen.won, self.decay * state.lr, state.lr)
+        length = col(lr * (1 - 0.999**t).sqrt() / (1 - 0.9**t), mean)
         there = self._limited(state.flow - length * mean / (square.sqrt() + _EPS))
-        return StAdvState(carried(job.x, there, problem.threat), t, there, tau, mean, square)
+        return StAdvState(carried(job.x, there, problem.threat), t, there, tau, lr, mean, square)
 
     def _limited(self, flow: Tensor) -> Tensor:
         if self.most is None:

@@ -39,7 +39,7 @@ class GenAttack(Attack):
 
     queries: int = 5000
     population: int = 6
-    mutation: float = 0.05
+    mutation: float = 0.02
     temperature: float = 0.3
     cells: int | None = 8
 

@@ -38,7 +38,7 @@ class OnePixel(Attack):
 
     queries: int = 5000
     pixels: int = 1
-    members: int = 40
+    members: int = 20
     factor: float = 0.5
 
     need: ClassVar[Need] = Need.VALUE
