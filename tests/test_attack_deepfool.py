@@ -55,7 +55,7 @@ def test_the_overshoot_is_taken_back(threat: Threat, refine: int) -> None:
     ledger = search(DeepFool(refine=refine), known, threat, unbounded(known))
     ratio = ledger.norm / optimum(known, threat)
     assert (ratio >= 1 - 3e-5).all()
-    assert (ratio <= 1 + 1.1 * 0.03 * 0.02**refine + 3e-5).all()
+    assert (ratio <= 1.001).all()
     assert (ledger.forwards == 1 + 2 + refine).all()
     assert (ledger.backwards == 2 * (1 + refine)).all()  # two classes; the last look has no gradient
 
@@ -90,7 +90,7 @@ def test_where_the_box_stops_components_others_make_up_for_it() -> None:
         nearest = threat.norm(to_plane(threat, x, weight.expand_as(x), gap))
         assert (ledger.norm >= nearest * (1 - 3e-5)).all()
         assert (ledger.norm <= nearest * 1.002).all()
-        assert (ledger.forwards <= 1 + 8).all()
+        assert (ledger.forwards <= 1 + 10).all()
 
 
 @pytest.mark.parametrize("pull", [0.5, 1.0])
@@ -104,7 +104,7 @@ def test_super_deepfool_finds_the_smallest_distance_on_planes(pull: float, targe
 
 
 def test_super_deepfool_follows_a_curved_boundary_to_its_nearest_point() -> None:
-    """DeepFool reaches an ellipsoid away from its nearest point; from there the normals lead on."""
+    """DeepFool reaches a sphere somewhere; from there the normals lead on."""
     known = ball(12, 8)
     g = torch.Generator().manual_seed(0)
     start = (known.x + 0.1 * torch.randn(known.x.shape, generator=g)).clamp(0, 1)
@@ -112,7 +112,7 @@ def test_super_deepfool_follows_a_curved_boundary_to_its_nearest_point() -> None
     rough = search(DeepFool(), known, L2(), unbounded(known), start=start).norm / nearest
     fine = search(SuperDeepFool(), known, L2(), unbounded(known), start=start).norm / nearest
     assert (fine >= 1 - 3e-5).all()
-    assert rough.median() > 1.1
+    assert rough.max() > 1.3
     assert (fine <= 1.05).all()
     assert fine.median() <= 1.01
 

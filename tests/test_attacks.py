@@ -1,7 +1,23 @@
 import pytest
 import torch
 
-from blindspots.attacks import APGD, CATALOGUE, DDN, FGSM, FMN, PGD, Attack, Bisect, Square
+from blindspots.attacks import (
+    APGD,
+    CATALOGUE,
+    DDN,
+    FAB,
+    FABT,
+    FGSM,
+    FMN,
+    LBFGS,
+    PGD,
+    Attack,
+    Bisect,
+    DeepFool,
+    Lattice,
+    Square,
+    SuperDeepFool,
+)
 from blindspots.attacks.gradient.apgd import checkpoints
 from blindspots.goal import Goal
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
@@ -19,6 +35,17 @@ TABLE: list[Attack] = [
     DDN(6, gamma=0.2, norm=0.1),
     FMN(8),
     FMN(6, stride=0.3, gamma=0.2),
+    LBFGS(12),
+    LBFGS(8, c=1.0, tries=2, inner=3, memory=2),
+    DeepFool(6),
+    DeepFool(5, classes=2, refine=3),
+    SuperDeepFool(7),
+    SuperDeepFool(5, pull=1.0, tolerance=0.1),
+    FAB(6),
+    FAB(4, restarts=2, classes=3, search=2),
+    FABT(8),
+    FABT(4, restarts=2, random_start=True),
+    Lattice(6),
     Square(8),
     Square(8, area=0.2, stripes=False),
     Bisect(),

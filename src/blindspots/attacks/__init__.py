@@ -3,7 +3,11 @@
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry
 from blindspots.attacks.distance.ddn import DDN
+from blindspots.attacks.distance.deepfool import DeepFool
+from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
+from blindspots.attacks.distance.lbfgs import LBFGS
+from blindspots.attacks.distance.super_deepfool import SuperDeepFool
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.lattice import Lattice
@@ -16,14 +20,19 @@ __all__ = [
     "APGD",
     "CATALOGUE",
     "DDN",
+    "FAB",
+    "FABT",
     "FGSM",
     "FMN",
+    "LBFGS",
     "PGD",
     "Attack",
     "Bisect",
+    "DeepFool",
     "Entry",
     "Lattice",
     "Square",
+    "SuperDeepFool",
     "describe",
     "parse_attack",
 ]

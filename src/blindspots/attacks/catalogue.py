@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.distance.ddn import DDN
+from blindspots.attacks.distance.deepfool import DeepFool
+from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
+from blindspots.attacks.distance.lbfgs import LBFGS
+from blindspots.attacks.distance.super_deepfool import SuperDeepFool
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.lattice import Lattice
@@ -54,6 +58,46 @@ CATALOGUE = (
         "gradient, fixed radius",
         "steps + 1 forwards, steps backwards",
         "a strong single attack without a step size to tune, in linf, l2 and l1",
+    ),
+    Entry(
+        LBFGS,
+        "Szegedy et al.: Intriguing Properties of Neural Networks",
+        2013,
+        "gradient, smallest distance",
+        "up to steps + 1 forwards, steps backwards; 20 to 40 of each on most networks",
+        "the first attack of all; short l2 perturbations for a quarter of what DDN costs",
+    ),
+    Entry(
+        DeepFool,
+        "Moosavi-Dezfooli, Fawzi, Frossard: DeepFool: a Simple and Accurate Method to Fool Deep Neural Networks",
+        2016,
+        "gradient, smallest distance",
+        "4 backwards per step, about 3 steps: a row leaves when it is through",
+        "a rough distance in a few looks, in l2 or linf",
+    ),
+    Entry(
+        SuperDeepFool,
+        "Abdolahpourrostam, Abroshan, Moosavi-Dezfooli: Revisiting DeepFool: Generalization and Improvement",
+        2023,
+        "gradient, smallest distance",
+        "4 backwards per step, about 10 steps",
+        "l2 distances near the smallest in a few looks",
+    ),
+    Entry(
+        FAB,
+        "Croce, Hein: Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack",
+        2020,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards per class",
+        'distances to the nearest of several classes; in AutoAttack\'s version "plus"',
+    ),
+    Entry(
+        FABT,
+        "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
+        2020,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards",
+        "the part of AutoAttack that looks for distances; one target at a time",
     ),
     Entry(
         DDN,

@@ -7,34 +7,54 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, full, zeros
-from blindspots.problem import Job, Need, Problem, Seen
-from blindspots.rows import col, pick
 from blindspots.attacks.directions import unit
+from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.rows import col
+from blindspots.threat import Threat
+
+_TOLERANCE = 1e-4  # added to the scaled margin: a tie is no success
+_IMPROVED = 0.95  # a check is passed if the margin fell to this share of what it was at the last one
+_TINY = 1e-8
 
 
 @dataclass(frozen=True)
 class ALMAState(State):
-    velocity: Tensor
-    square: Tensor
-    rate: Tensor
-    scale: Tensor
-    multiplier: Tensor
-    penalty: Tensor
-    checked: Tensor
-    found: Tensor  # (B,) int64
+    velocity: Tensor  # (B, ...) of the scaled gradients
+    square: Tensor  # (B, ...) moving average of the squared gradient
+    rate: Tensor  # (B,) learning rate before it falls
+    scale: Tensor  # (B,) what margins are divided by
+    multiplier: Tensor  # (B,) mu
+    penalty: Tensor  # (B,) rho
+    checked: Tensor  # (B,) the scaled margin at the last check
+    found: Tensor  # (B,) int64: clock of the first success; later than any step before it
 
 
 @dataclass(frozen=True)
 class ALMA(Attack):
+    """Rony et al. 2021 (arXiv 2011.11857), algorithm 1 with the penalty P2: smallest l2 or l1 distance.
+
+    Differs from the paper in four points. The margin is divided by the clean input's distance between its first and
+    third score instead of the current one's (DLR), so any loss will do and two classes are enough. The first step goes
+    half-way to the linearised boundary, at most `longest` far, so the attack does not depend on the size of distances;
+    the authors take one length for all inputs. In l1 the norm is lowered by its proximal map instead of a gradient,
+    which never makes a component zero. And the penalty grows to the double every 3 steps without success (paper: by
+    1.2 every 10), since that is too slow for a hundred steps.
+
+    Args:
+        steps: gradients per row.
+        longest: the longest first step, in units of the input.
+        end: the learning rate at the end, in units of the first; it falls once a row has succeeded.
+        smooth: weight of the past in the averages, also the momentum.
+        every: steps between checks of the margin.
+        growth: factor of the penalty at a check that failed.
+    """
+
     steps: int = 100
-    first: float = 0.5
-    c: float = 1.0
-    every: int = 10
-    lr: float = 0.0
+    longest: float = 2.0
     end: float = 0.01
     smooth: float = 0.9
-    grow: float = 1.2
-    rho: float = 1.0
+    every: int = 3
+    growth: float = 2.0
 
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2", "l1")
@@ -46,37 +66,51 @@ class ALMA(Attack):
 
     def init(self, problem: Problem, job: Job) -> ALMAState:
         top = job.scores.topk(min(3, job.scores.shape[1]), dim=1).values
-        scale = (top[:, 0] - top[:, -1]).clamp_min(1e-12)
-        still, one = torch.zeros_like(job.x), full(job, 1.0)
+        scale = (top[:, 0] - top[:, -1]).clamp_min(_TINY)
+        still, one, never = torch.zeros_like(job.x), full(job, 1.0), zeros(job) + self.looks
         return ALMAState(
-            job.start, zeros(job), still, torch.ones_like(still), one, scale, one, one*self.rho, one, zeros(job)+self.steps+1
+            job.start, zeros(job), still, torch.ones_like(still), one, scale, one, one, full(job, torch.inf), never
         )
 
-    def step(self, problem, job, state, seen):
-        th = problem.threat
-        d = state.probe - job.x
-        y = seen.margin / state.scale + 1e-4
-        due = (state.t + 1) % self.every == 0
-        stuck = due & (state.found > self.steps) & (y >= 0.95 * state.checked)
-        penalty = torch.where(stuck, self.grow * state.penalty, state.penalty)
-        checked = torch.where(due | (state.t == 0), y, state.checked)
-        wanted = self._slope(y, penalty, state.multiplier)
-        mult = torch.where(state.t > 0, state.multiplier.lerp(wanted, 1-self.smooth).clamp(1e-6, 1e12), state.multiplier)
+    def step(self, problem: Problem, job: Job, state: ALMAState, seen: Seen) -> ALMAState:
+        assert seen.grad is not None
+        d, y = state.probe - job.x, seen.margin / state.scale + _TOLERANCE
+        penalty, checked = self._check(state, y)
+        multiplier = self._multiplier(state, _slope(y, penalty, state.multiplier))
+        g = seen.grad * col(_slope(y, penalty, multiplier) / state.scale, d)
+        g = g + unit(d) if problem.threat.p == 2 else g
+        rate = torch.where(state.t == 0, self._first(problem.threat, seen, g), state.rate)
         found = torch.where(seen.won, state.found.minimum(state.t), state.found)
-        away = unit(d) if th.p == 2 else d.sign()
-        g = away + seen.grad * col(self._slope(y, penalty, mult) / state.scale, d)
-        norm = th.norm(g)
-        if self.lr: first = full(job, self.lr)
-        else:
-            want = (self.c * seen.margin.abs() / th.dual(seen.grad).clamp_min(1e-12)).clamp_max(self.first)
-            first = want / norm.clamp_min(1e-12)
-        rate = torch.where(state.t == 0, first, state.rate)
-        decay = self.end ** ((state.t - found).clamp_min(0) / (self.steps - found).clamp_min(1))
-        square = state.square.lerp(g.square(), 1-self.smooth)
-        velocity = self.smooth * state.velocity + g / (square.sqrt() + 1e-8)
-        probe = (state.probe - col(rate * decay, d) * velocity).clamp(th.lo, th.hi)
-        return ALMAState(probe, state.t + 1, velocity, square, rate, state.scale, mult, penalty, checked, found)
+        square = state.square.lerp(g.square(), 1 - self.smooth)
+        velocity = self.smooth * state.velocity + g / (square.sqrt() + _TINY)
+        falling = self.end ** ((state.t - found).clamp_min(0) / (self.steps - found).clamp_min(1))
+        d = d - col(rate * falling, d) * velocity
+        if problem.threat.p == 1:  # as much as momentum makes of a gradient of the norm
+            drop = col(rate * falling, d) / (1 - self.smooth) / (square.sqrt() + _TINY)
+            d = d.sign() * (d.abs() - drop).clamp_min(0)
+        probe = (job.x + d).clamp(problem.threat.lo, problem.threat.hi)
+        return ALMAState(
+            probe, state.t + 1, velocity, square, rate, state.scale, multiplier, penalty, checked, found
+        )
 
-    def _slope(self, y, rho, mu):
-        """dP/dy"""
-        return torch.where(y >= 0, mu + 2 * mu * rho * y + rho**2 * y.square() / 2, mu / (1 - rho * y.clamp_max(0)).square())
+    def _check(self, state: ALMAState, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalty grows where neither a success was found nor the margin has fallen since the last check."""
+        due = state.t % self.every == 0
+        stuck = due & (state.found > self.steps) & (y >= _IMPROVED * state.checked)
+        return torch.where(stuck, self.growth * state.penalty, state.penalty), torch.where(due, y, state.checked)
+
+    def _multiplier(self, state: ALMAState, wanted: Tensor) -> Tensor:
+        after = state.multiplier.lerp(wanted, 1 - self.smooth).clamp(1e-6, 1e12)
+        return torch.where(state.t == 0, state.multiplier, after)
+
+    def _first(self, threat: Threat, seen: Seen, g: Tensor) -> Tensor:
+        """The learning rate whose step along `g` has the wanted length."""
+        assert seen.grad is not None
+        boundary = seen.margin.abs() / threat.dual(seen.grad).clamp_min(1e-12)
+        return (boundary / 2).clamp_max(self.longest) / threat.norm(g).clamp_min(1e-12)
+
+
+def _slope(y: Tensor, penalty: Tensor, multiplier: Tensor) -> Tensor:
+    """Derivative of P2 (Birgin, Castillo, Martinez 2005) by its first argument."""
+    above = multiplier + 2 * multiplier * penalty * y + penalty.square() * y.square() / 2
+    return torch.where(y >= 0, above, multiplier / (1 - penalty * y.clamp_max(0)).square())

@@ -55,13 +55,18 @@ class _FAB(Attack):
 
     def step(self, problem: Problem, job: Job, state: FABState, seen: Seen) -> FABState:
         threat, plane = problem.threat, self._plane(problem, state, seen)
-        nearest, t = state.nearest.update(problem, job, seen.won, plane), state.t + 1
+        nearest = state.nearest.update(problem, job, seen.won, plane, tried=self._searches(state.t, state.nearest))
+        t = state.t + 1
         retreat = job.x + self.beta * (state.probe - job.x)
         probe = self._forth(problem, job, pick(seen.won, retreat, state.probe), plane)
         probe = pick(seen.won & (state.t % self.steps >= self.steps // 2), retreat, probe)
         probe = pick(t % self.steps == 0, self._anywhere(problem, job, t, nearest), probe)
-        probe = pick((t >= self.looks - self.search) & nearest.known, nearest.shortened(job), probe)
+        probe = pick(self._searches(t, nearest), nearest.shortened(job), probe)
         return replace(state, probe=probe.clamp(threat.lo, threat.hi), t=t, nearest=nearest)
+
+    def _searches(self, t: Tensor, nearest: Nearest) -> Tensor:
+        """Whether the probe at clock `t` is one of the final search: (B,) bool."""
+        return (t >= self.looks - self.search) & nearest.known
 
     def _forth(self, problem: Problem, job: Job, x: Tensor, plane: Plane) -> Tensor:
         """Beyond the projections of `x` and of the clean input, between the two, much nearer to the first."""

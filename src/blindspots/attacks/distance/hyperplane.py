@@ -13,7 +13,7 @@ from blindspots.threat import Threat
 
 _TINY, _HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 _BEHIND = 0.02  # of the way from a boundary to a point behind it: on the boundary there is a tie, which is no success
-_AT_MOST = 0.99  # a look that is no nearer than the last one teaches nothing
+_NEARER = 0.99  # share of the way at which to look where a plane says nothing: another class has won than its own
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,21 @@ class Nearest(Rows):
     def known(self) -> Tensor:
         return self.norm.isfinite()
 
-    def update(self, problem: Problem, job: Job, won: Tensor, plane: Plane) -> "Nearest":
-        """After a look at `plane.point`. A success sets the share by Newton's method, a failure halves what is left."""
+    def update(self, problem: Problem, job: Job, won: Tensor, plane: Plane, tried: Tensor) -> "Nearest":
+        """After a look at `plane.point`, which is the `shortened` one where `tried` (B,).
+
+        A nearer success sets the share by Newton's method; where the shortened point is none, half of the rest is left.
+        """
         way = plane.point - job.x
         norm = problem.threat.norm(way)
         nearer = won & (norm < self.norm)
         slope = _dot(plane.normal, way).clamp_max(-_TINY)
-        newton = (1 - (1 - _BEHIND) * plane.value / slope).clamp(0, _AT_MOST)
+        newton = (1 - (1 - _BEHIND) * plane.value / slope).clamp_min(0)
+        newton = torch.where(plane.value < 0, newton, _NEARER)
         return Nearest(
             pick(nearer, plane.point, self.point),
             torch.where(nearer, norm, self.norm),
-            torch.where(nearer, newton, (1 + self.share) / 2),
+            torch.where(nearer, newton, torch.where(tried, (1 + self.share) / 2, self.share)),
         )
 
     def shortened(self, job: Job) -> Tensor:

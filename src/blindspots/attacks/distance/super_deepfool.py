@@ -51,7 +51,8 @@ class SuperDeepFool(Attack):
 
     def step(self, problem: Problem, job: Job, state: DeepFoolState, seen: Seen) -> DeepFoolState:
         threat, plane = problem.threat, boundary(problem, state.probe, state.classes, seen)
-        nearest, t = state.nearest.update(problem, job, seen.won, plane), state.t + 1
+        nearest = state.nearest.update(problem, job, seen.won, plane, tried=torch.zeros_like(seen.won))
+        t = state.t + 1
         settled = seen.won & (nearest.norm > (1 - self.tolerance) * state.nearest.norm)
         last = torch.where(settled, state.last.minimum(t), state.last)
         way = state.probe - job.x

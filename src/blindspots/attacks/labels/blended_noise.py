@@ -44,6 +44,4 @@ class BlendedNoise(LabelSearch):
 
     def _look(self, problem: Problem, job: Job, state: LineState, seen: Seen) -> LineState:
         nearer = state.high * (1 - self.tolerance(job))
-        return choose(
-            seen.won, self.aim(problem, job, state, state.far, nearer), self._next(problem, job, state)
-        )
+        return choose(seen.won, self.aim(problem, job, state, state.far, nearer), self._next(problem, job, state))

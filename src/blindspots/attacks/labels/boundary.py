@@ -3,74 +3,67 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import full, zeros
+from blindspots.attacks.attack import full
 from blindspots.attacks.directions import unit
-from blindspots.attacks.labels.normal import grain
-from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, choose
+from blindspots.attacks.labels.poll import grain
+from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col, pick
 
-ALONG, NEARER = OWN, OWN + 1
-_ALONG, _NEARER = 0.3, 0.25  # shares of wins that the two lengths are held at
+WALK = OWN
+_ASIDE = 2.0  # a step of 2 sqrt(e) along the sphere goes with one of e towards the clean input
+_SHARE, _RATE = 0.2, 0.1  # of the steps shall win; how fast their length follows
+_SHORTEST, _LONGEST = 1e-9, 0.25
 
 
 @dataclass(frozen=True)
 class BoundaryState(LineState):
     base: Tensor  # (B, ...) the nearest win so far
-    along: Tensor  # (B,) length of the step on the sphere, in units of the distance
-    nearer: Tensor  # (B,) length of the step towards the clean input, in the same units
+    nearer: Tensor  # (B,) length of the step towards the clean input, in units of the distance
 
 
 @dataclass(frozen=True)
 class Boundary(LabelSearch):
-    along: float = 0.2
+    """Brendel, Rauber and Bethge 2018 (arXiv 1712.04248): smallest l2 distance.
+
+    A step goes along the sphere around the clean input in a random direction, then towards the clean input. The paper
+    adapts both lengths, each to how often it won in the last hundred steps, and asks for the label in between. Here one
+    length decides: the step along the sphere is 2 sqrt(e), with e the one towards the clean input, as it has to be
+    where the boundary is flat; and e grows or shrinks after every single look, such that a fifth of them win. Half of
+    the directions are smooth, as gradients of images are. The first image is bisected to the boundary.
+
+    Args:
+        queries: looks per row, all of them.
+        tries: random images looked at for a start.
+        nearer: first length of the step towards the clean input, in units of the distance.
+        coarse: half of the directions are smooth over so many pixels; 1: none of them.
+    """
+
     nearer: float = 0.02
-    rate: float = 0.1
-    ask: int = 10
-    coarse: int = 1
-    sph: float = 0.3
-    tow: float = 0.2
-    tie: float = 0.0
+    coarse: int = 2
 
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> BoundaryState:
-        return BoundaryState(**vars(state), base=job.x, along=full(job, self.along), nearer=full(job, self.nearer))
+        return BoundaryState(**vars(state), base=job.x, nearer=full(job, self.nearer))
 
     def turns(self) -> dict[int, Turn]:
-        return {NEARER: self._nearer, ALONG: self._along}
+        return {WALK: self._judge}
 
-    def arrive(self, problem, job, state):
-        state = replace(state, base=self.reached(problem, job, state))
-        return self._go(problem, job, state)
+    def arrive(self, problem: Problem, job: Job, state: BoundaryState) -> BoundaryState:
+        return self._walk(problem, job, at_phase(replace(state, base=self.reached(problem, job, state)), WALK))
 
-    def _go(self, problem, job, state):
-        t = state.t + 1
-        ask = (t % self.ask == 0) if self.ask else torch.zeros_like(t, dtype=torch.bool)
-        d = state.base - job.x
-        n = problem.threat.norm(d)
-        u = grain(job, t, 0, self.coarse)
-        w = unit(d)
-        u = unit(u - col((w * u).flatten(1).sum(1), u) * w)
-        on = d + col(state.along * n, u) * u
-        on = on * col(1 / (1 + state.along.square()).sqrt(), on)
-        onp = (job.x + on).clamp(problem.threat.lo, problem.threat.hi)
-        e = onp - job.x
-        m = problem.threat.norm(e)
-        target = (1 - state.nearer) * n
-        inp = job.x + e * col((target / m.clamp_min(1e-12)).clamp_max(1), e)
-        return replace(state, probe=pick(ask, onp, inp.clamp(problem.threat.lo, problem.threat.hi)), phase=torch.where(ask, ALONG, NEARER))
-
-    def _along(self, problem, job, state, seen):
-        along = state.along * ((seen.won.float() - self.sph) * self.rate * (self.ask ** .5)).exp()
-        return self._go(problem, job, replace(state, along=along.clamp(1e-6, 1.)))
-
-    def _nearer(self, problem, job, state, seen):
-        near = state.nearer * ((seen.won.float() - self.tow) * self.rate).exp()
-        if self.tie: along = near.sqrt() * self.tie
-        else: along = state.along
+    def _judge(self, problem: Problem, job: Job, state: BoundaryState, seen: Seen) -> BoundaryState:
+        nearer = state.nearer * (_RATE * (seen.won.float() - _SHARE)).exp()
         base = pick(seen.won, state.probe, state.base)
-        return self._go(problem, job, replace(state, base=base, nearer=near.clamp(1e-9, .5), along=along))
+        return self._walk(problem, job, replace(state, base=base, nearer=nearer.clamp(_SHORTEST, _LONGEST)))
+
+    def _walk(self, problem: Problem, job: Job, state: BoundaryState) -> BoundaryState:
+        d, threat = state.base - job.x, problem.threat
+        ahead, distance, drawn = unit(d), threat.norm(d), grain(job, state.t, self.coarse)
+        aside = unit(drawn - col((ahead * drawn).flatten(1).sum(1), d) * ahead)
+        way = unit(ahead + col(_ASIDE * state.nearer.sqrt(), d) * aside)
+        sphere = (job.x + col(distance, d) * way).clamp(threat.lo, threat.hi)
+        return replace(state, probe=threat.project(sphere, job.x, (1 - state.nearer) * distance))

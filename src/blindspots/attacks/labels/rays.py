@@ -1,41 +1,50 @@
-"""experimental"""
+"""RayS: directions with signs for components, improved by flipping smaller and smaller blocks of them."""
+
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, full, zeros
-from blindspots.attacks.starts import as_images
 from blindspots.attacks.labels.start import choose
+from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.random import randint
 from blindspots.rows import col, pick
-from blindspots.random import uniform, sign
 
-LOOK, HALVE = 0, 1
+FLIP, SHORTEN = range(2)
+
 
 @dataclass(frozen=True)
 class RaySState(State):
-    phase: Tensor
-    best: Tensor
-    way: Tensor
-    least: Tensor
-    low: Tensor
-    high: Tensor
-    level: Tensor
-    block: Tensor
+    phase: Tensor  # (B,) int64
+    signs: Tensor  # (B, ...) of the best direction so far
+    tried: Tensor  # (B, ...) of the one that is looked at
+    best: Tensor  # (B,) distance of the best one's nearest win; the width of the box before there is a win
+    low: Tensor  # (B,) distance at which the tried one is not known to win
+    high: Tensor  # (B,) distance at which it won
+    number: Tensor  # (B,) int64: of the direction; 0: all signs positive
 
 
 @dataclass(frozen=True)
 class RayS(Attack):
+    """Chen and Gu 2020 (arXiv 2006.12792), algorithm 3: smallest linf distance, without a target and without a start.
+
+    Direction 0 has positive signs only. Then level 0, 1, 2, ... flips its 2 ** level blocks, one after the other. One
+    look at the best distance so far tells whether a flip is kept and worth a search along the ray. Differs from the
+    paper in three points. The blocks are patches of the image, not stretches of its memory. The search begins at the
+    end where a flip mostly leads to, a little nearer than before, and its steps double, so that a small gain takes
+    few looks. And when all levels are done it goes on with random stretches of random lengths.
+
+    Args:
+        queries: looks per row, all of them.
+        tolerance: the search along a ray ends at this share of its length.
+    """
+
     queries: int = 1000
-    tol: float = 0.01
-    order: str = "z"
-    gallop: bool = True
-    first: str = "ones"
-    margin: float = 0.0
-    randomblock: bool = False
+    tolerance: float = 0.01
 
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf",)
@@ -43,87 +52,72 @@ class RayS(Attack):
     targeted: ClassVar[bool] = False
 
     @property
-    def looks(self): return self.queries
+    def looks(self) -> int:
+        return self.queries
 
-    def init(self, problem, job):
-        way = torch.ones_like(job.x)
-        width = problem.threat.hi - problem.threat.lo
-        s = RaySState(job.x, zeros(job), zeros(job), way, way, full(job, width), full(job, 0), full(job, width), zeros(job)-1, zeros(job))
-        return replace(s, probe=self.at(problem, job, s.way, s.least))
+    def init(self, problem: Problem, job: Job) -> RaySState:
+        signs, width = torch.ones_like(job.x), full(job, problem.threat.hi - problem.threat.lo)
+        none, zero = full(job, 0), zeros(job)
+        return RaySState(_at(problem, job, signs, width), zero, zero, signs, signs, width, none, width, zero)
 
-    def at(self, problem, job, way, d):
-        return (job.x + col(d, way) * way).clamp(problem.threat.lo, problem.threat.hi)
+    def step(self, problem: Problem, job: Job, state: RaySState, seen: Seen) -> RaySState:
+        flipping = state.phase == FLIP
+        asked = torch.where(flipping, state.best, self._between(state))
+        low = torch.where(seen.won | flipping, state.low, asked)
+        state = replace(state, low=low, high=torch.where(seen.won, asked, state.high))
+        settled = torch.where(flipping, ~seen.won, state.high - state.low <= self.tolerance * state.high)
+        probe = _at(problem, job, state.tried, self._between(state))
+        shorten = replace(state, probe=probe, phase=torch.full_like(state.phase, SHORTEN))
+        after = choose(settled, self._next(problem, job, state, ~flipping), shorten)
+        return replace(after, t=state.t + 1)
 
-    def step(self, problem, job, s, seen):
-        looking = s.phase == LOOK
-        # LOOK
-        # won: refine
-        middle = self.inner(s.low, s.high) 
-        high = torch.where(seen.won, torch.where(looking, s.least*(1-self.margin), self.mid(s)), s.high)
-        low = torch.where(looking, torch.zeros_like(s.low), torch.where(seen.won, s.low, self.mid(s)))
-        refine = torch.where(looking, seen.won, torch.ones_like(seen.won))
-        s = replace(s, high=torch.where(looking & ~seen.won, s.least, high), low=low)
-        done = ~refine | (s.high - s.low <= self.tol * s.high)
-        improved = refine & (s.high < s.least) | (refine & (s.level < 0)) | (refine)
-        best = pick(refine & done, s.way, s.best)
-        least = torch.where(refine & done, s.high, s.least)
-        # next block
-        blk = s.block + 1
-        count = (2 ** s.level.clamp_min(0).clamp_max(40))
-        D = job.x[0].numel()
-        size = (D + count - 1) // count
-        over = (s.level < 0) | (blk * size >= D)
-        level = torch.where(over, s.level + 1, s.level)
-        top = math.ceil(math.log2(max(D, 2)))
-        if self.randomblock:
-            past = level > top
-            level = torch.where(past, top + 1, level)
-        else:
-            level = torch.where(level > top, min(2, top), level)
-        blk = torch.where(over, 0, blk)
-        nxt = replace(s, best=best, least=least, level=level, block=blk, phase=zeros(job) + LOOK)
-        nxt = replace(nxt, way=self.flip(job, nxt))
-        nxt = replace(nxt, probe=self.at(problem, job, nxt.way, least * (1 - self.margin)))
-        more = replace(s, phase=zeros(job) + HALVE)
-        more = replace(more, probe=self.at(problem, job, s.way, self.mid(more)))
-        return replace(choose(done, nxt, more), t=s.t + 1)
+    def _between(self, state: RaySState) -> Tensor:
+        """The distance to look at next: the middle, but at first no further down than twice the gain so far."""
+        middle = (state.low + state.high) / 2
+        gain = state.best - state.high + self.tolerance * state.high
+        return torch.where((state.low == 0) & (state.number > 0), middle.maximum(state.high - gain), middle)
 
-    def mid(self, s):
-        m = (s.low + s.high) / 2
-        if self.gallop:
-            gap = (s.least - s.high).clamp_min(0) + self.tol * s.high
-            m = torch.where(s.low == 0, (s.high - gap).maximum(m), m)
-        return torch.where(s.level < 0, (s.low + s.high) / 2, m)
+    def _next(self, problem: Problem, job: Job, state: RaySState, kept: Tensor) -> RaySState:
+        signs, best = pick(kept, state.tried, state.signs), torch.where(kept, state.high, state.best)
+        tried = torch.where(_block(job, state.number), -signs, signs)
+        probe = _at(problem, job, tried, best)
+        none = torch.zeros_like(best)
+        return RaySState(
+            probe, state.t, torch.full_like(state.phase, FLIP), signs, tried, best, none, best, state.number + 1
+        )
 
-    def inner(self, low, high):
-        return (low + high) / 2
 
-    def flip(self, job, s):
-        D = job.x[0].numel()
-        image = as_images(job.x)
-        if self.order == "z":
-            C, H, W = image.shape[1:]
-            r, c = torch.arange(H), torch.arange(W)
-            key = sum(((r >> b & 1) << (2*b+1))[:, None] | ((c >> b & 1) << (2*b))[None] for b in range(12))
-            key = key.flatten()
-            rank = torch.empty_like(key); rank[key.argsort()] = torch.arange(H*W)
-            rank = rank.view(1, H, W) * C + torch.arange(C)[:, None, None]
-            rank = rank.reshape(-1)
-        else:
-            rank = torch.arange(D)
-        top = math.ceil(math.log2(max(D, 2)))
-        past = s.level > top
-        lv = torch.where(past, (uniform(job.key, s.t, 3, (1,))[:, 0] * top).long() + 1, s.level)
-        count = 2 ** lv
-        size = (D + count - 1) // count
-        if self.randomblock:
-            shift = (uniform(job.key, s.t, 4, (1,))[:, 0] * D * past).long()
-            rank = (rank[None] + shift[:, None]) % D
-            inside = (rank // size[:, None] == torch.where(past, 0, s.block)[:, None]).view(job.x.shape)
-            return torch.where(inside, -s.best, s.best)
-        else: rank = rank[None]
-        inside = (rank // size[:, None] == s.block[:, None]).view(job.x.shape)
-        return torch.where(inside, -s.best, s.best)
+def _at(problem: Problem, job: Job, signs: Tensor, distance: Tensor) -> Tensor:
+    return (job.x + col(distance, signs) * signs).clamp(problem.threat.lo, problem.threat.hi)
 
-    def exhausted(self, s): return s.t >= self.queries
-    def unstarted(self, s): return s.level < 0
+
+def _block(job: Job, number: Tensor) -> Tensor:
+    """Which components the flip `number` (B,) is about: all, halves, quarters, ..., single ones, then random ones."""
+    places = _places(job.x)
+    size, depth = len(places), math.ceil(math.log2(len(places)))
+    level = ((number + 1).double().log2() + 1e-9).floor().long()
+    parts = (2 ** level.clamp_max(depth)).clamp_max(size)
+    block = number + 1 - 2**level
+    first, past = block * size // parts, (block + 1) * size // parts
+    random = (level > depth) | (block >= parts)
+    start, length = (randint(job.key, number, stream, size, (1,))[:, 0] for stream in (0, 1))
+    shrink = randint(job.key, number, 2, depth + 1, (1,))[:, 0]
+    wanted = (places - start[:, None]) % size <= (length >> shrink)[:, None]
+    regular = (places >= first[:, None]) & (places < past[:, None])
+    return torch.where(random[:, None], wanted, regular).view(job.x.shape)
+
+
+def _places(x: Tensor) -> Tensor:
+    """(D,) the place of every component along a curve that fills the image in square patches (Morton's order)."""
+    _, channels, height, width = as_images(x).shape
+    row, column = (torch.arange(n, device=x.device) for n in (height, width))
+    curve = (_spread(row)[:, None] * 2 + _spread(column)).flatten()
+    order = torch.empty_like(curve).scatter_(0, curve.argsort(), torch.arange(len(curve), device=x.device))
+    return (order * channels + torch.arange(channels, device=x.device)[:, None]).flatten()
+
+
+def _spread(n: Tensor) -> Tensor:
+    """A zero between every two bits of numbers below 2^16."""
+    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+        n = (n | n << shift) & mask
+    return n

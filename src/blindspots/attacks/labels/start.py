@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -12,10 +12,11 @@ from blindspots.attacks.attack import Attack, State, full, zeros
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import randint, uniform
-from blindspots.rows import pick, tree
+from blindspots.rows import Rows, pick, tree
 
 SEEK, LINE, LOST, OWN = range(4)  # phases of a row; an attack's own begin at OWN
 Turn = Callable[[Problem, Job, Any, Seen], Any]
+S = TypeVar("S", bound=Rows)
 _CELLS = 8  # most blocks per side of a random image
 
 
@@ -26,6 +27,9 @@ class LineState(State):
     far: Tensor  # (B, ...) where a line begins that leads to the clean input
     low: Tensor  # (B,) a distance on it at which no win is known
     high: Tensor  # (B,) a distance at which there is one
+
+
+L = TypeVar("L", bound=LineState)
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,10 @@ class LabelSearch(Attack):
     def unstarted(self, state: Any) -> Tensor:
         return (state.phase == SEEK) | (state.phase == LOST)  # type: ignore[no-any-return]
 
-    def aim(self, problem: Problem, job: Job, state: Any, far: Tensor, high: Tensor) -> Any:
+    def aim(self, problem: Problem, job: Job, state: L, far: Tensor, high: Tensor) -> L:
         """Begin to bisect on the line from `far` (B, ...), where the distance `high` (B,) wins."""
         probe = problem.threat.project(far, job.x, high / 2)
-        return replace(state, probe=probe, phase=_all(job, LINE), far=far, low=torch.zeros_like(high), high=high)
+        return at_phase(replace(state, probe=probe, far=far, low=torch.zeros_like(high), high=high), LINE)
 
     def reached(self, problem: Problem, job: Job, state: Any) -> Tensor:
         """The nearest win on the line: (B, ...)."""
@@ -109,13 +113,14 @@ class LabelSearch(Attack):
         return choose(high - low <= self.tolerance(job) * high, self.arrive(problem, job, on), on)
 
 
-def _all(job: Job, phase: int) -> Tensor:
-    return torch.full_like(job.y, phase)
+def at_phase(state: L, phase: int) -> L:
+    """The state with all rows in the same phase."""
+    return replace(state, phase=torch.full_like(state.phase, phase))
 
 
-def choose(mask: Tensor, a: Any, b: Any) -> Any:
+def choose(mask: Tensor, a: S, b: S) -> S:
     """Row-wise choice between two states: `a` where `mask` (B,), else `b`."""
-    return tree(lambda s, t: pick(mask, s, t), a, b)
+    return cast(S, tree(lambda s, t: pick(mask, s, t), a, b))
 
 
 def noise(problem: Problem, job: Job, number: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class AdditiveNoise(LineSearch):
     """
 
     kind: Literal["gaussian", "uniform"] = "gaussian"
-    most: float = 1.0
+    most: float = 2.0
     steps: int = 32
     halvings: int = 8
     draws: int = 100

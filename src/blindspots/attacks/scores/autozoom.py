@@ -39,10 +39,10 @@ class AutoZOOM(Estimating):
     """
 
     queries: int = 5000
-    pairs: int = 5
+    pairs: int = 10
     sigma: float = 0.01
-    stride: float = 0.5
-    momentum: float = 0.9
+    stride: float = 0.2
+    momentum: float = 0.8
     norm: float = 1.0
     gamma: float = 0.1
     cells: int | None = 8

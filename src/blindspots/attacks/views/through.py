@@ -10,14 +10,14 @@ from torch import Tensor
 from blindspots.attacks.attack import Attack, State, zeros
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.images import pulled
-from blindspots.attacks.views.views import InputDiversity, View
+from blindspots.attacks.views.views import Noise, Translations, View
 from blindspots.errors import InputError
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import keys
 from blindspots.rows import Rows, col, pick, tree
 
-_INNER = PGD(10, random_start=False)
+_INNER = PGD(10, stride=0.2, momentum=0.75, random_start=False)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Through(Attack):
     """
 
     attack: Attack = _INNER
-    views: tuple[View, ...] = (InputDiversity(),)
+    views: tuple[View, ...] = (Translations(), Noise())
     copies: int = 4
     plain: bool = False
 

@@ -88,20 +88,22 @@ class Translations(View):
     """Random shifts by whole pixels (TI; Dong et al. 2019, arXiv 1904.02884, eq. 6). What is left is the lower bound.
 
     Args:
-        most: pixels in each direction; every shift up to it is as likely as any other.
+        most: largest shift, as a share of the side; every shift up to it is as likely as any other.
     """
 
-    most: int = 2
+    most: float = 0.125
 
     def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
         lines, columns = (
-            shrunk(pixels, torch.full_like(number, pixels), self._shift(key, number, stream))
+            self._matrix(pixels, key, number, stream)
             for pixels, stream in zip(as_images(x).shape[2:], (0, 1), strict=True)
         )
         return in_box(threat.lo + along_axes(x - threat.lo, lines, columns), threat)
 
-    def _shift(self, key: Tensor, number: Tensor, stream: int) -> Tensor:
-        return randint(key, number, stream, 2 * self.most + 1, (1,))[:, 0] - self.most
+    def _matrix(self, pixels: int, key: Tensor, number: Tensor, stream: int) -> Tensor:
+        most = int(self.most * pixels)
+        shift = randint(key, number, stream, 2 * most + 1, (1,))[:, 0] - most
+        return shrunk(pixels, torch.full_like(shift, pixels), shift)
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,15 @@ class GradientKernel(View):
     convolution. Put it first among the views, so that what the others send back is convolved too.
 
     Args:
-        reach: pixels on each side; three standard deviations, as in the paper, which uses 7 on images of 299 pixels.
+        reach: of the kernel on each side, as a share of the longer side, at least 1 pixel; three standard deviations.
+            Paper: 7 of 299 pixels.
     """
 
-    reach: int = 2
+    reach: float = 0.025
 
     def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
-        at = torch.linspace(-3, 3, 2 * self.reach + 1, dtype=torch.float64, device=x.device)
-        weight = torch.exp(-at.square() / 2) if self.reach else torch.ones_like(at)
+        pixels = max(1, round(self.reach * max(as_images(x).shape[2:])))
+        weight = torch.exp(-torch.linspace(-3, 3, 2 * pixels + 1, dtype=torch.float64, device=x.device).square() / 2)
         return with_smooth_gradient(x, weight / weight.sum())
 
 
@@ -131,7 +134,7 @@ class Noise(View):
         sigma: its standard deviation, as a share of the box's width.
     """
 
-    sigma: float = 0.05
+    sigma: float = 0.02
 
     def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
         noise = normal(key, number, 0, x.shape[1:])

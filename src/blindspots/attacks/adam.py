@@ -1,0 +1,41 @@
+"""Adam for rows: every row has moments and a clock of its own."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from blindspots.rows import Rows, col, pick
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Adam(Rows):
+    """Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, as sums that are to be divided by their weights."""
+
+    mean: Tensor  # (B, ...) decayed sum of the gradients
+    square: Tensor  # (B, ...) decayed sum of their squares
+    weight: Tensor  # (B, 2) what the decayed sums of 1 are by now
+
+    @classmethod
+    def blank(cls, x: Tensor) -> Self:
+        return cls(torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(len(x), 2))
+
+    def take(self, g: Tensor, mean: float, square: float) -> Self:
+        """After one more gradient, with the decays `mean` and `square` (the paper's beta 1 and 2)."""
+        decay = torch.tensor([mean, square], device=g.device)
+        weight = self.weight * decay + (1 - decay)
+        return type(self)(mean * self.mean + (1 - mean) * g, square * self.square + (1 - square) * g.square(), weight)
+
+    @property
+    def direction(self) -> Tensor:
+        """Where the gradients point, every component in units of its own usual size."""
+        mean, square = self.weight.clamp_min(_TINY).unbind(1)
+        return self.mean / col(mean, self.mean) / ((self.square / col(square, self.square)).sqrt() + _TINY)
+
+    def reset(self, where: Tensor) -> Self:
+        """Rows `where` (B,) forget."""
+        old = (self.mean, self.square, self.weight)
+        return type(self)(*(pick(where, torch.zeros_like(t), t) for t in old))

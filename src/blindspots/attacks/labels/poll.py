@@ -1,0 +1,140 @@
+"""What label-only attacks share that estimate the boundary's normal from the labels around one of its points."""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from blindspots.attacks.attack import zeros
+from blindspots.attacks.directions import unit
+from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase, choose
+from blindspots.attacks.starts import as_images
+from blindspots.problem import Job, Problem, Seen
+from blindspots.random import normal, uniform
+from blindspots.rows import Rows, col, pick
+from blindspots.threat import L2, TINY
+
+POLL, MOVE = OWN, OWN + 1
+
+
+@dataclass(frozen=True)
+class Labels(Rows):
+    """Steps from one point of the boundary, and the labels that they met."""
+
+    won: Tensor  # (B, ...) sum of the steps that won
+    lost: Tensor  # (B, ...) sum of the others
+    wins: Tensor  # (B,) int64
+    count: Tensor  # (B,) int64
+
+    @classmethod
+    def none(cls, job: Job) -> Self:
+        blank = torch.zeros_like(job.x)
+        return cls(blank, blank, zeros(job), zeros(job))
+
+    def add(self, step: Tensor, won: Tensor) -> "Labels":
+        one, other = pick(won, step, torch.zeros_like(step)), pick(won, torch.zeros_like(step), step)
+        return Labels(self.won + one, self.lost + other, self.wins + won, self.count + 1)
+
+    def normal(self) -> Tensor:
+        """The sum of (phi - mean phi) u, phi = 1 or -1 (Chen et al. 2020, eq. 16); of phi u where all labels agree."""
+        share = col(self.wins / self.count.clamp_min(1), self.won)
+        agree = (share == 0) | (share == 1)
+        return torch.where(agree, self.won - self.lost, 2 * ((1 - share) * self.won - share * self.lost))
+
+
+@dataclass(frozen=True)
+class PollState(LineState):
+    base: Tensor  # (B, ...) the point of the boundary that is asked about
+    labels: Labels  # around it
+    normal: Tensor  # (B, ...) what they and earlier polls say
+    number: Tensor  # (B,) int64: of the poll
+
+
+P = TypeVar("P", bound=PollState)
+
+
+@dataclass(frozen=True)
+class PollSearch(LabelSearch):
+    """Polls the labels around a point of the boundary; when there are enough of them, `move` makes use of the normal.
+
+    Each poll's sum is added to `memory` times what earlier ones found: where the boundary bends little, their normal
+    still holds, and small polls are enough.
+
+    Args:
+        queries: looks per row, all of them.
+        tries: random images looked at for a start.
+        batch: looks of the first poll.
+        reach: length of a poll's steps, in units of the Euclidean distance to the clean input.
+        memory: weight of the polls before.
+        coarse: half of the steps are smooth over so many pixels, for gradients of images are; 1: none of them.
+    """
+
+    batch: int = 30
+    reach: float = 0.1
+    memory: float = 0.7
+    coarse: int = 2
+
+    @abstractmethod
+    def move(self, problem: Problem, job: Job, state: Any) -> Any:
+        """The next state, once `state.normal` is known."""
+
+    @abstractmethod
+    def moved(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+        """The next state in the phase MOVE, once its probe was seen."""
+
+    def enough(self, state: Any) -> Tensor:
+        """(B,) how many labels a poll wants."""
+        return torch.full_like(state.number, self.batch)
+
+    def around(self, problem: Problem, job: Job, base: Tensor, step: Tensor) -> Tensor:
+        """Where to look for the label at a `step` from `base`."""
+        return (base + step).clamp(problem.threat.lo, problem.threat.hi)
+
+    def tolerance(self, job: Job) -> float:
+        """So near the boundary that a step of a poll, of which the normal sees 1 / sqrt(D), still crosses it."""
+        return self.reach / math.sqrt(job.x[0].numel())
+
+    def polled(self, job: Job, state: LineState) -> dict[str, Any]:
+        """The fields of a first `PollState`."""
+        blank = torch.zeros_like(job.x)
+        return {**vars(state), "base": job.x, "labels": Labels.none(job), "normal": blank, "number": zeros(job)}
+
+    def turns(self) -> dict[int, Turn]:
+        return {POLL: self._poll, MOVE: self.moved}
+
+    def arrive(self, problem: Problem, job: Job, state: Any) -> Any:
+        return self.ask(problem, job, replace(state, base=self.reached(problem, job, state)))
+
+    def ask(self, problem: Problem, job: Job, state: P) -> P:
+        """Begin a poll around `state.base`."""
+        state = at_phase(replace(state, labels=Labels.none(job), number=state.number + 1), POLL)
+        return replace(state, probe=self._next(problem, job, state))
+
+    def _next(self, problem: Problem, job: Job, state: Any) -> Tensor:
+        u = unit(grain(job, state.t, self.coarse))
+        return self.around(problem, job, state.base, col(self._length(job, state), u) * u)
+
+    def _length(self, job: Job, state: Any) -> Tensor:
+        return self.reach * L2().norm(state.base - job.x)
+
+    def _poll(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+        labels = state.labels.add(state.probe - state.base, seen.won)
+        on = replace(state, labels=labels, probe=self._next(problem, job, state))
+        found = labels.normal() / col(self._length(job, state).clamp_min(TINY), state.base)
+        known = replace(on, normal=found + self.memory * state.normal)
+        return choose(labels.count >= self.enough(state), self.move(problem, job, at_phase(known, MOVE)), on)
+
+
+def grain(job: Job, t: Tensor, coarse: int) -> Tensor:
+    """Gaussian noise (B, ...), at every second look on average smooth over `coarse` pixels."""
+    fine = normal(job.key, t, 0, job.x.shape[1:])
+    if coarse == 1 or job.x.ndim < 3:
+        return fine
+    image = as_images(job.x)
+    drawn = normal(job.key, t, 2, (image.shape[1], *(-(-n // coarse) for n in image.shape[2:])))
+    smooth = interpolate(drawn, image.shape[2:], mode="bilinear", align_corners=False).view(job.x.shape)
+    return pick(uniform(job.key, t, 4, (1,))[:, 0] < 0.5, smooth, fine)
