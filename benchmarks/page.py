@@ -26,7 +26,7 @@ and rows whose gradient it returns; where a run's own count is compared, the tab
 """
 
 
-SECTIONS = ("overhead", "verdict", "attacks", "optimality", "queries", "memory", "resume", "exact")
+SECTIONS = ("overhead", "verdict", "published", "attacks", "optimality", "queries", "memory", "resume", "exact")
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,7 @@ class ALMA(Attack):
             drop = col(rate * falling, d) / (1 - self.smooth) / (square.sqrt() + _TINY)
             d = d.sign() * (d.abs() - drop).clamp_min(0)
         probe = (job.x + d).clamp(problem.threat.lo, problem.threat.hi)
-        return ALMAState(
-            probe, state.t + 1, velocity, square, rate, state.scale, multiplier, penalty, checked, found
-        )
+        return ALMAState(probe, state.t + 1, velocity, square, rate, state.scale, multiplier, penalty, checked, found)
 
     def _check(self, state: ALMAState, y: Tensor) -> tuple[Tensor, Tensor]:
         """The penalty grows where neither a success was found nor the margin has fallen since the last check."""

@@ -51,7 +51,7 @@ class TanhSearch:
         assert seen.grad is not None
         d, short = state.probe - job.x, seen.margin + self.confidence
         adam = state.adam.take(
-            (2 * d + col(state.const * (short > 0), d) * seen.grad) * (1 - state.w.tanh().square()), 0.9, 0.999
+            (2 * d + col(state.const * (short > 0), d) * seen.grad) * (1 - _tanh(state.w).square()), 0.9, 0.999
         )  # Adam is blind to the constant factor (hi - lo) / 2 of the slope
         loss = problem.threat.norm(d).square() + state.const * short.clamp_min(0)
         check = state.turn % max(1, self.steps // 10) == 0
@@ -74,8 +74,13 @@ class TanhSearch:
 
 
 def _image(threat: Threat, w: Tensor) -> Tensor:
-    return (threat.lo + (threat.hi - threat.lo) * (1 + w.tanh()) / 2).clamp(threat.lo, threat.hi)
+    return (threat.lo + (threat.hi - threat.lo) * (1 + _tanh(w)) / 2).clamp(threat.lo, threat.hi)
 
 
 def _free(threat: Threat, x: Tensor) -> Tensor:
-    return (_INSIDE * (2 * (x - threat.lo) / (threat.hi - threat.lo) - 1)).atanh()
+    return (_INSIDE * (2 * (x - threat.lo) / (threat.hi - threat.lo) - 1)).double().atanh().to(x.dtype)
+
+
+def _tanh(w: Tensor) -> Tensor:
+    """By way of float64: in float32 its last bit depends on a row's place in memory."""
+    return w.double().tanh().to(w.dtype)

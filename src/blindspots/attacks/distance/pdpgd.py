@@ -34,14 +34,14 @@ class PDPGD(Attack):
 
     The primal step is Adam's on the softplus of the loss, then the proximal map of the weighted norm in Adam's metric;
     the dual step follows the sign of the margin. Differs from the authors' code, which needs 500 steps and more, in
-    four points. The proximal map in l0 is exact and in l1 the closed form of 20 iterations (the code: 5 iterations,
+    five points. The proximal map in l0 is exact and in l1 the closed form of 20 iterations (the code: 5 iterations,
     ended early). In l2 and linf a row's first step goes no further than the linearised boundary. The dual step is
-    shorter the more steps there are. And l0 counts components, not pixels.
+    shorter the more steps there are, and the last primal step too. And l0 counts components, not pixels.
 
     Args:
         steps: gradients per row.
-        stride: first step of every component, in units of the box, falling to a tenth; None: 1 in l0, 0.5 in l1, else
-            at most 0.1.
+        stride: first step of every component, in units of the box, falling to its 10 / steps; None: 1 in l0, 0.5 in
+            l1, else at most 0.1.
         ratio: weight of the norm over that of the loss at first.
         travel: how far the log of the ratio could go in all steps if its first step stayed.
         memory: weight of the past in the average of the weights.
@@ -61,6 +61,10 @@ class PDPGD(Attack):
     def looks(self) -> int:
         return self.steps + 1
 
+    @property
+    def _end(self) -> float:
+        return min(1.0, 10 / self.steps)
+
     def init(self, problem: Problem, job: Job) -> PDPGDState:
         stride = full(job, _STRIDE[problem.threat.p] if self.stride is None else self.stride)
         dual = full(job, -math.log(self.ratio))
@@ -73,7 +77,7 @@ class PDPGD(Attack):
         stride = torch.where(state.t == 0, self._first(threat, state, seen), state.stride)
         moments = state.moments.after(seen.grad * col(seen.loss.sigmoid(), seen.grad))
         mean, scale = moments.direction(state.t)
-        rate = col(width * stride * 0.1**done, mean) / scale
+        rate = col(width * stride * self._end**done, mean) / scale
         moved = (state.probe - rate * mean).clamp(threat.lo, threat.hi)
         nearer = _proximal(threat, moved - job.x, rate, (1 - state.share) / state.share)
         change = self.travel / self.steps * (1 - 0.9 * done)

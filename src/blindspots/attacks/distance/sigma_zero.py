@@ -21,7 +21,21 @@ class SigmaZeroState(State):
 
 @dataclass(frozen=True)
 class SigmaZero(Attack):
-    """Cina et al. 2025 (arXiv 2402.01879), algorithm 1: smallest l0 distance."""
+    """Cina et al. 2025 (arXiv 2402.01879), algorithm 1: smallest l0 distance.
+
+    Descends the margin, as long as it is positive, plus a smooth count of the changed components, with Adam on the
+    gradient scaled to a peak of 1; changes below a threshold are undone, and the threshold rises after a success and
+    falls after a failure. Works on differences in units of the box, so that the settings fit every box; the paper's
+    box is [0, 1]. As in the code of the authors, the loss ends at a tie, the step falls to a tenth of the first and
+    the threshold's step with it.
+
+    Args:
+        steps: gradients per row; the authors take 1000.
+        stride: first step of every component, in units of the box.
+        sigma: width of the smooth count d^2 / (d^2 + sigma).
+        threshold: below which a change is undone at first, in units of the box.
+        rate: change of the threshold per step, in units of the stride.
+    """
 
     steps: int = 100
     stride: float = 1.0
@@ -42,18 +56,18 @@ class SigmaZero(Attack):
 
     def step(self, problem: Problem, job: Job, state: SigmaZeroState, seen: Seen) -> SigmaZeroState:
         assert seen.grad is not None
-        width = problem.threat.hi - problem.threat.lo
-        d = (state.probe - job.x) / width
-        g = pick(seen.won, torch.zeros_like(d), seen.grad * width) + self._count(d)
+        lo, hi = problem.threat.lo, problem.threat.hi
+        g = pick(seen.won, torch.zeros_like(seen.grad), seen.grad) * (hi - lo)
+        g = g + self._count((state.probe - job.x) / (hi - lo))
         moments = state.moments.after(g / col(Linf().norm(g).clamp_min(1e-12), g))
         mean, scale = moments.direction(state.t)
         stride = cosine((state.t - 1).clamp_min(0), self.steps, self.stride, self.stride / 10)
-        moved = (state.probe - width * col(stride, d) * mean / scale).clamp(problem.threat.lo, problem.threat.hi)
         change = self.rate * cosine(state.t, self.steps, self.stride, self.stride / 10)
         threshold = (state.threshold + torch.where(seen.won, change, -change)).clamp(0, 1)
-        small = (moved - job.x).abs() < col(width * threshold, d)
+        moved = (state.probe - (hi - lo) * col(stride, g) * mean / scale).clamp(lo, hi)
+        small = (moved - job.x).abs() < (hi - lo) * col(threshold, g)
         return SigmaZeroState(torch.where(small, job.x, moved), state.t + 1, moments, threshold)
 
     def _count(self, d: Tensor) -> Tensor:
-        """Gradient of the mean of d^2 / (d^2 + sigma)."""
+        """Gradient of the mean of d^2 / (d^2 + sigma) over a row's components."""
         return 2 * self.sigma * d / (d.square() + self.sigma).square() / d[0].numel()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import full
 from blindspots.attacks.directions import unit
-from blindspots.attacks.labels.poll import grain
+from blindspots.attacks.labels.poll import aside, grain
 from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col, pick
@@ -62,8 +62,7 @@ class Boundary(LabelSearch):
 
     def _walk(self, problem: Problem, job: Job, state: BoundaryState) -> BoundaryState:
         d, threat = state.base - job.x, problem.threat
-        ahead, distance, drawn = unit(d), threat.norm(d), grain(job, state.t, self.coarse)
-        aside = unit(drawn - col((ahead * drawn).flatten(1).sum(1), d) * ahead)
-        way = unit(ahead + col(_ASIDE * state.nearer.sqrt(), d) * aside)
+        distance, drawn = threat.norm(d), grain(job, state.t, self.coarse, full(job, 0.5))
+        way = unit(unit(d) + col(_ASIDE * state.nearer.sqrt(), d) * aside(drawn, d))
         sphere = (job.x + col(distance, d) * way).clamp(threat.lo, threat.hi)
         return replace(state, probe=threat.project(sphere, job.x, (1 - state.nearer) * distance))

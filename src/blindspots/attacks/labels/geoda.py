@@ -5,14 +5,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.labels.poll import PollSearch, PollState
+from blindspots.attacks.labels.poll import GAIN, PollSearch, PollState
 from blindspots.attacks.labels.start import LineState, choose
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import TINY
 
 _FAR = 1e3  # widths of the box: so far a point is projected to where the ball ends in its direction
-_GAIN = 0.01  # a new direction has to come nearer by this share of the distance
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class GeoDA(PollSearch):
 
     def move(self, problem: Problem, job: Job, state: PollState) -> PollState:
         far = job.x + self._outward(problem, state.normal)
-        return replace(state, far=far, probe=problem.threat.project(far, job.x, state.high * (1 - _GAIN)))
+        return replace(state, far=far, probe=problem.threat.project(far, job.x, state.high * (1 - GAIN)))
 
     def moved(self, problem: Problem, job: Job, state: PollState, seen: Seen) -> PollState:
-        nearer = self.aim(problem, job, state, state.far, state.high * (1 - _GAIN))
+        nearer = self.aim(problem, job, state, state.far, state.high * (1 - GAIN))
         return choose(seen.won, nearer, self.ask(problem, job, state))
 
     def _outward(self, problem: Problem, normal: Tensor) -> Tensor:

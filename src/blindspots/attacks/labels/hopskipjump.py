@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from blindspots.attacks.attack import full
-from blindspots.attacks.labels.poll import PollSearch, PollState
+from blindspots.attacks.labels.poll import PollSearch, PollState, aside
 from blindspots.attacks.labels.start import LineState, choose
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col
@@ -41,18 +41,22 @@ class HopSkipJump(PollSearch):
     def dress(self, problem: Problem, job: Job, state: LineState) -> HopSkipJumpState:
         return HopSkipJumpState(**self.polled(job, state), size=full(job, 0))
 
+    def directed(self, problem: Problem, u: Tensor, d: Tensor) -> Tensor:
+        return aside(u, d) if problem.threat.p == 2 else super().directed(problem, u, d)
+
     def enough(self, state: HopSkipJumpState) -> Tensor:
         return self.batch * state.number.float().sqrt()
 
     def move(self, problem: Problem, job: Job, state: HopSkipJumpState) -> HopSkipJumpState:
         shorter = 1.0 if problem.threat.p == math.inf else state.number.float().rsqrt()
-        return self._jump(problem, replace(state, size=shorter * problem.threat.norm(state.base - job.x)))
+        return self._jump(problem, job, replace(state, size=shorter * problem.threat.norm(state.base - job.x)))
 
     def moved(self, problem: Problem, job: Job, state: HopSkipJumpState, seen: Seen) -> HopSkipJumpState:
         back = self.aim(problem, job, state, state.probe, problem.threat.norm(state.probe - job.x))
-        return choose(seen.won, back, self._jump(problem, replace(state, size=state.size / 2)))
+        return choose(seen.won, back, self._jump(problem, job, replace(state, size=state.size / 2)))
 
-    def _jump(self, problem: Problem, state: HopSkipJumpState) -> HopSkipJumpState:
-        way = problem.threat.steepest(state.normal)
+    def _jump(self, problem: Problem, job: Job, state: HopSkipJumpState) -> HopSkipJumpState:
+        way = self.directed(problem, state.normal, state.base - job.x)
+        way = way.sign() if problem.threat.p == math.inf else way
         probe = (state.base + col(state.size, way) * way).clamp(problem.threat.lo, problem.threat.hi)
         return replace(state, probe=probe)

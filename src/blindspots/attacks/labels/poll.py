@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from blindspots.attacks.attack import zeros
+from blindspots.attacks.attack import full, zeros
 from blindspots.attacks.directions import unit
 from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase, choose
 from blindspots.attacks.starts import as_images
@@ -19,6 +19,8 @@ from blindspots.rows import Rows, col, pick
 from blindspots.threat import L2, TINY
 
 POLL, MOVE = OWN, OWN + 1
+GAIN = 0.01  # a share of the distance that is worth having
+FEWER = 0.7
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class PollState(LineState):
     labels: Labels  # around it
     normal: Tensor  # (B, ...) what they and earlier polls say
     number: Tensor  # (B,) int64: of the poll
+    asked: Tensor  # (B,) distance of `base` at the last poll
+    smooth: Tensor  # (B,) share of smooth steps
 
 
 P = TypeVar("P", bound=PollState)
@@ -90,9 +94,9 @@ class PollSearch(LabelSearch):
         """(B,) how many labels a poll wants."""
         return torch.full_like(state.number, self.batch)
 
-    def around(self, problem: Problem, job: Job, base: Tensor, step: Tensor) -> Tensor:
-        """Where to look for the label at a `step` from `base`."""
-        return (base + step).clamp(problem.threat.lo, problem.threat.hi)
+    def directed(self, problem: Problem, u: Tensor, d: Tensor) -> Tensor:
+        """The direction of a poll's step, given a random one and `base` - x."""
+        return unit(u)
 
     def tolerance(self, job: Job) -> float:
         """So near the boundary that a step of a poll, of which the normal sees 1 / sqrt(D), still crosses it."""
@@ -101,7 +105,8 @@ class PollSearch(LabelSearch):
     def polled(self, job: Job, state: LineState) -> dict[str, Any]:
         """The fields of a first `PollState`."""
         blank = torch.zeros_like(job.x)
-        return {**vars(state), "base": job.x, "labels": Labels.none(job), "normal": blank, "number": zeros(job)}
+        poll = {"base": job.x, "labels": Labels.none(job), "normal": blank, "number": zeros(job)}
+        return {**vars(state), **poll, "asked": full(job, math.inf), "smooth": full(job, 0.5)}
 
     def turns(self) -> dict[int, Turn]:
         return {POLL: self._poll, MOVE: self.moved}
@@ -110,13 +115,15 @@ class PollSearch(LabelSearch):
         return self.ask(problem, job, replace(state, base=self.reached(problem, job, state)))
 
     def ask(self, problem: Problem, job: Job, state: P) -> P:
-        """Begin a poll around `state.base`."""
-        state = at_phase(replace(state, labels=Labels.none(job), number=state.number + 1), POLL)
-        return replace(state, probe=self._next(problem, job, state))
+        """Begin a poll around `state.base`. Where the last one did not help, fewer steps are smooth from now on."""
+        distance = problem.threat.norm(state.base - job.x)
+        smooth = torch.where(distance < (1 - GAIN) * state.asked, state.smooth, FEWER * state.smooth)
+        state = replace(state, labels=Labels.none(job), number=state.number + 1, asked=distance, smooth=smooth)
+        return at_phase(replace(state, probe=self._next(problem, job, state)), POLL)
 
     def _next(self, problem: Problem, job: Job, state: Any) -> Tensor:
-        u = unit(grain(job, state.t, self.coarse))
-        return self.around(problem, job, state.base, col(self._length(job, state), u) * u)
+        u = self.directed(problem, grain(job, state.t, self.coarse, state.smooth), state.base - job.x)
+        return (state.base + col(self._length(job, state), u) * u).clamp(problem.threat.lo, problem.threat.hi)
 
     def _length(self, job: Job, state: Any) -> Tensor:
         return self.reach * L2().norm(state.base - job.x)
@@ -129,12 +136,18 @@ class PollSearch(LabelSearch):
         return choose(labels.count >= self.enough(state), self.move(problem, job, at_phase(known, MOVE)), on)
 
 
-def grain(job: Job, t: Tensor, coarse: int) -> Tensor:
-    """Gaussian noise (B, ...), at every second look on average smooth over `coarse` pixels."""
+def aside(u: Tensor, d: Tensor) -> Tensor:
+    """The part of `u` that is orthogonal to `d`, at length 1."""
+    ahead = unit(d)
+    return unit(u - col((ahead * u).flatten(1).sum(1), d) * ahead)
+
+
+def grain(job: Job, t: Tensor, coarse: int, share: Tensor) -> Tensor:
+    """Gaussian noise (B, ...), with the probability `share` (B,) smooth over `coarse` pixels."""
     fine = normal(job.key, t, 0, job.x.shape[1:])
     if coarse == 1 or job.x.ndim < 3:
         return fine
     image = as_images(job.x)
     drawn = normal(job.key, t, 2, (image.shape[1], *(-(-n // coarse) for n in image.shape[2:])))
     smooth = interpolate(drawn, image.shape[2:], mode="bilinear", align_corners=False).view(job.x.shape)
-    return pick(uniform(job.key, t, 4, (1,))[:, 0] < 0.5, smooth, fine)
+    return pick(uniform(job.key, t, 4, (1,))[:, 0] < share, smooth, fine)

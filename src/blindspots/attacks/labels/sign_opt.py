@@ -7,13 +7,11 @@ from torch import Tensor
 
 from blindspots.attacks.attack import full
 from blindspots.attacks.directions import unit
-from blindspots.attacks.labels.poll import PollSearch, PollState
-from blindspots.attacks.labels.start import LineState, choose
+from blindspots.attacks.labels.poll import GAIN, MOVE, PollSearch, PollState, aside
+from blindspots.attacks.labels.start import LineState, at_phase, choose
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col
-from blindspots.threat import TINY
 
-_GAIN = 0.01  # a turn has to come nearer by this share of the distance
 _LEAST, _AGAIN = 0.05, 0.2  # the smallest turn that is tried, and the first one after the poll that follows
 
 
@@ -48,12 +46,10 @@ class SignOPT(PollSearch):
     def arrive(self, problem: Problem, job: Job, state: SignOPTState) -> SignOPTState:
         first = self.ask(problem, job, replace(state, base=self.reached(problem, job, state)))
         further = replace(state, base=first.base, turn=2 * state.turn)
-        return choose(state.number == 0, first, self._try(problem, job, further))
+        return choose(state.number == 0, first, self._try(problem, job, at_phase(further, MOVE)))
 
-    def around(self, problem: Problem, job: Job, base: Tensor, step: Tensor) -> Tensor:
-        d, threat = base - job.x, problem.threat
-        on_sphere = (d + step) * col(threat.norm(d) / threat.norm(d + step).clamp_min(TINY), d)
-        return (job.x + on_sphere).clamp(threat.lo, threat.hi)
+    def directed(self, problem: Problem, u: Tensor, d: Tensor) -> Tensor:
+        return aside(u, d)
 
     def move(self, problem: Problem, job: Job, state: SignOPTState) -> SignOPTState:
         return self._try(problem, job, state)
@@ -66,8 +62,7 @@ class SignOPT(PollSearch):
 
     def _try(self, problem: Problem, job: Job, state: SignOPTState) -> SignOPTState:
         d, threat = state.base - job.x, problem.threat
-        ahead, distance = unit(d), threat.norm(d)
-        aside = unit(state.normal - col((ahead * state.normal).flatten(1).sum(1), d) * ahead)
-        way = unit(ahead + col(state.turn, d) * aside)
+        distance = threat.norm(d)
+        way = unit(unit(d) + col(state.turn, d) * aside(state.normal, d))
         far = (job.x + col(distance, d) * way).clamp(threat.lo, threat.hi)
-        return replace(state, far=far, probe=threat.project(far, job.x, (1 - _GAIN) * distance))
+        return replace(state, far=far, probe=threat.project(far, job.x, (1 - GAIN) * distance))

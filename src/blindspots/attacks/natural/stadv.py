@@ -11,7 +11,7 @@ from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Threat
+from blindspots.threat import TINY, Linf, Threat
 
 _EPS = 1e-8
 
@@ -30,10 +30,10 @@ class StAdv(Attack):
 
     The roughness is the sum over neighbouring pixels of the length of the difference of their flows. Where a probe has
     won, its adversarial loss is flat, as in the paper with kappa = 0: the flow only gets smoother. The paper keeps tau
-    at 0.05 and uses L-BFGS. Here every row has a tau of its own, which grows while its probes win and shrinks while
-    they do not, so it ends at the boundary whatever the scale of the scores (100 steps on 40 rows of a CIFAR-10 network:
-    all won, with a fixed tau 52 %), and steps are Adam's. The limit is the attack's own, so it is run without a radius
-    as a rule; of all probes that won, the nearest counts.
+    at 0.05 and uses L-BFGS. Here the adversarial gradient is scaled to a largest entry of 1, and every row has a tau of
+    its own, which grows while its probes win and shrinks while they do not: so it ends at the boundary whatever the
+    scale of the scores. Steps are Adam's. The limit is the attack's own, so it is run without a radius as a rule; of all
+    probes that won, the nearest counts.
 
     Args:
         steps: gradient steps; a row costs `steps` gradients and one last look.
@@ -65,8 +65,10 @@ class StAdv(Attack):
         assert seen.grad is not None
         with torch.enable_grad():
             flow = state.flow.detach().requires_grad_()
-            slope = pulled(carried(job.x, flow, problem.threat), flow, pick(seen.won, 0 * seen.grad, seen.grad))
-            slope = slope + pulled(roughness(flow), flow, state.tau)
+            towards = pulled(carried(job.x, flow, problem.threat), flow, seen.grad)
+            smoother = pulled(roughness(flow), flow, torch.ones_like(job.r))
+        towards = towards / col(Linf().norm(towards).clamp_min(TINY), flow)
+        slope = pick(seen.won, 0 * flow, towards).detach() + col(state.tau, flow) * smoother
         t, tau = state.t + 1, state.tau * torch.where(seen.won, 1 + self.gamma, 1 - self.gamma)
         mean, square = 0.9 * state.mean + 0.1 * slope, 0.999 * state.square + 0.001 * slope.square()
         lr = cosine(state.t, self.steps, self.lr, 0.0)

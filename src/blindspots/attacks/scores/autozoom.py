@@ -35,7 +35,7 @@ class AutoZOOM(Estimating):
         momentum: share of the old mean of the estimates in the new one.
         norm: first distance.
         gamma: by how much the distance grows or shrinks per step at first; a tenth of it at last.
-        cells: tiles per side of an image on which a direction is constant; None: every pixel has its own number.
+        cells: tiles per side of an image on which a direction is constant at first (`estimate.tiled`); None: no tiles.
     """
 
     queries: int = 5000

@@ -35,7 +35,7 @@ class Bandits(Attack):
         stride: length of a step in radii.
         rate: of the corrections.
         exploration: size of the random part of a look next to the guess.
-        cells: tiles per side of an image on which the guess is constant; None: every pixel has its own number.
+        cells: tiles per side of an image on which the guess is constant at first (`estimate.tiled`); None: no tiles.
     """
 
     queries: int = 5000

@@ -18,32 +18,21 @@ from blindspots.rows import Rows, col, pick, tree
 Draw = Callable[[Tensor, Tensor, int, Sequence[int]], Tensor]
 
 
-def tiles(job: Job, cells: int | None) -> tuple[int, ...]:
-    """The shape of a pattern that is constant on the tiles of an image, `cells` per side at most; None: no tiles.
+def tiled(job: Job, t: Tensor, cells: int | None, draw: Draw = normal, stream: int = 0) -> Tensor:
+    """Noise over the input (B, ...), constant on the tiles of an image: `cells` per side at first, None: no tiles.
 
-    Networks answer to low frequencies, and fewer numbers are estimated with fewer queries. Inputs without two spatial
-    dimensions have no neighbourhoods, so no tiles either.
+    Networks answer to low frequencies, and fewer numbers are estimated with fewer queries. Once the clock `t` has
+    counted two queries for every tile, there is no more to learn at that size: the tiles shrink as the clock goes on.
+    Inputs without two spatial dimensions have no neighbourhoods, so no tiles either.
     """
+    noise = draw(job.key, t, stream, job.x.shape[1:])
     if cells is None or job.x.ndim < 3:
-        return job.x.shape[1:]
-    channels, height, width = as_images(job.x).shape[1:]
-    return channels, min(cells, height), min(cells, width)
-
-
-def spread(job: Job, pattern: Tensor) -> Tensor:
-    """A pattern of the shape that `tiles` says, over the whole input: (B, ...)."""
-    if pattern.shape == job.x.shape:
-        return pattern
-    line, column = (
-        torch.arange(size, device=pattern.device) * count // size
-        for size, count in zip(job.x.shape[-2:], pattern.shape[2:], strict=True)
-    )
-    return pattern[:, :, line][..., column].view_as(job.x)
-
-
-def tiled(job: Job, t: Tensor, cells: int | None, draw: Draw = normal) -> Tensor:
-    """Noise over the input that is constant on tiles."""
-    return spread(job, draw(job.key, t, 0, tiles(job, cells)))
+        return noise
+    image = as_images(noise)
+    per_side = (t / (2 * image.shape[1])).sqrt().long().clamp_min(cells)[:, None]
+    line, column = (torch.arange(n, device=t.device) * per_side.clamp_max(n) // n for n in image.shape[2:])
+    row = torch.arange(len(t), device=t.device)[:, None, None]
+    return image.movedim(1, -1)[row, line[:, :, None], column[:, None, :]].movedim(-1, 1).reshape(job.x.shape)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, zeros
-from blindspots.attacks.scores.estimate import spread, tiles
+from blindspots.attacks.scores.estimate import tiled
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import sign, uniform
 from blindspots.rows import col, pick
@@ -16,7 +16,7 @@ from blindspots.rows import col, pick
 
 @dataclass(frozen=True)
 class GenAttackState(State):
-    members: Tensor  # (B, P, ...) in units of the radius, one number per tile
+    members: Tensor  # (B, P, ...) corners of the ball, in units of the radius
     loss: Tensor  # (B, P)
     child: Tensor  # (B, ...) what the probe shows
 
@@ -34,7 +34,7 @@ class GenAttack(Attack):
         population: number of members.
         mutation: share of the numbers that change in a child.
         temperature: of the choice of parents.
-        cells: tiles per side of an image on which a perturbation is constant; None: every pixel has its own number.
+        cells: tiles per side of an image on which a perturbation is constant at first (`estimate.tiled`); None: no tiles.
     """
 
     queries: int = 5000
@@ -52,7 +52,8 @@ class GenAttack(Attack):
 
     def init(self, problem: Problem, job: Job) -> GenAttackState:
         t = zeros(job)
-        members = sign(job.key, t, 0, (self.population, *tiles(job, self.cells)))
+        drawn = [tiled(job, t, self.cells, sign, stream=k + 9) for k in range(self.population)]
+        members = torch.stack(drawn, 1)
         loss = torch.full_like(members.flatten(2)[:, :, 0], math.inf)
         return GenAttackState(self._shown(problem, job, members[:, 0]), t, members, loss, members[:, 0])
 
@@ -76,16 +77,16 @@ class GenAttack(Attack):
         one, other = (members[row, at] for at in drawn.unbind(1))
         weight = chance.gather(1, drawn)
         share = weight[:, 0] / weight.sum(1).clamp_min(1e-12)
-        child = torch.where(uniform(job.key, t, 2, one.shape[1:]) < col(share, one), one, other)
-        return torch.where(uniform(job.key, t, 3, one.shape[1:]) < self.mutation, -child, child)
+        child = torch.where(tiled(job, t, self.cells, uniform, stream=2) < col(share, one), one, other)
+        return torch.where(tiled(job, t, self.cells, uniform, stream=3) < self.mutation, -child, child)
 
     def _fitness(self, loss: Tensor) -> Tensor:
         """The chance of every member to become a parent: (B, P)."""
         known = loss.isfinite()
         worst = torch.where(known, loss, -math.inf).amax(1, keepdim=True)
         gap = torch.where(known, loss - worst, 0.0)
-        spread = gap.square().mean(1, keepdim=True).sqrt().clamp_min(1e-12)
-        return (-gap / spread / self.temperature).masked_fill(~known, -1e9).softmax(1)
+        deviation = gap.square().mean(1, keepdim=True).sqrt().clamp_min(1e-12)
+        return (-gap / deviation / self.temperature).masked_fill(~known, -1e9).softmax(1)
 
     def _shown(self, problem: Problem, job: Job, member: Tensor) -> Tensor:
-        return problem.threat.project(job.x + col(job.r, job.x) * spread(job, member), job.x, job.r)
+        return problem.threat.project(job.x + col(job.r, job.x) * member, job.x, job.r)

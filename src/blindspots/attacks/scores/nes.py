@@ -26,7 +26,7 @@ class NES(Estimating):
         sigma: length of a direction in radii.
         stride: length of a step in radii.
         momentum: share of the old mean in the new one.
-        cells: tiles per side of an image on which a direction is constant; None: every pixel has its own number.
+        cells: tiles per side of an image on which a direction is constant at first (`estimate.tiled`); None: no tiles.
     """
 
     queries: int = 5000

@@ -27,7 +27,7 @@ class SPSA(Estimating):
         pairs: pairs of directions per estimate.
         sigma: length of a direction in radii.
         stride: length of a step in radii.
-        cells: tiles per side of an image on which a direction is constant; None: every pixel has its own sign.
+        cells: tiles per side of an image on which a direction is constant at first (`estimate.tiled`); None: no tiles.
     """
 
     queries: int = 5000

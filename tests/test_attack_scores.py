@@ -1,0 +1,239 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from blindspots.attacks import Attack
+from blindspots.attacks.scores.autozoom import AutoZOOM
+from blindspots.attacks.scores.bandits import Bandits
+from blindspots.attacks.scores.estimate import Estimating, spread, tiled, tiles
+from blindspots.attacks.scores.genattack import GenAttack
+from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.onepixel import OnePixel
+from blindspots.attacks.scores.simba import SimBA
+from blindspots.attacks.scores.spsa import SPSA
+from blindspots.attacks.scores.square import Square
+from blindspots.attacks.scores.windows import Window
+from blindspots.goal import Goal
+from blindspots.problem import Job, Problem
+from blindspots.random import keys
+from blindspots.threat import L1, L2, THREATS, Linf, Threat
+from closed_form import Linear, ball, optimum, plane
+from contract import Net, drive, jobs
+from searching import kinds, search, unbounded
+
+SHAPES = [(24,), (2, 3, 4)]
+ENOUGH = [
+    (Square(400), 2.0),
+    (NES(400), 1.5),
+    (NES(400, cells=None, pairs=10), 1.5),
+    (SPSA(400), 1.5),
+    (Bandits(400), 1.5),
+    (SimBA(400), 1.5),
+    (SimBA(400, basis="pixel"), 1.5),
+    (GenAttack(400), 1.5),
+    (OnePixel(800, pixels=8), 2.0),
+]
+CASES = [
+    pytest.param(attack, threat, enough, id=f"{attack!r}-{threat.name}")
+    for attack, enough in ENOUGH
+    for threat in kinds(attack)
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize(("attack", "threat", "enough"), CASES)
+def test_a_ball_that_is_too_small_is_never_won_and_a_larger_one_always(
+    attack: Attack, threat: Threat, enough: float, targeted: bool, shape: tuple[int, ...]
+) -> None:
+    known = plane(16, shape, gap=(1.0, 2.5) if threat.p == 0 else (0.05, 0.3))
+    nearest, goal = optimum(known, threat), Goal(targeted=targeted, loss=attack.loss)
+    assert not search(attack, known, threat, 0.95 * nearest, goal).won.any()
+    ledger = search(attack, known, threat, enough * nearest, goal)
+    assert ledger.won.all()
+    assert (ledger.backwards == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_autozoom_comes_near_the_smallest_distance_and_never_below_it(shape: tuple[int, ...]) -> None:
+    known = plane(16, shape, gap=(0.05, 0.3))
+    ledger = search(AutoZOOM(1000), known, L2(), unbounded(known))
+    ratio = ledger.norm / optimum(known, L2())
+    assert (ratio >= 1 - 3e-5).all()
+    assert (ratio <= 1.1).all()
+    assert (ledger.backwards == 0).all()
+
+
+def test_autozoom_finds_a_curved_boundary_from_both_sides() -> None:
+    known = ball(12, 8)
+    ratio = search(AutoZOOM(1500), known, L2(), unbounded(known)).norm / optimum(known, L2())
+    assert (ratio >= 1 - 3e-5).all()
+    assert (ratio <= 1.25).all()
+
+
+QUERIES = [
+    (Square(7), 8),
+    (NES(23, pairs=2), 23),
+    (SPSA(23, pairs=2), 23),
+    (Bandits(23), 23),
+    (SimBA(23), 23),
+    (GenAttack(23), 23),
+    (OnePixel(23), 23),
+    (AutoZOOM(23, pairs=2), 23),
+]
+
+
+@pytest.mark.parametrize(("attack", "queries"), QUERIES, ids=str)
+def test_a_row_costs_as_many_forwards_as_it_has_queries(attack: Attack, queries: int) -> None:
+    known = plane(4, (2, 3, 4), gap=(2.0, 2.5))
+    for threat in kinds(attack):
+        ledger = search(attack, known, threat, torch.full((4,), 1.0 if threat.p == 0 else 1e-3))
+        assert not ledger.won.any()
+        assert ledger.forwards.tolist() == [1 + queries] * 4
+        assert ledger.backwards.tolist() == [0] * 4
+
+
+def linear_job(shape: tuple[int, ...], rows: int, threat: Threat) -> tuple[Linear, Job]:
+    """The same point of a linear model for all rows, each with a key of its own and far from box and sphere."""
+    known = plane(1, shape, gap=(0.3, 0.3))
+    assert isinstance(known.net, Linear)
+    x, y = known.x.expand(rows, *shape), known.y.expand(rows)
+    with torch.no_grad():
+        scores = known.net(x)
+    return known.net, Job(x, x, y, y, torch.full((rows,), 0.1), keys(0, torch.arange(rows)), scores)
+
+
+def gradient_of_margin(net: Linear, job: Job) -> Tensor:
+    return (net.weight[job.y[0]] - net.weight[1 - job.y[0]]).detach().view(job.x.shape[1:])
+
+
+@pytest.mark.parametrize("attack", [NES(9, pairs=4, sigma=0.1), SPSA(9, pairs=4, sigma=0.1)], ids=str)
+@pytest.mark.parametrize("threat", [Linf(), L2()], ids=lambda threat: threat.name)
+def test_an_estimate_is_right_on_average(attack: Estimating, threat: Threat) -> None:
+    net, job = linear_job((2, 3, 4), 4000, threat)
+    problem = Problem(Goal(), threat)
+    *_, (state, seen) = drive(attack, problem, job, net)
+    total = state.total + (state.loss - seen.loss)[:, None, None, None] * (state.ahead - state.probe)
+    step = attack.apart(problem, job).flatten(1)[0]
+    estimates = total / (4 * attack.pairs * step.square())
+    error = estimates.std(0) / math.sqrt(len(estimates))
+    assert ((estimates.mean(0) - gradient_of_margin(net, job)).abs() <= 5 * error).all()
+
+
+def test_on_tiles_an_estimate_is_the_gradient_of_the_tiles() -> None:
+    attack, threat = NES(9, pairs=4, sigma=0.1, cells=2), Linf()
+    net, job = linear_job((1, 4, 4), 4000, threat)
+    problem = Problem(Goal(), threat)
+    *_, (state, seen) = drive(attack, problem, job, net)
+    total = state.total + (state.loss - seen.loss)[:, None, None, None] * (state.ahead - state.probe)
+    estimates = total / (4 * attack.pairs * attack.apart(problem, job)[:1].square())
+    g = gradient_of_margin(net, job)
+    tile = g.view(2, 2, 2, 2).sum((1, 3)).repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
+    error = estimates.std(0) / math.sqrt(len(estimates))
+    assert ((estimates.mean(0) - tile).abs() <= 5 * error).all()
+
+
+def test_a_pair_counts_what_the_box_leaves_of_it() -> None:
+    """At a corner of the box both points of a pair move inwards only; the estimate keeps the gradient's signs."""
+    attack, threat = NES(41, pairs=20, sigma=1.0, cells=None), Linf()
+    net, job = linear_job((6,), 500, threat)
+    corner = torch.zeros_like(job.x)
+    problem = Problem(Goal(), threat)
+    *_, (state, _) = drive(attack, problem, replace(job, x=corner, start=corner), net)
+    assert (state.total.mean(0).sign() == gradient_of_margin(net, job).sign()).all()
+
+
+def test_noise_is_constant_on_tiles_of_images_only() -> None:
+    job = jobs(NES(), Linf(), (2, 6, 9))
+    assert tiles(job, 3) == (2, 3, 3)
+    assert tiles(job, None) == (2, 6, 9)
+    assert tiles(jobs(NES(), Linf(), (7,)), 3) == (7,)
+    noise = tiled(job, torch.zeros_like(job.y), 3).view(-1, 2, 3, 2, 3, 3)
+    assert (noise == noise[:, :, :, :1, :, :1]).all()
+    assert noise[:, :, :, 0, :, 0].unique().numel() == len(noise) * 18
+    assert spread(job, noise[:, :, :, 0, :, 0]).equal(noise.reshape(job.x.shape))
+
+
+@pytest.mark.parametrize("attack", [SimBA(), SimBA(basis="pixel")], ids=str)
+@pytest.mark.parametrize("shape", [(2, 4, 6), (9,)], ids=str)
+def test_the_directions_of_simba_are_an_orthonormal_basis(attack: SimBA, shape: tuple[int, ...]) -> None:
+    size = math.prod(shape)
+    job = jobs(attack, L2(), shape, rows=size)
+    basis = attack._direction(job, torch.arange(size)).flatten(1)
+    assert torch.allclose(basis @ basis.T, torch.eye(size), atol=1e-5)
+
+
+def test_simba_takes_every_direction_once_and_low_frequencies_first() -> None:
+    order = SimBA()._order(jobs(SimBA(), L2(), (3, 8, 8)))
+    assert order.sort(dim=1).values.equal(torch.arange(192).expand_as(order))
+    frequency = torch.maximum(order // 8 % 8, order % 8)
+    assert (frequency[:, :12] <= 1).all()
+    assert (frequency[:, -84:] >= 6).all()
+    assert not order[0].equal(order[1])
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4), (1, 7, 7), (11,)], ids=str)
+def test_square_wastes_no_query_in_linf(shape: tuple[int, ...]) -> None:
+    attack = Square(60)
+    job = jobs(attack, Linf(), shape)
+    turns = list(drive(attack, Problem(Goal(), Linf()), job, Net(shape)))
+    for state, _ in turns[1:]:
+        assert (state.probe != state.base).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("threat", [L2(), L1()], ids=lambda threat: threat.name)
+def test_square_uses_the_whole_radius_where_the_box_stops_some_pixels(threat: Threat) -> None:
+    attack = Square(40)
+    job = jobs(attack, threat, (2, 10, 10))
+    x = torch.where(job.x < 0.5, 0.0, job.x)
+    job = replace(job, x=x, start=x)
+    for state, _ in drive(attack, Problem(Goal(), threat), job, Net((2, 10, 10))):
+        assert (threat.norm(state.probe - x) >= 0.999 * job.r).all()
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_a_bump_has_two_opposite_halves_and_norm_one(p: float) -> None:
+    job = jobs(Square(), L1(), (1, 9, 9))
+    side = torch.full((len(job.x),), 5.0)
+    window = Window.draw(job, torch.zeros_like(job.y), side, job.x, stream=1)
+    bump = window.bump(torch.ones(len(side), 1, dtype=torch.bool), p)
+    assert torch.allclose(bump.abs().pow(p).flatten(1).sum(1), torch.ones(len(side)))
+    assert ((bump != 0) == window.inside).all()
+    for row in range(len(side)):
+        lines = bump[row, 0][window.inside[row, 0]].view(5, 5)
+        assert (lines[:2] > 0).all()
+        assert (lines[2:] < 0).all()
+
+
+@pytest.mark.parametrize(("pixels", "radius", "pixels_changed"), [(1, 3.0, 1), (4, 6.0, 2), (4, 99.0, 4), (2, 2.0, 1)])
+def test_onepixel_changes_as_many_pixels_as_the_radius_pays_for(
+    pixels: int, radius: float, pixels_changed: int
+) -> None:
+    attack, threat, shape = OnePixel(60, pixels=pixels), THREATS["l0"](), (3, 6, 6)
+    job = replace(jobs(attack, threat, shape), r=torch.full((8,), radius))
+    for state, _ in drive(attack, Problem(Goal(), threat), job, Net(shape)):
+        changed = (state.probe != job.x).any(1).flatten(1).sum(1)
+        assert (changed <= pixels_changed).all()
+        assert (threat.norm(state.probe - job.x) <= radius).all()
+
+
+def test_the_members_of_genattack_only_get_better() -> None:
+    attack, threat = GenAttack(80), Linf()
+    before = None
+    for state, _ in drive(attack, Problem(Goal(), threat), jobs(attack, threat), Net((2, 5, 4))):
+        worst = state.loss.sort(dim=1).values
+        assert before is None or (worst <= before).all()
+        before = worst
+
+
+def test_rates_of_bandits_do_not_depend_on_the_scale_of_the_loss() -> None:
+    net, job = linear_job((24,), 8, Linf())
+    large = Linear(100 * net.weight.detach(), 100 * net.bias.detach())
+    problem = Problem(Goal(), Linf())
+    for (state, _), (scaled, _) in zip(
+        drive(Bandits(60), problem, job, net), drive(Bandits(60), problem, job, large), strict=True
+    ):
+        assert torch.allclose(state.prior, scaled.prior, atol=0.02)
