@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import blindspots.attacks
-from blindspots.attacks import APGD, Attack, Bisect
+from blindspots.attacks import APGD, Attack, Bisect, Lattice, Through
 from blindspots.attacks.attack import State
 from blindspots.goal import Goal
 from blindspots.models.model import Model
@@ -110,10 +110,10 @@ def copy(rows: Rows) -> Rows:
 def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
     """The radius that proposals keep to. The engine counts what lies inside `r`, whatever is proposed.
 
-    Attacks for the smallest distance come in from outside; APGD in an l1 ball passes through balls of three times and
+    Attacks for the smallest distance come in from outside, views lie there as a rule; APGD in an l1 ball passes through balls of three times and
     twice the radius: that is its paper's rule.
     """
-    if attack.minimal and not isinstance(attack, Bisect):
+    if isinstance(attack, Through) or (attack.minimal and not isinstance(attack, Bisect | Lattice)):
         return torch.full_like(r, torch.inf)
     return 3 * r if isinstance(attack, APGD) and threat.p == 1 else r
 

@@ -293,7 +293,7 @@ def test_a_flow_carries_a_blob_across_the_border() -> None:
     ledger = search(attack, known, L2(), unbounded(known))
     assert ledger.won.all()
     shifted = search(RotateTranslate(degrees=0.0, shift=4 / 15, rotations=1, shifts=41), known, L2(), unbounded(known))
-    assert (ledger.norm < 1.1 * shifted.norm).all()
+    assert (ledger.norm < 1.2 * shifted.norm).all()
     assert ledger.forwards.tolist() == [2 + attack.steps] * 4
     assert ledger.backwards.tolist() == [attack.steps] * 4
     with torch.no_grad():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
     from blindspots.goal import Goal
-    from blindspots.models import BlackBox, Model, load_model
+    from blindspots.models import BlackBox, Ensemble, Model, load_model, skip_gradients
     from blindspots.report import write_report
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
     from blindspots.verify import verify
@@ -30,6 +30,7 @@ __all__ = [
     "L2",
     "ArrayData",
     "BlackBox",
+    "Ensemble",
     "Evaluation",
     "Goal",
     "InputError",
@@ -42,6 +43,7 @@ __all__ = [
     "load_data",
     "load_model",
     "parse_threat",
+    "skip_gradients",
     "verify",
     "write_report",
 ]
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "ArrayData": "data",
     "BlackBox": "models",
+    "Ensemble": "models",
     "Evaluation": "evaluate",
     "Goal": "goal",
     "InputError": "errors",
@@ -63,6 +66,7 @@ _HOMES = {
     "load_data": "data",
     "load_model": "models",
     "parse_threat": "threat",
+    "skip_gradients": "models",
     "verify": "verify",
     "write_report": "report",
 }

@@ -13,7 +13,12 @@ from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.lattice import Lattice
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.labels.bisect import Bisect
+from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
+from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
+from blindspots.attacks.natural.stadv import StAdv
 from blindspots.attacks.scores.square import Square
+from blindspots.attacks.views.through import Through
+from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.attacks.words import describe, parse_attack
 
 __all__ = [
@@ -26,13 +31,27 @@ __all__ = [
     "FMN",
     "LBFGS",
     "PGD",
+    "AdditiveNoise",
     "Attack",
     "Bisect",
+    "Blur",
+    "Contrast",
     "DeepFool",
     "Entry",
+    "GradientKernel",
+    "InputDiversity",
     "Lattice",
+    "Noise",
+    "RotateTranslate",
+    "RotateTranslatePGD",
+    "SaltAndPepper",
+    "Scales",
     "Square",
+    "StAdv",
     "SuperDeepFool",
+    "Through",
+    "Translations",
+    "View",
     "describe",
     "parse_attack",
 ]

@@ -14,7 +14,11 @@ from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.lattice import Lattice
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.labels.bisect import Bisect
+from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
+from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
+from blindspots.attacks.natural.stadv import StAdv
 from blindspots.attacks.scores.square import Square
+from blindspots.attacks.views.through import Through
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,14 @@ CATALOGUE = (
         "gradient, fixed radius",
         "steps + 1 forwards, steps backwards",
         "a strong single attack without a step size to tune, in linf, l2 and l1",
+    ),
+    Entry(
+        Through,
+        "Athalye et al.: Synthesizing Robust Adversarial Examples (and DI, TI, SI)",
+        2018,
+        "gradient, fixed radius",
+        "the inner attack's, times copies",
+        "examples for a model one cannot see, made on a surrogate; models that answer at random",
     ),
     Entry(
         LBFGS,
@@ -130,6 +142,62 @@ CATALOGUE = (
         "gradient, repairs",
         "up to steps + 1 forwards, steps backwards",
         "examples that have to survive rounding to 8 bits; begins at those of another attack",
+    ),
+    Entry(
+        RotateTranslate,
+        "Engstrom et al.: Exploring the Landscape of Spatial Robustness",
+        2019,
+        "natural changes",
+        "rotations x shifts x shifts forwards at most, or tries",
+        "rotations and shifts; run it without a radius",
+    ),
+    Entry(
+        RotateTranslatePGD,
+        "Engstrom et al.: Exploring the Landscape of Spatial Robustness (its first-order form)",
+        2019,
+        "natural changes",
+        "steps + 1 forwards, steps backwards at most",
+        "rotations and shifts in a few looks; run it without a radius",
+    ),
+    Entry(
+        StAdv,
+        "Xiao et al.: Spatially Transformed Adversarial Examples",
+        2018,
+        "natural changes",
+        "steps + 1 forwards, steps backwards",
+        "smooth local warps; run it without a radius",
+    ),
+    Entry(
+        AdditiveNoise,
+        "Rauber, Brendel, Bethge: Foolbox (repeated additive noise)",
+        2017,
+        "natural changes",
+        "steps + halvings + (draws - 1)(1 + halvings) forwards at most",
+        "does plain noise fool it already",
+    ),
+    Entry(
+        SaltAndPepper,
+        "Rauber, Brendel, Bethge: Foolbox (salt and pepper noise)",
+        2017,
+        "natural changes",
+        "as AdditiveNoise",
+        "few pixels, black or white",
+    ),
+    Entry(
+        Blur,
+        "Rauber, Brendel, Bethge: Foolbox (Gaussian blur)",
+        2017,
+        "natural changes",
+        "steps + halvings forwards at most",
+        "the least blur that fools",
+    ),
+    Entry(
+        Contrast,
+        "Rauber, Brendel, Bethge: Foolbox (contrast reduction)",
+        2017,
+        "natural changes",
+        "steps + halvings forwards at most",
+        "the least fading that fools",
     ),
     Entry(
         Bisect,

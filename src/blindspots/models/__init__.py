@@ -1,7 +1,9 @@
 """Adapters that give the oracle its model."""
 
 from blindspots.models.blackbox import BlackBox
+from blindspots.models.ensemble import Ensemble
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, Output
+from blindspots.models.skip import skip_gradients
 
-__all__ = ["BlackBox", "Model", "Output", "load_model"]
+__all__ = ["BlackBox", "Ensemble", "Model", "Output", "load_model", "skip_gradients"]

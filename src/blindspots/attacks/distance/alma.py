@@ -14,7 +14,8 @@ from blindspots.threat import Threat
 
 _TOLERANCE = 1e-4  # added to the scaled margin: a tie is no success
 _IMPROVED = 0.95  # a check is passed if the margin fell to this share of what it was at the last one
-_TINY = 1e-8
+_LARGEST = 1e9  # multiplier and slope, so that squares of gradients stay numbers
+_LEAST, _TINY = 1e-6, 1e-8
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class ALMAState(State):
 class ALMA(Attack):
     """Rony et al. 2021 (arXiv 2011.11857), algorithm 1 with the penalty P2: smallest l2 or l1 distance.
 
-    Differs from the paper in four points. The margin is divided by the clean input's distance between its first and
+    Differs from the paper in five points. The margin is divided by the clean input's distance between its first and
     third score instead of the current one's (DLR), so any loss will do and two classes are enough. The first step goes
     half-way to the linearised boundary, at most `longest` far, so the attack does not depend on the size of distances;
     the authors take one length for all inputs. In l1 the norm is lowered by its proximal map instead of a gradient,
-    which never makes a component zero. And the penalty grows to the double every 3 steps without success (paper: by
-    1.2 every 10), since that is too slow for a hundred steps.
+    which never makes a component zero. The penalty grows to the double every 3 steps without success (paper: by 1.2
+    every 10), and averages forget faster (paper: 0.9), since theirs are too slow for a hundred steps.
 
     Args:
         steps: gradients per row.
@@ -52,7 +53,7 @@ class ALMA(Attack):
     steps: int = 100
     longest: float = 2.0
     end: float = 0.01
-    smooth: float = 0.9
+    smooth: float = 0.8
     every: int = 3
     growth: float = 2.0
 
@@ -66,7 +67,7 @@ class ALMA(Attack):
 
     def init(self, problem: Problem, job: Job) -> ALMAState:
         top = job.scores.topk(min(3, job.scores.shape[1]), dim=1).values
-        scale = (top[:, 0] - top[:, -1]).clamp_min(_TINY)
+        scale = (top[:, 0] - top[:, -1]).clamp_min(_LEAST)
         still, one, never = torch.zeros_like(job.x), full(job, 1.0), zeros(job) + self.looks
         return ALMAState(
             job.start, zeros(job), still, torch.ones_like(still), one, scale, one, one, full(job, torch.inf), never
@@ -79,14 +80,15 @@ class ALMA(Attack):
         multiplier = self._multiplier(state, _slope(y, penalty, state.multiplier))
         g = seen.grad * col(_slope(y, penalty, multiplier) / state.scale, d)
         g = g + unit(d) if problem.threat.p == 2 else g
-        rate = torch.where(state.t == 0, self._first(problem.threat, seen, g), state.rate)
         found = torch.where(seen.won, state.found.minimum(state.t), state.found)
         square = state.square.lerp(g.square(), 1 - self.smooth)
-        velocity = self.smooth * state.velocity + g / (square.sqrt() + _TINY)
+        size = square.sqrt() + _TINY
+        rate = torch.where(state.t == 0, self._first(problem.threat, seen, g / size), state.rate)
+        velocity = self.smooth * state.velocity + g / size
         falling = self.end ** ((state.t - found).clamp_min(0) / (self.steps - found).clamp_min(1))
         d = d - col(rate * falling, d) * velocity
         if problem.threat.p == 1:  # as much as momentum makes of a gradient of the norm
-            drop = col(rate * falling, d) / (1 - self.smooth) / (square.sqrt() + _TINY)
+            drop = col(rate * falling, d) / (1 - self.smooth) / size
             d = d.sign() * (d.abs() - drop).clamp_min(0)
         probe = (job.x + d).clamp(problem.threat.lo, problem.threat.hi)
         return ALMAState(probe, state.t + 1, velocity, square, rate, state.scale, multiplier, penalty, checked, found)
@@ -95,14 +97,15 @@ class ALMA(Attack):
         """The penalty grows where neither a success was found nor the margin has fallen since the last check."""
         due = state.t % self.every == 0
         stuck = due & (state.found > self.steps) & (y >= _IMPROVED * state.checked)
-        return torch.where(stuck, self.growth * state.penalty, state.penalty), torch.where(due, y, state.checked)
+        penalty = torch.where(stuck, self.growth * state.penalty, state.penalty).clamp_max(_LARGEST)
+        return penalty, torch.where(due, y, state.checked)
 
     def _multiplier(self, state: ALMAState, wanted: Tensor) -> Tensor:
-        after = state.multiplier.lerp(wanted, 1 - self.smooth).clamp(1e-6, 1e12)
+        after = state.multiplier.lerp(wanted, 1 - self.smooth).clamp(_LEAST, _LARGEST)
         return torch.where(state.t == 0, state.multiplier, after)
 
     def _first(self, threat: Threat, seen: Seen, g: Tensor) -> Tensor:
-        """The learning rate whose step along `g` has the wanted length."""
+        """The learning rate whose step against `g` ends half-way to the linearised boundary."""
         assert seen.grad is not None
         boundary = seen.margin.abs() / threat.dual(seen.grad).clamp_min(1e-12)
         return (boundary / 2).clamp_max(self.longest) / threat.norm(g).clamp_min(1e-12)
@@ -111,4 +114,4 @@ class ALMA(Attack):
 def _slope(y: Tensor, penalty: Tensor, multiplier: Tensor) -> Tensor:
     """Derivative of P2 (Birgin, Castillo, Martinez 2005) by its first argument."""
     above = multiplier + 2 * multiplier * penalty * y + penalty.square() * y.square() / 2
-    return torch.where(y >= 0, above, multiplier / (1 - penalty * y.clamp_max(0)).square())
+    return torch.where(y >= 0, above, multiplier / (1 - penalty * y.clamp_max(0)).square()).clamp_max(_LARGEST)

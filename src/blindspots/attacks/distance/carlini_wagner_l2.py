@@ -12,7 +12,7 @@ from blindspots.rows import col
 
 _MOST = 1e10  # the paper's largest constant
 _GROWTH = 1.2  # of the constant per step, until the first success
-_BREATH = (0.1, 0.01)  # by how much it shrinks after a success and grows after a failure later, first and last
+_BREATH = (0.1, 0.002)  # by how much it shrinks after a success and grows after a failure later, first and last
 _TINY = 1e-12
 
 
@@ -45,7 +45,7 @@ class L2Search:
         g = 2 * d + col(const * short, d) * seen.grad
         adam = state.adam.take(g, 0.9, 0.9)
         found = state.found | ~short
-        rate = torch.where(found, cosine(state.t, self.steps, self.learning_rate, self.learning_rate / 100), self.leap)
+        rate = torch.where(found, cosine(state.t, self.steps, self.learning_rate, self.learning_rate / 1000), self.leap)
         probe = (state.probe - (threat.hi - threat.lo) * col(rate, d) * adam.direction).clamp(threat.lo, threat.hi)
         breath = cosine(state.t, self.steps, *_BREATH)
         followed = const * torch.where(found, torch.where(short, 1 + breath, 1 - breath), _GROWTH)

@@ -13,7 +13,7 @@ from blindspots.threat import L1, L2
 
 _MOST = 1e10  # the largest constant
 _GROWTH = 1.2  # of the constant per step, until the first success
-_BREATH = (0.2, 0.02)  # by how much it shrinks after a success and grows after a failure later, first and last
+_BREATH = (0.2, 0.005)  # by how much it shrinks after a success and grows after a failure later, first and last
 _BETA = {1: 20.0, 2: 0.01}
 _TINY = 1e-12
 
@@ -74,7 +74,7 @@ class EAD(Attack):
         sparse, dense = self._weights(threat.p)
         const = self._at_boundary(problem, state, seen, d, ~short)
         found = state.found | ~short
-        rate = col(torch.where(found, cosine(state.t, self.steps, self.stride, self.stride / 100), self.leap), d)
+        rate = col(torch.where(found, cosine(state.t, self.steps, self.stride, self.stride / 1000), self.leap), d)
         moved = d - rate * (col(const * short * width, d) * seen.grad + 2 * dense * d)
         shrunk = moved.sign() * (moved.abs() - sparse * rate).clamp_min(0)
         point = (job.x + width * shrunk).clamp(threat.lo, threat.hi)
@@ -95,7 +95,7 @@ class EAD(Attack):
         sparse, dense = self._weights(problem.threat.p)
         g = (problem.threat.hi - problem.threat.lo) * seen.grad
         steepest, slope = L1().dual(g).clamp_min(_TINY), L2().dual(g).square().clamp_min(_TINY)
-        first = sparse / steepest + 2 * dense * (seen.margin + self.confidence).abs() / slope
+        first = 2 * sparse / steepest + 4 * dense * (seen.margin + self.confidence).abs() / slope
         const = torch.where(state.t == 0, first.clamp_max(_MOST), state.const)
         distance = sparse * L1().norm(d) + 2 * dense * L2().norm(d).square()
         balance = 2 * distance / -(g * d).flatten(1).sum(1).clamp_max(-_TINY)

@@ -54,7 +54,7 @@ class PollState(LineState):
     labels: Labels  # around it
     normal: Tensor  # (B, ...) what they and earlier polls say
     number: Tensor  # (B,) int64: of the poll
-    asked: Tensor  # (B,) distance of `base` at the last poll
+    least: Tensor  # (B,) distance of the nearest `base` so far
     smooth: Tensor  # (B,) share of smooth steps
 
 
@@ -106,7 +106,7 @@ class PollSearch(LabelSearch):
         """The fields of a first `PollState`."""
         blank = torch.zeros_like(job.x)
         poll = {"base": job.x, "labels": Labels.none(job), "normal": blank, "number": zeros(job)}
-        return {**vars(state), **poll, "asked": full(job, math.inf), "smooth": full(job, 0.5)}
+        return {**vars(state), **poll, "least": full(job, math.inf), "smooth": full(job, 0.5)}
 
     def turns(self) -> dict[int, Turn]:
         return {POLL: self._poll, MOVE: self.moved}
@@ -117,15 +117,16 @@ class PollSearch(LabelSearch):
     def ask(self, problem: Problem, job: Job, state: P) -> P:
         """Begin a poll around `state.base`. Where the last one did not help, fewer steps are smooth from now on."""
         distance = problem.threat.norm(state.base - job.x)
-        smooth = torch.where(distance < (1 - GAIN) * state.asked, state.smooth, FEWER * state.smooth)
-        state = replace(state, labels=Labels.none(job), number=state.number + 1, asked=distance, smooth=smooth)
+        smooth = torch.where(distance < (1 - GAIN) * state.least, state.smooth, FEWER * state.smooth)
+        state = replace(state, labels=Labels.none(job), number=state.number + 1, smooth=smooth)
+        state = replace(state, least=distance.minimum(state.least))
         return at_phase(replace(state, probe=self._next(problem, job, state)), POLL)
 
-    def _next(self, problem: Problem, job: Job, state: Any) -> Tensor:
+    def _next(self, problem: Problem, job: Job, state: PollState) -> Tensor:
         u = self.directed(problem, grain(job, state.t, self.coarse, state.smooth), state.base - job.x)
         return (state.base + col(self._length(job, state), u) * u).clamp(problem.threat.lo, problem.threat.hi)
 
-    def _length(self, job: Job, state: Any) -> Tensor:
+    def _length(self, job: Job, state: PollState) -> Tensor:
         return self.reach * L2().norm(state.base - job.x)
 
     def _poll(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
