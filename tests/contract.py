@@ -110,8 +110,8 @@ def copy(rows: Rows) -> Rows:
 def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
     """The radius that proposals keep to. The engine counts what lies inside `r`, whatever is proposed.
 
-    Attacks for the smallest distance come in from outside, views lie there as a rule; APGD in an l1 ball passes through balls of three times and
-    twice the radius: that is its paper's rule.
+    Attacks for the smallest distance come in from outside, and views lie there as a rule; APGD in an l1 ball passes
+    through balls of three times and twice the radius: that is its paper's rule.
     """
     if isinstance(attack, Through) or (attack.minimal and not isinstance(attack, Bisect | Lattice)):
         return torch.full_like(r, torch.inf)

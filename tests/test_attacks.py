@@ -2,18 +2,6 @@ import pytest
 import torch
 
 from blindspots.attacks import (
-    AdditiveNoise,
-    Blur,
-    Contrast,
-    GradientKernel,
-    InputDiversity,
-    RotateTranslate,
-    RotateTranslatePGD,
-    SaltAndPepper,
-    Scales,
-    StAdv,
-    Through,
-)
     APGD,
     CATALOGUE,
     DDN,
@@ -23,12 +11,23 @@ from blindspots.attacks import (
     FMN,
     LBFGS,
     PGD,
+    AdditiveNoise,
     Attack,
     Bisect,
+    Blur,
+    Contrast,
     DeepFool,
+    GradientKernel,
+    InputDiversity,
     Lattice,
+    RotateTranslate,
+    RotateTranslatePGD,
+    SaltAndPepper,
+    Scales,
     Square,
+    StAdv,
     SuperDeepFool,
+    Through,
 )
 from blindspots.attacks.gradient.apgd import checkpoints
 from blindspots.goal import Goal

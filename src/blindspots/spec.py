@@ -38,8 +38,9 @@ def build(what: str, kinds: Mapping[str, type[T]], text: str) -> T:
 
 
 def describe(name: str, kind: type[Any]) -> str:
-    """A kind with all its settings and their defaults, as `build` reads it."""
-    settings = ",".join(f"{f.name}={str(f.default).lower()}" for f in fields(kind))
+    """A kind with its settings and their defaults, as `build` reads it; what words cannot say is left out."""
+    plain = [f for f in fields(kind) if f.default is None or isinstance(f.default, int | float | str)]
+    settings = ",".join(f"{f.name}={str(f.default).lower()}" for f in plain)
     return f"{name}:{settings}" if settings else name
 
 
