@@ -27,12 +27,12 @@ def test_a_curved_boundary_is_found_from_both_sides() -> None:
     assert ratio.median() <= 1.02
 
 
-@pytest.mark.parametrize("threat", kinds(ALMA()), ids=lambda threat: threat.name)
-def test_the_nearest_of_several_classes_is_found_for_most_rows(threat: Threat) -> None:
+@pytest.mark.parametrize(("threat", "tolerance"), [(L2(), 1.01), (L1(), 1.2)], ids=str)
+def test_the_nearest_of_several_classes_is_found_for_most_rows(threat: Threat, tolerance: float) -> None:
     known = planes(24, (3, 4, 4), classes=6)
     ratio = search(ALMA(200), known, threat, unbounded(known)).norm / optimum(known, threat)
     assert (ratio >= 1 - 3e-5).all()
-    assert ratio.median() <= 1.05
+    assert ratio.median() <= tolerance
 
 
 @pytest.mark.parametrize("threat", kinds(ALMA()), ids=lambda threat: threat.name)

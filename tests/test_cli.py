@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from blindspots.attacks import CATALOGUE, PGD, Bisect, describe, parse_attack
+from blindspots.attacks import CATALOGUE, PGD, describe, parse_attack
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.data import load_data
@@ -153,7 +153,7 @@ def test_options_reach_the_run() -> None:
     ("words", "expected"),
     [
         ("--targets=runner-up", "directed=True, loss='ce'), targets=Closest(count=1"),
-        ("--targets=all --loss=margin", "directed=True, loss='margin'), targets=Closest(count=1000000000"),
+        ("--targets=all --loss=margin", "directed=True, loss='margin'), targets=EveryClass()"),
         ("--targeted", "targeted=True, directed=False, loss='ce'), targets=Closest(count=1"),
         ("--targeted --targets=least-likely --restarts=2", "targets=LeastLikely(), restarts=2"),
         ("--targeted --targets=random --seed=3", "targets=RandomClass(seed=3)"),
@@ -275,11 +275,17 @@ def test_a_wrong_call_explains_the_usage(words: str) -> None:
     assert "Usage: blindspots" in result.output
 
 
-@pytest.mark.parametrize("word", ["--rows=0", "--require=50", "--threads=0", "--precision=half", "--targets=some"])
+@pytest.mark.parametrize("word", ["--rows=0", "--require=50", "--threads=0", "--precision=half"])
 def test_a_wrong_option_is_named(word: str) -> None:
     result = attack(word)
     assert result.exit_code == 2
     assert word.partition("=")[0] in result.stderr
+
+
+def test_a_rule_for_targets_that_is_none_is_named() -> None:
+    result = attack("--targets=some")
+    assert result.exit_code == 2
+    assert "expected a rule for targets among runner-up" in plain(result.stderr)
 
 
 def test_debug_shows_where_an_error_comes_from() -> None:
@@ -327,9 +333,9 @@ def test_an_attack_is_read_with_the_types_of_its_settings() -> None:
     assert parse_attack("pgd:stride=none") == PGD(stride=None)
 
 
-@pytest.mark.parametrize("entry", [e for e in CATALOGUE if e.attack is not Bisect], ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda e: e.name)
 def test_what_list_shows_of_an_attack_is_read_as_the_attack(entry: object) -> None:
-    assert parse_attack(describe(entry)) == entry.attack()  # type: ignore[arg-type,attr-defined]
+    assert parse_attack(describe(entry), alone=False) == entry.attack()  # type: ignore[arg-type,attr-defined]
 
 
 @pytest.mark.parametrize(

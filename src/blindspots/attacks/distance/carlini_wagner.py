@@ -37,7 +37,7 @@ class CarliniWagner(Attack):
     Args:
         steps: gradients per row; with `searches`, per constant.
         learning_rate: longest step of a component after the first success (l2), or of any (l0: half of it), as a share
-            of the box; cosine down to a hundredth in l2.
+            of the box; cosine down to a thousandth in l2.
         leap: step of a component before the first success in l2.
         confidence: kappa, the margin of logits that is aimed at. The nearest adversarial point on the way counts all
             the same.

@@ -14,7 +14,7 @@ from blindspots.threat import L1, L2
 _MOST = 1e10  # the largest constant
 _GROWTH = 1.2  # of the constant per step, until the first success
 _BREATH = (0.2, 0.005)  # by how much it shrinks after a success and grows after a failure later, first and last
-_BETA = {1: 20.0, 2: 0.01}
+_BETA = {1: 20.0, 2: 0.001}
 _TINY = 1e-12
 
 
@@ -34,16 +34,17 @@ class EAD(Attack):
     adversarial points on the way the one with the smallest norm in it counts.
 
     Differs from the paper in these points. Instead of nine searches of 1,000 steps there is one descent, in which c
-    follows success: it begins where it balances distance and margin on a linear model, grows until the first success,
-    is then balanced anew, and shrinks with every success and grows with every failure. Steps are long until the first
+    follows success: it begins at twice what balances distance and margin on a linear model, grows until the first
+    success, is then balanced anew, and shrinks with every success and grows with every failure. Steps are long until the first
     success. The threshold is beta times the step, as the proximal operator has it; with the published one, which leaves
     the step out, the weight of |d|_1 grows as the step falls. Gradient and success are taken at the same point, the
     extrapolated one (one forward per step instead of two), and momentum begins again after a success.
 
     Args:
         steps: gradients per row.
-        beta: weight of |d|_1 against |d|_2^2; None: 20 in l1, 0.01 in l2.
-        stride: step size of the descent after the first success, as a share of the box; cosine down to a hundredth.
+        beta: weight of |d|_1 against |d|_2^2; None: 20 in l1, 0.001 in l2.
+        stride: step size of the descent after the first success, as a share of the box; cosine down to a
+            thousandth.
         leap: step size before the first success, as a share of the box.
         confidence: kappa, the margin of logits that is aimed at. The nearest adversarial point on the way counts all
             the same.

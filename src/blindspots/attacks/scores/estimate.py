@@ -64,6 +64,11 @@ class Estimating(Attack):
     def looks(self) -> int:
         return self.queries
 
+    @property
+    def room(self) -> float:
+        """Share of its way that the base goes back towards the clean input for a pair to have room in the ball."""
+        return self.sigma
+
     @abstractmethod
     def remember(self, job: Job) -> Rows:
         """The first memory."""
@@ -96,7 +101,8 @@ class Estimating(Attack):
         moved, memory = self.move(problem, job, state, total, state.t // period + 1)
         base = pick(last, moved, x)
         way = self.apart(problem, job) * self.direction(job, state.t - opened.long())
-        probe = problem.threat.project(base + pick(opened, -way, way), job.x, job.r)
+        centre = job.x + (1 - self.room) * (base - job.x)
+        probe = problem.threat.project(centre + pick(opened, -way, way), job.x, job.r)
         return EstimateState(
             pick(last, base, probe),
             state.t + 1,
