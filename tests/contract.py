@@ -75,8 +75,8 @@ def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module) -> Iterato
     oracle = Oracle(Model(net), chunk=ROWS)
     state = attack.init(problem, job)
     while not attack.exhausted(state).all():
-        classes = getattr(state, "classes", None)
-        seen = oracle.look(problem, job.y, job.target, state.probe, attack.need, classes)
+        classes, aim = getattr(state, "classes", None), getattr(state, "aim", None)
+        seen = oracle.look(problem, job.y, job.target, state.probe, attack.need, classes, aim)
         yield state, seen
         state = attack.step(problem, job, state, seen)
 

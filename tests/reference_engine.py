@@ -65,9 +65,9 @@ class ReferenceSearch:
         return int(entry.forwards + entry.backwards)
 
     def _look(self, job: Job, state: Any, backwards: int) -> Seen:
-        classes, gradients = getattr(state, "classes", None), backwards > 0
+        classes, aim, gradients = getattr(state, "classes", None), getattr(state, "aim", None), backwards > 0
         return self.oracle.look(
-            self.problem, job.y, job.target, state.probe, self.attack.need, classes, backward=gradients
+            self.problem, job.y, job.target, state.probe, self.attack.need, classes, aim, backward=gradients
         )
 
     def _judged(self, entry: Ledger, job: Job, probe: Tensor, seen: Seen) -> Ledger:

@@ -35,12 +35,11 @@ def run(attack: Attack, known: Known, threat: Threat, r: Tensor | None = None, t
 
 
 @pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
-@pytest.mark.parametrize("shape", [(24,), (2, 3, 4)], ids=str)
 @CASES
 def test_the_smallest_distance_is_found_and_nothing_below_it(
-    attack: Attack, threat: Threat, tolerance: float, shape: tuple[int, ...], targeted: bool
+    attack: Attack, threat: Threat, tolerance: float, targeted: bool
 ) -> None:
-    known = plane(16, shape, gap(threat))
+    known = plane(16, (2, 3, 4), gap(threat))
     ratio = run(attack, known, threat, targeted=targeted).norm / optimum(known, threat)
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= tolerance).all()
@@ -138,7 +137,7 @@ def test_the_binary_search_tries_as_many_constants_as_it_says() -> None:
 
 
 def test_a_binary_search_that_begins_far_too_low_gets_there() -> None:
-    known = plane(8, (24,), gap(L2()))
+    known = plane(8, (24,), gap=(0.2, 0.3))
     attack = CarliniWagner(100, learning_rate=0.02, searches=7, initial_const=1e-3)
     assert run(attack, known, L2()).won.all()
     assert not run(CarliniWagner(100, learning_rate=0.02, searches=1, initial_const=1e-3), known, L2()).won.any()
@@ -176,7 +175,7 @@ def test_ead_costs_a_gradient_per_step(threat: Threat) -> None:
 
 
 def test_as_near_as_fmn_where_the_network_is_not_linear() -> None:
-    known = curved(24)
+    known = curved(12)
     for attack, threat, slack in ((CarliniWagner(), L2(), 1.01), (CarliniWagner(), Linf(), 1.01), (EAD(), L1(), 1.05)):
         ours, other = run(attack, known, threat).norm, run(FMN(200), known, threat).norm
         assert ours.isfinite().all()
@@ -193,17 +192,14 @@ def curved(rows: int) -> Known:
         return Known(net, x, net(x).argmax(1))
 
 
-def test_adam_for_rows_is_the_optimiser_of_torch() -> None:
-    g = torch.Generator().manual_seed(0)
-    x = torch.zeros(3, 5, requires_grad=True)
-    theirs = torch.optim.Adam([x], lr=0.1, betas=(0.9, 0.99), eps=1e-12)
-    ours, adam = torch.zeros(3, 5), Adam.blank(x.detach())
-    for _ in range(20):
-        x.grad = torch.randn(3, 5, generator=g)
-        adam = adam.take(x.grad, 0.9, 0.99)
-        ours = ours - 0.1 * adam.direction
-        theirs.step()
-    assert torch.allclose(ours, x.detach(), atol=1e-5)
+def test_adam_for_rows_is_the_published_algorithm_and_a_row_can_forget() -> None:
+    g = torch.randn(20, 3, 5, generator=torch.Generator().manual_seed(0))
+    adam, mean, square = Adam.blank(g[0]), torch.zeros(3, 5), torch.zeros(3, 5)
+    for t in range(20):
+        adam = adam.take(g[t], 0.9, 0.99)
+        mean, square = 0.9 * mean + 0.1 * g[t], 0.99 * square + 0.01 * g[t] ** 2
+        expected = mean / (1 - 0.9 ** (t + 1)) / (square / (1 - 0.99 ** (t + 1))).sqrt()
+        assert torch.allclose(adam.direction, expected, rtol=1e-4)
     forgot = adam.reset(torch.tensor([True, False, True]))
     assert (forgot.direction[0] == 0).all()
     assert torch.equal(forgot.direction[1], adam.direction[1])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.labels.blended_noise import BlendedNoise
@@ -15,32 +15,28 @@ from blindspots.attacks.labels.hopskipjump import HopSkipJump
 from blindspots.attacks.labels.poll import Labels, grain
 from blindspots.attacks.labels.rays import RayS, _block, _places
 from blindspots.attacks.labels.sign_opt import SignOPT
-from blindspots.attacks.labels.start import noise
+from blindspots.attacks.labels.start import LabelSearch, noise
 from blindspots.engine.result import Result
 from blindspots.goal import Goal
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
-from blindspots.threat import L1, L2, Linf, Threat
-from closed_form import Known, ball, optimum, plane
+from blindspots.threat import L1, L2, THREATS, Linf, Threat
+from closed_form import Ball, Known, ball, optimum, plane
 from contract import Flat
 from searching import search, unbounded
 
 NEVER_BELOW = 1 - 3e-5
 PLANES = [
-    (HopSkipJump(2000), L2(), 1.03),
-    (HopSkipJump(2000), Linf(), 1.06),
-    (GeoDA(2000), L2(), 1.03),
-    (GeoDA(2000), Linf(), 1.06),
-    (GeoDA(2000), L1(), 1.1),
-    (SignOPT(2000), L2(), 1.03),
-    (Boundary(2000), L2(), 1.05),
-    (RayS(1000), Linf(), 1.03),
+    (HopSkipJump(600), L2(), 1.06),
+    (HopSkipJump(600), Linf(), 1.15),
+    (GeoDA(600), L2(), 1.2),
+    (GeoDA(600), Linf(), 1.15),
+    (GeoDA(600), L1(), 1.05),
+    (SignOPT(600), L2(), 1.03),
+    (Boundary(600), L2(), 1.03),
+    (RayS(300), Linf(), 1.02),
 ]
-STARTED = [
-    (attack, threat)
-    for attack, threat, _ in [*PLANES, (BlendedNoise(), L2(), 0), (BlendedNoise(), L1(), 0), (BlendedNoise(), Linf(), 0)]
-    if not isinstance(attack, RayS)
-]
+STARTED = [HopSkipJump(60), GeoDA(60), SignOPT(60), Boundary(60), BlendedNoise(60)]
 
 
 @pytest.mark.parametrize("shape", [(24,), (2, 3, 4)], ids=str)
@@ -48,33 +44,129 @@ STARTED = [
 def test_the_smallest_distance_to_a_plane_is_found_and_nothing_below_it(
     attack: Attack, threat: Threat, tolerance: float, shape: tuple[int, ...]
 ) -> None:
-    known = plane(8, shape, gap=(0.05, 0.3))
+    known = plane(4, shape, gap=(0.05, 0.3))
     ratio = search(attack, known, threat, unbounded(known)).norm / optimum(known, threat)
     assert (ratio >= NEVER_BELOW).all()
     assert (ratio <= tolerance).all()
 
 
-@pytest.mark.parametrize(("attack", "threat"), STARTED, ids=str)
-def test_a_target_is_reached_where_it_is_the_only_other_class(attack: Attack, threat: Threat) -> None:
-    known, few = plane(4, (24,), gap=(0.05, 0.3)), replace(attack, queries=100)
-    there = search(few, known, threat, unbounded(known), Goal(targeted=True))
-    assert there.won.all()
-    assert torch.equal(there.norm, search(few, known, threat, unbounded(known)).norm)
+def test_hopskipjump_comes_within_two_per_cent_in_2000_queries() -> None:
+    known = plane(4, (24,), gap=(0.05, 0.3))
+    ratio = search(HopSkipJump(2000), known, L2(), unbounded(known)).norm / optimum(known, L2())
+    assert (ratio <= 1.02).all()
 
 
 @pytest.mark.parametrize(("attack", "threat", "tolerance"), PLANES, ids=str)
-def test_a_ball_is_won_exactly_where_it_reaches_the_boundary(
+def test_a_ball_is_won_where_it_reaches_the_boundary_and_never_before(
     attack: Attack, threat: Threat, tolerance: float
 ) -> None:
-    known = plane(8, (24,), gap=(0.05, 0.3))
+    known = plane(4, (24,), gap=(0.05, 0.3))
     nearest = optimum(known, threat)
-    assert not search(attack, known, threat, 0.98 * nearest).won.any()
-    assert search(attack, known, threat, 1.01 * tolerance * nearest).won.all()
+    radius = nearest * torch.tensor([0.98, 0.98, 1.01 * tolerance, 1.01 * tolerance])
+    ledger = search(attack, known, threat, radius)
+    assert ledger.won.tolist() == [False, False, True, True]
+    assert (ledger.norm[2:] <= 1.0001 * radius[2:]).all()
 
 
-@pytest.mark.parametrize("attack", [HopSkipJump(2000), SignOPT(2000), Boundary(2000), GeoDA(2000)], ids=str)
+@pytest.mark.parametrize("attack", [HopSkipJump(600), SignOPT(600), Boundary(600), GeoDA(600)], ids=str)
 def test_a_curved_boundary_is_found_from_both_sides(attack: Attack) -> None:
-    known = ball(8, 6)
+    known = ball(4, 6)
     ratio = search(attack, known, L2(), unbounded(known)).norm / optimum(known, L2())
     assert (ratio >= NEVER_BELOW).all()
     assert (ratio <= 1.1).all()
+
+
+@pytest.mark.parametrize("attack", STARTED, ids=str)
+def test_with_two_classes_a_target_changes_nothing(attack: Attack) -> None:
+    known = plane(4, (24,), gap=(0.05, 0.3))
+    aimed = search(attack, known, L2(), unbounded(known), Goal(targeted=True))
+    assert aimed.won.all()
+    assert torch.equal(aimed.norm, search(attack, known, L2(), unbounded(known)).norm)
+
+
+@pytest.mark.parametrize("attack", STARTED, ids=str)
+def test_a_model_that_never_changes_its_label_gives_no_start(attack: LabelSearch) -> None:
+    known = Known(Flat(), torch.rand(3, 2, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(3).long())
+    ledger = search(replace(attack, tries=7), known, L2(), unbounded(known))
+    assert ledger.result.tolist() == [Result.NO_START] * 3
+    assert ledger.forwards.tolist() == [1 + 7] * 3
+    assert not ledger.won.any()
+
+
+def test_rays_needs_no_start() -> None:
+    known = Known(Flat(), torch.rand(3, 2, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(3).long())
+    ledger = search(RayS(20), known, Linf(), unbounded(known))
+    assert ledger.result.tolist() == [Result.EXHAUSTED] * 3
+
+
+@pytest.mark.parametrize("attack", [*STARTED, RayS(60)], ids=str)
+def test_every_query_counts_and_none_is_made_beyond_the_budget(attack: Attack) -> None:
+    known = plane(4, (2, 3, 4), gap=(0.05, 0.3))
+    ledger = search(attack, known, THREATS[attack.threats[0]](), unbounded(known))
+    assert ledger.forwards.tolist() == [1 + 60] * 4
+    assert ledger.backwards.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("attack", STARTED, ids=str)
+def test_a_start_that_wins_is_never_lost(attack: LabelSearch) -> None:
+    """Only images far on the other side win, no random image does: the given one is bisected."""
+    known = Known(Ball(torch.full((40,), 0.5), 2.5), torch.full((2, 40), 0.5), torch.zeros(2).long())
+    start = torch.stack([torch.ones(40), torch.zeros(40)])
+    assert search(attack, known, L2(), unbounded(known)).result.tolist() == [Result.NO_START] * 2
+    ledger = search(attack, known, L2(), unbounded(known), start=start)
+    assert ledger.won.all()
+    assert (ledger.norm < 2.6).all()
+
+
+def test_the_normal_of_a_plane_is_what_its_labels_say() -> None:
+    g = torch.Generator().manual_seed(0)
+    wanted, job = torch.randn(2, 6, generator=g), job_of(torch.zeros(2, 6))
+    labels = Labels.none(job)
+    for _ in range(2000):
+        u = torch.randn(2, 6, generator=g)
+        labels = labels.add(u, (u * wanted).sum(1) > 0.3)  # the point is a little off the plane
+    assert (torch.cosine_similarity(labels.normal(), wanted) > 0.99).all()
+    agreed = Labels.none(job).add(wanted, torch.tensor([True, False]))
+    assert torch.equal(agreed.normal(), wanted * torch.tensor([[1.0], [-1.0]]))
+
+
+def test_coarse_steps_are_smooth_and_half_of_them() -> None:
+    job = job_of(torch.zeros(400, 1, 16, 16))
+    drawn = grain(job, torch.zeros(400, dtype=torch.int64), 4, torch.full((400,), 0.5))
+    rough = drawn.diff(dim=3).square().mean((1, 2, 3)) / drawn.square().mean((1, 2, 3))
+    assert 0.4 < (rough < 0.5).float().mean() < 0.6
+    assert ((rough < 0.5) | (rough > 1.5)).all()
+
+
+def test_random_images_fill_the_box_and_every_second_one_has_blocks() -> None:
+    job, problem = job_of(torch.zeros(200, 3, 8, 8)), Problem(Goal(), L2(lo=-1.0, hi=3.0))
+    pixels, blocks = (noise(problem, job, torch.full((200,), n)) for n in (0, 1))
+    for drawn in (pixels, blocks):
+        assert -1 <= drawn.min() < -0.9
+        assert 2.9 < drawn.max() <= 3
+        assert abs(drawn.mean() - 1) < 0.1
+    assert all(len(image.unique()) == image.numel() for image in pixels)
+    assert min(len(image.unique()) for image in blocks) == 3
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 8, 8), (2, 5, 6)], ids=str)
+def test_rays_flips_every_component_once_on_every_level(shape: tuple[int, ...]) -> None:
+    x = torch.zeros(1, *shape)
+    size = x.numel()
+    depth = math.ceil(math.log2(size))
+    for level in range(depth + 1):
+        parts = min(2**level, size)
+        flips = [_block(job_of(x), torch.tensor([2**level - 1 + b])) for b in range(parts)]
+        assert torch.stack(flips).sum(0).eq(1).all()
+    assert torch.equal(_places(x).sort().values, torch.arange(size))
+
+
+def test_blocks_of_rays_are_patches() -> None:
+    quarter = _block(job_of(torch.zeros(1, 3, 8, 8)), torch.tensor([3 + 0]))[0]
+    assert quarter[:, :4, :4].all()
+    assert quarter.sum() == 3 * 16
+
+
+def job_of(x: Tensor) -> Job:
+    none, rows = torch.zeros(len(x), dtype=torch.int64), torch.arange(len(x))
+    return Job(x, x, none, none, torch.full((len(x),), math.inf), keys(0, rows), torch.zeros(len(x), 2))

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from blindspots.attacks import (
+    ACG,
     APGD,
+    BIM,
     CATALOGUE,
     DDN,
     FAB,
@@ -10,7 +12,12 @@ from blindspots.attacks import (
     FGSM,
     FMN,
     LBFGS,
+    MIFGSM,
+    NIFGSM,
+    ODI,
     PGD,
+    PMA,
+    VMIFGSM,
     AdditiveNoise,
     Attack,
     Bisect,
@@ -29,7 +36,7 @@ from blindspots.attacks import (
     SuperDeepFool,
     Through,
 )
-from blindspots.attacks.gradient.apgd import checkpoints
+from blindspots.attacks.gradient.progress import checkpoints
 from blindspots.goal import Goal
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
 from closed_form import ball, optimum, plane, planes
@@ -68,6 +75,18 @@ TABLE: list[Attack] = [
     SaltAndPepper(steps=3, halvings=2, draws=2),
     Blur(steps=4, halvings=2),
     Contrast(steps=4, halvings=2),
+    FGSM(True),
+    BIM(4),
+    MIFGSM(4),
+    NIFGSM(4),
+    VMIFGSM(3, neighbours=2),
+    VMIFGSM(2, neighbours=2, nesterov=True),
+    ACG(10),
+    ACG(8, rho=0.6, random_start=True),
+    PMA(3),
+    PMA(2, momentum=1.0, random_start=False),
+    ODI(PGD(3)),
+    ODI(PMA(2), steps=1),
     Lattice(6),
     Square(8),
     Square(8, area=0.2, stripes=False),

@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
-from blindspots.problem import Need, Problem, Seen
+from blindspots.problem import Aim, Need, Problem, Seen
 from blindspots.rows import Rows, tree
 
 R = TypeVar("R", bound=Rows | Tensor)
@@ -82,17 +82,19 @@ class Oracle:
         x: Tensor,
         need: Need,
         classes: Tensor | None = None,
+        aim: Aim | None = None,
         *,
         backward: bool = True,
     ) -> Seen:
         """What is at the probes `x` (B, ...), in the sense of `problem`, for labels and targets (B,).
 
-        With `Need.JACOBIAN`, `classes` (B, K) says whose scores' gradients (B, K, ...) are wanted. With `Need.LABEL`
-        the scores are those of the predicted class alone (one-hot), so an attack cannot see more than the label.
+        With `Need.GRAD`, gradients are of `aim`, if there is one, else of the loss. With `Need.JACOBIAN`, `classes`
+        (B, K) says whose scores' gradients (B, K, ...) are wanted. With `Need.LABEL` the scores are those of the
+        predicted class alone (one-hot), so an attack cannot see more than the label.
         Without `backward` no gradient is taken, but the scores are the same to the last bit: some networks compute
         them in another way where gradients are switched off.
         """
-        looks = [self._look(problem, y, target, x, need, classes, backward) for _ in range(self.draws)]
+        looks = [self._look(problem, y, target, x, need, classes, aim, backward) for _ in range(self.draws)]
         return looks[0] if self.draws == 1 else _averaged(problem, y, target, looks, need)
 
     def _look(
@@ -103,6 +105,7 @@ class Oracle:
         x: Tensor,
         need: Need,
         classes: Tensor | None,
+        aim: Aim | None,
         backward: bool,
     ) -> Seen:
         if need is Need.JACOBIAN:
@@ -110,7 +113,7 @@ class Oracle:
                 raise ValueError("a Jacobian needs the classes (B, K) whose scores are differentiated")
             return self._in_parts(lambda *part: self._jacobian(problem, backward, *part), x, y, target, classes)
         if need is Need.GRAD:
-            return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, y, target)
+            return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, y, target, aim)
         look = self._scores if need is Need.VALUE else self._labels
         return self._in_parts(lambda *part: look(problem, *part), x, y, target)
 
@@ -144,14 +147,17 @@ class Oracle:
         margin = margin.sign() + 0 * margin  # what is not a number stays that
         return Seen(one_hot_prediction(logits), margin, margin, margin < 0, None)
 
-    def _gradient(self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor) -> Seen:
+    def _gradient(
+        self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor, aim: Aim | None
+    ) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
                 logits = self._forward(x).float()
             loss = problem.goal.descend(logits, y, target)
+            aimed = loss if aim is None else aim.descend(problem.goal, logits, y, target)
             # Of the sum, never of a mean: rows stay independent.
-            grad = torch.autograd.grad(loss.sum(), x)[0] if backward else None
+            grad = torch.autograd.grad(aimed.sum(), x)[0] if backward else None
         self.backwards += backward * len(x)
         return _seen(problem, logits.detach(), y, target, loss.detach(), grad)
 
@@ -169,7 +175,7 @@ class Oracle:
         loss = problem.goal.descend(logits, y, target)
         return _seen(problem, logits, y, target, loss, torch.stack(grads, 1) if backward else None)
 
-    def _in_parts(self, f: Callable[..., R], *args: Tensor) -> R:
+    def _in_parts(self, f: Callable[..., R], *args: Any) -> R:
         while True:
             try:
                 parts = [f(*part) for part in _split(args, self.chunk, self.pads)]
@@ -190,10 +196,14 @@ def _generators(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
 
 
-def _split(args: tuple[Tensor, ...], size: int, pads: bool) -> Iterator[tuple[Tensor, ...]]:
+def _split(args: tuple[Any, ...], size: int, pads: bool) -> Iterator[tuple[Any, ...]]:
     """Parts of `size` rows; the last one is filled up with copies of its last row if `pads`."""
     for i in range(0, len(args[0]), size):
-        yield tuple(_fill(t[i : i + size], size if pads else 0) for t in args)
+        yield tuple(_part(rows, i, size, pads) for rows in args)
+
+
+def _part(rows: Any, i: int, size: int, pads: bool) -> Any:
+    return tree(lambda t: _fill(t[i : i + size], size if pads else 0), rows)
 
 
 def _fill(t: Tensor, size: int) -> Tensor:

@@ -1,5 +1,6 @@
 """What attacks and oracle speak about: the problem, a row's job, and what was seen at its probe."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 
@@ -41,6 +42,15 @@ class Job(Rows):
 
 
 @dataclass(frozen=True)
+class Aim(Rows, ABC):
+    """What gradients are of where an attack wants another slope than that of the goal's loss: its state's `aim`."""
+
+    @abstractmethod
+    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        """What the gradient at the probe is of, for scores (B, C), labels and targets (B,): (B,)."""
+
+
+@dataclass(frozen=True)
 class Seen(Rows):
     """What the oracle saw at the probes (B, ...)."""
 
@@ -48,4 +58,4 @@ class Seen(Rows):
     loss: Tensor  # (B,) what is descended
     margin: Tensor  # (B,) negative exactly where the goal is reached
     won: Tensor  # (B,) bool, margin < 0
-    grad: Tensor | None  # GRAD: of the loss, like the probe; JACOBIAN: of K scores, (B, K, ...); else None
+    grad: Tensor | None  # GRAD: of the loss or of the state's aim, like the probe; JACOBIAN: of K scores, (B, K, ...)

@@ -8,10 +8,17 @@ from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.distance.lbfgs import LBFGS
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
+from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
+from blindspots.attacks.gradient.bim import BIM
 from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.lattice import Lattice
+from blindspots.attacks.gradient.mifgsm import MIFGSM
+from blindspots.attacks.gradient.nifgsm import NIFGSM
+from blindspots.attacks.gradient.odi import ODI
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.attacks.gradient.pma import PMA
+from blindspots.attacks.gradient.vmifgsm import VMIFGSM
 from blindspots.attacks.labels.bisect import Bisect
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
@@ -22,7 +29,9 @@ from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise
 from blindspots.attacks.words import describe, parse_attack
 
 __all__ = [
+    "ACG",
     "APGD",
+    "BIM",
     "CATALOGUE",
     "DDN",
     "FAB",
@@ -30,7 +39,12 @@ __all__ = [
     "FGSM",
     "FMN",
     "LBFGS",
+    "MIFGSM",
+    "NIFGSM",
+    "ODI",
     "PGD",
+    "PMA",
+    "VMIFGSM",
     "AdditiveNoise",
     "Attack",
     "Bisect",

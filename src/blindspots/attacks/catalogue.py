@@ -9,10 +9,17 @@ from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.distance.lbfgs import LBFGS
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
+from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
+from blindspots.attacks.gradient.bim import BIM
 from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.lattice import Lattice
+from blindspots.attacks.gradient.mifgsm import MIFGSM
+from blindspots.attacks.gradient.nifgsm import NIFGSM
+from blindspots.attacks.gradient.odi import ODI
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.attacks.gradient.pma import PMA
+from blindspots.attacks.gradient.vmifgsm import VMIFGSM
 from blindspots.attacks.labels.bisect import Bisect
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
@@ -48,6 +55,38 @@ CATALOGUE = (
         "the quickest look; a lower bound of what is possible, never a verdict",
     ),
     Entry(
+        BIM,
+        "Kurakin, Goodfellow, Bengio: Adversarial Examples in the Physical World",
+        2017,
+        "gradient, fixed radius",
+        "steps + 1 forwards, steps backwards",
+        "PGD without randomness: one answer that anybody can repeat",
+    ),
+    Entry(
+        MIFGSM,
+        "Dong et al.: Boosting Adversarial Attacks with Momentum",
+        2018,
+        "gradient, fixed radius",
+        "steps + 1 forwards, steps backwards",
+        "points that transfer to other models",
+    ),
+    Entry(
+        NIFGSM,
+        "Lin et al.: Nesterov Accelerated Gradient and Scale Invariance for Adversarial Attacks",
+        2020,
+        "gradient, fixed radius",
+        "steps + 1 forwards, steps backwards",
+        "as MIFGSM, looking ahead",
+    ),
+    Entry(
+        VMIFGSM,
+        "Wang, He: Enhancing the Transferability of Adversarial Attacks through Variance Tuning",
+        2021,
+        "gradient, fixed radius",
+        "(steps - 1)(neighbours + 1) + 2 forwards, one backward less",
+        "better transfer for more cost",
+    ),
+    Entry(
         PGD,
         "Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks",
         2018,
@@ -62,6 +101,30 @@ CATALOGUE = (
         "gradient, fixed radius",
         "steps + 1 forwards, steps backwards",
         "a strong single attack without a step size to tune, in linf, l2 and l1",
+    ),
+    Entry(
+        ACG,
+        "Yamamura et al.: Diversified Adversarial Attacks based on Conjugate Gradient Method",
+        2022,
+        "gradient, fixed radius",
+        "steps + 1 forwards, steps backwards",
+        "a second opinion beside APGD",
+    ),
+    Entry(
+        PMA,
+        "Xie et al.: Towards Million-Scale Adversarial Robustness Evaluation With Stronger Individual Attacks",
+        2025,
+        "gradient, fixed radius",
+        "2 (steps + 1) forwards, one backward less",
+        "a strong single attack without targets",
+    ),
+    Entry(
+        ODI,
+        "Tashiro, Song, Ermon: Diversity Can Be Transferred: Output Diversification for White- and Black-box Attacks",
+        2020,
+        "gradient, fixed radius",
+        "the inner attack's, and steps forwards and backwards more",
+        "restarts that end in different places",
     ),
     Entry(
         Through,

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from blindspots.threat import L2, Threat
+from blindspots.problem import Job, Problem
+from blindspots.rows import col
+from blindspots.threat import L2, TINY, Threat
 
 
 def sparse_sign(g: Tensor, count: Tensor) -> Tensor:
@@ -30,3 +32,22 @@ def ascent(threat: Threat, g: Tensor, coordinates: float) -> Tensor:
 def unit(g: Tensor) -> Tensor:
     """`g` with every row scaled to Euclidean length 1, however small it is; a zero row stays zero."""
     return L2().steepest(g)
+
+
+def descent(problem: Problem, job: Job, x: Tensor, u: Tensor, length: Tensor) -> Tensor:
+    """From `x` against `u`, `length` (B,) times, and back into ball and box."""
+    return problem.threat.project(x - col(length, x) * u, job.x, job.r)
+
+
+def carried(problem: Problem, job: Job, x: Tensor, last: Tensor, new: Tensor, share: float) -> Tensor:
+    """`share` of the way from `x` to `new`; the rest repeats the move from `last` (Croce and Hein 2020, eq. 3)."""
+    return problem.threat.project(x + share * (new - x) + (1 - share) * (x - last), job.x, job.r)
+
+
+def balanced(threat: Threat, g: Tensor) -> Tensor:
+    """`g` as long as its steepest step in the step's own direction, so that gradients of all sizes weigh the same.
+
+    In linf: over its mean absolute value; in l2: at unit length.
+    """
+    size = threat.steepest(g).flatten(1).square().sum(1)
+    return g / col(threat.dual(g).clamp_min(TINY), g) * col(size, g)

@@ -121,9 +121,9 @@ class Search:
             self._settle()
 
     def _look(self, s: Slots, backward: bool) -> Seen:
-        classes = getattr(s.state, "classes", None)
+        classes, aim = getattr(s.state, "classes", None), getattr(s.state, "aim", None)
         return self.oracle.look(
-            self.problem, s.job.y, s.job.target, s.state.probe, self.attack.need, classes, backward=backward
+            self.problem, s.job.y, s.job.target, s.state.probe, self.attack.need, classes, aim, backward=backward
         )
 
     def _slopes(self, state: Any) -> int:

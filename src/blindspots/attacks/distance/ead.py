@@ -35,16 +35,15 @@ class EAD(Attack):
 
     Differs from the paper in these points. Instead of nine searches of 1,000 steps there is one descent, in which c
     follows success: it begins at twice what balances distance and margin on a linear model, grows until the first
-    success, is then balanced anew, and shrinks with every success and grows with every failure. Steps are long until the first
-    success. The threshold is beta times the step, as the proximal operator has it; with the published one, which leaves
-    the step out, the weight of |d|_1 grows as the step falls. Gradient and success are taken at the same point, the
-    extrapolated one (one forward per step instead of two), and momentum begins again after a success.
+    success, is then balanced anew, and shrinks with every success and grows with every failure. Steps are long until
+    the first success. The threshold is beta times the step, as the proximal operator has it; with the published one,
+    which leaves the step out, the weight of |d|_1 grows as the step falls. Gradient and success are taken at the same
+    point, the extrapolated one (one forward per step instead of two), and momentum begins again after a success.
 
     Args:
         steps: gradients per row.
         beta: weight of |d|_1 against |d|_2^2; None: 20 in l1, 0.001 in l2.
-        stride: step size of the descent after the first success, as a share of the box; cosine down to a
-            thousandth.
+        stride: step size of the descent after the first success, as a share of the box; cosine down to a thousandth.
         leap: step size before the first success, as a share of the box.
         confidence: kappa, the margin of logits that is aimed at. The nearest adversarial point on the way counts all
             the same.

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.directions import descent
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
-from blindspots.rows import col
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,14 @@ class FGSM(Attack):
 
     In other norms the step goes along their steepest direction. The paper does not clip to the box; here every point
     is projected. It starts at the clean input and looks twice: there and at the end of the step.
+
+    Args:
+        random_start: begin at a random point of the ball, and step 1.25 radii from there (Wong, Rice, Kolter 2020,
+            arXiv 2001.03994; the first such form, R+FGSM of Tramer et al. 2018, begins on the corners of half the
+            ball and steps the other half).
     """
+
+    random_start: bool = False
 
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
@@ -26,9 +33,11 @@ class FGSM(Attack):
         return 2
 
     def init(self, problem: Problem, job: Job) -> State:
-        return State(job.start, zeros(job))
+        x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
+        return State(x, zeros(job))
 
     def step(self, problem: Problem, job: Job, state: State, seen: Seen) -> State:
         assert seen.grad is not None
-        u = problem.threat.steepest(seen.grad)
-        return State(problem.threat.project(state.probe - col(job.r, u) * u, job.x, job.r), state.t + 1)
+        length = 1.25 * job.r if self.random_start else job.r
+        new = descent(problem, job, state.probe, problem.threat.steepest(seen.grad), length)
+        return State(new, state.t + 1)

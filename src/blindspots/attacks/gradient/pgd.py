@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, cosine, full, zeros
-from blindspots.attacks.directions import ascent
+from blindspots.attacks.directions import ascent, carried, descent
 from blindspots.attacks.starts import blocks
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
-from blindspots.rows import col
+from blindspots.rows import pick
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,10 @@ class PGD(Attack):
 
     def step(self, problem: Problem, job: Job, state: PGDState, seen: Seen) -> PGDState:
         assert seen.grad is not None
-        threat, x = problem.threat, state.probe
-        u = ascent(threat, seen.grad, self.coordinates)
-        new = threat.project(x - col(self._length(job, state.t), x) * u, job.x, job.r)
+        x, u = state.probe, ascent(problem.threat, seen.grad, self.coordinates)
+        new = descent(problem, job, x, u, self._length(job, state.t))
         if self.momentum < 1:
-            mixed = x + self.momentum * (new - x) + (1 - self.momentum) * (x - state.last)
-            new = torch.where(col(state.t == 0, x), new, threat.project(mixed, job.x, job.r))
+            new = pick(state.t == 0, new, carried(problem, job, x, state.last, new, self.momentum))
         return PGDState(new, state.t + 1, x)
 
     def _length(self, job: Job, t: Tensor) -> Tensor:

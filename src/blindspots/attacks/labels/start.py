@@ -14,10 +14,11 @@ from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import randint, uniform
 from blindspots.rows import Rows, pick, tree
 
-SEEK, LINE, LOST, OWN = range(4)  # phases of a row; an attack's own begin at OWN
+SEEK, LINE, COMPARE, LOST, OWN = range(5)  # phases of a row; an attack's own begin at OWN
 Turn = Callable[[Problem, Job, Any, Seen], Any]
 S = TypeVar("S", bound=Rows)
 _CELLS = 8  # most blocks per side of a random image
+_WORTH = 0.05  # another start has to be nearer by this share of the distance
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class LineState(State):
     far: Tensor  # (B, ...) where a line begins that leads to the clean input
     low: Tensor  # (B,) a distance on it at which no win is known
     high: Tensor  # (B,) a distance at which there is one
+    compared: Tensor  # (B,) int64: random images that were compared with it
 
 
 L = TypeVar("L", bound=LineState)
@@ -38,7 +40,8 @@ class LabelSearch(Attack):
 
     A row begins at `job.start`. Where that does not win, it looks at random images, and ends without a result after
     `tries` of them. From the first one that wins it bisects towards the clean input: along the straight line in l2,
-    else along the projections to smaller and smaller balls. Then `arrive` takes over.
+    else along the projections to smaller and smaller balls. Ten random images get one look each at a little less than
+    that distance, and the line of one that wins is followed instead. Then `arrive` takes over.
 
     Args:
         queries: looks per row, all of them.
@@ -51,6 +54,7 @@ class LabelSearch(Attack):
     need: ClassVar[Need] = Need.LABEL
     minimal: ClassVar[bool] = True
     begins: ClassVar[Literal["clean", "other"]] = "other"
+    compares: ClassVar[int] = 10
 
     @property
     def looks(self) -> int:
@@ -75,11 +79,12 @@ class LabelSearch(Attack):
     def init(self, problem: Problem, job: Job) -> Any:
         there = (job.start != job.x).flatten(1).any(1)
         probe, none = pick(there, job.start, noise(problem, job, zeros(job))), full(job, 0)
-        return self.dress(problem, job, LineState(probe, zeros(job), zeros(job), (~there).long(), probe, none, none))
+        first = LineState(probe, zeros(job), zeros(job), (~there).long(), probe, none, none, zeros(job))
+        return self.dress(problem, job, first)
 
     def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
         after = tree(torch.clone, state)
-        for phase, turn in {SEEK: self._seek, LINE: self._halve, **self.turns()}.items():
+        for phase, turn in {SEEK: self._seek, LINE: self._halve, COMPARE: self._compared, **self.turns()}.items():
             at = (state.phase == phase).nonzero()[:, 0]  # only the rows that it concerns: the others cost nothing
             if len(at):
                 after.put_(at, turn(problem, job[at], state[at], seen[at]))
@@ -110,7 +115,17 @@ class LabelSearch(Attack):
         middle = (state.low + state.high) / 2
         low, high = torch.where(seen.won, state.low, middle), torch.where(seen.won, middle, state.high)
         on = replace(state, probe=problem.threat.project(state.far, job.x, (low + high) / 2), low=low, high=high)
-        return choose(high - low <= self.tolerance(job) * high, self.arrive(problem, job, on), on)
+        return choose(high - low <= self.tolerance(job) * high, self._settle(problem, job, on), on)
+
+    def _settle(self, problem: Problem, job: Job, state: Any) -> Any:
+        nearer = problem.threat.project(noise(problem, job, state.tried), job.x, (1 - _WORTH) * state.high)
+        compare = at_phase(replace(state, probe=nearer, tried=state.tried + 1), COMPARE)
+        return choose(state.compared < self.compares, compare, self.arrive(problem, job, state))
+
+    def _compared(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+        state = replace(state, compared=state.compared + 1)
+        nearer = self.aim(problem, job, state, state.probe, problem.threat.norm(state.probe - job.x))
+        return choose(seen.won, nearer, self._settle(problem, job, state))
 
 
 def at_phase(state: L, phase: int) -> L:

@@ -50,10 +50,6 @@ class AutoZOOM(Estimating):
     threats: ClassVar[tuple[str, ...]] = ("l2",)
     minimal: ClassVar[bool] = True
 
-    @property
-    def room(self) -> float:
-        return 0.0
-
     def remember(self, job: Job) -> Sphere:
         return Sphere(torch.zeros_like(job.x), full(job, self.norm))
 

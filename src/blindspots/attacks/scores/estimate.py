@@ -50,7 +50,8 @@ class Estimating(Attack):
     """Looks at a point, then at `pairs` pairs around it, moves on, and so forth.
 
     A pair adds (f(a) - f(b)) (a - b), with a and b as they are after the projection to ball and box: what a linear
-    loss would give is then the covariance of the directions, cut off where there is no room, times the gradient.
+    loss would give is then the covariance of the directions, cut off where there is no room, times the gradient. The
+    last query is a look at where the last pairs lead.
     """
 
     need: ClassVar[Need] = Need.VALUE
@@ -63,11 +64,6 @@ class Estimating(Attack):
     @property
     def looks(self) -> int:
         return self.queries
-
-    @property
-    def room(self) -> float:
-        """Share of its way that the base goes back towards the clean input for a pair to have room in the ball."""
-        return self.sigma
 
     @abstractmethod
     def remember(self, job: Job) -> Rows:
@@ -94,15 +90,14 @@ class Estimating(Attack):
     def step(self, problem: Problem, job: Job, state: EstimateState, seen: Seen) -> EstimateState:
         period = 2 * self.pairs + 1
         phase, x = state.t % period, state.base
-        opened, last = phase % 2 == 1, phase == period - 1
+        opened, last = phase % 2 == 1, (phase == period - 1) | (state.t == self.queries - 2)
         change = torch.where(opened | (phase == 0), 0.0, state.loss - seen.loss)
         total = state.total + col(change, x) * (state.ahead - state.probe)
         won = torch.where(phase == 0, seen.won, state.won)
         moved, memory = self.move(problem, job, state, total, state.t // period + 1)
         base = pick(last, moved, x)
         way = self.apart(problem, job) * self.direction(job, state.t - opened.long())
-        centre = job.x + (1 - self.room) * (base - job.x)
-        probe = problem.threat.project(centre + pick(opened, -way, way), job.x, job.r)
+        probe = problem.threat.project(base + pick(opened, -way, way), job.x, job.r)
         return EstimateState(
             pick(last, base, probe),
             state.t + 1,

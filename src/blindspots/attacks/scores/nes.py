@@ -30,9 +30,9 @@ class NES(Estimating):
     """
 
     queries: int = 5000
-    pairs: int = 5
-    sigma: float = 0.5
-    stride: float = 0.3
+    pairs: int = 16
+    sigma: float = 0.25
+    stride: float = 0.5
     momentum: float = 0.9
     cells: int | None = 8
 

@@ -31,9 +31,9 @@ class SPSA(Estimating):
     """
 
     queries: int = 5000
-    pairs: int = 10
-    sigma: float = 0.5
-    stride: float = 0.3
+    pairs: int = 16
+    sigma: float = 0.25
+    stride: float = 0.5
     cells: int | None = 8
 
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")

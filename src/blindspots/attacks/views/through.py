@@ -13,7 +13,7 @@ from blindspots.attacks.images import pulled
 from blindspots.attacks.views.views import Noise, Translations, View
 from blindspots.errors import InputError
 from blindspots.goal import LossName
-from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.random import keys
 from blindspots.rows import Rows, col, pick, tree
 
@@ -34,6 +34,10 @@ class Sums(Rows):
 class ThroughState(State):
     inner: Any  # the inner attack's state
     sums: Sums
+
+    @property
+    def aim(self) -> Aim | None:
+        return getattr(self.inner, "aim", None)
 
 
 @dataclass(frozen=True)
