@@ -2,8 +2,10 @@
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry
+from blindspots.attacks.distance.carlini_wagner import CarliniWagner
 from blindspots.attacks.distance.ddn import DDN
 from blindspots.attacks.distance.deepfool import DeepFool
+from blindspots.attacks.distance.ead import EAD
 from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.distance.lbfgs import LBFGS
@@ -34,6 +36,7 @@ __all__ = [
     "BIM",
     "CATALOGUE",
     "DDN",
+    "EAD",
     "FAB",
     "FABT",
     "FGSM",
@@ -49,6 +52,7 @@ __all__ = [
     "Attack",
     "Bisect",
     "Blur",
+    "CarliniWagner",
     "Contrast",
     "DeepFool",
     "Entry",

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from blindspots.attacks.attack import Attack
+from blindspots.attacks.distance.carlini_wagner import CarliniWagner
 from blindspots.attacks.distance.ddn import DDN
 from blindspots.attacks.distance.deepfool import DeepFool
+from blindspots.attacks.distance.ead import EAD
 from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.distance.lbfgs import LBFGS
@@ -173,6 +175,22 @@ CATALOGUE = (
         "gradient, smallest distance",
         "steps + 1 forwards, steps backwards",
         "the part of AutoAttack that looks for distances; one target at a time",
+    ),
+    Entry(
+        CarliniWagner,
+        "Carlini, Wagner: Towards Evaluating the Robustness of Neural Networks",
+        2017,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards; in l0 about 50",
+        "small l2, linf or l0 distances, also where gradients near the input mislead",
+    ),
+    Entry(
+        EAD,
+        "Chen et al.: EAD: Elastic-Net Attacks to Deep Neural Networks via Adversarial Examples",
+        2018,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards",
+        "small l1 distances; few components change",
     ),
     Entry(
         DDN,

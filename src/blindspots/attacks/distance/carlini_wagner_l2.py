@@ -56,6 +56,7 @@ class L2Search:
 
         At a nearest boundary point 2 d = -c grad f; a linear model has it at |d| = f / |grad f|.
         """
+        assert seen.grad is not None
         slope = problem.threat.dual(seen.grad).clamp_min(_TINY)
         first = 4 * (seen.margin + self.confidence).abs() / slope.square().clamp_min(_TINY)
         const = torch.where(state.t == 0, first.clamp_max(_MOST), state.const)
