@@ -8,7 +8,7 @@ from torch import Tensor
 from blindspots.attacks import Attack
 from blindspots.attacks.scores.autozoom import AutoZOOM
 from blindspots.attacks.scores.bandits import Bandits
-from blindspots.attacks.scores.estimate import Estimating, spread, tiled, tiles
+from blindspots.attacks.scores.estimate import Estimating, tiled
 from blindspots.attacks.scores.genattack import GenAttack
 from blindspots.attacks.scores.nes import NES
 from blindspots.attacks.scores.onepixel import OnePixel
@@ -146,15 +146,15 @@ def test_a_pair_counts_what_the_box_leaves_of_it() -> None:
     assert (state.total.mean(0).sign() == gradient_of_margin(net, job).sign()).all()
 
 
-def test_noise_is_constant_on_tiles_of_images_only() -> None:
+def test_noise_is_constant_on_tiles_of_images_that_shrink_with_the_clock() -> None:
     job = jobs(NES(), Linf(), (2, 6, 9))
-    assert tiles(job, 3) == (2, 3, 3)
-    assert tiles(job, None) == (2, 6, 9)
-    assert tiles(jobs(NES(), Linf(), (7,)), 3) == (7,)
+    clock = torch.tensor([0, 8, 9, 16, 25, 36, 81, 5000])
+    counts = [len(row.unique()) for row in tiled(job, clock, 3)]
+    assert counts == [2 * n * m for n, m in ((3, 3), (3, 3), (3, 3), (4, 4), (5, 5), (6, 6), (6, 9), (6, 9))]
     noise = tiled(job, torch.zeros_like(job.y), 3).view(-1, 2, 3, 2, 3, 3)
     assert (noise == noise[:, :, :, :1, :, :1]).all()
-    assert noise[:, :, :, 0, :, 0].unique().numel() == len(noise) * 18
-    assert spread(job, noise[:, :, :, 0, :, 0]).equal(noise.reshape(job.x.shape))
+    assert len(tiled(job, clock, None)[0].unique()) == 108
+    assert len(tiled(jobs(NES(), Linf(), (7,)), clock, 3)[0].unique()) == 7
 
 
 @pytest.mark.parametrize("attack", [SimBA(), SimBA(basis="pixel")], ids=str)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, full, zeros
 from blindspots.attacks.directions import unit
+from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import Threat
@@ -23,7 +24,7 @@ class ALMAState(State):
     velocity: Tensor  # (B, ...) of the scaled gradients
     square: Tensor  # (B, ...) moving average of the squared gradient
     rate: Tensor  # (B,) learning rate before it falls
-    scale: Tensor  # (B,) what margins are divided by
+    scale: Tensor  # (B,) what the loss is divided by
     multiplier: Tensor  # (B,) mu
     penalty: Tensor  # (B,) rho
     checked: Tensor  # (B,) the scaled margin at the last check
@@ -34,12 +35,13 @@ class ALMAState(State):
 class ALMA(Attack):
     """Rony et al. 2021 (arXiv 2011.11857), algorithm 1 with the penalty P2: smallest l2 or l1 distance.
 
-    Differs from the paper in five points. The margin is divided by the clean input's distance between its first and
-    third score instead of the current one's (DLR), so any loss will do and two classes are enough. The first step goes
-    half-way to the linearised boundary, at most `longest` far, so the attack does not depend on the size of distances;
-    the authors take one length for all inputs. In l1 the norm is lowered by its proximal map instead of a gradient,
-    which never makes a component zero. The penalty grows to the double every 3 steps without success (paper: by 1.2
-    every 10), and averages forget faster (paper: 0.9), since theirs are too slow for a hundred steps.
+    Differs from the paper in four points. The first step goes half-way to the linearised boundary, at most `longest`
+    far, so the attack does not depend on the size of distances; the authors take one length for all inputs. In l1 the
+    norm is lowered by its proximal map instead of a gradient, which never makes a component zero. The penalty grows to
+    the double every 3 steps without success (paper: by 1.2 every 10), and averages forget faster (paper: 0.9), since
+    theirs are too slow for a hundred steps. And with another loss than DLR, the margin is divided by the distance
+    between the first and the third score of the clean input; for two classes, where DLR is not defined, choose the
+    margin.
 
     Args:
         steps: gradients per row.
@@ -60,14 +62,14 @@ class ALMA(Attack):
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2", "l1")
     minimal: ClassVar[bool] = True
+    loss: ClassVar[LossName] = "dlr"
 
     @property
     def looks(self) -> int:
         return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> ALMAState:
-        top = job.scores.topk(min(3, job.scores.shape[1]), dim=1).values
-        scale = (top[:, 0] - top[:, -1]).clamp_min(_LEAST)
+        scale = full(job, 1.0) if problem.goal.loss == "dlr" else _spread(job.scores)
         still, one, never = torch.zeros_like(job.x), full(job, 1.0), zeros(job) + self.looks
         return ALMAState(
             job.start, zeros(job), still, torch.ones_like(still), one, scale, one, one, full(job, torch.inf), never
@@ -75,7 +77,9 @@ class ALMA(Attack):
 
     def step(self, problem: Problem, job: Job, state: ALMAState, seen: Seen) -> ALMAState:
         assert seen.grad is not None
-        d, y = state.probe - job.x, seen.margin / state.scale + _TOLERANCE
+        d = state.probe - job.x
+        unit_of_margin = _spread(seen.logits) if problem.goal.loss == "dlr" else state.scale
+        y = seen.margin / unit_of_margin + _TOLERANCE
         penalty, checked = self._check(state, y)
         multiplier = self._multiplier(state, _slope(y, penalty, state.multiplier))
         g = seen.grad * col(_slope(y, penalty, multiplier) / state.scale, d)
@@ -83,7 +87,9 @@ class ALMA(Attack):
         found = torch.where(seen.won, state.found.minimum(state.t), state.found)
         square = state.square.lerp(g.square(), 1 - self.smooth)
         size = square.sqrt() + _TINY
-        rate = torch.where(state.t == 0, self._first(problem.threat, seen, g / size), state.rate)
+        rate = torch.where(
+            state.t == 0, self._first(problem.threat, y, seen.grad / col(state.scale, d), g / size), state.rate
+        )
         velocity = self.smooth * state.velocity + g / size
         falling = self.end ** ((state.t - found).clamp_min(0) / (self.steps - found).clamp_min(1))
         d = d - col(rate * falling, d) * velocity
@@ -104,11 +110,16 @@ class ALMA(Attack):
         after = state.multiplier.lerp(wanted, 1 - self.smooth).clamp(_LEAST, _LARGEST)
         return torch.where(state.t == 0, state.multiplier, after)
 
-    def _first(self, threat: Threat, seen: Seen, g: Tensor) -> Tensor:
-        """The learning rate whose step against `g` ends half-way to the linearised boundary."""
-        assert seen.grad is not None
-        boundary = seen.margin.abs() / threat.dual(seen.grad).clamp_min(1e-12)
-        return (boundary / 2).clamp_max(self.longest) / threat.norm(g).clamp_min(1e-12)
+    def _first(self, threat: Threat, y: Tensor, slope: Tensor, way: Tensor) -> Tensor:
+        """The learning rate whose step against `way` ends half-way to the boundary, if `y` falls with `slope`."""
+        boundary = y.abs() / threat.dual(slope).clamp_min(1e-12)
+        return (boundary / 2).clamp_max(self.longest) / threat.norm(way).clamp_min(1e-12)
+
+
+def _spread(scores: Tensor) -> Tensor:
+    """The distance between the first and the third score, or the second of two: (B,)."""
+    top = scores.topk(min(3, scores.shape[1]), dim=1).values
+    return (top[:, 0] - top[:, -1]).clamp_min(_LEAST)
 
 
 def _slope(y: Tensor, penalty: Tensor, multiplier: Tensor) -> Tensor:

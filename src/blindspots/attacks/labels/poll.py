@@ -117,7 +117,7 @@ class PollSearch(LabelSearch):
     def ask(self, problem: Problem, job: Job, state: P) -> P:
         """Begin a poll around `state.base`. Where the last one did not help, fewer steps are smooth from now on."""
         distance = problem.threat.norm(state.base - job.x)
-        smooth = torch.where(distance < (1 - GAIN) * state.least, state.smooth, FEWER * state.smooth)
+        smooth = torch.where(distance < (1 - GAIN) * state.least, 0.95 * state.smooth, FEWER * state.smooth)
         state = replace(state, labels=Labels.none(job), number=state.number + 1, smooth=smooth)
         state = replace(state, least=distance.minimum(state.least))
         return at_phase(replace(state, probe=self._next(problem, job, state)), POLL)

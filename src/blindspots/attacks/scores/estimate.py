@@ -21,15 +21,15 @@ Draw = Callable[[Tensor, Tensor, int, Sequence[int]], Tensor]
 def tiled(job: Job, t: Tensor, cells: int | None, draw: Draw = normal, stream: int = 0) -> Tensor:
     """Noise over the input (B, ...), constant on the tiles of an image: `cells` per side at first, None: no tiles.
 
-    Networks answer to low frequencies, and fewer numbers are estimated with fewer queries. Once the clock `t` has
-    counted two queries for every tile, there is no more to learn at that size: the tiles shrink as the clock goes on.
-    Inputs without two spatial dimensions have no neighbourhoods, so no tiles either.
+    Networks answer to low frequencies, and fewer numbers are estimated with fewer queries. But where the tiles are
+    known well, finer ones have more to give: once the clock `t` has counted a query for every two numbers, tiles shrink
+    so that this stays so. Inputs without two spatial dimensions have no neighbourhoods, so no tiles either.
     """
     noise = draw(job.key, t, stream, job.x.shape[1:])
     if cells is None or job.x.ndim < 3:
         return noise
     image = as_images(noise)
-    per_side = (t / (2 * image.shape[1])).sqrt().long().clamp_min(cells)[:, None]
+    per_side = (2 * t / image.shape[1]).sqrt().long().clamp_min(cells)[:, None]
     line, column = (torch.arange(n, device=t.device) * per_side.clamp_max(n) // n for n in image.shape[2:])
     row = torch.arange(len(t), device=t.device)[:, None, None]
     return image.movedim(1, -1)[row, line[:, :, None], column[:, None, :]].movedim(-1, 1).reshape(job.x.shape)
@@ -112,4 +112,4 @@ class Estimating(Attack):
 
 def reach(problem: Problem, job: Job, radii: float) -> Tensor:
     """Size of the components (B, 1, ...) of a dense vector whose norm is so many `radii`."""
-    return col(job.r, job.x) * (radii * job.x[0].numel() ** (-1 / problem.threat.p))
+    return col(job.r, job.x) * float(radii * job.x[0].numel() ** (-1 / problem.threat.p))

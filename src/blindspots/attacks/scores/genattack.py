@@ -34,7 +34,8 @@ class GenAttack(Attack):
         population: number of members.
         mutation: share of the numbers that change in a child.
         temperature: of the choice of parents.
-        cells: tiles per side of an image on which a perturbation is constant at first (`estimate.tiled`); None: no tiles.
+        cells: tiles per side of an image on which a perturbation is constant at first (`estimate.tiled`); None: no
+            tiles.
     """
 
     queries: int = 5000

@@ -32,7 +32,8 @@ class Square(Attack):
     Every row draws its own window and signs (AutoAttack's code draws one window for the whole batch, and none that
     reaches the last line or column). A linf proposal that equals the best point takes the opposite signs instead: no
     query is wasted. In l2 a proposal is projected onto ball and box together, so it has the whole radius although the
-    box stops some pixels (the published code cuts those off). Inputs without two spatial dimensions are taken as one row of pixels.
+    box stops some pixels (the published code cuts those off). Inputs without two spatial dimensions are taken as one
+    row of pixels.
 
     Args:
         steps: queries per row, besides the first one.
