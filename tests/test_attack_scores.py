@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 
@@ -7,18 +8,19 @@ from torch import Tensor
 
 from blindspots.attacks import Attack
 from blindspots.attacks.scores.autozoom import AutoZOOM
-from blindspots.attacks.scores.bandits import Bandits
-from blindspots.attacks.scores.estimate import Estimating, tiled
-from blindspots.attacks.scores.genattack import GenAttack
+from blindspots.attacks.scores.bandits import Bandits, BanditsState
+from blindspots.attacks.scores.estimate import EstimateState, Estimating, tiled
+from blindspots.attacks.scores.genattack import GenAttack, GenAttackState
 from blindspots.attacks.scores.nes import NES
 from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
-from blindspots.attacks.scores.square import Square
+from blindspots.attacks.scores.square import Square, SquareState
 from blindspots.attacks.scores.windows import Window
 from blindspots.goal import Goal
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
+from blindspots.rows import col
 from blindspots.threat import L1, L2, THREATS, Linf, Threat
 from closed_form import Linear, ball, optimum, plane
 from contract import Net, drive, jobs
@@ -26,15 +28,15 @@ from searching import kinds, search, unbounded
 
 SHAPES = [(24,), (2, 3, 4)]
 ENOUGH = [
-    (Square(400), 2.0),
-    (NES(400), 1.5),
-    (NES(400, cells=None, pairs=10), 1.5),
-    (SPSA(400), 1.5),
-    (Bandits(400), 1.5),
-    (SimBA(400), 1.5),
-    (SimBA(400, basis="pixel"), 1.5),
-    (GenAttack(400), 1.5),
-    (OnePixel(800, pixels=8), 2.0),
+    (Square(200), 2.5),
+    (NES(200, pairs=8), 1.5),
+    (NES(200, pairs=8, cells=None), 1.5),
+    (SPSA(200, pairs=8), 1.5),
+    (Bandits(200), 1.5),
+    (SimBA(200), 1.5),
+    (SimBA(200, basis="pixel"), 1.5),
+    (GenAttack(200), 1.5),
+    (OnePixel(400, pixels=8), 2.0),
 ]
 CASES = [
     pytest.param(attack, threat, enough, id=f"{attack!r}-{threat.name}")
@@ -49,7 +51,7 @@ CASES = [
 def test_a_ball_that_is_too_small_is_never_won_and_a_larger_one_always(
     attack: Attack, threat: Threat, enough: float, targeted: bool, shape: tuple[int, ...]
 ) -> None:
-    known = plane(16, shape, gap=(1.0, 2.5) if threat.p == 0 else (0.05, 0.3))
+    known = plane(8, shape, gap=(1.0, 2.5) if threat.p == 0 else (0.05, 0.3))
     nearest, goal = optimum(known, threat), Goal(targeted=targeted, loss=attack.loss)
     assert not search(attack, known, threat, 0.95 * nearest, goal).won.any()
     ledger = search(attack, known, threat, enough * nearest, goal)
@@ -59,8 +61,8 @@ def test_a_ball_that_is_too_small_is_never_won_and_a_larger_one_always(
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_autozoom_comes_near_the_smallest_distance_and_never_below_it(shape: tuple[int, ...]) -> None:
-    known = plane(16, shape, gap=(0.05, 0.3))
-    ledger = search(AutoZOOM(1000), known, L2(), unbounded(known))
+    known = plane(8, shape, gap=(0.05, 0.3))
+    ledger = search(AutoZOOM(600, pairs=5), known, L2(), unbounded(known))
     ratio = ledger.norm / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= 1.1).all()
@@ -69,9 +71,9 @@ def test_autozoom_comes_near_the_smallest_distance_and_never_below_it(shape: tup
 
 def test_autozoom_finds_a_curved_boundary_from_both_sides() -> None:
     known = ball(12, 8)
-    ratio = search(AutoZOOM(1500), known, L2(), unbounded(known)).norm / optimum(known, L2())
+    ratio = search(AutoZOOM(600, pairs=5), known, L2(), unbounded(known)).norm / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
-    assert (ratio <= 1.25).all()
+    assert (ratio <= 1.1).all()
 
 
 QUERIES = [
@@ -110,51 +112,60 @@ def gradient_of_margin(net: Linear, job: Job) -> Tensor:
     return (net.weight[job.y[0]] - net.weight[1 - job.y[0]]).detach().view(job.x.shape[1:])
 
 
-@pytest.mark.parametrize("attack", [NES(9, pairs=4, sigma=0.1), SPSA(9, pairs=4, sigma=0.1)], ids=str)
+def estimates(attack: Estimating, problem: Problem, job: Job, net: Linear) -> Tensor:
+    """What every row has added up over its first pairs, in units of the gradient."""
+    turns = drive(attack, problem, job, net)
+    state, seen = next(itertools.islice(turns, 2 * attack.pairs, None))
+    assert isinstance(state, EstimateState)
+    total = state.total + col(state.loss - seen.loss, job.x) * (state.ahead - state.probe)
+    return total / (4 * attack.pairs * attack.apart(problem, job).square())
+
+
+def differs(drawn: Tensor, truth: Tensor) -> Tensor:
+    """By how many standard errors the mean over the rows is off at most."""
+    return ((drawn.mean(0) - truth) / (drawn.std(0) / math.sqrt(len(drawn)))).abs().max()
+
+
+@pytest.mark.parametrize("attack", [NES(99, pairs=4, sigma=0.1), SPSA(99, pairs=4, sigma=0.1)], ids=str)
 @pytest.mark.parametrize("threat", [Linf(), L2()], ids=lambda threat: threat.name)
 def test_an_estimate_is_right_on_average(attack: Estimating, threat: Threat) -> None:
-    net, job = linear_job((2, 3, 4), 4000, threat)
-    problem = Problem(Goal(), threat)
-    *_, (state, seen) = drive(attack, problem, job, net)
-    total = state.total + (state.loss - seen.loss)[:, None, None, None] * (state.ahead - state.probe)
-    step = attack.apart(problem, job).flatten(1)[0]
-    estimates = total / (4 * attack.pairs * step.square())
-    error = estimates.std(0) / math.sqrt(len(estimates))
-    assert ((estimates.mean(0) - gradient_of_margin(net, job)).abs() <= 5 * error).all()
+    net, job = linear_job((2, 3, 4), 3000, threat)
+    assert differs(estimates(attack, Problem(Goal(), threat), job, net), gradient_of_margin(net, job)) < 4.5
 
 
 def test_on_tiles_an_estimate_is_the_gradient_of_the_tiles() -> None:
-    attack, threat = NES(9, pairs=4, sigma=0.1, cells=2), Linf()
-    net, job = linear_job((1, 4, 4), 4000, threat)
-    problem = Problem(Goal(), threat)
-    *_, (state, seen) = drive(attack, problem, job, net)
-    total = state.total + (state.loss - seen.loss)[:, None, None, None] * (state.ahead - state.probe)
-    estimates = total / (4 * attack.pairs * attack.apart(problem, job)[:1].square())
-    g = gradient_of_margin(net, job)
-    tile = g.view(2, 2, 2, 2).sum((1, 3)).repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
-    error = estimates.std(0) / math.sqrt(len(estimates))
-    assert ((estimates.mean(0) - tile).abs() <= 5 * error).all()
+    net, job = linear_job((1, 4, 4), 3000, Linf())
+    tile = gradient_of_margin(net, job).view(2, 2, 2, 2).sum((1, 3))
+    tile = tile.repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
+    attack = NES(99, pairs=1, sigma=0.1, cells=2)
+    assert differs(estimates(attack, Problem(Goal(), Linf()), job, net), tile) < 4.5
 
 
 def test_a_pair_counts_what_the_box_leaves_of_it() -> None:
-    """At a corner of the box both points of a pair move inwards only; the estimate keeps the gradient's signs."""
-    attack, threat = NES(41, pairs=20, sigma=1.0, cells=None), Linf()
-    net, job = linear_job((6,), 500, threat)
+    """In a corner of the box both points of a pair move inwards only; the estimate keeps the gradient's signs."""
+    net, job = linear_job((6,), 2000, Linf())
     corner = torch.zeros_like(job.x)
-    problem = Problem(Goal(), threat)
-    *_, (state, _) = drive(attack, problem, replace(job, x=corner, start=corner), net)
-    assert (state.total.mean(0).sign() == gradient_of_margin(net, job).sign()).all()
+    drawn = estimates(NES(99, pairs=8), Problem(Goal(), Linf()), replace(job, x=corner, start=corner), net)
+    assert (drawn.mean(0).sign() == gradient_of_margin(net, job).sign()).all()
+
+
+def test_the_last_query_is_a_look_at_where_the_last_pairs_lead() -> None:
+    net, job = linear_job((24,), 4, Linf())
+    *_, (state, _) = drive(NES(20, pairs=8), Problem(Goal(), Linf()), job, net)
+    assert isinstance(state, EstimateState)
+    assert state.probe.equal(state.base)
+    assert not state.base.equal(job.x)
 
 
 def test_noise_is_constant_on_tiles_of_images_that_shrink_with_the_clock() -> None:
     job = jobs(NES(), Linf(), (2, 6, 9))
     clock = torch.tensor([0, 8, 9, 16, 25, 36, 81, 5000])
-    counts = [len(row.unique()) for row in tiled(job, clock, 3)]
+    counts = [len(set(row.flatten().tolist())) for row in tiled(job, clock, 3)]
     assert counts == [2 * n * m for n, m in ((3, 3), (3, 3), (3, 3), (4, 4), (5, 5), (6, 6), (6, 9), (6, 9))]
     noise = tiled(job, torch.zeros_like(job.y), 3).view(-1, 2, 3, 2, 3, 3)
     assert (noise == noise[:, :, :, :1, :, :1]).all()
-    assert len(tiled(job, clock, None)[0].unique()) == 108
-    assert len(tiled(jobs(NES(), Linf(), (7,)), clock, 3)[0].unique()) == 7
+    assert len(set(tiled(job, clock, None)[0].flatten().tolist())) == 108
+    assert len(set(tiled(jobs(NES(), Linf(), (7,)), clock, 3)[0].tolist())) == 7
 
 
 @pytest.mark.parametrize("attack", [SimBA(), SimBA(basis="pixel")], ids=str)
@@ -181,17 +192,17 @@ def test_square_wastes_no_query_in_linf(shape: tuple[int, ...]) -> None:
     job = jobs(attack, Linf(), shape)
     turns = list(drive(attack, Problem(Goal(), Linf()), job, Net(shape)))
     for state, _ in turns[1:]:
+        assert isinstance(state, SquareState)
         assert (state.probe != state.base).flatten(1).any(1).all()
 
 
-@pytest.mark.parametrize("threat", [L2(), L1()], ids=lambda threat: threat.name)
-def test_square_uses_the_whole_radius_where_the_box_stops_some_pixels(threat: Threat) -> None:
+def test_square_uses_the_whole_radius_although_the_box_stops_some_pixels() -> None:
     attack = Square(40)
-    job = jobs(attack, threat, (2, 10, 10))
+    job = jobs(attack, L2(), (2, 10, 10))
     x = torch.where(job.x < 0.5, 0.0, job.x)
     job = replace(job, x=x, start=x)
-    for state, _ in drive(attack, Problem(Goal(), threat), job, Net((2, 10, 10))):
-        assert (threat.norm(state.probe - x) >= 0.999 * job.r).all()
+    for state, _ in drive(attack, Problem(Goal(), L2()), job, Net((2, 10, 10))):
+        assert (L2().norm(state.probe - x) >= 0.999 * job.r).all()
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0])
@@ -224,6 +235,7 @@ def test_the_members_of_genattack_only_get_better() -> None:
     attack, threat = GenAttack(80), Linf()
     before = None
     for state, _ in drive(attack, Problem(Goal(), threat), jobs(attack, threat), Net((2, 5, 4))):
+        assert isinstance(state, GenAttackState)
         worst = state.loss.sort(dim=1).values
         assert before is None or (worst <= before).all()
         before = worst
@@ -236,4 +248,6 @@ def test_rates_of_bandits_do_not_depend_on_the_scale_of_the_loss() -> None:
     for (state, _), (scaled, _) in zip(
         drive(Bandits(60), problem, job, net), drive(Bandits(60), problem, job, large), strict=True
     ):
+        assert isinstance(state, BanditsState)
+        assert isinstance(scaled, BanditsState)
         assert torch.allclose(state.prior, scaled.prior, atol=0.02)
