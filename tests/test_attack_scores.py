@@ -26,7 +26,6 @@ from closed_form import Linear, ball, optimum, plane
 from contract import Net, drive, jobs
 from searching import kinds, search, unbounded
 
-SHAPES = [(24,), (2, 3, 4)]
 ENOUGH = [
     (Square(200), 2.5),
     (NES(200, pairs=8), 1.5),
@@ -36,7 +35,7 @@ ENOUGH = [
     (SimBA(200), 1.5),
     (SimBA(200, basis="pixel"), 1.5),
     (GenAttack(200), 1.5),
-    (OnePixel(400, pixels=8), 2.0),
+    (OnePixel(600, pixels=8), 2.0),
 ]
 CASES = [
     pytest.param(attack, threat, enough, id=f"{attack!r}-{threat.name}")
@@ -45,8 +44,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize(("shape", "targeted"), [((24,), False), ((2, 3, 4), True)], ids=str)
 @pytest.mark.parametrize(("attack", "threat", "enough"), CASES)
 def test_a_ball_that_is_too_small_is_never_won_and_a_larger_one_always(
     attack: Attack, threat: Threat, enough: float, targeted: bool, shape: tuple[int, ...]
@@ -59,7 +57,7 @@ def test_a_ball_that_is_too_small_is_never_won_and_a_larger_one_always(
     assert (ledger.backwards == 0).all()
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [(24,), (2, 3, 4)], ids=str)
 def test_autozoom_comes_near_the_smallest_distance_and_never_below_it(shape: tuple[int, ...]) -> None:
     known = plane(8, shape, gap=(0.05, 0.3))
     ledger = search(AutoZOOM(600, pairs=5), known, L2(), unbounded(known))
@@ -71,7 +69,7 @@ def test_autozoom_comes_near_the_smallest_distance_and_never_below_it(shape: tup
 
 def test_autozoom_finds_a_curved_boundary_from_both_sides() -> None:
     known = ball(12, 8)
-    ratio = search(AutoZOOM(600, pairs=5), known, L2(), unbounded(known)).norm / optimum(known, L2())
+    ratio = search(AutoZOOM(1000), known, L2(), unbounded(known)).norm / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= 1.1).all()
 

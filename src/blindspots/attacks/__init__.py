@@ -2,13 +2,17 @@
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry
+from blindspots.attacks.distance.alma import ALMA
 from blindspots.attacks.distance.carlini_wagner import CarliniWagner
 from blindspots.attacks.distance.ddn import DDN
 from blindspots.attacks.distance.deepfool import DeepFool
 from blindspots.attacks.distance.ead import EAD
 from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
+from blindspots.attacks.distance.jsma import JSMA
 from blindspots.attacks.distance.lbfgs import LBFGS
+from blindspots.attacks.distance.pdpgd import PDPGD
+from blindspots.attacks.distance.sigma_zero import SigmaZero
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
 from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
@@ -22,9 +26,22 @@ from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.gradient.pma import PMA
 from blindspots.attacks.gradient.vmifgsm import VMIFGSM
 from blindspots.attacks.labels.bisect import Bisect
+from blindspots.attacks.labels.blended_noise import BlendedNoise
+from blindspots.attacks.labels.boundary import Boundary
+from blindspots.attacks.labels.geoda import GeoDA
+from blindspots.attacks.labels.hopskipjump import HopSkipJump
+from blindspots.attacks.labels.rays import RayS
+from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
 from blindspots.attacks.natural.stadv import StAdv
+from blindspots.attacks.scores.autozoom import AutoZOOM
+from blindspots.attacks.scores.bandits import Bandits
+from blindspots.attacks.scores.genattack import GenAttack
+from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.onepixel import OnePixel
+from blindspots.attacks.scores.simba import SimBA
+from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
@@ -32,6 +49,7 @@ from blindspots.attacks.words import describe, parse_attack
 
 __all__ = [
     "ACG",
+    "ALMA",
     "APGD",
     "BIM",
     "CATALOGUE",
@@ -41,29 +59,45 @@ __all__ = [
     "FABT",
     "FGSM",
     "FMN",
+    "JSMA",
     "LBFGS",
     "MIFGSM",
+    "NES",
     "NIFGSM",
     "ODI",
+    "PDPGD",
     "PGD",
     "PMA",
+    "SPSA",
     "VMIFGSM",
     "AdditiveNoise",
     "Attack",
+    "AutoZOOM",
+    "Bandits",
     "Bisect",
+    "BlendedNoise",
     "Blur",
+    "Boundary",
     "CarliniWagner",
     "Contrast",
     "DeepFool",
     "Entry",
+    "GenAttack",
+    "GeoDA",
     "GradientKernel",
+    "HopSkipJump",
     "InputDiversity",
     "Lattice",
     "Noise",
+    "OnePixel",
+    "RayS",
     "RotateTranslate",
     "RotateTranslatePGD",
     "SaltAndPepper",
     "Scales",
+    "SigmaZero",
+    "SignOPT",
+    "SimBA",
     "Square",
     "StAdv",
     "SuperDeepFool",

@@ -23,17 +23,26 @@ class Adam(Rows):
     def blank(cls, x: Tensor) -> Self:
         return cls(torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(len(x), 2))
 
-    def take(self, g: Tensor, mean: float, square: float) -> Self:
+    def take(self, g: Tensor, mean: float = 0.9, square: float = 0.999) -> Self:
         """After one more gradient, with the decays `mean` and `square` (the paper's beta 1 and 2)."""
         decay = torch.tensor([mean, square], device=g.device)
         weight = self.weight * decay + (1 - decay)
         return type(self)(mean * self.mean + (1 - mean) * g, square * self.square + (1 - square) * g.square(), weight)
 
     @property
+    def usual(self) -> Tensor:
+        """The gradients' mean."""
+        return self.mean / col(self.weight[:, 0].clamp_min(_TINY), self.mean)
+
+    @property
+    def size(self) -> Tensor:
+        """The root of their mean square, never zero."""
+        return (self.square / col(self.weight[:, 1].clamp_min(_TINY), self.square)).sqrt() + _TINY
+
+    @property
     def direction(self) -> Tensor:
         """Where the gradients point, every component in units of its own usual size."""
-        mean, square = self.weight.clamp_min(_TINY).unbind(1)
-        return self.mean / col(mean, self.mean) / ((self.square / col(square, self.square)).sqrt() + _TINY)
+        return self.usual / self.size
 
     def reset(self, where: Tensor) -> Self:
         """Rows `where` (B,) forget."""

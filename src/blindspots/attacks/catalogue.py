@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from blindspots.attacks.attack import Attack
+from blindspots.attacks.distance.alma import ALMA
 from blindspots.attacks.distance.carlini_wagner import CarliniWagner
 from blindspots.attacks.distance.ddn import DDN
 from blindspots.attacks.distance.deepfool import DeepFool
 from blindspots.attacks.distance.ead import EAD
 from blindspots.attacks.distance.fab import FAB, FABT
 from blindspots.attacks.distance.fmn import FMN
+from blindspots.attacks.distance.jsma import JSMA
 from blindspots.attacks.distance.lbfgs import LBFGS
+from blindspots.attacks.distance.pdpgd import PDPGD
+from blindspots.attacks.distance.sigma_zero import SigmaZero
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
 from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
@@ -23,9 +27,22 @@ from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.gradient.pma import PMA
 from blindspots.attacks.gradient.vmifgsm import VMIFGSM
 from blindspots.attacks.labels.bisect import Bisect
+from blindspots.attacks.labels.blended_noise import BlendedNoise
+from blindspots.attacks.labels.boundary import Boundary
+from blindspots.attacks.labels.geoda import GeoDA
+from blindspots.attacks.labels.hopskipjump import HopSkipJump
+from blindspots.attacks.labels.rays import RayS
+from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
 from blindspots.attacks.natural.stadv import StAdv
+from blindspots.attacks.scores.autozoom import AutoZOOM
+from blindspots.attacks.scores.bandits import Bandits
+from blindspots.attacks.scores.genattack import GenAttack
+from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.onepixel import OnePixel
+from blindspots.attacks.scores.simba import SimBA
+from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
 from blindspots.attacks.views.through import Through
 
@@ -201,6 +218,14 @@ CATALOGUE = (
         "smallest l2 distances",
     ),
     Entry(
+        JSMA,
+        "Papernot et al.: The Limitations of Deep Learning in Adversarial Settings",
+        2016,
+        "gradient, smallest distance",
+        "steps + 1 forwards, classes x steps backwards",
+        "l0 by saliency, two components at a time; the historic baseline",
+    ),
+    Entry(
         FMN,
         "Pintor et al.: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints",
         2021,
@@ -209,10 +234,34 @@ CATALOGUE = (
         "smallest distances in l0, l1, l2 and linf: a whole security curve from one run",
     ),
     Entry(
+        ALMA,
+        "Rony et al.: Augmented Lagrangian Adversarial Attacks",
+        2021,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards",
+        "small l2 or l1 distances with many steps",
+    ),
+    Entry(
+        PDPGD,
+        "Matyasko, Chau: PDPGD: Primal-Dual Proximal Gradient Descent Adversarial Attack",
+        2021,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards",
+        "small distances in every norm, above all l1",
+    ),
+    Entry(
+        SigmaZero,
+        "Cina et al.: Sigma-zero: Gradient-based Optimization of l0-norm Adversarial Examples",
+        2025,
+        "gradient, smallest distance",
+        "steps + 1 forwards, steps backwards",
+        "fewest components",
+    ),
+    Entry(
         Square,
         "Andriushchenko et al.: Square Attack: a Query-efficient Black-box Attack via Random Search",
         2020,
-        "scores, fixed radius",
+        "scores",
         "steps + 1 forwards",
         "models without useful gradients; a check on models that seem to hide theirs",
     ),
@@ -223,6 +272,110 @@ CATALOGUE = (
         "gradient, repairs",
         "up to steps + 1 forwards, steps backwards",
         "examples that have to survive rounding to 8 bits; begins at those of another attack",
+    ),
+    Entry(
+        NES,
+        "Ilyas et al.: Black-box Adversarial Attacks with Limited Queries and Information",
+        2018,
+        "scores",
+        "queries forwards",
+        "estimated gradients; smooth models",
+    ),
+    Entry(
+        SPSA,
+        "Uesato et al.: Adversarial Risk and the Dangers of Evaluating Against Weak Attacks",
+        2018,
+        "scores",
+        "queries forwards",
+        "as NES, with Adam's steps",
+    ),
+    Entry(
+        SimBA,
+        "Guo et al.: Simple Black-box Adversarial Attacks",
+        2019,
+        "scores",
+        "queries forwards",
+        "l2, one cosine after the other; the simplest",
+    ),
+    Entry(
+        Bandits,
+        "Ilyas, Engstrom, Madry: Prior Convictions: Black-box Adversarial Attacks with Bandits and Priors",
+        2019,
+        "scores",
+        "queries forwards",
+        "estimated gradients that remember",
+    ),
+    Entry(
+        AutoZOOM,
+        "Tu et al.: AutoZOOM: Autoencoder-based Zeroth Order Optimization (the successor of ZOO)",
+        2019,
+        "scores",
+        "queries forwards",
+        "smallest l2 distance from scores",
+    ),
+    Entry(
+        GenAttack,
+        "Alzantot et al.: GenAttack: Practical Black-box Attacks with Gradient-Free Optimization",
+        2019,
+        "scores",
+        "queries forwards",
+        "where no direction can be estimated",
+    ),
+    Entry(
+        OnePixel,
+        "Su, Vargas, Sakurai: One Pixel Attack for Fooling Deep Neural Networks",
+        2019,
+        "scores",
+        "queries forwards",
+        "how far a pixel or a few of them reach",
+    ),
+    Entry(
+        BlendedNoise,
+        "Rauber, Brendel, Bethge: Foolbox (linear search blended uniform noise)",
+        2017,
+        "labels",
+        "queries forwards",
+        "a first distance from labels alone",
+    ),
+    Entry(
+        Boundary,
+        "Brendel, Rauber, Bethge: Decision-Based Adversarial Attacks",
+        2018,
+        "labels",
+        "queries forwards",
+        "the first of its kind; robust, slow",
+    ),
+    Entry(
+        HopSkipJump,
+        "Chen, Jordan, Wainwright: HopSkipJumpAttack: A Query-Efficient Decision-Based Attack",
+        2020,
+        "labels",
+        "queries forwards",
+        "smallest l2 or linf distance from labels",
+    ),
+    Entry(
+        GeoDA,
+        "Rahmati et al.: GeoDA: A Geometric Framework for Black-box Adversarial Attacks",
+        2020,
+        "labels",
+        "queries forwards",
+        "the same where boundaries are flat; also l1",
+    ),
+    Entry(
+        SignOPT,
+        "Cheng et al.: Sign-OPT: A Query-Efficient Hard-label Adversarial Attack",
+        2020,
+        "labels",
+        "queries forwards",
+        "l2, the best direction instead of the best point",
+    ),
+    Entry(
+        RayS,
+        "Chen, Gu: RayS: A Ray Searching Method for Hard-label Adversarial Attack",
+        2020,
+        "labels",
+        "queries forwards",
+        "linf from labels, no start and no step size needed",
     ),
     Entry(
         RotateTranslate,
@@ -284,7 +437,7 @@ CATALOGUE = (
         Bisect,
         "Brendel, Rauber, Bethge: Decision-Based Adversarial Attacks (its line search towards the clean input)",
         2018,
-        "labels, smallest distance",
+        "labels",
         "steps forwards",
         "to shorten adversarial examples that another attack found",
     ),

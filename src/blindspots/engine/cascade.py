@@ -166,7 +166,9 @@ class Cascade:
         ledger = Ledger.blank(samples.x, margin, self.oracle.draws)
         ledger.settle_(~right, Result.ALREADY_WRONG)
         none = torch.zeros(len(self.stages), 4, dtype=torch.int64, device=margin.device)
-        unbilled = torch.tensor([self.oracle.forwards - calls - len(logits) * self.oracle.draws, 0], device=margin.device)
+        unbilled = torch.tensor(
+            [self.oracle.forwards - calls - len(logits) * self.oracle.draws, 0], device=margin.device
+        )
         nobody = torch.full_like(samples.y, -1).to(torch.int16)
         return Board(ledger, logits, right, margin.clone(), margin.clone(), nobody, none, unbilled)
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, State, full, zeros
-from blindspots.attacks.distance.adam import Moments
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import L1, L2, Linf, Threat
@@ -22,7 +22,7 @@ _DUAL: dict[float, Threat] = {2: L2(None, -_FAR, _FAR), math.inf: L1(None, -_FAR
 
 @dataclass(frozen=True)
 class PDPGDState(State):
-    moments: Moments  # of the loss's gradient
+    adam: Adam  # of the loss's gradient
     stride: Tensor  # (B,) first step of every component, in units of the box
     dual: Tensor  # (B,) log of the loss's weight over the norm's
     share: Tensor  # (B,) the loss's share of both weights, a moving average
@@ -68,23 +68,22 @@ class PDPGD(Attack):
     def init(self, problem: Problem, job: Job) -> PDPGDState:
         stride = full(job, _STRIDE[problem.threat.p] if self.stride is None else self.stride)
         dual = full(job, -math.log(self.ratio))
-        return PDPGDState(job.start, zeros(job), Moments.none(job.x), stride, dual, dual.sigmoid())
+        return PDPGDState(job.start, zeros(job), Adam.blank(job.x), stride, dual, dual.sigmoid())
 
     def step(self, problem: Problem, job: Job, state: PDPGDState, seen: Seen) -> PDPGDState:
         assert seen.grad is not None
         threat = problem.threat
         width, done = threat.hi - threat.lo, state.t / self.steps
         stride = torch.where(state.t == 0, self._first(threat, state, seen), state.stride)
-        moments = state.moments.after(seen.grad * col(seen.loss.sigmoid(), seen.grad))
-        mean, scale = moments.direction(state.t)
-        rate = col(width * stride * self._end**done, mean) / scale
-        moved = (state.probe - rate * mean).clamp(threat.lo, threat.hi)
+        adam = state.adam.take(seen.grad * col(seen.loss.sigmoid(), seen.grad))
+        rate = col(width * stride * self._end**done, adam.size) / adam.size
+        moved = (state.probe - rate * adam.usual).clamp(threat.lo, threat.hi)
         nearer = _proximal(threat, moved - job.x, rate, (1 - state.share) / state.share)
         change = self.travel / self.steps * (1 - 0.9 * done)
         dual = (state.dual + torch.where(seen.won, -change, change)).clamp(-_LONGEST, _LONGEST)
         share = state.share.lerp(dual.sigmoid(), 1 - self.memory)
         probe = (job.x + nearer).clamp(threat.lo, threat.hi)
-        return PDPGDState(probe, state.t + 1, moments, stride, dual, share)
+        return PDPGDState(probe, state.t + 1, adam, stride, dual, share)
 
     def _first(self, threat: Threat, state: PDPGDState, seen: Seen) -> Tensor:
         """A step of Adam moves every component equally far at first, so the boundary is judged as in linf."""

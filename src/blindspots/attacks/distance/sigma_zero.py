@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, State, cosine, full, zeros
-from blindspots.attacks.distance.adam import Moments
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
 from blindspots.threat import Linf
@@ -15,7 +15,7 @@ from blindspots.threat import Linf
 
 @dataclass(frozen=True)
 class SigmaZeroState(State):
-    moments: Moments  # of the normalised gradient
+    adam: Adam  # of the normalised gradient
     threshold: Tensor  # (B,) smaller changes are undone, in units of the box
 
 
@@ -52,21 +52,20 @@ class SigmaZero(Attack):
         return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> SigmaZeroState:
-        return SigmaZeroState(job.start, zeros(job), Moments.none(job.x), full(job, self.threshold))
+        return SigmaZeroState(job.start, zeros(job), Adam.blank(job.x), full(job, self.threshold))
 
     def step(self, problem: Problem, job: Job, state: SigmaZeroState, seen: Seen) -> SigmaZeroState:
         assert seen.grad is not None
         lo, hi = problem.threat.lo, problem.threat.hi
         g = pick(seen.won, torch.zeros_like(seen.grad), seen.grad) * (hi - lo)
         g = g + self._count((state.probe - job.x) / (hi - lo))
-        moments = state.moments.after(g / col(Linf().norm(g).clamp_min(1e-12), g))
-        mean, scale = moments.direction(state.t)
+        adam = state.adam.take(g / col(Linf().norm(g).clamp_min(1e-12), g))
         stride = cosine((state.t - 1).clamp_min(0), self.steps, self.stride, self.stride / 10)
         change = self.rate * cosine(state.t, self.steps, self.stride, self.stride / 10)
         threshold = (state.threshold + torch.where(seen.won, change, -change)).clamp(0, 1)
-        moved = (state.probe - (hi - lo) * col(stride, g) * mean / scale).clamp(lo, hi)
+        moved = (state.probe - (hi - lo) * col(stride, g) * adam.direction).clamp(lo, hi)
         small = (moved - job.x).abs() < (hi - lo) * col(threshold, g)
-        return SigmaZeroState(torch.where(small, job.x, moved), state.t + 1, moments, threshold)
+        return SigmaZeroState(torch.where(small, job.x, moved), state.t + 1, adam, threshold)
 
     def _count(self, d: Tensor) -> Tensor:
         """Gradient of the mean of d^2 / (d^2 + sigma) over a row's components."""

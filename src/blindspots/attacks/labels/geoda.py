@@ -22,8 +22,8 @@ class GeoDA(PollSearch):
     sign(w) in linf, w in l2, and in l1 the largest components of w, each as far as the box allows. Differs from the
     paper in three points. A direction is tried just inside the best distance so far: one query tells whether it is
     worth a bisection, so that the distance never grows. Polls are equally large, and the ones before are remembered.
-    Instead of noise from a fixed low-frequency subspace alone, half of the steps are smooth: the rest of the space
-    stays in reach.
+    Instead of noise from a fixed low-frequency subspace alone, at first half of the steps are smooth, later fewer: the
+    rest of the space stays in reach.
 
     Args:
         queries: looks per row, all of them.
@@ -31,11 +31,10 @@ class GeoDA(PollSearch):
         batch: looks of a poll.
         reach: length of a poll's steps, in units of the Euclidean distance to the clean input.
         memory: weight of the polls before.
-        coarse: half of the steps are smooth over so many pixels, for gradients of images are; 1: none of them.
+        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
     """
 
     batch: int = 50
-    memory: float = 0.9
 
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 

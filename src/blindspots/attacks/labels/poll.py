@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from blindspots.attacks.attack import full, zeros
 from blindspots.attacks.directions import unit
-from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase, choose
+from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase, only
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Problem, Seen
 from blindspots.random import normal, uniform
@@ -20,7 +20,7 @@ from blindspots.threat import L2, TINY
 
 POLL, MOVE = OWN, OWN + 1
 GAIN = 0.01  # a share of the distance that is worth having
-FEWER = 0.7
+FEWER, FEWEST = 0.95, 0.7  # what the share of smooth steps is multiplied by after a poll that helped, or did not
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class PollSearch(LabelSearch):
         batch: looks of the first poll.
         reach: length of a poll's steps, in units of the Euclidean distance to the clean input.
         memory: weight of the polls before.
-        coarse: half of the steps are smooth over so many pixels, for gradients of images are; 1: none of them.
+        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
     """
 
     batch: int = 30
     reach: float = 0.1
-    memory: float = 0.7
+    memory: float = 0.9
     coarse: int = 2
 
     @abstractmethod
@@ -115,9 +115,9 @@ class PollSearch(LabelSearch):
         return self.ask(problem, job, replace(state, base=self.reached(problem, job, state)))
 
     def ask(self, problem: Problem, job: Job, state: P) -> P:
-        """Begin a poll around `state.base`. Where the last one did not help, fewer steps are smooth from now on."""
+        """Begin a poll around `state.base`, with fewer smooth steps: they turn the normal towards what is smooth."""
         distance = problem.threat.norm(state.base - job.x)
-        smooth = torch.where(distance < (1 - GAIN) * state.least, 0.95 * state.smooth, FEWER * state.smooth)
+        smooth = torch.where(distance < (1 - GAIN) * state.least, FEWER * state.smooth, FEWEST * state.smooth)
         state = replace(state, labels=Labels.none(job), number=state.number + 1, smooth=smooth)
         state = replace(state, least=distance.minimum(state.least))
         return at_phase(replace(state, probe=self._next(problem, job, state)), POLL)
@@ -132,9 +132,11 @@ class PollSearch(LabelSearch):
     def _poll(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
         labels = state.labels.add(state.probe - state.base, seen.won)
         on = replace(state, labels=labels, probe=self._next(problem, job, state))
-        found = labels.normal() / col(self._length(job, state).clamp_min(TINY), state.base)
-        known = replace(on, normal=found + self.memory * state.normal)
-        return choose(labels.count >= self.enough(state), self.move(problem, job, at_phase(known, MOVE)), on)
+        return only(labels.count >= self.enough(state), self._count, problem, job, on)
+
+    def _count(self, problem: Problem, job: Job, state: Any) -> Any:
+        found = state.labels.normal() / col(self._length(job, state).clamp_min(TINY), state.base)
+        return self.move(problem, job, at_phase(replace(state, normal=found + self.memory * state.normal), MOVE))
 
 
 def aside(u: Tensor, d: Tensor) -> Tensor:

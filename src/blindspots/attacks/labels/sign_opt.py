@@ -24,10 +24,11 @@ class SignOPTState(PollState):
 class SignOPT(PollSearch):
     """Cheng et al. 2020 (arXiv 1909.10773), algorithm 1: smallest l2 distance, as a function of the direction.
 
-    A poll looks at nearby directions at the present distance: a label there is the sign of the distance's slope.
-    Differs from the paper in three points. A turn is tried just inside the present distance, which takes one query,
-    and only one that wins is worth a bisection; then it is doubled, else halved, and below 0.05 a new poll begins.
-    Polls have 30 labels instead of 200, and the ones before are remembered. Half of a poll's steps are smooth.
+    A label in a nearby direction is the sign of the distance's slope. Differs from the paper in three points. A turn
+    is tried just inside the present distance, which takes one query, and only one that wins is worth a bisection; then
+    it is doubled, else halved, and below 0.05 a new poll begins. Polls have 30 labels instead of 200, and the ones
+    before are remembered. Their steps lie in the tangent plane, not on the sphere, whose curve would hide small slopes
+    in many dimensions; at first half of them are smooth.
 
     Args:
         queries: looks per row, all of them.
@@ -35,7 +36,7 @@ class SignOPT(PollSearch):
         batch: looks of a poll.
         reach: length of a poll's steps, in units of the distance.
         memory: weight of the polls before.
-        coarse: half of the steps are smooth over so many pixels, for gradients of images are; 1: none of them.
+        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
     """
 
     threats: ClassVar[tuple[str, ...]] = ("l2",)

@@ -115,7 +115,7 @@ class LabelSearch(Attack):
         middle = (state.low + state.high) / 2
         low, high = torch.where(seen.won, state.low, middle), torch.where(seen.won, middle, state.high)
         on = replace(state, probe=problem.threat.project(state.far, job.x, (low + high) / 2), low=low, high=high)
-        return choose(high - low <= self.tolerance(job) * high, self._settle(problem, job, on), on)
+        return only(high - low <= self.tolerance(job) * high, self._settle, problem, job, on)
 
     def _settle(self, problem: Problem, job: Job, state: Any) -> Any:
         nearer = problem.threat.project(noise(problem, job, state.tried), job.x, (1 - _WORTH) * state.high)
@@ -131,6 +131,12 @@ class LabelSearch(Attack):
 def at_phase(state: L, phase: int) -> L:
     """The state with all rows in the same phase."""
     return replace(state, phase=torch.full_like(state.phase, phase))
+
+
+def only(mask: Tensor, turn: Callable[[Problem, Job, Any], Any], problem: Problem, job: Job, state: S) -> S:
+    """What `turn` makes of the rows in `mask` (B,), and the others as they are."""
+    at = mask.nonzero()[:, 0]
+    return state.put(at, turn(problem, job[at], state[at])) if len(at) else state
 
 
 def choose(mask: Tensor, a: S, b: S) -> S:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, State, cosine, full, zeros
 from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
@@ -20,8 +21,7 @@ _EPS = 1e-8
 class StAdvState(State):
     flow: Tensor  # (B, 2, H, W) pixels down and right: where each pixel of `probe` comes from
     tau: Tensor  # (B,) weight of the roughness
-    mean: Tensor  # (B, 2, H, W) Adam's moments
-    square: Tensor
+    adam: Adam  # of the flow's slope
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class StAdv(Attack):
 
     def init(self, problem: Problem, job: Job) -> StAdvState:
         none = torch.zeros_like(as_images(job.x)[:, :1]).tile(2, 1, 1)
-        return StAdvState(job.x, zeros(job), none, full(job, self.tau), none, none)
+        return StAdvState(job.x, zeros(job), none, full(job, self.tau), Adam.blank(none))
 
     def step(self, problem: Problem, job: Job, state: StAdvState, seen: Seen) -> StAdvState:
         assert seen.grad is not None
@@ -70,11 +70,9 @@ class StAdv(Attack):
         towards = towards / col(Linf().norm(towards).clamp_min(TINY), flow)
         slope = pick(seen.won, 0 * flow, towards).detach() + col(state.tau, flow) * smoother
         t, tau = state.t + 1, state.tau * torch.where(seen.won, 1 + self.gamma, 1 - self.gamma)
-        mean, square = 0.9 * state.mean + 0.1 * slope, 0.999 * state.square + 0.001 * slope.square()
-        lr = cosine(state.t, self.steps, self.lr, 0.0)
-        length = col(lr * (1 - 0.999**t).sqrt() / (1 - 0.9**t), mean)
-        there = self._limited(state.flow - length * mean / (square.sqrt() + _EPS))
-        return StAdvState(carried(job.x, there, problem.threat), t, there, tau, mean, square)
+        adam, rate = state.adam.take(slope), col(cosine(state.t, self.steps, self.lr, 0.0), flow)
+        there = self._limited(state.flow - rate * adam.usual / (adam.size + _EPS))
+        return StAdvState(carried(job.x, there, problem.threat), t, there, tau, adam)
 
     def _limited(self, flow: Tensor) -> Tensor:
         if self.most is None:

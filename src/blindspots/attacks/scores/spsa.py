@@ -3,19 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from blindspots.attacks.adam import Adam
 from blindspots.attacks.scores.estimate import EstimateState, Estimating, reach, tiled
 from blindspots.problem import Job, Problem
 from blindspots.random import sign
-from blindspots.rows import Rows, col
-
-
-@dataclass(frozen=True)
-class Moments(Rows):
-    first: Tensor  # (B, ...) mean of the estimates
-    second: Tensor  # (B, ...) mean of their squares
 
 
 @dataclass(frozen=True)
@@ -38,19 +31,13 @@ class SPSA(Estimating):
 
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
-    def remember(self, job: Job) -> Moments:
-        return Moments(torch.zeros_like(job.x), torch.zeros_like(job.x))
+    def remember(self, job: Job) -> Adam:
+        return Adam.blank(job.x)
 
     def direction(self, job: Job, t: Tensor) -> Tensor:
         return tiled(job, t, self.cells, sign)
 
-    def move(
-        self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor
-    ) -> tuple[Tensor, Moments]:
-        first = 0.9 * state.memory.first + 0.1 * g
-        second = 0.999 * state.memory.second + 0.001 * g.square()
-        unbiased = [m / (1 - col(b ** number.to(g.dtype), g)) for m, b in ((first, 0.9), (second, 0.999))]
-        way = unbiased[0] / unbiased[1].sqrt().clamp_min(1e-12)
-        return problem.threat.project(state.base - reach(problem, job, self.stride) * way, job.x, job.r), Moments(
-            first, second
-        )
+    def move(self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor) -> tuple[Tensor, Adam]:
+        adam = state.memory.take(g)
+        way = reach(problem, job, self.stride) * adam.direction
+        return problem.threat.project(state.base - way, job.x, job.r), adam
