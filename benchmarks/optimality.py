@@ -21,19 +21,18 @@ from blindspots.threat import THREATS, Threat
 
 ROWS, BUDGET = 100, 2000  # forwards + backwards per row
 CASES = [Case(*line.split()) for line in """
-    mnist_fastadv_pgd_madry  linf 0.3
-    mnist_trades_smallcnn    linf 0.3
+    mnist_fastadv_pgd_madry       linf 0.3
+    mnist_fastadv_fgsm            linf 0.3
     mnist_advertorch_lenet5_clean linf 0.3
-    cifar10_cnn_a_adv        linf 2/255
-    cifar10_resnet2b_pgd     linf 2/255
-    cifar10_mlperf_tiny_resnet8 linf 8/255
-    digits-robust            linf 0.15
+    cifar10_cnn_a_adv             linf 2/255
+    cifar10_resnet2b_pgd          linf 2/255
+    digits-robust                 linf 0.15
 """.strip().splitlines()]  # fmt: skip
 OURS = {
-    "l2": ("ddn:steps=999", "fmn:steps=999", "protocol curve"),
-    "linf": ("fmn:steps=999", "protocol curve"),
-    "l1": ("fmn:steps=999", "protocol curve"),
-    "l0": ("fmn:steps=999", "protocol curve"),
+    "l2": ("protocol curve", "carliniwagner:steps=999", "alma:steps=999", "ddn:steps=999", "fmn:steps=999"),
+    "linf": ("protocol curve", "carliniwagner:steps=999", "fmn:steps=999"),
+    "l1": ("protocol curve", "ead:steps=999", "pdpgd:steps=999", "fmn:steps=999"),
+    "l0": ("protocol curve", "sigmazero:steps=999", "carliniwagner:steps=999"),
 }
 HEAD = ("norm", "library", "attack", "optimality", "success", "forwards", "backwards", "seconds")
 READ = """Optimality as AttackBench (Cina et al. 2024) has it: the area under an attack's curve (share of rows broken

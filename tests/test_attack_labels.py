@@ -27,48 +27,39 @@ from searching import search, unbounded
 
 NEVER_BELOW = 1 - 3e-5
 PLANES = [
-    (HopSkipJump(600), L2(), 1.06),
-    (HopSkipJump(600), Linf(), 1.15),
-    (GeoDA(600), L2(), 1.2),
-    (GeoDA(600), Linf(), 1.15),
-    (GeoDA(600), L1(), 1.05),
-    (SignOPT(600), L2(), 1.03),
-    (Boundary(600), L2(), 1.03),
-    (RayS(300), Linf(), 1.02),
+    (HopSkipJump(400), L2(), 1.1),
+    (HopSkipJump(400), Linf(), 1.15),
+    (GeoDA(400), L2(), 1.25),
+    (GeoDA(400), Linf(), 1.15),
+    (GeoDA(400), L1(), 1.05),
+    (SignOPT(400), L2(), 1.1),
+    (Boundary(400), L2(), 1.1),
+    (RayS(200), Linf(), 1.03),
 ]
 STARTED = [HopSkipJump(60), GeoDA(60), SignOPT(60), Boundary(60), BlendedNoise(60)]
 
 
 @pytest.mark.parametrize("shape", [(24,), (2, 3, 4)], ids=str)
 @pytest.mark.parametrize(("attack", "threat", "tolerance"), PLANES, ids=str)
-def test_the_smallest_distance_to_a_plane_is_found_and_nothing_below_it(
+def test_the_distance_to_a_plane_is_found_and_a_ball_just_too_small_wins_nothing(
     attack: Attack, threat: Threat, tolerance: float, shape: tuple[int, ...]
 ) -> None:
     known = plane(4, shape, gap=(0.05, 0.3))
-    ratio = search(attack, known, threat, unbounded(known)).norm / optimum(known, threat)
+    nearest = optimum(known, threat)
+    ledger = search(attack, known, threat, nearest * torch.tensor([math.inf, 0.98, tolerance, math.inf]))
+    assert ledger.won.tolist() == [True, False, True, True]
+    ratio = (ledger.norm / nearest)[ledger.won]
     assert (ratio >= NEVER_BELOW).all()
-    assert (ratio <= tolerance).all()
+    assert (ratio <= 1.0001 * tolerance).all()
 
 
-def test_hopskipjump_comes_within_three_per_cent_in_2000_queries() -> None:
+def test_hopskipjump_comes_within_three_per_cent_in_1500_queries() -> None:
     known = plane(2, (24,), gap=(0.05, 0.3))
-    ratio = search(HopSkipJump(2000), known, L2(), unbounded(known)).norm / optimum(known, L2())
+    ratio = search(HopSkipJump(1500), known, L2(), unbounded(known)).norm / optimum(known, L2())
     assert (ratio <= 1.03).all()
 
 
-@pytest.mark.parametrize(("attack", "threat", "tolerance"), PLANES, ids=str)
-def test_a_ball_is_won_where_it_reaches_the_boundary_and_never_before(
-    attack: Attack, threat: Threat, tolerance: float
-) -> None:
-    known = plane(4, (24,), gap=(0.05, 0.3))
-    nearest = optimum(known, threat)
-    radius = nearest * torch.tensor([0.98, 0.98, 1.01 * tolerance, 1.01 * tolerance])
-    ledger = search(attack, known, threat, radius)
-    assert ledger.won.tolist() == [False, False, True, True]
-    assert (ledger.norm[2:] <= 1.0001 * radius[2:]).all()
-
-
-@pytest.mark.parametrize("attack", [HopSkipJump(600), SignOPT(600), Boundary(600), GeoDA(600)], ids=str)
+@pytest.mark.parametrize("attack", [HopSkipJump(300), SignOPT(300), Boundary(300), GeoDA(300)], ids=str)
 def test_a_curved_boundary_is_found_from_both_sides(attack: Attack) -> None:
     known = ball(4, 6)
     ratio = search(attack, known, L2(), unbounded(known)).norm / optimum(known, L2())
