@@ -211,7 +211,7 @@ MINIMAL = [
         "adv-lib", "ALMA-1000", "l1", _smallest(_adv_lib, "alma", num_steps=1000, distance="l1", init_lr_distance=0.5)
     ),
     MinimalPeer("adv-lib", "sigma-zero-1000", "l0", _smallest(_adv_lib, "sigma_zero", num_steps=1000)),
-    MinimalPeer("adv-lib", "VFGA", "l0", _smallest(_adv_lib, "vfga")),
+    MinimalPeer("adv-lib", "VFGA", "l0", _smallest(_adv_lib, "vfga", targeted=False)),
     MinimalPeer("adv-lib", "C&W 9x111", "l2", _smallest(_adv_lib, "carlini_wagner_l2", max_iterations=111)),
     MinimalPeer("adv-lib", "SuperDeepFool", "l2", _smallest(_adv_lib, "sdf")),
     MinimalPeer("Foolbox", "DDN-1000", "l2", _smallest(_foolbox, "DDNAttack", steps=1000)),

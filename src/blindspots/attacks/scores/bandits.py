@@ -26,8 +26,9 @@ class Bandits(Attack):
     """Ilyas, Engstrom, Madry 2019 (arXiv 1807.07978), algorithms 1 to 3, with both priors: time, since the guess is
     kept from step to step, and data, since it is constant on tiles.
 
-    Differs from the paper in one point: a correction is measured in units of the usual difference of a pair, so one
-    rate suits all losses and networks.
+    Differs from the paper in two points. A correction is measured in units of the usual difference of a pair, so one
+    rate suits all losses and networks. And both looks of a pair are points of the ball as far away as a step is long or
+    further, so they are likely successes themselves, and none is spent on the point that moves.
 
     Args:
         queries: queries per row; every 2 of them make a step.

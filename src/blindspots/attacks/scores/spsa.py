@@ -15,6 +15,8 @@ from blindspots.random import sign
 class SPSA(Estimating):
     """Uesato et al. 2018 (arXiv 1802.05666), algorithm 1: simultaneous perturbation, with Adam.
 
+    Differs from the paper in that signs are constant on tiles and that a pair never leaves the ball.
+
     Args:
         queries: queries per row; every 2 * pairs + 1 of them make a step.
         pairs: pairs of directions per estimate.
