@@ -514,7 +514,7 @@ def _randomised_forward(s: Sample) -> Said:
             f"The same batch gives different logits, by up to {s.spread:.2g} (of {_largest(s.logits):.2g}), and "
             f"{_of(moved, s)} change their class in {len(s.again) + 1} passes."
         ),
-        "Fix the noise, or average logits over several draws inside the network (expectation over transformation).",
+        "Fix the noise, or average every look over several draws, with draws=20 (expectation over transformation).",
     )
 
 
