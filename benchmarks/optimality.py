@@ -39,7 +39,8 @@ READ = """Optimality as AttackBench (Cina et al. 2024) has it: the area under an
 against radius) over the area under the best curve that all attacks of all libraries make together, row by row, up to
 the radius at which that one has broken every row. 100 %: no row is farther than the best known. The mean over
 {models} models, on the first {rows} rows each that were right; budget {budget:,} forwards + backwards per row. Every
-returned point is judged here, by the network alone. Peers' results are kept in `benchmarks/results/distances.json`."""
+returned point is judged here, by the network alone; an attack that raised an error found
+nothing on that model. Peers' results are kept in `benchmarks/results/distances.json`."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,11 @@ def _theirs(case: Case, net: nn.Module, x: Tensor, y: Tensor, threat: Threat, pe
     key = f"{case.model} {peer.norm} {peer.library} {peer.attack} rows={len(x)}"
     kept = stored("distances").get(key)
     if kept is None and not cached:
-        found = _counted(net, x, y, threat, peer.library, peer.attack, lambda n: peer.run(n, x, y))
-        kept = vars(found)
+        try:
+            kept = vars(_counted(net, x, y, threat, peer.library, peer.attack, lambda n: peer.run(n, x, y)))
+        except Exception as error:  # noqa: BLE001 - whatever another library raises: it found nothing
+            print(f"{peer.library} {peer.attack} {peer.norm} on {case.model}: {error!r}", flush=True)
+            kept = vars(Found(peer.library, peer.attack, [math.inf] * len(x), 0, 0, 0))
         store("distances", stored("distances") | {key: kept})
     return Found(**kept) if kept else Found(peer.library, peer.attack, [], 0, 0, 0)
 

@@ -43,8 +43,8 @@ READ = """Success: share of {rows} rows, all right at first, for which a point t
 radius was asked for among the first so many queries; queries are counted by the network's wrapper, from the first one
 on, looking for a start included. The median counts rows without success as infinite. Every library attacks one row at a
 time here, ours all rows together; a row of ours is charged for its own queries alone. Label-only attacks look for the
-smallest distance; they succeed when it falls below the radius. Peers' results are kept in
-`benchmarks/results/queries-peers.json`."""
+smallest distance; they succeed when it falls below the radius. ART's GeoDA does not run on NumPy 2. Peers' results are
+kept in `benchmarks/results/queries-peers.json`."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,11 @@ def _theirs(case: Case, net: nn.Module, x: Tensor, y: Tensor, peer: QueryPeer, c
     key = f"{case.model} {case.norm} {case.eps} {peer.library} {peer.attack} rows={len(x)}"
     kept = stored("queries-peers").get(key)
     if kept is None and not cached:
-        took = clock(lambda: [_first(net, x[i : i + 1], y[i : i + 1], case.threat, peer) for i in range(len(x))])
+        try:
+            took = clock(lambda: [_first(net, x[i : i + 1], y[i : i + 1], case.threat, peer) for i in range(len(x))])
+        except Exception as error:  # noqa: BLE001 - whatever another library raises
+            print(f"{peer.library} {peer.attack} on {case.model}: {error!r}", flush=True)
+            return None
         kept = vars(Asked(peer.library, peer.attack, peer.answers, took.result, round(took.wall, 1)))
         store("queries-peers", stored("queries-peers") | {key: kept})
     return Asked(**kept) if kept else None
