@@ -19,7 +19,7 @@ from benchmarks.clock import Took, interleaved, middle
 from benchmarks.count import Counted
 from benchmarks.page import Section, percent, table, versions
 from benchmarks.peers import PEERS, Peer, adv_lib
-from blindspots.attacks import APGD, DDN, FMN, PGD, Attack, Square
+from blindspots.attacks import ALMA, APGD, DDN, FMN, PGD, Attack, CarliniWagner, DeepFool, Square, SuperDeepFool
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
@@ -62,6 +62,10 @@ TRIALS = [
     Trial("APGD-100 dlr", APGD(100), ("linf",), "dlr"),
     Trial("FMN-100", FMN(100), ("linf", "l2", "l1", "l0")),
     Trial("DDN-100", DDN(100), ("l2",)),
+    Trial("C&W", CarliniWagner(), ("l2",)),
+    Trial("DeepFool", DeepFool(), ("l2", "linf")),
+    Trial("SuperDeepFool", SuperDeepFool(), ("l2",)),
+    Trial("ALMA-100", ALMA(100), ("l2",)),
     Trial("Square-1000", Square(1000), ("linf",)),
 ]
 

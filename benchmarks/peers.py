@@ -127,6 +127,42 @@ def _ddn() -> list[Peer]:
     return _peers("DDN-100", "l2", settings)
 
 
+def _without(call: str, settings: dict[str, Any]) -> tuple[Library, str, Settings]:
+    """torchattacks' attacks that take no radius."""
+
+    def run(name: str, chosen: Settings, net: nn.Module, x: Tensor, y: Tensor, radius: float) -> Tensor:
+        found: Tensor = getattr(import_module("torchattacks"), name)(net, **chosen(radius))(x, y)
+        return found
+
+    return run, call, lambda r: settings
+
+
+def _minimal() -> list[Peer]:
+    """Penalties as strong as ours with the fewest steps that were found: three constants, 300 steps each."""
+    few = {"binary_search_steps": 3, "initial_const": 1.0}
+    carlini_wagner: dict[str, tuple[Library, str, Settings]] = {
+        "Foolbox": (_foolbox, "L2CarliniWagnerAttack", lambda r: {"steps": 300, "stepsize": 0.05, **few}),
+        "adv-lib": (_adv_lib, "carlini_wagner_l2", lambda r: {"max_iterations": 300, "learning_rate": 0.05, **few}),
+        "torchattacks": _without("CW", {"steps": 300, "lr": 0.05}),
+    }
+    deepfool: dict[str, tuple[Library, str, Settings]] = {
+        "Foolbox": (_foolbox, "L2DeepFoolAttack", lambda r: {}),
+        "adv-lib": (_adv_lib, "df", lambda r: {"norm": 2}),
+        "torchattacks": _without("DeepFool", {}),
+    }
+    flat: dict[str, tuple[Library, str, Settings]] = {
+        "Foolbox": (_foolbox, "LinfDeepFoolAttack", lambda r: {}),
+        "adv-lib": (_adv_lib, "df", lambda r: {"norm": math.inf}),
+    }
+    return [
+        *_peers("C&W", "l2", carlini_wagner),
+        *_peers("DeepFool", "l2", deepfool),
+        *_peers("DeepFool", "linf", flat),
+        *_peers("SuperDeepFool", "l2", {"adv-lib": (_adv_lib, "sdf", lambda r: {})}),
+        *_peers("ALMA-100", "l2", {"adv-lib": (_adv_lib, "alma", lambda r: {"num_steps": 100, "distance": "l2"})}),
+    ]
+
+
 def _square() -> list[Peer]:
     settings: dict[str, tuple[Library, str, Settings]] = {
         "torchattacks": (_torchattacks, "Square", lambda r: {"n_queries": 1000}),
@@ -147,6 +183,7 @@ PEERS = [
     *_apgd("dlr", "difference_logits_ratio"),
     *(peer for norm in ("linf", "l2", "l1", "l0") for peer in _fmn(norm)),
     *_ddn(),
+    *_minimal(),
     *_square(),
 ]
 
