@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import blindspots.attacks
-from blindspots.attacks import APGD, Attack, Bisect, Lattice, Through
+from blindspots.attacks import APGD, Attack, Bisect, Through
 from blindspots.attacks.attack import State
 from blindspots.goal import Goal
 from blindspots.models.model import Model
@@ -113,7 +113,7 @@ def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
     Attacks for the smallest distance come in from outside, and views lie there as a rule; APGD in an l1 ball passes
     through balls of three times and twice the radius: that is its paper's rule.
     """
-    if isinstance(attack, Through) or (attack.minimal and not isinstance(attack, Bisect | Lattice)):
+    if isinstance(attack, Through) or (attack.minimal and not isinstance(attack, Bisect)):
         return torch.full_like(r, torch.inf)
     return 3 * r if isinstance(attack, APGD) and threat.p == 1 else r
 

@@ -248,7 +248,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
         ("evaluate net.py:linear --data=colour.npz --threat=linf:1", "takes inputs of shape"),
         ("evaluate net.py:linear --data=labels.npz --threat=linf:1", "labels from 0 to 9"),
         ("evaluate net.py:linear --data=nan.npz --threat=linf:1", "NaN or infinity in row 1"),
-        ("attack net.py:linear --data=digits --threat=linf:1 --attack=pdg", "did you mean 'pgd'?"),
+        ("attack net.py:linear --data=digits --threat=linf:1 --attack=pgdd", "did you mean 'pgd'?"),
         ("attack net.py:linear --data=digits --threat=linf:1 --attack=ddn", "use one of FGSM"),
         ("attack net.py:linear --data=digits --threat=l2 --attack=pgd", "DDN, FMN"),
         ("attack net.py:linear --data=digits --threat=linf:1 --attack=bisect", "finds adversarial examples"),
@@ -342,7 +342,7 @@ def test_what_list_shows_of_an_attack_is_read_as_the_attack(entry: object) -> No
     ("text", "part"),
     [
         ("pgd:step=4", "did you mean 'steps'?"),
-        ("fgsm:steps=4", "no settings"),
+        ("fgsm:steps=4", "expected settings among random_start for fgsm"),
         ("pgd:steps", "write NAME=VALUE"),
         ("pgd:steps=four", "a valid integer for pgd:steps, got 'four'"),
         ("pgd:schedule=linear", "'constant' or 'cosine'"),

@@ -24,8 +24,6 @@ from blindspots.report.gallery import (
     chosen,
     gallery,
     largest_changes,
-    picture,
-    picture_of_change,
     standing,
 )
 from blindspots.report.words import ThreatWords
@@ -302,25 +300,6 @@ def test_the_strip_shows_rows_that_stood_the_closest_of_each_class_first(pair):
 
 def test_classes_are_dealt_out_in_turn():
     assert across_classes([4, 3, 2, 1, 0], np.array([7, 5, 5, 7, 5])) == [4, 3, 2, 0, 1]
-
-
-@pytest.mark.parametrize("shape", [(5, 4), (1, 5, 4), (3, 5, 4)])
-def test_a_picture_holds_the_pixels_of_its_image(shape):
-    values = np.random.default_rng(0).integers(0, 256, shape)
-    expected = values.transpose(1, 2, 0) if shape[0] == 3 else values.reshape(5, 4)
-    assert (pixels(picture(values / 255)) == expected).all()
-
-
-def test_a_grey_change_is_blue_where_darker_red_where_brighter_clear_where_none():
-    darker, none, brighter = pixels(picture_of_change(np.array([[[-1, 0, 1], [-1, 0, 1.0]]])))[0]
-    assert darker[2] > darker[0]
-    assert brighter[0] > brighter[2]
-    assert (darker[3], none[3], brighter[3]) == (255, 0, 255)
-
-
-def test_a_colour_change_is_centred_on_grey():
-    seen = pixels(picture_of_change(np.array([-1, 0, 1]).reshape(3, 1, 1).repeat(2, 1).repeat(2, 2)))
-    assert seen[0, 0].tolist() == [0, 128, 255]
 
 
 def test_the_largest_changes_come_first_and_unchanged_values_not_at_all():

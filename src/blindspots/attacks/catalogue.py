@@ -295,7 +295,7 @@ CATALOGUE = (
         2019,
         "scores",
         "queries forwards",
-        "l2, one cosine after the other; the simplest",
+        "small l2 balls in few queries; one cosine after the other",
     ),
     Entry(
         Bandits,
@@ -303,7 +303,7 @@ CATALOGUE = (
         2019,
         "scores",
         "queries forwards",
-        "estimated gradients that remember",
+        "the strongest of those that estimate gradients",
     ),
     Entry(
         AutoZOOM,
@@ -319,7 +319,7 @@ CATALOGUE = (
         2019,
         "scores",
         "queries forwards",
-        "where no direction can be estimated",
+        "targeted goals in linf",
     ),
     Entry(
         OnePixel,
@@ -343,7 +343,7 @@ CATALOGUE = (
         2018,
         "labels",
         "queries forwards",
-        "the first of its kind; robust, slow",
+        "l2; simple, strong with few queries",
     ),
     Entry(
         HopSkipJump,
@@ -351,7 +351,7 @@ CATALOGUE = (
         2020,
         "labels",
         "queries forwards",
-        "smallest l2 or linf distance from labels",
+        "the default for labels in l2; linf too",
     ),
     Entry(
         GeoDA,
@@ -359,7 +359,7 @@ CATALOGUE = (
         2020,
         "labels",
         "queries forwards",
-        "the same where boundaries are flat; also l1",
+        "the one for labels in l1; also l2 and linf",
     ),
     Entry(
         SignOPT,
@@ -367,7 +367,7 @@ CATALOGUE = (
         2020,
         "labels",
         "queries forwards",
-        "l2, the best direction instead of the best point",
+        "l2: as good as HopSkipJump, better early",
     ),
     Entry(
         RayS,
