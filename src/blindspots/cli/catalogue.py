@@ -25,13 +25,13 @@ looked for; *targeted* whether it can be made to run towards a class. Costs are 
 leaves. What they reach beside other libraries stands in [benchmarks](benchmarks.md).
 
 Views go around another attack, in Python: `Through(MIFGSM(10), (GradientKernel(), InputDiversity()), copies=4)`, and
-`bs.Ensemble([one, another])` or `bs.skip_gradients(net)` make the surrogate; `to_the_end=True` gives points that are meant
-for another model. Randomised models: `--draws 20` averages every look of any attack.
+`bs.Ensemble([one, another])` or `bs.skip_gradients(net)` make the surrogate; `to_the_end=True` gives points that are
+meant for another model. Randomised models: `--draws 20` averages every look of any attack.
 
-Not included: Brendel and Bethge's attack (2019). Each of its steps solves a small optimisation problem per row, one after
-the other, in compiled code, and it needs an adversarial start. On 20 digits Foolbox's version with 100 steps found median
-distances of 0.769 in l2 and 0.226 in linf in 20 to 45 seconds, FMN at about the same number of looks 0.697 and 0.187 in one;
-only in l1 was it nearer (1.10 against 1.25, with the larger mean).
+Not included: Brendel and Bethge's attack (2019). Each of its steps solves a small optimisation problem per row, one
+after the other, in compiled code, and it needs an adversarial start. On 20 digits Foolbox's version with 100 steps found
+median distances of 0.769 in l2 and 0.226 in linf in 20 to 45 seconds, FMN at about the same number of looks 0.697 and
+0.187 in one; only in l1 was it nearer (1.10 against 1.25, with the larger mean).
 """
 
 
