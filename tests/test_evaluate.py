@@ -18,7 +18,7 @@ from blindspots.engine.cascade import Cascade, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Settings
 from blindspots.engine.result import Result
-from blindspots.engine.targets import Closest, EveryClass, Given, LeastLikely, RandomClass
+from blindspots.engine.targets import Closest, EveryClass, Given, LeastLikely, OneClass, RandomClass
 from blindspots.errors import InputError
 from blindspots.evaluate import Options
 from blindspots.goal import Goal
@@ -305,6 +305,26 @@ def test_a_budget_of_the_run_is_kept():
     preflight, kept_back = 12 * 48, 3 * 48
     spent, wanted = (a.forwards + a.forwards_unbilled - preflight for a in (v, free))
     assert 300 - kept_back - 16 < spent <= 300 < wanted
+
+
+def test_a_search_to_the_end_gives_stronger_examples_than_one_that_stops():
+    x, y = inputs(24)
+    early, late = (bs.attack(Net(), x, y, PGD(10), threat=bs.Linf(0.05), to_the_end=end) for end in (False, True))
+    assert torch.equal(early.won, late.won)
+    assert early.forwards < late.forwards == 24 + 11 * int((late._column("right")).sum())
+    margins = [d._column("margin")[d.won] for d in (early, late)]
+    assert (margins[1] <= margins[0]).all()
+    assert (margins[1] < margins[0]).any()
+
+
+def test_a_row_that_is_the_target_already_is_none_to_attack():
+    x, y = inputs(24)
+    done = bs.attack(Net(), x, y, PGD(5), threat=bs.Linf(0.1), targeted=True, targets=OneClass(2))
+    right = done._column("right")
+    assert not done.won[right & (y == 2)].any()
+    assert done.won[right & (y != 2)].any()
+    with pytest.raises(InputError, match="expected a target class from 0 to 4, got 7"):
+        bs.attack(Net(), x, y, PGD(5), threat=bs.Linf(0.1), targeted=True, targets=OneClass(7))
 
 
 # ------------------------------------------------------------------ rows are alone

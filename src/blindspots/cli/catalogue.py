@@ -29,9 +29,9 @@ Views go around another attack, in Python: `Through(MIFGSM(10), (GradientKernel(
 meant for another model. Randomised models: `--draws 20` averages every look of any attack.
 
 Not included: Brendel and Bethge's attack (2019). Each of its steps solves a small optimisation problem per row, one
-after the other, in compiled code, and it needs an adversarial start. On 20 digits Foolbox's version with 100 steps found
-median distances of 0.769 in l2 and 0.226 in linf in 20 to 45 seconds, FMN at about the same number of looks 0.697 and
-0.187 in one; only in l1 was it nearer (1.10 against 1.25, with the larger mean).
+after the other, in compiled code, and it needs an adversarial start. On 20 digits Foolbox's version with 100 steps
+found median distances of 0.769 in l2 and 0.226 in linf in 20 to 45 seconds, FMN at about the same number of looks 0.697
+and 0.187 in one; only in l1 was it nearer (1.10 against 1.25, with the larger mean).
 """
 
 
