@@ -75,10 +75,11 @@ def render(runs: Sequence[Path]) -> str:
     read = [read_run(Path(folder)) for folder in runs]
     labels = _labels(read)
     verdicts = [run.verdict for run in read]
+    pages = [_page(label, run) for label, run in zip(labels, read, strict=True)]
     template = _environment().get_template("template.html.j2")
     return template.render(
-        pages=[_page(label, run) for label, run in zip(labels, read, strict=True)],
-        headline=words.headline(labels, verdicts),
+        pages=pages,
+        headline=words.headline(labels, verdicts, [page.threat for page in pages]),
         comparison=words.comparison(labels, [run.manifest for run in read], verdicts),
         charts=curve_charts(labels, read),
     )

@@ -154,6 +154,12 @@ def meaning(verdict: Verdict, threat: ThreatWords) -> str:
     if verdict.robust_of_right.rows == 0:
         return "The model is right on none of these rows: there was nothing to attack, and there is nothing to ship."
     attacked, untouched = _in_a_hundred(1 - verdict.robust_accuracy), _in_a_hundred(1 - verdict.clean_accuracy)
+    if threat.radius is None and verdict.distances:
+        least, middle = (number(getattr(verdict.distances, k)) for k in ("smallest", "median"))
+        return (
+            f"Shipping it means: half of the rows that fell do so after a change of {threat.norm}{_NBSP}{middle} or "
+            f"less, the first one after {least}; without an attacker {untouched} of 100 answers are wrong."
+        )
     reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
     return (
         f"Shipping it means: where somebody can alter the inputs {reach}, these attacks make {attacked} of 100 answers "
@@ -161,13 +167,20 @@ def meaning(verdict: Verdict, threat: ThreatWords) -> str:
     )
 
 
-def headline(labels: Sequence[str], verdicts: Sequence[Verdict]) -> str:
+def headline(labels: Sequence[str], verdicts: Sequence[Verdict], threats: Sequence[ThreatWords]) -> str:
     """The verdict in one sentence, for one run or several."""
     if doubtful := [label for label, v in zip(labels, verdicts, strict=True) if not is_believable(v)]:
         return f"The verdict on {listing(doubtful)} cannot be believed yet: a check failed"
+    if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
+        return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
     shares = [percent(v.robust_accuracy) for v in verdicts]
     first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly"
     return listing([first, *(f"{label} {share}" for label, share in zip(labels[1:], shares[1:], strict=True))])
+
+
+def _distance(label: str, verdict: Verdict, threat: ThreatWords) -> str:
+    assert verdict.distances is not None
+    return f"a change of {threat.norm}{_NBSP}{number(verdict.distances.median)} makes {label} err"
 
 
 def comparison(labels: Sequence[str], manifests: Sequence[Manifest], verdicts: Sequence[Verdict]) -> str:
