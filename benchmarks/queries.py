@@ -43,8 +43,8 @@ READ = """Success: share of {rows} rows, all right at first, for which a point t
 radius was asked for among the first so many queries; queries are counted by the network's wrapper, from the first one
 on, looking for a start included. The median counts rows without success as infinite. Every library attacks one row at a
 time here, ours all rows together; a row of ours is charged for its own queries alone. Label-only attacks look for the
-smallest distance; they succeed when it falls below the radius. ART's GeoDA does not run on NumPy 2. Peers' results are
-kept in `benchmarks/results/queries-peers.json`."""
+smallest distance; they succeed when it falls below the radius. ART's GeoDA does not run on NumPy 2, and
+its SimBA refuses networks that return logits. Peers' results are kept in `benchmarks/results/queries-peers.json`."""
 
 
 @dataclass(frozen=True)
