@@ -1,4 +1,4 @@
-"""python -m benchmarks [overhead verdict attacks memory resume exact] [--rows N] [--repeats N] [--cached] [--draft]"""
+"""python -m benchmarks [NAME ...] [--rows N] [--repeats N] [--cached] [--draft]"""
 
 import argparse
 import os

@@ -241,6 +241,7 @@ MINIMAL = [
         for n in ("linf", "l2", "l1")
     ),
     *(MinimalPeer("adv-lib", "APGD-100 in 10 radii", n, _minimal_apgd(n, 0.25, False)) for n in ("linf", "l2", "l1")),
+    *(MinimalPeer("adv-lib", "APGD-T 9x11 in 10 radii", n, _minimal_apgd(n, 0.25, True)) for n in ("linf", "l2", "l1")),
     MinimalPeer("adv-lib", "DDN-1000", "l2", _smallest(_adv_lib, "ddn", steps=1000, levels=None)),
     MinimalPeer("adv-lib", "PDGD-1000", "l2", _smallest(_adv_lib, "pdgd", num_steps=1000)),
     MinimalPeer("adv-lib", "ALMA-1000", "l2", _smallest(_adv_lib, "alma", num_steps=1000, distance="l2")),

@@ -70,6 +70,13 @@ def test_a_query_budget_is_never_exceeded(labels: bool, budget: int) -> None:
     assert labels or done.verdict.outcomes["budget"]
 
 
+def test_a_budget_that_is_too_small_for_a_single_look_is_refused_before_it() -> None:
+    box, asked = black_box(labels=False)
+    with pytest.raises(InputError, match="expected max_forwards of at least 48 for 12 rows, got 47"):
+        bs.attack(box, *inputs(ROWS), Square(9), threat=bs.Linf(0.1), options=Options(max_forwards=47))
+    assert asked.count == 0
+
+
 def test_a_row_asks_no_more_than_its_own_budget_and_nothing_is_asked_beside() -> None:
     box, asked = black_box(labels=False)
     x, y = inputs(ROWS)

@@ -60,7 +60,8 @@ class Options:
         channels_last, compile: memory layout, and torch.compile of the network.
         draws: over how many answers of a randomised model every look is averaged; None: what the protocol says.
         row_budget: forwards + backwards that one row may cost.
-        max_forwards, max_backwards, max_seconds: what the run may cost. A limit in seconds gives up determinism.
+        max_forwards, max_backwards, max_seconds: what the run may cost; passes are never exceeded, those of preflight
+            apart. A limit in seconds gives up determinism.
     """
 
     seed: int = 0
@@ -364,6 +365,7 @@ class _Run:
             seed=options.seed,
             settings=Settings(options.slots, row_budget=options.row_budget, patience=_patience(self.model.device)),
         )
+        self._check_budget(oracle)
         oracle.forwards, oracle.backwards = behind.forwards, behind.backwards
         self._oracle, self.standing = oracle, behind.standing
         with oracle.session():
@@ -397,6 +399,14 @@ class _Run:
             self.watch(Progress(len(self.data), begun, standing, start, live.stage, live.entered, live.left, seconds))
 
         return tell
+
+    def _check_budget(self, oracle: Oracle) -> None:
+        limit, needed = self.options.max_forwards, oracle.cost(len(self.data)) * (1 + LOOKS_AFTER)
+        if limit is not None and limit < needed:
+            raise InputError(
+                f"expected max_forwards of at least {needed} for {len(self.data)} rows, got {limit}: every row is "
+                f"looked at once and every success {LOOKS_AFTER} times more, so raise it or take fewer rows"
+            )
 
     def _allowance(self, oracle: Oracle, start: int, stop: int) -> Allowance:
         """What the search of the rows from `start` to `stop` may cost: what has to be looked at later is kept back."""
