@@ -127,7 +127,7 @@ def _compare(case: Case, scene: Scene, norm: str, repeats: int) -> list[dict[str
         contenders["blindspots, to the end"] = lambda net: _to_the_end(scene, net)
     for peer in PEERS:
         if (peer.attack, peer.norm) == (scene.trial.name, norm) and peer.there:
-            contenders[peer.library] = _caller(peer, scene)
+            contenders[peer.package] = _caller(peer, scene)
     took = interleaved({name: partial(_once, f, scene) for name, f in contenders.items()}, repeats)
     base = median(t.cpu for t in took["blindspots"])
     return [_numbers(case, scene, norm, name, runs, base) for name, runs in took.items()]
@@ -170,7 +170,7 @@ def _numbers(case: Case, scene: Scene, norm: str, name: str, runs: list[Took], b
         "model": case.model,
         "attack": scene.trial.name,
         "norm": norm,
-        "library": name,
+        "package": name,
         "rows": rows,
         "success": float(won[scene.right].float().mean()),
         "distance": float(distance.median()) if scene.trial.attack.minimal else None,
@@ -193,5 +193,5 @@ def _judge(scene: Scene, adversarial: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _row(n: dict[str, Any]) -> list[Any]:
-    return [n["attack"], n["norm"], n["library"], percent(n["success"]), n["distance"], n["forwards"], n["backwards"],
+    return [n["attack"], n["norm"], n["package"], percent(n["success"]), n["distance"], n["forwards"], n["backwards"],
             n["cpu"], n["wall"], n["ratio"]]  # fmt: skip

@@ -47,7 +47,7 @@ nothing on that model. Peers' results are kept in `benchmarks/results/distances.
 class Found:
     """What one attack came to on one model in one norm."""
 
-    library: str
+    package: str
     attack: str
     distances: list[float]  # inf where nothing was found
     forwards: float
@@ -77,7 +77,7 @@ def _on(case: Case, norm: str, rows: int, cached: bool) -> list[Found]:
     found = [_ours(net, x, y, threat, name) for name in OURS[norm]]
     found += [_theirs(case, net, x, y, threat, peer, cached) for peer in MINIMAL if peer.norm == norm]
     for f in found:
-        print(case.model, norm, f.library, f.attack, f"median {torch.tensor(f.distances).median():.4g}",
+        print(case.model, norm, f.package, f.attack, f"median {torch.tensor(f.distances).median():.4g}",
               f"F+B {f.forwards + f.backwards:.0f} in {f.seconds:.1f} s", flush=True)  # fmt: skip
     return [f for f in found if f.distances]
 
@@ -91,20 +91,20 @@ def _ours(net: nn.Module, x: Tensor, y: Tensor, threat: Threat, name: str) -> Fo
 
 
 def _theirs(case: Case, net: nn.Module, x: Tensor, y: Tensor, threat: Threat, peer: MinimalPeer, cached: bool) -> Found:
-    key = f"{case.model} {peer.norm} {peer.library} {peer.attack} rows={len(x)}"
+    key = f"{case.model} {peer.norm} {peer.package} {peer.attack} rows={len(x)}"
     kept = stored("distances").get(key)
     if kept is None and not cached:
         try:
-            kept = vars(_counted(net, x, y, threat, peer.library, peer.attack, lambda n: peer.run(n, x, y)))
+            kept = vars(_counted(net, x, y, threat, peer.package, peer.attack, lambda n: peer.run(n, x, y)))
         except Exception as error:  # noqa: BLE001 - whatever another library raises: it found nothing
-            print(f"{peer.library} {peer.attack} {peer.norm} on {case.model}: {error!r}", flush=True)
-            kept = vars(Found(peer.library, peer.attack, [math.inf] * len(x), 0, 0, 0))
+            print(f"{peer.package} {peer.attack} {peer.norm} on {case.model}: {error!r}", flush=True)
+            kept = vars(Found(peer.package, peer.attack, [math.inf] * len(x), 0, 0, 0))
         store("distances", stored("distances") | {key: kept})
-    return Found(**kept) if kept else Found(peer.library, peer.attack, [], 0, 0, 0)
+    return Found(**kept) if kept else Found(peer.package, peer.attack, [], 0, 0, 0)
 
 
 def _counted(
-    net: nn.Module, x: Tensor, y: Tensor, threat: Threat, library: str, name: str, run: Callable[[Counted], Tensor]
+    net: nn.Module, x: Tensor, y: Tensor, threat: Threat, package: str, name: str, run: Callable[[Counted], Tensor]
 ) -> Found:
     torch.manual_seed(0)
     counted = Counted(net)
@@ -113,7 +113,7 @@ def _counted(
         won = net(took.result).argmax(1) != y
     inside = threat.holds(took.result, x, torch.full((len(x),), math.inf))
     distance = torch.where(won & inside, threat.norm(took.result - x), math.inf)
-    return Found(library, name, [round(d, 7) for d in distance.tolist()], counted.forwards / len(x),
+    return Found(package, name, [round(d, 7) for d in distance.tolist()], counted.forwards / len(x),
                  counted.backwards / len(x), round(took.wall, 2))  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def _summary(norm: str, per_model: list[list[Found]]) -> list[dict[str, Any]]:
     lines: dict[tuple[str, str], list[tuple[float, Found]]] = {}
     for found in per_model:
         for f, score in zip(found, optimality([f.distances for f in found]), strict=True):
-            lines.setdefault((f.library, f.attack), []).append((score, f))
+            lines.setdefault((f.package, f.attack), []).append((score, f))
     whole = {k: v for k, v in lines.items() if len(v) == len(per_model)}
     summary = [_line(norm, *k, v) for k, v in whole.items()]
     return sorted(summary, key=lambda n: -n["optimality"])
@@ -137,10 +137,10 @@ def optimality(distances: list[list[float]]) -> list[float]:
     return (area / (end - best).clamp_min(0).sum()).tolist()
 
 
-def _line(norm: str, library: str, attack: str, scored: list[tuple[float, Found]]) -> dict[str, Any]:
+def _line(norm: str, package: str, attack: str, scored: list[tuple[float, Found]]) -> dict[str, Any]:
     n = len(scored)
     return {
-        "norm": norm, "library": library, "attack": attack,
+        "norm": norm, "package": package, "attack": attack,
         "optimality": sum(s for s, _ in scored) / n,
         "per_model": [round(s, 4) for s, _ in scored],
         "success": sum(torch.tensor(f.distances).isfinite().float().mean().item() for _, f in scored) / n,
@@ -151,5 +151,5 @@ def _line(norm: str, library: str, attack: str, scored: list[tuple[float, Found]
 
 
 def _row(n: dict[str, Any]) -> list[Any]:
-    return [n["norm"], n["library"], n["attack"], percent(n["optimality"]), percent(n["success"]), n["forwards"],
+    return [n["norm"], n["package"], n["attack"], percent(n["optimality"]), percent(n["success"]), n["forwards"],
             n["backwards"], n["seconds"]]  # fmt: skip

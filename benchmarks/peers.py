@@ -22,14 +22,14 @@ P = {"linf": math.inf, "l2": 2, "l1": 1, "l0": 0}
 
 @dataclass(frozen=True)
 class Peer:
-    library: str
+    package: str
     attack: str  # as in attacks.py
     norm: str
     run: Run
 
     @property
     def there(self) -> bool:
-        return self.library != "adv-lib" or adv_lib() is not None
+        return self.package != "adv-lib" or adv_lib() is not None
 
 
 @cache
@@ -192,7 +192,7 @@ PEERS = [
 class MinimalPeer:
     """An attack that looks for the smallest distance, with settings for a budget of 2,000 forwards + backwards."""
 
-    library: str
+    package: str
     attack: str
     norm: str
     call: Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -267,7 +267,7 @@ MINIMAL = [
 class QueryPeer:
     """A black-box attack with settings for 5,000 queries; it is stopped there from outside."""
 
-    library: str
+    package: str
     attack: str
     norm: str
     answers: str  # "scores" or "labels"

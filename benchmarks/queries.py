@@ -51,7 +51,7 @@ its SimBA refuses networks that return logits. Peers' results are kept in `bench
 class Asked:
     """What one attack came to: queries up to the success of every row, inf without one."""
 
-    library: str
+    package: str
     attack: str
     answers: str
     queries: list[float]
@@ -132,15 +132,15 @@ def _answering(net: nn.Module, answers: str) -> Callable[[Any], Any]:
 
 
 def _theirs(case: Case, net: nn.Module, x: Tensor, y: Tensor, peer: QueryPeer, cached: bool) -> Asked | None:
-    key = f"{case.model} {case.norm} {case.eps} {peer.library} {peer.attack} rows={len(x)}"
+    key = f"{case.model} {case.norm} {case.eps} {peer.package} {peer.attack} rows={len(x)}"
     kept = stored("queries-peers").get(key)
     if kept is None and not cached:
         try:
             took = clock(lambda: [_first(net, x[i : i + 1], y[i : i + 1], case.threat, peer) for i in range(len(x))])
         except Exception as error:  # noqa: BLE001 - whatever another library raises
-            print(f"{peer.library} {peer.attack} on {case.model}: {error!r}", flush=True)
+            print(f"{peer.package} {peer.attack} on {case.model}: {error!r}", flush=True)
             return None
-        kept = vars(Asked(peer.library, peer.attack, peer.answers, took.result, round(took.wall, 1)))
+        kept = vars(Asked(peer.package, peer.attack, peer.answers, took.result, round(took.wall, 1)))
         store("queries-peers", stored("queries-peers") | {key: kept})
     return Asked(**kept) if kept else None
 
@@ -155,10 +155,10 @@ def _first(net: nn.Module, x: Tensor, y: Tensor, threat: Threat, peer: QueryPeer
 
 def _line(case: Case, f: Asked) -> dict[str, Any]:
     success = [sum(q <= mark for q in f.queries) / len(f.queries) for mark in MARKS]
-    return {"model": case.model, "threat": f"{case.norm} {case.eps}", "answers": f.answers, "library": f.library,
+    return {"model": case.model, "threat": f"{case.norm} {case.eps}", "answers": f.answers, "package": f.package,
             "attack": f.attack, "success": success, "median": median(f.queries), "seconds": f.seconds}  # fmt: skip
 
 
 def _row(n: dict[str, Any]) -> list[Any]:
-    return [n["model"], n["threat"], n["answers"], n["library"], n["attack"], *map(percent, n["success"]),
+    return [n["model"], n["threat"], n["answers"], n["package"], n["attack"], *map(percent, n["success"]),
             n["median"], n["seconds"]]  # fmt: skip

@@ -11,10 +11,14 @@ from blindspots.threat import L2, TINY, Threat
 def sparse_sign(g: Tensor, count: Tensor) -> Tensor:
     """Signs of the `count` (B,) largest entries of each row of `g` (B, ...), divided by their number: unit l1 norm."""
     flat = g.flatten(1)
-    order = flat.abs().argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=g.device).expand_as(order))
-    chosen = torch.where(rank < count[:, None], flat.sign(), 0.0)
+    chosen = torch.where(ranks(-flat.abs()) < count[:, None], flat.sign(), 0.0)
     return (chosen / chosen.abs().sum(1, keepdim=True).clamp_min(1)).view_as(g)
+
+
+def ranks(flat: Tensor) -> Tensor:
+    """The place of every entry in its row (B, N), from 0 for the least; ties go to the lower index."""
+    order = flat.argsort(dim=1, stable=True)
+    return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
 
 
 def ascent(threat: Threat, g: Tensor, coordinates: float) -> Tensor:

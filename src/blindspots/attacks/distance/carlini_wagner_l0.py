@@ -7,6 +7,7 @@ from torch import Tensor
 
 from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import State, full, zeros
+from blindspots.attacks.directions import ranks
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import pick
 
@@ -63,6 +64,4 @@ class L0Search:
 def _without_least(worth: Tensor, count: Tensor) -> Tensor:
     """Where `worth` is finite, but for the `count` (B,) least; ties go to the lower index: (B, ...) bool."""
     flat = worth.flatten(1)
-    order = flat.argsort(dim=1, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
-    return ((rank >= count[:, None]) & ~flat.isinf()).view_as(worth)
+    return ((ranks(flat) >= count[:, None]) & ~flat.isinf()).view_as(worth)

@@ -23,8 +23,32 @@ class DeepFoolState(State):
     last: Tensor  # (B,) int64: the clock at the row's last look
 
 
+class BoundaryWalk(Attack):
+    """Steps to boundaries linearised between `classes` classes, until the row's own last look."""
+
+    steps: int
+    classes: int
+
+    need: ClassVar[Need] = Need.JACOBIAN
+    minimal: ClassVar[bool] = True
+
+    @property
+    def looks(self) -> int:
+        return self.steps + 1
+
+    def init(self, problem: Problem, job: Job) -> DeepFoolState:
+        classes = compared(problem, job, self.classes)
+        return DeepFoolState(job.start, zeros(job), classes, Nearest.none(job), zeros(job) + self.steps)
+
+    def exhausted(self, state: DeepFoolState) -> Tensor:
+        return state.t > state.last
+
+    def final(self, state: DeepFoolState) -> Tensor:
+        return state.t >= state.last
+
+
 @dataclass(frozen=True)
-class DeepFool(Attack):
+class DeepFool(BoundaryWalk):
     """Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithms 1 and 2: smallest l2 or linf distance, roughly.
 
     Differs from the paper in three points. Where the box stops some components, a step moves the others on, as long as
@@ -45,17 +69,7 @@ class DeepFool(Attack):
     classes: int = 4
     refine: int = 1
 
-    need: ClassVar[Need] = Need.JACOBIAN
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
-    minimal: ClassVar[bool] = True
-
-    @property
-    def looks(self) -> int:
-        return self.steps + 1
-
-    def init(self, problem: Problem, job: Job) -> DeepFoolState:
-        classes = compared(problem, job, self.classes)
-        return DeepFoolState(job.start, zeros(job), classes, Nearest.none(job), zeros(job) + self.steps)
 
     def step(self, problem: Problem, job: Job, state: DeepFoolState, seen: Seen) -> DeepFoolState:
         threat, plane = problem.threat, boundary(problem, state.probe, state.classes, seen)
@@ -65,12 +79,6 @@ class DeepFool(Attack):
         ahead = state.probe + across(threat, job.x, plane, self.overshoot)
         probe = pick(nearest.known, nearest.shortened(job), ahead).clamp(threat.lo, threat.hi)
         return replace(state, probe=probe, t=state.t + 1, nearest=nearest, last=last)
-
-    def exhausted(self, state: DeepFoolState) -> Tensor:
-        return state.t > state.last
-
-    def final(self, state: DeepFoolState) -> Tensor:
-        return state.t >= state.last
 
 
 def across(threat: Threat, x: Tensor, plane: Plane, overshoot: float) -> Tensor:

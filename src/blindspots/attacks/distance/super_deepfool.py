@@ -4,17 +4,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from blindspots.attacks.attack import Attack, zeros
-from blindspots.attacks.distance.deepfool import DeepFoolState, across
-from blindspots.attacks.distance.hyperplane import Nearest, boundary, compared, to_plane
-from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.attacks.distance.deepfool import BoundaryWalk, DeepFoolState, across
+from blindspots.attacks.distance.hyperplane import boundary, to_plane
+from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import pick
 
 
 @dataclass(frozen=True)
-class SuperDeepFool(Attack):
+class SuperDeepFool(BoundaryWalk):
     """Abdolahpourrostam et al. 2023 (arXiv 2303.12481), SDF(inf, 1): smallest l2 distance.
 
     A point behind the boundary is followed by the projection of the clean input onto the boundary linearised there,
@@ -37,17 +35,7 @@ class SuperDeepFool(Attack):
     pull: float = 0.5
     tolerance: float = 0.003
 
-    need: ClassVar[Need] = Need.JACOBIAN
     threats: ClassVar[tuple[str, ...]] = ("l2",)
-    minimal: ClassVar[bool] = True
-
-    @property
-    def looks(self) -> int:
-        return self.steps + 1
-
-    def init(self, problem: Problem, job: Job) -> DeepFoolState:
-        classes = compared(problem, job, self.classes)
-        return DeepFoolState(job.start, zeros(job), classes, Nearest.none(job), zeros(job) + self.steps)
 
     def step(self, problem: Problem, job: Job, state: DeepFoolState, seen: Seen) -> DeepFoolState:
         threat, plane = problem.threat, boundary(problem, state.probe, state.classes, seen)
@@ -62,9 +50,3 @@ class SuperDeepFool(Attack):
         probe = job.x + pick(seen.won, along, ahead)
         probe = pick((t >= last) & nearest.known, nearest.shortened(job), probe).clamp(threat.lo, threat.hi)
         return replace(state, probe=probe, t=t, nearest=nearest, last=last)
-
-    def exhausted(self, state: DeepFoolState) -> Tensor:
-        return state.t > state.last
-
-    def final(self, state: DeepFoolState) -> Tensor:
-        return state.t >= state.last

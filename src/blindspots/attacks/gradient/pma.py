@@ -41,9 +41,9 @@ class PMA(Attack):
     """Xie et al. 2025 (arXiv 2411.15210): PGD on p_y - max p_i with margin decomposition (Ma et al. 2020, arXiv
     2006.13726). With the loss "margin" it is their MD attack.
 
-    Two rounds. In its first half a round lowers the label's probability alone (first round)
-    or raises the strongest other one alone (second round); then both. In each half a cosine takes the step length from
-    two radii to nothing. As the published code, but for two things, each of which wins more here: steps have momentum,
+    There are two rounds. In its first half the first one lowers the label's probability alone, the second one raises
+    the strongest other alone; in their second halves both do both. In each half a cosine takes the step length from two
+    radii to nothing. As the published code, but for two things, each of which wins more here: steps have momentum,
     and no round begins with a step that raises the label's probability. The published code is for linf balls.
 
     Args:

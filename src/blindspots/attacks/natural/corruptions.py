@@ -9,7 +9,7 @@ from torch import Tensor
 from blindspots.attacks.images import along_axes, gaussian
 from blindspots.attacks.natural.line import LineSearch
 from blindspots.attacks.starts import as_images
-from blindspots.problem import Job, Need, Problem
+from blindspots.problem import Job, Problem
 from blindspots.random import normal, uniform
 from blindspots.rows import col
 
@@ -32,9 +32,7 @@ class AdditiveNoise(LineSearch):
     halvings: int = 8
     draws: int = 100
 
-    need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    minimal: ClassVar[bool] = True
 
     @property
     def rounds(self) -> int:
@@ -65,9 +63,7 @@ class SaltAndPepper(LineSearch):
     halvings: int = 8
     draws: int = 200
 
-    need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
-    minimal: ClassVar[bool] = True
 
     @property
     def rounds(self) -> int:
@@ -94,9 +90,7 @@ class Blur(LineSearch):
     steps: int = 32
     halvings: int = 8
 
-    need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    minimal: ClassVar[bool] = True
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
         height, width = as_images(job.x).shape[2:]
@@ -117,9 +111,7 @@ class Contrast(LineSearch):
     steps: int = 32
     halvings: int = 8
 
-    need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    minimal: ClassVar[bool] = True
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
         grey = problem.threat.lo + self.to * (problem.threat.hi - problem.threat.lo)

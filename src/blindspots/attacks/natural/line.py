@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, full, zeros
-from blindspots.problem import Job, Problem, Seen
+from blindspots.problem import Job, Need, Problem, Seen
 
 _LESS = 0.97  # share of the smallest amount so far that another draw has to do with
 _WIDER, _NARROWER = 1.01, 0.985  # the guess of how much fits into the ball, after a probe inside, and after one outside
@@ -33,6 +34,9 @@ class LineSearch(Attack):
 
     steps: int
     halvings: int
+
+    need: ClassVar[Need] = Need.LABEL
+    minimal: ClassVar[bool] = True
 
     @property
     def rounds(self) -> int:
