@@ -41,7 +41,8 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
 
 def _fits(kind: type[Attack], threat: Threat, access: Need, goal: Goal) -> bool:
     return (
-        threat.name in kind.threats
+        kind.alone
+        and threat.name in kind.threats
         and (threat.radius is not None or kind.minimal)
         and _affords(access, kind)
         and (kind.targeted or not (goal.targeted or goal.directed))

@@ -31,6 +31,7 @@ class Attack(ABC):
         threats: names of the threats it can search in.
         minimal: it looks for the smallest distance, and runs to its end; else any point of the ball will do.
         loss: what it descends unless the user says otherwise.
+        alone: it finds adversarial examples itself; else it only betters those that `job.start` brings.
         targeted: it can be made to run towards a class.
         begins: where `job.start` is unless the user says otherwise: at the clean input, or at the nearest other image
             that the model already takes for what the goal wants (the clean input where there is none).
@@ -40,6 +41,7 @@ class Attack(ABC):
     threats: ClassVar[tuple[str, ...]]
     minimal: ClassVar[bool] = False
     loss: ClassVar[LossName] = "margin"
+    alone: ClassVar[bool] = True
     targeted: ClassVar[bool] = True
     begins: ClassVar[Literal["clean", "other"]] = "clean"
 

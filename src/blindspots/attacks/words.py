@@ -2,8 +2,6 @@
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry
-from blindspots.attacks.gradient.lattice import Lattice
-from blindspots.attacks.labels.bisect import Bisect
 from blindspots.errors import InputError
 from blindspots.spec import build
 from blindspots.spec import describe as described
@@ -18,7 +16,7 @@ def parse_attack(text: str, *, alone: bool = True) -> Attack:
     Raises InputError: no attack has that name, it has no such setting, or the value does not fit.
     """
     attack = build("an attack", {entry.name.lower(): entry.attack for entry in CATALOGUE}, text)
-    if alone and isinstance(attack, Bisect | Lattice):
+    if alone and not attack.alone:
         raise InputError(
             f"expected an attack that finds adversarial examples, got {text!r}, which only betters those of a stage "
             "before it: use it in a protocol"

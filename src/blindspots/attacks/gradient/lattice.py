@@ -37,6 +37,7 @@ class Lattice(Attack):
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
     minimal: ClassVar[bool] = True
+    alone: ClassVar[bool] = False
 
     @property
     def looks(self) -> int:

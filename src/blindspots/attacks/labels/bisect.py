@@ -30,6 +30,7 @@ class Bisect(Attack):
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True
+    alone: ClassVar[bool] = False
 
     @property
     def looks(self) -> int:
