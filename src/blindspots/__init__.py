@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from blindspots.models import BlackBox, Ensemble, Model, load_model, skip_gradients
     from blindspots.report import write_report
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
+    from blindspots.transfer.run import transfer
+    from blindspots.universal import universal
     from blindspots.verify import verify
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "load_model",
     "parse_threat",
     "skip_gradients",
+    "transfer",
+    "universal",
     "verify",
     "write_report",
 ]
@@ -67,6 +71,8 @@ _HOMES = {
     "load_model": "models",
     "parse_threat": "threat",
     "skip_gradients": "models",
+    "transfer": "transfer.run",
+    "universal": "universal",
     "verify": "verify",
     "write_report": "report",
 }

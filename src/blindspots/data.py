@@ -235,7 +235,7 @@ class FolderData(_Stream):
         channels, height, width = self.shape
         images = np.empty((stop - start, height, width, channels), np.uint8)
         for image, path in zip(images, self._files[start:stop], strict=True):
-            image[...] = _pixels(path, self._mode).reshape(height, width, channels)
+            image[...] = pixels(path, self._mode).reshape(height, width, channels)
         return _float(torch.from_numpy(images).permute(0, 3, 1, 2))
 
 
@@ -439,7 +439,8 @@ def _opened(source: Path | BytesIO) -> "Image":
     return image
 
 
-def _pixels(path: Path, mode: str) -> np.ndarray[Any, Any]:
+def pixels(path: Path, mode: str) -> np.ndarray[Any, Any]:
+    """An 8-bit picture in grey, (H, W) for mode "L", or in colour, (H, W, 3) for "RGB". InputError if it is broken."""
     with _decoding(path), _opened(path) as image:
         return np.asarray(image.convert(mode))
 

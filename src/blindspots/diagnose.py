@@ -6,6 +6,7 @@ from blindspots.attacks import Square
 from blindspots.engine.cascade import Stage
 from blindspots.findings import Finding
 from blindspots.oracle import Oracle
+from blindspots.problem import Need
 from blindspots.verdict import Verdict
 
 MANY = 0.01  # of the rows: what a single attack breaks after all others by luck is less
@@ -19,8 +20,8 @@ def diagnose(verdict: Verdict, stages: Sequence[Stage], oracle: Oracle) -> list[
 def _misleading_gradients(verdict: Verdict, stages: Sequence[Stage]) -> Iterator[Finding]:
     """Did rows fall only when gradients inside the ball were given up?"""
     pairs = list(zip(verdict.stages, stages, strict=True))
-    only = len(stages) == 1  # nothing came before
-    scores = sum(s.won for s, stage in pairs if isinstance(stage.attack, Square)) * (not only)
+    followed = any(stage.attack.need in (Need.GRAD, Need.JACOBIAN) for stage in stages)
+    scores = sum(s.won for s, stage in pairs if isinstance(stage.attack, Square)) * followed
     if scores > max(2, MANY * verdict.rows):
         yield Finding(
             code="scores-beat-gradients",

@@ -1,7 +1,6 @@
 """The main job: from a model and data to a verdict, in memory or in a run folder that can be resumed."""
 
 import math
-import platform
 import shlex
 import sys
 import time
@@ -9,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +28,7 @@ from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.fit import check_fit
 from blindspots.goal import Goal, LossName
-from blindspots.journal import Columns, Journal, read_run_file, unpack_inputs
+from blindspots.journal import Columns, Journal, provenance, read_run_file, unpack_inputs
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
@@ -422,20 +420,9 @@ class _Run:
         assert o.shard_rows is not None
         assert o.chunk is not None
         return Manifest(
-            blindspots=version("blindspots"),
-            torch=torch.__version__,
-            python=platform.python_version(),
-            machine=f"{platform.system()} {platform.machine()}",
-            device=str(model.device),
-            threads=threads,
-            seed=o.seed,
-            model=ModelRecord(
-                spec=model.spec, name=model.name, digest=model.digest, parameters=model.parameters, bounds=model.bounds
-            ),
-            data=DataRecord(
-                spec=data.spec, name=data.name, digest=data.digest, rows=len(data), shape=data.shape,
-                class_names=data.class_names,
-            ),
+            **provenance(str(model.device), threads, o.seed),
+            model=ModelRecord.of(model),
+            data=DataRecord.of(data),
             threat=self.threat.spec,
             protocol=self.name,
             stages=[repr(stage) for stage in self.stages],

@@ -10,10 +10,12 @@ Every file is written to a draft, flushed to the disk and renamed.
 import hashlib
 import json
 import os
+import platform
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -22,9 +24,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from blindspots.errors import InputError
-from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict
+from blindspots.verdict import Manifest, RunFile, Sealed, ShardRecord, Verdict
 
 Columns = dict[str, Tensor]
+F = TypeVar("F", bound=Sealed)
 
 SHARD = {
     "id": "(n,) int64 place of the row in the data",
@@ -72,7 +75,20 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def text_of(file: RunFile) -> bytes:
+def provenance(device: str, threads: int, seed: int) -> dict[str, Any]:
+    """The fields of `Provenance` for a run made here and now."""
+    return {
+        "blindspots": version("blindspots"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "threads": threads,
+        "seed": seed,
+    }
+
+
+def text_of(file: Sealed) -> bytes:
     """What is written to run.json."""
     return (file.model_dump_json(indent=2) + "\n").encode()
 
@@ -83,22 +99,73 @@ def seal(content: bytes) -> str:
     return hashlib.sha256(bare).hexdigest()
 
 
+def sealed(file: F) -> F:
+    """The file with its seal."""
+    return file.model_copy(update={"seal": seal(text_of(file.model_copy(update={"seal": None})))})
+
+
 def read_run_file(folder: Path) -> RunFile:
     """run.json of a run folder. Raises InputError when it is missing or not what `evaluate` writes."""
+    return read_file(RunFile, folder, "evaluate")
+
+
+def read_file(kind: type[F], folder: Path, command: str) -> F:
+    """run.json of a run folder that `command` wrote. Raises InputError when it is missing or something else."""
     path = folder / "run.json"
     if not path.is_file():
         raise InputError(
-            f"expected a run folder with a run.json, found none at {path}: name one that `blindspots evaluate` wrote"
+            f"expected a run folder with a run.json, found none at {path}: name one that `blindspots {command}` wrote"
         )
     try:
-        return RunFile.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its first bytes"
         raise InputError(
-            f"expected {path} as `blindspots evaluate` writes it, but {where} is wrong ({first['msg']}): "
+            f"expected {path} as `blindspots {command}` writes it, but {where} is wrong ({first['msg']}): "
             "restore it or run again"
         ) from error
+
+
+def begun(folder: Path, fresh: F, command: str, resume: bool) -> F:
+    """`fresh`, or, without verdict and seal, the run that the folder holds and that may go on.
+
+    Raises InputError: it holds a run and none is to be resumed, or one whose manifest differs.
+    """
+    if not (folder / "run.json").exists():
+        return fresh
+    if not resume:
+        raise InputError(
+            f"expected a new folder, but {folder} holds a run: resume it with --resume or name another folder"
+        )
+    old = read_file(type(fresh), folder, command)
+    for field in type(fresh.manifest).model_fields:
+        before, now = getattr(old.manifest, field), getattr(fresh.manifest, field)
+        if before != now:
+            raise InputError(
+                f"expected the run in {folder} to be the same as this one, but its {field} is {before!r} "
+                f"and now it is {now!r}: use what it was begun with, or another folder"
+            )
+    return old.model_copy(update={"verdict": None, "seal": None})
+
+
+def make_folder(folder: Path) -> None:
+    """Create it if need be. Raises InputError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"expected a folder to write the run to, got {folder}: {error.strerror}. Name another one"
+        ) from error
+
+
+def kind_of(folder: Path) -> str:
+    """What kind of run a folder holds, from its manifest: "evaluation" where it does not say, or cannot be read."""
+    try:
+        manifest = json.loads((folder / "run.json").read_bytes())["manifest"]
+        return str(manifest.get("kind", "evaluation"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return "evaluation"  # whoever reads it as that says what is wrong
 
 
 def shard_path(folder: Path, record: ShardRecord) -> Path:
@@ -147,13 +214,8 @@ class Journal:
     def __init__(self, folder: Path, manifest: Manifest, command: str | None, started: str, resume: bool) -> None:
         self.folder = folder
         fresh = RunFile(manifest=manifest, command=command, started=started, shards=[], verdict=None, seal=None)
-        self.file = self._found(fresh, resume) if self._begun else fresh
-        try:
-            (folder / "shards").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"expected a folder to write the run to, got {folder}: {error.strerror}. Name another one"
-            ) from error
+        self.file = begun(folder, fresh, "evaluate", resume)
+        make_folder(folder / "shards")
         self._clean_up()
 
     @property
@@ -167,21 +229,6 @@ class Journal:
                 path.unlink(missing_ok=True)
         if not self._begun:
             self._unfinished.unlink(missing_ok=True)
-
-    def _found(self, fresh: RunFile, resume: bool) -> RunFile:
-        if not resume:
-            raise InputError(
-                f"expected a new folder, but {self.folder} holds a run: resume it with --resume or name another folder"
-            )
-        old = read_run_file(self.folder)
-        for field in Manifest.model_fields:
-            before, now = getattr(old.manifest, field), getattr(fresh.manifest, field)
-            if before != now:
-                raise InputError(
-                    f"expected the run in {self.folder} to be the same as this one, but its {field} is {before!r} "
-                    f"and now it is {now!r}: use what it was begun with, or another folder"
-                )
-        return old.model_copy(update={"verdict": None, "seal": None})
 
     def _write(self) -> None:
         write_whole(self.folder / "run.json", text_of(self.file))
@@ -227,8 +274,7 @@ class Journal:
 
     def conclude(self, verdict: Verdict) -> RunFile:
         """Write the verdict and seal the file."""
-        file = self.file.model_copy(update={"verdict": verdict})
-        self.file = file.model_copy(update={"seal": seal(text_of(file))})
+        self.file = sealed(self.file.model_copy(update={"verdict": verdict}))
         self._write()
         return self.file
 

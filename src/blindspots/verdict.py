@@ -24,11 +24,13 @@ def clopper_pearson(hits: int, rows: int, confidence: float = 0.95) -> Interval:
     return low, high
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Immutable, and nothing but its fields is accepted."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Share(_Record):
+class Share(Record):
     """`hits` of `rows` with its exact 95 % interval."""
 
     hits: int
@@ -41,7 +43,7 @@ class Share(_Record):
         return cls(hits=hits, rows=rows, share=hits / rows if rows else 0.0, interval=clopper_pearson(hits, rows))
 
 
-class Stage(_Record):
+class Stage(Record):
     """One stage of a protocol: who entered, who fell, what it cost, why it ran."""
 
     name: str
@@ -54,7 +56,7 @@ class Stage(_Record):
     seconds: float
 
 
-class Distances(_Record):
+class Distances(Record):
     """Sizes, in the threat's own norm, of the perturbations found for rows that were right at first."""
 
     smallest: float
@@ -63,7 +65,7 @@ class Distances(_Record):
     curve: list[tuple[float, float]]  # (radius, accuracy at that radius), ascending radii, at most 200 points
 
 
-class Verdict(_Record):
+class Verdict(Record):
     """Counts over all rows, with both denominators; costs are sums over all rows."""
 
     rows: int
@@ -87,15 +89,20 @@ class Verdict(_Record):
     findings: list[Finding]
 
 
-class ModelRecord(_Record):
+class ModelRecord(Record):
     spec: str | None  # what `blindspots evaluate` was given; None for a network passed from Python
     name: str
     digest: str
     parameters: int
     bounds: tuple[float, float]
 
+    @classmethod
+    def of(cls, model: Any) -> "ModelRecord":
+        """Of a `models.Model`."""
+        return cls(**{name: getattr(model, name) for name in cls.model_fields})
 
-class DataRecord(_Record):
+
+class DataRecord(Record):
     spec: str | None
     name: str
     digest: str
@@ -103,9 +110,15 @@ class DataRecord(_Record):
     shape: tuple[int, ...]  # of one input, e.g. (3, 32, 32)
     class_names: list[str] | None
 
+    @classmethod
+    def of(cls, data: Any) -> "DataRecord":
+        """Of a `data.Dataset`."""
+        named = {name: getattr(data, name) for name in cls.model_fields if name != "rows"}
+        return cls(rows=len(data), **named)
 
-class Manifest(_Record):
-    """Everything that decides the bits of a run. Resuming refuses a manifest that differs."""
+
+class Provenance(Record):
+    """With what and where a run was made, as far as that decides its bits."""
 
     blindspots: str
     torch: str
@@ -114,6 +127,11 @@ class Manifest(_Record):
     device: str
     threads: int
     seed: int
+
+
+class Manifest(Provenance):
+    """Everything that decides the bits of a run. Resuming refuses a manifest that differs."""
+
     model: ModelRecord
     data: DataRecord
     threat: str  # e.g. "linf:0.15"
@@ -129,22 +147,31 @@ class Manifest(_Record):
     limits: list[float | None]  # per row: forwards + backwards; of the run: forwards, backwards, seconds
 
 
-class ShardRecord(_Record):
+class ShardRecord(Record):
     name: str
     rows: int
     sha256: str
     seconds: list[float]  # per stage
 
 
-class RunFile(_Record):
+class Sealed(Record):
+    """What the run.json of every kind of run has. The seal stands last: a subclass names all fields in its order."""
+
+    manifest: Provenance
+    command: str | None
+    started: str  # ISO 8601, UTC
+    seal: str | None  # SHA-256 over this file without the seal
+
+
+class RunFile(Sealed):
     """The whole of run.json."""
 
     manifest: Manifest
     command: str | None
-    started: str  # ISO 8601, UTC
+    started: str
     shards: list[ShardRecord]
     verdict: Verdict | None  # None while the run is not finished
-    seal: str | None  # SHA-256 over this file without the seal
+    seal: str | None
 
 
 def conclude(

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from blindspots.cli.job import Job, takes
+from blindspots.cli.transfer_job import TransferJob
 from blindspots.errors import InputError
 
 EPILOG = "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input; 130 Ctrl-C."
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 MODELS = "digits, digits-robust, file.pt2, file.pt (TorchScript), file.py:factory or package.module:factory."
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
+Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that evaluate or attack wrote.")]
 Folders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that evaluate or attack wrote.")]
 
@@ -127,6 +129,51 @@ def attack(
     from blindspots.cli.running import attack as run
 
     run(model, Search(attack, loss, targeted, targets, restarts, start, to_the_end, pictures), job)
+
+
+@app.command()
+@takes(TransferJob)
+def transfer(models: Models, job: TransferJob) -> None:
+    """Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.
+
+    Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.
+    """
+    from blindspots.cli.transferring import transfer
+
+    transfer(models, job)
+
+
+@app.command()
+def reproduce(
+    experiment: Annotated[Literal["szegedy-2013"], typer.Argument(help="Which published experiment.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Training rows, such as MNIST's.", show_default="scikit-learn's digits"),
+    ] = None,
+    test: Annotated[str | None, typer.Option(metavar="DATA", help="Test rows; goes with --data.")] = None,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Of each, so many are attacked at most.")] = 1000,
+    targets: Annotated[
+        Literal["random", "nearest"], typer.Option(help="The wrong class that examples go towards.")
+    ] = "random",
+    decay: Annotated[
+        float, typer.Option(metavar="FACTOR", min=0, help="Multiplies the weight decay of every network.")
+    ] = 1.0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="A new folder.", show_default="runs/szegedy-2013")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="CPU threads of the attacks.", show_default="all free ones")
+    ] = None,
+) -> None:
+    """Make a published experiment again and show ours beside the published figures, cell by cell, on one page.
+
+    szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.
+    """
+    from blindspots.cli.reproducing import Experiment
+    from blindspots.cli.reproducing import reproduce as run
+
+    run(Experiment(data, test, rows, targets, decay, out, seed, threads))
 
 
 @app.command()

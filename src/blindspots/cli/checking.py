@@ -8,15 +8,28 @@ from rich.console import Console
 from rich.text import Text
 
 from blindspots.cli import show
+from blindspots.errors import InputError
+from blindspots.journal import kind_of
 from blindspots.report import write_report
+from blindspots.report.szegedy import write_szegedy_report
+from blindspots.report.transfer import write_transfer_report
 from blindspots.report.words import count
+from blindspots.transfer.proof import verify_transfer
 from blindspots.verify import verify as prove
+
+_PAGES = {"transfer": write_transfer_report, "szegedy-2013": write_szegedy_report}
 
 
 def verify(run: Path) -> bool:
     """Say what was checked and what did not hold; whether everything did."""
+    if kind_of(run) == "szegedy-2013":
+        raise InputError(
+            f"expected a run that keeps its examples, got a reproduction in {run}: run its command again, the same "
+            "seed gives the same numbers"
+        )
+    again = verify_transfer if kind_of(run) == "transfer" else prove
     with Console(stderr=True).status(f"Proving {run} again") as status:
-        outcome = prove(run, say=status.update)
+        outcome = again(run, say=status.update)
     console = Console()
     for mark, style, sentences in (
         ("✓", "green", outcome.checks),
@@ -32,7 +45,17 @@ def verify(run: Path) -> bool:
 
 def report(runs: Sequence[Path], out: Path | None) -> None:
     """Write the report and say where."""
-    show.where(Console(), write_report(runs, out or _beside(runs)))
+    path = out or _beside(runs)
+    own = [kind for kind in map(kind_of, runs) if kind in _PAGES]
+    show.where(Console(), _page(own[0], runs, path) if own else write_report(runs, path))
+
+
+def _page(kind: str, runs: Sequence[Path], out: Path) -> Path:
+    if len(runs) > 1:
+        raise InputError(
+            f"expected a {kind} run alone, got {len(runs)} runs: it has a page of its own, so name one run"
+        )
+    return _PAGES[kind](runs[0], out)
 
 
 def _beside(runs: Sequence[Path]) -> Path:

@@ -86,12 +86,13 @@ def attack(model: str, search: Search, job: Job) -> None:
 def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
     console = Console(stderr=True)
     data = load_data(job.data, job.rows)
-    model = _moved(open_model(console, spec), job.device)
-    out = job.out or Path("runs") / _slug(model.name, attack, job.threat)
+    model = moved(open_model(console, spec), job.device)
+    out = job.out or Path("runs") / slug(model.name, attack, job.threat)
     return _Bench(model, data, threat, out, _options(job, out), console)
 
 
-def _moved(model: Model, device: str | None) -> Model:
+def moved(model: Model, device: str | None) -> Model:
+    """The model, on this device if one is named."""
     if device is not None:
         try:
             model.net.to(torch.device(device))
@@ -103,7 +104,8 @@ def _moved(model: Model, device: str | None) -> Model:
     return model
 
 
-def _slug(*words: str) -> str:
+def slug(*words: str) -> str:
+    """A folder's name from words."""
     return "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") for word in words if word)
 
 

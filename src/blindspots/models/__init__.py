@@ -2,8 +2,9 @@
 
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.ensemble import Ensemble
+from blindspots.models.estimators import from_estimator
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, Output
 from blindspots.models.skip import skip_gradients
 
-__all__ = ["BlackBox", "Ensemble", "Model", "Output", "load_model", "skip_gradients"]
+__all__ = ["BlackBox", "Ensemble", "Model", "Output", "from_estimator", "load_model", "skip_gradients"]

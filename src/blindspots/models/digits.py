@@ -9,8 +9,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from blindspots.data import digits_arrays
 from blindspots.models.model import Model
+from blindspots.models.training import alone
 
 Say = Callable[[str], None]
 
@@ -77,7 +77,7 @@ def load_digits_model(name: str, say: Say | None = None) -> Model:
 def train(recipe: Recipe, say: Say = lambda _: None) -> nn.Sequential:
     """Train by the recipe on the 1297 training rows; the global generator and the thread count stay as they are."""
     x, y = digits_arrays("train")
-    with _alone(recipe.seed):
+    with alone(recipe.seed):
         net = network()
         batches = len(x) // recipe.batch
         optimizer = torch.optim.Adam(net.parameters())
@@ -95,19 +95,6 @@ def cache_folder() -> Path:
     if own := os.environ.get("BLINDSPOTS_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blindspots"
-
-
-@contextmanager
-def _alone(seed: int) -> Iterator[None]:
-    """One thread and an own CPU generator: the bits do not depend on the caller, who gets both back."""
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.default_generator.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _moved(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:

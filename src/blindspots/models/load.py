@@ -1,7 +1,8 @@
 """Models by name: embedded ones, exported files, and factories in Python files or packages.
 
 Weights that are pickled objects are refused: unpickling runs whatever the file says. A factory runs its own code
-too, and torch.export's reader trusts the graph in the file: load only what you would run.
+too, torch.export's reader trusts the graph in the file, and scikit-learn's trees trust the numbers in theirs: load only
+what you would run.
 """
 
 import hashlib
@@ -22,11 +23,30 @@ from torch import Tensor, nn
 
 from blindspots.errors import InputError
 from blindspots.models.digits import RECIPES, Say, load_digits_model
+from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.model import Model, tensor_of
 from blindspots.spec import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
-FORMS = "'digits', 'digits-robust', file.pt2, file.pt (TorchScript), file.py:factory or package.module:factory"
+FORMS = (
+    "'digits', 'digits-robust', file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory or "
+    "package.module:factory"
+)
+ESTIMATORS = "sklearn:"
+SAFE_PARTS = {  # of scikit-learn's estimators, beyond what skops trusts: they hold numbers and call nothing by name
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+}
 
 
 def load_model(spec: str, say: Say | None = None) -> Model:
@@ -34,8 +54,9 @@ def load_model(spec: str, say: Say | None = None) -> Model:
 
     Args:
         spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`; "file.pt" of
-            `torch.jit.save`; "file.py:factory" or "package.module:factory", a function without arguments that
-            returns an `nn.Module` or a `Model`, or one of these itself.
+            `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
+            "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
+            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself.
         say: gets sentences on what takes long.
 
     Raises:
@@ -43,6 +64,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     """
     if spec in RECIPES:
         return load_digits_model(spec, say)
+    if spec.startswith(ESTIMATORS):
+        return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
     if spec.lower().endswith(WEIGHTS):
         return _from_weights(Path(spec), spec)
     place, _, factory = spec.rpartition(":")
@@ -167,6 +190,31 @@ class Batched(nn.Module):
         return f"least={self.least}, most={self.most}"
 
 
+# ------------------------------------------------------------------ files of estimators
+
+
+def _from_skops(path: Path, spec: str) -> Model:
+    try:
+        from skops import io
+    except ImportError as error:
+        raise InputError(
+            f"expected skops to be installed, to read {spec!r}: pip install skops, or use a file.py:factory"
+        ) from error
+    if not zipfile.is_zipfile(_there(path)):
+        raise InputError(
+            f"expected a file of skops.io.dump, got {spec!r}, which may be pickled and is not unpickled: save the "
+            "estimator with skops, or use a file.py:factory that returns it"
+        )
+    with _explained(f"loading {spec!r}"):
+        unknown = sorted(set(io.get_untrusted_types(file=path)) - SAFE_PARTS)
+        if unknown:
+            raise InputError(
+                f"expected scikit-learn's own types in {spec!r}, got {', '.join(unknown)}: if you trust them, use a "
+                "file.py:factory that loads it"
+            )
+        return from_estimator(io.load(path, trusted=sorted(SAFE_PARTS)), name=path.stem, spec=spec)
+
+
 # ------------------------------------------------------------------ factories
 
 
@@ -178,6 +226,8 @@ def _from_factory(place: str, name: str, spec: str) -> Model:
     if isinstance(made, Model):
         made.spec = spec
         return made
+    if is_estimator(made):
+        return from_estimator(made, name=name, spec=spec)
     if not isinstance(made, nn.Module):
         got = type(made).__name__
         raise InputError(f"expected {spec!r} to return an nn.Module or a Model, got {got}: return the network")
@@ -186,7 +236,7 @@ def _from_factory(place: str, name: str, spec: str) -> Model:
 
 def _made(module: ModuleType, name: str, spec: str) -> Any:
     found = getattr(module, name, None)
-    if isinstance(found, nn.Module | Model):
+    if isinstance(found, nn.Module | Model) or is_estimator(found):
         return found
     if not callable(found):
         public = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]

@@ -52,7 +52,8 @@ class Model:
         device: str | torch.device | None = None,
     ) -> None:
         if isinstance(net, Model) or not callable(net):
-            raise InputError(f"expected a network or a function of x, got {type(net).__name__}: pass a network")
+            instead = "pass blindspots.models.from_estimator(it)" if hasattr(net, "get_params") else "pass a network"
+            raise InputError(f"expected a network or a function of x, got {type(net).__name__}: {instead}")
         if output not in get_args(Output):
             raise InputError(f"expected output to be one of {', '.join(get_args(Output))}, got {output!r}: pick one")
         self.net: nn.Module = net if isinstance(net, nn.Module) else _Function(net)

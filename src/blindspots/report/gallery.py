@@ -126,7 +126,7 @@ def standing(run: Run) -> list[Standing]:
 
 def _standing(run: Run, row: int) -> Standing:
     rows, x = run.rows, run.clean(row)
-    original = _data_uri(picture(_scaled(x, *_range(run, x)))) if is_image(x.shape) else None
+    original = data_uri(picture(scaled(x, *_range(run, x)))) if is_image(x.shape) else None
     label = run.class_name(int(rows.y[row]))
     return Standing(int(rows.id[row]), label, float(rows.margin[row]), float(rows.confidence[row]), original)
 
@@ -147,9 +147,9 @@ def _example(run: Run, row: int) -> Example:
         enough=float(rows.norm[row]),
         survives_8bit=bool(rows.prediction_8bit[row] != rows.y[row]),
         factor=factor,
-        original=_data_uri(picture(_scaled(x, low, high))) if shown else None,
-        change=_data_uri(picture_of_change(change * factor)) if shown else None,
-        adversarial=_data_uri(picture(_scaled(adversarial, low, high))) if shown else None,
+        original=data_uri(picture(scaled(x, low, high))) if shown else None,
+        change=data_uri(picture_of_change(change * factor)) if shown else None,
+        adversarial=data_uri(picture(scaled(adversarial, low, high))) if shown else None,
         changes=[] if shown else largest_changes(x, adversarial),
     )
 
@@ -162,12 +162,14 @@ def _range(run: Run, *inputs: Array) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _scaled(x: Array, low: float, high: float) -> Array:
+def scaled(x: Array, low: float, high: float) -> Array:
+    """Inputs with the bounds low and high on a scale from 0 to 1."""
     return (x - low) / (high - low)
 
 
-def _data_uri(image: Image.Image) -> str:
-    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+def data_uri(image: Image.Image, side: int = _LARGEST_SIDE) -> str:
+    """A picture as part of a page, reduced if it is larger than `side`."""
+    image.thumbnail((side, side))
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,42 @@
+"""`apply`: a perturbation on a folder of pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from blindspots.report.words import count, number
+from blindspots.threat import parse_threat
+from blindspots.universal.apply import apply_perturbation
+from blindspots.universal.file import load_perturbation
+
+
+@dataclass(frozen=True)
+class Application:
+    """What `apply` is asked to do, in the command line's words."""
+
+    perturbation: str
+    folder: Path
+    out: Path
+    group: int | None
+    resize: bool
+
+
+def apply(asked: Application) -> None:
+    """Write the pictures and say how far they are from the originals."""
+    perturbation = load_perturbation(asked.perturbation)
+    console = Console(stderr=True)
+    for note in perturbation.notes:
+        console.print(Text.assemble(("note", "cyan"), f": {note.saw}"))
+    with console.status(f"Writing pictures to {asked.out}"):
+        made = apply_perturbation(
+            perturbation, asked.folder, asked.out, group=asked.group, resize=asked.resize
+        )  # fmt: skip
+    threat = parse_threat(perturbation.threat)
+    resized = " It was resized for some of them." if made.resized else ""
+    said = (
+        f"{count(made.pictures, 'picture')} with the perturbation in {asked.out}; no value changed by more than "
+        f"{count(made.largest, 'level')} of 255, {threat.name} {number(made.norm)} at most.{resized}"
+    )
+    Console().print(Text(said), soft_wrap=True)

@@ -1,0 +1,228 @@
+"""scikit-learn's estimators as models: networks where their formulas are known, else functions that are asked."""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from blindspots.errors import InputError
+from blindspots.models.blackbox import Answers, BlackBox
+from blindspots.models.model import Model
+from blindspots.models.translate import translate
+from blindspots.random import keys, uniform
+
+_PROBES = 512
+_AGREEMENT = 0.99  # of a translation with what was translated: rows on a boundary may fall to either side
+
+
+def from_estimator(
+    estimator: Any,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    name: str | None = None,
+    spec: str | None = None,
+    shape: Sequence[int] | None = None,
+) -> Model:
+    """A fitted scikit-learn classifier as a model of inputs (B, *shape), which are flattened to its features.
+
+    Class i is `estimator.classes_[i]`. Where these are not 0, 1, 2, ..., labels have to be given by their places:
+    `np.searchsorted(estimator.classes_, y)`.
+
+    These become networks in float64, so they have gradients: LogisticRegression, LinearSVC, SGDClassifier, Perceptron,
+    PassiveAggressiveClassifier, RidgeClassifier, LinearDiscriminantAnalysis, MLPClassifier, SVC and NuSVC (kernels
+    linear, rbf, poly and sigmoid), GaussianNB, MultinomialNB, QuadraticDiscriminantAnalysis, NearestCentroid
+    (Euclidean, equal priors), those that a grid search or a random one fitted again, and a Pipeline of StandardScaler,
+    MinMaxScaler, PCA and Normalizer with one of them at its end. Their logits are the `decision_function`, z of two
+    classes as (-z/2, z/2); the logarithm of `predict_proba` for GaussianNB and QuadraticDiscriminantAnalysis; the
+    nearest centroid's advantage, c x - |c|^2 / 2. Of a support vector machine with more than two classes, class i gets
+    the smallest of its decisions against the others, so that the margin is zero exactly where the prediction changes:
+    see `translate.OneVsOne`. Softmax of the logits is `predict_proba` for the logistic, discriminant, neural and
+    naive Bayes ones.
+
+    Everything else (nearest neighbours, trees, forests, boosting, votes, other people's classes) is asked: it becomes
+    a `BlackBox` that answers with `predict_proba`, else `decision_function`, else labels, the first of these whose
+    largest entry is what `predict` says. Its digest is that of the answers to 512 fixed inputs.
+
+    Args:
+        estimator: fitted, with integer (or boolean) classes, one label per row.
+        bounds: the smallest and the largest value an input can have, before the pipeline's own scaling.
+        name: how reports call it. Default: the class, of a pipeline its last step's.
+        spec: what `load_model` was given, if anything.
+        shape: of one input; others are refused. None: anything with as many numbers as there are features.
+
+    Raises:
+        InputError: it is not a fitted classifier of that kind, or the shape does not fit.
+    """
+    known = _Estimator(estimator, bounds, shape)
+    called = name or type(getattr(estimator, "steps", [(None, estimator)])[-1][1]).__name__
+    net = translate(estimator)
+    if net is not None:
+        model = Model(nn.Sequential(known.flatten, net), bounds, name=called, spec=spec)
+        if known.agrees(model):
+            return model
+    return _AskedEstimator(known, bounds, called, spec)
+
+
+def is_estimator(thing: Any) -> bool:
+    """Whether it has what scikit-learn's estimators have, fitted or not, classifier or not."""
+    return not isinstance(thing, type) and hasattr(thing, "get_params") and hasattr(thing, "fit")
+
+
+class Flatten(nn.Module):
+    """(B, *shape) to (B, features)."""
+
+    def __init__(self, features: int, shape: tuple[int, ...] | None) -> None:
+        super().__init__()
+        self.features, self.shape = features, shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        fits = math.prod(x.shape[1:]) == self.features if self.shape is None else x.shape[1:] == self.shape
+        if not fits:
+            raise InputError(
+                f"expected inputs of shape {self.shape or f'({self.features},)'}, got {tuple(x.shape[1:])}: "
+                "use the data that the estimator was fitted on"
+            )
+        return x.flatten(1)
+
+    def undone(self, x: Tensor) -> Tensor:
+        return x if self.shape is None else x.view(-1, *self.shape)
+
+    def extra_repr(self) -> str:
+        return f"features={self.features}, shape={self.shape}"
+
+
+class _AskedEstimator(BlackBox):
+    """A black box that knows what it holds."""
+
+    def __init__(self, known: "_Estimator", bounds: tuple[float, float], name: str, spec: str | None) -> None:
+        super().__init__(known.function, known.answers, len(known.classes), bounds, name)
+        self.known, self.spec = known, spec
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of class, bounds and the answers to fixed inputs, equal wherever the estimator is loaded."""
+        answers = np.ascontiguousarray(self.known.ask(self.answers, self.known.probes.numpy()))
+        kind = (type(self.known.estimator).__qualname__, self.bounds, self.known.classes.tolist(), self.answers)
+        return hashlib.sha256(repr((kind, answers.shape)).encode() + answers.tobytes()).hexdigest()
+
+
+class _Estimator:
+    """A fitted classifier and the ways to ask it."""
+
+    def __init__(self, estimator: Any, bounds: tuple[float, float], shape: Sequence[int] | None) -> None:
+        _check(estimator)
+        self.estimator, self.bounds = estimator, bounds
+        self.classes = np.asarray(estimator.classes_)
+        self.flatten = Flatten(_features(estimator, shape), None if shape is None else tuple(shape))
+
+    @cached_property
+    def probes(self) -> Tensor:
+        """Inputs (512, features) within the bounds, each with its own share of values at the lower one."""
+        rows = torch.arange(_PROBES)
+        key, lo, hi = keys(0, rows), *self.bounds
+        value, kept = (uniform(key, rows, stream, (self.flatten.features,)) for stream in (0, 1))
+        inside = value * (kept < uniform(key, rows, 2, (1,)))
+        return (lo + (hi - lo) * inside).clamp(lo, hi)
+
+    @cached_property
+    def predicted(self) -> Any:
+        """The places of the labels that `predict` gives to the probes: (512,)."""
+        labels = self._asked("predict", self.probes.numpy())
+        if labels.shape != (_PROBES,):
+            raise InputError(
+                f"expected one label per row from {type(self.estimator).__name__}, got shape {labels.shape} for "
+                f"{_PROBES} rows: fit it on labels (N,)"
+            )
+        return self._places(labels)
+
+    def agrees(self, model: Model) -> bool:
+        """Whether the model predicts what the estimator does, but for a few rows."""
+        with torch.no_grad():
+            same = model.logits(self.flatten.undone(self.probes)).argmax(1).numpy() == self.predicted
+        return bool(same.mean() >= _AGREEMENT)
+
+    @cached_property
+    def answers(self) -> Answers:
+        for answers in ("probabilities", "scores"):
+            if hasattr(self.estimator, _METHODS[answers]):
+                found = self.ask(answers, self.probes.numpy())
+                if found.shape == (_PROBES, len(self.classes)) and (found.argmax(1) == self.predicted).all():
+                    return answers
+        return "labels"
+
+    def function(self, x: Any) -> Any:
+        """What a `BlackBox` asks: an array (B, *shape) gets `answers`."""
+        return self.ask(self.answers, self.flatten(torch.from_numpy(x)).numpy())
+
+    def ask(self, answers: Answers, x: Any) -> Any:
+        """What the estimator answers to an array (B, features)."""
+        found = self._asked(_METHODS[answers], x)
+        if answers == "labels":
+            return self._places(found)
+        found = np.stack([-found / 2, found / 2], 1) if found.ndim == 1 else found
+        return found.astype(np.float32)
+
+    def _asked(self, method: str, x: Any) -> Any:
+        with _quiet(f"{type(self.estimator).__name__}.{method}"):
+            return np.asarray(getattr(self.estimator, method)(x.astype(np.float64)))
+
+    def _places(self, labels: Any) -> Any:
+        return np.searchsorted(self.classes, labels)
+
+
+_METHODS: dict[str, str] = {"probabilities": "predict_proba", "scores": "decision_function", "labels": "predict"}
+
+
+@contextmanager
+def _quiet(what: str) -> Iterator[None]:
+    """One thread, so that sums have one order; no remarks on the names of features; errors as sentences."""
+    import joblib
+
+    try:
+        with joblib.parallel_config(backend="sequential"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+            yield
+    except (ValueError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{what} raised {type(error).__name__}: {said or 'no message'}") from error
+
+
+def _check(estimator: Any) -> None:
+    """Refuse what is no fitted classifier with one integer label per row."""
+    from sklearn.base import is_classifier
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    called = type(estimator).__name__
+    if not is_estimator(estimator) or not is_classifier(estimator):
+        raise InputError(f"expected a scikit-learn classifier, got {called}, which predicts no classes: pass another")
+    try:
+        check_is_fitted(estimator)
+        classes = np.asarray(estimator.classes_)
+    except (NotFittedError, AttributeError) as error:
+        raise InputError(f"expected a fitted {called}, got one without classes: call fit(x, y) on it first") from error
+    if classes.ndim != 1 or classes.dtype.kind not in "iub" or len(classes) < 2:
+        raise InputError(
+            f"expected at least 2 integer classes of {called}, got {estimator.classes_!r}: fit it on integer labels"
+        )
+    if getattr(estimator, "kernel", None) == "precomputed" or getattr(estimator, "metric", None) == "precomputed":
+        raise InputError(f"expected a {called} of inputs, got one of distances or kernels: fit it on the inputs")
+
+
+def _features(estimator: Any, shape: Sequence[int] | None) -> int:
+    given = None if shape is None else math.prod(shape)
+    fitted = getattr(estimator, "n_features_in_", given)
+    if fitted is None:
+        raise InputError(
+            f"expected the shape of an input, for {type(estimator).__name__} does not say how many features it was "
+            "fitted on: pass shape=(1, 28, 28), say"
+        )
+    if given not in (None, fitted):
+        raise InputError(f"expected a shape with {fitted} numbers, got {shape}: give that of one input")
+    return int(fitted)

@@ -1,0 +1,208 @@
+"""Models that are to be fed the same rows: their names, sizes, classes and labels brought together, or refused."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blindspots.data import Dataset
+from blindspots.errors import InputError
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.problem import Need
+from blindspots.spec import meant
+
+Size = tuple[int, int]
+Sizes = Mapping[str | None, Size]  # by model; None: of every model that does not take the rows as they are
+LabelsOf = Mapping[str, Sequence[int | None]]  # by model: the data's label of each of its outputs; None: dropped
+
+
+class Adapted(Model):
+    """A model that is given its own size, or whose outputs are given the data's labels.
+
+    Args:
+        inner: the model.
+        size: inputs (B, C, H, W) are brought to this height and width, bilinearly (align_corners=False, no
+            antialiasing), inside the model: whoever attacks it does so at the size of the data.
+        labels: the label of each output; the score of a label is the largest of its outputs', so the prediction is the
+            label of the inner prediction.
+    """
+
+    def __init__(self, inner: Model, size: Size | None, labels: Sequence[int | None] | None) -> None:
+        self.inner, self.size, self.labels = inner, size, labels  # first: they say where the model is
+        super().__init__(inner.net, inner.bounds, inner.mean, inner.std, inner.output, inner.name, inner.spec)
+
+    @property
+    def access(self) -> Need:
+        return self.inner.access
+
+    @property
+    def device(self) -> torch.device:
+        return self.inner.device
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(repr((self.inner.digest, self.size, self.labels)).encode()).hexdigest()
+
+    def logits(self, x: Tensor) -> Tensor:
+        x = x if self.size is None else F.interpolate(x, self.size, mode="bilinear", align_corners=False)
+        scores = self.inner.logits(x)
+        return scores if self.labels is None else self._relabelled(scores)
+
+    def _relabelled(self, scores: Tensor) -> Tensor:
+        assert self.labels is not None
+        of = [[i for i, k in enumerate(self.labels) if k == label] for label in range(_classes(self.labels))]
+        return torch.stack([scores[:, outputs].amax(1) for outputs in of], 1)
+
+
+def _classes(labels: Sequence[int | None]) -> int:
+    return 1 + max((k for k in labels if k is not None), default=-1)
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """The names, those that come again with a number: net, net-2, net-3."""
+    seen: Counter[str] = Counter()
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        unique = name
+        while unique in taken:
+            seen[name] += 1
+            unique = f"{name}-{seen[name] + 1}"
+        taken.add(unique)
+        result.append(unique)
+    return result
+
+
+def adapted(
+    models: Sequence[Model], names: Sequence[str], data: Dataset, sizes: Sizes | None, labels: LabelsOf | None
+) -> list[Model]:
+    """The models, each made to take the rows of `data` and to answer with its labels.
+
+    Raises:
+        InputError: fewer than two models, other bounds, classes or shapes, or a name in `sizes` or `labels` that no
+            model has.
+    """
+    if len(models) < 2:
+        raise InputError(f"expected at least two models, got {len(models)}: name another one to feed the examples to")
+    _known([*(k for k in sizes or {} if k is not None), *(labels or {})], names)
+    _same_bounds(models, names)
+    x, _ = data.rows(0, 1)
+    fitted = [_fitted(model, name, x, sizes or {}, labels or {}) for model, name in zip(models, names, strict=True)]
+    _same_classes(fitted, names, x)
+    return fitted
+
+
+def _known(given: Sequence[str], names: Sequence[str]) -> None:
+    for name in given:
+        if name not in names:
+            raise InputError(
+                f"expected the name of a model among {', '.join(names)}, got {name!r}{meant(name, names)}: use one of "
+                "these"
+            )
+
+
+def _same_bounds(models: Sequence[Model], names: Sequence[str]) -> None:
+    for model, name in zip(models, names, strict=True):
+        if model.bounds != models[0].bounds:
+            raise InputError(
+                f"expected models whose inputs have the same bounds, got {models[0].bounds} for {names[0]} and "
+                f"{model.bounds} for {name}: put the preprocessing into the model, so that it takes the same rows"
+            )
+
+
+def _fitted(model: Model, name: str, x: Tensor, sizes: Sizes, labels: LabelsOf) -> Model:
+    size = sizes.get(name)
+    if size is None and None in sizes and _refusal(model, x):
+        size = sizes[None]
+    if size is not None and x.ndim != 4:
+        raise InputError(
+            f"expected images to resize for {name}, got inputs of shape {tuple(x.shape[1:])}: leave --resize out"
+        )
+    sized = model if size is None else Adapted(model, size, None)
+    if refusal := _refusal(sized, x):
+        at_size = "" if size is None else f", resized to {size[0]}x{size[1]}"
+        raise InputError(
+            f"expected {name} to take inputs of shape {tuple(x.shape[1:])}{at_size}, got: {refusal}. Leave it out, or "
+            f"give it its own size with --resize {name}=HEIGHTxWIDTH"
+        )
+    if name not in labels:
+        return sized
+    _check_mapping(name, labels[name], _look(sized, x).shape[1])
+    return Adapted(model, size, labels[name])
+
+
+def _refusal(model: Model, x: Tensor) -> str:
+    """What the model says when it is given one row, if it does not take it."""
+    try:
+        _look(model, x)
+    except Exception as error:  # noqa: BLE001 - whatever code of a user's model raises
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
+
+
+def _look(model: Model, x: Tensor) -> Tensor:
+    oracle = Oracle(model, chunk=1)
+    with oracle.session():
+        return oracle.logits(x)
+
+
+def _check_mapping(name: str, labels: Sequence[int | None], outputs: int) -> None:
+    if len(labels) != outputs:
+        raise InputError(
+            f"expected a label for each of the {outputs} outputs of {name}, got {len(labels)}: list one per output, "
+            "null for an output to drop"
+        )
+    missing = sorted(set(range(_classes(labels))) - set(labels))
+    if missing or _classes(labels) < 2:
+        lacking = ", ".join(map(str, missing)) or "a second one"
+        raise InputError(
+            f"expected an output of {name} for every label from 0 on, found none for {lacking}: list the label of each "
+            "output"
+        )
+
+
+def _same_classes(models: Sequence[Model], names: Sequence[str], x: Tensor) -> None:
+    classes = [_look(model, x).shape[1] for model in models]
+    for number, name in zip(classes, names, strict=True):
+        if number != classes[0]:
+            raise InputError(
+                f"expected models with the same classes, got {classes[0]} of {names[0]} and {number} of {name}: say "
+                "with --labels which label each output stands for, or leave one out"
+            )
+
+
+def check_labels(y: Tensor, classes: int) -> None:
+    """Refuse labels that no model knows."""
+    strange = ((y < 0) | (y >= classes)).nonzero()[:, 0]
+    if len(strange):
+        row = int(strange[0])
+        raise InputError(
+            f"expected labels from 0 to {classes - 1}, as the models tell {classes} classes apart, got {int(y[row])} "
+            f"in row {row}: give every row the number of its class, in the models' order"
+        )
+
+
+def refuse_overlap(train: Dataset, test: Dataset) -> None:
+    """Refuse rows to attack that were trained on, found by the digests of their inputs."""
+    if train.shape != test.shape:
+        raise InputError(
+            f"expected rows of one shape to train on and to attack, got {train.shape} and {test.shape}: name the two "
+            "parts of one data set"
+        )
+    known = set(_digests(train))
+    common = [i for i, d in enumerate(_digests(test)) if d in known]
+    if common:
+        raise InputError(
+            f"expected rows to attack that nothing is trained on, got {len(common)} that are in both, the first one "
+            f"row {common[0]} of {test.name}: name other data with --test"
+        )
+
+
+def _digests(data: Dataset) -> Iterable[bytes]:
+    for start in range(0, len(data), 256):
+        x, _ = data.rows(start, min(start + 256, len(data)))
+        yield from (hashlib.sha256(row.numpy().tobytes()).digest() for row in x)

@@ -1,0 +1,18 @@
+"""One perturbation for all inputs: how it is searched, what it does to inputs never seen, and why it exists."""
+
+from blindspots.universal.methods import METHODS, SGA, SGD, UAP, DataFree, Method, Periodic, parse_method
+from blindspots.universal.run import Universal, UniversalOptions, universal
+
+__all__ = [
+    "METHODS",
+    "SGA",
+    "SGD",
+    "UAP",
+    "DataFree",
+    "Method",
+    "Periodic",
+    "Universal",
+    "UniversalOptions",
+    "parse_method",
+    "universal",
+]

@@ -1,0 +1,251 @@
+"""Why one perturbation fools most inputs: the boundary's normals lie in few dimensions (Moosavi-Dezfooli 2017, 4)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks import DeepFool
+from blindspots.errors import InputError
+from blindspots.evaluate import Options, attack
+from blindspots.goal import Goal
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.problem import Need, Problem
+from blindspots.random import keys, normal
+from blindspots.threat import L2, TINY
+from blindspots.universal.record import Geometry
+from blindspots.verdict import Share
+
+_FIRST = (1, 10, 100)
+_KEPT = 500  # singular values in the record
+_BLOCK = 64  # rows that are attacked at a time
+_COLUMNS = 1 << 13  # of the matrix of perturbations that are squared at a time
+_NEGLIGIBLE = 1e-3  # of the largest singular value: what rounding x + r(x) to float32 may leave of a zero
+_TANGENT = 1e-3  # of a direction's length: a smaller part in the tangent plane is rounding
+_PROBED = 10  # singular vectors that curvature is taken along
+
+
+@dataclass(frozen=True)
+class _Boundary:
+    """The smallest changes of the rows that have one."""
+
+    normals: Tensor  # (n, D) float32 r(x) / |r(x)|
+    at: Tensor  # (k, *shape) the boundary points x + r(x) of the first rows
+    size: Tensor  # (k,) |r(x)|
+    y: Tensor  # (k,) the class on one side,
+    other: Tensor  # (k,) and on the other
+
+
+def geometry(
+    model: Model,
+    x: Tensor,
+    held: Tensor,
+    *,
+    norm: float,
+    universal: Tensor,
+    seed: int = 0,
+    chunk: int = 16,
+    rows: int = 500,
+    span: int = 100,
+    curved_rows: int = 64,
+) -> Geometry:
+    """Singular values, fooling rates and curvatures around the smallest changes of inputs.
+
+    The matrix N of the paper has the rows r(x) / |r(x)|, where r(x) leads from x to the nearest other class: DeepFool's
+    smallest l2 change, refined onto the boundary. Where the paper's r may leave the box of valid inputs, this one does
+    not. Its singular values are roots of the eigenvalues of N N^T, taken in float64, so that of all matrices only N
+    has an entry for every input value. They stand beside those of as many random unit vectors.
+
+    Fooling rates: every held-out row gets a random vector of its own, of l2 norm `norm`, and is kept in the box; so the
+    rows are independent, and the intervals are those of the rate over random vectors and inputs. The paper takes one
+    vector for all. In the span of the first singular vectors, and in the whole space, vectors are uniform on the
+    sphere.
+
+    Curvature: at the boundary points p = x + r(x), with f the score of one class minus that of the other, along a
+    direction t in the tangent plane there: |t^T H t| / |grad f|, the inverse radius of the boundary's section. H t is a
+    central difference of grad f over p - h t and p + h t with h = |r(x)|. Networks of linear pieces have no second
+    derivative, so a finite step is meant: how far the boundary has turned at the distance at which the input sees it.
+    These points may lie outside of the box. Directions: for one point after the other one of the first 10 singular
+    vectors, the universal perturbation, a random vector.
+
+    Args:
+        x: (n, *shape) float32 inputs that the perturbation was made from; the first `rows` of them are used.
+        held: (m, *shape) float32 inputs that it was not made from.
+        norm: l2 norm of the random vectors.
+        universal: (*shape) the perturbation.
+        chunk: rows per call of the network.
+        span: how many singular vectors span the subspace, at most; those with a singular value of zero do not.
+        curved_rows: at how many boundary points curvature is taken; 0: not at all.
+
+    Raises:
+        InputError: fewer than two rows have a change that leads to another class.
+    """
+    oracle = Oracle(model, chunk=chunk)
+    with oracle.session():
+        found = _boundary(model, oracle, x[:rows], curved_rows)
+        if len(found.normals) < 2:
+            raise InputError(
+                f"expected at least 2 inputs with a change that leads to another class, got {len(found.normals)} of "
+                f"{len(x[:rows])}: use more rows, or a model that answers with more than one class"
+            )
+        n, size = found.normals.shape
+        values, left = _spectrum(_gram(found.normals))
+        random, _ = _spectrum(_random_gram(n, size, seed))
+        spanned = min(span, int((values > _NEGLIGIBLE * values[0]).sum()))
+        weights = left[:, :spanned] / values[:spanned]
+        return Geometry(
+            rows=n,
+            dimensions=size,
+            singular_values=values[:_KEPT].tolist(),
+            singular_values_random=random[:_KEPT].tolist(),
+            energy={str(k): (_energy(values, k), _energy(random, k)) for k in _FIRST if k <= n},
+            span=spanned,
+            norm=norm,
+            fooled_in_span=_fooled(oracle, held, norm, lambda rows: _in_span(found.normals, weights, rows, seed)),
+            fooled_random=_fooled(oracle, held, norm, lambda rows: _draws(rows, (size,), 1, seed)),
+            curvature=_curvatures(oracle, found, weights, universal, seed),
+        )
+
+
+def _boundary(model: Model, oracle: Oracle, x: Tensor, curved: int) -> _Boundary:
+    """N, filled block by block, so that the search never holds more than a block of inputs."""
+    normals = torch.empty(len(x), x[0].numel())
+    at, sizes, classes = [], [], []
+    found = points = 0
+    for block in torch.split(x, _BLOCK):
+        y = _predictions(oracle, block)
+        moved, won = _smallest(model, block, y, oracle.chunk)
+        change = (moved - block)[won].flatten(1)
+        size = change.norm(dim=1)
+        normals[found : found + len(change)] = change / size[:, None]
+        found += len(change)
+        places = won.nonzero()[: curved - points, 0]
+        points += len(places)
+        at.append(moved[places])
+        sizes.append(size[: len(places)])
+        classes.append(torch.stack([y[places], _predictions(oracle, moved[places])]))
+    y, other = torch.cat(classes, 1)
+    return _Boundary(normals[:found], torch.cat(at), torch.cat(sizes), y, other)
+
+
+def _smallest(model: Model, x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """x + r(x), and which rows have one: (B, *shape), (B,) bool."""
+    options = Options(chunk=chunk, slots=chunk, threads=torch.get_num_threads())
+    run = attack(model, x, y, DeepFool(refine=3), threat=L2(), options=options)
+    return run.adversarial, run.won
+
+
+def _predictions(oracle: Oracle, x: Tensor) -> Tensor:
+    if not len(x):
+        return torch.zeros(0, dtype=torch.int64)
+    return oracle.logits(x.to(oracle.device)).argmax(1).cpu()
+
+
+# ------------------------------------------------------------------ singular values
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """rows rows^T in float64, some columns after the others: (n, n)."""
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for columns in torch.split(rows, _COLUMNS, dim=1):
+        part = columns.double()
+        gram += part @ part.T
+    return gram
+
+
+def _random_gram(n: int, size: int, seed: int) -> Tensor:
+    """The same of n random unit vectors of `size` entries, which are never all in memory."""
+    gram = torch.zeros(n, n, dtype=torch.float64)
+    key = keys(seed, torch.arange(n), 2)
+    for i, start in enumerate(range(0, size, _COLUMNS)):
+        part = normal(key, torch.full_like(key, i), 0, (min(_COLUMNS, size - start),)).double()
+        gram += part @ part.T
+    length = gram.diagonal().sqrt()
+    return gram / length[:, None] / length
+
+
+def _spectrum(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values (n,), descending, and left singular vectors (n, n) as columns."""
+    squares, left = torch.linalg.eigh(gram)
+    return squares.clamp_min(0).sqrt().flip(0), left.flip(1)
+
+
+def _energy(values: Tensor, k: int) -> float:
+    return float(values[:k].square().sum() / values.square().sum())
+
+
+# ------------------------------------------------------------------ random vectors
+
+
+def _draws(rows: Tensor, shape: tuple[int, ...], stream: int, seed: int) -> Tensor:
+    """Normal numbers (B, *shape) that seed and row decide."""
+    key = keys(seed, rows, 3, stream)
+    return normal(key, torch.zeros_like(key), 0, shape)
+
+
+def _in_span(normals: Tensor, weights: Tensor, rows: Tensor, seed: int) -> Tensor:
+    """Normal vectors of the span of the right singular vectors N^T U / s, whose weights (n, k) are U / s: (B, D)."""
+    return (_draws(rows, weights.shape[1:], 0, seed).double() @ weights.T).float() @ normals
+
+
+def _fooled(oracle: Oracle, held: Tensor, norm: float, draw: Callable[[Tensor], Tensor]) -> Share:
+    """How many rows a vector of their own, drawn for their number, takes to another class."""
+    hits = 0
+    for rows in torch.split(torch.arange(len(held)), oracle.chunk):
+        x, v = held[rows], draw(rows)
+        v = (v * (norm / v.norm(dim=1, keepdim=True).clamp_min(TINY))).view_as(x)
+        moved = (x + v).clamp(*oracle.model.bounds)
+        hits += int((_predictions(oracle, moved) != _predictions(oracle, x)).sum())
+    return Share.of(hits, len(held))
+
+
+# ------------------------------------------------------------------ curvature
+
+
+def _curvatures(
+    oracle: Oracle, found: _Boundary, weights: Tensor, universal: Tensor, seed: int
+) -> dict[str, float]:  # fmt: skip
+    """The medians over the boundary points; a direction that is nowhere tangent is left out."""
+    points = len(found.at)
+    if not points:
+        return {}
+    gradient = _gradient(oracle, found)
+    slope = gradient(found.at)
+    vectors = (weights[:, :_PROBED].T.float()) @ found.normals
+    directions = {
+        "singular": vectors[torch.arange(points) % len(vectors)],
+        "universal": universal.flatten().expand(points, -1),
+        "random": _draws(torch.arange(points), (found.normals.shape[1],), 2, seed),
+    }
+    values = {name: _curvature(found, gradient, slope, d) for name, d in directions.items()}
+    return {name: float(v.median()) for name, v in values.items() if len(v)}
+
+
+def _gradient(oracle: Oracle, found: _Boundary) -> Callable[[Tensor], Tensor]:
+    """grad f at other points (k, *shape) of the same rows: (k, D), f the score of one class minus that of the other."""
+    problem = Problem(Goal(directed=True, loss="margin"), L2().within(*oracle.model.bounds))
+    y, other = found.y.to(oracle.device), found.other.to(oracle.device)
+
+    def of(x: Tensor) -> Tensor:
+        seen = oracle.look(problem, y, other, x.to(oracle.device), Need.GRAD)
+        assert seen.grad is not None
+        return seen.grad.cpu().flatten(1)
+
+    return of
+
+
+def _curvature(found: _Boundary, gradient: Callable[[Tensor], Tensor], slope: Tensor, direction: Tensor) -> Tensor:
+    """|t^T H t| / |grad f| of the points at which the direction (k, D) has a tangent part: (at most k,)."""
+    length = slope.norm(dim=1)
+    unit = direction / direction.norm(dim=1, keepdim=True).clamp_min(TINY)
+    normal = slope / length[:, None].clamp_min(TINY)
+    tangent = unit - (unit * normal).sum(1, keepdim=True) * normal
+    part = tangent.norm(dim=1)
+    tangent = tangent / part[:, None].clamp_min(TINY)
+    step = (tangent * found.size[:, None]).view_as(found.at)
+    turned = (gradient(found.at + step) - gradient(found.at - step)) / (2 * found.size[:, None])
+    known = (part > _TANGENT) & (length > 0)
+    bent: Tensor = (turned * tangent).sum(1).abs() / length.clamp_min(TINY)
+    return bent[known]

@@ -1,0 +1,71 @@
+"""DataFree: the perturbation that excites a network most, found without a single image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.models.model import Model, tensor_of
+from blindspots.random import keys, sign
+from blindspots.universal.losses import Sum
+from blindspots.universal.methods.sgd import SGD, Descent
+from blindspots.universal.parametrisation import Additive
+from blindspots.universal.record import Pass
+from blindspots.universal.search import Batch, Task
+
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class DataFree(SGD):
+    """Mopuri et al. 2018 (TPAMI, arXiv 1801.08092), GD-UAP: a perturbation that makes all activations large.
+
+    What is made large is eq. 3, the sum over layers of log |activations|, here of every convolution's and linear
+    layer's positive part: a network need not name its nonlinearities. Inputs are random images of the range alone (the
+    paper's "range prior"); their labels, and those of any data, are not used. The last layer, whose outputs are the
+    scores, does not count.
+
+    Args: those of `SGD`. Its loss is not used.
+    """
+
+    targeted: ClassVar[bool] = False
+    data_free: ClassVar[bool] = True
+
+    def begin(self, space: Additive, seed: int, updates: int) -> Descent:
+        """From random signs: at zero no direction excites more than its opposite."""
+        descent = super().begin(space, seed, updates)
+        key = keys(seed, torch.arange(len(descent.p)))
+        start = space.project(
+            sign(key, torch.zeros_like(key), 0, descent.p.shape[1:]) * float(space.threat.radius or 0)
+        )
+        return Descent(start, descent.first, descent.second, descent.t, descent.updates, descent.made)
+
+    def enough(self, history: Sequence[Pass]) -> bool:
+        """Never: nothing is known of how many inputs are fooled."""
+        return False
+
+    def step(self, task: Task, state: Any, batch: Batch) -> tuple[Descent, Tensor]:
+        slope = task.slope_of_surrogate(state.p, batch, Sum(torch.full((len(batch.y),), -1.0, device=batch.y.device)))
+        return self.descend(task, state, slope.grad, batch.group), torch.zeros_like(batch.y, dtype=torch.bool)
+
+
+class Activations(nn.Module):
+    """A network whose output is log |positive part| of what each of its layers gives, but the last: (B, layers)."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model, self.net = model, model.net
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        layers = [m for m in self.net.modules() if isinstance(m, _LAYERS)]
+        hooks = [m.register_forward_hook(lambda _, __, out: seen.append(tensor_of(out))) for m in layers]
+        try:
+            self.model.logits(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        sizes = [layer.relu().flatten(1).square().sum(1).clamp_min(1e-12).log() / 2 for layer in seen[:-1]]
+        return torch.stack(sizes, 1)

@@ -1,0 +1,59 @@
+"""What a method is: hyper-parameters, and how a batch changes the shared numbers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from blindspots.universal.parametrisation import Additive
+from blindspots.universal.record import Pass
+from blindspots.universal.search import Batch, Task
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to begin: the period of the perturbation (see `Additive`), and which order of the rows."""
+
+    period: int | None = None
+    start: int = 0
+
+    def __str__(self) -> str:
+        period = "no period" if self.period is None else f"period {self.period}"
+        return f"{period}, start {self.start + 1}"
+
+
+class Method(ABC):
+    """A frozen dataclass with settings only. `state` is a frozen dataclass of tensors, the first of them `p`.
+
+    Attributes:
+        passes: over the fit rows, at most.
+        batch: rows per update.
+        targeted: whether it can make all inputs be taken for one class.
+        data_free: whether it searches without looking at fit images.
+        judged: whether the fit rows are looked at after every pass, since `enough` depends on how many are fooled.
+    """
+
+    passes: int
+    batch: int
+    targeted: ClassVar[bool] = True
+    data_free: ClassVar[bool] = False
+    judged: ClassVar[bool] = False
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
+
+    @abstractmethod
+    def begin(self, space: Additive, seed: int, updates: int) -> Any:
+        """The state before the first of so many updates."""
+
+    @abstractmethod
+    def step(self, task: Task, state: Any, batch: Batch) -> tuple[Any, Tensor]:
+        """The state after a batch, and which of its rows were fooled when they were looked at: (B,) bool."""
+
+    def candidates(self, shape: tuple[int, ...]) -> list[Candidate]:
+        """Ways to begin; of several, the best one on a part of the fit rows goes on."""
+        return [Candidate()]
+
+    def enough(self, history: Sequence[Pass]) -> bool:
+        """Whether the search may end before its last pass."""
+        return False

@@ -1,0 +1,106 @@
+"""SGD: descent on a clamped loss, one batch after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from blindspots.rows import col, pick
+from blindspots.threat import TINY
+from blindspots.universal.losses import SharedLoss, clamped
+from blindspots.universal.methods.method import Candidate, Method
+from blindspots.universal.parametrisation import Additive
+from blindspots.universal.record import Pass
+from blindspots.universal.search import Batch, Task
+from blindspots.universal.transformations import parse_transformations
+
+Optimizer = Literal["sign", "adam"]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The shared numbers and what an optimiser remembers."""
+
+    p: Tensor  # (groups, ...)
+    first: Tensor  # like p: moving mean of directions
+    second: Tensor  # like p: moving mean of their squares
+    t: Tensor  # (groups,) updates of each group
+    updates: Tensor  # () int64: updates that there will be, of all groups together
+    made: Tensor  # () int64: updates made
+
+
+@dataclass(frozen=True)
+class SGD(Method):
+    """Shafahi et al. 2020 (AAAI, arXiv 1811.11304), algorithm 1: stochastic gradients of a clamped cross-entropy.
+
+    The paper's steps are signs of the gradient (its eq. 6) or Adam's. Here signs are those of a moving mean of
+    normalised gradients, and steps shrink to nothing: in the last passes the perturbation settles.
+
+    Args:
+        passes: over the fit rows.
+        batch: rows per update.
+        stride: the longest step, as a share of the radius.
+        momentum: of the moving mean; 0 for the paper's.
+        most: where the loss of a row is clamped.
+        loss: "ce", "margin" or "cosine" (between scores with and without the perturbation; Zhang et al. 2021).
+        optimizer: "sign" or "adam".
+        views: random transformations of the inputs, joined by "+": flip, crop; "none".
+        period: of the perturbation in pixels, see `Additive`; 0: it does not repeat itself.
+        patience: the search ends when so many passes have fooled no more fit rows than one before them.
+    """
+
+    passes: int = 10
+    batch: int = 16
+    stride: float = 0.1
+    momentum: float = 0.9
+    most: float = 9.0
+    loss: SharedLoss = "ce"
+    optimizer: Optimizer = "sign"
+    views: str = "none"
+    period: int = 0
+    patience: int = 3
+
+    def enough(self, history: Sequence[Pass]) -> bool:
+        rates = [p.fooled_fit for p in history]
+        return len(rates) > self.patience and max(rates[-self.patience :]) <= max(rates[: -self.patience])
+
+    def begin(self, space: Additive, seed: int, updates: int) -> Descent:
+        p = space.blank()
+        return Descent(
+            p, torch.zeros_like(p), torch.zeros_like(p), torch.zeros(len(p)), torch.tensor(updates), torch.tensor(0)
+        )
+
+    def candidates(self, shape: tuple[int, ...]) -> list[Candidate]:
+        return [Candidate(self.period or None)]
+
+    def step(self, task: Task, state: Descent, batch: Batch) -> tuple[Descent, Tensor]:
+        views = parse_transformations(self.views)
+        seen = task.changed(batch, views, int(state.made)) if views else batch
+        slope = task.slope(state.p, seen, clamped(self.loss, self.most))
+        return self.descend(task, state, slope.grad, seen.group), slope.fooled
+
+    def descend(self, task: Task, state: Descent, grad: Tensor, group: Tensor) -> Descent:
+        """One step against the gradient, for the groups that are in the batch."""
+        size = col(grad.flatten(1).abs().mean(1).clamp_min(TINY), grad)
+        first = self._mean(state.first, -grad / size, self.momentum)
+        second = self._mean(state.second, (grad / size).square(), 0.99)
+        t = state.t + 1
+        length = self.stride * float(task.threat.radius or 0) * (1 - state.made / state.updates)
+        moved = task.space.project(state.p + length * self._direction(task.space, first, second, t))
+        here = torch.zeros(len(grad), dtype=torch.bool, device=grad.device).index_fill(0, group, True)
+        new = (moved, first, second, t)
+        old = (state.p, state.first, state.second, state.t)
+        p, first, second, t = (pick(here, n, o) for n, o in zip(new, old, strict=True))
+        return Descent(p, first, second, t, state.updates, state.made + 1)
+
+    def _mean(self, mean: Tensor, new: Tensor, kept: float) -> Tensor:
+        return kept * mean + (1 - kept) * new
+
+    def _direction(self, space: Additive, first: Tensor, second: Tensor, t: Tensor) -> Tensor:
+        if self.optimizer == "sign":
+            return space.steepest(first)
+        t = col(t, first)
+        mean, square = first / (1 - self.momentum**t), second / (1 - 0.99**t)
+        return space.unit(mean / square.sqrt().clamp_min(TINY))

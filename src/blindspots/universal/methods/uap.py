@@ -1,0 +1,93 @@
+"""UAP: the first algorithm, with DeepFool inside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.attacks import DeepFool
+from blindspots.engine.jobs import Jobs, Samples, fixed
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Search, Settings
+from blindspots.problem import Problem
+from blindspots.threat import L2
+from blindspots.universal.methods.method import Method
+from blindspots.universal.parametrisation import Additive
+from blindspots.universal.record import Pass
+from blindspots.universal.search import Batch, Task
+
+_WIDER = 1.0  # widths of the box that DeepFool may go beyond it: the paper's does not know of one
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """The shared numbers alone."""
+
+    p: Tensor  # (groups, ...)
+
+
+@dataclass(frozen=True)
+class UAP(Method):
+    """Moosavi-Dezfooli et al. 2017 (CVPR, arXiv 1610.08401), algorithm 1.
+
+    Of every row that v does not fool yet, DeepFool finds the smallest change that takes x + v over the boundary; it is
+    added to v, and v is projected. Passes go on until a share of 1 - delta of the fit rows is fooled. As in the
+    published code, x + v is not clipped, and a change counts only if DeepFool got through in time.
+
+    The paper goes from image to image; here the changes of a batch are found together and added up. With `batch=1` it
+    is the paper's algorithm. The paper's DeepFool compares the label with `classes=10`, most of which are never the
+    nearest.
+
+    Args:
+        passes: at most; the published Matlab code stops after 10, its Python code never.
+        batch: rows whose changes are added up before v is projected; paper: 1.
+        delta: paper: 0.2.
+        steps: of DeepFool; paper: 10.
+        classes: of DeepFool; paper: 10.
+        overshoot: of DeepFool; paper: 0.02.
+    """
+
+    passes: int = 10
+    batch: int = 16
+    delta: float = 0.2
+    steps: int = 10
+    classes: int = 4
+    overshoot: float = 0.02
+
+    judged: ClassVar[bool] = True
+
+    def begin(self, space: Additive, seed: int, updates: int) -> Perturbation:
+        return Perturbation(space.blank())
+
+    def enough(self, history: Sequence[Pass]) -> bool:
+        return bool(history) and history[-1].fooled_fit >= 1 - self.delta
+
+    def step(self, task: Task, state: Perturbation, batch: Batch) -> tuple[Perturbation, Tensor]:
+        v = task.space.perturbation(state.p)
+        x = batch.x + v[batch.group]
+        threat = L2(lo=task.threat.lo - _WIDER, hi=task.threat.hi + _WIDER)
+        change, fooled = self._changes(task, Problem(task.problem.goal, threat), x, batch)
+        total = torch.zeros_like(v).index_add(0, batch.group, change)
+        return Perturbation(task.space.cut(task.space.project_change(v + total))), fooled
+
+    def _changes(self, task: Task, problem: Problem, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The smallest change of each row, zero where there is none or none is needed, and which are fooled."""
+        scores, targets = task.oracle.logits(x), task.targets(batch)
+        margin = problem.goal.margin(scores, batch.y, targets)
+        samples = Samples(torch.arange(len(x), device=x.device), x, batch.y, torch.full_like(margin, torch.inf))
+        wanted = targets[:, None] if problem.goal.targeted else None
+        jobs = Jobs(samples, scores, fixed(x), wanted, 1, task.seed, 0)
+        ledger = Ledger.blank(x, margin)
+        standing = (margin >= 0).nonzero()[:, 0]
+        attack = DeepFool(self.steps, self.overshoot, self.classes, refine=0)
+        if len(standing):
+            settings = Settings(slots=len(standing), stop_early=True)
+            Search(attack, task.oracle, problem, jobs, ledger, standing, settings).run()
+        change = torch.where(_wide(ledger.won & (margin >= 0), x), ledger.best - x, 0)
+        return change, margin < 0
+
+
+def _wide(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.view(-1, *[1] * (like.ndim - 1))
