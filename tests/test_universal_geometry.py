@@ -1,5 +1,6 @@
 """Geometry of boundaries that are known: planes and spheres."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,9 +128,9 @@ def test_a_model_with_one_answer_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_on_photographs_small_pictures_normals_lie_in_few_dimensions(zoo: Path) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the loader of models
+def test_on_real_pictures_normals_lie_in_few_dimensions(zoo: Path) -> None:
     """The paper's finding on a network for CIFAR-10: the span of the first singular vectors fools more than chance."""
-    import sys
 
     sys.path.insert(0, str(zoo))
     import zoo as shared

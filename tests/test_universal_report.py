@@ -72,7 +72,7 @@ def _verdict(classes: int, full: bool) -> UniversalVerdict:
         history=[Pass(number=i, fooled_fit=0.2 + 0.25 * i, seconds=4.0 * i, forwards=500 * i, backwards=500 * i)
                  for i in (1, 2, 3)],
         period=4 if full else None,
-        trials=[Trial(period=4, fooled=0.7), Trial(period=None, fooled=0.5)] if full else [],
+        trials=[Trial(period=k, start=0, passes=2, fooled=f) for k, f in ((4, 0.7), (None, 0.5))] if full else [],
         against_norm=[AtNorm(radius=RADIUS * k / 2, fooled=Share.of(20 * k, 100), random=Share.of(5 * k, 100))
                       for k in (1, 2, 3, 4)] if full else [],
         against_images=[AtImages(images=10, fooled=Share.of(31, 100)), AtImages(images=25, fooled=Share.of(62, 100))]

@@ -155,20 +155,17 @@ class ShardRecord(Record):
 
 
 class Sealed(Record):
-    """What the run.json of every kind of run has. The seal stands last: a subclass names all fields in its order."""
+    """How the run.json of every kind of run begins. Its last field is `seal`, SHA-256 (hex) over the file without it."""
 
     manifest: Provenance
     command: str | None
     started: str  # ISO 8601, UTC
-    seal: str | None  # SHA-256 over this file without the seal
 
 
 class RunFile(Sealed):
     """The whole of run.json."""
 
     manifest: Manifest
-    command: str | None
-    started: str
     shards: list[ShardRecord]
     verdict: Verdict | None  # None while the run is not finished
     seal: str | None

@@ -176,6 +176,27 @@ def reproduce(
     run(Experiment(data, test, rows, targets, decay, out, seed, threads))
 
 
+@app.command("apply")
+def apply_perturbation(
+    perturbation: Annotated[
+        str, typer.Argument(metavar="PERTURBATION", help="perturbation.safetensors of a run, or file.npz:KEY.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures, also in folders.")],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="A new folder.")],
+    group: Annotated[
+        int | None, typer.Option("--class", metavar="K", help="Which one, where there is one for every class.")
+    ] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Fit the perturbation to pictures of other sizes.")] = False,
+) -> None:
+    """Add a universal perturbation to a folder of pictures, in whole levels of 8 bits that stay within its radius.
+
+    Writes PNG files under the names of the pictures.
+    """
+    from blindspots.cli.applying import Application, apply
+
+    apply(Application(perturbation, folder, out, group, resize))
+
+
 @app.command()
 def verify(run: Folder) -> None:
     """Prove a finished run again from its stored bytes, with none of the attack code. Exit code 1 if it fails."""

@@ -113,8 +113,6 @@ class TransferFile(Sealed):
     """The whole of run.json."""
 
     manifest: TransferManifest
-    command: str | None
-    started: str  # ISO 8601, UTC
     shards: list[ShardRecord]
     verdict: TransferVerdict | None
     seal: str | None

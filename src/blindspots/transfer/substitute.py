@@ -114,8 +114,10 @@ def train_substitute(
             m labels are asked for once and counted apart.
         step: lambda, in units of the inputs; 2017: 0.1.
         period: tau: after every `period` rounds the step changes its sign (2016, section 4.1). None: never, as in 2017.
-            Steps that only make the class surer stay within it. On the digits, 1,600 labels: agreement 90 % with None
-            and 96 % with 1, and FGSM at linf 0.2 then fools 58 % and 80 % of a network's test rows.
+            Steps that only make the class surer stay within it; those back cross its boundary. On MNIST, 6,400 labels
+            of a network: agreement 87 % with None and 94 % with 1; MI-FGSM at linf 0.3 then misleads it on 69 % and
+            99 % of 2,000 rows. But half of the new rows are now one step of FGSM, which a substitute so trained
+            resists (64 %): attack it with more than one.
         reservoir: kappa: how many rows a round adds, drawn from all by reservoir sampling, every row with the same
             probability (2016, algorithm 1). None: one for each row.
         reservoir_from: sigma: the first round, counted from 0, that draws.
@@ -207,9 +209,9 @@ def _network(shape: tuple[int, ...], classes: int) -> nn.Module:
     if len(shape) != 3 or min(shape[1:]) < _SMALLEST_IMAGE:
         inner = [nn.Linear(math.prod(shape), 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU()]
         return nn.Sequential(nn.Flatten(), *inner, nn.Linear(200, classes))
-    size = 64 * (shape[1] // 4) * (shape[2] // 4)
-    convolutions = [nn.Conv2d(shape[0], 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    convolutions += [nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    size = 32 * (shape[1] // 4) * (shape[2] // 4)
+    convolutions = [nn.Conv2d(shape[0], 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    convolutions += [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
     return nn.Sequential(*convolutions, nn.Linear(size, 128), nn.ReLU(), nn.Linear(128, classes))
 
 

@@ -12,12 +12,10 @@ Where the paper leaves something open, this is what is done here:
 """
 
 import math
-import platform
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -30,7 +28,7 @@ from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
 from blindspots.evaluate import Options
 from blindspots.evaluate import attack as run_attack
-from blindspots.journal import Columns
+from blindspots.journal import Columns, provenance
 from blindspots.models.digits import Say
 from blindspots.models.model import Model
 from blindspots.random import keys, normal, randint
@@ -328,14 +326,9 @@ def _refuse_outside(x: Tensor, name: str) -> None:
 def _manifest(bench: _Bench, training: Dataset, test: Dataset, rows: int, test_rows: int) -> Manifest:
     words = dict.fromkeys([*NETWORKS, *(word for word, _ in ON_HALVES)])
     return Manifest(
-        blindspots=version("blindspots"),
-        torch=torch.__version__,
-        python=platform.python_version(),
-        machine=f"{platform.system()} {platform.machine()}",
-        threads=bench.threads,
-        seed=bench.seed,
-        train=_data_record(training),
-        test=_data_record(test),
+        **provenance("cpu", bench.threads, bench.seed),
+        train=DataRecord.of(training),
+        test=DataRecord.of(test),
         rows=rows,
         test_rows=test_rows,
         targets=bench.targets,
@@ -346,13 +339,6 @@ def _manifest(bench: _Bench, training: Dataset, test: Dataset, rows: int, test_r
             for word in words
         },
     )
-
-
-def _data_record(data: Dataset) -> DataRecord:
-    return DataRecord(
-        spec=data.spec, name=data.name, digest=data.digest, rows=len(data), shape=data.shape,
-        class_names=data.class_names,
-    )  # fmt: skip
 
 
 def _pictures(networks: Sequence[_Trained], rows: _Rows, divided: Sequence[_Trained], held: _Rows) -> Columns:

@@ -7,12 +7,12 @@ pictures.safetensors     a few inputs and what was made of them (`PICTURES`)
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from blindspots.errors import InputError
-from blindspots.journal import Columns, seal, write_whole
-from blindspots.verdict import DataRecord, Share
+from blindspots.journal import Columns, make_folder, read_file, sealed, text_of, write_whole
+from blindspots.verdict import DataRecord, Provenance, Record, Sealed, Share
 
 PICTURES = {
     "x": "(k, ...) float32 one training row of every class",
@@ -46,10 +46,6 @@ TABLE_4 = ((100, 26.2, 5.9), (6.25, 100, 5.1), (8.2, 8.2, 100))
 TABLE_4_AMPLIFIED = ((100, 98, 43), (96, 100, 22), (27, 50, 100))
 TABLE_4_NOISE = {0.06: (2.2, 2.6, 2.4), 0.1: (2.6, 2.8, 2.7)}
 AMPLIFIED_TO = 0.1
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Cell(Record):
@@ -118,16 +114,10 @@ class Verdict(Record):
     seconds: float
 
 
-class Manifest(Record):
-    """Everything that decides the bits of a run."""
+class Manifest(Provenance):
+    """Everything that decides the bits of a run. `threads` are those of the searches; training always takes one."""
 
     kind: Literal["szegedy-2013"] = "szegedy-2013"
-    blindspots: str
-    torch: str
-    python: str
-    machine: str
-    threads: int  # of the searches; training always takes one
-    seed: int
     train: DataRecord
     test: DataRecord
     rows: int  # attacked training rows, the first ones
@@ -138,45 +128,35 @@ class Manifest(Record):
     recipes: dict[str, str]  # network -> how it was trained
 
 
-class Reproduction(Record):
+class Reproduction(Sealed):
     """The whole of run.json."""
 
     manifest: Manifest
-    command: str | None
-    started: str  # ISO 8601, UTC
     verdict: Verdict
-    seal: str | None  # SHA-256 over this file without the seal
+    seal: str | None
 
 
 def free_folder(folder: Path) -> None:
     """Raises InputError when the folder holds a run, or cannot be made."""
     if (folder / "run.json").exists():
         raise InputError(f"expected a new folder, but {folder} holds a run: name another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"expected a folder to write to, got {folder}: {error.strerror}. Name another one") from error
+    make_folder(folder)
 
 
 def write_reproduction(folder: Path, made: Reproduction, pictures: Columns) -> Reproduction:
     """Write both files and return what run.json says, with its seal."""
     write_whole(folder / "pictures.safetensors", save({name: t.contiguous() for name, t in pictures.items()}))
-    sealed = made.model_copy(update={"seal": seal(_content(made))})
-    write_whole(folder / "run.json", _content(sealed))
-    return sealed
+    made = sealed(made)
+    write_whole(folder / "run.json", text_of(made))
+    return made
 
 
 def read_reproduction(folder: Path) -> tuple[Reproduction, Columns]:
     """What `write_reproduction` wrote. Raises InputError when it is missing, or something else."""
+    made = read_file(Reproduction, folder, "reproduce szegedy-2013")
     try:
-        made = Reproduction.model_validate_json((folder / "run.json").read_bytes())
         return made, load((folder / "pictures.safetensors").read_bytes())
-    except (OSError, ValidationError) as error:
-        said = str(error).splitlines()[0]
+    except (OSError, SafetensorError) as error:
         raise InputError(
-            f"expected what `blindspots reproduce szegedy-2013` writes in {folder}, got: {said}: run it again"
+            f"expected pictures.safetensors as it was written in {folder}, got: {error}: run the command again"
         ) from error
-
-
-def _content(made: Reproduction) -> bytes:
-    return (made.model_dump_json(indent=2) + "\n").encode()

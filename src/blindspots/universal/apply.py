@@ -96,7 +96,7 @@ def _chosen(perturbation: Perturbation, group: int | None) -> torch.Tensor:
     v = perturbation.v[group or 0]
     if not is_image(perturbation.shape):
         raise InputError(
-            f"expected a perturbation of pictures, got one of shape {perturbation.shape}: add it to your inputs in Python"
+            f"expected a perturbation of pictures, got one of shape {perturbation.shape}: add it in Python"
         )
     return v[None] if v.ndim == 2 else v
 
@@ -121,7 +121,7 @@ def _levels(v: torch.Tensor, perturbation: Perturbation) -> Callable[[tuple[int,
         if not levels.any():
             raise InputError(
                 f"expected a perturbation that whole levels of 8 bits can hold, got one within {perturbation.threat} "
-                f"whose largest value is {float(np.abs(exact).max()):.2g} levels, which leaves nothing: use a larger one"
+                f"whose largest value is {float(np.abs(exact).max()):.2g} levels, so nothing is left: use a larger one"
             )
         return levels
 

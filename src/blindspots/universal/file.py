@@ -12,13 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from blindspots.data import CHANNELS
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import write_whole
 from blindspots.spec import meant
 from blindspots.threat import RELATIVE_SLACK, Threat, parse_threat
 
+_CHANNELS = (1, 3)
 _KIND = "blindspots perturbation 1"
 
 
@@ -201,13 +201,13 @@ def _array(path: Path, key: str | None) -> np.ndarray:
 def _as_input(v: np.ndarray, name: str) -> tuple[np.ndarray, str]:
     """(C, H, W), and how that was recognised."""
     before = v.shape
-    while v.ndim > 2 and v.shape[0] == 1 and (v.ndim > 3 or v.shape[-1] in CHANNELS):
+    while v.ndim > 2 and v.shape[0] == 1 and (v.ndim > 3 or v.shape[-1] in _CHANNELS):
         v = v[0]
     if v.ndim == 2:
         return v[None], f"{before} was read as (H, W)"
-    if v.ndim == 3 and v.shape[0] in CHANNELS:
+    if v.ndim == 3 and v.shape[0] in _CHANNELS:
         return v, f"{before} was read as (C, H, W)"
-    if v.ndim == 3 and v.shape[2] in CHANNELS:
+    if v.ndim == 3 and v.shape[2] in _CHANNELS:
         return v.transpose(2, 0, 1), f"{before} was read as (H, W, C)"
     raise InputError(
         f"expected (H, W), (H, W, C) or (C, H, W), got {before} in {name}: save one perturbation for images"

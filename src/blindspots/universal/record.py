@@ -143,8 +143,6 @@ class UniversalFile(Sealed):
     """The whole of run.json."""
 
     manifest: UniversalManifest
-    command: str | None
-    started: str  # ISO 8601, UTC
     perturbation_sha256: str | None  # of perturbation.safetensors; None while the run is not finished
     verdict: UniversalVerdict | None
     seal: str | None
