@@ -155,7 +155,7 @@ class ShardRecord(Record):
 
 
 class Sealed(Record):
-    """How the run.json of every kind of run begins. Its last field is `seal`, SHA-256 (hex) over the file without it."""
+    """How the run.json of every kind of run begins. Its last field is `seal`, the SHA-256 of the rest."""
 
     manifest: Provenance
     command: str | None

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from blindspots.cli.job import Job, takes
 from blindspots.cli.transfer_job import TransferJob
+from blindspots.cli.universal_job import UniversalJob
 from blindspots.errors import InputError
 
 EPILOG = "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input; 130 Ctrl-C."
@@ -174,6 +175,18 @@ def reproduce(
     from blindspots.cli.reproducing import reproduce as run
 
     run(Experiment(data, test, rows, targets, decay, out, seed, threads))
+
+
+@app.command()
+@takes(UniversalJob)
+def universal(model: Model, job: UniversalJob) -> None:
+    """Search for one change that fools a model on most inputs, and say on how many unseen ones it does.
+
+    Writes the perturbation, pictures and a report.
+    """
+    from blindspots.cli.universal import universal
+
+    universal(model, job)
 
 
 @app.command("apply")

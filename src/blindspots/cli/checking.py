@@ -13,11 +13,17 @@ from blindspots.journal import kind_of
 from blindspots.report import write_report
 from blindspots.report.szegedy import write_szegedy_report
 from blindspots.report.transfer import write_transfer_report
+from blindspots.report.universal import write_universal_report
 from blindspots.report.words import count
 from blindspots.transfer.proof import verify_transfer
+from blindspots.universal.proof import verify_universal
 from blindspots.verify import verify as prove
 
-_PAGES = {"transfer": write_transfer_report, "szegedy-2013": write_szegedy_report}
+_PAGES = {
+    "transfer": write_transfer_report,
+    "szegedy-2013": write_szegedy_report,
+    "universal": write_universal_report,
+}
 
 
 def verify(run: Path) -> bool:
@@ -27,7 +33,7 @@ def verify(run: Path) -> bool:
             f"expected a run that keeps its examples, got a reproduction in {run}: run its command again, the same "
             "seed gives the same numbers"
         )
-    again = verify_transfer if kind_of(run) == "transfer" else prove
+    again = {"transfer": verify_transfer, "universal": verify_universal}.get(kind_of(run), prove)
     with Console(stderr=True).status(f"Proving {run} again") as status:
         outcome = again(run, say=status.update)
     console = Console()

@@ -60,11 +60,11 @@ def side_by_side(console: Console, runs: Sequence[Evaluation]) -> None:
     """The verdicts of several runs in one table, and what their difference means."""
     labels, manifests = [r.file.manifest.model.name for r in runs], [r.file.manifest for r in runs]
     verdicts = [r.verdict for r in runs]
-    table = _table("", *labels)
+    compared = table("", *labels)
     for name, cells in _comparable(manifests, verdicts):
-        table.add_row(name, *cells)
+        compared.add_row(name, *cells)
     console.print()
-    console.print(table)
+    console.print(compared)
     console.print()
     _say(console, comparison(labels, manifests, verdicts))
     for run in runs:
@@ -89,12 +89,13 @@ def _say(console: Console, sentence: str) -> None:
         console.print(Text(sentence))
 
 
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    table.add_column(Text(first))
+def table(first: str, *others: str) -> Table:
+    """A plain table: names on the left, numbers on the right."""
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    made.add_column(Text(first))
     for name in others:
-        table.add_column(Text(name), justify="right")
-    return table
+        made.add_column(Text(name), justify="right")
+    return made
 
 
 def _numbers(v: Verdict, threat: ThreatWords) -> Table:
@@ -128,13 +129,13 @@ def _numbers(v: Verdict, threat: ThreatWords) -> Table:
 
 def _stages(v: Verdict) -> Table:
     """Stages that nobody had to enter are left out."""
-    table = _table("Stage", "Entered", "Fell", "Forwards", "Backwards", "Time")
+    stages = table("Stage", "Entered", "Fell", "Forwards", "Backwards", "Time")
     for s in v.stages:
         if s.rows:
-            table.add_row(
+            stages.add_row(
                 Text(s.name), count(s.rows), count(s.won), count(s.forwards), count(s.backwards), seconds(s.seconds)
             )
-    return table
+    return stages
 
 
 def _comparable(manifests: Sequence[Manifest], verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:

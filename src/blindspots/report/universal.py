@@ -102,6 +102,14 @@ def render_universal(folder: Path) -> str:
     )  # fmt: skip
 
 
+def sentence(file: UniversalFile) -> str:
+    """The verdict of a finished run in one sentence, without a full stop."""
+    assert file.verdict is not None
+    target = None if file.manifest.target is None else _class(file.manifest, file.manifest.target)
+    threat = ThreatWords(file.manifest.threat, file.manifest.model.bounds)
+    return universal_words.headline(file.manifest, file.verdict, threat, target)
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -132,7 +132,7 @@ def singular_values(g: Geometry) -> Plot | None:
     low = max(min(min(s) for s in spectra) / 1.15, high / 1000)
     up, across = _logarithmic(low, high), _linear(1, max(map(len, spectra)))
     kept = [[(across(i + 1), up(s)) for i, s in enumerate(values) if s >= low] for values in spectra]
-    names = ("smallest perturbations", "random unit vectors")
+    names = ("normals", "random unit vectors")
     shown = sorted({0, 1, 4, 9, 19, 49, 99, 199, 499} & set(range(min(map(len, spectra)))))
     lines = [
         Line(name, _path(points), "", [], [number(values[i]) for i in shown])

@@ -1,7 +1,7 @@
 """One perturbation for all inputs: how it is searched, what it does to inputs never seen, and why it exists."""
 
 from blindspots.universal.methods import METHODS, SGA, SGD, UAP, DataFree, Method, Periodic, parse_method
-from blindspots.universal.run import Universal, UniversalOptions, universal
+from blindspots.universal.run import Studies, Universal, UniversalOptions, universal
 
 __all__ = [
     "METHODS",
@@ -11,6 +11,7 @@ __all__ = [
     "DataFree",
     "Method",
     "Periodic",
+    "Studies",
     "Universal",
     "UniversalOptions",
     "parse_method",

@@ -18,7 +18,7 @@ _BLOCK = 64
 
 
 class Rows:
-    """The rows of `data` at the places `at` (N,), addressed by 0 .. N - 1. Every row is read once if all fit in memory."""
+    """The rows of `data` at the places `at` (N,), addressed by 0 .. N - 1. A row is read once if all fit in memory."""
 
     def __init__(self, data: Dataset, at: Tensor) -> None:
         self.data, self.at = data, at

@@ -1,0 +1,155 @@
+"""`universal`: from words to a run folder with one perturbation for all inputs."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from blindspots.cli import show
+from blindspots.cli.progress import PLAIN_EVERY, Every, open_model
+from blindspots.cli.running import moved, slug
+from blindspots.cli.universal_job import UniversalJob
+from blindspots.data import Dataset, load_data
+from blindspots.engine.threads import free_threads
+from blindspots.errors import InputError
+from blindspots.evaluate import command_line
+from blindspots.report.universal import sentence, write_universal_report
+from blindspots.report.words import count, interval, number, percent, seconds
+from blindspots.threat import parse_threat
+from blindspots.universal import Studies, Universal, UniversalOptions, parse_method
+from blindspots.universal import universal as run_universal
+from blindspots.universal.file import load_perturbation
+from blindspots.universal.fitting import Stage
+from blindspots.universal.folder import read_universal_file
+from blindspots.universal.record import UniversalVerdict
+from blindspots.verdict import Share
+
+
+def universal(spec: str, job: UniversalJob) -> None:
+    """Search on what was named, show what it does to unseen rows, write the report."""
+    threat, method = parse_threat(job.threat), parse_method(job.method)
+    images = _images(job.images)
+    console = Console(stderr=True)
+    data, heldout = load_data(job.data, job.rows), _heldout(job.heldout)
+    given = load_perturbation(job.perturbation) if job.perturbation else None
+    model = moved(open_model(console, spec), job.device)
+    others = tuple(moved(open_model(console, other), job.device) for other in job.on or [])
+    out = job.out or Path("runs") / slug(model.name, "universal", job.threat)
+    options = UniversalOptions(job.seed, job.threads or _threads(job, out), job.chunk)
+    command = command_line()
+    with _stopping(out, command), _Line(console) as watch:
+        run = run_universal(
+            model, data=data, threat=threat, method=method, fit=job.fit, heldout=heldout, target=job.target,
+            per_class=job.per_class, clip=not job.unclipped, perturbation=given,
+            studies=Studies(images, job.several, job.geometry, True, others), out=out, resume=job.resume,
+            options=options, watch=watch, command=command,
+        )  # fmt: skip
+    _finish(console, run, out, job)
+
+
+def _images(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in (text or "").split(",") if word.strip())
+    except ValueError:
+        raise InputError(f"expected numbers of images such as 10,50,100, got {text!r}: change them") from None
+
+
+def _heldout(text: str | None) -> int | Dataset | None:
+    return int(text) if text and text.isdigit() else load_data(text) if text else None
+
+
+def _threads(job: UniversalJob, out: Path) -> int:
+    """As many as the run was begun with, since they decide its bits, or as are free."""
+    begun = job.resume and (out / "run.json").is_file()
+    return read_universal_file(out).manifest.threads if begun else free_threads()
+
+
+@contextmanager
+def _stopping(out: Path, command: str) -> Iterator[None]:
+    """Say how to go on if it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = command if "--resume" in sys.argv else f"{command} --resume"
+        typer.echo(f"Stopped. The last whole pass is kept in {out}; go on with: {again}", err=True)
+        raise typer.Exit(130) from None
+
+
+class _Line:
+    """To be passed as `watch`: one live line on a terminal, elsewhere a plain line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._due = console, Every(PLAIN_EVERY, time.monotonic, first=PLAIN_EVERY)
+        self._live = Live(Text("Looking at the model and the rows"), console=console, transient=True)
+
+    def __enter__(self) -> "_Line":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def __call__(self, stage: Stage) -> None:
+        if self._console.is_terminal:
+            self._live.update(Text(_said(stage)))
+        elif self._due():
+            self._console.print(_said(stage), highlight=False, soft_wrap=True)
+
+
+def _said(stage: Stage) -> str:
+    """ "search, pass 3 of at most 10: 128 of 500 rows, 71.2 % of them fooled; 12 s" """
+    rate = percent(stage.fooled / stage.seen) if stage.seen else "none"
+    return (
+        f"{stage.name}, pass {stage.number} of at most {stage.passes}: {count(stage.seen)} of "
+        f"{count(stage.rows, 'row')}, {rate} of them fooled; {seconds(stage.seconds)}"
+    )
+
+
+def _finish(console: Console, run: Universal, out: Path, job: UniversalJob) -> None:
+    report, v = write_universal_report(out), run.verdict
+    if job.json:
+        typer.echo(v.model_dump_json(indent=2))
+        show.where(console, report)
+    else:
+        _show(Console(), run, v)
+        show.where(Console(), report)
+    if job.require is not None and v.fooling_rate_heldout > job.require:
+        said = f"Required: at most {percent(job.require)} fooled. Found: {percent(v.fooling_rate_heldout)}."
+        typer.echo(said, err=True)
+        raise typer.Exit(1)
+
+
+def _show(console: Console, run: Universal, v: UniversalVerdict) -> None:
+    console.print()
+    console.print(Text(f"{sentence(run.file)}.", "bold"))
+    console.print()
+    console.print(_rates(v))
+    cost = f"{count(v.forwards, 'forward')}, {count(v.backwards, 'backward')}, {count(v.passes)} passes"
+    console.print(Text(f"Found in {seconds(v.seconds)}: {cost}; norm {number(v.norm)}."))
+    show.findings(console, v.findings)
+    console.print()
+
+
+def _rates(v: UniversalVerdict) -> Table:
+    table = show.table("Fooled", "Share", "95 % sure", "Rows")
+    named = {
+        "unseen rows": v.heldout.fooled,
+        "unseen rows, not clipped": v.heldout_unclipped.fooled,
+        "fit rows": v.fit.fooled,
+        **{f"  {name}": rate for name, rate in v.controls.items()},
+    }
+    for name, rate in named.items():
+        table.add_row(name, *_cells(rate))
+    return table
+
+
+def _cells(rate: Share) -> tuple[str, str, str]:
+    return percent(rate.share), interval(rate.interval), count(rate.rows)
