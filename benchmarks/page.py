@@ -26,7 +26,9 @@ and rows whose gradient it returns; where a run's own count is compared, the tab
 """
 
 
-SECTIONS = ("overhead", "verdict", "published", "attacks", "optimality", "queries", "memory", "resume", "exact")
+SECTIONS = (
+    "overhead", "verdict", "published", "attacks", "optimality", "queries", "memory", "resume", "exact", "universal",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,17 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from blindspots.attacks import CATALOGUE, PGD, describe, parse_attack
+from blindspots.attacks import (
+    CATALOGUE,
+    MIFGSM,
+    PGD,
+    GradientKernel,
+    InputDiversity,
+    Scales,
+    Through,
+    describe,
+    parse_attack,
+)
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.data import load_data
@@ -77,7 +87,10 @@ def in_one_sentence(result: Result) -> str:
 # ---------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", ["", "demo", "evaluate", "attack", "verify", "report", "list"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "demo", "evaluate", "attack", "transfer", "universal", "apply", "reproduce", "verify", "report", "list"],
+)
 def test_every_command_explains_itself(command: str) -> None:
     result = blindspots(f"{command} --help")
     assert result.exit_code == 0
@@ -333,6 +346,12 @@ def test_an_attack_is_read_with_the_types_of_its_settings() -> None:
     assert parse_attack("pgd:stride=none") == PGD(stride=None)
 
 
+def test_views_are_written_behind_an_attack() -> None:
+    views = InputDiversity(least=0.8), GradientKernel()
+    assert parse_attack("mifgsm:steps=5+di:least=0.8+ti") == Through(MIFGSM(5), views, copies=4)
+    assert parse_attack("pgd+si:count=3") == Through(PGD(), (Scales(3),), copies=3)  # every scale at every step
+
+
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda e: e.name)
 def test_what_list_shows_of_an_attack_is_read_as_the_attack(entry: object) -> None:
     assert parse_attack(describe(entry), alone=False) == entry.attack()  # type: ignore[arg-type,attr-defined]
@@ -348,6 +367,8 @@ def test_what_list_shows_of_an_attack_is_read_as_the_attack(entry: object) -> No
         ("pgd:schedule=linear", "'constant' or 'cosine'"),
         ("pgd:steps=0", "at least 1"),
         ("pgd:stride=nan", "finite"),
+        ("pgd+dii", "did you mean 'di'?"),
+        ("ddn+di", "an attack by gradients in a ball"),
     ],
 )
 def test_what_an_attack_does_not_have_is_refused(text: str, part: str) -> None:

@@ -243,26 +243,26 @@ def test_what_is_fed_is_counted_by_its_labels() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the loader of models
 def test_labels_alone_mislead_a_network_on_mnist_as_often_as_published(
     zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Papernot et al. 2017: FGSM at 0.3 through 6,400 labels misled MetaMind's network on 84.24 % of the test images.
 
-    This oracle is more accurate (98.9 % against 95 %) and one step does less to it; ten steps do more, for a fifth of
-    the labels.
+    This oracle is more accurate (98.9 % against 95 %): one step does less to it, ten steps do more, for fewer labels.
     """
     monkeypatch.syspath_prepend(str(zoo))
     from zoo import images, load
 
     x, y = images("mnist", "test", 900)
     oracle = Model(load("mnist_advertorch_lenet5_clean"))
-    model = train_substitute(oracle, x[:150], queries=1200).model
+    model = train_substitute(oracle, x[:150], queries=2400).model
     rows, labels, threat = x[500:], y[500:], bs.Linf(0.3)
     once, often = (
         attack_through(model, oracle, rows, labels, attack, threat=threat)
         for attack in (bs.attacks.FGSM(), bs.attacks.MIFGSM())
     )
-    assert once.moved.interval[0] > 0.4 > once.noise.interval[1]
+    assert once.moved.interval[0] > 0.6 > 0.2 > once.noise.interval[1]
     assert often.moved.interval[0] > 0.8424
 
 

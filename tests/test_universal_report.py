@@ -22,6 +22,7 @@ from blindspots.universal.labels import dominant_labels
 from blindspots.universal.record import (
     AtImages,
     AtNorm,
+    Cross,
     DominantLabels,
     Edge,
     Effect,
@@ -82,6 +83,8 @@ def _verdict(classes: int, full: bool) -> UniversalVerdict:
         labels=_labels(classes) if full else dominant_labels(torch.zeros(2).long(), torch.zeros(2).long(), classes),
         on_models=[OnModel(model="other", digest="2" * 64, fooled=Share.of(57, 100), random=Share.of(11, 100))]
         if full else [],
+        cross=Cross(models=["net", "other"], fooled=[[Share.of(91, 100), Share.of(57, 100)], [Share.of(33, 100)] * 2])
+        if full else None,
         geometry=_geometry() if full else None,
         findings=[Finding(code="overfit", severity="warning", saw="It fools fewer unseen rows.", do="Fit more.")]
         if full else [],
@@ -169,7 +172,7 @@ def test_the_page_is_made_from_the_folder_alone_and_loads_nothing(tmp_path: Path
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "<script" not in page
     tags = _well_formed(page)
-    sections = "perturbation effect controls curves several labels models geometry findings reproduce"
+    sections = "perturbation effect controls curves several labels models cross geometry findings reproduce"
     assert " ".join(tags.links) == sections
 
 

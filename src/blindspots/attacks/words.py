@@ -2,26 +2,46 @@
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry
+from blindspots.attacks.views.through import Through
+from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.errors import InputError
 from blindspots.spec import build
 from blindspots.spec import describe as described
 
+VIEWS: dict[str, type[View]] = {
+    "di": InputDiversity,
+    "si": Scales,
+    "ti": GradientKernel,
+    "shift": Translations,
+    "noise": Noise,
+}
+_COPIES = 4
+
 
 def parse_attack(text: str, *, alone: bool = True) -> Attack:
-    """The attack that e.g. "pgd" or "pgd:steps=40,random_start=false" describes.
+    """The attack that e.g. "pgd" or "pgd:steps=40,random_start=false" describes, also behind views: "mifgsm+di+ti".
 
     Args:
         alone: it has to find adversarial examples, not only to better those of a stage before it.
 
     Raises InputError: no attack has that name, it has no such setting, or the value does not fit.
     """
-    attack = build("an attack", {entry.name.lower(): entry.attack for entry in CATALOGUE}, text)
+    name, *views = text.split("+")
+    attack = build("an attack", {entry.name.lower(): entry.attack for entry in CATALOGUE}, name)
+    if views:
+        attack = _through(attack, tuple(build("a view", VIEWS, view) for view in views))
     if alone and not attack.alone:
         raise InputError(
             f"expected an attack that finds adversarial examples, got {text!r}, which only betters those of a stage "
             "before it: use it in a protocol"
         )
     return attack
+
+
+def _through(attack: Attack, views: tuple[View, ...]) -> Attack:
+    """The attack behind views, with as many copies of each probe as the scales among them need."""
+    scales = [view.count for view in views if isinstance(view, Scales)]
+    return Through(attack, views, copies=scales[0] if scales else _COPIES)
 
 
 def describe(entry: Entry) -> str:

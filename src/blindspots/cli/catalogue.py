@@ -11,6 +11,7 @@ from blindspots.data import FORMS as DATA
 from blindspots.models.load import FORMS as MODELS
 from blindspots.protocols import NAMES, about
 from blindspots.threat import THREATS
+from blindspots.universal.methods import METHODS
 
 _PAGE = """# Attacks
 
@@ -24,7 +25,8 @@ and by its name on the command line, `blindspots attack MODEL --data DATA --thre
 looked for; *targeted* whether it can be made to run towards a class. Costs are per row and at most: a row that is done
 leaves. What they reach beside other libraries stands in [benchmarks](benchmarks.md).
 
-Views go around another attack, in Python: `Through(MIFGSM(10), (GradientKernel(), InputDiversity()), copies=4)`, and
+Views go around another attack: on the command line `mifgsm+di+ti` (di, si, ti, shift, noise, each with its settings), in
+Python `Through(MIFGSM(10), (GradientKernel(), InputDiversity()), copies=4)`; and
 `bs.Ensemble([one, another])` or `bs.skip_gradients(net)` make the surrogate; `to_the_end=True` gives points that are
 meant for another model. Randomised models: `--draws 20` averages every look of any attack.
 
@@ -85,6 +87,7 @@ def _names() -> Table:
     table = Table.grid(padding=(0, 2, 1, 0))
     for name in NAMES:
         table.add_row(Text(f"--protocol {name}", "bold"), Text(about(name)))
+    table.add_row(Text("universal --method", "bold"), Text(", ".join(METHODS)))
     table.add_row(Text("MODEL", "bold"), Text(MODELS))
     table.add_row(Text("--data", "bold"), Text(DATA))
     table.add_row(Text("--threat", "bold"), Text(f"{', '.join(THREATS)}, with a radius as in linf:8/255"))

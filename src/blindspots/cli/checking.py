@@ -1,7 +1,7 @@
 """`verify` and `report`: what is done with runs that are finished."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from blindspots.report.universal import write_universal_report
 from blindspots.report.words import count
 from blindspots.transfer.proof import verify_transfer
 from blindspots.universal.proof import verify_universal
+from blindspots.verify import Verification
 from blindspots.verify import verify as prove
 
 _PAGES = {
@@ -26,6 +27,9 @@ _PAGES = {
 }
 
 
+_PROOFS: dict[str, Callable[..., Verification]] = {"transfer": verify_transfer, "universal": verify_universal}
+
+
 def verify(run: Path) -> bool:
     """Say what was checked and what did not hold; whether everything did."""
     if kind_of(run) == "szegedy-2013":
@@ -33,7 +37,7 @@ def verify(run: Path) -> bool:
             f"expected a run that keeps its examples, got a reproduction in {run}: run its command again, the same "
             "seed gives the same numbers"
         )
-    again = {"transfer": verify_transfer, "universal": verify_universal}.get(kind_of(run), prove)
+    again = _PROOFS.get(kind_of(run), prove)
     with Console(stderr=True).status(f"Proving {run} again") as status:
         outcome = again(run, say=status.update)
     console = Console()

@@ -48,7 +48,7 @@ def universal(spec: str, job: UniversalJob) -> None:
         run = run_universal(
             model, data=data, threat=threat, method=method, fit=job.fit, heldout=heldout, target=job.target,
             per_class=job.per_class, clip=not job.unclipped, perturbation=given,
-            studies=Studies(images, job.several, job.geometry, True, others), out=out, resume=job.resume,
+            studies=Studies(images, job.several, job.geometry, True, others, job.cross), out=out, resume=job.resume,
             options=options, watch=watch, command=command,
         )  # fmt: skip
     _finish(console, run, out, job)

@@ -24,7 +24,13 @@ class UniversalJob:
             help="periodic, sgd, sga, uap or data-free, with settings as in uap:delta=0.2; see docs/universal.md.",
         ),
     ] = "periodic"
-    fit: Annotated[int, typer.Option(metavar="N", min=1, help="Rows that the search sees, drawn by lot.")] = 500
+    fit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Rows that the search sees, drawn by lot.",
+            show_default="500, at most two thirds of them",
+        ),
+    ] = None  # fmt: skip
     heldout: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +101,14 @@ class UniversalJob:
         list[str] | None,
         typer.Option(metavar="MODEL", help="Try it on this network, too; may be repeated.", rich_help_panel=STUDIES),
     ] = None
+    cross: Annotated[
+        bool,
+        typer.Option(
+            "--cross",
+            help="Search for one for each of these, too: the matrix of who fools whom.",
+            rich_help_panel=STUDIES,
+        ),
+    ] = False
     seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
     device: Annotated[
         str | None,

@@ -47,7 +47,8 @@ def from_estimator(
 
     Everything else (nearest neighbours, trees, forests, boosting, votes, other people's classes) is asked: it becomes
     a `BlackBox` that answers with `predict_proba`, else `decision_function`, else labels, the first of these whose
-    largest entry is what `predict` says. Its digest is that of the answers to 512 fixed inputs.
+    largest entry is what `predict` says. Its digest is that of the answers to 512 fixed inputs. Gradients in its place
+    are those of a network trained on its labels: `blindspots.transfer.substitute.train_substitute`.
 
     Args:
         estimator: fitted, with integer (or boolean) classes, one label per row.

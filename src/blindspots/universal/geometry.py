@@ -1,7 +1,7 @@
 """Why one perturbation fools most inputs: the boundary's normals lie in few dimensions (Moosavi-Dezfooli 2017, 4)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys, normal
+from blindspots.rows import Rows
 from blindspots.threat import L2, TINY
 from blindspots.universal.record import Geometry
 from blindspots.verdict import Share
@@ -24,18 +25,20 @@ _BLOCK = 64  # rows that are attacked at a time
 _COLUMNS = 1 << 13  # of the matrix of perturbations that are squared at a time
 _NEGLIGIBLE = 1e-3  # of the largest singular value: what rounding x + r(x) to float32 may leave of a zero
 _TANGENT = 1e-3  # of a direction's length: a smaller part in the tangent plane is rounding
+_NEWTON = 2  # steps from DeepFool's point, which is a little behind the boundary, onto it
 _PROBED = 10  # singular vectors that curvature is taken along
+
+Field = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class _Boundary:
-    """The smallest changes of the rows that have one."""
+class _Points(Rows):
+    """Points of the boundary."""
 
-    normals: Tensor  # (n, D) float32 r(x) / |r(x)|
-    at: Tensor  # (k, *shape) the boundary points x + r(x) of the first rows
+    at: Tensor  # (k, *shape) x + r(x)
     size: Tensor  # (k,) |r(x)|
-    y: Tensor  # (k,) the class on one side,
-    other: Tensor  # (k,) and on the other
+    y: Tensor  # (k,) int64 the class on one side,
+    other: Tensor  # (k,) int64 and on the other
 
 
 def geometry(
@@ -54,7 +57,7 @@ def geometry(
     """Singular values, fooling rates and curvatures around the smallest changes of inputs.
 
     The matrix N of the paper has the rows r(x) / |r(x)|, where r(x) leads from x to the nearest other class: DeepFool's
-    smallest l2 change, refined onto the boundary. Where the paper's r may leave the box of valid inputs, this one does
+    smallest l2 change. Where the paper's r may leave the box of valid inputs, this one does
     not. Its singular values are roots of the eigenvalues of N N^T, taken in float64, so that of all matrices only N
     has an entry for every input value. They stand beside those of as many random unit vectors.
 
@@ -63,12 +66,12 @@ def geometry(
     vector for all. In the span of the first singular vectors, and in the whole space, vectors are uniform on the
     sphere.
 
-    Curvature: at the boundary points p = x + r(x), with f the score of one class minus that of the other, along a
-    direction t in the tangent plane there: |t^T H t| / |grad f|, the inverse radius of the boundary's section. H t is a
-    central difference of grad f over p - h t and p + h t with h = |r(x)|. Networks of linear pieces have no second
-    derivative, so a finite step is meant: how far the boundary has turned at the distance at which the input sees it.
-    These points may lie outside of the box. Directions: for one point after the other one of the first 10 singular
-    vectors, the universal perturbation, a random vector.
+    Curvature: at the boundary points p = x + r(x), taken onto the boundary by two steps of Newton's method. With f the
+    score of one class minus that of the other, along a direction t in the tangent plane at p: |t^T H t| / |grad f|, the
+    inverse radius of the boundary's section. H t is a central difference of grad f over p - h t and p + h t with
+    h = |r(x)|. Networks of linear pieces have no second derivative, so a finite step is meant: how far the boundary has
+    turned at the distance at which the input sees it. These points may lie outside of the box. Directions: for one
+    point after the other one of the first 10 singular vectors, the universal perturbation, a random vector.
 
     Args:
         x: (n, *shape) float32 inputs that the perturbation was made from; the first `rows` of them are used.
@@ -84,14 +87,14 @@ def geometry(
     """
     oracle = Oracle(model, chunk=chunk)
     with oracle.session():
-        found = _boundary(model, oracle, x[:rows], curved_rows)
-        if len(found.normals) < 2:
+        normals, points = _boundary(model, oracle, x[:rows], curved_rows)
+        n, size = normals.shape
+        if n < 2:
             raise InputError(
-                f"expected at least 2 inputs with a change that leads to another class, got {len(found.normals)} of "
+                f"expected at least 2 inputs with a change that leads to another class, got {n} of "
                 f"{len(x[:rows])}: use more rows, or a model that answers with more than one class"
             )
-        n, size = found.normals.shape
-        values, left = _spectrum(_gram(found.normals))
+        values, left = _spectrum(_gram(normals))
         random, _ = _spectrum(_random_gram(n, size, seed))
         spanned = min(span, int((values > _NEGLIGIBLE * values[0]).sum()))
         weights = left[:, :spanned] / values[:spanned]
@@ -103,37 +106,34 @@ def geometry(
             energy={str(k): (_energy(values, k), _energy(random, k)) for k in _FIRST if k <= n},
             span=spanned,
             norm=norm,
-            fooled_in_span=_fooled(oracle, held, norm, lambda rows: _in_span(found.normals, weights, rows, seed)),
+            fooled_in_span=_fooled(oracle, held, norm, lambda rows: _in_span(normals, weights, rows, seed)),
             fooled_random=_fooled(oracle, held, norm, lambda rows: _draws(rows, (size,), 1, seed)),
-            curvature=_curvatures(oracle, found, weights, universal, seed),
+            curvature=_curvatures(oracle, points, weights[:, :_PROBED].T.float() @ normals, universal, seed),
         )
 
 
-def _boundary(model: Model, oracle: Oracle, x: Tensor, curved: int) -> _Boundary:
-    """N, filled block by block, so that the search never holds more than a block of inputs."""
+def _boundary(model: Model, oracle: Oracle, x: Tensor, curved: int) -> tuple[Tensor, _Points]:
+    """N (n, D), filled block by block, so that the search never holds more than a block, and the first points."""
     normals = torch.empty(len(x), x[0].numel())
-    at, sizes, classes = [], [], []
-    found = points = 0
+    points: list[_Points] = []
+    found = 0
     for block in torch.split(x, _BLOCK):
         y = _predictions(oracle, block)
         moved, won = _smallest(model, block, y, oracle.chunk)
         change = (moved - block)[won].flatten(1)
         size = change.norm(dim=1)
         normals[found : found + len(change)] = change / size[:, None]
+        first = won.nonzero()[: max(0, curved - found), 0]
+        points.append(_Points(moved[first], size[: len(first)], y[first], _predictions(oracle, moved[first])))
         found += len(change)
-        places = won.nonzero()[: curved - points, 0]
-        points += len(places)
-        at.append(moved[places])
-        sizes.append(size[: len(places)])
-        classes.append(torch.stack([y[places], _predictions(oracle, moved[places])]))
-    y, other = torch.cat(classes, 1)
-    return _Boundary(normals[:found], torch.cat(at), torch.cat(sizes), y, other)
+    joined = (torch.cat([getattr(p, f.name) for p in points]) for f in fields(_Points))
+    return normals[:found], _Points(*joined)
 
 
 def _smallest(model: Model, x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     """x + r(x), and which rows have one: (B, *shape), (B,) bool."""
     options = Options(chunk=chunk, slots=chunk, threads=torch.get_num_threads())
-    run = attack(model, x, y, DeepFool(refine=3), threat=L2(), options=options)
+    run = attack(model, x, y, DeepFool(), threat=L2(), options=options)
     return run.adversarial, run.won
 
 
@@ -205,38 +205,41 @@ def _fooled(oracle: Oracle, held: Tensor, norm: float, draw: Callable[[Tensor], 
 
 
 def _curvatures(
-    oracle: Oracle, found: _Boundary, weights: Tensor, universal: Tensor, seed: int
+    oracle: Oracle, points: _Points, vectors: Tensor, universal: Tensor, seed: int
 ) -> dict[str, float]:  # fmt: skip
     """The medians over the boundary points; a direction that is nowhere tangent is left out."""
-    points = len(found.at)
-    if not points:
-        return {}
-    gradient = _gradient(oracle, found)
-    slope = gradient(found.at)
-    vectors = (weights[:, :_PROBED].T.float()) @ found.normals
-    directions = {
-        "singular": vectors[torch.arange(points) % len(vectors)],
-        "universal": universal.flatten().expand(points, -1),
-        "random": _draws(torch.arange(points), (found.normals.shape[1],), 2, seed),
-    }
-    values = {name: _curvature(found, gradient, slope, d) for name, d in directions.items()}
-    return {name: float(v.median()) for name, v in values.items() if len(v)}
+    values: dict[str, list[Tensor]] = {"singular": [], "universal": [], "random": []}
+    for start in range(0, len(points.y), oracle.chunk):
+        rows = torch.arange(start, min(start + oracle.chunk, len(points.y)))
+        field, at = _field(oracle, points[rows]), points.at[rows]
+        for _ in range(_NEWTON):
+            value, slope = field(at)
+            at = at - (slope * (value / slope.square().sum(1).clamp_min(TINY))[:, None]).view_as(at)
+        directions = {
+            "singular": vectors[rows % len(vectors)],
+            "universal": universal.flatten().expand(len(rows), -1),
+            "random": _draws(rows, (vectors.shape[1],), 2, seed),
+        }
+        slope = field(at)[1]
+        for name, direction in directions.items():
+            values[name].append(_curvature(field, at, slope, points.size[rows], direction))
+    return {name: float(torch.cat(parts).median()) for name, parts in values.items() if sum(map(len, parts))}
 
 
-def _gradient(oracle: Oracle, found: _Boundary) -> Callable[[Tensor], Tensor]:
-    """grad f at other points (k, *shape) of the same rows: (k, D), f the score of one class minus that of the other."""
+def _field(oracle: Oracle, points: _Points) -> Field:
+    """f (k,) and grad f (k, D) at inputs (k, *shape), f the score of a point's one class minus that of its other."""
     problem = Problem(Goal(directed=True, loss="margin"), L2().within(*oracle.model.bounds))
-    y, other = found.y.to(oracle.device), found.other.to(oracle.device)
+    y, other = points.y.to(oracle.device), points.other.to(oracle.device)
 
-    def of(x: Tensor) -> Tensor:
+    def of(x: Tensor) -> tuple[Tensor, Tensor]:
         seen = oracle.look(problem, y, other, x.to(oracle.device), Need.GRAD)
         assert seen.grad is not None
-        return seen.grad.cpu().flatten(1)
+        return seen.loss.cpu(), seen.grad.cpu().flatten(1)
 
     return of
 
 
-def _curvature(found: _Boundary, gradient: Callable[[Tensor], Tensor], slope: Tensor, direction: Tensor) -> Tensor:
+def _curvature(field: Field, at: Tensor, slope: Tensor, h: Tensor, direction: Tensor) -> Tensor:
     """|t^T H t| / |grad f| of the points at which the direction (k, D) has a tangent part: (at most k,)."""
     length = slope.norm(dim=1)
     unit = direction / direction.norm(dim=1, keepdim=True).clamp_min(TINY)
@@ -244,8 +247,7 @@ def _curvature(found: _Boundary, gradient: Callable[[Tensor], Tensor], slope: Te
     tangent = unit - (unit * normal).sum(1, keepdim=True) * normal
     part = tangent.norm(dim=1)
     tangent = tangent / part[:, None].clamp_min(TINY)
-    step = (tangent * found.size[:, None]).view_as(found.at)
-    turned = (gradient(found.at + step) - gradient(found.at - step)) / (2 * found.size[:, None])
-    known = (part > _TANGENT) & (length > 0)
+    step = (tangent * h[:, None]).view_as(at)
+    turned = (field(at + step)[1] - field(at - step)[1]) / (2 * h[:, None])
     bent: Tensor = (turned * tangent).sum(1).abs() / length.clamp_min(TINY)
-    return bent[known]
+    return bent[(part > _TANGENT) & (length > 0)]

@@ -21,7 +21,7 @@ from blindspots.universal.folder import read_universal_file
 from blindspots.universal.measure import fooled
 from blindspots.universal.record import Effect, UniversalFile, UniversalVerdict
 from blindspots.universal.stream import Rows, divide
-from blindspots.verdict import DataRecord, Share
+from blindspots.verdict import DataRecord, ModelRecord, Share
 from blindspots.verify import EDGE, SLACK, Verification, norm
 
 Say = Callable[[str], None]
@@ -110,6 +110,7 @@ class _Proof:
 
     def _digests(self) -> Problems:
         m = self.file.manifest
+        known: list[tuple[Model | Dataset, ModelRecord | DataRecord]]
         known = [(self.model, m.model), (self.data, m.data)]
         known += [(self.heldout, m.heldout)] if self.heldout is not None and m.heldout is not None else []
         for thing, record in known:

@@ -93,6 +93,13 @@ class OnModel(Record):
     random: Share
 
 
+class Cross(Record):
+    """A perturbation for each of several networks, tried on all of them: held out. Rows made for, columns tried on."""
+
+    models: list[str]
+    fooled: list[list[Share]]
+
+
 class Geometry(Record):
     """Singular values of the smallest perturbations r(x) / |r(x)| against those of random unit vectors (section 4)."""
 
@@ -135,6 +142,7 @@ class UniversalVerdict(Record):
     several: list[Share]  # their fooling rates, held out
     labels: DominantLabels
     on_models: list[OnModel]
+    cross: Cross | None
     geometry: Geometry | None
     findings: list[Finding]
 

@@ -1,6 +1,6 @@
 """The experiment: a universal perturbation is made on some rows and judged on others, in memory or in a run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import (
     AtImages,
     AtNorm,
+    Cross,
     DominantLabels,
     Effect,
     OnModel,
@@ -52,6 +53,7 @@ from blindspots.verdict import DataRecord, ModelRecord, Share
 
 _LARGE = 1 << 14  # numbers in an input
 _MOST = 1 << 27  # numbers in all perturbations of a run
+_FIT = 500
 _SHOWN = 12
 _NORMS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the radius
 
@@ -81,6 +83,7 @@ class Studies:
         geometry: singular values, spans and curvatures (see `Geometry`).
         norms: the perturbation scaled to other sizes.
         others: networks that the perturbation is tried on, too.
+        cross: a perturbation for each of these, tried on all: the matrix of who fools whom.
     """
 
     images: tuple[int, ...] = ()
@@ -88,12 +91,13 @@ class Studies:
     geometry: bool = False
     norms: bool = True
     others: tuple[Model, ...] = ()
+    cross: bool = False
 
     def words(self) -> list[str]:
         """What was asked for, for the manifest."""
         asked = [f"images {','.join(map(str, self.images))}"] if self.images else []
         asked += [f"several {self.several}"] if self.several else []
-        asked += ["geometry"] * self.geometry + ["norms"] * self.norms
+        asked += ["geometry"] * self.geometry + ["norms"] * self.norms + ["cross"] * self.cross
         return asked + [f"on {m.name} {m.digest}" for m in self.others]
 
 
@@ -127,7 +131,7 @@ def universal(
     threat: Threat,
     method: Method | str | None = None,
     data: Dataset | None = None,
-    fit: int = 500,
+    fit: int | None = None,
     heldout: int | Dataset | None = None,
     target: int | None = None,
     per_class: bool = False,
@@ -147,7 +151,7 @@ def universal(
         x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
         threat: linf or l2 with a radius, e.g. `Linf(10 / 255)`.
         method: such as `Periodic()`, `UAP(delta=0.2)` or words; None: `Periodic()`.
-        fit: how many rows the search sees, drawn by lot.
+        fit: how many rows the search sees, drawn by lot; None: 500, but at most two thirds of them.
         heldout: how many of the other rows judge it, or other data; None: all others.
         target: the class that every input is to be taken for; None: any but its own.
         per_class: a perturbation for each predicted class.
@@ -166,10 +170,14 @@ def universal(
     given = _dataset(x, y, data)
     method = parse_method(method) if isinstance(method, str) else method or Periodic()
     run = _Run(
-        model, given, threat.within(*model.bounds), method, fit, heldout, target, per_class, clip, perturbation,
+        model, given, threat.within(*model.bounds), method, fit or _usual(len(given), heldout), heldout, target, per_class, clip, perturbation,
         studies or Studies(), options or UniversalOptions(), watch or (lambda stage: None),
     )  # fmt: skip
     return run.carry_out(None if out is None else Path(out), resume, command)
+
+
+def _usual(rows: int, heldout: int | Dataset | None) -> int:
+    return min(_FIT, rows if heldout is not None and not isinstance(heldout, int) else max(2 * rows // 3, 1))
 
 
 def _dataset(x: Any, y: Any, data: Dataset | None) -> Dataset:
@@ -268,6 +276,7 @@ class _Run:
                 f"expected a model whose gradients can be taken, got {self.model.name}, which only answers: make the "
                 "perturbation on a network like it, and measure it here by naming the file"
             )
+        self._check_others()
         if self.target is not None and not self.method.targeted:
             raise InputError(
                 f"expected a method that can run towards a class, got {self.method!r}: leave the target out"
@@ -276,6 +285,26 @@ class _Run:
             raise InputError(
                 f"expected a perturbation of shape {self.data.shape}, got {self.given.shape}: use inputs of its size"
             )
+
+    def _check_others(self) -> None:
+        others = self.studies.others
+        if others and self.per_class:
+            raise InputError(
+                "expected one perturbation for all classes where it is tried on other networks, got one per class: "
+                "leave one of the two out"
+            )
+        if self.studies.cross and not others:
+            raise InputError("expected other networks for a matrix, got none: name them with --on")
+        x = self.data.rows(0, 1)[0]
+        for other in others:
+            try:
+                other.logits(x)
+            except (RuntimeError, ValueError, IndexError) as error:
+                said = str(error).splitlines()[0]
+                raise InputError(
+                    f"expected networks that take inputs of shape {self.data.shape}, got {other.name}, which says: "
+                    f"{said}: leave it out, or let its factory resize"
+                ) from error
 
     def _check_fit(self, rows: Rows) -> None:
         if self.given is not None:
@@ -354,6 +383,7 @@ class _Judge:
             several=several[1],
             labels=self._labels(now),
             on_models=[self._on(other) for other in run.studies.others],
+            cross=self._cross() if run.studies.cross else None,
             geometry=self._geometry() if run.studies.geometry else None,
             findings=run.findings,
         ), self._shown(now)
@@ -420,14 +450,27 @@ class _Judge:
         return dominant_labels(clean, changed, int(torch.cat([clean, changed]).max()) + 1)
 
     def _on(self, other: Model) -> OnModel:
-        oracle = Oracle(other, chunk=self.oracle.chunk)
+        rates = self._rates(other, [self.v, self._random()])
+        return OnModel(model=other.name, digest=other.digest, fooled=rates[0], random=rates[1])
+
+    def _rates(self, model: Model, vs: Sequence[Tensor]) -> list[Share]:
+        """How many held-out rows each of the perturbations fools `model` on."""
+        oracle = Oracle(model, chunk=self.oracle.chunk)
         with oracle.session():
             known = predictions(oracle, self.division.heldout)
-            rates = []
-            for v in (self.v, self._random().expand_as(self.v)):
-                now = moved(oracle, self.division.heldout, self._painted(v), known.clean)
-                rates.append(share(known.clean, now, self.run.target))
-        return OnModel(model=other.name, digest=other.digest, fooled=rates[0], random=rates[1])
+            nows = [moved(oracle, self.division.heldout, self._painted(v), known.clean) for v in vs]
+        return [share(known.clean, now, self.run.target) for now in nows]
+
+    def _cross(self) -> Cross:
+        models = [self.run.model, *self.run.studies.others]
+        vs = [self.v, *(self._made_for(other) for other in self.run.studies.others)]
+        columns = [self._rates(model, vs) for model in models]
+        return Cross(models=[m.name for m in models], fooled=[list(row) for row in zip(*columns, strict=True)])
+
+    def _made_for(self, other: Model) -> Tensor:
+        oracle = Oracle(other, chunk=self.oracle.chunk)
+        with oracle.session():
+            return fit(oracle, self.run.method, self.division.fit, self.run.wanted(1), self.run.watch).v
 
     def _geometry(self) -> Any:
         fit_x = self.division.fit.take(torch.arange(len(self.division.fit)))[0]
