@@ -121,6 +121,17 @@ def test_only_so_many_rows_are_used_and_inputs_of_any_shape_fit() -> None:
     assert found == geometry(Model(net), x[:12], x[:4], norm=0.2, universal=torch.ones(2, 2, 2), span=3, curved_rows=4)
 
 
+def test_the_norm_left_out_is_the_one_at_which_random_vectors_fool_a_tenth() -> None:
+    g = torch.Generator().manual_seed(1)
+    weight = torch.randn(3, 50, generator=g)
+    net, x = Linear(weight, -weight.sum(1) / 2), _rows(1000, (50,))
+    found = geometry(Model(net), x[:100], x, universal=torch.ones(50), curved_rows=0)
+    low, high = found.fooled_random.interval
+    assert low - 0.06 < 0.1 < high + 0.06  # it was found on 100 rows, judged on 1,000
+    assert found.fooled_in_span.share > 2 * found.fooled_random.share
+    assert found == geometry(Model(net), x[:100], x, universal=torch.ones(50), norm=found.norm, curved_rows=0)
+
+
 def test_a_model_with_one_answer_is_refused() -> None:
     net = Linear(torch.zeros(2, 4), torch.tensor([0.0, 1.0]))
     with pytest.raises(InputError, match="at least 2 inputs with a change"):

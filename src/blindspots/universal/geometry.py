@@ -24,6 +24,8 @@ _KEPT = 500  # singular values in the record
 _BLOCK = 64  # rows that are attacked at a time
 _COLUMNS = 1 << 13  # of the matrix of perturbations that are squared at a time
 _NEGLIGIBLE = 1e-3  # of the largest singular value: what rounding x + r(x) to float32 may leave of a zero
+_SHARE, _CALIBRATED = 0.1, 128  # of inputs that random vectors fool, and on how many that is found out
+_DEEPEST, _NARROW = 1e4, 1.05  # of the box's diagonal; what is left of the interval
 _TANGENT = 1e-3  # of a direction's length: a smaller part in the tangent plane is rounding
 _NEWTON = 2  # steps from DeepFool's point, which is a little behind the boundary, onto it
 _PROBED = 10  # singular vectors that curvature is taken along
@@ -46,8 +48,8 @@ def geometry(
     x: Tensor,
     held: Tensor,
     *,
-    norm: float,
     universal: Tensor,
+    norm: float | None = None,
     seed: int = 0,
     chunk: int = 16,
     rows: int = 500,
@@ -76,8 +78,9 @@ def geometry(
     Args:
         x: (n, *shape) float32 inputs that the perturbation was made from; the first `rows` of them are used.
         held: (m, *shape) float32 inputs that it was not made from.
-        norm: l2 norm of the random vectors.
         universal: (*shape) the perturbation.
+        norm: l2 norm of the random vectors; None: the one at which vectors of the whole space fool a tenth of the first
+            128 inputs of `x`, as they do in the paper.
         chunk: rows per call of the network.
         span: how many singular vectors span the subspace, at most; those with a singular value of zero do not.
         curved_rows: at how many boundary points curvature is taken; 0: not at all.
@@ -96,6 +99,7 @@ def geometry(
             )
         values, left = _spectrum(_gram(normals))
         random, _ = _spectrum(_random_gram(n, size, seed))
+        norm = _tenth(oracle, x[:_CALIBRATED], seed) if norm is None else norm
         spanned = min(span, int((values > _NEGLIGIBLE * values[0]).sum()))
         weights = left[:, :spanned] / values[:spanned]
         return Geometry(
@@ -199,6 +203,19 @@ def _fooled(oracle: Oracle, held: Tensor, norm: float, draw: Callable[[Tensor], 
         moved = (x + v).clamp(*oracle.model.bounds)
         hits += int((_predictions(oracle, moved) != _predictions(oracle, x)).sum())
     return Share.of(hits, len(held))
+
+
+def _tenth(oracle: Oracle, x: Tensor, seed: int) -> float:
+    """The l2 norm at which a random vector of its own takes a tenth of the rows to another class."""
+    lo, hi = oracle.model.bounds
+    size = x[0].numel()
+    most: float = (hi - lo) * size**0.5
+    low, high = most / _DEEPEST, most
+    while high > _NARROW * low:
+        middle = (low * high) ** 0.5
+        share = _fooled(oracle, x, middle, lambda rows: _draws(rows, (size,), 4, seed)).share
+        low, high = (low, middle) if share >= _SHARE else (middle, high)
+    return (low * high) ** 0.5
 
 
 # ------------------------------------------------------------------ curvature
