@@ -64,7 +64,8 @@ def published(net: nn.Module, x: Tensor, radius: float, found: Found) -> None:
 
 def _label(net: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
-        return net(x).argmax(1)
+        label: Tensor = net(x).argmax(1)
+    return label
 
 
 def _deepfool(net: nn.Module, x: Tensor) -> tuple[Tensor, int]:
@@ -89,7 +90,8 @@ def _nearest(w: Tensor, f: Tensor) -> Tensor:
     """The step onto the nearest of the hyperplanes f + w r = 0: (1, *shape)."""
     norms = w.flatten(1).norm(dim=1).clamp_min(1e-12)
     k = int((f.abs() / norms).argmin())
-    return f[k].abs() / norms[k].square() * w[k]
+    step: Tensor = f[k].abs() / norms[k].square() * w[k]
+    return step
 
 
 # ------------------------------------------------------------------ ART

@@ -33,15 +33,16 @@ def test_one_plane_has_one_singular_value_and_no_curvature() -> None:
     assert g.singular_values[1] < 1e-3
     assert set(g.curvature) == {"universal", "random"}  # the one singular vector is the normal: it is nowhere tangent
     assert all(value < 1e-4 for value in g.curvature.values())
-    assert set(g.energy) == {"1", "10"}  # there are no 100 rows
+    assert set(g.energy) == {"1", "10"}  # there are no 100 dimensions
+    assert len(g.singular_values) == 12
 
 
 def test_several_planes_have_no_curvature_along_singular_vectors() -> None:
     g = torch.Generator().manual_seed(1)
     weight = torch.randn(5, 12, generator=g)
     net = Linear(weight, -weight.sum(1) / 2)  # all planes meet amid the rows
-    found = geometry(Model(net), _rows(40, (12,)), _rows(5, (12,), 1), norm=0.1, universal=torch.ones(12))
-    assert found.span > 1
+    found = geometry(Model(net), _rows(40, (12,)), _rows(5, (12,), 1), norm=0.1, universal=torch.ones(12), span=9)
+    assert 1 < found.span <= 9
     assert set(found.curvature) == {"singular", "universal", "random"}
     assert all(value < 1e-4 for value in found.curvature.values())
 
@@ -49,7 +50,7 @@ def test_several_planes_have_no_curvature_along_singular_vectors() -> None:
 @pytest.mark.parametrize("radius", [0.15, 0.4])
 def test_a_sphere_has_the_curvature_of_its_radius_in_every_direction(radius: float) -> None:
     net = Ball(torch.full((8,), 0.5), radius)
-    found = geometry(Model(net), _rows(30, (8,)), _rows(5, (8,), 1), norm=0.1, universal=torch.eye(8)[0])
+    found = geometry(Model(net), _rows(30, (8,)), _rows(5, (8,), 1), norm=0.1, universal=torch.eye(8)[0], span=100)
     assert found.span == 8
     for value in found.curvature.values():
         assert value == pytest.approx(1 / radius, rel=0.01)

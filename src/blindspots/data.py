@@ -239,6 +239,17 @@ class FolderData(_Stream):
         return _float(torch.from_numpy(images).permute(0, 3, 1, 2))
 
 
+def one_of(x: Any, y: Any, data: Dataset | None) -> Dataset:
+    """What was passed from Python, arrays or data. Raises InputError for neither, a mixture, or no rows."""
+    if data is None and x is not None and y is not None:
+        data = ArrayData(x, y)
+    elif data is None or x is not None or y is not None:
+        raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
+    if not len(data):
+        raise InputError(f"expected at least one row in {data.name}, got none: name data with rows")
+    return data
+
+
 def digits(rows: int | None = None) -> ArrayData:
     """The 500 test rows of scikit-learn's digits."""
     x, y = digits_arrays("test")

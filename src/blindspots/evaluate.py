@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.attacks import Attack
-from blindspots.data import ArrayData, Dataset
+from blindspots.data import Dataset, one_of
 from blindspots.diagnose import diagnose
 from blindspots.engine.cascade import Cascade, Live, Stage, Start
 from blindspots.engine.jobs import Samples
@@ -28,7 +28,7 @@ from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.fit import check_fit
 from blindspots.goal import Goal, LossName
-from blindspots.journal import Columns, Journal, provenance, read_run_file, unpack_inputs
+from blindspots.journal import Columns, Journal, provenance, threads_of, unpack_inputs
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
@@ -211,7 +211,7 @@ def evaluate(
         InputError: something that was given cannot be used; the sentence says what to do.
     """
     model = model if isinstance(model, Model) else Model(model)
-    data = _dataset(x, y, data)
+    data = one_of(x, y, data)
     threat = threat.within(*model.bounds)
     chosen = _protocol(protocol, threat)
     for stage in chosen.stages:
@@ -277,14 +277,6 @@ def _protocol(given: str | Protocol | Sequence[Stage], threat: Threat) -> Protoc
     return given if isinstance(given, Protocol) else Protocol("custom", tuple(given))
 
 
-def _dataset(x: Any, y: Any, data: Dataset | None) -> Dataset:
-    if data is not None and x is None and y is None:
-        return data
-    if data is not None or x is None or y is None:
-        raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
-    return ArrayData(x, y)
-
-
 class _Run:
     """One call of `evaluate`."""
 
@@ -298,7 +290,7 @@ class _Run:
         self.began = time.monotonic()
 
     def carry_out(self, folder: Path | None, resume: bool, command: str | None) -> Evaluation:
-        with set_threads(self._threads(folder, resume)) as threads:
+        with set_threads(self.options.threads or threads_of(folder, resume)) as threads:
             manifest = self._manifest(threads)
             started = datetime.now(UTC).isoformat(timespec="seconds")
             if folder is None:
@@ -306,13 +298,6 @@ class _Run:
                     manifest=manifest, command=command, started=started, shards=[], verdict=None, seal=None
                 ))  # fmt: skip
             return self._in_folder(Journal(folder, manifest, command, started, resume), folder)
-
-    def _threads(self, folder: Path | None, resume: bool) -> int | None:
-        """As asked for; what is free now need not be what was free when a run that is resumed began."""
-        begun = resume and folder is not None and (folder / "run.json").is_file()
-        if self.options.threads is None and begun and folder is not None:
-            return read_run_file(folder).manifest.threads
-        return self.options.threads
 
     def _in_memory(self, file: RunFile) -> Evaluation:
         shards: list[Columns] = []

@@ -168,6 +168,16 @@ def kind_of(folder: Path) -> str:
         return "evaluation"  # whoever reads it as that says what is wrong
 
 
+def threads_of(folder: Path | None, resume: bool) -> int | None:
+    """The threads that the run to be resumed was begun with, since they decide its bits; None: there is none."""
+    if folder is None or not resume or not (folder / "run.json").is_file():
+        return None
+    try:
+        return int(json.loads((folder / "run.json").read_bytes())["manifest"]["threads"])
+    except (ValueError, LookupError, TypeError):
+        return None  # whoever takes the run up says what is wrong with it
+
+
 def shard_path(folder: Path, record: ShardRecord) -> Path:
     """Where a shard lies; whatever run.json says, inside the run folder."""
     return folder / "shards" / Path(record.name).name

@@ -25,7 +25,7 @@ from blindspots.evaluate import attack as run_attack
 from blindspots.evaluate import evaluate as run_protocol
 from blindspots.examples import Example, save_examples
 from blindspots.goal import LossName
-from blindspots.journal import read_run_file
+from blindspots.journal import threads_of
 from blindspots.models import Model
 from blindspots.protocols import protocol as named_protocol
 from blindspots.report import write_report
@@ -111,13 +111,7 @@ def slug(*words: str) -> str:
 
 def _options(job: Job, out: Path) -> Options:
     given = {f.name: getattr(job, f.name) for f in fields(Options)}
-    return Options(**{**given, "threads": job.threads or _threads(job, out)})
-
-
-def _threads(job: Job, out: Path) -> int:
-    """As many as the run was begun with, since they decide its bits, or as are free."""
-    begun = job.resume and (out / "run.json").is_file()
-    return read_run_file(out).manifest.threads if begun else free_threads()
+    return Options(**{**given, "threads": job.threads or threads_of(out, job.resume) or free_threads()})
 
 
 def _targets(search: Search, seed: int) -> Targets | None:

@@ -21,6 +21,7 @@ from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.evaluate import command_line
+from blindspots.journal import threads_of
 from blindspots.models import Model
 from blindspots.report.transfer import write_transfer_report
 from blindspots.report.transfer_words import alike, headline, reach, shortened, sizes
@@ -29,7 +30,7 @@ from blindspots.threat import parse_threat
 from blindspots.transfer.adapt import refuse_overlap
 from blindspots.transfer.disjoint import split_models
 from blindspots.transfer.record import Matrices, TransferVerdict
-from blindspots.transfer.run import Told, Transfer, threads_for
+from blindspots.transfer.run import Told, Transfer
 from blindspots.transfer.run import transfer as run_transfer
 from blindspots.transfer.words import parse_sizes, read_labels
 
@@ -46,7 +47,7 @@ def transfer(specs: Sequence[str], job: TransferJob) -> None:
     data, trained_on = _data(job)
     out = job.out or Path("runs") / slug("transfer", data.name, job.threat)
     command = command_line()
-    with set_threads(threads_for(job.threads, out, job.resume)) as threads, _stopping(out, command):
+    with set_threads(job.threads or threads_of(out, job.resume)) as threads, _stopping(out, command):
         models = [moved(m, job.device) for m in _models(console, specs, trained_on, job)]
         said = f"Transfer between {count(len(models), 'model')} on {count(len(data), 'row')} of {data.name}"
         console.print(f"{said}, {threat.spec}; {count(threads, 'thread')}", highlight=False, markup=False)

@@ -20,6 +20,7 @@ from blindspots.data import Dataset, load_data
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
 from blindspots.evaluate import command_line
+from blindspots.journal import threads_of
 from blindspots.report.universal import sentence, write_universal_report
 from blindspots.report.words import count, interval, number, percent, seconds
 from blindspots.threat import parse_threat
@@ -27,7 +28,6 @@ from blindspots.universal import Studies, Universal, UniversalOptions, parse_met
 from blindspots.universal import universal as run_universal
 from blindspots.universal.file import load_perturbation
 from blindspots.universal.fitting import Stage
-from blindspots.universal.folder import read_universal_file
 from blindspots.universal.record import UniversalVerdict
 from blindspots.verdict import Share
 
@@ -42,7 +42,7 @@ def universal(spec: str, job: UniversalJob) -> None:
     model = moved(open_model(console, spec), job.device)
     others = tuple(moved(open_model(console, other), job.device) for other in job.on or [])
     out = job.out or Path("runs") / slug(model.name, "universal", job.threat)
-    options = UniversalOptions(job.seed, job.threads or _threads(job, out), job.chunk)
+    options = UniversalOptions(job.seed, job.threads or threads_of(out, job.resume) or free_threads(), job.chunk)
     command = command_line()
     with _stopping(out, command), _Line(console) as watch:
         run = run_universal(
@@ -63,12 +63,6 @@ def _images(text: str | None) -> tuple[int, ...]:
 
 def _heldout(text: str | None) -> int | Dataset | None:
     return int(text) if text and text.isdigit() else load_data(text) if text else None
-
-
-def _threads(job: UniversalJob, out: Path) -> int:
-    """As many as the run was begun with, since they decide its bits, or as are free."""
-    begun = job.resume and (out / "run.json").is_file()
-    return read_universal_file(out).manifest.threads if begun else free_threads()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from blindspots.verdict import Share
 
 _NODES, _LARGEST, _LEAST = 64, 32, 8  # labels drawn: in all, of one component; of one that is cut off at least
 _NAME = 20  # letters of a class name
+_UPRIGHT = 3  # letters of a name that needs not be turned
 _GAP = 64.0  # px between rings at least
 _LETTER = 6.2  # px, about, at the size of the drawing's text
 _ALONG = 15.0  # px that a label takes along its ring
@@ -164,8 +165,24 @@ class Node:
     turn: float | None  # degrees of a name that runs along its ray; None: below the circle
 
     @property
+    def transform(self) -> str:
+        """Of the name: along its ray and never upside down; short ones upright at the end of it."""
+        if self.turn is None:
+            return f"translate(0 {self.r + 13:.1f})"
+        if len(self.name) <= _UPRIGHT:
+            ray, far = math.radians(self.turn), self.r + 9
+            return f"translate({far * math.cos(ray):.1f} {far * math.sin(ray) + 4:.1f})"
+        turn, at = (self.turn + 180, -self.r - 5) if self.flips else (self.turn, self.r + 5)
+        return f"rotate({turn:.1f}) translate({at:.1f} 4)"
+
+    @property
+    def anchor(self) -> str:
+        if self.turn is None or len(self.name) <= _UPRIGHT:
+            return "middle"
+        return "end" if self.flips else "start"
+
+    @property
     def flips(self) -> bool:
-        """Whether the name would stand upside down."""
         return self.turn is not None and math.cos(math.radians(self.turn)) < -1e-9
 
 

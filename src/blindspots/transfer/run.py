@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Attack
-from blindspots.data import ArrayData, Dataset
+from blindspots.data import Dataset, one_of
 from blindspots.engine.targets import RandomClass, Targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.goal import Goal
-from blindspots.journal import Columns, pack_inputs, provenance, unpack_inputs
+from blindspots.journal import Columns, pack_inputs, provenance, threads_of, unpack_inputs
 from blindspots.models.ensemble import Ensemble
 from blindspots.models.estimators import from_estimator
 from blindspots.models.model import Model
@@ -37,7 +37,6 @@ from blindspots.transfer.record import (
     TransferFile,
     TransferManifest,
     TransferVerdict,
-    read_transfer_file,
 )
 from blindspots.transfer.remarks import remarks
 from blindspots.transfer.substitute import train_substitute
@@ -175,7 +174,7 @@ def transfer(
     """
     _check(threat, amplify, targeted, targets, restarts, surrogate)
     given = [_model(m) for m in models]
-    data = _dataset(x, y, data)
+    data = one_of(x, y, data)
     names = numbered(m.name for m in given)
     sizes: Sizes | None = {None: resize} if isinstance(resize, tuple) else resize
     fitted = adapted(given, names, data, sizes, labels)
@@ -186,7 +185,7 @@ def transfer(
         surrogate, trained_on, seed, *_fitted(data, fitted, chunk, slots),
     )  # fmt: skip
     folder = None if out is None else Path(out)
-    with set_threads(threads_for(threads, folder, resume)) as used:
+    with set_threads(threads or threads_of(folder, resume)) as used:
         return _Run(setup, used, watch or (lambda told: None)).carry_out(folder, resume, command)
 
 
@@ -207,23 +206,6 @@ def _model(given: Any) -> Model:
     if isinstance(given, Model):
         return given
     return from_estimator(given) if hasattr(given, "get_params") else Model(given)
-
-
-def _dataset(x: Any, y: Any, data: Dataset | None) -> Dataset:
-    if data is None and x is not None and y is not None:
-        data = ArrayData(x, y)
-    elif data is None or x is not None or y is not None:
-        raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
-    if not len(data):
-        raise InputError(f"expected at least one row in {data.name}, got none: name data with rows")
-    return data
-
-
-def threads_for(asked: int | None, folder: Path | None, resume: bool) -> int | None:
-    """As many as asked for, or as the run that is resumed was begun with; None: as are free."""
-    if asked is None and resume and folder is not None and (folder / "run.json").is_file():
-        return read_transfer_file(folder).manifest.threads
-    return asked
 
 
 def _fitted(data: Dataset, models: Sequence[Model], chunk: int | None, slots: int | None) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Why one perturbation fools most inputs: the boundary's normals lie in few dimensions (Moosavi-Dezfooli 2017, 4)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -19,7 +20,7 @@ from blindspots.threat import L2, TINY
 from blindspots.universal.record import Geometry
 from blindspots.verdict import Share
 
-_FIRST = (1, 10, 100)
+_FIRST, _SPAN = (1, 10, 100), 100
 _KEPT = 500  # singular values in the record
 _BLOCK = 64  # rows that are attacked at a time
 _COLUMNS = 1 << 13  # of the matrix of perturbations that are squared at a time
@@ -53,7 +54,7 @@ def geometry(
     seed: int = 0,
     chunk: int = 16,
     rows: int = 500,
-    span: int = 100,
+    span: int | None = None,
     curved_rows: int = 64,
 ) -> Geometry:
     """Singular values, fooling rates and curvatures around the smallest changes of inputs.
@@ -82,7 +83,8 @@ def geometry(
         norm: l2 norm of the random vectors; None: the one at which vectors of the whole space fool a tenth of the first
             128 inputs of `x`, as they do in the paper.
         chunk: rows per call of the network.
-        span: how many singular vectors span the subspace, at most; those with a singular value of zero do not.
+        span: how many singular vectors span the subspace, at most; those with a singular value of zero do not. None:
+            100, or a tenth of the dimensions where that is less.
         curved_rows: at how many boundary points curvature is taken; 0: not at all.
 
     Raises:
@@ -100,14 +102,15 @@ def geometry(
         values, left = _spectrum(_gram(normals))
         random, _ = _spectrum(_random_gram(n, size, seed))
         norm = _tenth(oracle, x[:_CALIBRATED], seed) if norm is None else norm
+        span = min(_SPAN, max(1, size // 10)) if span is None else span
         spanned = min(span, int((values > _NEGLIGIBLE * values[0]).sum()))
         weights = left[:, :spanned] / values[:spanned]
         return Geometry(
             rows=n,
             dimensions=size,
-            singular_values=values[:_KEPT].tolist(),
-            singular_values_random=random[:_KEPT].tolist(),
-            energy={str(k): (_energy(values, k), _energy(random, k)) for k in _FIRST if k <= n},
+            singular_values=values[: min(size, _KEPT)].tolist(),
+            singular_values_random=random[: min(size, _KEPT)].tolist(),
+            energy={str(k): (_energy(values, k), _energy(random, k)) for k in _FIRST if k <= min(n, size)},
             span=spanned,
             norm=norm,
             fooled_in_span=_fooled(oracle, held, norm, lambda rows: _in_span(normals, weights, rows, seed)),
@@ -209,13 +212,13 @@ def _tenth(oracle: Oracle, x: Tensor, seed: int) -> float:
     """The l2 norm at which a random vector of its own takes a tenth of the rows to another class."""
     lo, hi = oracle.model.bounds
     size = x[0].numel()
-    most: float = (hi - lo) * size**0.5
+    most = (hi - lo) * math.sqrt(size)
     low, high = most / _DEEPEST, most
     while high > _NARROW * low:
-        middle = (low * high) ** 0.5
+        middle = math.sqrt(low * high)
         share = _fooled(oracle, x, middle, lambda rows: _draws(rows, (size,), 4, seed)).share
         low, high = (low, middle) if share >= _SHARE else (middle, high)
-    return (low * high) ** 0.5
+    return math.sqrt(low * high)
 
 
 # ------------------------------------------------------------------ curvature

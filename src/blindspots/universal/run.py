@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blindspots.data import ArrayData, Dataset
+from blindspots.data import Dataset, one_of
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.journal import provenance
+from blindspots.journal import provenance, threads_of
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
@@ -167,10 +167,11 @@ def universal(
         InputError: something that was given cannot be used; the sentence says what to do.
     """
     model = model if isinstance(model, Model) else Model(model)
-    given = _dataset(x, y, data)
+    given = one_of(x, y, data)
     method = parse_method(method) if isinstance(method, str) else method or Periodic()
+    rows = fit or _usual(len(given), heldout)
     run = _Run(
-        model, given, threat.within(*model.bounds), method, fit or _usual(len(given), heldout), heldout, target, per_class, clip, perturbation,
+        model, given, threat.within(*model.bounds), method, rows, heldout, target, per_class, clip, perturbation,
         studies or Studies(), options or UniversalOptions(), watch or (lambda stage: None),
     )  # fmt: skip
     return run.carry_out(None if out is None else Path(out), resume, command)
@@ -178,14 +179,6 @@ def universal(
 
 def _usual(rows: int, heldout: int | Dataset | None) -> int:
     return min(_FIT, rows if heldout is not None and not isinstance(heldout, int) else max(2 * rows // 3, 1))
-
-
-def _dataset(x: Any, y: Any, data: Dataset | None) -> Dataset:
-    if data is not None and x is None and y is None:
-        return data
-    if data is not None or x is None or y is None:
-        raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
-    return ArrayData(x, y)
 
 
 @dataclass
@@ -212,7 +205,7 @@ class _Run:
         division = divide(self.data, self.fit_rows, self.heldout, self.options.seed)
         self._check_fit(division.fit)
         self.findings += [*self.data.notes, *division.findings]
-        with set_threads(self.options.threads) as threads:
+        with set_threads(self.options.threads or threads_of(folder, resume)) as threads:
             started = datetime.now(UTC).isoformat(timespec="seconds")
             file = UniversalFile(
                 manifest=self._manifest(threads, division), command=command, started=started,
