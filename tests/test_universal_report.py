@@ -187,6 +187,16 @@ def test_the_headline_is_the_rate_on_unseen_rows_beside_the_best_control(tmp_pat
     assert control[0] == "random signs"
 
 
+def test_a_perturbation_that_was_only_measured_was_made_from_none_of_the_rows(tmp_path: Path) -> None:
+    run = made(tmp_path / "r")
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace('"method":"SGA()"', '"method":"measured: 00"'))
+    page = render_universal(run)
+    assert "on 91.0\u00a0% of these inputs.</h1>" in page
+    assert "made from" not in page
+    assert "searched on" not in page
+
+
 def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
     page = render_universal(made(tmp_path / "r", full=False))
     tags = _well_formed(page)
@@ -205,7 +215,7 @@ def test_pictures_are_shown_in_pairs_and_named_by_class(tmp_path: Path) -> None:
 
 def test_one_perturbation_per_class_shows_each(tmp_path: Path) -> None:
     page = render_universal(made(tmp_path / "r", names=[f"k{i}" for i in range(8)], per_class=True))
-    assert "One change for every class" in page
+    assert "A change of L∞\u00a08/255 for each class fools net" in page
     assert page.count("data:image/png") == 8 + 2 * 6
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
     from blindspots.goal import Goal
-    from blindspots.models import BlackBox, Ensemble, Model, load_model, skip_gradients
+    from blindspots.models import BlackBox, Ensemble, Model, from_estimator, load_model, skip_gradients
     from blindspots.report import write_report
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
     from blindspots.transfer.run import transfer
@@ -42,6 +42,7 @@ __all__ = [
     "attack",
     "attacks",
     "evaluate",
+    "from_estimator",
     "load_data",
     "load_model",
     "parse_threat",
@@ -67,6 +68,7 @@ _HOMES = {
     "Options": "evaluate",
     "attack": "evaluate",
     "evaluate": "evaluate",
+    "from_estimator": "models",
     "load_data": "data",
     "load_model": "models",
     "parse_threat": "threat",

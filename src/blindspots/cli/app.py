@@ -31,7 +31,10 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
 )
-MODELS = "digits, digits-robust, file.pt2, file.pt (TorchScript), file.py:factory or package.module:factory."
+MODELS = (
+    "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory or "
+    "package.module:factory."
+)
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that evaluate or attack wrote.")]

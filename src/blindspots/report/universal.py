@@ -82,7 +82,7 @@ def render_universal(folder: Path) -> str:
         headline=universal_words.headline(manifest, verdict, threat, target),
         lede=universal_words.lede(manifest, verdict),
         fooled_means=universal_words.fooled_means(target),
-        generalises=universal_words.generalises(verdict),
+        generalises=universal_words.generalises(manifest, verdict),
         alike=universal_words.alike(verdict),
         dominance=universal_words.dominance(verdict),
         geometry_words=[] if verdict.geometry is None else universal_words.geometry(verdict.geometry),
@@ -90,7 +90,7 @@ def render_universal(folder: Path) -> str:
         factor=_factor(perturbation),
         perturbations=list(_pictured(manifest, perturbation)),
         strip=list(_strip(manifest, _rows(folder))),
-        effects=list(_effects(verdict)),
+        effects=list(_effects(manifest, verdict)),
         controls=sorted(verdict.controls.items(), key=lambda item: -item[1].share),
         plots=plots,
         curves=[plots[name] for name in ("norm", "images", "history") if name in plots],
@@ -152,12 +152,13 @@ def _plots(manifest: UniversalManifest, verdict: UniversalVerdict, threat: Threa
     return {name: plot for name, plot in made.items() if plot is not None}
 
 
-def _effects(v: UniversalVerdict) -> Iterator[tuple[str, str, Effect]]:
+def _effects(manifest: UniversalManifest, v: UniversalVerdict) -> Iterator[tuple[str, str, Effect]]:
     unseen, seen = words.count(v.heldout.accuracy.rows, "unseen row"), words.count(v.fit.accuracy.rows, "row")
+    others = f"{seen} more" if universal_words.was_given(manifest) else f"{seen} searched on"
     yield unseen, "kept in the box", v.heldout
     yield unseen, "as they are", v.heldout_unclipped
-    yield f"{seen} searched on", "kept in the box", v.fit
-    yield f"{seen} searched on", "as they are", v.fit_unclipped
+    yield others, "kept in the box", v.fit
+    yield others, "as they are", v.fit_unclipped
 
 
 def _factor(perturbation: Perturbation) -> float:

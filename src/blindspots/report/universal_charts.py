@@ -234,7 +234,7 @@ def _component(members: Sequence[int], edges: Sequence[Edge], name: Callable[[in
         k: Node(
             x, y, 4 + 10 * math.sqrt(taken[k] / most), _short(name(k)),
             f"{name(k)}: the commonest for {sum(e.to == k for e in own):,} classes, {taken[k]:,} of their fooled rows",
-            None if k == root else turn,
+            None if k == root or (children[k] and len(name(k)) <= _UPRIGHT) else turn,
         )
         for k, (x, y, turn) in _places(root, children).items()
     }  # fmt: skip

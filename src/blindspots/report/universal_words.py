@@ -12,11 +12,16 @@ def best_control(verdict: UniversalVerdict) -> tuple[str, Share] | None:
 
 def headline(manifest: UniversalManifest, verdict: UniversalVerdict, threat: ThreatWords, target: str | None) -> str:
     """The rate that counts in one sentence, without a full stop."""
-    change = "One change for every class" if manifest.per_class else "One and the same change"
+    size, rate = threat.text, percent(verdict.fooling_rate_heldout)
+    change = f"A change of {size} for each class" if manifest.per_class else f"One and the same change of {size}"
     does = f"makes {manifest.model.name} say {target} on" if target else f"fools {manifest.model.name} on"
-    return (
-        f"{change} of {threat.text} {does} {percent(verdict.fooling_rate_heldout)} of the inputs it was not made from"
-    )
+    of = "these inputs" if was_given(manifest) else "the inputs it was not made from"
+    return f"{change} {does} {rate} of {of}"
+
+
+def was_given(manifest: UniversalManifest) -> bool:
+    """Whether the perturbation was only measured: then no row is one that it was made from."""
+    return manifest.method.startswith("measured:")
 
 
 def lede(manifest: UniversalManifest, verdict: UniversalVerdict) -> str:
@@ -27,7 +32,7 @@ def lede(manifest: UniversalManifest, verdict: UniversalVerdict) -> str:
     beside += "" if control is None else f"{percent(control[1].share)}, interval {interval(control[1].interval)}."
     return (
         f"{count(held.fooled.hits)} of {count(held.fooled.rows, 'unseen row')}; 95\u00a0% interval "
-        f"{interval(verdict.interval)}.{beside} The accuracy falls from {percent(held.clean_accuracy.share)} to "
+        f"{interval(verdict.interval)}.{beside} The accuracy goes from {percent(held.clean_accuracy.share)} to "
         f"{percent(held.accuracy.share)}."
     )
 
@@ -39,8 +44,10 @@ def fooled_means(target: str | None) -> str:
     return "Fooled: taken for another class than without the perturbation, whether that was right or wrong."
 
 
-def generalises(verdict: UniversalVerdict) -> str:
-    """How the fit rows compare with unseen ones."""
+def generalises(manifest: UniversalManifest, verdict: UniversalVerdict) -> str:
+    """How the fit rows compare with unseen ones; "" where all are unseen."""
+    if was_given(manifest):
+        return ""
     fit, held = verdict.fit.fooled, verdict.heldout.fooled
     points = 100 * (fit.share - held.share)
     overlap = fit.interval[0] <= held.interval[1] and held.interval[0] <= fit.interval[1]

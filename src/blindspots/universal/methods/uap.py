@@ -11,13 +11,15 @@ from blindspots.attacks import DeepFool
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.problem import Problem
+from blindspots.problem import Need, Problem
+from blindspots.rows import col, pick
 from blindspots.threat import L2
 from blindspots.universal.methods.method import Method
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass
 from blindspots.universal.search import Batch, Task
 
+_FLAT = 1e-12  # of a squared gradient: from a plateau no tangent leads anywhere
 _WIDER = 1.0  # widths of the box that DeepFool may go beyond it: the paper's does not know of one
 
 
@@ -36,24 +38,27 @@ class UAP(Method):
     added to v, and v is projected. Passes go on until a share of 1 - delta of the fit rows is fooled. As in the
     published code, x + v is not clipped, and a change counts only if DeepFool got through in time.
 
-    The paper goes from image to image; here the changes of a batch are found together and added up. With `batch=1` it
-    is the paper's algorithm. The paper's DeepFool compares the label with `classes=10`, most of which are never the
-    nearest.
+    `UAP(batch=1, steps=10, classes=10)` is the paper's algorithm. Two things make it faster here. The changes of a batch
+    are found together and added up before v is projected. And DeepFool ends after its first step, towards the boundary
+    with the likeliest other class: v has moved before the row is looked at again, so there is little sense in walking
+    to the end on a v that will not stay. A row then costs one gradient instead of two to three times ten, and the
+    fooling rate after the same passes is about the same (docs/universal.md).
 
     Args:
-        passes: at most; the published Matlab code stops after 10, its Python code never.
+        passes: at most, each with a look at all fit rows at its end; the published Matlab code stops after 10, its Python
+            code never.
         batch: rows whose changes are added up before v is projected; paper: 1.
         delta: paper: 0.2.
-        steps: of DeepFool; paper: 10.
-        classes: of DeepFool; paper: 10.
+        steps: of DeepFool; paper: 10. With 1, `classes` does not count.
+        classes: that DeepFool compares; paper: 10.
         overshoot: of DeepFool; paper: 0.02.
     """
 
-    passes: int = 10
+    passes: int = 20
     batch: int = 16
     delta: float = 0.2
-    steps: int = 10
-    classes: int = 4
+    steps: int = 1
+    classes: int = 10
     overshoot: float = 0.02
 
     judged: ClassVar[bool] = True
@@ -68,11 +73,19 @@ class UAP(Method):
         v = task.space.perturbation(state.p)
         x = batch.x + v[batch.group]
         threat = L2(lo=task.threat.lo - _WIDER, hi=task.threat.hi + _WIDER)
-        change, fooled = self._changes(task, Problem(task.problem.goal, threat), x, batch)
+        changes = self._linear if self.steps == 1 else self._deepfool
+        change, fooled = changes(task, Problem(task.problem.goal, threat), x, batch)
         total = torch.zeros_like(v).index_add(0, batch.group, change)
         return Perturbation(task.space.cut(task.space.project_change(v + total))), fooled
 
-    def _changes(self, task: Task, problem: Problem, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _linear(self, task: Task, problem: Problem, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One step behind the boundary with the likeliest other class, as its tangent has it: f / |grad f|^2 grad f."""
+        seen = task.oracle.look(problem, batch.y, task.targets(batch), x, Need.GRAD)
+        assert seen.grad is not None
+        length = seen.margin.clamp_min(0) / seen.grad.flatten(1).square().sum(1).clamp_min(_FLAT)
+        return -(1 + self.overshoot) * col(length, x) * seen.grad, seen.won
+
+    def _deepfool(self, task: Task, problem: Problem, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The smallest change of each row, zero where there is none or none is needed, and which are fooled."""
         scores, targets = task.oracle.logits(x), task.targets(batch)
         margin = problem.goal.margin(scores, batch.y, targets)
@@ -85,9 +98,5 @@ class UAP(Method):
         if len(standing):
             settings = Settings(slots=len(standing), stop_early=True)
             Search(attack, task.oracle, problem, jobs, ledger, standing, settings).run()
-        change = torch.where(_wide(ledger.won & (margin >= 0), x), ledger.best - x, 0)
+        change = pick(ledger.won & (margin >= 0), ledger.best - x, torch.zeros_like(x))
         return change, margin < 0
-
-
-def _wide(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.view(-1, *[1] * (like.ndim - 1))
