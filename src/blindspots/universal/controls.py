@@ -8,6 +8,7 @@ from torch import Tensor
 from blindspots.attacks import DeepFool
 from blindspots.evaluate import Options, attack
 from blindspots.models.model import Model
+from blindspots.problem import Need
 from blindspots.threat import L2, Threat
 from blindspots.universal.measure import random_direction, random_signs, scaled
 from blindspots.universal.parametrisation import Additive
@@ -21,11 +22,12 @@ def controls(model: Model, fit: Rows, threat: Threat, seed: int, chunk: int) -> 
     """Perturbations (1, *shape) of the threat's norm and radius, by name (the paper's fig. 8, and random signs).
 
     The sum of single-image perturbations is over the first 128 fit rows, 32 if they are large: DeepFool's smallest l2
-    changes. What is scaled to an linf norm is short in l2, since few of its values are large.
+    changes. What is scaled to an linf norm is short in l2, since few of its values are large. A model that only answers
+    has no such changes, so two controls are missing.
     """
     radius = float(threat.radius or 0)
     x, y = fit.take(torch.arange(min(_rows(fit), len(fit))))
-    own = _smallest(model, x, y, chunk)
+    own = _smallest(model, x, y, chunk) if model.access is Need.GRAD else torch.zeros_like(x)
     shape = tuple(x.shape[1:])
     made = {
         "random signs": random_signs(Additive(threat, shape), seed),

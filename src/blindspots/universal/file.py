@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def save_perturbation(
         "lo": repr(float(bounds[0])),
         "hi": repr(float(bounds[1])),
     }
-    content = save({"v": v}, said)
+    content = _in_order(save({"v": v}, said))
     write_whole(Path(path), content)
     return hashlib.sha256(content).hexdigest()
 
@@ -137,6 +138,14 @@ def _own(path: Path) -> Perturbation:
         ) from error
     _check(read.v, read.threat, str(path))
     return read
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with a header whose entries are sorted: the library writes them in an order of chance."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def _check(v: Tensor, spec: str, path: str) -> None:

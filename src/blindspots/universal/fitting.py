@@ -111,7 +111,10 @@ class _Fitting:
         return _on(self.method.begin(task.space, task.seed, updates), self.oracle.device)
 
     def _tried(self, candidates: Sequence[Candidate]) -> tuple[Candidate, Course]:
-        """Successive halving: a pass for each, the better half goes on. Judged on rows that no trial sees."""
+        """Successive halving: a pass for each, the better half goes on, as long as there are passes.
+
+        They are judged on rows that no trial sees.
+        """
         order = shuffled(len(self.rows), self.wanted.seed, -2).tolist()
         judges = max(len(order) // _TRIAL_SHARE, 1)
         seen, unseen = self.rows.only(order[judges:]), self.rows.only(order[:judges])
@@ -121,7 +124,8 @@ class _Fitting:
         while len(left) > 1:
             passes += 1
             rates = {c: self._trial(c, tasks[c], courses[c], passes, seen, unseen) for c in left}
-            left = sorted(left, key=lambda c: -rates[c])[: -(-len(left) // 2)]
+            half = -(-len(left) // 2) if passes < self.method.passes else 1
+            left = sorted(left, key=lambda c: -rates[c])[:half]
         chosen = courses[left[0]]
         chosen.seconds = sum(course.seconds for course in courses.values())
         return left[0], chosen

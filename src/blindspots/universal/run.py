@@ -18,7 +18,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
 from blindspots.problem import Need
-from blindspots.threat import Threat
+from blindspots.threat import RELATIVE_SLACK, Threat
 from blindspots.universal.controls import controls
 from blindspots.universal.file import Perturbation
 from blindspots.universal.fitting import Found, Memory, Stage, Wanted, fit
@@ -156,7 +156,8 @@ def universal(
         target: the class that every input is to be taken for; None: any but its own.
         per_class: a perturbation for each predicted class.
         clip: search with x + v kept in the box. What is reported says both.
-        perturbation: only measure this one; the method is not run.
+        perturbation: only measure this one, made within the threat and the model's bounds; the method is not run, so
+            the model may be one that only answers. One per class is measured as such.
         studies: what else is found out.
         out: run folder to write; None: keep everything in memory.
         resume: go on with the run in `out`, or begin it. The search goes on after its last whole pass.
@@ -169,7 +170,8 @@ def universal(
     model = model if isinstance(model, Model) else Model(model)
     given = one_of(x, y, data)
     method = parse_method(method) if isinstance(method, str) else method or Periodic()
-    rows = fit or _usual(len(given), heldout)
+    rows = _usual(len(given), heldout) if fit is None else fit
+    per_class = per_class or (perturbation is not None and perturbation.per_class)
     run = _Run(
         model, given, threat.within(*model.bounds), method, rows, heldout, target, per_class, clip, perturbation,
         studies or Studies(), options or UniversalOptions(), watch or (lambda stage: None),
@@ -243,6 +245,12 @@ class _Run:
         classes = oracle.logits(x[:1].to(oracle.device)).shape[1]
         if self.target is not None and not 0 <= self.target < classes:
             raise InputError(f"expected a target class from 0 to {classes - 1}, got {self.target}: name one of these")
+        groups = classes if self.per_class else 1
+        if self.given is not None and len(self.given.v) != groups:
+            raise InputError(
+                f"expected {groups} perturbations, one {'per class' if self.per_class else 'for all'}, got "
+                f"{len(self.given.v)}: use a model with the classes of the one that they were made for"
+            )
         if not self.per_class:
             return 1
         numbers = classes * x[0].numel()
@@ -264,7 +272,8 @@ class _Run:
             raise InputError(
                 f"expected a threat linf or l2 with a radius, as in linf:10/255, got {self.threat.spec!r}: write one"
             )
-        if self.model.access is not Need.GRAD:
+        self.method.check(self.data.shape)
+        if self.model.access is not Need.GRAD and self._searches:
             raise InputError(
                 f"expected a model whose gradients can be taken, got {self.model.name}, which only answers: make the "
                 "perturbation on a network like it, and measure it here by naming the file"
@@ -274,9 +283,29 @@ class _Run:
             raise InputError(
                 f"expected a method that can run towards a class, got {self.method!r}: leave the target out"
             )
-        if self.given is not None and self.given.shape != self.data.shape:
+        if self.given is not None:
+            self._check_given(self.given)
+
+    @property
+    def _searches(self) -> bool:
+        s = self.studies
+        return self.given is None or bool(s.images or s.several or s.geometry or s.cross)
+
+    def _check_given(self, given: Perturbation) -> None:
+        if given.shape != self.data.shape:
             raise InputError(
-                f"expected a perturbation of shape {self.data.shape}, got {self.given.shape}: use inputs of its size"
+                f"expected a perturbation of shape {self.data.shape}, got {given.shape}: use inputs of its size"
+            )
+        if given.bounds != self.model.bounds:
+            raise InputError(
+                f"expected a perturbation of inputs within {self.model.bounds}, got one for {given.bounds}: scale it "
+                "to the model's inputs, or use a model with its bounds"
+            )
+        largest = float(self.threat.norm(given.v).max())
+        if largest > float(self.threat.radius or 0) * (1 + RELATIVE_SLACK):
+            raise InputError(
+                f"expected a perturbation within {self.threat.spec}, got one of norm {largest:g} made for "
+                f"{given.threat}: state the threat that it was made for"
             )
 
     def _check_others(self) -> None:
@@ -290,8 +319,14 @@ class _Run:
             raise InputError("expected other networks for a matrix, got none: name them with --on")
         x = self.data.rows(0, 1)[0]
         for other in others:
+            if other.bounds != self.model.bounds:
+                raise InputError(
+                    f"expected networks whose inputs lie within {self.model.bounds}, got {other.name} with "
+                    f"{other.bounds}: leave it out, or let its factory rescale"
+                )
             try:
-                other.logits(x)
+                with other.borrowed(), torch.no_grad():
+                    other.logits(x)
             except (RuntimeError, ValueError, IndexError) as error:
                 said = str(error).splitlines()[0]
                 raise InputError(
@@ -300,6 +335,9 @@ class _Run:
                 ) from error
 
     def _check_fit(self, rows: Rows) -> None:
+        for images in self.studies.images:
+            if not 0 < images <= len(rows):
+                raise InputError(f"expected 1 to {len(rows)} fit images, got {images}: name so many, or fit more")
         if self.given is not None:
             return
         if not self.method.data_free and len(rows) < self.method.batch:
@@ -418,8 +456,6 @@ class _Judge:
         return random_signs(Additive(self.threat, self.run.data.shape), self.seed)
 
     def _with_images(self, images: int) -> AtImages:
-        if not 0 < images <= len(self.division.fit):
-            raise InputError(f"expected at most {len(self.division.fit)} fit images, got {images}: name fewer")
         rows = self.division.fit.only(list(range(images)))
         method = replace(self.run.method, batch=min(self.run.method.batch, images))  # type: ignore[type-var]
         v = fit(self.oracle, method, rows, self.run.wanted(len(self.v)), self.run.watch).v
@@ -466,12 +502,10 @@ class _Judge:
             return fit(oracle, self.run.method, self.division.fit, self.run.wanted(1), self.run.watch).v
 
     def _geometry(self) -> Any:
-        fit_x = self.division.fit.take(torch.arange(len(self.division.fit)))[0]
-        held_x = self.division.heldout.take(torch.arange(len(self.division.heldout)))[0]
+        fit_x, held_x = (_first(rows) for rows in (self.division.fit, self.division.heldout))
         return geometry(
-            self.run.model, fit_x, held_x, norm=float(self.v[0].norm()), universal=self.v[0].cpu(), seed=self.seed,
-            chunk=self.oracle.chunk,
-        )  # fmt: skip
+            self.run.model, fit_x, held_x, universal=self.v[0].cpu(), seed=self.seed, chunk=self.oracle.chunk
+        )
 
     def _shown(self, now: Tensor) -> Shown:
         """Some held-out rows, fooled ones first."""
@@ -485,3 +519,8 @@ class _Judge:
             row=self.division.heldout.at[places], y=y, x=x, moved=painted.cpu(), prediction=before.indices.cpu(),
             moved_prediction=after.indices.cpu(), confidence=before.values.cpu(), moved_confidence=after.values.cpu(),
         )  # fmt: skip
+
+
+def _first(rows: Rows) -> Tensor:
+    """The inputs of the first 500 rows, which geometry is taken from."""
+    return rows.take(torch.arange(min(_FIT, len(rows))))[0]

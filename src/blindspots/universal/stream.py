@@ -1,7 +1,7 @@
 """Rows of a dataset in any order, and their division into those that are searched on and those that are not."""
 
 import hashlib
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,18 +13,18 @@ from blindspots.findings import Finding
 from blindspots.journal import pack_inputs, unpack_inputs
 from blindspots.random import keys, normal, uniform
 
-_KEPT = 1 << 30  # bytes of inputs that are kept in memory; more are read again whenever they are wanted
+_KEPT = 1 << 30  # bytes of inputs that are kept in memory; others are read again whenever they are wanted
 _BLOCK = 64
 
 
 class Rows:
-    """The rows of `data` at the places `at` (N,), addressed by 0 .. N - 1. A row is read once if all fit in memory."""
+    """The rows of `data` at the places `at` (N,), addressed by 0 .. N - 1. Rows that fit in memory are read once."""
 
     def __init__(self, data: Dataset, at: Tensor) -> None:
         self.data, self.at = data, at
         self._kept: list[Tensor | None] = [None] * len(at)
         self._labels = torch.zeros(len(at), dtype=torch.int64)
-        self._keeps = len(at) * math.prod(data.shape) <= _KEPT
+        self._room = _KEPT
 
     def __len__(self) -> int:
         return len(self.at)
@@ -41,17 +41,20 @@ class Rows:
         at = int(self.at[i])
         x, y = self.data.rows(at, at + 1)
         self._labels[i] = y[0]
-        if self._keeps:
-            self._kept[i] = pack_inputs(x)[0]
+        self._keep(i, pack_inputs(x)[0])
         return x[0]
+
+    def _keep(self, i: int, packed: Tensor) -> None:
+        if packed.nbytes <= self._room:
+            self._kept[i], self._room = packed, self._room - packed.nbytes
 
     def blocks(self) -> list[Tensor]:
         """All places in order, in pieces."""
         return list(torch.split(torch.arange(len(self)), _BLOCK))
 
-    def digests(self) -> list[bytes]:
+    def digests(self) -> Iterator[bytes]:
         """SHA-256 of each input, as it is seen by a model; labels do not count."""
-        return [hashlib.sha256(self._input(i).contiguous().numpy().tobytes()).digest() for i in range(len(self))]
+        return (hashlib.sha256(self._input(i).contiguous().numpy().tobytes()).digest() for i in range(len(self)))
 
     def only(self, places: list[int]) -> "Rows":
         """These places alone."""
@@ -92,13 +95,9 @@ def divide(data: Dataset, fit: int, heldout: Dataset | int | None, seed: int) ->
     order = _shuffled(len(data), seed)
     taken = Rows(data, order[:fit])
     if heldout is None or isinstance(heldout, int):
-        rest = order[fit:] if heldout is None else order[fit : fit + heldout]
-        if not len(rest):
-            raise InputError(
-                f"expected rows that the search does not see, got a fit set of all {len(data)} rows of {data.name}: "
-                "fit fewer rows or name other data to hold out"
-            )
-        return _without_repeats(taken, Rows(data, rest))
+        rest = Rows(data, order[fit:])
+        _check_left(rest, heldout)
+        return _without_repeats(taken, rest, len(rest) if heldout is None else heldout)
     return _other(taken, Rows(heldout, torch.arange(len(heldout))))
 
 
@@ -112,19 +111,36 @@ def _shuffled(rows: int, seed: int) -> Tensor:
     return shuffled(rows, seed, -1)
 
 
-def _without_repeats(fit: Rows, heldout: Rows) -> Division:
-    seen = set(fit.digests())
-    new = [i for i, digest in enumerate(heldout.digests()) if digest not in seen]
-    repeats = len(heldout) - len(new)
+def _check_left(rest: Rows, heldout: int | None) -> None:
+    if not len(rest):
+        raise InputError(
+            f"expected rows that the search does not see, got a fit set of all {len(rest.data)} rows of "
+            f"{rest.data.name}: fit fewer rows or name other data to hold out"
+        )
+    if heldout is not None and not 0 < heldout <= len(rest):
+        raise InputError(
+            f"expected 1 to {len(rest)} held-out rows, as many as are not fitted, got {heldout}: "
+            "ask for fewer, or fit fewer"
+        )
+
+
+def _without_repeats(fit: Rows, rest: Rows, wanted: int) -> Division:
+    """The first `wanted` of the rest that are no fit rows."""
+    seen, new, repeats = set(fit.digests()), list[int](), 0
+    for i, digest in enumerate(rest.digests()):
+        if digest in seen:
+            repeats += 1
+        else:
+            new.append(i)
+        if len(new) == wanted:
+            break
     if not new:
         raise InputError(
             f"expected held-out rows that the search does not see, got {repeats} that all repeat fit rows: "
             "use data with different inputs"
         )
     said = f"{repeats} held-out rows are the same inputs as fit rows and were left out."
-    return Division(
-        fit, heldout.only(new), (Finding(code="repeats", severity="note", saw=said, do=""),) * bool(repeats)
-    )
+    return Division(fit, rest.only(new), (Finding(code="repeats", severity="note", saw=said, do=""),) * bool(repeats))
 
 
 def _other(fit: Rows, heldout: Rows) -> Division:

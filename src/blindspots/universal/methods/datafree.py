@@ -1,16 +1,16 @@
 """DataFree: the perturbation that excites a network most, found without a single image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from blindspots.errors import InputError
 from blindspots.models.model import Model, tensor_of
-from blindspots.random import keys, sign
 from blindspots.universal.losses import Sum
-from blindspots.universal.methods.sgd import SGD, Descent
+from blindspots.universal.methods.sgd import SGD, Descent, random_numbers
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass
 from blindspots.universal.search import Batch, Task
@@ -30,17 +30,16 @@ class DataFree(SGD):
     Args: those of `SGD`. Its loss is not used.
     """
 
-    targeted: ClassVar[bool] = False
     data_free: ClassVar[bool] = True
+
+    @property
+    def targeted(self) -> bool:
+        return False
 
     def begin(self, space: Additive, seed: int, updates: int) -> Descent:
         """From random signs: at zero no direction excites more than its opposite."""
         descent = super().begin(space, seed, updates)
-        key = keys(seed, torch.arange(len(descent.p)))
-        start = space.project(
-            sign(key, torch.zeros_like(key), 0, descent.p.shape[1:]) * float(space.threat.radius or 0)
-        )
-        return Descent(start, descent.first, descent.second, descent.t, descent.updates, descent.made)
+        return replace(descent, p=random_numbers(space, seed, 1.0))
 
     def enough(self, history: Sequence[Pass]) -> bool:
         """Never: nothing is known of how many inputs are fooled."""
@@ -61,6 +60,11 @@ class Activations(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         seen: list[Tensor] = []
         layers = [m for m in self.net.modules() if isinstance(m, _LAYERS)]
+        if len(layers) < 2:
+            raise InputError(
+                f"expected a network with at least 2 convolutional or linear layers, got {len(layers)} in "
+                f"{self.model.name}, so there are no activations to make large: use a method that looks at data"
+            )
         hooks = [m.register_forward_hook(lambda _, __, out: seen.append(tensor_of(out))) for m in layers]
         try:
             self.model.logits(x)

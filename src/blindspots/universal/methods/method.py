@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from blindspots.errors import InputError
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass
 from blindspots.universal.search import Batch, Task
+
+_LEAST = {"passes": 1, "batch": 1, "small": 1, "rounds": 1, "steps": 1, "classes": 2, "patience": 1, "starts": 0}
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,27 @@ class Method(ABC):
     Attributes:
         passes: over the fit rows, at most.
         batch: rows per update.
-        targeted: whether it can make all inputs be taken for one class.
         data_free: whether it searches without looking at fit images.
         judged: whether the fit rows are looked at after every pass, since `enough` depends on how many are fooled.
     """
 
     passes: int
     batch: int
-    targeted: ClassVar[bool] = True
     data_free: ClassVar[bool] = False
     judged: ClassVar[bool] = False
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
+
+    @property
+    def targeted(self) -> bool:
+        """Whether it can make all inputs be taken for one class."""
+        return True
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError: a setting makes no sense, or not for inputs of this shape."""
+        for name, least in _LEAST.items():
+            value = getattr(self, name, least)
+            if value < least:
+                raise InputError(f"expected {name} of at least {least}, got {value} in {self!r}: give a larger number")
 
     @abstractmethod
     def begin(self, space: Additive, seed: int, updates: int) -> Any:

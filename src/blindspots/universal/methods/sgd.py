@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from blindspots.errors import InputError
+from blindspots.random import keys, sign
 from blindspots.rows import col, pick
 from blindspots.threat import TINY
 from blindspots.universal.losses import SharedLoss, clamped
@@ -17,6 +19,7 @@ from blindspots.universal.search import Batch, Task
 from blindspots.universal.transformations import parse_transformations
 
 Optimizer = Literal["sign", "adam"]
+_ACROSS = 4.0  # radii: twice the way that all steps together have to be able to make, since they shrink evenly
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,21 @@ class SGD(Method):
     """Shafahi et al. 2020 (AAAI, arXiv 1811.11304), algorithm 1: stochastic gradients of a clamped cross-entropy.
 
     The paper's steps are signs of the gradient (its eq. 6) or Adam's. Here signs are those of a moving mean of
-    normalised gradients, and steps shrink to nothing: in the last passes the perturbation settles.
+    normalised gradients, and steps shrink to nothing: in the last passes the perturbation settles. Where there are few
+    updates, they are longer: all together they always lead across the ball.
 
     Args:
         passes: over the fit rows.
         batch: rows per update.
-        stride: the longest step, as a share of the radius.
+        stride: the longest step, as a share of the radius, of at least 40 updates.
         momentum: of the moving mean; 0 for the paper's.
         most: where the loss of a row is clamped.
         loss: "ce", "margin" or "cosine" (between scores with and without the perturbation; Zhang et al. 2021).
         optimizer: "sign" or "adam".
         views: random transformations of the inputs, joined by "+": flip, crop; "none".
         period: of the perturbation in pixels, see `Additive`; 0: it does not repeat itself.
-        patience: the search ends when so many passes have fooled no more fit rows than one before them.
+        patience: the search ends when so many passes have fooled no more fit rows than one before them, once there
+            are any.
     """
 
     passes: int = 10
@@ -62,15 +67,27 @@ class SGD(Method):
     period: int = 0
     patience: int = 3
 
+    @property
+    def targeted(self) -> bool:
+        return self.loss != "cosine"
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        super().check(shape)
+        parse_transformations(self.views)
+        if self.period < 0:
+            raise InputError(f"expected a period of at least 1, or 0 for none, got {self.period}: change it")
+        if self.period and len(shape) < 2:
+            raise InputError(f"expected images where there is a period, got inputs of shape {shape}: leave it out")
+
     def enough(self, history: Sequence[Pass]) -> bool:
         rates = [p.fooled_fit for p in history]
-        return len(rates) > self.patience and max(rates[-self.patience :]) <= max(rates[: -self.patience])
+        before, lately = rates[: -self.patience], rates[-self.patience :]
+        return bool(before) and 0 < max(before) >= max(lately)
 
     def begin(self, space: Additive, seed: int, updates: int) -> Descent:
-        p = space.blank()
-        return Descent(
-            p, torch.zeros_like(p), torch.zeros_like(p), torch.zeros(len(p)), torch.tensor(updates), torch.tensor(0)
-        )
+        blank = space.blank()
+        p = random_numbers(space, seed, self.stride) if self.loss == "cosine" else blank  # no score is like itself more
+        return Descent(p, blank, blank, torch.zeros(len(p)), torch.tensor(updates), torch.tensor(0))
 
     def candidates(self, shape: tuple[int, ...]) -> list[Candidate]:
         return [Candidate(self.period or None)]
@@ -87,7 +104,8 @@ class SGD(Method):
         first = self._mean(state.first, -grad / size, self.momentum)
         second = self._mean(state.second, (grad / size).square(), 0.99)
         t = state.t + 1
-        length = self.stride * float(task.threat.radius or 0) * (1 - state.made / state.updates)
+        stride = (_ACROSS / (state.updates + 1)).clamp_min(self.stride)
+        length = stride * float(task.threat.radius or 0) * (1 - state.made / state.updates)
         moved = task.space.project(state.p + length * self._direction(task.space, first, second, t))
         here = torch.zeros(len(grad), dtype=torch.bool, device=grad.device).index_fill(0, group, True)
         new = (moved, first, second, t)
@@ -104,3 +122,11 @@ class SGD(Method):
         t = col(t, first)
         mean, square = first / (1 - self.momentum**t), second / (1 - 0.99**t)
         return space.unit(mean / square.sqrt().clamp_min(TINY))
+
+
+def random_numbers(space: Additive, seed: int, share: float) -> Tensor:
+    """Where a search begins that cannot begin at zero: random signs, as large as a share of the radius."""
+    blank = space.blank()
+    key = keys(seed, torch.arange(len(blank)))
+    drawn = sign(key, torch.zeros_like(key), 0, blank.shape[1:])
+    return space.project(drawn * share * float(space.threat.radius or 0))

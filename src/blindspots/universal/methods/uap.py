@@ -38,15 +38,15 @@ class UAP(Method):
     added to v, and v is projected. Passes go on until a share of 1 - delta of the fit rows is fooled. As in the
     published code, x + v is not clipped, and a change counts only if DeepFool got through in time.
 
-    `UAP(batch=1, steps=10, classes=10)` is the paper's algorithm. Two things make it faster here. The changes of a batch
-    are found together and added up before v is projected. And DeepFool ends after its first step, towards the boundary
+    `UAP(batch=1, steps=10, classes=10)` is the paper's algorithm. Two things make it faster here. The changes of a
+    batch are found together and added up before v is projected. And DeepFool ends after its first step, towards the boundary
     with the likeliest other class: v has moved before the row is looked at again, so there is little sense in walking
     to the end on a v that will not stay. A row then costs one gradient instead of two to three times ten, and the
     fooling rate after the same passes is about the same (docs/universal.md).
 
     Args:
-        passes: at most, each with a look at all fit rows at its end; the published Matlab code stops after 10, its Python
-            code never.
+        passes: at most, each with a look at all fit rows at its end; the published Matlab code stops after 10, its
+            Python code never.
         batch: rows whose changes are added up before v is projected; paper: 1.
         delta: paper: 0.2.
         steps: of DeepFool; paper: 10. With 1, `classes` does not count.
