@@ -329,7 +329,7 @@ def clamped_slope(net: nn.Module, x: Tensor, v: Tensor, most: float) -> Tensor:
 
 def test_sga_is_the_published_algorithm() -> None:
     """Liu et al., algorithm 1: a perturbation goes ahead from small batch to small batch, their gradients are added."""
-    net, x, step, eps = Small(), inputs(), 0.1, 0.1
+    net, x, step, eps = Small(), inputs(), 0.6, 0.2
     v, t = torch.zeros(1, *SHAPE), 0
     for number in range(2):
         for places in torch.split(shuffled(48, 0, number), 20):
@@ -340,7 +340,7 @@ def test_sga_is_the_published_algorithm() -> None:
                     ahead, total = (ahead + step * eps * slope.sign()).clamp(-eps, eps), total + slope
                 t += 1
             v = (v + step * eps * total.sign()).clamp(-eps, eps)
-    got = found(net, x, SGA(passes=2, batch=20, small=6, rounds=3, most=1.5), bs.Linf(eps)).v
+    got = found(net, x, SGA(passes=2, batch=20, small=6, rounds=3, stride=0.6, most=1.5), bs.Linf(eps)).v
     assert float(((got - v).abs() > 1e-6).float().mean()) < 0.02  # a sign at zero may tip
     assert float(((got + v).abs() > 1e-6).float().mean()) > 0.9
 
@@ -510,6 +510,9 @@ def test_trials_cost_no_more_passes_than_the_search_may_make(passes: int) -> Non
     got = found(Small(), inputs(), Periodic(passes=passes, batch=8, starts=4), bs.Linf(0.1))
     assert got.course.passes == passes == len(got.course.history)
     assert max(t.passes for t in got.trials) <= passes
+    begun = [t.fooled for t in got.trials if t.passes == 1 and t.period is None]
+    assert len(begun) == 4
+    assert len(set(begun)) > 1  # starts differ
 
 
 def test_unclipped_searches_see_inputs_outside_of_the_box() -> None:

@@ -32,6 +32,7 @@ from blindspots.universal.measure import (
 )
 from blindspots.universal.methods.datafree import Activations
 from blindspots.universal.parametrisation import Additive
+from blindspots.universal.search import Task
 from blindspots.universal.stream import Proxies, Rows, divide, shuffled
 from blindspots.universal.transformations import Crop, Flip, parse_transformations
 from blindspots.verdict import clopper_pearson
@@ -432,13 +433,12 @@ def test_towards_a_target_only_rows_count_that_were_not_there_before() -> None:
 
 def test_predictions_move_with_the_change_that_a_row_is_given() -> None:
     oracle = Oracle(Model(Thresholds()), chunk=4)
-    rows = levels(*[0.1, 0.4, 0.6, 0.9] * 20, labels=[0, 1, 1, 2] * 20)  # more than one block
+    rows = levels(*[0.1, 0.4, 0.6, 0.9, 0.9] * 20, labels=[0, 1, 1, 2, 2] * 20)  # blocks that are not alike
     with oracle.session():
         known = predictions(oracle, rows)
         now = moved(oracle, rows, lambda x, clean: x + 0.2 * (clean == 0).view(-1, 1, 1, 1), known.clean)
-    assert known.clean.tolist() == [0, 0, 1, 2] * 20
-    assert known.y.tolist() == [0, 1, 1, 2] * 20
-    assert now.tolist() == [0, 1, 1, 2] * 20
+    assert known.clean.tolist() == [0, 0, 1, 2, 2] * 20
+    assert known.y.tolist() == now.tolist() == [0, 1, 1, 2, 2] * 20
 
 
 @pytest.mark.parametrize("threat", [bs.Linf(0.05), bs.L2(0.3), bs.Linf(0.2, lo=-1.0, hi=1.0)], ids=lambda t: t.spec)
@@ -492,6 +492,19 @@ def test_activations_are_the_log_norms_of_the_layers_positive_parts() -> None:
     value = Sum(-torch.ones(4)).descend(Goal(loss="margin"), got, torch.zeros(4).long(), torch.zeros(4).long())
     torch.testing.assert_close(value, -want.sum(1))
     assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_only_groups_with_rows_in_the_batch_take_a_step() -> None:
+    """Of the others neither the numbers nor what the optimiser remembers moves."""
+    space = Additive(bs.Linf(0.1), (1, 4, 4), groups=3)
+    oracle = Oracle(Model(Linear(normals(2, 16), torch.zeros(2))))
+    task, method = Task(oracle, space, space.threat, None, True, 0), SGD()
+    before = method.descend(task, method.begin(space, 0, 50), normals(3, 1, 4, 4), torch.tensor([0, 1, 2]))
+    after = method.descend(task, before, normals(3, 1, 4, 4, seed=1), torch.tensor([2, 0, 2]))
+    for name in ("p", "first", "second", "t"):
+        old, new = getattr(before, name), getattr(after, name)
+        assert [bool((old[i] != new[i]).any()) for i in range(3)] == [True, False, True]
+    assert int(after.made) == 2
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,9 +1,13 @@
 """How far a run has come: two live lines on a terminal, elsewhere a plain line now and then."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Self
 
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -45,6 +49,17 @@ def open_model(console: Console, spec: str) -> Model:
                 console.print(text, highlight=False, soft_wrap=True)
 
         return load_model(spec, say)
+
+
+@contextmanager
+def stopping(out: Path, command: str) -> Iterator[None]:
+    """Say how to go on if it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = command if "--resume" in sys.argv else f"{command} --resume"
+        typer.echo(f"Stopped. What is done is kept in {out}; go on with: {again}", err=True)
+        raise typer.Exit(130) from None
 
 
 class Ticker:

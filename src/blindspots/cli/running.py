@@ -1,7 +1,6 @@
 """`evaluate` and `attack`: from words to a run folder, with live progress and a way to go on after Ctrl-C."""
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -15,7 +14,7 @@ from rich.console import Console
 from blindspots.attacks import parse_attack
 from blindspots.cli import show
 from blindspots.cli.job import Job
-from blindspots.cli.progress import Ticker, open_model
+from blindspots.cli.progress import Ticker, open_model, stopping
 from blindspots.data import Dataset, load_data
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import free_threads
@@ -132,16 +131,11 @@ def _running(bench: _Bench, what: str) -> Iterator[dict[str, Any]]:
         highlight=False, markup=False,
     )  # fmt: skip
     command = command_line()
-    try:
-        with Ticker(bench.console) as watch:
-            yield {
-                "threat": bench.threat, "data": data, "out": bench.out, "options": options, "watch": watch,
-                "command": command,
-            }  # fmt: skip
-    except KeyboardInterrupt:
-        again = command if "--resume" in sys.argv else f"{command} --resume"
-        typer.echo(f"Stopped. What is done is kept in {bench.out}; go on with: {again}", err=True)
-        raise typer.Exit(130) from None
+    with stopping(bench.out, command), Ticker(bench.console) as watch:
+        yield {
+            "threat": bench.threat, "data": data, "out": bench.out, "options": options, "watch": watch,
+            "command": command,
+        }  # fmt: skip
 
 
 def _finish(bench: _Bench, run: Evaluation, job: Job, examples: Sequence[Example] = ()) -> None:

@@ -1,8 +1,6 @@
 """`transfer`: from words to a run folder with the matrix of who fools whom."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -13,7 +11,7 @@ from rich.text import Text
 
 from blindspots.attacks import parse_attack
 from blindspots.cli import show
-from blindspots.cli.progress import open_model
+from blindspots.cli.progress import open_model, stopping
 from blindspots.cli.running import moved, slug
 from blindspots.cli.transfer_job import TransferJob
 from blindspots.data import Dataset, load_data
@@ -47,7 +45,7 @@ def transfer(specs: Sequence[str], job: TransferJob) -> None:
     data, trained_on = _data(job)
     out = job.out or Path("runs") / slug("transfer", data.name, job.threat)
     command = command_line()
-    with set_threads(job.threads or threads_of(out, job.resume)) as threads, _stopping(out, command):
+    with set_threads(job.threads or threads_of(out, job.resume)) as threads, stopping(out, command):
         models = [moved(m, job.device) for m in _models(console, specs, trained_on, job)]
         said = f"Transfer between {count(len(models), 'model')} on {count(len(data), 'row')} of {data.name}"
         console.print(f"{said}, {threat.spec}; {count(threads, 'thread')}", highlight=False, markup=False)
@@ -84,17 +82,6 @@ def _models(console: Console, specs: Sequence[str], trained_on: Dataset | None, 
 
 def _targets(job: TransferJob) -> Targets | None:
     return RandomClass(job.seed) if job.targets == "random" else parse_targets(job.targets) if job.targets else None
-
-
-@contextmanager
-def _stopping(out: Path, command: str) -> Iterator[None]:
-    """Say how to go on if it is interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        again = command if "--resume" in sys.argv else f"{command} --resume"
-        typer.echo(f"Stopped. The finished sources are kept in {out}; go on with: {again}", err=True)
-        raise typer.Exit(130) from None
 
 
 class _Lines:

@@ -1,9 +1,6 @@
 """`universal`: from words to a run folder with one perturbation for all inputs."""
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -13,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blindspots.cli import show
-from blindspots.cli.progress import PLAIN_EVERY, Every, open_model
+from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
 from blindspots.cli.running import moved, slug
 from blindspots.cli.universal_job import UniversalJob
 from blindspots.data import Dataset, load_data
@@ -44,7 +41,7 @@ def universal(spec: str, job: UniversalJob) -> None:
     out = job.out or Path("runs") / slug(model.name, "universal", job.threat)
     options = UniversalOptions(job.seed, job.threads or threads_of(out, job.resume) or free_threads(), job.chunk)
     command = command_line()
-    with _stopping(out, command), _Line(console) as watch:
+    with stopping(out, command), _Line(console) as watch:
         run = run_universal(
             model, data=data, threat=threat, method=method, fit=job.fit, heldout=heldout, target=job.target,
             per_class=job.per_class, clip=not job.unclipped, perturbation=given,
@@ -63,17 +60,6 @@ def _images(text: str | None) -> tuple[int, ...]:
 
 def _heldout(text: str | None) -> int | Dataset | None:
     return int(text) if text and text.isdigit() else load_data(text) if text else None
-
-
-@contextmanager
-def _stopping(out: Path, command: str) -> Iterator[None]:
-    """Say how to go on if it is interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        again = command if "--resume" in sys.argv else f"{command} --resume"
-        typer.echo(f"Stopped. The last whole pass is kept in {out}; go on with: {again}", err=True)
-        raise typer.Exit(130) from None
 
 
 class _Line:

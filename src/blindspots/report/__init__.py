@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from blindspots.errors import InputError
 from blindspots.findings import Finding
@@ -13,6 +13,7 @@ from blindspots.report import words
 from blindspots.report.charts import Confusion, confusion, curve_charts
 from blindspots.report.evidence import Run, read_run
 from blindspots.report.gallery import Group, Standing, gallery, is_reduced, is_small, standing
+from blindspots.report.page import environment, write_page
 from blindspots.report.words import ThreatWords
 
 __all__ = ["render", "write_report"]
@@ -58,12 +59,7 @@ def write_report(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
     Raises InputError when a run is unfinished or damaged.
     """
     folders = [runs] if isinstance(runs, Path) else list(runs)
-    html = render(folders)
-    path = out or folders[0] / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(html, encoding="utf-8")
-    return draft.replace(path)
+    return write_page(render(folders), folders[0], out)
 
 
 def render(runs: Sequence[Path]) -> str:
@@ -106,15 +102,7 @@ def _page(label: str, run: Run) -> _Page:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (words.percent, words.interval, words.count, words.number, words.seconds, words.listing)
+    made = environment()
     sentences = (words.right_and_standing, words.meaning, words.outcome)
-    environment.filters.update({f.__name__: f for f in filters})
-    environment.globals.update({f.__name__: f for f in sentences})
-    return environment
+    made.globals.update({f.__name__: f for f in sentences})
+    return made

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from blindspots.journal import Columns, write_whole
+from blindspots.journal import Columns
 from blindspots.pictures import is_image, picture
-from blindspots.report import szegedy_words, words
+from blindspots.report import szegedy_words
 from blindspots.report.gallery import data_uri, is_small
+from blindspots.report.page import environment, write_page
 from blindspots.transfer.szegedy_record import AMPLIFIED_TO, Line, Network, Table, read_reproduction
 
 Array = NDArray[Any]
@@ -46,10 +46,7 @@ def write_szegedy_report(folder: Path, out: Path | None = None) -> Path:
 
     Raises InputError when the folder holds something else.
     """
-    path = out or folder / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, render_szegedy(folder).encode())
-    return path
+    return write_page(render_szegedy(folder), folder, out)
 
 
 def render_szegedy(folder: Path) -> str:
@@ -57,7 +54,7 @@ def render_szegedy(folder: Path) -> str:
     made, pictures = read_reproduction(folder)
     verdict, shape = made.verdict, made.manifest.train.shape
     shown = is_image(shape)
-    return _environment().get_template("szegedy.html.j2").render(
+    return environment().get_template("szegedy.html.j2").render(
         made=made,
         manifest=made.manifest,
         verdict=verdict,
@@ -72,19 +69,6 @@ def render_szegedy(folder: Path) -> str:
         held_strips=list(_held_strips(pictures, verdict.halves)) if shown else [],
         is_small=is_small(shape),
     )  # fmt: skip
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (words.percent, words.interval, words.count, words.number, words.seconds, words.listing)
-    environment.filters.update({f.__name__: f for f in filters})
-    return environment
 
 
 def _matrix(table: Table) -> Matrix:

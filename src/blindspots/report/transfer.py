@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from blindspots.errors import InputError
-from blindspots.journal import Columns, read_shard, write_whole
+from blindspots.journal import Columns, read_shard
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.report import transfer_words, words
 from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
+from blindspots.report.page import environment, write_page
 from blindspots.report.words import ThreatWords
 from blindspots.transfer.record import Matrices, TransferFile, TransferManifest, TransferVerdict, read_transfer_file
 from blindspots.transfer.run import clean_inputs
@@ -87,10 +87,7 @@ def write_transfer_report(folder: Path, out: Path | None = None) -> Path:
 
     Raises InputError when the run is unfinished or damaged.
     """
-    path = out or folder / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, render_transfer(folder).encode())
-    return path
+    return write_page(render_transfer(folder), folder, out)
 
 
 def render_transfer(folder: Path) -> str:
@@ -103,7 +100,7 @@ def render_transfer(folder: Path) -> str:
         )
     manifest, verdict = file.manifest, file.verdict
     shape = manifest.data.shape
-    return _environment().get_template("transfer.html.j2").render(
+    return environment().get_template("transfer.html.j2").render(
         folder=folder,
         file=file,
         manifest=manifest,
@@ -124,19 +121,6 @@ def render_transfer(folder: Path) -> str:
         is_colour=is_colour(shape),
         is_small=is_small(shape),
     )  # fmt: skip
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (words.percent, words.interval, words.count, words.number, words.seconds, words.listing)
-    environment.filters.update({f.__name__: f for f in filters})
-    return environment
 
 
 def _called(v: TransferVerdict) -> dict[str, str]:

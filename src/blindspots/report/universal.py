@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors import SafetensorError
 
 from blindspots.errors import InputError
-from blindspots.journal import write_whole
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.report import universal_charts as charts
 from blindspots.report import universal_words, words
 from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
+from blindspots.report.page import environment, write_page
 from blindspots.report.words import ThreatWords
 from blindspots.universal.file import Perturbation, load_perturbation
 from blindspots.universal.folder import Shown, read_shown, read_universal_file
@@ -54,10 +53,7 @@ def write_universal_report(folder: Path, out: Path | None = None) -> Path:
 
     Raises InputError when the run is unfinished or damaged.
     """
-    path = out or folder / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, render_universal(folder).encode())
-    return path
+    return write_page(render_universal(folder), folder, out)
 
 
 def render_universal(folder: Path) -> str:
@@ -73,7 +69,7 @@ def render_universal(folder: Path) -> str:
     threat = ThreatWords(manifest.threat, manifest.model.bounds)
     plots = _plots(manifest, verdict, threat)
     target = None if manifest.target is None else _class(manifest, manifest.target)
-    return _environment().get_template("universal.html.j2").render(
+    return environment().get_template("universal.html.j2").render(
         folder=folder,
         file=file,
         manifest=manifest,
@@ -108,19 +104,6 @@ def sentence(file: UniversalFile) -> str:
     target = None if file.manifest.target is None else _class(file.manifest, file.manifest.target)
     threat = ThreatWords(file.manifest.threat, file.manifest.model.bounds)
     return universal_words.headline(file.manifest, file.verdict, threat, target)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (words.percent, words.interval, words.count, words.number, words.seconds, words.listing)
-    environment.filters.update({f.__name__: f for f in filters})
-    return environment
 
 
 def _perturbation(folder: Path, file: UniversalFile) -> Perturbation:

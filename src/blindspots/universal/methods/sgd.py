@@ -85,9 +85,11 @@ class SGD(Method):
         return bool(before) and 0 < max(before) >= max(lately)
 
     def begin(self, space: Additive, seed: int, updates: int) -> Descent:
-        blank = space.blank()
-        p = random_numbers(space, seed, self.stride) if self.loss == "cosine" else blank  # no score is like itself more
-        return Descent(p, blank, blank, torch.zeros(len(p)), torch.tensor(updates), torch.tensor(0))
+        cosine = self.loss == "cosine"  # at zero it is the largest there is, so it has no slope
+        p = random_numbers(space, seed, self.stride) if cosine else space.blank()
+        return Descent(
+            p, torch.zeros_like(p), torch.zeros_like(p), torch.zeros(len(p)), torch.tensor(updates), torch.tensor(0)
+        )
 
     def candidates(self, shape: tuple[int, ...]) -> list[Candidate]:
         return [Candidate(self.period or None)]

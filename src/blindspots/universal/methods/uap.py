@@ -39,10 +39,10 @@ class UAP(Method):
     published code, x + v is not clipped, and a change counts only if DeepFool got through in time.
 
     `UAP(batch=1, steps=10, classes=10)` is the paper's algorithm. Two things make it faster here. The changes of a
-    batch are found together and added up before v is projected. And DeepFool ends after its first step, towards the boundary
-    with the likeliest other class: v has moved before the row is looked at again, so there is little sense in walking
-    to the end on a v that will not stay. A row then costs one gradient instead of two to three times ten, and the
-    fooling rate after the same passes is about the same (docs/universal.md).
+    batch are found together and added up before v is projected. And DeepFool ends after its first step, towards the
+    boundary with the likeliest other class: v has moved before the row is looked at again, so there is little sense
+    in walking to the end on a v that will not stay. A row then costs one gradient instead of two to three times ten.
+    docs/universal.md has the rates that both reach.
 
     Args:
         passes: at most, each with a look at all fit rows at its end; the published Matlab code stops after 10, its
