@@ -38,11 +38,13 @@ class UAP(Method):
     added to v, and v is projected. Passes go on until a share of 1 - delta of the fit rows is fooled. As in the
     published code, x + v is not clipped, and a change counts only if DeepFool got through in time.
 
-    `UAP(batch=1, steps=10, classes=10)` is the paper's algorithm. Two things make it faster here. The changes of a
-    batch are found together and added up before v is projected. And DeepFool ends after its first step, towards the
-    boundary with the likeliest other class: v has moved before the row is looked at again, so there is little sense
-    in walking to the end on a v that will not stay. A row then costs one gradient instead of two to three times ten.
-    docs/universal.md has the rates that both reach.
+    `UAP(batch=1, steps=10, classes=10, overshoot=0.02)` is the paper's algorithm. Three things make it faster here. The
+    changes of a batch are found together and added up before v is projected. DeepFool ends after its first step,
+    towards the boundary with the likeliest other class: v has moved before the row is looked at again, so there is
+    little sense in walking to the end on a v that will not stay; a row then costs one gradient instead of two to three
+    times ten. And it steps twice as far as the boundary, since what barely fools one image fools no other: on 500
+    photographs (MobileNet v1 0.25) three passes then fool 83 % of them instead of 43 %. Longer steps fool more
+    photographs still, and fewer small images (docs/universal.md).
 
     Args:
         passes: at most, each with a look at all fit rows at its end; the published Matlab code stops after 10, its
@@ -51,7 +53,7 @@ class UAP(Method):
         delta: paper: 0.2.
         steps: of DeepFool; paper: 10. With 1, `classes` does not count.
         classes: that DeepFool compares; paper: 10.
-        overshoot: of DeepFool; paper: 0.02.
+        overshoot: how far behind the boundary a step ends, as a share of the way to it; paper: 0.02.
     """
 
     passes: int = 20
@@ -59,7 +61,7 @@ class UAP(Method):
     delta: float = 0.2
     steps: int = 1
     classes: int = 10
-    overshoot: float = 0.02
+    overshoot: float = 1.0
 
     judged: ClassVar[bool] = True
 
