@@ -287,6 +287,15 @@ def test_batches_reach_the_published_rate_with_a_twentieth_of_the_calls() -> Non
     assert sum(calls) == ours.course.history[-1].forwards
 
 
+@pytest.mark.parametrize("steps", [1, 10])
+def test_uap_steps_just_behind_the_boundary(steps: int) -> None:
+    """By the overshoot; then all rows of this margin are fooled and none adds to v."""
+    net, x = plane(rows=12)
+    v = found(net, x, UAP(batch=1, passes=1, steps=steps, overshoot=0.1), bs.L2(9.0)).v.flatten()
+    assert float(v @ W) == pytest.approx(1.1 * MARGIN, abs=1e-4 if steps == 1 else 1.1 * 3.1e-4 * float(W.norm()))
+    assert float(F.cosine_similarity(v, W, dim=0)) == pytest.approx(1.0)
+
+
 def test_uap_ends_as_soon_as_enough_rows_are_fooled() -> None:
     net, x = plane(margins=(-MARGIN, -MARGIN, MARGIN))
     threat = bs.Linf(1.5 * threshold(bs.Linf))
@@ -750,8 +759,9 @@ def test_what_else_is_found_out() -> None:
     with torch.no_grad():
         deaf.bias[1] = -deaf(x)[:, 1].amax() + deaf.bias[1] - MARGIN  # half of the weights have to make up for as much
     studies = Studies(images=(6, 32), several=3, others=(Model(net, name="same"), Model(deaf, name="deaf")))
-    threat = bs.Linf(1.2 * threshold(bs.Linf))
-    v = run(net, x, labels(64), SGD(batch=4, passes=12), threat=threat, studies=studies).verdict
+    threat, told = bs.Linf(1.2 * threshold(bs.Linf)), list[Stage]()
+    v = run(net, x, labels(64), SGD(batch=4, passes=12), threat=threat, studies=studies, watch=told.append).verdict
+    assert {s.rows for s in told} == {6, 32}
     assert v.fooling_rate_heldout == 1.0
     assert [(n.images, n.fooled.share) for n in v.against_images] == [(6, 1.0), (32, 1.0)]
     assert [n.fooled.share for n in v.against_norm] == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
