@@ -53,7 +53,7 @@ READ_TIME = """Processor seconds until a perturbation in hand fools so many of t
 did. Perturbations are recorded at times 1.3 times apart (1.6 for MobileNet v2), from one second on, and judged off the
 clock; so times are late by up to that factor, for all searches alike. The last column compares at the highest level
 that both reached. A search itself cannot know when it is there."""
-LEVELS = (0.2, 0.3, 0.5, 0.8, 0.9)
+LEVELS = (0.1, 0.3, 0.5, 0.8, 0.9)
 
 
 @dataclass(frozen=True)

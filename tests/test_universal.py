@@ -473,7 +473,7 @@ def test_rows_per_call_change_neither_the_fooled_rows_nor_much_of_the_perturbati
 
 def test_scores_that_are_forgotten_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = found(Small(), inputs(), SGD(passes=2, batch=8), bs.Linf(0.1))
-    monkeypatch.setattr(import_module("blindspots.universal.search"), "_KNOWN", 40)
+    monkeypatch.setattr(import_module("blindspots.universal.task"), "_KNOWN", 40)
     again = found(Small(), inputs(), SGD(passes=2, batch=8), bs.Linf(0.1))
     assert torch.equal(again.v, kept.v)
     assert again.course.history[-1].forwards > kept.course.history[-1].forwards == 3 * 48
@@ -853,7 +853,7 @@ def test_bad_input_is_one_sentence_before_anything_is_searched(
 
 
 def test_too_many_numbers_per_class_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("blindspots.universal.run"), "_MOST", 191)
+    monkeypatch.setattr(import_module("blindspots.universal.asked"), "_MOST", 191)
     with pytest.raises(InputError, match="expected at most 191 numbers in all perturbations, got 192 for 3 classes"):
         run(Small(), inputs(), labels(48), per_class=True)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import in_one_sentence, plain
-from test_cli import blindspots as command
 
 from blindspots.journal import seal
 from blindspots.universal.folder import read_universal_file
+from test_cli import blindspots as command
+from test_cli import in_one_sentence, plain
 
 
 def blindspots(line: str) -> str:

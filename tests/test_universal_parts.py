@@ -32,8 +32,8 @@ from blindspots.universal.measure import (
 )
 from blindspots.universal.methods.datafree import Activations
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.search import Task
 from blindspots.universal.stream import Proxies, Rows, divide, shuffled
+from blindspots.universal.task import Task
 from blindspots.universal.transformations import Crop, Flip, parse_transformations
 from blindspots.verdict import clopper_pearson
 from closed_form import Linear

@@ -19,8 +19,9 @@ from blindspots.universal.methods.datafree import Activations
 from blindspots.universal.methods.method import Candidate
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass, Trial
-from blindspots.universal.search import Course, Task, rate_of, run
+from blindspots.universal.search import Course, rate_of, run
 from blindspots.universal.stream import Proxies, Rows, shuffled
+from blindspots.universal.task import Task
 
 _TRIAL_SHARE = 5  # one row in so many judges the trials
 _APART = 1_000_003  # between the seeds of two starts
@@ -96,6 +97,8 @@ class _Fitting:
         candidates = self.method.candidates(self.wanted.shape)
         chosen, course = self._remembered() or self._tried(candidates)
         task = self._task(chosen)
+        if self.memory.kept is not None:
+            self._look_again(task)
         run(task, self.method, self.rows, course, self.method.passes, self._teller("search"),
             lambda course: self._remember(chosen, course))  # fmt: skip
         return Found(task.space.perturbation(course.state.p).cpu(), chosen.period, self.trials, course)
@@ -141,6 +144,14 @@ class _Fitting:
             self.tell(Stage(name, course.passes + 1, self.method.passes, seen, rows, fooled, course.seconds))
 
         return tell
+
+    def _look_again(self, task: Task) -> None:
+        """What was known of the clean rows, at no cost: it was paid before the search was interrupted."""
+        spent = [(o.forwards, o.backwards) for o in self._oracles]
+        for places in torch.split(torch.arange(len(self.rows)), self.method.batch):
+            task.batch(self.rows, places)
+        for oracle, (forwards, backwards) in zip(self._oracles, spent, strict=True):
+            oracle.forwards, oracle.backwards = forwards, backwards
 
     def _remember(self, chosen: Candidate, course: Course) -> None:
         known = {

@@ -20,7 +20,7 @@ from blindspots.journal import begun, make_folder, read_file, sealed, text_of, w
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.rows import Rows
 from blindspots.threat import Threat
-from blindspots.universal.file import save_perturbation
+from blindspots.universal.file import load_perturbation, save_perturbation
 from blindspots.universal.fitting import Memory
 from blindspots.universal.record import UniversalFile, UniversalVerdict
 
@@ -47,16 +47,26 @@ def read_universal_file(folder: Path) -> UniversalFile:
 
 
 class Folder:
-    """Writes a run folder. One that holds another run is refused, unless `resume` and the manifests agree."""
+    """Writes a run folder. One that holds another run is refused, unless `resume` and the manifests agree.
+
+    Attributes:
+        finished: what run.json says if the run to be resumed has ended.
+    """
 
     def __init__(self, path: Path, fresh: UniversalFile, resume: bool) -> None:
         self.path = path
         self.file = begun(path, fresh, "universal", resume)
+        old = read_universal_file(path) if (path / "run.json").exists() else None
+        self.finished = old if old is not None and old.verdict is not None else None
         make_folder(path)
         for draft in path.glob("*.draft"):
             draft.unlink(missing_ok=True)
         if not (path / "run.json").exists():
             self._search.unlink(missing_ok=True)
+
+    def perturbation(self) -> Tensor:
+        """What a finished run found: (groups, *shape)."""
+        return load_perturbation(self.path / "perturbation.safetensors").v
 
     @property
     def _search(self) -> Path:

@@ -13,7 +13,7 @@ from blindspots.universal.losses import Sum
 from blindspots.universal.methods.sgd import SGD, Descent, random_numbers
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass
-from blindspots.universal.search import Batch, Task
+from blindspots.universal.task import Batch, Task
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 

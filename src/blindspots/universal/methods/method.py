@@ -10,7 +10,7 @@ from torch import Tensor
 from blindspots.errors import InputError
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass
-from blindspots.universal.search import Batch, Task
+from blindspots.universal.task import Batch, Task
 
 _LEAST = {"passes": 1, "batch": 1, "small": 1, "rounds": 1, "steps": 1, "classes": 2, "patience": 1, "starts": 0}
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from blindspots.universal.losses import clamped
 from blindspots.universal.methods.method import Method
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.search import Batch, Task
 from blindspots.universal.stream import shuffled
+from blindspots.universal.task import Batch, Task
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from blindspots.universal.losses import SharedLoss, clamped
 from blindspots.universal.methods.method import Candidate, Method
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass
-from blindspots.universal.search import Batch, Task
+from blindspots.universal.task import Batch, Task
 from blindspots.universal.transformations import parse_transformations
 
 Optimizer = Literal["sign", "adam"]

@@ -17,7 +17,7 @@ from blindspots.threat import L2
 from blindspots.universal.methods.method import Method
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass
-from blindspots.universal.search import Batch, Task
+from blindspots.universal.task import Batch, Task
 
 _FLAT = 1e-12  # of a squared gradient: from a plateau no tangent leads anywhere
 _WIDER = 1.0  # widths of the box that DeepFool may go beyond it: the paper's does not know of one
