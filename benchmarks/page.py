@@ -27,7 +27,8 @@ and rows whose gradient it returns; where a run's own count is compared, the tab
 
 
 SECTIONS = (
-    "overhead", "verdict", "published", "attacks", "optimality", "queries", "memory", "resume", "exact", "universal", "transfer",
+    "overhead", "verdict", "published", "attacks", "optimality", "queries", "memory", "resume", "exact", "universal",
+    "transfer",
 )  # fmt: skip
 
 
