@@ -37,8 +37,13 @@ MODELS = (
 )
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
-Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that evaluate or attack wrote.")]
-Folders = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that evaluate or attack wrote.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A folder that evaluate, attack, universal or transfer wrote.")
+]
+Folders = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", help="Folders that evaluate or attack wrote, or one of another command."),
+]
 
 
 def _say_version(wanted: bool) -> None:
