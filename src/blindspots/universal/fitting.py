@@ -24,7 +24,6 @@ from blindspots.universal.stream import Proxies, Rows, shuffled
 from blindspots.universal.task import Task
 
 _TRIAL_SHARE = 5  # one row in so many judges the trials
-_ENOUGH = 0.975  # a candidate that fools so many needs no rivals
 _APART = 1_000_003  # between the seeds of two starts
 Tell = Callable[["Stage"], None]
 
@@ -117,7 +116,7 @@ class _Fitting:
     def _tried(self, candidates: Sequence[Candidate]) -> tuple[Candidate, Course]:
         """Successive halving: a pass for each, the better half goes on, as long as there are passes.
 
-        They are judged on rows that no trial sees. One that fools nearly all of them ends the trials.
+        They are judged on rows that no trial sees.
         """
         order = shuffled(len(self.rows), self.wanted.seed, -2).tolist()
         judges = max(len(order) // _TRIAL_SHARE, 1)
@@ -127,13 +126,9 @@ class _Fitting:
         left, passes = list(candidates), 0
         while len(left) > 1:
             passes += 1
-            rates: dict[Candidate, float] = {}
-            for c in left:
-                rates[c] = self._trial(c, tasks[c], courses[c], passes, seen, unseen)
-                if rates[c] >= _ENOUGH:
-                    break
-            half = -(-len(left) // 2) if passes < self.method.passes and max(rates.values()) < _ENOUGH else 1
-            left = sorted(rates, key=lambda c: -rates[c])[:half]
+            rates = {c: self._trial(c, tasks[c], courses[c], passes, seen, unseen) for c in left}
+            half = -(-len(left) // 2) if passes < self.method.passes else 1
+            left = sorted(left, key=lambda c: -rates[c])[:half]
         chosen = courses[left[0]]
         chosen.seconds = sum(course.seconds for course in courses.values())
         return left[0], chosen
