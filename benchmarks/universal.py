@@ -119,7 +119,7 @@ LATER = [
     Job(V1_HALF, "sgd"),
     *(Job("cifar10_cnn_a_adv", search, n) for search in ("periodic", "uap") for n in IMAGES),
     Job(V1_HALF, "published loop", limit=300),
-    Job(V2, "published loop", limit=540),
+    Job(V2, "published loop", limit=240),
     *(Job("cifar10_resnet20", "periodic", n) for n in IMAGES[:4]),
     Job(V2, "sgd:passes=3"),
     Job(V1, "sgd:passes=8", 60),
