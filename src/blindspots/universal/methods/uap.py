@@ -43,7 +43,7 @@ class UAP(Method):
     towards the boundary with the likeliest other class: v has moved before the row is looked at again, so there is
     little sense in walking to the end on a v that will not stay; a row then costs one gradient instead of two to three
     times ten. And it steps four times as far as the boundary, since what barely fools one image fools no other: on 500
-    photographs (MobileNet v1 0.25) two passes then fool 89 % of them, and 60 % of unseen ones, instead of 37 and 31 %.
+    photographs (MobileNet v1 0.25) two passes then fool 89 % of them instead of 37 %, and 60 % of unseen ones.
     Longer steps fool more photographs still, and fewer small images (docs/universal.md).
 
     It stops by the fit rows alone (with x + v as the search has it clipped or not), and on photographs what it finds
