@@ -888,3 +888,18 @@ def test_trying_networks_leaves_them_as_they_were() -> None:
     run(Small(), inputs(), labels(48), studies=Studies(norms=False, others=(Model(other, name="other"),)))
     assert other.training
     assert all(torch.equal(t, before[k]) for k, t in other.state_dict().items())
+
+
+def test_everything_in_a_run_has_the_threads_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads decide the last bits, so nothing inside may ask again how many are free."""
+
+    def asked() -> int:
+        raise AssertionError("the run asked how many threads are free")
+
+    monkeypatch.setattr(import_module("blindspots.engine.threads"), "free_threads", asked)
+    studies = Studies(images=(16,), several=2, geometry=True)
+    done = bs.universal(
+        bs.Model(Small()), inputs(), labels(48), threat=bs.Linf(0.1), method=SGD(passes=1, batch=8), fit=32,
+        studies=studies, options=UniversalOptions(threads=1),
+    )  # fmt: skip
+    assert done.file.manifest.threads == 1

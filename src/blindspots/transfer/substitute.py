@@ -94,7 +94,7 @@ def train_substitute(
 
     In every round the network is trained on all rows labelled so far; then new rows are made of them and labelled:
     x + step * sign(dF_c(x) / dx), clipped to the bounds, where F_c is the network's probability of the class c that the
-    target gave x (Jacobian-based augmentation; 2017, section 4.1). That doubles the rows until the reservoir sets in or
+    target gave x (Jacobian-based augmentation; 2017). That doubles the rows until the reservoir sets in or
     the budget ends: the last round makes exactly as many rows as the budget has left, and the network is trained once
     more. So `queries` labels are asked for, never one more. The global generator stays as it is; same machine, same
     seed: same bits.
@@ -113,13 +113,13 @@ def train_substitute(
         held_out: float32 (m, *shape) inputs on which the agreement with the target is measured after each round. Their
             m labels are asked for once and counted apart.
         step: lambda, in units of the inputs; 2017: 0.1.
-        period: tau: after every `period` rounds the step changes its sign (2016, section 4.1). None: never, as in 2017.
+        period: tau: after every `period` rounds the step changes its sign (2016). None: never, as in 2017.
             Steps that only make the class surer stay within it; those back cross its boundary. On MNIST, 6,400 labels
             of a network: agreement 87 % with None and 92 % with 1; MI-FGSM at linf 0.3 then misleads it on 76 % and
             98 % of 2,000 rows. But half of the new rows are now one step of FGSM, which a substitute so trained
             resists (65 %): attack it with more than one.
         reservoir: kappa: how many rows a round adds, drawn from all by reservoir sampling, every row with the same
-            probability (2016, algorithm 1). None: one for each row.
+            probability (2016). None: one for each row.
         reservoir_from: sigma: the first round, counted from 0, that draws.
         epochs, batch, learning_rate: of Adam, in each round.
         seed: of weights, order and reservoir.

@@ -45,7 +45,8 @@ def _rows(fit: Rows) -> int:
 
 def _smallest(model: Model, x: Tensor, y: Tensor, chunk: int) -> Tensor:
     """The smallest l2 change of each row, zero where none was found: (n, *shape)."""
-    run = attack(model, x, y, DeepFool(steps=20), threat=L2(), options=Options(chunk=chunk, slots=chunk))
+    options = Options(chunk=chunk, slots=chunk, threads=torch.get_num_threads())  # of the run that this belongs to
+    run = attack(model, x, y, DeepFool(steps=20), threat=L2(), options=options)
     return run.adversarial - x
 
 

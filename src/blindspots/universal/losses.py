@@ -16,7 +16,7 @@ SharedLoss = Literal["ce", "margin", "cosine"]
 
 @dataclass(frozen=True)
 class Clamped(Aim):
-    """Cross-entropy or margin that no single row can drive beyond `most` (Shafahi et al. 2020, eq. 5).
+    """Cross-entropy or margin that no single row can drive beyond `most` (Shafahi et al. 2020).
 
     A row that is fooled for good has no slope left; without the bound it would go on to rule the sum.
     """

@@ -16,7 +16,7 @@ class UniversalManifest(Provenance):
     fit_rows: int
     heldout_rows: int
     threat: str  # e.g. "linf:0.0392..."
-    method: str  # the constructor call, e.g. "Sign(passes=5, ...)"
+    method: str  # the constructor call, e.g. "SGD(passes=5, ...)"
     target: int | None  # the class that every input is to be taken for; None: any other class
     per_class: bool  # one perturbation for every predicted class instead of one for all
     clip: bool  # the search kept x + v in the box
@@ -36,7 +36,7 @@ class Pass(Record):
     """How far the search had come after one pass over the fit rows."""
 
     number: int
-    fooled_fit: float  # share of the rows of this pass that were fooled when they were looked at
+    fooled_fit: float  # share of the fit rows: as each was looked at in the pass; of a judged method, after it
     seconds: float  # since the search began
     forwards: int
     backwards: int
@@ -52,7 +52,7 @@ class Trial(Record):
 
 
 class AtNorm(Record):
-    """The perturbation scaled to `radius`, and random signs (linf) or a random direction of the same norm: held out."""
+    """The perturbation scaled to `radius`, and random signs of the same norm: held out."""
 
     radius: float
     fooled: Share

@@ -22,7 +22,7 @@ _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 class DataFree(SGD):
     """Mopuri et al. 2018 (TPAMI, arXiv 1801.08092), GD-UAP: a perturbation that makes all activations large.
 
-    What is made large is eq. 3, the sum over layers of log |activations|, here of every convolution's and linear
+    What is made large is the sum over layers of log |activations|, here of every convolution's and linear
     layer's positive part: a network need not name its nonlinearities. Inputs are random images of the range alone (the
     paper's "range prior"); their labels, and those of any data, are not used. The last layer, whose outputs are the
     scores, does not count.

@@ -36,9 +36,9 @@ class Descent:
 
 @dataclass(frozen=True)
 class SGD(Method):
-    """Shafahi et al. 2020 (AAAI, arXiv 1811.11304), algorithm 1: stochastic gradients of a clamped cross-entropy.
+    """Shafahi et al. 2020 (AAAI, arXiv 1811.11304): stochastic gradients of a clamped cross-entropy.
 
-    The paper's steps are signs of the gradient (its eq. 6) or Adam's. Here signs are those of a moving mean of
+    The paper's steps are signs of the gradient or Adam's. Here signs are those of a moving mean of
     normalised gradients, and steps shrink to nothing: in the last passes the perturbation settles. Where there are few
     updates, they are longer: all together they always lead across the ball.
 
@@ -95,8 +95,7 @@ class SGD(Method):
         return [Candidate(self.period or None)]
 
     def step(self, task: Task, state: Descent, batch: Batch) -> tuple[Descent, Tensor]:
-        views = parse_transformations(self.views)
-        seen = task.changed(batch, views, int(state.made)) if views else batch
+        seen = task.changed(batch, parse_transformations(self.views), int(state.made))
         slope = task.slope(state.p, seen, clamped(self.loss, self.most))
         return self.descend(task, state, slope.grad, seen.group), slope.fooled
 
