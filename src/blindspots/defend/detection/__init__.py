@@ -1,0 +1,1 @@
+"""Reactive: detectors of adversarial inputs, judged by attacks that know them."""

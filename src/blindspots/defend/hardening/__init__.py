@@ -1,0 +1,1 @@
+"""Proactive: adversarial training, by recipes that are data."""

@@ -1,0 +1,27 @@
+"""What the side studies of a hardening run found."""
+
+from blindspots.verdict import Record, Share
+
+
+class Compared(Record):
+    """One attack or corruption on the network before and after; of all rows, how many stay right."""
+
+    name: str  # e.g. "l2:1.0, fast" or "blur"
+    kind: str  # "norm", "unseen attack", "transfer" or "corruption"
+    what: str  # a sentence: what was done to the rows
+    before: Share
+    after: Share
+
+
+class RadiusCurve(Record):
+    """Accuracy against radius: of all rows, the share that is right and whose smallest known change is larger."""
+
+    radii: list[float]
+    before: list[float]
+    after: list[float]
+
+
+class Study(Record):
+    rows: int
+    compared: list[Compared]
+    curve: RadiusCurve
