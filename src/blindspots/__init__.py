@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
     from blindspots.goal import Goal
-    from blindspots.models import BlackBox, Ensemble, Model, from_estimator, load_model, skip_gradients
+    from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
     from blindspots.report import write_report
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
     from blindspots.transfer.run import transfer
@@ -39,6 +39,7 @@ __all__ = [
     "Linf",
     "Model",
     "Options",
+    "Transformed",
     "attack",
     "attacks",
     "evaluate",
@@ -66,6 +67,7 @@ _HOMES = {
     "Linf": "threat",
     "Model": "models",
     "Options": "evaluate",
+    "Transformed": "models",
     "attack": "evaluate",
     "evaluate": "evaluate",
     "from_estimator": "models",

@@ -64,6 +64,8 @@ def _build(name: str, kind: type[T], pairs: dict[str, str | None]) -> T:
         built = TypeAdapter(kind).validate_python(pairs)
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(sentence := first.get("ctx", {}).get("error"), InputError):
+            raise sentence from error
         said = str(first["msg"]).removeprefix("Input should be ").partition(",")[0]
         raise InputError(f"expected {said} for {name}:{first['loc'][0]}, got {first['input']!r}: change it") from error
     _check_numbers(name, built)

@@ -29,6 +29,15 @@ class Job:
     rows: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first so many.", show_default="all")
     ] = None
+    through: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHANGES",
+            help="What inputs go through before the model: bits:depth=3, median:size=3, jpeg:quality=75 or "
+            "noise:sigma=0.25, several joined by +.",
+            show_default="nothing",
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model and threat"),

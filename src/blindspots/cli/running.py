@@ -26,6 +26,7 @@ from blindspots.examples import Example, save_examples
 from blindspots.goal import LossName
 from blindspots.journal import threads_of
 from blindspots.models import Model
+from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.protocols import protocol as named_protocol
 from blindspots.report import write_report
 from blindspots.report.words import count, is_believable, percent
@@ -85,7 +86,9 @@ def attack(model: str, search: Search, job: Job) -> None:
 def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
     console = Console(stderr=True)
     data = load_data(job.data, job.rows)
+    changes = parse_chain(job.through) if job.through else ()
     model = moved(open_model(console, spec), job.device)
+    model = Transformed(model, *changes) if changes else model
     out = job.out or Path("runs") / slug(model.name, attack, job.threat)
     return _Bench(model, data, threat, out, _options(job, out), console)
 

@@ -6,5 +6,6 @@ from blindspots.models.estimators import from_estimator
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, Output
 from blindspots.models.skip import skip_gradients
+from blindspots.models.transformations import Transformed
 
-__all__ = ["BlackBox", "Ensemble", "Model", "Output", "from_estimator", "load_model", "skip_gradients"]
+__all__ = ["BlackBox", "Ensemble", "Model", "Output", "Transformed", "from_estimator", "load_model", "skip_gradients"]

@@ -19,12 +19,14 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
 from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.model import Model, tensor_of
+from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.spec import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
@@ -33,6 +35,8 @@ FORMS = (
     "package.module:factory"
 )
 ESTIMATORS = "sklearn:"
+ABOUT = "blindspots.json"  # the extra file of an archive in which a model says its name and its bounds
+_LONGEST = 1 << 12  # bytes of that file
 SAFE_PARTS = {  # of scikit-learn's estimators, beyond what skops trusts: they hold numbers and call nothing by name
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -53,15 +57,21 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     """Load a model by name.
 
     Args:
-        spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`; "file.pt" of
+        spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`, with the name
+            and the bounds that `blindspots harden` lays beside the program, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
-            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself.
+            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. Any of them with
+            "|bits:depth=3" behind it, say, gets its inputs through that transformation (see `Transformed`).
         say: gets sentences on what takes long.
 
     Raises:
         InputError: there is no such model, or it cannot be loaded.
     """
+    inner, bar, chain = spec.rpartition("|")
+    if bar:
+        changes = parse_chain(chain)  # wrong words are said before anything is loaded
+        return Transformed(load_model(inner, say), *changes)
     if spec in RECIPES:
         return load_digits_model(spec, say)
     if spec.startswith(ESTIMATORS):
@@ -104,8 +114,37 @@ def _from_weights(path: Path, spec: str) -> Model:
             f"expected TorchScript or a torch.export archive, got {spec!r}, which may be pickled and is not unpickled: "
             "use a file.py:factory that builds the network and loads the weights with weights_only=True"
         )
+    about = _about(path)
     with _explained(f"loading {spec!r}"):
-        return Model(kind(path), name=path.stem, spec=spec)
+        return Model(kind(path), bounds=about.bounds, name=about.name, spec=spec)
+
+
+class About(BaseModel):
+    """What an archive says of its model besides the program."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    bounds: tuple[float, float]
+
+
+def _about(path: Path) -> About:
+    """From the extra file that blindspots writes; without one the name is the file's, and inputs lie in [0, 1]."""
+    with zipfile.ZipFile(path) as archive:
+        found = [info for info in archive.infolist() if info.filename.endswith(f"extra/{ABOUT}")]
+        if not found:
+            return About(name=path.stem, bounds=(0.0, 1.0))
+        with archive.open(found[0]) as file:
+            said = file.read(_LONGEST)
+    try:
+        return About.model_validate_json(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its first bytes"
+        raise InputError(
+            f"expected name and bounds in {ABOUT} of {str(path)!r}, but {where} is wrong ({first['msg']}): export the "
+            "model again"
+        ) from error
 
 
 def _kind(path: Path) -> Callable[[Path], nn.Module] | None:
