@@ -57,8 +57,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     """Load a model by name.
 
     Args:
-        spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`, with the name
-            and the bounds that `blindspots harden` lays beside the program, else inputs in [0, 1]; "file.pt" of
+        spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`, with the
+            name and the bounds that `blindspots harden` puts into it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. Any of them with

@@ -111,10 +111,10 @@ class Model:
         x = x.to(self.device)
         x = x if self._mean is None else x - _per_channel(self._mean, x)
         x = x if self._std is None else x / _per_channel(self._std, x)
-        return self._as_logits(tensor_of(self.net(x.to(_dtype(self.net)))), len(x))
+        return self._as_logits(tensor_of(self.net(x.to(_dtype(self.net)))), x.shape[0])
 
     def _as_logits(self, out: Tensor, rows: int) -> Tensor:
-        if not out.is_floating_point() or out.ndim not in (1, 2) or len(out) != rows or out.numel() == 0 < rows:
+        if not out.is_floating_point() or out.ndim not in (1, 2) or out.shape[0] != rows or out.numel() == 0 < rows:
             raise InputError(
                 f"expected logits (B, classes) with B = {rows}, got {out.dtype} of shape {tuple(out.shape)}: "
                 "let the network return one row of class scores per input"
