@@ -20,7 +20,7 @@ from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, 
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.threat import parse_threat, to_8bit
-from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict, conclude
+from blindspots.verdict import REJECTED, Manifest, RunFile, ShardRecord, Verdict, conclude
 
 Array = NDArray[Any]
 Problems = Iterable[str]
@@ -106,6 +106,7 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+_RANDOMISED = "the model is randomised: it draws anew when it is asked, so its answers were taken as they are stored"
 _WHOLE = "every shard has the digest that was recorded, and all its columns"
 
 
@@ -158,6 +159,9 @@ class _Proof:
         expected, found = self.manifest.model.digest, self.model.digest
         if found != expected:
             yield f"expected the model with the digest {expected}, found {found}: its weights or its structure differ"
+        if self.model.rejects != self.manifest.model.rejects:
+            asked, got = ("one that rejects" if r else "none" for r in (self.manifest.model.rejects, self.model.rejects))
+            yield f"expected, among models that reject, {asked}, found {got}: it was wrapped, or unwrapped, since"
 
     def _open(self, data: Dataset | None) -> Dataset | None:
         """The data, if they are at hand and the same."""
@@ -211,11 +215,19 @@ class _Proof:
             columns = self._read(record, i)
             if columns is not None:
                 shard = Shard(record.name, start, columns, self.manifest, self.model, data)
-                for topic, checks in _topics(same_model, data is not None):
+                for topic, checks in _topics(same_model and not self._randomised(shard), data is not None):
                     self.hold(topic, (problem for check in checks for problem in check(shard)))
                 self.on_edge += shard.on_edge
                 yield {name: t.numpy() for name, t in columns.items()}
             start += record.rows
+
+    def _randomised(self, shard: "Shard") -> bool:
+        """Whether the model answers the same question in two ways; then its answers cannot be found again."""
+        one, other = (self.model.logits(shard.x[: self.manifest.chunk]) for _ in range(2))
+        randomised = bool((one - other).abs().max() > EDGE * one.abs().max())
+        if randomised and _RANDOMISED not in self.notes:
+            self.notes.append(_RANDOMISED)
+        return randomised
 
     def _read(self, record: ShardRecord, index: int) -> Columns | None:
         """The columns of a shard, None where they are not what was written."""
@@ -344,7 +356,8 @@ class Shard:
             if self.manifest.channels_last and x.ndim == 4:
                 filled = filled.contiguous(memory_format=torch.channels_last)
             parts.append(self.model.logits(filled)[: len(part)].cpu())
-        return Scores(torch.cat(parts).numpy() if parts else np.zeros((0, 2), np.float32), y)
+        empty = np.zeros((0, 2 + self.model.rejects), np.float32)
+        return Scores(torch.cat(parts).numpy() if parts else empty, y, self.model.rejects)
 
     def told(self, bad: Any, id: Array, expected: str, found: str) -> Iterator[str]:
         """One sentence on the rows `id` that are `bad`."""
@@ -356,10 +369,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the model says today: logits (m, C) of rows with labels y (m,)."""
+    """What the model says today: logits (m, C) of rows with labels y (m,); (m, C + 1) where the last one rejects."""
 
     logits: Array
     y: Array
+    rejects: bool
 
     @cached_property
     def edge(self) -> Array:
@@ -367,19 +381,25 @@ class Scores:
         edge: Array = EDGE * np.abs(self.logits).max(1, initial=0, where=np.isfinite(self.logits))
         return edge
 
+    @property
+    def classes(self) -> int:
+        return self.logits.shape[1] - self.rejects
+
     @cached_property
     def fits(self) -> Array:
         """(m,) whether the label is a class of the model."""
-        fits: Array = (self.y >= 0) & (self.y < self.logits.shape[1])
+        fits: Array = (self.y >= 0) & (self.y < self.classes)
         return fits
 
     @cached_property
     def margin(self) -> Array:
-        """(m,) score of the label minus the largest other one."""
+        """(m,) score of the label, or of rejection if that is larger, minus the largest one of another class."""
         label = np.where(self.fits, self.y, 0)[:, None]
-        others = self.logits.copy()
+        held = np.take_along_axis(self.logits, label, 1)[:, 0]
+        held = np.maximum(held, self.logits[:, -1]) if self.rejects else held
+        others = self.logits[:, : self.classes].copy()
         np.put_along_axis(others, label, -np.inf, 1)
-        margin: Array = np.take_along_axis(self.logits, label, 1)[:, 0] - others.max(1)
+        margin: Array = held - others.max(1)
         return margin
 
     @cached_property
@@ -390,11 +410,13 @@ class Scores:
 
     def predicts(self, classes: Array) -> tuple[Array, Array]:
         """(m,) rows of which these classes are the prediction, and rows of which they may be, but for rounding."""
-        first = self.logits.argmax(1)
-        inside = (classes >= 0) & (classes < self.logits.shape[1])
-        score = np.take_along_axis(self.logits, np.where(inside, classes, 0)[:, None], 1)[:, 0]
+        first, rejected = self.logits.argmax(1), (classes == REJECTED) & self.rejects
+        column = np.where(rejected, self.classes, classes)
+        inside = rejected | ((classes >= 0) & (classes < self.classes))
+        score = np.take_along_axis(self.logits, np.where(inside, column, 0)[:, None], 1)[:, 0]
         close = inside & (self.logits.max(1, initial=-np.inf) - score <= self.edge)
-        return first == classes, close & (first != classes)
+        same = inside & (first == column)
+        return same, close & ~same
 
 
 Check = Callable[[Shard], Problems]
@@ -445,11 +467,11 @@ def _stages(s: Shard) -> Problems:
 
 
 def _costs(s: Shard) -> Problems:
-    """One look at every clean input, and what the stages cost."""
+    """One look at every clean input, of as many answers as are averaged, and what the stages cost."""
     yield from s.told(s["forwards"] < 1, s.id, "at least one forward", "less")
     yield from s.told(s["backwards"] < 0, s.id, "no less than 0 backwards", "less")
     stages = s["stage_counts"].sum(0)
-    for name, expected in (("forwards", len(s) + int(stages[2])), ("backwards", int(stages[3]))):
+    for name, expected in (("forwards", len(s) * s.manifest.draws + int(stages[2])), ("backwards", int(stages[3]))):
         found = int(s[name].sum())
         if found != expected:
             yield f"expected {expected:,} {name} of all rows, as the stages count them, found {found:,} ({s.name})"
@@ -519,7 +541,7 @@ def _inputs(s: Shard) -> Problems:
 
 def _clean(s: Shard) -> Problems:
     scores = s.scores
-    yield from s.told(~scores.fits, s.id, f"labels from 0 to {scores.logits.shape[1] - 1}", "others")
+    yield from s.told(~scores.fits, s.id, f"labels from 0 to {scores.classes - 1}", "others")
     yield from _same_predictions(s, scores, s.id, "prediction", "confidence")
     counts = np.isfinite(scores.margin)
     wrong = s["right"] != ((s["prediction"] == s["y"]) & counts)
