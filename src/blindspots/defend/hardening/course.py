@@ -1,0 +1,192 @@
+"""The whole course of a training: epochs, checks on held-out rows, what is undone, the best weights, checkpoints."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from blindspots.defend.hardening.checks import Checked, Checks, overfitted
+from blindspots.defend.hardening.guard import cautious, measure
+from blindspots.defend.hardening.recipe import Recipe
+from blindspots.defend.hardening.record import Epoch
+from blindspots.defend.hardening.trainer import DivergedError, Trained, Trainer
+from blindspots.errors import InputError
+
+MOST_RESTORED = 3
+_CHECKED = 20  # times in the course of a training, and after the last epoch
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class Log:
+    """What a course has seen so far: all of it is in the checkpoint."""
+
+    history: list[Epoch] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of every epoch
+    seconds_checks: float = 0.0
+    catastrophes: int = 0
+    divergences: int = 0
+    best: float = -1.0  # held-out robust share
+    best_epoch: int = 0
+    since_best: int = 0  # epochs
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told after every epoch; `epoch` is None where nothing was checked."""
+
+    done: int
+    epochs: int
+    trained: Trained
+    epoch: Epoch | None
+    seconds_left: float
+
+
+class Course:
+    """Runs a trainer to its end.
+
+    Args:
+        recipe: what is followed until something goes astray.
+        remember: takes (state, best weights, log) after an epoch, to be given back as `before` after a kill.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        checks: Checks,
+        recipe: Recipe,
+        remember: Callable[[State, State, Log], None] = lambda state, best, log: None,
+        before: tuple[State, State, Log] | None = None,
+    ) -> None:
+        self.trainer, self.checks, self.recipe, self.remember = trainer, checks, recipe, remember
+        self.log = Log()
+        self.best: State = {}
+        if before is not None:
+            state, self.best, self.log = before
+            self._follow(self.log.catastrophes)
+            trainer.restore(state)
+
+    def run(self) -> Iterator[Told]:
+        """Epoch by epoch; afterwards `best` holds the weights that stood best on the held-out rows."""
+        kept = self.trainer.state()
+        while self.trainer.epoch < self.recipe.epochs and not self._patience_is_over():
+            try:
+                trained = self.trainer.run_epoch()
+            except DivergedError:
+                self._go_back(kept, self._diverged())
+                continue
+            self.log.seconds.append(trained.seconds)
+            self._say_undone(trained)
+            epoch = self._check(trained) if self._due() else None
+            if epoch is not None and epoch.note.startswith("undone"):
+                self._undo_catastrophe(kept)
+            else:
+                kept = self.trainer.state()
+            self.remember(kept, self.best, self.log)
+            yield Told(self.trainer.epoch, self.recipe.epochs, trained, epoch, self._left())
+
+    def _due(self) -> bool:
+        """An epoch costs little beside its checks on small data: then not every one is checked."""
+        every = max(1, self.recipe.epochs // _CHECKED)
+        return self.trainer.epoch % every == 0 or self.trainer.epoch >= self.recipe.epochs
+
+    def _check(self, trained: Trained) -> Epoch:
+        began = time.monotonic()
+        seen = self.trainer.fabric.broadcast(self.checks.look(self.trainer.average.module))
+        self.log.seconds_checks += time.monotonic() - began
+        epoch = self._recorded(trained, seen, self._judged(seen))
+        self.log.history.append(epoch)
+        return epoch
+
+    def _judged(self, seen: Checked) -> str:
+        log = self.log
+        if self.recipe.guard and overfitted(seen, log.best) and cautious(self.recipe, log.catastrophes + 1):
+            return "undone: catastrophic overfitting"
+        if seen.robust.share < log.best:
+            log.since_best += 1
+            return ""
+        log.best, log.best_epoch, log.since_best = seen.robust.share, self.trainer.epoch, 0
+        self.best = {k: v.detach().clone() for k, v in self.trainer.average.module.state_dict().items()}
+        return "best so far"
+
+    def _recorded(self, trained: Trained, seen: Checked, note: str) -> Epoch:
+        radius = self.trainer.threat.radius
+        assert radius is not None
+        return Epoch(
+            epoch=self.trainer.epoch, radius=trained.radius * radius, loss=trained.loss, rate=trained.rate,
+            clean=seen.clean, fgsm=seen.fgsm, robust=seen.robust, robust_training=seen.robust_training,
+            seconds=trained.seconds, note=note,
+        )  # fmt: skip
+
+    def _undo_catastrophe(self, kept: Mapping[str, Tensor]) -> None:
+        log = self.log
+        log.catastrophes += 1
+        said = log.history[-1]
+        self._go_back(
+            kept,
+            f"Epoch {said.epoch}: catastrophic overfitting, {said.fgsm.share:.1%} against one step but "
+            f"{said.robust.share:.1%} against many on held-out rows. It was undone; training goes on with "
+            f"{measure(self._follow(log.catastrophes))}.",
+        )
+
+    def _follow(self, level: int) -> Recipe:
+        recipe = cautious(self.recipe, level)
+        assert recipe is not None
+        if level:
+            self.trainer.follow(recipe)
+        return recipe
+
+    def _diverged(self) -> str:
+        self.log.divergences += 1
+        if self.log.divergences > MOST_RESTORED:
+            raise InputError(
+                f"expected a loss that stays finite, but training diverged {self.log.divergences} times, although the "
+                "learning rate was halved again and again: use a recipe with a smaller rate, or look for overflow in "
+                "the network"
+            )
+        return (
+            f"Epoch {self.trainer.epoch + 1}: the loss was not finite in so many steps that the epoch was undone; it "
+            "begins again at a smaller learning rate."
+        )
+
+    def _go_back(self, kept: Mapping[str, Tensor], said: str) -> None:
+        """Everything but the learning rate is as it was; that stays as small as it has become."""
+        scale = self.trainer.rate_scale
+        self.trainer.restore(kept)
+        self.trainer.rate_scale = scale
+        self.log.events.append(said)
+
+    def _say_undone(self, trained: Trained) -> None:
+        if trained.undone:
+            self.log.events.append(
+                f"Epoch {self.trainer.epoch}: in {trained.undone} steps the loss was not finite; they were undone and "
+                "the learning rate was halved each time."
+            )
+
+    def _patience_is_over(self) -> bool:
+        patience = self.recipe.patience
+        if not patience or self.log.since_best < patience:
+            return False
+        said = f"Stopped after epoch {self.trainer.epoch}: no better robust accuracy for {self.log.since_best} checks."
+        if said not in self.log.events:
+            self.log.events.append(said)
+        return True
+
+    def _left(self) -> float:
+        done = self.log.seconds
+        each = sum(done[-5:]) / len(done[-5:]) + self.log.seconds_checks / len(done)
+        return each * (self.recipe.epochs - self.trainer.epoch)
+
+
+def natural_epoch(trainer: Trainer) -> float:
+    """Seconds of an epoch without an adversary: the second one, since the first warms up."""
+    trainer.run_epoch()
+    return trainer.run_epoch().seconds
+
+
+def weights_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The best weights by the names of the model's own network."""
+    return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
