@@ -1,0 +1,96 @@
+"""The model card of a hardened model, made from run.json alone, in the form that Hugging Face reads."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from blindspots.defend.hardening.record import HardenFile, HardenVerdict
+from blindspots.findings import Finding
+from blindspots.journal import write_whole
+from blindspots.pictures import is_image
+from blindspots.verdict import Interval
+
+CARD = "MODEL_CARD.md"
+_EMPHASIS = str.maketrans({c: f"\\{c}" for c in "\\`*_|<>[]#"})
+
+
+def write_card(file: HardenFile, folder: Path) -> Path:
+    """Write MODEL_CARD.md to `folder`, whole or not at all, and return its path. Raises InputError if it cannot."""
+    path = folder / CARD
+    write_whole(path, card(file).encode())
+    return path
+
+
+def card(file: HardenFile) -> str:
+    """The text of the card of a finished run. The same file gives the same bytes."""
+    v = file.verdict
+    assert v is not None
+    m, findings = file.manifest, all_findings(v)
+    low, high = m.model.bounds
+    return _environment().get_template("card.md.j2").render(
+        file=file, m=m, v=v, before=v.before, after=v.after, findings=findings, lo=f"{low:g}", hi=f"{high:g}",
+        settings=list(settings(m.settings)), is_image=is_image(m.data.shape), elsewhere=_elsewhere(v),
+        has_program=all(f.code != "export" for f in findings), doubtful=any(f.severity == "error" for f in findings),
+        stages=", ".join(stage.name for stage in v.after.stages),
+    )  # fmt: skip
+
+
+def all_findings(verdict: HardenVerdict) -> list[Finding]:
+    """Of the run, and of the evaluation after it."""
+    return [*verdict.findings, *(f for f in verdict.after.findings if f not in verdict.findings)]
+
+
+def settings(recipe: str) -> Iterator[tuple[str, str]]:
+    """The settings of a recipe in JSON, one by one: ("optimizer.rate", "0.003")."""
+    yield from _flat("", json.loads(recipe))
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, inside in value.items():
+            yield from _flat(f"{path}.{key}" if path else key, inside)
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value)
+
+
+def _elsewhere(v: HardenVerdict) -> str:
+    """What the side studies found where the threat's word ends."""
+    if v.study is None:
+        return "Other norms, other changes and other attacks were not looked at."
+    said = [
+        f"{_percent(c.after.share)} under {c.name}"
+        for c in v.study.compared
+        if c.kind in ("norm", "corruption") or c.name == "spatial"
+    ]
+    return f"Elsewhere, of {v.study.rows:,} rows, it is right on {', '.join(said)}." if said else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _interval(bounds: Interval) -> str:
+    return f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %"
+
+
+def _text(value: str) -> str:
+    """In one line, with nothing that Markdown would take for its own."""
+    return " ".join(value.split()).translate(_EMPHASIS)
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # it is Markdown: what others wrote goes through `text` or `yaml`
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(
+        percent=_percent, interval=_interval, text=_text, count=lambda n: f"{n:,}", yaml=json.dumps,
+    )  # fmt: skip
+    return made
