@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks
     from blindspots.data import ArrayData, load_data
+    from blindspots.defend.smoothing import Smoothed, certify
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
     from blindspots.goal import Goal
@@ -39,9 +40,11 @@ __all__ = [
     "Linf",
     "Model",
     "Options",
+    "Smoothed",
     "Transformed",
     "attack",
     "attacks",
+    "certify",
     "evaluate",
     "from_estimator",
     "load_data",
@@ -67,8 +70,10 @@ _HOMES = {
     "Linf": "threat",
     "Model": "models",
     "Options": "evaluate",
+    "Smoothed": "defend.smoothing",
     "Transformed": "models",
     "attack": "evaluate",
+    "certify": "defend.smoothing",
     "evaluate": "evaluate",
     "from_estimator": "models",
     "load_data": "data",

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from blindspots.cli.certify_job import CertifyJob
+from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import Job, takes
 from blindspots.cli.transfer_job import TransferJob
 from blindspots.cli.universal_job import UniversalJob
@@ -141,6 +143,18 @@ def attack(
 
 
 @app.command()
+@takes(HardenJob)
+def harden(model: Model, job: HardenJob) -> None:
+    """Train a model against an adversary, and say what that did to it, beside honest controls. The given one stays.
+
+    Writes the hardened model, its card, the evaluations before and after, and a report.
+    """
+    from blindspots.cli.hardening import harden
+
+    harden(model, job)
+
+
+@app.command()
 @takes(TransferJob)
 def transfer(models: Models, job: TransferJob) -> None:
     """Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.
@@ -195,6 +209,18 @@ def universal(model: Model, job: UniversalJob) -> None:
     from blindspots.cli.universal import universal
 
     universal(model, job)
+
+
+@app.command()
+@takes(CertifyJob)
+def certify(model: Model, job: CertifyJob) -> None:
+    """Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.
+
+    Writes a run folder with the votes, the certified accuracy against the radius and a report.
+    """
+    from blindspots.cli.certifying import run
+
+    run(model, job)
 
 
 @app.command("apply")

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from blindspots.cli import show
+from blindspots.defend.smoothing.proof import verify_certify
 from blindspots.errors import InputError
 from blindspots.journal import kind_of
 from blindspots.report import write_report
+from blindspots.report.certify import write_certify_report
 from blindspots.report.szegedy import write_szegedy_report
 from blindspots.report.transfer import write_transfer_report
 from blindspots.report.universal import write_universal_report
@@ -24,10 +26,15 @@ _PAGES = {
     "transfer": write_transfer_report,
     "szegedy-2013": write_szegedy_report,
     "universal": write_universal_report,
+    "certify": write_certify_report,
 }
 
 
-_PROOFS: dict[str, Callable[..., Verification]] = {"transfer": verify_transfer, "universal": verify_universal}
+_PROOFS: dict[str, Callable[..., Verification]] = {
+    "transfer": verify_transfer,
+    "universal": verify_universal,
+    "certify": verify_certify,
+}
 
 
 def verify(run: Path) -> bool:

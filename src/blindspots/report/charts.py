@@ -113,8 +113,8 @@ def _curve(label: str, verdict: Verdict, end: float, width: float, marks: Sequen
     back = _steps(low, end, width)[::-1]
     return Curve(
         label=label,
-        line=_path(_steps(known, end, width)),
-        band=_path(_steps(high, end, width) + back) + "Z",
+        line=path(_steps(known, end, width)),
+        band=path(_steps(high, end, width) + back) + "Z",
         ends=(known[0][1], known[-1][1]),
         at_ticks=[_accuracy_at(m.value, known) if m.value <= end * (1 + 1e-9) else None for m in marks],
     )
@@ -133,7 +133,8 @@ def _steps(known: Sequence[Point], end: float, width: float) -> list[Point]:
     return [*corners, (100 * end / width, corners[-1][1])]
 
 
-def _path(corners: Sequence[Point]) -> str:
+def path(corners: Sequence[Point]) -> str:
+    """An SVG path through corners in percent, y downwards."""
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in corners)
 
 

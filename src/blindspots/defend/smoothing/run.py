@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from blindspots.data import Dataset, one_of
 from blindspots.defend.smoothing.attacked import attack
+from blindspots.defend.smoothing.bounds import largest
 from blindspots.defend.smoothing.conclude import conclude, findings
 from blindspots.defend.smoothing.folder import Folder, read_rows
 from blindspots.defend.smoothing.record import CertifyFile, CertifyManifest, CertifyVerdict
@@ -33,7 +34,7 @@ from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.verdict import DataRecord, ModelRecord
 
-RADII = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # in units of sigma; with 100,000 samples at most 3.8 can be certified
+RADII = (0.5, 1.0, 1.5, 2.0, 3.0)  # in units of sigma; with 100,000 samples at most 3.8 can be certified
 JUDGED = 1000
 _EVERY = 2.0  # seconds between two times that finished rows are written down
 
@@ -46,7 +47,8 @@ class Asked:
         sigma: standard deviation of the noise, in the units of the input.
         n0, samples: draws that choose the class, and that bound its probability.
         alpha: how often a certificate may be wrong, at most.
-        radii: L2 radii of the verdict; None: 0, 1/2, 1, 3/2, 2 and 3 sigma. 0 is always among them.
+        radii: L2 radii of the verdict; 0 is always among them. None: 1/2, 1, 3/2, 2 and 3 sigma, as far as so many
+            samples can certify a row.
         draws: noise draws that the attack averages over; 0: no attack.
         steps: of the attack, at every radius.
         seed: decides all noise.
@@ -78,8 +80,9 @@ class Asked:
     @property
     def at(self) -> list[float]:
         """All radii, ascending, 0 first."""
-        given = [r * self.sigma for r in RADII] if self.radii is None else self.radii
-        return sorted({0.0, *map(float, given)})
+        most = largest(self.samples, self.sigma, self.alpha)
+        usual = [r * self.sigma for r in RADII if r * self.sigma < most]
+        return sorted({0.0, *map(float, usual if self.radii is None else self.radii)})
 
 
 @dataclass(frozen=True)
