@@ -35,7 +35,7 @@ class Activations(Detector):
     needs_attacks: ClassVar[bool] = True
 
     layer: int | None = None
-    steps: int = 600
+    steps: int = 400
     batch: int = 64
     learning_rate: float = 3e-3
     width: int = 16
@@ -57,7 +57,7 @@ class Activations(Detector):
     def _place(self, model: Model, x: Tensor) -> int:
         if self.layer is not None:
             return checked(model, x, self.layer)
-        every = hidden(model, x, most=x.shape[0] + len(list(model.net.modules())))
+        every = hidden(model, x)
         return every[len(every) // 2]
 
 

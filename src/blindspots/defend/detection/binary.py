@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blindspots.errors import InputError
+
 _SMALLEST = 4  # pixels of a side that is worth convolutions
 _GRID = 4
 _CHUNK = 256
@@ -20,6 +22,10 @@ class Training:
     steps: int
     batch: int
     learning_rate: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 2 or not self.learning_rate > 0:
+            raise InputError(f"expected at least one step of two rows at a positive rate, got {self}: change it")
 
 
 class Standardised(nn.Module):
@@ -106,7 +112,7 @@ def _moments(t: Tensor) -> Tensor:
 
 def _drawn(rows: int, how: Training) -> list[Tensor]:
     """Places of half a batch for every step: all rows in a new order, again and again."""
-    half = max(1, how.batch // 2)
+    half = how.batch // 2
     passes = math.ceil(how.steps * half / rows)
     order = torch.cat([torch.randperm(rows) for _ in range(passes)])
     return list(order[: how.steps * half].view(how.steps, half))

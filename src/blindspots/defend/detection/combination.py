@@ -28,6 +28,12 @@ class Layered(Inside):
         return ((self.parts(seen) - self.centre) / self.spread * self.weights).sum(1)
 
 
+def halves(examples: Examples) -> tuple[Examples, Examples]:
+    """Two disjoint parts: what has been fitted to rows must not be measured on them."""
+    middle = len(examples) // 2
+    return examples[:middle], examples[middle:]
+
+
 def combined(
     detector: Detector, model: Model, learnt: Mapping[str, Tensor], clean: Examples, adversarial: Examples | None
 ) -> dict[str, Tensor]:

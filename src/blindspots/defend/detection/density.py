@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blindspots.defend.detection.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.distances import distances, drawn
+from blindspots.defend.detection.distances import distances
 from blindspots.defend.detection.features import HEAD, Inside, Look, gathered
 from blindspots.errors import InputError
 from blindspots.models.model import Model
@@ -44,7 +44,7 @@ class Density(Detector):
             raise InputError(f"expected a positive bandwidth for density, got {self.bandwidth}: leave it out, say")
 
     def learn(self, model: Model, clean: Examples, adversarial: Examples | None, seed: int) -> dict[str, Tensor]:
-        seen = gathered(model, drawn(clean, self.rows, seed).x, (HEAD,))
+        seen = gathered(model, clean.x[: self.rows], (HEAD,))
         points, classes = seen.seen[0], seen.logits.argmax(1)
         width = likeliest(points, classes) if self.bandwidth is None else torch.tensor(self.bandwidth)
         return {"places": torch.tensor([HEAD]), "points": points, "classes": classes, "bandwidth": width}

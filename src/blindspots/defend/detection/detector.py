@@ -1,5 +1,6 @@
 """What a detector of adversarial inputs is: settings that can be fitted to a model, and what was learnt."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -68,12 +69,12 @@ class Detector(ABC):
                 does not show what the detector looks at.
         """
         self._check(clean, adversarial)
-        order = torch.randperm(len(clean), generator=torch.Generator().manual_seed(seed))
-        aside = clean[order[: min(_ASIDE, -(-len(clean) // 10))]]
+        aside = min(_ASIDE, math.ceil(len(clean) / 10))
         with model.borrowed(), full_precision(model.device), alone(seed):
-            learnt = self.learn(model, clean[order[len(aside) :]], adversarial, seed)
+            clean, adversarial = _shuffled(clean), _shuffled(adversarial) if adversarial else None
+            learnt = self.learn(model, clean[aside:], adversarial, seed)
             fitted = self.restore(model, tuple(clean.x.shape[1:]), {**learnt, "scale": torch.tensor(1.0)})
-            fitted.scale.fill_(_scale(fitted, aside.x))
+            fitted.scale.fill_(_scale(fitted, clean.x[:aside]))
         return fitted
 
     @final
@@ -85,7 +86,10 @@ class Detector(ABC):
 
     @abstractmethod
     def learn(self, model: Model, clean: Examples, adversarial: Examples | None, seed: int) -> dict[str, Tensor]:
-        """Everything that is to be remembered. The model is in evaluation mode, torch's generator seeded."""
+        """Everything that is to be remembered.
+
+        Examples come in an order of chance, the model is in evaluation mode, torch's generator is seeded.
+        """
 
     @abstractmethod
     def rebuild(self, model: Model, shape: tuple[int, ...], learnt: Mapping[str, Tensor]) -> "Fitted":
@@ -132,7 +136,7 @@ class Fitted(nn.Module, ABC):
         self.detector, self.model, self.shape = detector, model, shape
         self.register_buffer("scale", torch.tensor(1.0))
         for name, tensor in (learnt or {}).items():
-            self.register_buffer(name, tensor)
+            self.register_buffer(name, tensor.contiguous())  # as a file keeps it: a layout decides the last bits
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -163,6 +167,10 @@ def scores(fitted: Fitted, x: Tensor) -> Tensor:
         )
     with fitted.model.borrowed(), full_precision(fitted.model.device), torch.no_grad():
         return torch.cat([fitted(part).cpu() for part in torch.split(x, _CHUNK)])
+
+
+def _shuffled(examples: Examples) -> Examples:
+    return examples[torch.randperm(len(examples))]
 
 
 def _scale(fitted: Fitted, x: Tensor) -> float:

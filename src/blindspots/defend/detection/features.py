@@ -20,7 +20,6 @@ from blindspots.models.load import Batched
 from blindspots.models.model import Model
 
 HEAD = -1  # stands for what enters the last layer with weights
-MOST = 6  # layers that are chosen by themselves
 _LINEAR = {"linear", "addmm", "mm", "matmul", "__matmul__"}
 _CONVOLUTION = {"conv1d", "conv2d", "conv3d", "convolution"}
 _ACTIVATION = {
@@ -97,23 +96,21 @@ def layers(model: Model, x: Tensor) -> tuple[Layer, ...]:
     """
     few, more = (_surveyed(model, _rows(x, rows)) for rows in _PROBE)
     if not any(layer.weighs for layer in few) or len(few) != len(more):
-        raise InputError(
-            f"expected a network whose layers can be seen, got {model.name}, which shows none: give the network itself "
-            "or its torch.export archive, or choose a detector of inputs such as network"
-        )
+        raise _nothing_seen(model)
     return tuple(Layer(a.place, a.kind, a.shape, a.rowwise and b.rowwise) for a, b in zip(few, more, strict=True))
 
 
-def hidden(model: Model, x: Tensor, most: int = MOST) -> tuple[int, ...]:
-    """Places of at most `most` hidden layers, evenly spaced: activation functions; else layers with weights, else HEAD.
+def hidden(model: Model, x: Tensor, most: int | None = None) -> tuple[int, ...]:
+    """Places of the hidden layers: activation functions, else layers with weights, else HEAD.
 
-    So many, since their cost and their noise add up; not the layers before an activation function, which say the same.
+    Args:
+        most: so many of them, evenly spaced; None: all.
     """
     found = layers(model, x)
     head = max(layer.place for layer in found if layer.weighs)
     inner = [layer for layer in found if layer.place < head and layer.rowwise]
     chosen = [layer.place for layer in inner if not layer.weighs] or [layer.place for layer in inner] or [HEAD]
-    at = torch.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().long().tolist()
+    at = torch.linspace(0, len(chosen) - 1, min(most or len(chosen), len(chosen))).round().long().tolist()
     return tuple(chosen[i] for i in at)
 
 
@@ -171,6 +168,13 @@ class Inside(Fitted):
         return self.beside(x)[1]
 
 
+def _nothing_seen(model: Model) -> InputError:
+    return InputError(
+        f"expected a network whose layers can be seen, got {model.name}, which does not show them: give the network "
+        "itself or its torch.export archive, or choose a detector of inputs such as network"
+    )
+
+
 def _rows(x: Tensor, rows: int) -> Tensor:
     return x[torch.arange(rows, device=x.device) % x.shape[0]]
 
@@ -212,6 +216,8 @@ def _look(model: Model, x: Tensor, rows: int, places: Sequence[int], pooled: boo
 
     with _Watch(see):
         logits = model.logits(x)
+    if not seen.keys() >= set(places):
+        raise _nothing_seen(model)
     return Look(logits[:rows], tuple(seen[place][:rows] for place in places))
 
 

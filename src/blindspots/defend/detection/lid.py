@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.combination import Layered, combined
+from blindspots.defend.detection.combination import Layered, combined, halves
 from blindspots.defend.detection.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.distances import distances, halves
+from blindspots.defend.detection.distances import distances
 from blindspots.defend.detection.features import Look, gathered, hidden
 from blindspots.errors import InputError
 from blindspots.models.model import Model
@@ -51,7 +51,7 @@ class LID(Detector):
             )
 
     def learn(self, model: Model, clean: Examples, adversarial: Examples | None, seed: int) -> dict[str, Tensor]:
-        kept, rest = halves(clean, seed)
+        kept, rest = halves(clean)
         if len(kept) < self.neighbours:
             raise InputError(
                 f"expected at least {2 * self.neighbours} clean rows for lid with {self.neighbours} neighbours, got "

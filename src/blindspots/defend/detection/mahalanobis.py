@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.combination import Layered, combined
+from blindspots.defend.detection.combination import Layered, combined, halves
 from blindspots.defend.detection.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.distances import distances, halves
+from blindspots.defend.detection.distances import distances
 from blindspots.defend.detection.features import Look, gathered, hidden
 from blindspots.errors import InputError
 from blindspots.models.model import Model
@@ -46,7 +46,7 @@ class Mahalanobis(Detector):
             raise InputError(f"expected a ridge of at least 0 and at least one layer, got {self}: change it")
 
     def learn(self, model: Model, clean: Examples, adversarial: Examples | None, seed: int) -> dict[str, Tensor]:
-        fit, rest = halves(clean, seed)
+        fit, rest = halves(clean)
         places = hidden(model, clean.x, self.layers)
         learnt = {"places": torch.tensor(places)}
         for i, features in enumerate(gathered(model, fit.x, places).seen):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.defend.detection.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.distances import distances, drawn
+from blindspots.defend.detection.distances import distances
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 
@@ -44,8 +44,8 @@ class MMD(Detector):
             raise InputError(f"expected at least 2 rows and a positive bandwidth, got {self}: change it")
 
     def learn(self, model: Model, clean: Examples, adversarial: Examples | None, seed: int) -> dict[str, Tensor]:
-        points = drawn(clean, self.rows, seed).x.flatten(1)
-        others = drawn(adversarial, self.rows, seed).x.flatten(1) if adversarial else points[:0]
+        points = clean.x[: self.rows].flatten(1)
+        others = adversarial.x[: self.rows].flatten(1) if adversarial else points[:0]
         width = median_distance(points) if self.bandwidth is None else torch.tensor(self.bandwidth)
         return {"clean": points, "adversarial": others, "bandwidth": width}
 
@@ -71,6 +71,11 @@ class FittedMMD(Fitted):
         The share of permutations of all rows, the batch as it is being one of them, whose unbiased estimate of the
         squared discrepancy is at least that of the batch: exact at any size. At least 1 / (permutations + 1).
         """
+        if batch.shape[0] < 2 or tuple(batch.shape[1:]) != self.shape:
+            raise InputError(
+                f"expected a batch of at least 2 inputs of shape {self.shape}, got {tuple(batch.shape)}: give more "
+                "rows of the data that mmd was fitted to"
+            )
         rows = torch.cat([batch.to(self.clean.device).float().flatten(1), self.clean])
         kernel = self._kernel(rows, rows).double()
         generator = torch.Generator().manual_seed(seed)

@@ -32,7 +32,7 @@ class Network(Detector):
     needs_attacks: ClassVar[bool] = True
     asks_model: ClassVar[bool] = False
 
-    steps: int = 600
+    steps: int = 400
     batch: int = 64
     learning_rate: float = 3e-3
     width: int = 16
