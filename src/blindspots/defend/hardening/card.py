@@ -32,7 +32,7 @@ def card(file: HardenFile) -> str:
     low, high = m.model.bounds
     return _environment().get_template("card.md.j2").render(
         file=file, m=m, v=v, before=v.before, after=v.after, findings=findings, lo=f"{low:g}", hi=f"{high:g}",
-        settings=list(settings(m.settings)), is_image=is_image(m.data.shape), elsewhere=_elsewhere(v),
+        settings=list(settings(m.settings)), is_image=is_image(m.data.shape), no_promises=no_promises(file),
         has_program=all(f.code != "export" for f in findings), doubtful=any(f.severity == "error" for f in findings),
         stages=", ".join(stage.name for stage in v.after.stages),
     )  # fmt: skip
@@ -56,8 +56,21 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
         yield path, value if isinstance(value, str) else json.dumps(value)
 
 
+def no_promises(file: HardenFile) -> list[str]:
+    """What the model is not, in sentences."""
+    assert file.verdict is not None
+    m, robust = file.manifest, _percent(file.verdict.after.robust_accuracy)
+    bound = f"{robust} is an upper bound on these rows, since a stronger attack may find more"
+    return [
+        f"Attacks find mistakes and cannot rule them out: {bound}. Nothing here is certified.",
+        f"The figure is for {m.threat} and nothing else. {_elsewhere(file.verdict)}",
+        f"It is for rows like those of {m.test.name}. On other data both accuracies may be lower.",
+        "Attackers were taken to know the model. Who can change its training data or its file was not considered.",
+    ]
+
+
 def _elsewhere(v: HardenVerdict) -> str:
-    """What the side studies found where the threat's word ends."""
+    """What the side studies found beyond the threat."""
     if v.study is None:
         return "Other norms, other changes and other attacks were not looked at."
     said = [
