@@ -71,7 +71,7 @@ def _hardened(before: Model) -> Model:
 
 
 def _epochs() -> list[Epoch]:
-    notes = ["best so far", "catastrophic overfitting: undone", "best so far", ""]
+    notes = ["best so far", "undone: catastrophic overfitting", "best so far", ""]
     robust = [9, 0, 17, 16]
     return [
         Epoch(

@@ -8,11 +8,13 @@ from rich.console import Console
 from rich.text import Text
 
 from blindspots.cli import show
+from blindspots.defend.hardening.proof import verify_harden
 from blindspots.defend.smoothing.proof import verify_certify
 from blindspots.errors import InputError
 from blindspots.journal import kind_of
 from blindspots.report import write_report
 from blindspots.report.certify import write_certify_report
+from blindspots.report.harden import write_harden_report
 from blindspots.report.szegedy import write_szegedy_report
 from blindspots.report.transfer import write_transfer_report
 from blindspots.report.universal import write_universal_report
@@ -27,6 +29,7 @@ _PAGES = {
     "szegedy-2013": write_szegedy_report,
     "universal": write_universal_report,
     "certify": write_certify_report,
+    "harden": write_harden_report,
 }
 
 
@@ -34,6 +37,7 @@ _PROOFS: dict[str, Callable[..., Verification]] = {
     "transfer": verify_transfer,
     "universal": verify_universal,
     "certify": verify_certify,
+    "harden": verify_harden,
 }
 
 

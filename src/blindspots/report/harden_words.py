@@ -95,7 +95,7 @@ def price(v: HardenVerdict) -> list[tuple[str, str, str]]:
     return [
         (
             "An epoch", seconds(v.seconds_epoch),
-            f"{number(ratio)} times one without an adversary, {seconds(v.seconds_natural_epoch)}",
+            f"{number(ratio)} times as long as one without an adversary, {seconds(v.seconds_natural_epoch)}",
         ),
         (
             "Training", seconds(v.seconds),
