@@ -71,7 +71,7 @@ class Asked:
         check_sigma(self.sigma)
         check_alpha(self.alpha)
         for name in ("n0", "samples", "steps", "chunk", "threads"):
-            check_count(name, getattr(self, name) or 1 if name in ("chunk", "threads") else getattr(self, name))
+            check_count(name, 1 if getattr(self, name) is None else getattr(self, name))
         if self.draws < 0:
             raise InputError(f"expected draws of at least 0, got {self.draws}: 0 leaves the attack out")
         if any(not 0 <= r < float("inf") for r in self.radii or ()):
