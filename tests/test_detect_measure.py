@@ -13,7 +13,6 @@ from blindspots.defend.detection.measure import (
     average_precision,
     precision_recall,
     roc,
-    threshold_at,
     tpr_at,
 )
 from blindspots.verdict import clopper_pearson
@@ -109,16 +108,6 @@ def test_interval_where_all_pairs_are_in_order_is_that_of_pairs() -> None:
 
 def test_interval_of_one_row_says_nothing() -> None:
     assert auc_interval(Scores.of([0.0, 2.0], [1.0])) == (0, 1)
-
-
-@pytest.mark.parametrize("fpr", [0.0, 0.01, 0.05, 0.5, 1.0])
-def test_threshold_lets_no_more_than_the_asked_share_pass(fpr: float) -> None:
-    for scores in (drawn(0), drawn(1, ties=True)):
-        at = threshold_at(scores.negatives, fpr)
-        assert (scores.negatives > at).mean() <= fpr
-        lower = scores.negatives[scores.negatives < at]
-        if len(lower) and fpr < 1:
-            assert (scores.negatives > lower.max()).mean() > fpr  # the next lower one would let too many pass
 
 
 def test_detection_rate_counts_positives_above_the_threshold() -> None:

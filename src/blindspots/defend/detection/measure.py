@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from blindspots.defend.detection.guarded import threshold_at
 from blindspots.verdict import Interval, Share, clopper_pearson
 
 Floats = NDArray[np.float64]
@@ -135,13 +137,7 @@ def _thinned(points: Sequence[tuple[float, float]]) -> Points:
 
 def tpr_at(scores: Scores, fpr: float) -> Share:
     """Positives above the lowest threshold that at most the share `fpr` of these negatives is above."""
-    return above(scores.positives, threshold_at(scores.negatives, fpr))
-
-
-def threshold_at(negatives: Floats, fpr: float) -> float:
-    """The lowest threshold that at most the share `fpr` of the negatives is above, itself one of them."""
-    allowed = int(np.floor(fpr * len(negatives) + 1e-9))
-    return float(np.sort(negatives)[::-1][min(allowed, len(negatives) - 1)])
+    return above(scores.positives, threshold_at(torch.from_numpy(scores.negatives), fpr))
 
 
 def above(values: Floats, threshold: float) -> Share:

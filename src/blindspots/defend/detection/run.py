@@ -1,0 +1,359 @@
+"""The experiment: detectors are fitted, tested on attacks that they never saw, and attacked by those who know them."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.attacks import Attack, parse_attack
+from blindspots.data import ArrayData, Dataset, one_of
+from blindspots.defend.detection import overhead
+from blindspots.defend.detection.asked import (
+    TEST,
+    TRAIN,
+    Asked,
+    check,
+    chosen_attacks,
+    chosen_detectors,
+    rows_per_call,
+)
+from blindspots.defend.detection.conclude import SMALLEST, Evidence, OfDetector, Told, arrays, conclude
+from blindspots.defend.detection.detector import Detector, Examples, Fitted
+from blindspots.defend.detection.file import load, save
+from blindspots.defend.detection.folder import Folder, Memory
+from blindspots.defend.detection.guarded import Guarded, guard
+from blindspots.defend.detection.record import DetectFile, DetectManifest, DetectVerdict
+from blindspots.defend.detection.remarks import remarks
+from blindspots.defend.detection.rows import Split, columns, split
+from blindspots.defend.detection.score import scored
+from blindspots.engine.threads import set_threads
+from blindspots.errors import InputError
+from blindspots.evaluate import Evaluation, Options, Progress, evaluate
+from blindspots.evaluate import attack as run_attack
+from blindspots.findings import Finding
+from blindspots.goal import Goal
+from blindspots.journal import Columns, provenance, threads_of, unpack_inputs
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.threat import Threat
+from blindspots.transfer.craft import Plan, craft
+from blindspots.verdict import DataRecord, ModelRecord
+
+Say = Callable[[str], None]
+_DISTORTION_ROWS = 200  # of which the smallest changes are searched for
+_PART = 1024  # rows that attacks take at once
+
+
+class Detection:
+    """A finished run.
+
+    Attributes:
+        verdict: everything that run.json says.
+        folder: the run folder, None for a run in memory.
+    """
+
+    def __init__(self, file: DetectFile, model: Model, store: Memory) -> None:
+        assert file.verdict is not None
+        self.file, self.folder, self._model, self._store = file, store.path, model, store
+        self.verdict: DetectVerdict = file.verdict
+
+    def __repr__(self) -> str:
+        v = self.verdict
+        return (
+            f"Detection(detector={v.detector!r}, auc={v.auc:.4f}, adaptive_accuracy={v.adaptive_accuracy:.4f}, "
+            f"clean={v.clean.share:.4f}, robust={v.robust.share:.4f}, rows={v.rows})"
+        )
+
+    @property
+    def findings(self) -> list[Finding]:
+        return self.verdict.findings
+
+    def guarded(self, name: str | None = None) -> Guarded:
+        """The model with a detector, by default the one that the verdict speaks of: the same, plus "reject"."""
+        wanted = name or self.verdict.detector
+        record = next((d for d in self.verdict.detectors if d.name == wanted), None)
+        if record is None:
+            known = ", ".join(d.name for d in self.verdict.detectors)
+            raise InputError(f"expected a detector among {known}, got {wanted!r}: use one of these")
+        fitted = load(self._store.content(f"detectors/{wanted}", _absent), self._model)
+        return Guarded(self._model, fitted, record.threshold, record.scale)
+
+
+def _absent() -> bytes:
+    raise InputError("expected the detectors of the run beside it, found them gone: run again")
+
+
+def detect(
+    model: Model | nn.Module | Callable[[Tensor], Any],
+    x: Any = None,
+    y: Any = None,
+    *,
+    threat: Threat,
+    detector: str | Detector | Sequence[str | Detector] | None = None,
+    data: Dataset | None = None,
+    test: Dataset | None = None,
+    train_attacks: Sequence[str | Attack] | None = None,
+    test_attacks: Sequence[str | Attack] | None = None,
+    fpr: float = 0.05,
+    fit: int | None = None,
+    rows: int | None = None,
+    protocol: str = "adaptive",
+    bare_protocol: str = "fast",
+    out: str | Path | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    threads: int | None = None,
+    chunk: int | None = None,
+    say: Say | None = None,
+    command: str | None = None,
+) -> Detection:
+    """Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.
+
+    A detector is fitted on clean rows and on what `train_attacks` make of them, its threshold is set on clean rows of
+    their own, and it is measured on rows that it never saw, on what `test_attacks` make of them within half, all and
+    twice the radius. Only examples that fool the model count, of rows that it gets right. Then model and detector are
+    attacked as one: an adversary wins only with a wrong class that is not rejected, and a clean row that is rejected
+    counts as wrong (Carlini and Wagner 2017, arXiv 1705.07263).
+
+    Args:
+        model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
+        x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        threat: with a radius, e.g. `Linf(8 / 255)`.
+        detector: one or several, objects or words such as "density:bandwidth=0.5"; None: all that can be fitted.
+        test: the rows to measure on; None: two fifths of `data`, by lot.
+        train_attacks, test_attacks: objects or words such as "pgd:steps=40"; None: `asked.TRAIN` and `asked.TEST`.
+        fpr: the share of the threshold rows that a detector may reject.
+        fit: rows for fitting and threshold, a quarter of them for the latter; None: at most 2000.
+        rows: measured rows of `data` where there is no `test`.
+        protocol: of the attacks that know the detector.
+        bare_protocol: of the attacks on the model alone.
+        out: run folder to write; None: keep everything in memory.
+        resume: go on with the run in `out`, or begin it. What is finished is not done again.
+        seed: decides all randomness.
+        threads: CPU threads; None: what is free, or what the run that is resumed was begun with.
+        chunk: rows per call of the network, the same in every call; None: by the size of an input.
+        say: gets a sentence on the progress now and then.
+        command: what to put in the report as the way to repeat the run.
+
+    Raises:
+        InputError: something that was given cannot be used, or nothing fools the model; the sentence says what to do.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    given = one_of(x, y, data)
+    check(model, threat, fpr)
+    named = [detector] if isinstance(detector, str | Detector) else detector
+    asked = Asked(
+        model, given, test, threat.within(*model.bounds), chosen_detectors(named), bool(named),
+        chosen_attacks(train_attacks, TRAIN, threat), chosen_attacks(test_attacks, TEST, threat), fit, rows, fpr,
+        protocol, bare_protocol, seed, rows_per_call(model, given, chunk),
+    )  # fmt: skip
+    folder = None if out is None else Path(out)
+    with set_threads(threads or threads_of(folder, resume)) as used:
+        return _begin(asked, used, folder, resume, say or (lambda text: None), command)
+
+
+def _begin(asked: Asked, threads: int, path: Path | None, resume: bool, say: Say, command: str | None) -> Detection:
+    parts = split(asked.data, asked.test, asked.fit, asked.rows, asked.seed)
+    fresh = DetectFile(
+        manifest=_manifest(asked, threads, parts), command=command,
+        started=datetime.now(UTC).isoformat(timespec="seconds"), parts=[], verdict=None, seal=None,
+    )  # fmt: skip
+    store = Memory(fresh) if path is None else Folder(path, fresh, resume)
+    return Detection(_Run(asked, store, parts, threads, say).carry_out(), asked.model, store)
+
+
+def _manifest(asked: Asked, threads: int, parts: Split) -> DetectManifest:
+    return DetectManifest(
+        **provenance(str(asked.model.device), threads, asked.seed),
+        model=ModelRecord.of(asked.model),
+        data=DataRecord.of(asked.data),
+        test=None if asked.test is None else DataRecord.of(asked.test),
+        fit_rows=len(parts.fit[1]),
+        threshold_rows=len(parts.threshold[1]),
+        test_rows=len(parts.test[1]),
+        threat=asked.threat.spec,
+        radii=asked.radii,
+        detectors={name: repr(d) for name, d in asked.detectors.items()},
+        train_attacks={name: repr(a) for name, a in asked.train.items()},
+        test_attacks={name: repr(a) for name, a in asked.tests.items()},
+        fpr=asked.fpr,
+        protocol=asked.protocol,
+        bare_protocol=asked.bare_protocol,
+        chunk=asked.chunk,
+    )
+
+
+class _Run:
+    """One call of `detect`. Every part is made once, and a later one only looks at what is stored of earlier ones."""
+
+    def __init__(self, asked: Asked, store: Memory, parts: Split, threads: int, say: Say) -> None:
+        self.asked, self.store, self.split, self.say = asked, store, parts, say
+        self.model = asked.model
+        self.options = Options(seed=asked.seed, threads=threads, chunk=asked.chunk)
+        self.findings = [*asked.notes, *asked.data.notes, *parts.findings]
+
+    def carry_out(self) -> DetectFile:
+        self.rows = self.store.part("rows", self._rows)
+        self.y = self.rows["y"]
+        self.x, self.threshold_x = (unpack_inputs(self.rows[name]) for name in ("x", "threshold_x"))
+        self.examples = {name: self._examples(name, attack) for name, attack in self.asked.tests.items()}
+        self.bare = self.store.part("examples/bare", self._bare)
+        self.distortion = self.store.part("distortion/bare", lambda: self._smallest(self.model))
+        detectors = dict(filter(None, (self._detector(*item) for item in self.asked.detectors.items())))
+        if not detectors:
+            raise InputError(f"expected a detector that can be fitted, found none: {self.findings[-1].saw}")
+        seconds = round(sum(part.seconds for part in self.store.file.parts), 3)
+        verdict = conclude(self.store.file.manifest, evidence(self.rows, self.examples, self.bare), detectors, seconds)
+        found = [*self.findings, *remarks(self.store.file.manifest, verdict)]
+        return self.store.conclude(verdict.model_copy(update={"findings": found}))
+
+    # -------------------------------------------------------------- examples
+
+    def _rows(self) -> Columns:
+        self.say("Looking at the clean rows")
+        oracle = Oracle(self.model, chunk=self.asked.chunk)
+        with oracle.session():
+            prediction = oracle.logits(self.split.test[0].to(self.model.device)).argmax(1).cpu()
+        return {**columns(self.split), "prediction": prediction}
+
+    def _crafted(self, attack: Attack, radius: float, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What an attack on the model alone makes of every row, each search to its end, and what the model says of it."""
+        asked = self.asked
+        oracle = Oracle(self.model, chunk=asked.chunk)
+        plan = Plan(
+            type(asked.threat)(radius, asked.threat.lo, asked.threat.hi), Goal(), None, 1, asked.seed, 128, _PART
+        )
+        moved = craft(oracle, attack, plan, x, y).moved
+        with oracle.session():
+            return moved, oracle.logits(moved.to(oracle.device)).argmax(1).cpu()
+
+    def _examples(self, name: str, attack: Attack) -> Columns:
+        """(radii, n, ...) examples of a test attack, and (radii, n) predictions."""
+
+        def make() -> Columns:
+            self.say(f"Making test examples with {name}")
+            made = [self._crafted(attack, radius, self.x, self.y) for radius in self.asked.radii]
+            return {"adversarial": torch.stack([m for m, _ in made]), "prediction": torch.stack([p for _, p in made])}
+
+        return self.store.part(f"examples/{name}", make)
+
+    def _bare(self) -> Columns:
+        """How the model alone withstands, and the examples (n, ...) that it does not withstand."""
+        run = self._evaluate(self.model, self.asked.bare_protocol, "bare", "the model alone")
+        return {"adversarial": run.adversarial, **_outcome(run)}
+
+    def _evaluate(self, model: Model, protocol: str, where: str, what: str) -> Evaluation:
+        path = self.store.path
+        data = ArrayData(self.x, self.y, self._measured.name, class_names=self._measured.class_names)
+
+        def watch(p: Progress) -> None:
+            self.say(f"Attacking {what}, stage {p.stage}: {p.standing:,} of {p.begun:,} rows stand")
+
+        return evaluate(
+            model, data=data, threat=self.asked.threat, protocol=protocol, out=path / where if path else None,
+            resume=True, options=self.options, watch=watch,
+        )  # fmt: skip
+
+    @property
+    def _measured(self) -> Dataset:
+        return self.asked.test or self.asked.data
+
+    def _smallest(self, model: Model) -> Columns:
+        """The smallest change of the first rows that fools `model`: inf where none was found."""
+        self.say(f"Searching for the smallest changes that fool {model.name}")
+        threat = type(self.asked.threat)(None, *model.bounds)
+        x, y = self.x[:_DISTORTION_ROWS], self.y[:_DISTORTION_ROWS]
+        run = run_attack(model, x, y, parse_attack(SMALLEST[threat.name]), threat=threat, options=self.options)
+        return {"norm": run.norms}
+
+    # -------------------------------------------------------------- detectors
+
+    def _detector(self, name: str, detector: Detector) -> tuple[str, OfDetector] | None:
+        try:
+            content = self.store.content(f"detectors/{name}", lambda: self._fitted(name, detector))
+        except InputError as error:
+            if self.asked.picky:
+                raise
+            said = f"The detector {name} was left out: {error}."
+            self.findings.append(Finding(code="detector-left-out", severity="note", saw=said, do=""))
+            return None
+        return name, self._measured_detector(name, detector, load(content, self.model))
+
+    def _fitted(self, name: str, detector: Detector) -> bytes:
+        self.say(f"Fitting the detector {name}")
+        return save(detector.fit(self.model, Examples(*self.split.fit), self._learned_from(detector), self.asked.seed))
+
+    def _learned_from(self, detector: Detector) -> Examples | None:
+        """What the training attacks make of the fit rows that the model gets right, where it fools the model."""
+        if not detector.learns_from_attacks:
+            return None
+        made = self.store.part("training", self._training)
+        if not len(made["y"]):
+            if not detector.needs_attacks:
+                return None
+            raise InputError(
+                f"expected training attacks that fool the model within {self.asked.threat.spec}, got none on "
+                f"{len(self.split.fit[1])} rows: there is nothing to learn from, so allow a larger change"
+            )
+        return Examples(made["x"], made["y"])
+
+    def _training(self) -> Columns:
+        x, y = self.split.fit
+        oracle = Oracle(self.model, chunk=self.asked.chunk)
+        with oracle.session():
+            right = oracle.logits(x.to(oracle.device)).argmax(1).cpu() == y
+        made = []
+        for name, attack in self.asked.train.items():
+            self.say(f"Making training examples with {name}")
+            moved, prediction = self._crafted(attack, self.asked.radius, x[right], y[right])
+            made.append((moved[prediction != y[right]], y[right][prediction != y[right]]))
+        return {"x": torch.cat([m for m, _ in made]), "y": torch.cat([labels for _, labels in made])}
+
+    def _measured_detector(self, name: str, detector: Detector, fitted: Fitted) -> OfDetector:
+        scores = self.store.part(f"scores/{name}", lambda: self._scores(name, fitted))
+        pair = Guarded(self.model, fitted, *scores["pair"].tolist())
+        outcome = self.store.part(f"pairs/{name}", lambda: self._attacked(name, pair))
+        norms = self.store.part(f"distortion/{name}", lambda: self._smallest(pair))
+        costs = self.store.part(f"overhead/{name}", lambda: overhead.measured(self.model, pair, self.x))
+        told = Told(
+            detector.title, detector.paper, detector.learns_from_attacks, detector.smooth,
+            self.store.seconds(f"detectors/{name}"),
+        )  # fmt: skip
+        smallest = {"model": self.distortion["norm"].numpy(), "pair": norms["norm"].numpy()}
+        return OfDetector(told, arrays(scores), arrays(outcome), smallest, overhead.record(costs))
+
+    def _scores(self, name: str, fitted: Fitted) -> Columns:
+        self.say(f"Scoring with {name}")
+
+        def score(x: Tensor) -> Tensor:
+            return scored(fitted, x, self.asked.chunk)
+
+        attacks = [torch.stack([score(x) for x in made["adversarial"]]) for made in self.examples.values()]
+        pair = guard(self.model, fitted, self.threshold_x, self.asked.fpr)
+        return {
+            "pair": torch.tensor([pair.threshold, pair.scale], dtype=torch.float64),
+            "clean": score(self.x),
+            "attacks": torch.stack(attacks),
+            "bare": score(self.bare["adversarial"]),
+        }
+
+    def _attacked(self, name: str, pair: Guarded) -> Columns:
+        """What the attacks that know the detector come to, and what it says of their examples."""
+        run = self._evaluate(pair, self.asked.protocol, f"adaptive/{name}", f"the model with {name}")
+        broken = run.adversarial[run.won]
+        return {**_outcome(run), "score": scored(pair.detector, broken, self.asked.chunk)}
+
+
+def _outcome(run: Evaluation) -> Columns:
+    """Row by row: right at first, and broken."""
+    return {name: torch.cat([shard[name] for shard in run.shards()]) for name in ("right", "won")}
+
+
+def evidence(rows: Columns, examples: dict[str, Columns], bare: Columns) -> Evidence:
+    """What `conclude` looks at, out of the parts of a run."""
+    fooled = torch.stack([made["prediction"] != rows["y"] for made in examples.values()])
+    outcome = {name: bare[name].numpy() for name in ("right", "won")}
+    return Evidence(rows["y"].numpy(), rows["prediction"].numpy(), fooled.numpy(), outcome)
