@@ -471,11 +471,11 @@ def uncertainty(probabilities: Tensor) -> Tensor:
     return probabilities.square().mean(0).sum(1) - probabilities.mean(0).square().sum(1)
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_dropout_uncertainty_worked_out_by_hand(own: bool) -> None:
-    head = nn.Linear(7, CLASSES)
-    net = nn.Sequential(nn.Dropout(0.25), head) if own else nn.Sequential(head)
-    model = Model(net.eval())
+@pytest.mark.parametrize("where", ["its own", "its last layer", "a layer whose output is changed"])
+def test_dropout_uncertainty_worked_out_by_hand(where: str) -> None:
+    head, own = nn.Linear(7, CLASSES), where == "its own"
+    parts = [nn.Dropout(0.25), head] if own else [head, nn.LogSoftmax(1)] if "changed" in where else [head]
+    model = Model(nn.Sequential(*parts).eval())
     clean, _ = examples(model, (7,), 20)
     detector = Dropout(passes=6, rate=0.5).fit(model, clean)
     rate, stream = (0.25, 1) if own else (0.5, 0)
@@ -483,6 +483,18 @@ def test_dropout_uncertainty_worked_out_by_hand(own: bool) -> None:
     assert 0 < float((masks == 0).float().mean()) < 1
     with torch.no_grad():
         by_hand = uncertainty(torch.stack([head(clean.x * mask).softmax(1) for mask in masks]))
+        logits, got = detector.beside(clean.x)
+    torch.testing.assert_close(got, by_hand, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(logits, answers(model, clean.x), msg="the answer itself is given without dropout")
+
+
+def test_layers_that_drop_channels_drop_whole_ones() -> None:
+    net = nn.Sequential(nn.Dropout2d(0.5), nn.Flatten(), nn.Linear(162, CLASSES)).eval()
+    clean, _ = examples(Model(net), SHAPES["colour"], 20)
+    detector = Dropout(passes=6).fit(Model(net), clean)
+    masks = 2 * uniform(detector.keys, torch.zeros(6).long(), 1, (3, 1, 1)).ge(0.5).float()
+    with torch.no_grad():
+        by_hand = uncertainty(torch.stack([net(clean.x * mask).softmax(1) for mask in masks]))
     torch.testing.assert_close(scores(detector, clean.x), by_hand, atol=1e-6, rtol=1e-4)
 
 
