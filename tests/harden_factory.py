@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from blindspots.attacks import PGD
 from blindspots.data import load_data
 from blindspots.defend.hardening.card import write_card
 from blindspots.defend.hardening.export import export_model
@@ -20,7 +21,8 @@ from blindspots.defend.hardening.record import (
     HardenVerdict,
 )
 from blindspots.defend.hardening.study import study
-from blindspots.evaluate import Evaluation, Options, evaluate
+from blindspots.defend.hardening.study_record import Study
+from blindspots.evaluate import Evaluation, Options, attack
 from blindspots.findings import Finding
 from blindspots.journal import provenance, sealed, text_of
 from blindspots.models.load import load_model
@@ -99,23 +101,17 @@ def _claim() -> Claim:
     )  # fmt: skip
 
 
-def _verdict(
-    before: Evaluation, after: Evaluation, full: bool, folder: Path, models: tuple[Model, Model]
-) -> HardenVerdict:
-    found = None
-    if full:
-        found, tensors = study(*models, load_data(str(folder / "rows.npz")), THREAT, rows=12, threads=1)
-        save_file({k: t.contiguous() for k, t in tensors.items()}, folder / "study.safetensors")
+def _verdict(before: Evaluation, after: Evaluation, found: Study) -> HardenVerdict:
     return HardenVerdict(
         before=before.verdict, after=after.verdict, epochs=4, best_epoch=3, seconds=1.6, seconds_epoch=0.4,
-        seconds_natural_epoch=0.25, seconds_checks=0.3, seconds_total=5.1, history=_epochs() if full else [],
-        events=["After epoch 2, robust accuracy fell from 37.5 to 0.0 %: the epoch was undone."] if full else [],
-        controls=_controls() if full else [], claim=_claim() if full else None, study=found,
-        findings=[Finding(code="few-rows", severity="note", saw="There are 24 rows.", do="Take more.")] if full else [],
+        seconds_natural_epoch=0.25, seconds_checks=0.3, seconds_total=5.1, history=_epochs(),
+        events=["After epoch 2, robust accuracy fell from 37.5 to 0.0 %: the epoch was undone."],
+        controls=_controls(), claim=_claim(), study=found,
+        findings=[Finding(code="few-rows", severity="note", saw="There are 24 rows.", do="Take more.")],
     )  # fmt: skip
 
 
-def made(folder: Path, full: bool = True) -> Path:
+def made(folder: Path) -> Path:
     """A run folder in `folder`/run, with its network and data beside the evaluations."""
     run = folder / "run"
     run.mkdir(parents=True)
@@ -124,20 +120,22 @@ def made(folder: Path, full: bool = True) -> Path:
     np.savez(run / "rows.npz", x=x.numpy(), y=y.numpy())
     spec, data, options = f"{run / 'net.py'}:net", load_data(str(run / "rows.npz")), Options(threads=1)
     given = load_model(spec)
-    before = evaluate(given, data=data, threat=THREAT, out=run / "before", options=options)
+    before = attack(given, attack=PGD(), data=data, threat=THREAT, out=run / "before", options=options)
     export_model(_hardened(load_model(spec)), SHAPE, run)
     hardened = load_model(str(run / "model.pt2"))
-    after = evaluate(hardened, data=data, threat=THREAT, out=run / "after", options=options)
+    after = attack(hardened, attack=PGD(), data=data, threat=THREAT, out=run / "after", options=options)
+    found, tensors = study(given, hardened, data, THREAT, rows=12, threads=1)
+    save_file({k: t.contiguous() for k, t in tensors.items()}, run / "study.safetensors")
     manifest = HardenManifest(
         **provenance("cpu", 1, 0), model=ModelRecord.of(given), data=DataRecord.of(data), test=DataRecord.of(data),
         held_out=4, threat=THREAT.spec, recipe="fast",
         settings=json.dumps({"about": "One | step.", "epochs": 4, "optimizer": {"name": "adam", "rate": 0.003}}),
-        from_scratch=False, protocol="fast", precision="float32", devices=1, controls=full,
-        study_rows=12 if full else 0,
+        from_scratch=False, protocol="custom", precision="float32", devices=1, controls=True,
+        study_rows=12,
     )  # fmt: skip
     file = HardenFile(
         manifest=manifest, command=f"blindspots harden {spec} --data rows.npz --threat linf:0.15 --recipe fast",
-        started="2026-01-01T00:00:00+00:00", verdict=_verdict(before, after, full, run, (given, hardened)), seal=None,
+        started="2026-01-01T00:00:00+00:00", verdict=_verdict(before, after, found), seal=None,
     )  # fmt: skip
     (run / "run.json").write_bytes(text_of(sealed(file)))
     write_card(sealed(file), run)
