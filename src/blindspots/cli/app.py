@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from blindspots.cli.certify_job import CertifyJob
+from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import Job, takes
 from blindspots.cli.transfer_job import TransferJob
@@ -152,6 +153,18 @@ def harden(model: Model, job: HardenJob) -> None:
     from blindspots.cli.hardening import harden
 
     harden(model, job)
+
+
+@app.command()
+@takes(DetectJob)
+def detect(model: Model, job: DetectJob) -> None:
+    """Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.
+
+    Writes the detectors, their scores, the attacks on model and detector together, and a report.
+    """
+    from blindspots.cli.detecting import detect
+
+    detect(model, job)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from blindspots.errors import InputError
 from blindspots.journal import kind_of
 from blindspots.report import write_report
 from blindspots.report.certify import write_certify_report
+from blindspots.report.detect import write_detect_report
 from blindspots.report.harden import write_harden_report
 from blindspots.report.szegedy import write_szegedy_report
 from blindspots.report.transfer import write_transfer_report
@@ -30,6 +31,7 @@ _PAGES = {
     "universal": write_universal_report,
     "certify": write_certify_report,
     "harden": write_harden_report,
+    "detect": write_detect_report,
 }
 
 

@@ -98,7 +98,7 @@ def check(model: Model, threat: Threat, fpr: float) -> None:
 def chosen_attacks(
     asked: Sequence[str | Attack] | None, usual: dict[str, tuple[str, ...]], threat: Threat
 ) -> dict[str, Attack]:
-    """The attacks by name, those of `usual` where none were asked for. Raises InputError: one does not fit the threat."""
+    """By name; those of `usual` where none were asked for. Raises InputError: one does not fit the threat."""
     attacks = [parse_attack(a) if isinstance(a, str) else a for a in (asked or usual[threat.name])]
     for attack in attacks:
         check_fit(attack, threat, Need.GRAD, Goal())

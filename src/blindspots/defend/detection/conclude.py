@@ -124,6 +124,7 @@ def _detector(manifest: DetectManifest, evidence: Evidence, name: str, radius: i
         auc=measure.auc(together),
         auc_interval=measure.auc_interval(together),
         average_precision=measure.average_precision(together),
+        tpr=measure.tpr_at(together, RATES[-1]),
         adaptive_accuracy=pair.adaptive.share,
         adaptive_interval=pair.adaptive.interval,
         pair=pair,

@@ -94,7 +94,8 @@ def _beyond(values: Floats, others: Floats) -> Floats:
 def _summed(rows: Integers, at: Integers, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Sums of `values` by row, and which rows have any."""
     place = np.searchsorted(rows, at)
-    return np.bincount(place, values, len(rows)), np.bincount(place, minlength=len(rows)) > 0
+    sums = np.asarray(np.bincount(place, values, len(rows)), np.float64)
+    return sums, np.bincount(place, minlength=len(rows)) > 0
 
 
 def _bessel(has: NDArray[np.bool_]) -> float:

@@ -112,6 +112,7 @@ class DetectorRecord(Record):
     auc: float  # all test attacks within the threat together, as usually reported
     auc_interval: Interval
     average_precision: float
+    tpr: Share  # of all test attacks within the threat together, where 5 % of the measured clean rows are rejected
     adaptive_accuracy: float
     adaptive_interval: Interval
     pair: Pair

@@ -81,7 +81,7 @@ def _check(parts: Split) -> None:
                 "with --test"
             )
     for what, (_, y) in (("to fit", parts.fit), ("to measure", parts.test)):
-        if len(y.unique()) < 2:
+        if len(set(y.tolist())) < 2:
             raise InputError(
                 f"expected rows {what} of at least two classes, got {len(y)} of class {int(y[0])} alone: a model of "
                 "one class cannot be fooled, so give rows of several"

@@ -220,7 +220,7 @@ class _Run:
         return {**columns(self.split), "prediction": prediction}
 
     def _crafted(self, attack: Attack, radius: float, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """What an attack on the model alone makes of every row, each search to its end, and what the model says of it."""
+        """What an attack on the model alone makes of every row, searched to its end, and what the model says of it."""
         asked = self.asked
         oracle = Oracle(self.model, chunk=asked.chunk)
         plan = Plan(

@@ -15,7 +15,7 @@ def scored(fitted: Fitted, x: Tensor, chunk: int) -> Tensor:
     """
     model = fitted.model
     with model.borrowed(), full_precision(model.device), torch.no_grad():
-        parts = [fitted(_filled(part, chunk))[: len(part)].float().cpu() for part in x.split(chunk) if len(part)]
+        parts = [fitted(_filled(part, chunk))[: len(part)].float().cpu() for part in torch.split(x, chunk) if len(part)]
     scores = torch.cat(parts) if parts else torch.zeros(0)
     strange = scores.isnan().nonzero()
     if len(strange):
