@@ -1,0 +1,125 @@
+"""What is looked at, and made ready, before the first step: the model, its labels, the rows that judge it."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.data import ArrayData, Dataset
+from blindspots.defend.hardening.batches import generator
+from blindspots.errors import InputError
+from blindspots.models.model import Model
+from blindspots.models.training import alone
+from blindspots.problem import Need
+
+TEST, MOST_TEST = 0.2, 2000  # share of the rows that judge where no others are named, and rows
+_LOT = 400  # what a lot is for
+_LOOKED_AT = 8  # rows
+
+
+def trainable(model: Model, data: Dataset, *, from_scratch: bool, seed: int) -> Model:
+    """A copy of the model that can be trained on these data; the given one stays as it is.
+
+    Raises InputError: it has no gradients or no parameters, the labels or inputs do not fit, or, `from_scratch`, it has
+    weights that nothing draws anew.
+    """
+    _check_access(model)
+    own = copy.deepcopy(model)
+    own.name, own.spec = f"{model.name}-hardened", None
+    if not any(p.requires_grad for p in own.net.parameters()):  # as exported programs come
+        for p in own.net.parameters():
+            p.requires_grad_(p.is_floating_point())
+    if from_scratch:
+        with alone(seed):
+            draw_anew(own.net)
+    _check_rows(own, data)
+    return own
+
+
+def draw_anew(net: nn.Module) -> None:
+    """Give every layer fresh weights, by its own rule, from torch's generator.
+
+    Raises InputError for weights whose module has no such rule.
+    """
+    for name, module in net.named_modules():
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        own = [p for p, _ in module.named_parameters(recurse=False)]
+        if callable(reset):
+            reset()
+        elif own:
+            raise InputError(
+                f"expected layers that draw their weights anew, for training from scratch, got {own[0]!r} of "
+                f"{name or type(module).__name__!r} without such a rule: give its class a reset_parameters(), or pass a "
+                "factory of fresh networks without --from-scratch"
+            )
+
+
+def divide(data: Dataset, test: Dataset | None, most: int | None, seed: int) -> tuple[Dataset, Dataset]:
+    """Rows to train on, and rows that judge: those of `test`, else a fifth of the data, at most 2,000, by lot."""
+    if test is not None:
+        if tuple(test.shape) != tuple(data.shape):
+            raise InputError(
+                f"expected test inputs of shape {tuple(data.shape)}, as in {data.name}, got {tuple(test.shape)} in "
+                f"{test.name}: name data of the same kind"
+            )
+        return data, test
+    count = max(1, min(round(TEST * len(data)), most or MOST_TEST))
+    order = torch.randperm(len(data), generator=generator(seed, _LOT))
+    x, y = data.rows(0, len(data))
+    return _part(data, x, y, order[count:], "training"), _part(data, x, y, order[:count], "test")
+
+
+def _part(data: Dataset, x: Tensor, y: Tensor, at: Tensor, name: str) -> Dataset:
+    at = at.sort().values
+    return ArrayData(x[at], y[at], f"{data.name}, {name} rows", class_names=data.class_names)
+
+
+def _check_access(model: Model) -> None:
+    if model.access is not Need.GRAD:
+        raise InputError(
+            f"expected a model with gradients to train, got {model.name}, which is known by its answers alone: pass "
+            "the network itself, or train a substitute with `blindspots transfer --surrogate`"
+        )
+    if not any(p.is_floating_point() for p in model.net.parameters()):
+        raise InputError(
+            f"expected a network with weights to train, got {model.name}, which has none: pass an nn.Module with "
+            "parameters"
+        )
+
+
+def _check_rows(model: Model, data: Dataset) -> None:
+    x, y = data.rows(0, len(data))
+    low, high = model.bounds
+    if float(x.min()) < low or float(x.max()) > high:
+        raise InputError(
+            f"expected inputs between the model's bounds {low} and {high}, got {float(x.min()):g} to "
+            f"{float(x.max()):g} in {data.name}: scale them, or give the model its bounds"
+        )
+    classes = _classes(model, x[:_LOOKED_AT])
+    least, most = int(y.min()), int(y.max())
+    if least < 0 or most >= classes:
+        raise InputError(
+            f"expected labels from 0 to {classes - 1}, as {model.name} tells {classes} classes apart, got {least} to "
+            f"{most} in {data.name}: give the network one score per class, or number the classes as it does"
+        )
+
+
+def _classes(model: Model, x: Tensor) -> int:
+    """How many the model tells apart. Raises InputError where no gradient reaches its weights."""
+    try:
+        with torch.enable_grad():
+            logits = model.logits(x)
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"expected a network that takes inputs of shape {tuple(x.shape)}, got {type(error).__name__}: {said}: check "
+            "what shape it was made for"
+        ) from error
+    if not logits.requires_grad:
+        raise InputError(
+            f"expected scores that come from the weights of {model.name} by differentiable steps, got none that need a "
+            "gradient: let its parameters require gradients and leave torch.no_grad() out of its forward"
+        )
+    return logits.shape[1]

@@ -1,0 +1,357 @@
+"""`harden`: a model is evaluated, trained against an adversary, and evaluated again by attacks it was not trained on."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from blindspots.data import Dataset, one_of
+from blindspots.defend.hardening.batches import Split, fitting, split
+from blindspots.defend.hardening.card import write_card
+from blindspots.defend.hardening.checkpoint import Checkpoint
+from blindspots.defend.hardening.checks import Checks
+from blindspots.defend.hardening.controls import Outcome, claim, control_recipes, diverged, right_rows, run_control
+from blindspots.defend.hardening.course import Course, Log, Told, weights_of
+from blindspots.defend.hardening.export import export_model
+from blindspots.defend.hardening.folder import TRAINING, Folder
+from blindspots.defend.hardening.log import Logs
+from blindspots.defend.hardening.prepare import divide, trainable
+from blindspots.defend.hardening.recipe import Recipe, read_recipe, threats_of
+from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict
+from blindspots.defend.hardening.study import study
+from blindspots.defend.hardening.study_record import Study
+from blindspots.defend.hardening.trainer import Trainer
+from blindspots.engine.threads import set_threads
+from blindspots.evaluate import Evaluation, Options, Progress, evaluate
+from blindspots.findings import Finding
+from blindspots.journal import provenance, threads_of
+from blindspots.models.load import load_model
+from blindspots.models.model import Model
+from blindspots.pictures import is_image
+from blindspots.threat import Threat
+from blindspots.verdict import DataRecord, ModelRecord
+
+STUDY_ROWS = 200
+_TIMED_STEPS, _TIMED_SECONDS, _TIMED_TIMES = 100, 10.0, 5  # of the natural epoch that the price is compared with
+
+
+@dataclass(frozen=True)
+class HardenOptions:
+    """How a hardening run is carried out.
+
+    Args:
+        seed: decides all randomness.
+        threads: CPU threads; None: what is free, or what the run that is resumed was begun with.
+        precision: "bf16" trains under bfloat16 autocast; every evaluation is in float32.
+    """
+
+    seed: int = 0
+    threads: int | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told what: what begins, its parts, epochs of the training, how far an evaluation is."""
+
+    phase: Callable[[str], None] = lambda text: None
+    detail: Callable[[str], None] = lambda text: None
+    epoch: Callable[[Told], None] = lambda told: None
+    evaluation: Callable[[Progress], None] = lambda progress: None
+
+
+class Hardened:
+    """A finished run.
+
+    Attributes:
+        file: what run.json says.
+        model: the hardened model.
+        before, after: the evaluations.
+        folder: the run folder, None for a run in memory.
+    """
+
+    def __init__(
+        self, file: HardenFile, model: Model, before: Evaluation, after: Evaluation, folder: Path | None
+    ) -> None:
+        assert file.verdict is not None
+        self.file, self.model, self.before, self.after, self.folder = file, model, before, after, folder
+        self.verdict: HardenVerdict = file.verdict
+
+    def __repr__(self) -> str:
+        v = self.verdict
+        return (
+            f"Hardened(robust_accuracy={v.before.robust_accuracy:.4f} -> {v.after.robust_accuracy:.4f}, clean_accuracy="
+            f"{v.before.clean_accuracy:.4f} -> {v.after.clean_accuracy:.4f}, recipe={self.file.manifest.recipe!r})"
+        )
+
+
+def harden(
+    model: Model | nn.Module,
+    x: Any = None,
+    y: Any = None,
+    *,
+    threat: Threat,
+    recipe: str | Recipe = "fast",
+    data: Dataset | None = None,
+    test: Dataset | tuple[Any, Any] | None = None,
+    test_rows: int | None = None,
+    extra: Dataset | None = None,
+    from_scratch: bool = False,
+    controls: bool = True,
+    study_rows: int = STUDY_ROWS,
+    protocol: str = "fast",
+    out: str | Path | None = None,
+    resume: bool = False,
+    options: HardenOptions | None = None,
+    watch: Watch | None = None,
+    command: str | None = None,
+) -> Hardened:
+    """Train a copy of a model against an adversary, and say honestly what that did to it.
+
+    Args:
+        model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C). It stays as it is.
+        x, y: rows to train on: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        threat: with a radius, e.g. `Linf(8 / 255)`: what is trained against, and what before and after are judged by.
+        recipe: one of `recipe.names()`, a TOML file, or a `Recipe`.
+        test: rows that judge and are never trained on; None: a fifth of the data by lot.
+        test_rows: how many of them at most where they are drawn from the data.
+        extra: extra or generated rows, of which every batch gets the recipe's share.
+        from_scratch: begin with fresh weights instead of the given ones.
+        controls: train the same network naturally, with noise and with augmentation, for as many epochs.
+        study_rows: test rows of the side studies (other norms, other attacks, transfer, corruptions); 0: none.
+        protocol: of the evaluations before and after.
+        out: run folder to write; None: keep everything in memory.
+        resume: go on with the run in `out`, or begin it: the same bits as if it had not been interrupted.
+        watch: is told how far the run has come.
+        command: what to put in the report as the way to repeat the run.
+
+    Raises:
+        InputError: something that was given cannot be used, or training diverged; the sentence says what to do.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    given = one_of(x, y, data)
+    judged_by = one_of(*test, None) if isinstance(test, tuple) else test
+    asked = options or HardenOptions()
+    training, judging = divide(given, judged_by, test_rows, asked.seed)
+    run = _Run(
+        model, training, judging, extra, threat.within(*model.bounds), recipe, from_scratch, controls,
+        min(study_rows, len(judging)), protocol, asked, watch or Watch(),
+    )  # fmt: skip
+    return run.carry_out(None if out is None else Path(out), resume, command)
+
+
+class _Run:
+    """One call of `harden`."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: Dataset,
+        test: Dataset,
+        extra: Dataset | None,
+        threat: Threat,
+        recipe: str | Recipe,
+        from_scratch: bool,
+        controls: bool,
+        study_rows: int,
+        protocol: str,
+        options: HardenOptions,
+        watch: Watch,
+    ) -> None:
+        self.model, self.data, self.test, self.threat = model, data, test, threat
+        self.name = recipe if isinstance(recipe, str) else "custom"
+        self.recipe = read_recipe(recipe) if isinstance(recipe, str) else recipe
+        self.from_scratch, self.controls, self.study_rows = from_scratch, controls, study_rows
+        self.protocol, self.options, self.watch = protocol, options, watch
+        self.threats = threats_of(self.recipe, threat)
+        self.own = trainable(model, data, from_scratch=from_scratch, seed=options.seed)
+        self.parts = split(data, options.seed, extra)
+        self.began = time.monotonic()
+
+    def carry_out(self, path: Path | None, resume: bool, command: str | None) -> Hardened:
+        with set_threads(self.options.threads or threads_of(path, resume)) as threads:
+            self.fabric = _fabric(self.own.device, self.options.precision)
+            self.fresh = HardenFile(
+                manifest=self._manifest(threads), command=command,
+                started=datetime.now(UTC).isoformat(timespec="seconds"), verdict=None, seal=None,
+            )  # fmt: skip
+            self.evaluating = Options(seed=self.options.seed, threads=threads)
+            self.folder = Folder(path, self.fresh, resume) if path and self.fabric.is_global_zero else None
+            self.fabric.barrier()
+            if self.folder and self.folder.finished:
+                return Hardened(self.folder.finished, self._final(), self.before, self.after, path)
+            return self._found_out(Checkpoint(path / TRAINING) if path else None)
+
+    def _found_out(self, checkpoint: Checkpoint | None) -> Hardened:
+        if self.fabric.world_size == 1:
+            _ = self.before  # with several processes the others would wait for it
+        log = self._train(checkpoint)
+        if not self.fabric.is_global_zero:
+            raise SystemExit(0)  # the first process does the rest
+        natural = self._natural_seconds()
+        exported = export_model(self.own, tuple(self.data.shape), self.folder.path) if self.folder else []
+        verdict = self._verdict(log, natural, exported)
+        file = self.fresh.model_copy(update={"verdict": verdict})
+        if self.folder:
+            file = self.folder.conclude(verdict)
+            write_card(file, self.folder.path)
+        return Hardened(file, self._final(), self.before, self.after, self.folder.path if self.folder else None)
+
+    @cached_property
+    def before(self) -> Evaluation:
+        return self._evaluated(self.model, "before")
+
+    @cached_property
+    def after(self) -> Evaluation:
+        return self._evaluated(self._final(), "after")
+
+    def _evaluated(self, model: Model, name: str) -> Evaluation:
+        out = self.folder.path / name if self.folder else None
+        self.watch.phase(f"Evaluating {model.name} on {len(self.test):,} test rows, {self.threat.spec}")
+        command = f"blindspots evaluate {model.spec} --data {self.test.spec} --threat {self.threat.spec}"
+        return evaluate(
+            model, data=self.test, threat=self.threat, protocol=self.protocol, out=out,
+            resume=out is not None and (out / "run.json").exists(), options=self.evaluating,
+            watch=self.watch.evaluation, command=command if model.spec and self.test.spec else None,
+        )  # fmt: skip
+
+    def _final(self) -> Model:
+        """What was trained, as others will load it: from the program that was written, where there is one."""
+        program = self.folder.path / "model.pt2" if self.folder else None
+        if program is None or not program.is_file():
+            return self.own
+        return load_model(str(program))
+
+    def _train(self, checkpoint: Checkpoint | None) -> Log:
+        """Train, and leave the best weights in `self.own`."""
+        self.watch.phase(f"Training by the recipe {self.name} on {len(self.parts.training):,} rows")
+        trainer = Trainer(self.fabric, self.own, self.parts, self.threat, self.recipe, self.options.seed)
+        checks = Checks(
+            self.parts.held_out, self.parts.training, self.threats, self.own.bounds, self.fabric.device,
+            self.options.seed,
+        )  # fmt: skip
+        before = checkpoint.read() if checkpoint else None
+        keep = checkpoint.now_and_then if checkpoint and self.folder else lambda *args: None
+        course = Course(trainer, checks, self.recipe, keep, before)
+        logs = Logs(self.folder.path if self.folder else None, course.log.history)
+        for told in course.run():
+            self.watch.epoch(told)
+            logs.add(told.epoch, course.log.history)
+        logs.close()
+        if checkpoint and self.folder:
+            checkpoint.write(trainer.state(), course.best, course.log)
+        self.own.net.load_state_dict(weights_of(course.best))
+        self.own.net.requires_grad_(False)
+        return course.log
+
+    def _natural_seconds(self) -> float:
+        """An epoch without an adversary, in the same loop on a copy: some steps of it, and several times if it is short."""
+        recipe = self.recipe.naturally(extra=0.0)
+        size = fitting(recipe.batch, len(self.parts.training))
+        rows = min(len(self.parts.training), _TIMED_STEPS * size)
+        few = Split(self.parts.training[:rows], self.parts.held_out)
+        trainer = Trainer(
+            self.fabric, self._beginning(), few, self.threat, recipe.model_copy(update={"batch": size}), 0
+        )
+        trainer.run_epoch()  # warms up
+        took: list[float] = []
+        while len(took) < _TIMED_TIMES and sum(took) < _TIMED_SECONDS:
+            took.append(trainer.run_epoch().seconds)
+        return statistics.median(took) * len(self.parts.training) / rows
+
+    def _beginning(self) -> Model:
+        """The network as it was before training."""
+        return trainable(self.model, self.data, from_scratch=self.from_scratch, seed=self.options.seed)
+
+    def _verdict(self, log: Log, natural: float, findings: list[Finding]) -> HardenVerdict:
+        outcomes, said = self._controls() if self.controls else ([], [])
+        right = right_rows(self._final(), self.test).tolist()
+        return HardenVerdict(
+            before=self.before.verdict,
+            after=self.after.verdict,
+            epochs=len(log.seconds),
+            best_epoch=log.best_epoch,
+            seconds=round(sum(log.seconds), 3),
+            seconds_epoch=statistics.median(log.seconds),
+            seconds_natural_epoch=natural,
+            seconds_checks=round(log.seconds_checks, 3),
+            seconds_total=round(time.monotonic() - self.began, 3),
+            history=log.history,
+            events=log.events,
+            controls=[outcome.control for outcome in outcomes],
+            claim=claim(right, outcomes),
+            study=self._study() if self.study_rows else None,
+            findings=[*self.data.notes, *findings, *said],
+        )
+
+    def _study(self) -> Study:
+        o = self.evaluating
+        self.watch.phase(f"Other norms, attacks, transfer and corruptions on {self.study_rows} test rows")
+        found, tensors = study(
+            self.model, self._final(), self.test, self.threat, self.study_rows, o.seed, self.watch.detail, o.threads
+        )
+        if self.folder:
+            self.folder.save_study(tensors)
+        return found
+
+    def _controls(self) -> tuple[list[Outcome], list[Finding]]:
+        done = self.folder.controls() if self.folder else []
+        findings = []
+        for name, (what, recipe) in control_recipes(self.recipe, is_image(self.data.shape)).items():
+            if any(outcome.control.name == name for outcome in done):
+                continue
+            self.watch.phase(f"Control: {what}")
+            outcome = run_control(
+                name, what, recipe, self.fabric, self._beginning(), self.parts, self.threat, self.test,
+                self.options.seed,
+            )  # fmt: skip
+            if outcome is None:
+                findings.append(diverged(name))
+            else:
+                done.append(outcome)
+                if self.folder:
+                    self.folder.save_controls(done)
+        return done, findings
+
+    def _manifest(self, threads: int) -> HardenManifest:
+        o = self.options
+        return HardenManifest(
+            **provenance(str(self.own.device), threads, o.seed),
+            model=ModelRecord.of(self.model),
+            data=DataRecord.of(self.data),
+            test=DataRecord.of(self.test),
+            held_out=len(self.parts.held_out),
+            threat=self.threat.spec,
+            recipe=self.name,
+            settings=self.recipe.model_dump_json(),
+            from_scratch=self.from_scratch,
+            protocol=self.protocol,
+            precision=o.precision,
+            devices=self.fabric.world_size,
+            controls=self.controls,
+            study_rows=self.study_rows,
+        )
+
+
+def _fabric(device: torch.device, precision: str) -> Fabric:
+    """On the model's device; on several processes where torchrun started them."""
+    local, world = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ.get("WORLD_SIZE", 1))
+    alone = [device.index or 0] if device.type == "cuda" else 1
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=local if world > 1 else alone,
+        num_nodes=max(1, world // local),
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric

@@ -1,0 +1,458 @@
+"""The loop of training: what a step does, what is undone, and that a resumed course ends with the same bits."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from blindspots.data import ArrayData
+from blindspots.defend.hardening import course as courses
+from blindspots.defend.hardening.batches import Batch, Split, augmented, batches, split, steps_per_epoch
+from blindspots.defend.hardening.checkpoint import Checkpoint
+from blindspots.defend.hardening.checks import Checked, Checks, overfitted
+from blindspots.defend.hardening.course import Course, Log, weights_of
+from blindspots.defend.hardening.recipe import (
+    Augmentation,
+    Curriculum,
+    NoisyStep,
+    Objective,
+    Optimizer,
+    Pool,
+    Recipe,
+    Search,
+    Weights,
+    names,
+    read_recipe,
+)
+from blindspots.defend.hardening.trainer import MOST_UNDONE, DivergedError, Trainer
+from blindspots.defend.hardening.weights import Average, perturbed
+from blindspots.errors import InputError
+from blindspots.models import Model
+from blindspots.random import keys
+from blindspots.threat import Linf
+from blindspots.verdict import Share
+from closed_form import planes
+
+QUICK = Recipe(epochs=2, batch=8, optimizer=Optimizer(rate=1e-2), adversary=NoisyStep())
+
+
+def network(seed: int = 0, *, dropout: bool = False) -> Model:
+    torch.manual_seed(seed)
+    layers = [nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), *([nn.Dropout(0.3)] if dropout else []), nn.Linear(12, 3)]
+    return Model(nn.Sequential(*layers))
+
+
+def rows(count: int = 80) -> ArrayData:
+    known = planes(count, (1, 4, 4), 3)
+    return ArrayData(known.x, known.y)
+
+
+def trainer(recipe: Recipe = QUICK, model: Model | None = None, seed: int = 0) -> Trainer:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return Trainer(fabric, model or network(), split(rows(), 0), Linf(0.05), recipe, seed)
+
+
+def checks_of(t: Trainer) -> Checks:
+    return Checks(t.parts.held_out, t.parts.training, (t.threat,), (0.0, 1.0), t.fabric.device, 0)
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# ------------------------------------------------------------------ rows
+
+
+def test_every_row_is_trained_on_at_most_once_an_epoch_and_held_out_ones_never() -> None:
+    parts = split(rows(), 0)
+    assert len(parts.held_out) == 8
+    places = torch.cat([parts.training.id, parts.held_out.id])
+    assert places.sort().values.equal(torch.arange(80))
+    seen = torch.cat([batch.x for batch in batches(parts, 10, 0.5, 0, 0)])
+    assert len(seen) == 70
+    assert len(seen.flatten(1).unique(dim=0)) == 70
+
+
+def test_epochs_and_seeds_have_orders_of_their_own_and_the_same_ones_again() -> None:
+    parts = split(rows(), 0)
+    first, again, next_, other = (
+        next(batches(parts, 10, 0.5, seed, epoch)).x for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, next_)
+    assert not torch.equal(first, other)
+
+
+def test_extra_rows_fill_their_share_of_every_batch() -> None:
+    parts = split(rows(), 0, ArrayData(torch.full((30, 1, 4, 4), 0.123), torch.zeros(30, dtype=torch.int64)))
+    for batch in batches(parts, 10, 0.3, 0, 0):
+        assert int((batch.x == 0.123).all(3).all(2).all(1).sum()) == 3
+    assert steps_per_epoch(parts, 10, 0.3) == len(list(batches(parts, 10, 0.3, 0, 0))) == 10
+
+
+def test_shifts_move_a_picture_and_repeat_its_border_and_flips_turn_it() -> None:
+    x = torch.arange(16.0).view(1, 1, 4, 4).expand(200, 1, 4, 4)
+    batch = Batch(x, torch.zeros(200, dtype=torch.int64), keys(0, torch.arange(200)))
+    shifted = augmented(batch, Augmentation(shift=1)).x
+    padded = F.pad(x[:1], (1, 1, 1, 1), mode="replicate")
+    wanted = torch.cat([padded[:, :, i : i + 4, j : j + 4] for i in range(3) for j in range(3)])
+    assert len(shifted.flatten(1).unique(dim=0)) == 9
+    assert all((row == wanted).flatten(1).all(1).any() for row in shifted)
+    flipped = augmented(batch, Augmentation(flip=True)).x
+    turned = (flipped == x.flip(3)).flatten(1).all(1)
+    assert torch.equal(turned | (flipped == x).flatten(1).all(1), torch.ones(200, dtype=torch.bool))
+    assert 60 < int(turned.sum()) < 140
+
+
+def test_tables_are_not_shifted() -> None:
+    batch = Batch(torch.rand(5, 7), torch.zeros(5, dtype=torch.int64), keys(0, torch.arange(5)))
+    assert torch.equal(augmented(batch, Augmentation(shift=2, flip=True)).x, batch.x)
+
+
+# ------------------------------------------------------------------ steps
+
+
+def test_a_plain_step_of_sgd_is_the_one_that_is_known() -> None:
+    how = Recipe(batch=8, optimizer=Optimizer(name="sgd", rate=0.1, momentum=0.0, schedule="constant"))
+    t = trainer(how)
+    by_hand = copy.deepcopy(t.module)
+    for batch in batches(t.parts, 8, 0.5, 0, 0):
+        loss = F.cross_entropy(by_hand(batch.x), batch.y)
+        for p, g in zip(by_hand.parameters(), torch.autograd.grad(loss, list(by_hand.parameters())), strict=True):
+            p.data.sub_(0.1 * g)
+    t.run_epoch()
+    for ours, theirs in zip(t.module.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_lowers_its_loss_and_ends_with_the_same_bits_again(name: str) -> None:
+    quick = {"epochs": 10, "batch": 8, "optimizer": Optimizer(rate=3e-2)}
+    recipe = read_recipe(name).model_copy(update=quick)
+    ends = []
+    for _ in range(2):
+        t = trainer(recipe, network())
+        losses = [t.run_epoch().loss for _ in range(10)]
+        ends.append(t.state())
+    assert losses[-1] < losses[0]
+    assert equal(*ends)
+
+
+@pytest.mark.parametrize("name", ["fast", "free", "universal", "szegedy", "awp"])
+def test_a_trainer_goes_on_from_its_state_to_the_bit(name: str) -> None:
+    recipe = read_recipe(name).model_copy(update={"epochs": 4, "batch": 16})
+    t, other = trainer(recipe, network(dropout=True)), trainer(recipe, network(1, dropout=True))
+    t.run_epoch()
+    other.restore(t.state())
+    for each in (t, other):
+        each.run_epoch()
+    assert equal(t.state(), other.state())
+
+
+def test_the_callers_randomness_and_gradient_mode_stay_as_they_were() -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        trainer(model=network_drawn_before()).run_epoch()
+        assert not torch.is_grad_enabled()
+    assert torch.equal(torch.rand(1), wanted)
+
+
+def network_drawn_before() -> Model:
+    with torch.random.fork_rng():
+        return network(dropout=True)
+
+
+def test_the_radius_grows_as_the_curriculum_says() -> None:
+    t = trainer(QUICK.model_copy(update={"curriculum": Curriculum(start=0.2, share=0.5)}))
+    assert t.radius == pytest.approx(0.2)
+    t.run_epoch()
+    assert t.radius == pytest.approx(1.0)
+
+
+class Sick(nn.Module):
+    """Its scores are not numbers in the calls that `when` names; it keeps a mean of what it saw, as batch norm does."""
+
+    def __init__(self, when: range) -> None:
+        super().__init__()
+        self.flat, self.line = nn.Flatten(), nn.Linear(16, 3)
+        self.norm, self.when, self.calls = nn.BatchNorm1d(16), when, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        return self.line(self.norm(self.flat(x))) * (torch.nan if self.training and self.calls in self.when else 1.0)
+
+
+def test_a_step_whose_loss_is_not_finite_is_undone_and_the_rate_halved() -> None:
+    t = trainer(Recipe(epochs=1, batch=8, optimizer=Optimizer(schedule="constant")), Model(Sick(range(9, 10))))
+    kept: list[dict[str, Tensor]] = []
+    step = t._step
+
+    def watched(batch: Batch) -> float | None:
+        before = {k: v.clone() for k, v in t.module.state_dict().items()}
+        loss = step(batch)
+        if loss is None:
+            kept.extend([before, {k: v.clone() for k, v in t.module.state_dict().items()}])
+        return loss
+
+    t._step = watched  # type: ignore[method-assign]
+    told = t.run_epoch()
+    assert told.undone == 1
+    assert t.rate_scale == 0.5
+    assert equal(*kept)
+    assert all(p.isfinite().all() for p in t.module.parameters())
+
+
+def test_a_network_that_stays_sick_diverges() -> None:
+    with pytest.raises(DivergedError):
+        trainer(Recipe(epochs=1, batch=8), Model(Sick(range(1, 10**6)))).run_epoch()
+    assert MOST_UNDONE <= 9  # the steps of the epoch above
+
+
+# ------------------------------------------------------------------ weights
+
+
+def test_perturbed_weights_raise_the_loss_by_the_size_asked_for_and_come_back() -> None:
+    net = network().net
+    x, y = rows().rows(0, 30)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+
+    def loss() -> Tensor:
+        return F.cross_entropy(net(x), y)
+
+    calm = loss().item()
+    with perturbed(net, 0.05, loss):
+        assert loss().item() > calm
+        for name, p in net.named_parameters():
+            moved = (p - before[name]).norm() / before[name].norm()
+            assert float(moved) == pytest.approx(0.05 if p.ndim > 1 else 0.0, rel=1e-4)
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(p, before[name])
+
+
+def test_the_mean_of_the_last_epochs_is_their_mean() -> None:
+    net = nn.Linear(1, 1)
+    mean = Average(Weights(average="swa", after=0.5), net)
+    for done, value in ((0.5, 100.0), (0.75, 1.0), (1.0, 3.0)):
+        nn.init.constant_(net.weight, value)
+        mean.after_epoch(done)
+    assert float(mean.module.weight) == pytest.approx(2.0)  # type: ignore[arg-type]
+
+
+def test_the_moving_mean_forgets_at_its_rate() -> None:
+    net = nn.Linear(1, 1)
+    mean = Average(Weights(average="ema", decay=0.75), net)
+    for value in (0.0, 1.0):
+        nn.init.constant_(net.weight, value)
+        mean.after_step()
+    assert float(mean.module.weight) == pytest.approx(0.25)  # type: ignore[arg-type]
+
+
+def test_without_a_mean_the_network_itself_is_judged() -> None:
+    net = nn.Linear(1, 1)
+    assert Average(Weights(), net).module is net
+
+
+# ------------------------------------------------------------------ the course
+
+
+class Scripted:
+    """Checks that find what they are told to."""
+
+    def __init__(self, *shares: tuple[int, int]) -> None:
+        self.shares = iter(shares)
+
+    def look(self, module: nn.Module) -> Checked:
+        fgsm, robust = (Share.of(hits, 100) for hits in next(self.shares))
+        return Checked(Share.of(99, 100), fgsm, robust, robust)
+
+
+def run(recipe: Recipe, *shares: tuple[int, int]) -> Course:
+    course = Course(trainer(recipe), Scripted(*shares), recipe)  # type: ignore[arg-type]
+    for _ in course.run():
+        pass
+    return course
+
+
+def epochs(count: int, **settings: object) -> Recipe:
+    return QUICK.model_copy(update={"epochs": count, **settings})
+
+
+def test_the_weights_of_the_best_epoch_are_kept_and_of_equal_ones_the_last() -> None:
+    log = run(epochs(4), (70, 60), (80, 70), (80, 70), (80, 65)).log
+    assert (log.best_epoch, log.best) == (3, 0.7)
+    assert [e.note for e in log.history] == ["best so far", "best so far", "best so far", ""]
+
+
+def test_patience_ends_a_training_that_gets_no_better() -> None:
+    log = run(epochs(9, patience=2), (70, 60), (70, 59), (70, 58), (70, 99)).log
+    assert len(log.history) == 3
+    assert "no better robust accuracy" in log.events[-1]
+
+
+def test_catastrophic_overfitting_is_undone_with_more_noise_then_with_aligned_gradients() -> None:
+    course = run(epochs(3), (70, 60), (90, 5), (72, 61), (95, 3), (75, 62))
+    assert [e.note for e in course.log.history] == [
+        "best so far", "undone: catastrophic overfitting", "best so far", "undone: catastrophic overfitting",
+        "best so far",
+    ]  # fmt: skip
+    assert [e.epoch for e in course.log.history] == [1, 2, 2, 3, 3]
+    assert "twice as much noise" in course.log.events[0]
+    assert "aligned" in course.log.events[1]
+    assert course.trainer.recipe.objective.gradalign > 0
+
+
+def test_an_undone_epoch_leaves_no_trace_in_the_weights() -> None:
+    recipe = epochs(2, adversary=Search(attack="pgd:steps=2"))
+    course = Course(trainer(recipe), Scripted((70, 60), (90, 5), (72, 61)), recipe)  # type: ignore[arg-type]
+    states = [course.trainer.state() for _ in course.run()]
+    assert equal(states[0], states[1])
+
+
+def test_without_a_guard_nothing_is_undone() -> None:
+    log = run(epochs(2, guard=False), (70, 60), (90, 5)).log
+    assert log.events == []
+    assert log.best_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("fgsm", "robust", "best", "is_it"),
+    [(90, 5, 0.6, True), (50, 38, 0.6, False), (60, 41, 0.6, False), (30, 20, 0.6, False), (90, 5, 0.0, False)],
+)
+def test_only_a_collapse_beside_a_rise_counts_as_catastrophic(fgsm: int, robust: int, best: float, is_it: bool) -> None:
+    seen = Checked(Share.of(99, 100), Share.of(fgsm, 100), Share.of(robust, 100), Share.of(robust, 100))
+    assert overfitted(seen, best) is is_it
+
+
+def test_an_epoch_that_diverged_begins_again_at_a_smaller_rate() -> None:
+    sick = Sick(range(10, 10 + MOST_UNDONE))  # all of its second epoch but the ninth step
+    recipe = Recipe(epochs=3, batch=8)
+    t = trainer(recipe, Model(sick))
+    course = Course(t, checks_of(t), recipe)
+    for _ in course.run():
+        pass
+    assert len(course.log.seconds) == 3
+    assert "begins again at a smaller learning rate" in course.log.events[0]
+    assert t.rate_scale < 1
+    assert all(p.isfinite().all() for p in sick.parameters())
+
+
+def test_a_training_that_diverges_again_and_again_is_said() -> None:
+    recipe = Recipe(epochs=1, batch=8)
+    t = trainer(recipe, Model(Sick(range(1, 10**6))))
+    with pytest.raises(InputError, match="training diverged 4 times"):
+        list(Course(t, checks_of(t), recipe).run())
+
+
+def test_checks_find_what_a_linear_network_can_stand(tmp_path: Path) -> None:
+    known = planes(60, (1, 4, 4), 3)
+    parts = split(ArrayData(known.x, known.y), 0)
+    for radius, share in ((1e-5, 1.0), (0.4, 0.0)):
+        checks = Checks(parts.held_out, parts.training, (Linf(radius),), (0.0, 1.0), torch.device("cpu"), 0)
+        seen = checks.look(known.net)
+        assert seen.clean.share == 1.0
+        assert seen.robust.share == seen.robust_training.share == share
+        assert seen.fgsm.share >= seen.robust.share
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A checkpoint after every epoch."""
+    monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
+    yield
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("killed_after", [1, 3])
+@pytest.mark.parametrize("adversary", [NoisyStep(), Pool(size=16, refreshed=8)], ids=lambda a: a.kind)
+def test_a_course_resumed_from_the_disk_ends_with_the_same_bits(
+    tmp_path: Path, killed_after: int, adversary: NoisyStep | Pool
+) -> None:
+    recipe = epochs(5, adversary=adversary, weights=Weights(average="ema", decay=0.9))
+    ends = []
+    for stop in (99, killed_after):
+        file = Checkpoint(tmp_path / f"{stop}.safetensors")
+        t = trainer(recipe, network(dropout=True))
+        for told in Course(t, checks_of(t), recipe, file.now_and_then).run():
+            if told.done == stop:
+                break
+        t = trainer(recipe, network(dropout=True))
+        course = Course(t, checks_of(t), recipe, file.now_and_then, file.read())
+        for _ in course.run():
+            pass
+        ends.append((t.state(), course.best, [e.model_copy(update={"seconds": 0.0}) for e in course.log.history]))
+    assert equal(ends[0][0], ends[1][0])
+    assert equal(ends[0][1], ends[1][1])
+    assert ends[0][2] == ends[1][2]
+
+
+@pytest.mark.usefixtures("hurried")
+def test_after_a_catastrophe_a_resumed_course_is_as_careful_as_before(tmp_path: Path) -> None:
+    file = Checkpoint(tmp_path / "training.safetensors")
+    recipe = epochs(3)
+    course = Course(trainer(recipe), Scripted((70, 60), (90, 5)), recipe, file.now_and_then)  # type: ignore[arg-type]
+    for told in course.run():
+        if told.epoch is not None and told.epoch.note.startswith("undone"):
+            break
+    resumed = Course(trainer(recipe), Scripted(), recipe, before=file.read())  # type: ignore[arg-type]
+    assert resumed.trainer.recipe.adversary == course.trainer.recipe.adversary != recipe.adversary
+    assert resumed.trainer.epoch == 1
+
+
+def test_a_broken_checkpoint_is_said(tmp_path: Path) -> None:
+    (tmp_path / "training.safetensors").write_bytes(b"12345678{")
+    with pytest.raises(InputError, match="delete it, then the training begins again"):
+        Checkpoint(tmp_path / "training.safetensors").read()
+
+
+def test_a_log_survives_its_checkpoint(tmp_path: Path) -> None:
+    course = run(epochs(2), (70, 60), (90, 5), (71, 61))
+    file = Checkpoint(tmp_path / "training.safetensors")
+    file.write(course.trainer.state(), course.best, course.log)
+    read = file.read()
+    assert read is not None
+    assert read[2] == course.log
+    assert isinstance(read[2], Log)
+    assert weights_of(read[1]).keys() == course.trainer.module.net.state_dict().keys()
+
+
+def test_the_share_of_checked_epochs_falls_with_their_number() -> None:
+    recipe = epochs(60)
+    course = Course(trainer(recipe), Scripted(), recipe)  # type: ignore[arg-type]
+    due = []
+    for course.trainer.epoch in range(1, 61):
+        if course._due():
+            due.append(course.trainer.epoch)
+    assert due == list(range(3, 61, 3))
+    assert courses._CHECKED == 20
+
+
+def test_aligned_gradients_cost_nothing_on_a_linear_network_and_something_on_a_bent_one() -> None:
+    recipe = QUICK.model_copy(update={"objective": Objective(gradalign=1.0)})
+    batch = next(batches(trainer().parts, 8, 0.5, 0, 0))
+    torch.manual_seed(0)
+    line = Model(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))  # of two classes all gradients are parallel
+    two = Batch(batch.x, batch.y % 2, batch.key)
+    assert float(trainer(recipe, line)._misalignment(two)) == pytest.approx(0.0, abs=1e-6)
+    bent = trainer(recipe, network())
+    found = bent._misalignment(batch)
+    assert isinstance(found, Tensor)
+    assert float(found) > 1e-4
+    torch.autograd.backward(found)
+    assert any(p.grad is not None and p.grad.any() for p in bent.module.parameters())
+
+
+def test_held_out_rows_are_no_extra_rows() -> None:
+    with pytest.raises(InputError, match="extra inputs of shape"):
+        split(rows(), 0, ArrayData(torch.rand(4, 3), torch.zeros(4, dtype=torch.int64)))
+
+
+def test_parts_without_extra_rows_say_so() -> None:
+    assert split(rows(), 0).extra is None
+    assert isinstance(split(rows(), 0), Split)
