@@ -1,7 +1,6 @@
 """The loop of training: what a step does, what is undone, and that a resumed course ends with the same bits."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -362,10 +361,9 @@ def test_checks_find_what_a_linear_network_can_stand(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every epoch."""
     monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
-    yield
 
 
 @pytest.mark.usefixtures("hurried")

@@ -34,9 +34,8 @@ class Logs:
         if folder is not None and find_spec("tensorboardX"):
             from tensorboardX import SummaryWriter
 
-            self._writer = SummaryWriter(
-                str(folder / "tensorboard"), purge_step=history[-1].epoch + 1 if history else None
-            )
+            beyond = history[-1].epoch + 1 if history else None
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
 
     def add(self, epoch: Epoch | None, history: Sequence[Epoch]) -> None:
         """Log an epoch that was checked, the last one of the history."""

@@ -49,8 +49,8 @@ def draw_anew(net: nn.Module) -> None:
         elif own:
             raise InputError(
                 f"expected layers that draw their weights anew, for training from scratch, got {own[0]!r} of "
-                f"{name or type(module).__name__!r} without such a rule: give its class a reset_parameters(), or pass a "
-                "factory of fresh networks without --from-scratch"
+                f"{name or type(module).__name__!r} without such a rule: give its class a reset_parameters(), or pass "
+                "a factory of fresh networks without --from-scratch"
             )
 
 
@@ -114,8 +114,8 @@ def _classes(model: Model, x: Tensor) -> int:
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(
-            f"expected a network that takes inputs of shape {tuple(x.shape)}, got {type(error).__name__}: {said}: check "
-            "what shape it was made for"
+            f"expected a network that takes inputs of shape {tuple(x.shape)}, got {type(error).__name__}: {said}: "
+            "check what shape it was made for"
         ) from error
     if not logits.requires_grad:
         raise InputError(

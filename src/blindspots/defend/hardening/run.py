@@ -1,4 +1,4 @@
-"""`harden`: a model is evaluated, trained against an adversary, and evaluated again by attacks it was not trained on."""
+"""`harden`: a model is evaluated, trained against an adversary, and evaluated by attacks it was not trained on."""
 
 import os
 import statistics
@@ -101,6 +101,7 @@ def harden(
     *,
     threat: Threat,
     recipe: str | Recipe = "fast",
+    epochs: int | None = None,
     data: Dataset | None = None,
     test: Dataset | tuple[Any, Any] | None = None,
     test_rows: int | None = None,
@@ -122,6 +123,7 @@ def harden(
         x, y: rows to train on: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
         threat: with a radius, e.g. `Linf(8 / 255)`: what is trained against, and what before and after are judged by.
         recipe: one of `recipe.names()`, a TOML file, or a `Recipe`.
+        epochs: instead of the recipe's.
         test: rows that judge and are never trained on; None: a fifth of the data by lot.
         test_rows: how many of them at most where they are drawn from the data.
         extra: extra or generated rows, of which every batch gets the recipe's share.
@@ -143,7 +145,7 @@ def harden(
     asked = options or HardenOptions()
     training, judging = divide(given, judged_by, test_rows, asked.seed)
     run = _Run(
-        model, training, judging, extra, threat.within(*model.bounds), recipe, from_scratch, controls,
+        model, training, judging, extra, threat.within(*model.bounds), recipe, epochs, from_scratch, controls,
         min(study_rows, len(judging)), protocol, asked, watch or Watch(),
     )  # fmt: skip
     return run.carry_out(None if out is None else Path(out), resume, command)
@@ -160,6 +162,7 @@ class _Run:
         extra: Dataset | None,
         threat: Threat,
         recipe: str | Recipe,
+        epochs: int | None,
         from_scratch: bool,
         controls: bool,
         study_rows: int,
@@ -169,7 +172,8 @@ class _Run:
     ) -> None:
         self.model, self.data, self.test, self.threat = model, data, test, threat
         self.name = recipe if isinstance(recipe, str) else "custom"
-        self.recipe = read_recipe(recipe) if isinstance(recipe, str) else recipe
+        chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
+        self.recipe = chosen if epochs is None else chosen.model_copy(update={"epochs": epochs})
         self.from_scratch, self.controls, self.study_rows = from_scratch, controls, study_rows
         self.protocol, self.options, self.watch = protocol, options, watch
         self.threats = threats_of(self.recipe, threat)
@@ -254,14 +258,12 @@ class _Run:
         return course.log
 
     def _natural_seconds(self) -> float:
-        """An epoch without an adversary, in the same loop on a copy: some steps of it, and several times if it is short."""
-        recipe = self.recipe.naturally(extra=0.0)
-        size = fitting(recipe.batch, len(self.parts.training))
+        """An epoch without an adversary, in the same loop on a copy: some of its steps, several times if it is short."""
+        size = fitting(self.recipe.batch, len(self.parts.training))
+        recipe = self.recipe.naturally(batch=size)
         rows = min(len(self.parts.training), _TIMED_STEPS * size)
         few = Split(self.parts.training[:rows], self.parts.held_out)
-        trainer = Trainer(
-            self.fabric, self._beginning(), few, self.threat, recipe.model_copy(update={"batch": size}), 0
-        )
+        trainer = Trainer(self.fabric, self._beginning(), few, self.threat, recipe, self.options.seed)
         trainer.run_epoch()  # warms up
         took: list[float] = []
         while len(took) < _TIMED_TIMES and sum(took) < _TIMED_SECONDS:
@@ -344,7 +346,7 @@ class _Run:
 
 def _fabric(device: torch.device, precision: str) -> Fabric:
     """On the model's device; on several processes where torchrun started them."""
-    local, world = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ.get("WORLD_SIZE", 1))
+    local, world = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("WORLD_SIZE", "1"))
     alone = [device.index or 0] if device.type == "cuda" else 1
     fabric = Fabric(
         accelerator=device.type,
