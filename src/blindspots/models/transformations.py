@@ -177,6 +177,10 @@ class Transformed(Model):
     def access(self) -> Need:
         return self.model.access
 
+    @property
+    def rejects(self) -> bool:
+        return self.model.rejects
+
 
 class _Behind(nn.Module):
     """Changes, then the model; its network is a part, so modes, devices and digests are its own."""

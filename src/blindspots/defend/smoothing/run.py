@@ -36,6 +36,7 @@ from blindspots.verdict import DataRecord, ModelRecord
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0)  # in units of sigma; with 100,000 samples at most 3.8 can be certified
 JUDGED = 1000
+_TOGETHER = 256  # rows that are attacked at once
 _EVERY = 2.0  # seconds between two times that finished rows are written down
 
 
@@ -238,18 +239,16 @@ class _Run:
         return done
 
     def _attack(self, done: Columns, radius: float) -> Columns:
-        began = time.monotonic()
-        standing = (done["prediction"] == done["y"]) & done["broken_at"].isinf()
-        self._tell(f"attacking at {radius:g}", done, int((~standing).sum()))
-        done = {**done, "attacked": done["attacked"] + 1}
-        ids = standing.nonzero()[:, 0]
-        if not len(ids):
-            return done
+        standing = ((done["prediction"] == done["y"]) & done["broken_at"].isinf()).nonzero()[:, 0]
+        self._tell(f"attacking at {radius:g}", done, len(done["y"]) - len(standing))
+        for ids in torch.split(standing, _TOGETHER) if len(standing) else ():
+            done = self._with_finds(done, ids, radius)
+        return {**done, "attacked": done["attacked"] + 1}
+
+    def _with_finds(self, done: Columns, ids: Tensor, radius: float) -> Columns:
+        began, a = time.monotonic(), self.asked
         x = torch.cat([self.data.rows(i, i + 1)[0] for i in ids.tolist()])
-        a = self.asked
-        found = attack(
-            self.smoothed, x, done["y"][ids], ids, radius, a.steps, min(JUDGED, a.samples), a.alpha
-        )  # fmt: skip
+        found = attack(self.smoothed, x, done["y"][ids], ids, radius, a.steps, min(JUDGED, a.samples), a.alpha)
         fell = ids[found.fell]
         cost = torch.tensor([found.forwards, found.backwards, time.monotonic() - began, 0.0], dtype=torch.float64)
         return {

@@ -53,6 +53,10 @@ class Smoothed(Model):
         check_sigma(sigma)
         check_count("draws", draws)
         check_count("chunk", 1 if chunk is None else chunk)
+        if model.rejects:
+            raise InputError(
+                "expected a model that answers every input, got one that may reject: use the classifier inside it"
+            )
         self.model, self.sigma, self.draws, self.seed, self.chunk = model, float(sigma), draws, seed, chunk
         net = _Soft(model, self.sigma, draws, seed)
         super().__init__(net, model.bounds, output="logits", name=f"{model.name} smoothed with sigma {sigma:g}")
