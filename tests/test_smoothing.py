@@ -58,8 +58,7 @@ def test_the_lower_bound_is_the_exact_one_of_clopper_and_pearson(hits: int, draw
     assert at_least(hits, draws, alpha) == pytest.approx(interval.low, rel=1e-9)
 
 
-def test_the_published_example_of_a_largest_radius() -> None:
-    """Cohen et al.: pA = alpha^(1/n) where all votes agree, which gives about four sigma with 100,000."""
+def test_no_vote_proves_more_than_one_in_which_all_agree() -> None:
     assert largest(100_000, 1.0, 0.001) == pytest.approx(norm.ppf(0.001 ** (1 / 100_000)))
     assert 3.7 < largest(100_000, 1.0, 0.001) < 4
 

@@ -18,7 +18,7 @@ def at_least(hits: int, draws: int, alpha: float) -> float:
 def radius(hits: int, draws: int, sigma: float, alpha: float) -> float:
     """sigma * Phi^-1(pA), with pA the lower bound of the top class's probability; 0 where it proves nothing.
 
-    Cohen, Rosenfeld and Kolter 2019 (arXiv 1902.02918), CERTIFY in section 3.2.2.
+    Cohen, Rosenfeld and Kolter 2019 (arXiv 1902.02918), CERTIFY.
     """
     probability = at_least(hits, draws, alpha)
     return sigma * float(norm.ppf(probability)) if probability > 0.5 else 0.0
@@ -27,7 +27,7 @@ def radius(hits: int, draws: int, sigma: float, alpha: float) -> float:
 def voted(counts: Counts, alpha: float) -> int:
     """The class with the most votes, or ABSTAINS where a fair coin could have put it before the second one.
 
-    PREDICT in section 3.2.1: an exact two-sided binomial test at level `alpha`.
+    PREDICT of the same paper: an exact two-sided binomial test at level `alpha`.
     """
     second, first = (int(k) for k in np.argsort(counts, kind="stable")[-2:])
     top, both = int(counts[first]), int(counts[first] + counts[second])
