@@ -595,6 +595,16 @@ def test_a_guarded_model_rejects_what_its_detector_finds(name: str) -> None:
     assert int((scores(detector, x[:10]) > guarded.threshold).sum()) <= 2
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler imports what torch deprecates
+@pytest.mark.parametrize("name", ["dropout", "mahalanobis"])
+def test_a_compiled_pair_gives_the_same_answers(name: str) -> None:
+    detector, x = fitted(name, SHAPES["grey"])
+    guarded = guard(detector.model, detector, x[:10], fpr=0.2)
+    with Oracle(guarded, chunk=20).session() as plain, Oracle(guarded, chunk=20, compile=True).session() as compiled:
+        torch.testing.assert_close(compiled.logits(x), plain.logits(x), rtol=1e-3, atol=1e-3)
+
+
 def test_a_guarded_model_is_both_networks() -> None:
     detector, _ = fitted("network", SHAPES["grey"])
     model = detector.model

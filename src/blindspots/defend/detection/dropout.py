@@ -75,7 +75,7 @@ class _Dropout(Fitted):
         self.at, self.once = int(self.place), bool(self.ends) and int(self.place) != NOWHERE
 
     def beside(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [self._part(part, rows) for part, rows in portions(self.model, x)]
+        parts: list[tuple[Tensor, Tensor]] = [self._part(part, rows) for part, rows in portions(self.model, x)]
         probabilities = torch.cat([answers for _, answers in parts], 1).softmax(2)
         variance = (probabilities - probabilities.mean(0)).square().mean(0)
         return torch.cat([logits for logits, _ in parts]), variance.sum(1)
@@ -83,6 +83,7 @@ class _Dropout(Fitted):
     def forward(self, x: Tensor) -> Tensor:
         return self.beside(x)[1]
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # tracing loses what a mode changes
     def _part(self, x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Logits (B, C), and those of every pass (passes, B, C)."""
         if self.once:

@@ -130,7 +130,7 @@ def look(model: Model, x: Tensor, places: Sequence[int], pooled: bool = True) ->
         places: of layers, or HEAD.
         pooled: take the mean over space, or over tokens, so that each tensor is (B, channels).
     """
-    parts = [_look(model, part, rows, places, pooled) for part, rows in portions(model, x)]
+    parts: list[Look] = [_look(model, part, rows, places, pooled) for part, rows in portions(model, x)]
     if len(parts) == 1:
         return parts[0]
     seen = (torch.cat(tensors) for tensors in zip(*(part.seen for part in parts), strict=True))
@@ -201,6 +201,7 @@ def portions(model: Model, x: Tensor) -> Iterator[tuple[Tensor, int]]:
         yield torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part, part.shape[0]
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # tracing is not made for modes
 def _look(model: Model, x: Tensor, rows: int, places: Sequence[int], pooled: bool) -> Look:
     seen: dict[int, Tensor] = {}
     last = False  # whether channels are the last axis here, as after a linear layer
