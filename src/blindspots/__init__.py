@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks
     from blindspots.data import ArrayData, load_data
+    from blindspots.defend.detection.proof import load_detector
+    from blindspots.defend.detection.run import detect
+    from blindspots.defend.hardening.run import harden
     from blindspots.defend.smoothing import Smoothed, certify
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
@@ -45,9 +48,12 @@ __all__ = [
     "attack",
     "attacks",
     "certify",
+    "detect",
     "evaluate",
     "from_estimator",
+    "harden",
     "load_data",
+    "load_detector",
     "load_model",
     "parse_threat",
     "skip_gradients",
@@ -74,9 +80,12 @@ _HOMES = {
     "Transformed": "models",
     "attack": "evaluate",
     "certify": "defend.smoothing",
+    "detect": "defend.detection.run",
     "evaluate": "evaluate",
     "from_estimator": "models",
+    "harden": "defend.hardening.run",
     "load_data": "data",
+    "load_detector": "defend.detection.proof",
     "load_model": "models",
     "parse_threat": "threat",
     "skip_gradients": "models",

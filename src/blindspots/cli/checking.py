@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from blindspots.cli import show
+from blindspots.defend.detection.proof import verify_detect
 from blindspots.defend.hardening.proof import verify_harden
 from blindspots.defend.smoothing.proof import verify_certify
 from blindspots.errors import InputError
@@ -40,6 +41,7 @@ _PROOFS: dict[str, Callable[..., Verification]] = {
     "universal": verify_universal,
     "certify": verify_certify,
     "harden": verify_harden,
+    "detect": verify_detect,
 }
 
 

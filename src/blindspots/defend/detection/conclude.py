@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.defend.detection import measure
+from blindspots.defend.detection.batches import powers
 from blindspots.defend.detection.measure import Scores
 from blindspots.defend.detection.record import (
     Cell,
@@ -62,6 +63,7 @@ class OfDetector:
     told: Told
     scores: dict[str, Array]  # pair (2,): threshold and scale; clean (n,), attacks (attacks, radii, n), bare (n,)
     pair: dict[str, Array]  # right, won (n,) of the evaluation of the pair; score (k,) of its examples
+    batches: Columns  # p-values of a detector that tests batches, see `batches`; else none
     distortion: dict[str, Array] | None  # model, pair (n,): smallest norms, inf where none was found
     overhead: Overhead
 
@@ -130,6 +132,7 @@ def _detector(manifest: DetectManifest, evidence: Evidence, name: str, radius: i
         pair=pair,
         cells=list(_cells(manifest, evidence, of, limit, pair.adaptive.share)),
         histogram=_histogram(together, of.pair["score"]),
+        batches=list(powers(of.batches)),
         distortion=None if of.distortion is None else _distortion(manifest, evidence, of, limit),
         overhead=of.overhead,
         fit_seconds=of.told.fit_seconds,

@@ -98,6 +98,16 @@ class Pair(Record):
     adaptive: Share  # under both: what a row falls to, it falls to
 
 
+class BatchPower(Record):
+    """How often a test of whole batches rejects at the level 5 %."""
+
+    kind: str  # "clean", a test attack within the threat, or "adaptive": examples that fool the pair
+    share: float  # of a batch that is of this kind, the others being clean
+    size: int  # rows of a batch
+    rejected: Share  # of batches
+    accuracy: float  # share of the rows that are clean or in a rejected batch
+
+
 class DetectorRecord(Record):
     """All that was found out of one detector."""
 
@@ -118,6 +128,7 @@ class DetectorRecord(Record):
     pair: Pair
     cells: list[Cell]
     histogram: Histogram
+    batches: list[BatchPower]  # of a detector that tests batches
     distortion: Distortion | None  # None: no attack for the smallest distance fits
     overhead: Overhead
     fit_seconds: float

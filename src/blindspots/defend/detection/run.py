@@ -20,6 +20,7 @@ from blindspots.defend.detection.asked import (
     chosen_detectors,
     rows_per_call,
 )
+from blindspots.defend.detection.batches import TestsBatches, p_values
 from blindspots.defend.detection.conclude import SMALLEST, Evidence, OfDetector, Told, arrays, conclude
 from blindspots.defend.detection.detector import Detector, Examples, Fitted
 from blindspots.defend.detection.file import load, save
@@ -316,6 +317,7 @@ class _Run:
         scores = self.store.part(f"scores/{name}", lambda: self._scores(name, fitted))
         pair = Guarded(self.model, fitted, *scores["pair"].tolist())
         outcome = self.store.part(f"pairs/{name}", lambda: self._attacked(name, pair))
+        batches = self._batches(name, fitted, outcome["adversarial"])
         norms = self.store.part(f"distortion/{name}", lambda: self._smallest(pair))
         costs = self.store.part(f"overhead/{name}", lambda: overhead.measured(self.model, pair, self.x))
         told = Told(
@@ -323,7 +325,7 @@ class _Run:
             self.store.seconds(f"detectors/{name}"),
         )  # fmt: skip
         smallest = {"model": self.distortion["norm"].numpy(), "pair": norms["norm"].numpy()}
-        return OfDetector(told, arrays(scores), arrays(outcome), smallest, overhead.record(costs))
+        return OfDetector(told, arrays(scores), arrays(outcome), batches, smallest, overhead.record(costs))
 
     def _scores(self, name: str, fitted: Fitted) -> Columns:
         self.say(f"Scoring with {name}")
@@ -340,11 +342,22 @@ class _Run:
             "bare": score(self.bare["adversarial"]),
         }
 
+    def _batches(self, name: str, fitted: Fitted, passing: Tensor) -> Columns:
+        """p-values of batches, if the detector tests such; `passing`: examples that fool the pair."""
+        if not isinstance(fitted, TestsBatches):
+            return {}
+        right = self.rows["prediction"] == self.y
+        at = self.asked.radii.index(self.asked.radius)
+        made = {a: e["adversarial"][at][right & (e["prediction"][at] != self.y)] for a, e in self.examples.items()}
+        made["adaptive"] = passing
+        self.say(f"Testing batches with {name}")
+        return self.store.part(f"batches/{name}", lambda: p_values(fitted, self.x[right], made, self.asked.seed))
+
     def _attacked(self, name: str, pair: Guarded) -> Columns:
         """What the attacks that know the detector come to, and what it says of their examples."""
         run = self._evaluate(pair, self.asked.protocol, f"adaptive/{name}", f"the model with {name}")
         broken = run.adversarial[run.won]
-        return {**_outcome(run), "score": scored(pair.detector, broken, self.asked.chunk)}
+        return {**_outcome(run), "adversarial": broken, "score": scored(pair.detector, broken, self.asked.chunk)}
 
 
 def _outcome(run: Evaluation) -> Columns:
