@@ -212,10 +212,37 @@ def test_inputs_of_another_shape_are_refused() -> None:
         MMD().fit(detector.model, clean, Examples(x[:, :, :6], clean.y))
 
 
-def test_one_clean_row_teaches_nothing() -> None:
+def test_a_handful_of_rows_is_too_little() -> None:
     model = Model(network((7,)))
-    with pytest.raises(InputError, match="at least 2 clean rows"):
-        MMD().fit(model, examples(model, (7,), 1)[0])
+    with pytest.raises(InputError, match="at least 10 clean rows"):
+        MMD().fit(model, examples(model, (7,), 9)[0])
+    with pytest.raises(InputError, match="at least 40 clean rows"):
+        parse_detector("lid").fit(model, examples(model, (7,), 20)[0])
+    with pytest.raises(InputError, match="one label per input"):
+        Examples(torch.zeros(3, 7), torch.zeros(2))
+
+
+@every
+def test_the_smallest_data_fits(name: str) -> None:
+    model = Model(network((7,)))
+    clean, adversarial = examples(model, (7,), 10)
+    detector = parse_detector("lid:neighbours=3" if name == "lid" else SMALL.get(name, name))
+    assert bool(scores(detector.fit(model, clean, adversarial[:1]), clean.x).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "network:steps=0", "network:batch=1", "activations:width=0", "activations:learning_rate=-1",
+        "density:bandwidth=0",
+        "mahalanobis:ridge=-1", "mahalanobis:layers=0", "dropout:passes=1", "dropout:rate=1", "squeezing:depth=9",
+        "squeezing:window=2", "squeezing:depth=none,window=none", "lid:neighbours=1", "lid:rows=5", "mmd:rows=1",
+        "mmd:bandwidth=-1", "densities",
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(words: str) -> None:
+    with pytest.raises(InputError, match=r"expected .*, got .*: "):
+        parse_detector(words)
 
 
 # ------------------------------------------------------------------ files
@@ -430,16 +457,18 @@ def test_neighbours_at_one_place_are_no_reason_for_infinities() -> None:
 
 def test_what_squeezing_does_not_change_is_not_suspicious() -> None:
     model = Model(network((1, 16, 16)).eval())
-    flat = torch.linspace(0, 1, 8).view(8, 1, 1, 1).expand(8, 1, 16, 16).contiguous()  # on the 8 levels of 3 bits
-    detector = parse_detector("squeezing:depth=3,window=3").fit(model, Examples(flat, torch.zeros(8).long()))
+    flat = (
+        torch.linspace(0, 1, 8).repeat(2).view(16, 1, 1, 1).expand(16, 1, 16, 16).contiguous()
+    )  # on the 8 levels of 3 bits
+    detector = parse_detector("squeezing:depth=3,window=3").fit(model, Examples(flat, torch.zeros(16).long()))
     assert float(scores(detector, flat).max()) < 1e-6
     assert float(scores(detector, torch.rand(4, 1, 16, 16, generator=seeded())).min()) > 1e-4
 
 
 def test_squeezing_is_the_largest_of_its_distances() -> None:
     model = Model(network((1, 16, 16)).eval())
-    x = torch.rand(6, 1, 16, 16, generator=seeded())
-    clean = Examples(x, torch.zeros(6).long())
+    x = torch.rand(12, 1, 16, 16, generator=seeded())
+    clean = Examples(x, torch.zeros(12).long())
     smoothed = torch.from_numpy(median_filter(x.numpy(), size=(1, 1, 3, 3), mode="reflect"))
     probabilities = [answers(model, v).softmax(1) for v in (x, (x * 15).round() / 15, smoothed)]
     by_hand = torch.stack([(probabilities[0] - p).abs().sum(1) for p in probabilities[1:]]).amax(0)
@@ -614,7 +643,8 @@ def test_a_guarded_model_is_both_networks() -> None:
     assert guarded.scale == float(detector.scale)
     assert guarded.digest == Guarded(model, load(save(detector), model), 0.5).digest
     others = [Guarded(model, detector, 0.6), Guarded(model, detector, 0.5, scale=2), model]
-    others += [Guarded(model, fitted("network", SHAPES["grey"], seed=1)[0], 0.5)]
+    other = load(save(fitted("network", SHAPES["grey"], seed=1)[0]), model)
+    others += [Guarded(model, other, 0.5)]
     assert guarded.digest not in [other.digest for other in others]
     model.net.train()
     with guarded.borrowed():

@@ -14,7 +14,7 @@ from blindspots.models.model import Model
 
 
 @dataclass(frozen=True)
-class Activations(Detector):
+class Activations(Training, Detector):
     """A small network on what one layer of the model puts out; its logit of "adversarial" is the score.
 
     Metzen et al. attach it to several depths of a ResNet in turn, and train it on examples made once or anew at each
@@ -22,8 +22,7 @@ class Activations(Detector):
 
     Args:
         layer: its number, as the sentence for a wrong one lists them; None: the one in the middle of the hidden layers.
-        steps, batch, learning_rate: of its training, half of each batch being adversarial.
-        width: channels of the first layer.
+        Others: those of `Training`.
     """
 
     name: ClassVar[str] = "activations"
@@ -35,17 +34,13 @@ class Activations(Detector):
     needs_attacks: ClassVar[bool] = True
 
     layer: int | None = None
-    steps: int = 400
-    batch: int = 64
-    learning_rate: float = 3e-3
-    width: int = 16
 
     def learn(self, model: Model, clean: Examples, adversarial: Examples | None, seed: int) -> dict[str, Tensor]:
         assert adversarial is not None
         place = self._place(model, clean.x)
         rows = _rows(model, place)
         net = classifier(tuple(rows(clean.x[:1]).shape[1:]), self.width).to(model.device)
-        train(net, rows, clean.x, adversarial.x, Training(self.steps, self.batch, self.learning_rate))
+        train(net, rows, clean.x, adversarial.x, self)
         return {"places": torch.tensor([place]), **net.state_dict(prefix="net.")}
 
     def rebuild(self, model: Model, shape: tuple[int, ...], learnt: Mapping[str, Tensor]) -> Fitted:

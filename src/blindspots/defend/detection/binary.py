@@ -17,15 +17,23 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Training:
-    """Adam whose rate rises and falls once; each step takes half of its batch from either side."""
+    """Adam whose rate rises and falls once.
 
-    steps: int
-    batch: int
-    learning_rate: float
+    Args:
+        steps, batch, learning_rate: half of each step's batch is adversarial; the rate is the highest.
+        width: channels of the first layer.
+    """
+
+    steps: int = 400
+    batch: int = 64
+    learning_rate: float = 3e-3
+    width: int = 16
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or not self.learning_rate > 0:
-            raise InputError(f"expected at least one step of two rows at a positive rate, got {self}: change it")
+        if self.steps < 1 or self.batch < 2 or not self.learning_rate > 0 or self.width < 1:
+            raise InputError(
+                f"expected at least one step of two rows, a positive rate and width, got {self}: change it"
+            )
 
 
 class Standardised(nn.Module):

@@ -16,6 +16,7 @@ from blindspots.models.training import alone
 
 _CHUNK = 256
 _ASIDE = 256
+_LEAST = 10
 _UPPER = 0.95
 
 
@@ -30,6 +31,12 @@ class Examples:
 
     x: Tensor
     y: Tensor
+
+    def __post_init__(self) -> None:
+        if self.x.shape[0] != self.y.shape[0]:
+            raise InputError(
+                f"expected one label per input, got {self.y.shape[0]} labels of {self.x.shape[0]} inputs: give as many"
+            )
 
     def __len__(self) -> int:
         return self.x.shape[0]
@@ -106,8 +113,8 @@ class Detector(ABC):
                 f"expected adversarial examples for {self.name}, which learns from them, got none: attack the model "
                 "first, or choose a detector that does without, such as density"
             )
-        if len(clean) < 2:
-            raise InputError(f"expected at least 2 clean rows to fit {self.name}, got {len(clean)}: give it more")
+        if len(clean) < _LEAST:
+            raise InputError(f"expected at least {_LEAST} clean rows for {self.name}, got {len(clean)}: give it more")
         if adversarial and adversarial.x.shape[1:] != clean.x.shape[1:]:
             raise InputError(
                 f"expected adversarial examples of the clean inputs' shape {tuple(clean.x.shape[1:])}, got "

@@ -33,7 +33,7 @@ class Guarded(Model):
     def __init__(
         self, model: Model, detector: Fitted, threshold: float, scale: float | None = None, name: str | None = None
     ) -> None:
-        if detector.model is not model and detector.detector.asks_model:
+        if detector.model is not model:
             raise InputError(
                 f"expected a detector fitted to {model.name}, got one of another model: load or fit it with this one"
             )

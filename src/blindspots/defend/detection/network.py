@@ -12,15 +12,13 @@ from blindspots.models.model import Model
 
 
 @dataclass(frozen=True)
-class Network(Detector):
+class Network(Training, Detector):
     """A small network on the input; its logit of "adversarial" is the score.
 
     Gong et al. train it as here, on clean inputs and on adversarial examples that were made once. Both papers use
     larger networks; Metzen et al. put theirs on hidden activations, see `Activations`.
 
-    Args:
-        steps, batch, learning_rate: of its training, half of each batch being adversarial.
-        width: channels of the first layer.
+    Args: those of `Training`.
     """
 
     name: ClassVar[str] = "network"
@@ -32,16 +30,10 @@ class Network(Detector):
     needs_attacks: ClassVar[bool] = True
     asks_model: ClassVar[bool] = False
 
-    steps: int = 400
-    batch: int = 64
-    learning_rate: float = 3e-3
-    width: int = 16
-
     def learn(self, model: Model, clean: Examples, adversarial: Examples | None, seed: int) -> dict[str, Tensor]:
         assert adversarial is not None
         net = classifier(tuple(clean.x.shape[1:]), self.width).to(model.device)
-        how = Training(self.steps, self.batch, self.learning_rate)
-        train(net, lambda x: x.to(model.device), clean.x, adversarial.x, how)
+        train(net, lambda x: x.to(model.device), clean.x, adversarial.x, self)
         return dict(net.state_dict(prefix="net."))
 
     def rebuild(self, model: Model, shape: tuple[int, ...], learnt: Mapping[str, Tensor]) -> Fitted:
