@@ -21,8 +21,9 @@ _GRID = torch.logspace(-1.5, 0.5, 21)  # of bandwidths, in median distances
 class Density(Detector):
     """Minus the logarithm of the kernel density at what enters the last layer, among clean rows of the predicted class.
 
-    Feinman et al. take the class's training rows and tune the bandwidth of each data set by hand. A class without clean
-    rows is judged among all of them. Where the predicted class changes, the score jumps.
+    Feinman et al. take the training rows of that label and tune the bandwidth of each data set; here the rows count
+    to which the model gives the class. A class without any is judged among all of them. Where the predicted class
+    changes, the score jumps.
 
     Args:
         bandwidth: standard deviation of the Gaussian kernel; None: of 21 between 0.03 and 3 times the median distance
