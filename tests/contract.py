@@ -70,9 +70,9 @@ class Flat(nn.Module):
 Turn = tuple[State, Seen]
 
 
-def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module) -> Iterator[Turn]:
+def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module | Model) -> Iterator[Turn]:
     """The attack's states with what was seen at them, until no row proposes anything."""
-    oracle = Oracle(Model(net), chunk=ROWS)
+    oracle = Oracle(net if isinstance(net, Model) else Model(net), chunk=ROWS)
     state = attack.init(problem, job)
     while not attack.exhausted(state).all():
         classes, aim = getattr(state, "classes", None), getattr(state, "aim", None)

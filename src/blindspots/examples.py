@@ -108,9 +108,9 @@ def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Ten
 
 def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
     """A search on the levels for points that are still taken for the same wrong class."""
-    problem = Problem(Goal(targeted=True, loss="margin"), threat)
+    problem = Problem(Goal(targeted=True, loss="margin"), threat, oracle.model.rejects)
     samples = Samples(found.id, found.x, found.y, _radius(threat, found)).to(oracle.device)
-    logits = oracle.logits(samples.x)
+    logits = oracle.fold(oracle.logits(samples.x), samples.y)
     jobs = Jobs(samples, logits, fixed(found.adversarial.to(oracle.device)), found.prediction[:, None], 1, 0, 0)
     ledger = Ledger.blank(samples.x, problem.goal.margin(logits, samples.y, found.prediction.to(oracle.device)))
     Search(Lattice(), oracle, problem, jobs, ledger, torch.arange(len(found.y)), Settings(stop_early=True)).run()

@@ -3,6 +3,7 @@
 from blindspots.attacks import CATALOGUE, Attack
 from blindspots.errors import InputError
 from blindspots.goal import Goal
+from blindspots.models.model import Model
 from blindspots.problem import Need
 from blindspots.threat import Threat
 
@@ -36,6 +37,15 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
         raise InputError(
             f"expected an attack that can run towards a class, got {attack!r}: leave the targets out, or use one of "
             f"{able}"
+        )
+
+
+def check_answers(model: Model, what: str) -> None:
+    """Refuse a model that rejects for a job in which "reject" would be counted as one more class."""
+    if model.rejects:
+        raise InputError(
+            f"expected a model that answers every input for {what}, got {model.name!r}, which may reject: use the "
+            "classifier inside it, or evaluate it with protocol 'adaptive'"
         )
 
 

@@ -1,7 +1,8 @@
 """What counts as success, and what is descended on the way there.
 
 Success is a property of the logits, never of the loss: an untargeted goal is reached when another class than the
-label has strictly the largest logit, a targeted one when the target has. A tie is not a win.
+label has strictly the largest logit, a targeted one when the target has. A tie is not a win. Where a model may reject,
+no goal is reached by being rejected: see `folded`.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,17 @@ def strongest_other(logits: Tensor, y: Tensor) -> Tensor:
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """z_y - max_{i != y} z_i: positive where the row is classified as `y` (Carlini and Wagner 2017, f_6)."""
     return own(logits, y) - strongest_other(logits, y)
+
+
+def folded(logits: Tensor, y: Tensor) -> Tensor:
+    """Scores (B, C) of a model that rejects, out of its scores (B, C + 1), the last one being that of "reject".
+
+    To be rejected is as bad for an adversary as to be recognised: the label gets the larger of the two scores. So the
+    label is beaten strictly exactly where another class beats both, and every loss and attack runs on such a model as
+    on any other (Carlini and Wagner 2017, arXiv 1705.07263, take rejection for one more class).
+    """
+    held = own(logits, y).maximum(logits[:, -1])
+    return logits[:, :-1].scatter(1, y[:, None], held[:, None])
 
 
 def _ce(logits: Tensor, y: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ SHARD = {
     "id": "(n,) int64 place of the row in the data",
     "y": "(n,) int64 label",
     "x": "(n, ...) input: uint8 where every value is k / 255 exactly, else float32",
-    "prediction": "(n,) int64 on the clean input",
+    "prediction": "(n,) int64 on the clean input, -1 where it was rejected",
     "confidence": "(n,) float32 probability of that prediction",
     "right": "(n,) bool",
     "won": "(n,) bool: right at first, and an adversarial example was found",
@@ -48,7 +48,7 @@ SHARD = {
     "nearest": "(k, ...) float32 the example with the smallest norm",
     "adversarial_prediction": "(k,) int64",
     "adversarial_confidence": "(k,) float32",
-    "prediction_8bit": "(k,) int64 after rounding to 8 bits",
+    "prediction_8bit": "(k,) int64 after rounding to 8 bits, -1 where it was rejected",
     "stage_counts": "(stages, 4) int64: rows entered, won, forwards, backwards",
     "unbilled": "(2,) int64 forwards and backwards for padding and confirmation",
 }

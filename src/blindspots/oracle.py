@@ -9,10 +9,12 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from blindspots.goal import folded
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
 from blindspots.problem import Aim, Need, Problem, Seen
 from blindspots.rows import Rows, tree
+from blindspots.verdict import REJECTED
 
 R = TypeVar("R", bound=Rows | Tensor)
 
@@ -70,9 +72,23 @@ class Oracle:
             yield self
 
     def logits(self, x: Tensor) -> Tensor:
-        """Float32 scores (B, C) without gradients: the form that verdicts are made from."""
+        """Float32 scores (B, C) without gradients: the form that verdicts are made from.
+
+        Those of a model that rejects are (B, C + 1), as it gives them.
+        """
         answers = [self._in_parts(self._value, x) for _ in range(self.draws)]
         return answers[0] if self.draws == 1 else _expected(answers)
+
+    def fold(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Scores as goals and attacks see them, (B, C), for labels (B,): see `goal.folded`."""
+        return folded(logits, y) if self.model.rejects else logits
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """The classes (B,) int64 that scores, as `logits` returns them, predict; `REJECTED` where none."""
+        prediction = logits.argmax(1)
+        if not self.model.rejects:
+            return prediction
+        return prediction.masked_fill(prediction == logits.shape[1] - 1, REJECTED)
 
     def look(
         self,
@@ -88,6 +104,7 @@ class Oracle:
     ) -> Seen:
         """What is at the probes `x` (B, ...), in the sense of `problem`, for labels and targets (B,).
 
+        Scores, losses, margins and gradients are those of the folded scores (see `fold`).
         With `Need.GRAD`, gradients are of `aim`, if there is one, else of the loss. With `Need.JACOBIAN`, `classes`
         (B, K) says whose scores' gradients (B, K, ...) are wanted. With `Need.LABEL` the scores are those of the
         predicted class alone (one-hot), so an attack cannot see more than the label.
@@ -95,7 +112,8 @@ class Oracle:
         them in another way where gradients are switched off.
         """
         looks = [self._look(problem, y, target, x, need, classes, aim, backward) for _ in range(self.draws)]
-        return looks[0] if self.draws == 1 else _averaged(problem, y, target, looks, need)
+        seen = looks[0] if self.draws == 1 else self._averaged(problem, y, target, looks, need)
+        return replace(seen, logits=self.fold(seen.logits, y)) if self.model.rejects else seen
 
     def _look(
         self,
@@ -119,7 +137,8 @@ class Oracle:
 
     def confirm(self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
         """`claimed`, with the margins of its wins taken again in float32: only what holds there is a win."""
-        margin = torch.where(claimed.won, problem.goal.margin(self.logits(x), y, target), claimed.margin)
+        scores = self.fold(self.logits(x), y)
+        margin = torch.where(claimed.won, problem.goal.margin(scores, y, target), claimed.margin)
         return replace(claimed, margin=margin, won=margin < 0)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -139,11 +158,12 @@ class Oracle:
     def _scores(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         with torch.no_grad(), self._crafting():
             logits = self._forward(x).float()
-        return _seen(problem, logits, y, target, problem.goal.descend(logits, y, target), None)
+        return self._seen(problem, logits, y, target, problem.goal.descend(self.fold(logits, y), y, target), None)
 
     def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         logits = self._value(x)
-        margin = problem.goal.margin(logits, y, target)  # of the scores: in a tie, the label alone would lie
+        # Of the scores: in a tie, the label alone would lie.
+        margin = problem.goal.margin(self.fold(logits, y), y, target)
         margin = margin.sign() + 0 * margin  # what is not a number stays that
         return Seen(one_hot_prediction(logits), margin, margin, margin < 0, None)
 
@@ -154,12 +174,15 @@ class Oracle:
             x = x.detach().requires_grad_()
             with self._crafting():
                 logits = self._forward(x).float()
-            loss = problem.goal.descend(logits, y, target)
-            aimed = loss if aim is None else aim.descend(problem.goal, logits, y, target)
+            scores = self.fold(logits, y)
+            loss = problem.goal.descend(scores, y, target)
+            aimed = loss
+            if aim is not None:
+                aimed = aim.descend(problem.goal, logits if aim.unfolded else scores, y, target)
             # Of the sum, never of a mean: rows stay independent.
             grad = torch.autograd.grad(aimed.sum(), x)[0] if backward else None
         self.backwards += backward * len(x)
-        return _seen(problem, logits.detach(), y, target, loss.detach(), grad)
+        return self._seen(problem, logits.detach(), y, target, loss.detach(), grad)
 
     def _jacobian(
         self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor, classes: Tensor
@@ -168,12 +191,25 @@ class Oracle:
             x = x.detach().requires_grad_()
             with self._crafting():
                 logits = self._forward(x).float()
-            sums = logits.gather(1, classes).sum(0) if backward else ()
+            scores = self.fold(logits, y)
+            sums = scores.gather(1, classes).sum(0) if backward else ()
             grads = [torch.autograd.grad(s, x, retain_graph=True)[0] for s in sums]
         self.backwards += backward * classes.numel()
-        logits = logits.detach()
-        loss = problem.goal.descend(logits, y, target)
-        return _seen(problem, logits, y, target, loss, torch.stack(grads, 1) if backward else None)
+        loss = problem.goal.descend(scores.detach(), y, target)
+        return self._seen(problem, logits.detach(), y, target, loss, torch.stack(grads, 1) if backward else None)
+
+    def _seen(
+        self, problem: Problem, logits: Tensor, y: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None
+    ) -> Seen:
+        """Its scores stay unfolded until those of all draws are one."""
+        margin = problem.goal.margin(self.fold(logits, y), y, target)
+        return Seen(logits, loss, margin, margin < 0, grad)
+
+    def _averaged(self, problem: Problem, y: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:
+        mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))
+        if need is Need.LABEL:  # the label that most answers gave
+            return self._seen(problem, one_hot_prediction(mean.logits), y, target, mean.margin.sign(), None)
+        return self._seen(problem, _expected([look.logits for look in looks]), y, target, mean.loss, mean.grad)
 
     def _in_parts(self, f: Callable[..., R], *args: Any) -> R:
         while True:
@@ -210,21 +246,9 @@ def _fill(t: Tensor, size: int) -> Tensor:
     return t if len(t) >= size else torch.cat([t, t[-1:].expand(size - len(t), *t.shape[1:])])
 
 
-def _seen(problem: Problem, logits: Tensor, y: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None) -> Seen:
-    margin = problem.goal.margin(logits, y, target)
-    return Seen(logits, loss, margin, margin < 0, grad)
-
-
 def _expected(answers: list[Tensor]) -> Tensor:
     """Scores whose softmax is the mean of the answers' softmax: (B, C)."""
     return torch.stack(answers).log_softmax(2).logsumexp(0) - math.log(len(answers))
-
-
-def _averaged(problem: Problem, y: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:
-    mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))
-    if need is Need.LABEL:  # the label that most answers gave
-        return _seen(problem, one_hot_prediction(mean.logits), y, target, mean.margin.sign(), None)
-    return _seen(problem, _expected([look.logits for look in looks]), y, target, mean.loss, mean.grad)
 
 
 def _join(parts: list[R], rows: int) -> R:

@@ -77,7 +77,10 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Sample:
-    """All that the checks look at. Of n rows: inputs (n, *shape), labels as they came, logits (n, C)."""
+    """All that the checks look at. Of n rows: inputs (n, *shape), labels as they came, logits (n, C).
+
+    Of a model that rejects, logits are (n, C + 1).
+    """
 
     model: Model
     x: Tensor
@@ -92,7 +95,7 @@ class Sample:
 
     @property
     def classes(self) -> int:
-        return self.logits.shape[1]
+        return self.logits.shape[1] - self.model.rejects
 
     @cached_property
     def labels_fit(self) -> bool:

@@ -26,6 +26,7 @@ class Problem:
 
     goal: Goal
     threat: Threat
+    rejects: bool = False  # the model may refuse an answer: scores are folded, see `goal.folded`
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,17 @@ class Job(Rows):
     target: Tensor  # (B,) int64 target class; the label itself where there is none
     r: Tensor  # (B,) radius; inf in a search for the smallest distance
     key: Tensor  # (B,) int64, the row's own randomness
-    scores: Tensor  # (B, C) on the clean input; one-hot of the prediction for an attack that sees labels alone
+    scores: Tensor  # (B, C) on the clean input, folded; one-hot of the prediction for an attack that sees labels alone
 
 
 @dataclass(frozen=True)
 class Aim(Rows, ABC):
     """What gradients are of where an attack wants another slope than that of the goal's loss: its state's `aim`."""
+
+    @property
+    def unfolded(self) -> bool:
+        """Whether it takes the scores of a model that rejects with that of "reject" behind them: (B, C + 1)."""
+        return False
 
     @abstractmethod
     def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -54,7 +60,7 @@ class Aim(Rows, ABC):
 class Seen(Rows):
     """What the oracle saw at the probes (B, ...)."""
 
-    logits: Tensor  # (B, C)
+    logits: Tensor  # (B, C), folded
     loss: Tensor  # (B,) what is descended
     margin: Tensor  # (B,) negative exactly where the goal is reached
     won: Tensor  # (B,) bool, margin < 0

@@ -11,6 +11,7 @@ from scipy.stats import beta
 from blindspots.findings import Finding
 
 Interval = tuple[float, float]
+REJECTED = -1  # among predictions: the model refused an answer
 
 
 def clopper_pearson(hits: int, rows: int, confidence: float = 0.95) -> Interval:
@@ -95,6 +96,7 @@ class ModelRecord(Record):
     digest: str
     parameters: int
     bounds: tuple[float, float]
+    rejects: bool = False  # it may refuse an answer
 
     @classmethod
     def of(cls, model: Any) -> "ModelRecord":
@@ -196,7 +198,7 @@ def conclude(
         total["rows"] += len(c["id"])
         total["right"] += int(c["right"].sum())
         total["broken"] += int(c["won"].sum())
-        total["broken_8bit"] += int((c["prediction_8bit"] != c["y"][c["broken"]]).sum())
+        total["broken_8bit"] += int(_fools(c["prediction_8bit"], c["y"][c["broken"]]).sum())
         total["forwards"] += int(c["forwards"].sum())
         total["backwards"] += int(c["backwards"].sum())
         unbilled += c["unbilled"]
@@ -239,6 +241,11 @@ def conclude(
         ],
         findings=[],
     )
+
+
+def _fools(prediction: Any, y: Any) -> Any:
+    """A wrong class was predicted: to be rejected is no success."""
+    return (prediction != y) & (prediction != REJECTED)
 
 
 def _distances(norms: Any, right: int, rows: int) -> Distances | None:

@@ -160,8 +160,8 @@ class _Proof:
         if found != expected:
             yield f"expected the model with the digest {expected}, found {found}: its weights or its structure differ"
         if self.model.rejects != self.manifest.model.rejects:
-            asked, got = ("one that rejects" if r else "none" for r in (self.manifest.model.rejects, self.model.rejects))
-            yield f"expected, among models that reject, {asked}, found {got}: it was wrapped, or unwrapped, since"
+            kind = "a model that may reject" if self.manifest.model.rejects else "a model that never rejects"
+            yield f"expected {kind}, found the opposite: pass it with what was around it in the run"
 
     def _open(self, data: Dataset | None) -> Dataset | None:
         """The data, if they are at hand and the same."""
@@ -373,7 +373,7 @@ class Scores:
 
     logits: Array
     y: Array
-    rejects: bool
+    rejects: bool = False
 
     @cached_property
     def edge(self) -> Array:
@@ -383,7 +383,7 @@ class Scores:
 
     @property
     def classes(self) -> int:
-        return self.logits.shape[1] - self.rejects
+        return int(self.logits.shape[1]) - self.rejects
 
     @cached_property
     def fits(self) -> Array:

@@ -18,10 +18,12 @@ from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.bim import BIM
 from blindspots.attacks.gradient.fgsm import FGSM
+from blindspots.attacks.gradient.joint import Joint
 from blindspots.attacks.gradient.lattice import Lattice
 from blindspots.attacks.gradient.mifgsm import MIFGSM
 from blindspots.attacks.gradient.nifgsm import NIFGSM
 from blindspots.attacks.gradient.odi import ODI
+from blindspots.attacks.gradient.orthogonal import Orthogonal
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.gradient.pma import PMA
 from blindspots.attacks.gradient.vmifgsm import VMIFGSM
@@ -87,9 +89,11 @@ __all__ = [
     "GradientKernel",
     "HopSkipJump",
     "InputDiversity",
+    "Joint",
     "Lattice",
     "Noise",
     "OnePixel",
+    "Orthogonal",
     "RayS",
     "RotateTranslate",
     "RotateTranslatePGD",

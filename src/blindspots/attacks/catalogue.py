@@ -19,10 +19,12 @@ from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.bim import BIM
 from blindspots.attacks.gradient.fgsm import FGSM
+from blindspots.attacks.gradient.joint import Joint
 from blindspots.attacks.gradient.lattice import Lattice
 from blindspots.attacks.gradient.mifgsm import MIFGSM
 from blindspots.attacks.gradient.nifgsm import NIFGSM
 from blindspots.attacks.gradient.odi import ODI
+from blindspots.attacks.gradient.orthogonal import Orthogonal
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.gradient.pma import PMA
 from blindspots.attacks.gradient.vmifgsm import VMIFGSM
@@ -264,6 +266,22 @@ CATALOGUE = (
         "scores",
         "steps + 1 forwards",
         "models without useful gradients; a check on models that seem to hide theirs",
+    ),
+    Entry(
+        Joint,
+        "Metzen et al.: On Detecting Adversarial Perturbations (its dynamic adversary)",
+        2017,
+        "gradient, fixed radius",
+        "2 steps + 1 forwards, 2 steps backwards",
+        "models that reject: classifier and detector at once, with one weight or, over restarts, many",
+    ),
+    Entry(
+        Orthogonal,
+        "Bryniarski et al.: Evading Adversarial Example Detection Defenses with Orthogonal Projected Gradient Descent",
+        2021,
+        "gradient, fixed radius",
+        "2 steps + 1 forwards, 2 steps backwards; the selective variant half of it",
+        "models that reject: classifier first, then the detector without giving that up",
     ),
     Entry(
         Lattice,

@@ -77,7 +77,7 @@ class Board(Rows):
     """What a cascade knows of the rows of its shard between two stages."""
 
     ledger: Ledger
-    logits: Tensor  # (N, C) on the clean inputs
+    logits: Tensor  # (N, C) on the clean inputs, (N, C + 1) of a model that rejects
     right: Tensor  # (N,) bool
     clean_margin: Tensor  # (N,)
     before: Tensor  # (N,) margin before the last stage
@@ -158,10 +158,11 @@ class Cascade:
     def _look_first(self, samples: Samples) -> Board:
         calls = self.oracle.forwards
         logits = self.oracle.logits(samples.x)
-        _check_labels(samples, logits.shape[1])
+        classes = logits.shape[1] - self.oracle.model.rejects
+        _check_labels(samples, classes)
         for stage in self.stages:
-            stage.goal.check(logits.shape[1])
-        margin = Goal().margin(logits, samples.y, samples.y)
+            stage.goal.check(classes)
+        margin = Goal().margin(self.oracle.fold(logits, samples.y), samples.y, samples.y)
         right = (logits.argmax(1) == samples.y) & margin.isfinite()  # the largest of scores with a NaN is that NaN
         ledger = Ledger.blank(samples.x, margin, self.oracle.draws)
         ledger.settle_(~right, Result.ALREADY_WRONG)
@@ -178,10 +179,11 @@ class Cascade:
         enters = _enters(stage, board) & self._admitted(stage, samples, board)
         at = enters.nonzero()[:, 0]
         spent = self._spent(board)
-        problem = Problem(stage.goal, self.threat)
+        problem = Problem(stage.goal, self.threat, self.oracle.model.rejects)
         targets = None
         if stage.targets is not None and len(at):
-            targets = stage.targets.choose(self.oracle, problem, samples, board.logits, ledger, at)
+            scores = self.oracle.fold(board.logits, samples.y)
+            targets = stage.targets.choose(self.oracle, problem, samples, scores, ledger, at)
         won_before, before = ledger.won.clone(), ledger.margin.clone()
         ledger.begin_search_()
         if len(at) and (targets is None or targets.shape[1]):
@@ -212,7 +214,8 @@ class Cascade:
         self, index: int, problem: Problem, samples: Samples, board: Board, targets: Tensor | None, at: Tensor
     ) -> None:
         stage, ledger = self.stages[index], board.ledger
-        scores = one_hot_prediction(board.logits) if stage.attack.need is Need.LABEL else board.logits
+        scores = self.oracle.fold(board.logits, samples.y)
+        scores = one_hot_prediction(scores) if stage.attack.need is Need.LABEL else scores
         jobs = Jobs(samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, index)
         early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
         settings = replace(self.settings, stop_early=early)
@@ -229,7 +232,7 @@ class Cascade:
     def _start(self, stage: Stage, samples: Samples, board: Board) -> Starts:
         start = stage.start or stage.attack.begins
         if start == "other":
-            return OtherImages(samples, board.logits.argmax(1), stage.goal)
+            return OtherImages(samples, self.oracle.predict(board.logits), stage.goal)
         points = {"clean": samples.x, "near": board.ledger.near, "found": board.ledger.best}[start]
         return fixed(points)
 

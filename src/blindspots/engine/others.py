@@ -8,6 +8,7 @@ from torch import Tensor
 from blindspots.engine.jobs import Samples
 from blindspots.goal import Goal
 from blindspots.rows import pick
+from blindspots.verdict import REJECTED
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class OtherImages:
 
     Args:
         samples: the rows of a shard; the choice depends on which rows these are, never on their order.
-        prediction: (N,) int64 on their clean inputs.
+        prediction: (N,) int64 on their clean inputs; `REJECTED` is as good as none.
         goal: wants the target, or any class but the label.
     """
 
@@ -27,6 +28,7 @@ class OtherImages:
     def __call__(self, at: Tensor, target: Tensor) -> Tensor:
         s = self.samples
         wanted = target[:, None] == self.prediction if self.goal.targeted else s.y[at][:, None] != self.prediction
+        wanted = wanted & (self.prediction != REJECTED)
         distance = torch.stack([(s.x - x).flatten(1).square().sum(1) for x in s.x[at]])
         nearest = distance.masked_fill(~wanted, torch.inf).argmin(1)
         return pick(wanted.any(1), s.x[nearest], s.x[at])

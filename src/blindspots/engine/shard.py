@@ -25,9 +25,9 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
     # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
     strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
     logits = _scores(oracle, strongest[broken], board)
-    fools = _wrong(logits, samples.y[broken])
+    fools = _wrong(oracle, logits, samples.y[broken])
     if strongest is not ledger.best:
-        fools &= _wrong(_scores(oracle, ledger.best[broken], board), samples.y[broken])
+        fools &= _wrong(oracle, _scores(oracle, ledger.best[broken], board), samples.y[broken])
     broken, logits = broken[fools], logits[fools]
     won = torch.zeros_like(board.right).index_fill(0, broken, True)
     stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
@@ -41,7 +41,7 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
         "id": samples.id,
         "y": samples.y,
         "x": pack_inputs(samples.x),
-        "prediction": board.logits.argmax(1),
+        "prediction": oracle.predict(board.logits),
         "confidence": probability,
         "right": board.right,
         "won": won,
@@ -54,9 +54,9 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
         "broken": broken,
         "adversarial": adversarial,
         "nearest": ledger.best[broken],
-        "adversarial_prediction": logits.argmax(1),
+        "adversarial_prediction": oracle.predict(logits),
         "adversarial_confidence": logits.softmax(1).amax(1),
-        "prediction_8bit": rounded.argmax(1),
+        "prediction_8bit": oracle.predict(rounded),
         "stage_counts": counts,
         "unbilled": unbilled,
     }
@@ -67,5 +67,5 @@ def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
     return oracle.logits(x) if len(x) else board.logits[:0]
 
 
-def _wrong(logits: Tensor, y: Tensor) -> Tensor:
-    return Goal().margin(logits, y, y) < 0
+def _wrong(oracle: Oracle, logits: Tensor, y: Tensor) -> Tensor:
+    return Goal().margin(oracle.fold(logits, y), y, y) < 0

@@ -37,6 +37,10 @@ class Ensemble(Model):
                 f"expected combine to be one of {', '.join(get_args(Combine))}, got {combine!r}: pick one of these"
             )
         members = tuple(m if isinstance(m, Model) else Model(m) for m in models)
+        if any(m.rejects for m in members):
+            raise InputError(
+                "expected models that answer every input, got one that may reject: use the classifier inside it"
+            )
         super().__init__(_Members(members, combine), _common_bounds(members), output="logits", name="Ensemble")
 
 

@@ -78,6 +78,15 @@ class Model:
         return Need.GRAD
 
     @property
+    def rejects(self) -> bool:
+        """Whether it may refuse an answer: then its logits are (B, C + 1), and the last one stands for "reject".
+
+        An input is rejected where that one is the largest. A rejected input is no success of an adversary; a clean one
+        that is rejected counts as wrong.
+        """
+        return False
+
+    @property
     def device(self) -> torch.device:
         """Where the network is, and where inputs are moved."""
         return next((t.device for _, t in _tensors(self.net)), self._fallback)

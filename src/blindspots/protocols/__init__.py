@@ -11,7 +11,16 @@ from blindspots.threat import Threat
 __all__ = ["NAMES", "Protocol", "about", "protocol"]
 
 _HOME = Path(__file__).parent
-NAMES = ("fast", "autoattack", "autoattack-plus", "autoattack-rand", "curve", "blackbox-scores", "blackbox-labels")
+NAMES = (
+    "fast",
+    "adaptive",
+    "autoattack",
+    "autoattack-plus",
+    "autoattack-rand",
+    "curve",
+    "blackbox-scores",
+    "blackbox-labels",
+)
 
 
 def protocol(name: str, threat: Threat) -> Protocol:

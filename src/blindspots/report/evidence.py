@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from blindspots.errors import InputError
 from blindspots.journal import read_run_file, shard_path
 from blindspots.threat import parse_threat
-from blindspots.verdict import Manifest, ShardRecord, Verdict
+from blindspots.verdict import REJECTED, Manifest, ShardRecord, Verdict
 
 Array = NDArray[Any]
 
@@ -26,14 +26,14 @@ class Table:
 
     id: Array
     y: Array
-    prediction: Array
+    prediction: Array  # `REJECTED` where the model refused an answer
     confidence: Array
     right: Array
     norm: Array  # of the nearest adversarial example, inf where not broken
     margin: Array  # the lowest that was seen: logit of the label minus the strongest other
     adversarial_prediction: Array  # -1 where not broken
     adversarial_confidence: Array  # NaN where not broken
-    prediction_8bit: Array  # -1 where not broken
+    prediction_8bit: Array  # `REJECTED` where the rounded example is refused; -1 where not broken
     shard: Array  # which file the row is in,
     at: Array  # at which position,
     adversarial_at: Array  # and where its adversarial example is; -1 where not broken
@@ -86,6 +86,8 @@ class Run:
             return one
 
     def class_name(self, label: int) -> str:
+        if label == REJECTED:
+            return "rejected"
         names = self.manifest.data.class_names
         return names[label] if names and 0 <= label < len(names) else str(label)
 

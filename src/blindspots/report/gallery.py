@@ -12,6 +12,7 @@ from PIL import Image
 
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.report.evidence import Array, Run
+from blindspots.verdict import REJECTED
 
 _PER_GROUP = 8
 _STOOD = 12
@@ -145,7 +146,7 @@ def _example(run: Run, row: int) -> Example:
         adversarial_confidence=float(rows.adversarial_confidence[row]),
         norm=run.size(row),
         enough=float(rows.norm[row]),
-        survives_8bit=bool(rows.prediction_8bit[row] != rows.y[row]),
+        survives_8bit=bool(rows.prediction_8bit[row] not in (rows.y[row], REJECTED)),
         factor=factor,
         original=data_uri(picture(scaled(x, low, high))) if shown else None,
         change=data_uri(picture_of_change(change * factor)) if shown else None,

@@ -12,7 +12,7 @@ from blindspots.engine.loop import Search, Settings
 from blindspots.engine.others import OtherImages
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
-from blindspots.fit import check_fit
+from blindspots.fit import check_answers, check_fit
 from blindspots.goal import Goal
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Need, Problem
@@ -81,6 +81,7 @@ def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor) -> M
     the margin was lowest. Without one a row ends at the nearest example; it stays as it is where none was found, or
     none was needed. Results are on the CPU.
     """
+    check_answers(oracle.model, "examples that transfer")
     before = oracle.forwards, oracle.backwards
     plan = replace(plan, goal=replace(plan.goal, loss=attack.loss))
     with oracle.session():

@@ -9,6 +9,7 @@ from torch import Tensor
 from blindspots.data import Dataset
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.fit import check_answers
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
@@ -112,6 +113,8 @@ class Asked:
                 f"expected a model whose gradients can be taken, got {self.model.name}, which only answers: make the "
                 "perturbation on a network like it, and measure it here by naming the file"
             )
+        for model in (self.model, *self.studies.others):
+            check_answers(model, "a universal perturbation")
         self._check_others()
         if self.target is not None and not self.method.targeted:
             raise InputError(

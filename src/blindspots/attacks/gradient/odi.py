@@ -29,9 +29,14 @@ class Along(Aim):
     sought: Tensor  # (B,) bool
     then: Aim | None
 
+    @property
+    def unfolded(self) -> bool:
+        return self.then is not None and self.then.unfolded
+
     def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         descend = goal.descend if self.then is None else partial(self.then.descend, goal)
-        return torch.where(self.sought, (self.weights * logits).sum(1), descend(logits, y, target))
+        along = (self.weights * logits[:, : self.weights.shape[1]]).sum(1)  # of the classes, not of rejection
+        return torch.where(self.sought, along, descend(logits, y, target))
 
 
 @dataclass(frozen=True)
