@@ -261,10 +261,10 @@ class _Pair:
     def gradients(self) -> tuple[Alignment, dict[str, Tensor]]:
         """Input gradients of the predicted class's score minus the strongest other, and how they align with the inputs.
 
-        Etmann et al. 2019 (arXiv 1905.04172) take |<x, g>| / |g| for the alignment of an input with its saliency map
-        and find it larger where networks are more robust; here it is also divided by |x|, so it is a cosine. The
-        gradient of this difference, unlike that of a loss, does not vanish where the network is sure. Tsipras et al.
-        2019 (arXiv 1805.12152) show input gradients of losses as pictures.
+        Etmann et al. 2019 (arXiv 1905.04172) take |<x, g>| / |g| for the alignment of an input with its saliency map,
+        which in a linear model grows with the distance to the boundary, in networks less strictly; here it is also
+        divided by |x|, so it is a cosine. The gradient of this difference, unlike that of a loss, does not vanish where
+        the network is sure. Tsipras et al. 2019 (arXiv 1805.12152) show input gradients of losses as pictures.
         """
         self.watch("input gradients")
         before, after = (_slopes(m, self.x, self.threat) for m in (self.before, self.after))
