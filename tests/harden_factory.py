@@ -52,14 +52,14 @@ def net():
 '''
 
 
-def _rows() -> tuple[Tensor, Tensor]:
+def _rows(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Three blocks of pixels, one bright per class."""
     y = torch.arange(ROWS) % 3
     x = 0.25 + 0.1 * torch.rand(ROWS, 16, generator=torch.Generator().manual_seed(1))
     for k in range(3):
         bright = torch.linspace(0.2, 0.5, int((y == k).sum()))  # the faint ones fall
         x[y == k, 5 * k : 5 * k + 5] += bright[:, None]
-    return (x * 255).round().reshape(-1, *SHAPE) / 255, y
+    return (x * 255).round().reshape(-1, *shape) / 255, y
 
 
 def _hardened(before: Model) -> Model:
@@ -111,17 +111,17 @@ def _verdict(before: Evaluation, after: Evaluation, found: Study) -> HardenVerdi
     )  # fmt: skip
 
 
-def made(folder: Path) -> Path:
+def made(folder: Path, shape: tuple[int, ...] = SHAPE) -> Path:
     """A run folder in `folder`/run, with its network and data beside the evaluations."""
     run = folder / "run"
     run.mkdir(parents=True)
     (run / "net.py").write_text(_NET)
-    x, y = _rows()
+    x, y = _rows(shape)
     np.savez(run / "rows.npz", x=x.numpy(), y=y.numpy())
     spec, data, options = f"{run / 'net.py'}:net", load_data(str(run / "rows.npz")), Options(threads=1)
     given = load_model(spec)
     before = attack(given, attack=PGD(), data=data, threat=THREAT, out=run / "before", options=options)
-    export_model(_hardened(load_model(spec)), SHAPE, run)
+    export_model(_hardened(load_model(spec)), shape, run)
     hardened = load_model(str(run / "model.pt2"))
     after = attack(hardened, attack=PGD(), data=data, threat=THREAT, out=run / "after", options=options)
     found, tensors = study(given, hardened, data, THREAT, rows=12, threads=1)

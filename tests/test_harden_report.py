@@ -95,6 +95,16 @@ def test_sections_without_data_are_left_out(bare: Path) -> None:
     assert "From the changes that the attacks found" in page
 
 
+def test_a_table_has_no_pictures(tmp_path: Path) -> None:
+    run = made(tmp_path, shape=(16,))
+    page = render_harden(run)
+    Outline(page)
+    assert "<img" not in page
+    assert "The values that changed most" in page
+    assert "tabular-classification" in (run / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert verify_harden(run).ok
+
+
 def test_an_error_takes_the_headline_away(other: Path) -> None:
     bad = Finding(code="randomised", severity="error", saw="It is random.", do="Fix it.")
     after = _verdict(other).after
