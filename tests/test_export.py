@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,22 @@ def test_evaluate_comes_to_the_same_from_the_file(tmp_path: Path) -> None:
     found = [bs.evaluate(m, x, y, threat=bs.Linf(0.1)) for m in (model, load_model(str(tmp_path / "model.pt2")))]
     assert found[0].won.tolist() == found[1].won.tolist()
     assert found[0].verdict.robust_accuracy == found[1].verdict.robust_accuracy
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("cifar10_vit_pgd_2_3_16", (3, 32, 32)), ("cifar10_resnet20", (3, 32, 32))]
+)
+def test_networks_that_others_trained_answer_as_before(
+    zoo: Path, tmp_path: Path, name: str, shape: tuple[int, ...]
+) -> None:
+    sys.path.insert(0, str(zoo))
+    from zoo import load
+
+    model = Model(load(name))
+    assert export_model(model, shape, tmp_path) == []
+    loaded, x = (
+        load_model(str(tmp_path / "model.pt2")),
+        torch.rand(3, *shape, generator=torch.Generator().manual_seed(0)),
+    )
+    with model.borrowed(), loaded.borrowed(), torch.no_grad():
+        torch.testing.assert_close(loaded.logits(x), model.logits(x), rtol=1e-5, atol=1e-5)
