@@ -176,6 +176,7 @@ def test_evaluate_comes_to_the_same_from_the_file(tmp_path: Path) -> None:
     assert found[0].verdict.robust_accuracy == found[1].verdict.robust_accuracy
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # the zoo's
 @pytest.mark.parametrize(
     ("name", "shape"), [("cifar10_vit_pgd_2_3_16", (3, 32, 32)), ("cifar10_resnet20", (3, 32, 32))]
 )
