@@ -87,6 +87,9 @@ class DetectJob:
             rich_help_panel=ATTACKS,
         ),
     ] = "adaptive"  # fmt: skip
+    bare_protocol: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the attacks on the model alone.", rich_help_panel=ATTACKS)
+    ] = "fast"
     seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
     device: Annotated[
         str | None,

@@ -36,7 +36,8 @@ def detect(spec: str, job: DetectJob) -> None:
     if spoken is None:
         raise InputError(f"expected --threat for {job.data}, got none: say what may change, such as linf:8/255")
     threat = parse_threat(spoken)
-    named_protocol(job.protocol, threat)  # wrong names are said before anything is loaded
+    for protocol in (job.protocol, job.bare_protocol):  # wrong names are said before anything is loaded
+        named_protocol(protocol, threat)
     for name in job.detector or []:
         parse_detector(name)
     console = Console(stderr=True)
@@ -53,7 +54,8 @@ def detect(spec: str, job: DetectJob) -> None:
     with stopping(out, command), _Line(console) as say:
         run = run_detect(
             model, data=data, test=test, threat=threat, detector=job.detector, train_attacks=job.train_attack,
-            test_attacks=job.test_attack, fpr=job.fpr, fit=job.fit, rows=job.rows, protocol=job.protocol, out=out,
+            test_attacks=job.test_attack, fpr=job.fpr, fit=job.fit, rows=job.rows, protocol=job.protocol,
+            bare_protocol=job.bare_protocol, out=out,
             resume=job.resume, seed=job.seed, threads=threads, chunk=job.chunk, say=say, command=command,
         )  # fmt: skip
     report = write_detect_report(out)

@@ -64,7 +64,7 @@ class OfDetector:
     scores: dict[str, Array]  # pair (2,): threshold and scale; clean (n,), attacks (attacks, radii, n), bare (n,)
     pair: dict[str, Array]  # right, won (n,) of the evaluation of the pair; score (k,) of its examples
     batches: Columns  # p-values of a detector that tests batches, see `batches`; else none
-    distortion: dict[str, Array] | None  # model, pair (n,): smallest norms, inf where none was found
+    distortion: dict[str, Array] | None  # model, pair (d,) of the first rows: smallest norms, inf where none was found
     overhead: Overhead
 
 
@@ -201,7 +201,7 @@ def _histogram(scores: Scores, adaptive: Array) -> Histogram:
 
 def _distortion(manifest: DetectManifest, evidence: Evidence, of: OfDetector, limit: float) -> Distortion:
     assert of.distortion is not None
-    both = evidence.right & (of.scores["clean"] <= limit)
+    both = (evidence.right & (of.scores["clean"] <= limit))[: len(of.distortion["pair"])]
     alone, pair = (_median(of.distortion[name][both]) for name in ("model", "pair"))
     return Distortion(
         attack=SMALLEST[parse_threat(manifest.threat).name],

@@ -87,7 +87,8 @@ class Detector(ABC):
     @final
     def restore(self, model: Model, shape: tuple[int, ...], learnt: Mapping[str, Tensor]) -> "Fitted":
         """The detector whose state these tensors are, for inputs (B, *shape)."""
-        fitted = self.rebuild(model, shape, {name: t for name, t in learnt.items() if name != "scale"})
+        ordered = sorted(learnt.items())  # a file gives them in any order, and a model's digest is of their order, too
+        fitted = self.rebuild(model, shape, {name: t for name, t in ordered if name != "scale"})
         fitted.scale.copy_(learnt["scale"])
         return fitted.requires_grad_(False).eval().to(model.device)
 

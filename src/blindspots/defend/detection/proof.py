@@ -101,8 +101,8 @@ def _fitted(folder: Path, file: DetectFile, model: Model, name: str) -> Fitted:
 
 
 def _guarded(folder: Path, file: DetectFile, model: Model, name: str) -> Guarded:
-    threshold, scale = read_columns(folder, file, f"scores/{name}")["pair"].tolist()
-    return Guarded(model, _fitted(folder, file, model, name), threshold, scale)
+    fitted = _fitted(folder, file, model, name)
+    return Guarded(model, fitted, *read_columns(folder, file, f"scores/{name}")["pair"].tolist())
 
 
 class _Proof:

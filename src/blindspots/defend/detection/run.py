@@ -350,8 +350,12 @@ class _Run:
         at = self.asked.radii.index(self.asked.radius)
         made = {a: e["adversarial"][at][right & (e["prediction"][at] != self.y)] for a, e in self.examples.items()}
         made["adaptive"] = passing
-        self.say(f"Testing batches with {name}")
-        return self.store.part(f"batches/{name}", lambda: p_values(fitted, self.x[right], made, self.asked.seed))
+
+        def make() -> Columns:
+            self.say(f"Testing batches with {name}")
+            return p_values(fitted, self.x[right], made, self.asked.seed)
+
+        return self.store.part(f"batches/{name}", make)
 
     def _attacked(self, name: str, pair: Guarded) -> Columns:
         """What the attacks that know the detector come to, and what it says of their examples."""

@@ -1,0 +1,490 @@
+"""Detection runs: what is counted, what a folder holds, going on after a stop, proofs, and bad input."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+import blindspots as bs
+from blindspots.data import ArrayData
+from blindspots.defend.detection import batches
+from blindspots.defend.detection import record as records
+from blindspots.defend.detection import run as running
+from blindspots.defend.detection.batches import SIZES, p_values, powers
+from blindspots.defend.detection.conclude import Evidence, OfDetector, Told, conclude
+from blindspots.defend.detection.density import Density
+from blindspots.defend.detection.folder import read_detect_file
+from blindspots.defend.detection.proof import verify_detect
+from blindspots.defend.detection.record import DetectFile, DetectManifest, DetectVerdict, Overhead
+from blindspots.defend.detection.rows import open_data, split
+from blindspots.defend.detection.run import Detection, detect
+from blindspots.errors import InputError
+from blindspots.evaluate import Options
+from blindspots.journal import sealed, text_of
+from blindspots.models import BlackBox
+from blindspots.report.detect import render_detect
+from test_cli import blindspots as command
+from test_cli import in_one_sentence, plain
+
+THREAT = bs.Linf(0.15)
+QUICK = """[[stage]]
+name = "joint"
+attack = "joint:steps=10,weight=0.5,random_start=false"
+"""
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A protocol of one stage."""
+    path = tmp_path_factory.mktemp("protocols") / "quick.toml"
+    path.write_text(QUICK)
+    return str(path)
+
+
+def on_digits(quick: str, out: Path | None, **changes: Any) -> Detection:
+    """A run of seconds."""
+    data, test = open_data("digits", None, 40)
+    given: dict[str, Any] = {
+        "threat": THREAT, "detector": "density", "data": data, "test": test, "fit": 200, "protocol": quick,
+        "bare_protocol": quick, "train_attacks": ["fgsm"], "test_attacks": ["apgd:steps=5", "deepfool"], "out": out,
+        "threads": 1,
+    }  # fmt: skip
+    return detect(bs.load_model("digits"), **given | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Fewer batches, and fewer rows of which the smallest change is searched for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "BATCHES", 3)
+        patch.setattr(running, "_DISTORTION_ROWS", 8)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(quick: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("detect") / "run"
+    on_digits(quick, out, detector=["density", "mmd:rows=100"])
+    return out
+
+
+def verdict_of(folder: Path) -> DetectVerdict:
+    verdict = read_detect_file(folder).verdict
+    assert verdict is not None
+    return verdict
+
+
+# ------------------------------------------------------------------ what is counted
+
+ROWS = 6
+OVERHEAD = Overhead(
+    seconds_model={"32": 1.0}, seconds_pair={"32": 2.0}, parameters_model=1, parameters_detector=1, bytes_model=4,
+    bytes_detector=4, forwards=1,
+)  # fmt: skip
+
+
+def manifest(run: Path) -> DetectManifest:
+    """Of a run with one attack and one radius."""
+    given = read_detect_file(run).manifest
+    return given.model_copy(
+        update={"detectors": {"one": "One()"}, "test_attacks": {"pgd": "PGD()"}, "radii": [0.15], "threat": "linf:0.15"}
+    )
+
+
+def hand_made(fooled: list[int], caught: list[int], rejected: list[int], won: list[int]) -> tuple[Evidence, OfDetector]:
+    """Six rows; the last one the model gets wrong. Lists name the rows of which something is true."""
+
+    def of(rows: list[int]) -> np.ndarray:
+        return np.isin(np.arange(ROWS), rows)
+
+    y = np.zeros(ROWS, np.int64)
+    right = ~of([5])
+    evidence = Evidence(y, np.where(right, 0, 1), of(fooled)[None, None], {"right": right, "won": of([])})
+    scores = {
+        "pair": np.array([0.5, 1.0]),
+        "clean": of(rejected).astype(np.float64),
+        "attacks": of(caught).astype(np.float64)[None, None],
+        "bare": of(rejected).astype(np.float64),
+    }
+    pair = {"right": right & ~of(rejected), "won": of(won), "score": np.zeros(len(won))}
+    told = Told("One", "nobody", learns_from_attacks=False, smooth=True, fit_seconds=0.0)
+    return evidence, OfDetector(told, scores, pair, {}, None, OVERHEAD)
+
+
+def test_a_row_falls_to_unaware_and_to_adaptive_examples_alike(run: Path) -> None:
+    evidence, detector = hand_made(fooled=[0, 1, 2], caught=[1, 2], rejected=[3], won=[2])
+    verdict = conclude(manifest(run), evidence, {"one": detector}, 0.0)
+    pair = verdict.detectors[0].pair
+    assert verdict.clean.hits == 5  # all but 5
+    assert pair.clean.hits == 4  # 3 is rejected besides
+    assert pair.rejected.hits == 1
+    assert pair.unaware.hits == 3  # 0 is fooled and passes
+    assert pair.evaluated.hits == 3  # 2 falls to who knows the detector
+    assert pair.adaptive.hits == verdict.adaptive_accuracy * ROWS == 2  # 1 and 4
+
+
+def test_examples_count_that_fool_and_rows_that_are_right(run: Path) -> None:
+    evidence, detector = hand_made(fooled=[0, 1, 2, 5], caught=[1, 2, 5], rejected=[3], won=[])
+    cell = conclude(manifest(run), evidence, {"one": detector}, 0.0).detectors[0].cells[0]
+    assert (cell.fooled.hits, cell.fooled.rows) == (3, 5)  # what the model gets wrong by itself is no success
+    assert (cell.detected.hits, cell.detected.rows) == (2, 3)
+    assert cell.auc == pytest.approx((2 * (4 + 0.5) + (0 * 1 + 4 * 0.5)) / 15)  # 15 pairs, ties for half
+    assert (cell.tpr_at_fpr["0.05"].hits, cell.tpr_at_fpr["0.01"].hits) == (0, 0)  # one of five is more than 5 %
+
+
+def test_nothing_to_detect_is_said(run: Path) -> None:
+    evidence, detector = hand_made(fooled=[5], caught=[], rejected=[], won=[])
+    with pytest.raises(InputError, match="there is nothing to detect"):
+        conclude(manifest(run), evidence, {"one": detector}, 0.0)
+
+
+def test_the_verdict_speaks_of_the_pair_that_withstands_the_most(run: Path) -> None:
+    evidence, weak = hand_made(fooled=[0, 1], caught=[0, 1], rejected=[], won=[0, 1, 2])
+    _, strong = hand_made(fooled=[0, 1], caught=[0], rejected=[], won=[0])
+    both = manifest(run).model_copy(update={"detectors": {"weak": "", "strong": ""}})
+    verdict = conclude(both, evidence, {"weak": weak, "strong": strong}, 0.0)
+    assert verdict.detector == "strong"
+    assert verdict.auc < max(d.auc for d in verdict.detectors)  # though the other one's area is larger
+
+
+# ------------------------------------------------------------------ batches
+
+
+class ByLargest(nn.Module):
+    """Rejects a batch with a number above 1, and remembers all batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def p_value(self, batch: Tensor, seed: int = 0, permutations: int = 1000) -> float:
+        self.seen.append(batch)
+        return 0.01 if batch.max() > 1 else 0.5
+
+
+def test_power_of_a_test_that_sees_every_example() -> None:
+    clean, bad = torch.linspace(0, 1, 60)[:, None], torch.linspace(2, 3, 30)[:, None]
+    test = ByLargest()
+    found = list(powers(p_values(test, clean, {"pgd": bad}, seed=0)))
+    assert found[0].kind == "clean"
+    assert {p.rejected.share for p in found if p.kind == "clean"} == {0}
+    assert {(p.rejected.share, p.accuracy) for p in found if p.kind == "pgd"} == {(1, 1)}
+    assert (1.0, 50) not in {(p.share, p.size) for p in found if p.kind == "pgd"}  # there are 30 examples
+    assert all(len(batch.unique()) == len(batch) for batch in test.seen)
+    assert len(test.seen) == batches.BATCHES * (len(SIZES) + 3 * len(SIZES) - 1)
+
+
+def test_rows_of_batches_that_pass_count_by_what_they_are() -> None:
+    class Blind(ByLargest):
+        def p_value(self, batch: Tensor, seed: int = 0, permutations: int = 1000) -> float:
+            return 1.0
+
+    found = powers(p_values(Blind(), torch.rand(60, 1), {"pgd": torch.rand(60, 1)}, seed=0))
+    half = next(p for p in found if (p.kind, p.share, p.size) == ("pgd", 0.5, 10))
+    assert (half.rejected.share, half.accuracy) == (0, 0.5)
+
+
+# ------------------------------------------------------------------ rows
+
+
+def test_no_row_plays_two_parts() -> None:
+    x = torch.rand(200, 5)
+    parts = split(ArrayData(x, torch.arange(200) % 3), None, None, None, seed=0)
+    places = [
+        [int((x == row).all(1).nonzero()[0]) for row in part[0]] for part in (parts.fit, parts.threshold, parts.test)
+    ]
+    assert [len(p) for p in places] == [90, 30, 80]
+    assert len({at for p in places for at in p}) == 200
+
+
+def test_digits_are_fitted_on_training_rows_and_measured_on_test_rows() -> None:
+    data, test = open_data("digits", None, None)
+    assert test is not None
+    assert (len(data), len(test)) == (1297, 500)
+    parts = split(data, test, None, None, seed=0)
+    assert [len(part[1]) for part in (parts.fit, parts.threshold, parts.test)] == [973, 324, 500]
+
+
+# ------------------------------------------------------------------ a run folder
+
+
+def test_a_run_folder_holds_what_was_promised(run: Path) -> None:
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert names >= {
+        "run.json", "detector.safetensors", "detectors/density.safetensors", "detectors/mmd.safetensors",
+        "adaptive/density/run.json", "adaptive/mmd/run.json", "bare/run.json",
+    }  # fmt: skip
+    verdict = json.loads((run / "run.json").read_text())["verdict"]
+    assert 0 <= verdict["auc"] <= 1
+    assert 0 <= verdict["adaptive_accuracy"] <= 1
+    assert verdict["tpr_at_fpr"].keys() == {"apgd", "deepfool"}
+    assert verdict["tpr_at_fpr"]["apgd"].keys() == {"0.01", "0.05"}
+    assert verdict["overhead"]["forwards"] >= 1
+    assert (run / "detector.safetensors").read_bytes() == (
+        run / f"detectors/{verdict['detector']}.safetensors"
+    ).read_bytes()
+
+
+def test_figures_hang_together(run: Path) -> None:
+    v = verdict_of(run)
+    for d in v.detectors:
+        p = d.pair
+        assert p.adaptive.hits <= min(p.unaware.hits, p.evaluated.hits) <= p.clean.hits <= v.clean.hits
+        assert [c.radius for c in d.cells if c.attack == "apgd"] == [0.075, 0.15, 0.3]
+        fooled = [c.fooled.hits for c in d.cells if c.attack == "apgd"]
+        assert fooled == sorted(fooled)
+        assert d.distortion is not None
+        assert sum(d.histogram.clean) == v.clean.hits
+
+
+def test_in_memory_and_in_a_folder_are_the_same(run: Path, quick: str) -> None:
+    found = on_digits(quick, None, detector=["density", "mmd:rows=100"])
+    assert found.folder is None
+    assert untimed(found.file) == untimed(read_detect_file(run))
+
+
+def test_a_loaded_detector_rejects_as_the_verdict_says(run: Path) -> None:
+    v, (x, y) = verdict_of(run), open_data("digits", None, 40)[1].rows(0, 40)  # type: ignore[union-attr]
+    for d in v.detectors:
+        pair = bs.load_detector(run, name=d.name)
+        assert pair.rejects
+        with pair.borrowed(), torch.no_grad():
+            logits = pair.logits(x)
+        assert int((logits.argmax(1) == 10).sum()) == d.pair.rejected.hits
+        assert int((logits.argmax(1) == y).sum()) == d.pair.clean.hits
+    with pytest.raises(InputError, match="among density, mmd, got 'lid'"):
+        bs.load_detector(run, name="lid")
+
+
+def test_detectors_that_cannot_be_fitted_are_left_out_unless_they_were_named(
+    quick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True)
+    class Refusing(Density):
+        name = "refusing"
+
+        def learn(self, *given: Any) -> dict[str, Tensor]:
+            raise InputError("expected something else: change it")
+
+    monkeypatch.setattr(running, "chosen_detectors", lambda asked: {"refusing": Refusing(), "density": Density()})
+    found = on_digits(quick, None, detector=None)
+    assert [d.name for d in found.verdict.detectors] == ["density"]
+    assert "refusing was left out: expected something else" in found.findings[0].saw
+    with pytest.raises(InputError, match="expected something else"):
+        on_digits(quick, None, detector=[Refusing(), Density()])
+
+
+# ------------------------------------------------------------------ going on after a stop
+
+
+class StoppedError(Exception):
+    """Instead of Ctrl-C."""
+
+
+def untimed(file: DetectFile) -> dict[str, Any]:
+    """All that has to be the same, however often a run is stopped."""
+    assert file.verdict is not None
+    verdict = without(file.verdict.model_dump(), ("seconds", "overhead", "fit_seconds"))
+    parts = {part.name: part.sha256 for part in file.parts if not part.name.startswith("overhead/")}
+    return {"verdict": verdict, "parts": parts, "manifest": file.manifest.model_dump()}
+
+
+def without(value: Any, keys: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {k: without(v, keys) for k, v in value.items() if k not in keys}
+    return [without(v, keys) for v in value] if isinstance(value, list) else value
+
+
+def test_a_run_that_is_stopped_everywhere_ends_the_same(run: Path, quick: str, tmp_path: Path) -> None:
+    told: set[str] = set()
+
+    def stop_at_what_is_new(text: str) -> None:
+        first = text.partition(",")[0]
+        if first not in told:
+            told.add(first)
+            raise StoppedError
+
+    def go_on() -> Iterator[Detection]:
+        while True:
+            try:
+                yield on_digits(
+                    quick, tmp_path / "run", detector=["density", "mmd:rows=100"], resume=True, say=stop_at_what_is_new
+                )
+                return
+            except StoppedError:
+                continue
+
+    *_, found = go_on()
+    assert len(told) > 8
+    assert untimed(found.file) == untimed(read_detect_file(run))
+
+
+def test_what_is_finished_is_not_done_again(run: Path, quick: str) -> None:
+    told: list[str] = []
+    before = (run / "run.json").read_bytes()
+    on_digits(quick, run, detector=["density", "mmd:rows=100"], resume=True, say=told.append)
+    assert told == []
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_another_run_in_the_folder_is_refused(run: Path, quick: str) -> None:
+    with pytest.raises(InputError, match=r"but its fpr is 0.05 and now it is 0.1"):
+        on_digits(quick, run, detector=["density", "mmd:rows=100"], resume=True, fpr=0.1)
+    with pytest.raises(InputError, match="expected a new folder"):
+        on_digits(quick, run)
+
+
+# ------------------------------------------------------------------ proofs
+
+
+def test_a_finished_run_is_proved_again(run: Path) -> None:
+    outcome = verify_detect(run)
+    assert outcome.ok, outcome.problems
+    assert len(outcome.checks) == 7
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    for path in run.rglob("*"):
+        if path.is_file():
+            target = tmp_path / "run" / path.relative_to(run)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", ["scores/density", "examples/apgd", "detectors/mmd", "pairs/mmd", "rows"])
+def test_one_changed_byte_is_found(copied: Path, name: str) -> None:
+    path = copied / f"{name}.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    assert not verify_detect(copied).ok
+
+
+def test_a_verdict_that_was_made_up_is_found_though_it_is_sealed(copied: Path) -> None:
+    file = read_detect_file(copied)
+    assert file.verdict is not None
+    better = file.verdict.model_copy(update={"adaptive_accuracy": 0.99})
+    (copied / "run.json").write_bytes(text_of(sealed(file.model_copy(update={"verdict": better}))))
+    problems = verify_detect(copied).problems
+    assert any("expected adaptive_accuracy to be" in problem for problem in problems)
+    (copied / "run.json").write_bytes(text_of(file.model_copy(update={"verdict": better})))
+    assert "it was changed" in verify_detect(copied).problems[0]
+
+
+def test_an_evaluation_of_a_pair_that_was_changed_is_found(copied: Path) -> None:
+    shard = next((copied / "adaptive/density/shards").glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x07")
+    assert any(p.startswith("adaptive/density: ") for p in verify_detect(copied).problems)
+
+
+# ------------------------------------------------------------------ an area is never alone
+
+
+def test_every_record_with_an_area_has_the_adaptive_figure() -> None:
+    found = [r for r in vars(records).values() if isinstance(r, type) and issubclass(r, BaseModel)]
+    with_area = [r for r in found if "auc" in r.model_fields]
+    assert {r.__name__ for r in with_area} == {"Cell", "DetectorRecord", "DetectVerdict"}
+    assert all("adaptive_accuracy" in r.model_fields for r in with_area)
+
+
+def test_every_area_of_the_report_has_the_adaptive_figure_beside_it(run: Path) -> None:
+    page, v = render_detect(run), verdict_of(run)
+    areas = {f"{value:.3f}" for d in v.detectors for value in (d.auc, *(c.auc for c in d.cells if c.auc is not None))}
+    rows = [row for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL) if any(f"<td>{a}<small>" in row for a in areas)]
+    assert len(rows) == sum(1 + len(d.cells) for d in v.detectors)
+    assert all(re.search(r'<td class="[^"]*adaptive">', row) for row in rows)
+    tables = [head for head in re.findall(r"<thead>.*?</thead>", page, re.DOTALL) if ">AUC<" in head]
+    assert all(re.search(r">AUC</th><th scope=\"col\">Pair, adaptive", head) for head in tables)
+    lists = [block for block in re.findall(r'<dl class="both">.*?</dl>', page, re.DOTALL) if "AUC" in block]
+    assert all("adaptive" in block for block in lists)
+    assert len(lists) == 2
+
+
+def test_every_area_in_the_findings_and_the_headline_has_it_too(run: Path) -> None:
+    v = verdict_of(run)
+    said = [f.saw for f in v.findings if "AUC" in f.saw]
+    assert all("accuracy of the pair" in text for text in said)
+    headline = re.search(r"<h1>(.*?)</h1>", render_detect(run), re.DOTALL)
+    assert headline is not None
+    assert "AUC" in headline[1]
+    assert "adversary who knows it" in " ".join(headline[1].split())
+
+
+# ------------------------------------------------------------------ from the shell
+
+
+def test_the_shell_shows_both_figures_and_proves_the_run(quick: str, tmp_path: Path) -> None:
+    line = (
+        f"detect digits --data digits --rows 30 --fit 120 --detector squeezing --test-attack apgd:steps=5 --protocol "
+        f"{quick} --bare-protocol {quick} --threads 1 --out {tmp_path / 'run'}"
+    )
+    result = command(line)
+    assert result.exit_code == 0, result.output
+    said = plain(result.stdout)
+    assert re.search(r"Detector\s+AUC\s+Adaptive", said)
+    assert (tmp_path / "run/report.html").is_file()
+    proved = command(f"verify {tmp_path / 'run'}")
+    assert proved.exit_code == 0, proved.output
+    again = command(f"{line} --resume --json")
+    assert json.loads(again.stdout)["detector"] == "squeezing"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--data digits --detector densty", "did you mean 'density'"),
+        ("--data digits --threat linf", "linf:RADIUS"),
+        ("--data digits --test-attack pgdd", "did you mean 'pgd'"),
+        ("--data digits --protocol nothing", "expected a protocol among"),
+        ("--data digits --rows 5", "expected at least 20 rows to measure, got 5"),
+        ("--data digits --fpr 1", "expected a false positive rate between 0 and 1"),
+        ("--data nowhere.npz", "expected --threat for nowhere.npz"),
+        ("--data nowhere.npz --threat linf:0.1", "which is not there"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(line: str, said: str, tmp_path: Path) -> None:
+    result = command(f"detect digits {line} --out {tmp_path / 'run'}")
+    assert result.exit_code == 2, result.output
+    assert said in in_one_sentence(result)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_rows_of_one_class_are_refused(quick: str) -> None:
+    x = torch.rand(200, 1, 8, 8)
+    with pytest.raises(InputError, match="at least two classes, got 90 of class 3 alone"):
+        detect(bs.load_model("digits"), x, torch.full((200,), 3), threat=THREAT, detector="density", protocol=quick)
+
+
+def test_models_without_gradients_are_refused() -> None:
+    model = BlackBox(lambda x: x.flatten(1)[:, :3], answers="scores")
+    with pytest.raises(InputError, match="expected a model whose gradients can be taken"):
+        detect(model, torch.rand(100, 1, 8, 8), torch.arange(100) % 3, threat=THREAT)
+
+
+def test_a_detector_with_nothing_to_learn_from_is_refused(quick: str) -> None:
+    with pytest.raises(InputError, match="expected training attacks that fool the model within linf:1e-06, got none"):
+        on_digits(quick, None, threat=bs.Linf(1e-6), detector="network")
+
+
+def test_attacks_that_were_learned_from_are_no_test(quick: str) -> None:
+    found = on_digits(quick, None, test_attacks=["fgsm"])
+    assert found.findings[0].code == "seen-attack"
+
+
+def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
+    x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
+    bs.attack(bs.load_model("digits"), x, y, bs.attacks.FGSM(), threat=THREAT, out=tmp_path, options=Options(threads=1))
+    with pytest.raises(InputError, match="as `blindspots detect` writes it"):
+        bs.load_detector(tmp_path)
+    with pytest.raises(InputError, match=r"found none at .*nowhere"):
+        bs.load_detector(tmp_path / "nowhere")
