@@ -12,7 +12,7 @@ help: ## Show this list
 
 setup: $(VENV)/.dev ## Build .venv with everything that development needs
 
-demo: $(VENV)/.runtime ## Attack a natural and a robust digit classifier, show both verdicts, write runs/demo/report.html
+demo: $(VENV)/.runtime ## Attack a digit classifier, harden it, attack it again, write runs/demo/report.html
 	$(BIN)/blindspots demo
 
 # One thread per process: the processes already fill the cores.

@@ -1,10 +1,12 @@
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +29,12 @@ from blindspots.attacks import (
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.data import load_data
+from blindspots.defend.hardening import run as hardening
+from blindspots.defend.hardening.folder import read_harden_file
+from blindspots.defend.hardening.run import harden
 from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError
-from blindspots.evaluate import Progress, evaluate
+from blindspots.evaluate import Evaluation, Progress, evaluate
 from blindspots.models import Model, load_model
 from blindspots.verdict import RunFile, Verdict
 
@@ -434,29 +439,36 @@ def test_a_terminal_shows_a_bar_that_goes_away(capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo with two untrained networks, few rows and one short stage."""
-    stage = Stage("short", PGD(steps=3), "to be quick")
+    """The demo with an untrained network, few rows, one epoch and one short stage."""
+    stage = Stage("short", PGD(steps=2), "tries")
     monkeypatch.setattr(
         demo, "open_model", lambda _, name: Model(load_model("net.py:linear").net, name=name, spec=name)
     )
     monkeypatch.setattr(demo, "load_data", lambda spec: load_data(spec, 24))
-    monkeypatch.setattr(demo, "evaluate", partial(evaluate, protocol=(stage,)))
+    monkeypatch.setattr(demo, "run_harden", partial(harden, epochs=1))
+    monkeypatch.setattr(demo, "_STUDY_ROWS", 0)
+    monkeypatch.setattr(hardening, "evaluate", evaluate_by(stage))
+
+
+def evaluate_by(stage: Stage) -> Callable[..., Evaluation]:
+    return lambda *args, **settings: evaluate(*args, **{**settings, "protocol": (stage,)})
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_demo_compares_two_models_and_can_be_repeated() -> None:
+def test_demo_shows_a_network_before_and_after_and_can_be_repeated() -> None:
     for _ in range(2):
         result = blindspots("demo")
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 0, result.stderr
         assert result.stdout.splitlines()[-1] == "Report: runs/demo/report.html"
-        assert {"digits", "digits-robust"} <= set(result.stdout.splitlines()[1].split())
-    assert run_file("runs/demo/digits").command == "blindspots evaluate digits --data digits --threat linf:0.15"
+        assert re.search(r"^before .*\nafter ", result.stdout, re.MULTILINE)
+    assert read_harden_file(Path("runs/demo")).command == "blindspots harden digits --data digits --threat linf:0.15"
     assert Path("runs/demo/report.html").is_file()
+    assert Path("runs/demo/model.pt2").is_file()
 
 
 @pytest.mark.usefixtures("small_demo")
 def test_demo_leaves_the_runs_of_others_alone() -> None:
-    attack("--out=runs/demo/digits-robust")
-    before = Path("runs/demo/digits-robust/run.json").read_bytes()
+    attack("--out=runs/demo")
+    before = Path("runs/demo/run.json").read_bytes()
     assert "another run" in in_one_sentence(blindspots("demo"))
-    assert Path("runs/demo/digits-robust/run.json").read_bytes() == before
+    assert Path("runs/demo/run.json").read_bytes() == before

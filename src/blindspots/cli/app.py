@@ -67,11 +67,11 @@ def blindspots(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the two runs and their common report go.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its report go.")] = Path(
         "runs/demo"
     ),
 ) -> None:
-    """Attack a natural and a robust digit classifier and compare them. Replaces what an earlier demo wrote."""
+    """Attack a digit classifier, harden it, attack it again, and show both. Replaces what an earlier demo wrote."""
     from blindspots.cli.demo import demo
 
     demo(out)

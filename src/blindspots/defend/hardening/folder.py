@@ -24,6 +24,10 @@ from blindspots.errors import InputError
 from blindspots.journal import begun, make_folder, read_file, sealed, text_of, write_whole
 
 TRAINING, STUDY = "training.safetensors", "study.safetensors"
+WRITES = (
+    "before", "after", "tensorboard", "model.safetensors", "model.pt2", "MODEL_CARD.md", "log.csv", "report.html",
+    "controls.json", TRAINING, STUDY, "run.json",
+)  # fmt: skip
 _OUTCOMES = TypeAdapter(list[Outcome])
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import nn
 
 from blindspots.data import Dataset, one_of
@@ -184,6 +185,7 @@ class _Run:
     def carry_out(self, path: Path | None, resume: bool, command: str | None) -> Hardened:
         with set_threads(self.options.threads or threads_of(path, resume)) as threads:
             self.fabric = _fabric(self.own.device, self.options.precision)
+            self.processes = self.fabric.world_size
             self.fresh = HardenFile(
                 manifest=self._manifest(threads), command=command,
                 started=datetime.now(UTC).isoformat(timespec="seconds"), verdict=None, seal=None,
@@ -200,7 +202,8 @@ class _Run:
             _ = self.before  # with several processes the others would wait for it
         log = self._train(checkpoint)
         if not self.fabric.is_global_zero:
-            raise SystemExit(0)  # the first process does the rest
+            raise SystemExit(0)  # the first process does the rest, alone
+        self.fabric = _fabric(self.own.device, self.options.precision, alone=True)
         natural = self._natural_seconds()
         exported = export_model(self.own, tuple(self.data.shape), self.folder.path) if self.folder else []
         verdict = self._verdict(log, natural, exported)
@@ -258,7 +261,7 @@ class _Run:
         return course.log
 
     def _natural_seconds(self) -> float:
-        """An epoch without an adversary, in the same loop on a copy: some of its steps, several times if it is short."""
+        """An epoch without an adversary, in the same loop on a copy: some of its steps, repeated if it is short."""
         size = fitting(self.recipe.batch, len(self.parts.training))
         recipe = self.recipe.naturally(batch=size)
         rows = min(len(self.parts.training), _TIMED_STEPS * size)
@@ -338,21 +341,21 @@ class _Run:
             from_scratch=self.from_scratch,
             protocol=self.protocol,
             precision=o.precision,
-            devices=self.fabric.world_size,
+            devices=self.processes,
             controls=self.controls,
             study_rows=self.study_rows,
         )
 
 
-def _fabric(device: torch.device, precision: str) -> Fabric:
-    """On the model's device; on several processes where torchrun started them."""
+def _fabric(device: torch.device, precision: str, *, alone: bool = False) -> Fabric:
+    """On the model's device; on several processes where torchrun started them, unless `alone`."""
     local, world = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("WORLD_SIZE", "1"))
-    alone = [device.index or 0] if device.type == "cuda" else 1
+    together = world > 1 and not alone
     fabric = Fabric(
         accelerator=device.type,
-        devices=local if world > 1 else alone,
-        num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
+        devices=local if together else [device.index or 0] if device.type == "cuda" else 1,
+        num_nodes=world // local if together else 1,
+        strategy="ddp" if together else SingleDeviceStrategy(device),
         precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
     fabric.launch()
