@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.data import ArrayData
-from blindspots.defend.detection import batches
+from blindspots.defend.detection import batches, experiment
 from blindspots.defend.detection import record as records
 from blindspots.defend.detection import run as running
 from blindspots.defend.detection.batches import SIZES, p_values, powers
@@ -65,7 +65,7 @@ def _small() -> Iterator[None]:
     """Fewer batches, and fewer rows of which the smallest change is searched for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "BATCHES", 3)
-        patch.setattr(running, "_DISTORTION_ROWS", 8)
+        patch.setattr(experiment, "DISTORTION_ROWS", 8)
         yield
 
 

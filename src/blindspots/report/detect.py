@@ -3,12 +3,13 @@
 No area under a curve is shown without the accuracy of the pair under attacks that know the detector beside it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blindspots.defend.detection.conclude import best_first
 from blindspots.defend.detection.folder import read_detect_file
-from blindspots.defend.detection.record import Cell, DetectManifest, DetectorRecord
+from blindspots.defend.detection.record import BatchPower, Cell, DetectManifest, DetectorRecord
 from blindspots.errors import InputError
 from blindspots.pictures import is_colour, is_image
 from blindspots.report import detect_charts, detect_words, words
@@ -31,6 +32,8 @@ class _Section:
     record: DetectorRecord
     plots: list[Plot]
     examples: Group | None
+    sizes: list[int]  # of batches
+    batches: list[tuple[str, float, list[BatchPower | None]]]  # kind, share, one for every size
     cost: list[tuple[str, str]]
     distortion: str
 
@@ -76,9 +79,19 @@ def _section(folder: Path, m: DetectManifest, d: DetectorRecord) -> _Section:
         record=d,
         plots=[detect_charts.roc(cells), detect_charts.precision_recall(cells), detect_charts.histogram(d)],
         examples=_passing(folder, d.name),
+        sizes=sorted({b.size for b in d.batches}),
+        batches=_batches(d.batches),
         cost=detect_words.cost(d),
         distortion=detect_words.distortion(d),
     )
+
+
+def _batches(powers: Sequence[BatchPower]) -> list[tuple[str, float, list[BatchPower | None]]]:
+    """A line for every kind and share."""
+    known = {(b.kind, b.share, b.size): b for b in powers}
+    sizes = sorted({b.size for b in powers})
+    lines = dict.fromkeys((b.kind, b.share) for b in powers)
+    return [(kind, share, [known.get((kind, share, n)) for n in sizes]) for kind, share in lines]
 
 
 def _within(cell: Cell, m: DetectManifest) -> bool:
