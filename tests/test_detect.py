@@ -245,6 +245,7 @@ def test_figures_hang_together(run: Path) -> None:
         assert sum(d.histogram.clean) == v.clean.hits
 
 
+@pytest.mark.slow
 def test_in_memory_and_in_a_folder_are_the_same(run: Path, quick: str) -> None:
     found = on_digits(quick, None, detector=["density", "mmd:rows=100"])
     assert found.folder is None
@@ -264,22 +265,35 @@ def test_a_loaded_detector_rejects_as_the_verdict_says(run: Path) -> None:
         bs.load_detector(run, name="lid")
 
 
-def test_detectors_that_cannot_be_fitted_are_left_out_unless_they_were_named(
-    quick: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @dataclass(frozen=True)
-    class Refusing(Density):
-        name = "refusing"
+@dataclass(frozen=True)
+class Refusing(Density):
+    name = "refusing"
 
-        def learn(self, *given: Any) -> dict[str, Tensor]:
-            raise InputError("expected something else: change it")
+    def learn(self, *given: Any) -> dict[str, Tensor]:
+        raise InputError("expected something else: change it")
 
-    monkeypatch.setattr(running, "chosen_detectors", lambda asked: {"refusing": Refusing(), "density": Density()})
-    found = on_digits(quick, None, detector=None)
-    assert [d.name for d in found.verdict.detectors] == ["density"]
-    assert "refusing was left out: expected something else" in found.findings[0].saw
+
+@pytest.fixture(scope="module")
+def odd(quick: str) -> Detection:
+    """Of two detectors that were not named one cannot be fitted, and the test attack is the training attack."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "chosen_detectors", lambda asked: {"refusing": Refusing(), "density": Density()})
+        return on_digits(quick, None, detector=None, test_attacks=["fgsm"])
+
+
+def test_detectors_that_cannot_be_fitted_are_left_out(odd: Detection) -> None:
+    assert [d.name for d in odd.verdict.detectors] == ["density"]
+    said = [f.saw for f in odd.findings if f.code == "detector-left-out"]
+    assert said == ["The detector refusing was left out: expected something else: change it."]
+
+
+def test_named_detectors_have_to_be_fitted(quick: str) -> None:
     with pytest.raises(InputError, match="expected something else"):
-        on_digits(quick, None, detector=[Refusing(), Density()])
+        on_digits(quick, None, detector=Refusing())
+
+
+def test_attacks_that_were_learned_from_are_no_test(odd: Detection) -> None:
+    assert odd.findings[0].code == "seen-attack"
 
 
 # ------------------------------------------------------------------ going on after a stop
@@ -425,7 +439,7 @@ def test_every_area_in_the_findings_and_the_headline_has_it_too(run: Path) -> No
 
 def test_the_shell_shows_both_figures_and_proves_the_run(quick: str, tmp_path: Path) -> None:
     line = (
-        f"detect digits --data digits --rows 30 --fit 120 --detector squeezing --test-attack apgd:steps=5 --protocol "
+        f"detect digits --data digits --rows 24 --fit 100 --detector squeezing --test-attack apgd:steps=5 --protocol "
         f"{quick} --bare-protocol {quick} --threads 1 --out {tmp_path / 'run'}"
     )
     result = command(line)
@@ -474,11 +488,6 @@ def test_models_without_gradients_are_refused() -> None:
 def test_a_detector_with_nothing_to_learn_from_is_refused(quick: str) -> None:
     with pytest.raises(InputError, match="expected training attacks that fool the model within linf:1e-06, got none"):
         on_digits(quick, None, threat=bs.Linf(1e-6), detector="network")
-
-
-def test_attacks_that_were_learned_from_are_no_test(quick: str) -> None:
-    found = on_digits(quick, None, test_attacks=["fgsm"])
-    assert found.findings[0].code == "seen-attack"
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from blindspots.defend.detection.conclude import best_first
 from blindspots.defend.detection.folder import read_detect_file
 from blindspots.defend.detection.record import BatchPower, Cell, DetectManifest, DetectorRecord
 from blindspots.errors import InputError
+from blindspots.findings import Finding
 from blindspots.pictures import is_colour, is_image
 from blindspots.report import detect_charts, detect_words, words
 from blindspots.report.detect_words import headline
-from blindspots.report.evidence import read_run
+from blindspots.report.evidence import Run, read_run
 from blindspots.report.gallery import Group, gallery, is_small
 from blindspots.report.page import environment, write_page
 from blindspots.report.universal_charts import Plot
@@ -32,6 +33,7 @@ class _Section:
     record: DetectorRecord
     plots: list[Plot]
     examples: Group | None
+    warnings: list[Finding]  # of the attacks on the pair
     sizes: list[int]  # of batches
     batches: list[tuple[str, float, list[BatchPower | None]]]  # kind, share, one for every size
     cost: list[tuple[str, str]]
@@ -75,10 +77,12 @@ def render_detect(folder: Path) -> str:
 
 def _section(folder: Path, m: DetectManifest, d: DetectorRecord) -> _Section:
     cells = [c for c in d.cells if c.auc is not None and _within(c, m)]
+    attacked = read_run(folder / "adaptive" / d.name)
     return _Section(
         record=d,
         plots=[detect_charts.roc(cells), detect_charts.precision_recall(cells), detect_charts.histogram(d)],
-        examples=_passing(folder, d.name),
+        examples=_passing(attacked),
+        warnings=[f for f in words.by_severity(attacked.verdict.findings) if f.severity != "note"],
         sizes=sorted({b.size for b in d.batches}),
         batches=_batches(d.batches),
         cost=detect_words.cost(d),
@@ -99,7 +103,7 @@ def _within(cell: Cell, m: DetectManifest) -> bool:
     return cell.radius == ThreatWords(m.threat, m.model.bounds).radius
 
 
-def _passing(folder: Path, name: str) -> Group | None:
+def _passing(attacked: Run) -> Group | None:
     """Examples of attacks that know the detector: wrong, and not rejected. The most confident ones first."""
-    groups = gallery(read_run(folder / "adaptive" / name))
+    groups = gallery(attacked)
     return Group(groups[0].title, groups[0].text, groups[0].examples[:_SHOWN]) if groups else None
