@@ -453,6 +453,19 @@ def test_the_shell_shows_both_figures_and_proves_the_run(quick: str, tmp_path: P
     assert json.loads(again.stdout)["detector"] == "squeezing"
 
 
+def test_a_model_with_its_detector_is_evaluated_by_name(run: Path, quick: str, tmp_path: Path) -> None:
+    result = command(
+        f"evaluate guarded:{run} --data digits --rows 40 --threat linf:0.15 --protocol {quick} --threads 1 "
+        f"--out {tmp_path / 'again'} --json"
+    )
+    assert result.exit_code == 0, result.output
+    v = verdict_of(run)
+    pair = next(d.pair for d in v.detectors if d.name == v.detector)
+    assert json.loads(result.stdout)["robust_of_right"]["hits"] == pair.evaluated.hits
+    proved = command(f"verify {tmp_path / 'again'}")
+    assert proved.exit_code == 0, proved.output
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -35,8 +35,8 @@ app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
 )
 MODELS = (
-    "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory or "
-    "package.module:factory."
+    "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
+    "package.module:factory or guarded:RUN, the model of a detect run with its detector."
 )
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
@@ -67,9 +67,7 @@ def blindspots(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its report go.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its report go.")] = Path("runs/demo"),
 ) -> None:
     """Attack a digit classifier, harden it, attack it again, and show both. Replaces what an earlier demo wrote."""
     from blindspots.cli.demo import demo

@@ -21,6 +21,7 @@ from blindspots.report.words import count, interval, number, percent, seconds
 from blindspots.verdict import clopper_pearson
 
 PLAIN_EVERY = 10.0  # seconds
+GUARDED = "guarded:"
 
 
 class Every:
@@ -48,7 +49,18 @@ def open_model(console: Console, spec: str) -> Model:
             elif due():
                 console.print(text, highlight=False, soft_wrap=True)
 
+        return named_model(spec, say)
+
+
+def named_model(spec: str, say: Callable[[str], None]) -> Model:
+    """As `load_model`; "guarded:RUN" is the model of a detection run with its detector."""
+    if not spec.startswith(GUARDED):
         return load_model(spec, say)
+    from blindspots.defend.detection.proof import load_detector
+
+    pair = load_detector(spec.removeprefix(GUARDED))
+    pair.spec = spec
+    return pair
 
 
 @contextmanager
