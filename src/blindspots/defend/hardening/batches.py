@@ -81,7 +81,6 @@ def batches(parts: Split, size: int, share: float, seed: int, epoch: int) -> Ite
     Of every batch, `share` are extra rows where there are some, drawn anew. Rows per batch are always the same.
     """
     rows = parts.training
-    size = fitting(size, len(rows))
     more = 0 if parts.extra is None else min(round(share * size), size - 1)
     own = size - more
     order = torch.randperm(len(rows), generator=generator(seed, _ORDER, epoch))
@@ -91,7 +90,6 @@ def batches(parts: Split, size: int, share: float, seed: int, epoch: int) -> Ite
 
 def steps_per_epoch(parts: Split, size: int, share: float) -> int:
     """How many batches `batches` gives."""
-    size = fitting(size, len(parts.training))
     more = 0 if parts.extra is None else min(round(share * size), size - 1)
     return len(parts.training) // (size - more)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from blindspots.defend.hardening.adversaries import make_adversary
 from blindspots.defend.hardening.adversaries.adversary import Adversary, Mode, Networks, radii
-from blindspots.defend.hardening.batches import Batch, Split, augmented, batches, generator, steps_per_epoch
+from blindspots.defend.hardening.batches import Batch, Split, augmented, batches, fitting, generator, steps_per_epoch
 from blindspots.defend.hardening.objectives import Net
 from blindspots.defend.hardening.recipe import Optimizer, Recipe
 from blindspots.defend.hardening.weights import Average, perturbed
@@ -79,7 +79,9 @@ class Trainer:
         """Go on by another recipe, whose optimiser and average are the same."""
         self.recipe = recipe
         self.adversary: Adversary = make_adversary(recipe, self.threat, self.seed)
-        per_epoch = steps_per_epoch(self.parts, recipe.batch, recipe.extra)
+        world = self.fabric.world_size
+        self.batch = max(fitting(recipe.batch, len(self.parts.training)) // world, 1) * world  # equal parts for all
+        per_epoch = steps_per_epoch(self.parts, self.batch, recipe.extra)
         self.steps = max(1, recipe.epochs * per_epoch * self.adversary.replays)
 
     @property
@@ -101,7 +103,7 @@ class Trainer:
         recipe = self.recipe
         with self._drawing():
             self._mode.set(True)
-            for batch in batches(self.parts, recipe.batch, recipe.extra, self.seed, self.epoch):
+            for batch in batches(self.parts, self.batch, recipe.extra, self.seed, self.epoch):
                 mine = augmented(self._own_part(batch).to(self.fabric.device), recipe.augmentation)
                 for _ in range(self.adversary.replays):
                     loss = self._step(mine)
