@@ -281,7 +281,7 @@ def report(
 def list_everything(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/attacks.md.")] = False,
 ) -> None:
-    """Show attacks, protocols, embedded models and data."""
+    """Show attacks, protocols, recipes, detectors, embedded models and data."""
     from blindspots.cli.catalogue import catalogue
 
     catalogue(markdown)

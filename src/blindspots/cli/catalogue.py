@@ -8,7 +8,10 @@ from rich.text import Text
 
 from blindspots.attacks import CATALOGUE, Entry, describe
 from blindspots.data import FORMS as DATA
+from blindspots.defend.detection.catalogue import DETECTORS
+from blindspots.defend.hardening.recipe import names, read_recipe
 from blindspots.models.load import FORMS as MODELS
+from blindspots.models.transformations import TRANSFORMATIONS
 from blindspots.protocols import NAMES, about
 from blindspots.threat import THREATS
 from blindspots.universal.methods import METHODS
@@ -38,7 +41,7 @@ and 0.187 in one; only in l1 was it nearer (1.10 against 1.25, with the larger m
 
 
 def catalogue(markdown: bool) -> None:
-    """Print all attacks with their settings, the protocols, and the forms of models and data."""
+    """Print all attacks with their settings, the protocols, defences, and the forms of models and data."""
     console = Console()
     if markdown:
         console.file.write(page())
@@ -88,6 +91,11 @@ def _names() -> Table:
     for name in NAMES:
         table.add_row(Text(f"--protocol {name}", "bold"), Text(about(name)))
     table.add_row(Text("universal --method", "bold"), Text(", ".join(METHODS)))
+    for name in names():
+        table.add_row(Text(f"harden --recipe {name}", "bold"), Text(read_recipe(name).about))
+    for name, kind in DETECTORS.items():
+        table.add_row(Text(f"detect --detector {name}", "bold"), Text(f"{kind.title} ({kind.paper})"))
+    table.add_row(Text("--through", "bold"), Text(", ".join(TRANSFORMATIONS)))
     table.add_row(Text("MODEL", "bold"), Text(MODELS))
     table.add_row(Text("--data", "bold"), Text(DATA))
     table.add_row(Text("--threat", "bold"), Text(f"{', '.join(THREATS)}, with a radius as in linf:8/255"))
