@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def verdict_of(folder: Path) -> DetectVerdict:
 # ------------------------------------------------------------------ what is counted
 
 ROWS = 6
+FAR = np.full(ROWS, np.inf)
 OVERHEAD = Overhead(
     seconds_model={"32": 1.0}, seconds_pair={"32": 2.0}, parameters_model=1, parameters_detector=1, bytes_model=4,
     bytes_detector=4, forwards=1,
@@ -107,14 +108,14 @@ def hand_made(fooled: list[int], caught: list[int], rejected: list[int], won: li
 
     y = np.zeros(ROWS, np.int64)
     right = ~of([5])
-    evidence = Evidence(y, np.where(right, 0, 1), of(fooled)[None, None], {"right": right, "won": of([])})
+    evidence = Evidence(y, np.where(right, 0, 1), of(fooled)[None, None], {"right": right, "won": of([]), "norm": FAR})
     scores = {
         "pair": np.array([0.5, 1.0]),
         "clean": of(rejected).astype(np.float64),
         "attacks": of(caught).astype(np.float64)[None, None],
         "bare": of(rejected).astype(np.float64),
     }
-    pair = {"right": right & ~of(rejected), "won": of(won), "score": np.zeros(len(won))}
+    pair = {"right": right & ~of(rejected), "won": of(won), "norm": FAR, "score": np.zeros(len(won))}
     told = Told("One", "nobody", learns_from_attacks=False, smooth=True, fit_seconds=0.0)
     return evidence, OfDetector(told, scores, pair, {}, None, OVERHEAD)
 
@@ -153,6 +154,22 @@ def test_the_verdict_speaks_of_the_pair_that_withstands_the_most(run: Path) -> N
     verdict = conclude(both, evidence, {"weak": weak, "strong": strong}, 0.0)
     assert verdict.detector == "strong"
     assert verdict.auc < max(d.auc for d in verdict.detectors)  # though the other one's area is larger
+
+
+def test_distortion_is_of_the_smallest_changes_that_any_search_found(run: Path) -> None:
+    evidence, detector = hand_made(fooled=[0], caught=[0], rejected=[4], won=[])
+    smallest = {"model": np.array([1.0, 1, 2, 9, 1, 1]), "pair": np.array([3.0, np.inf, np.inf, 9, 1, 1])}
+    nearest = np.array([np.inf, 4, np.inf, 5, np.inf, np.inf])  # in the evaluation of the pair
+    detector = replace(detector, distortion=smallest, pair={**detector.pair, "norm": nearest})
+    found = conclude(manifest(run), evidence, {"one": detector}, 0.0).detectors[0].distortion
+    assert found is not None
+    assert found.rows == 4  # the pair rejects row 4, the model is wrong on row 5
+    assert (found.median_model, found.median_pair, found.factor) == (1, 4, 4)
+    assert found.not_found.hits == 1
+    nothing = replace(detector, distortion=smallest, pair={**detector.pair, "norm": FAR})
+    lost = conclude(manifest(run), evidence, {"one": nothing}, 0.0).detectors[0].distortion
+    assert lost is not None
+    assert (lost.median_pair, lost.factor) == (9, 9)  # two of four: the lower of the middle two is finite
 
 
 # ------------------------------------------------------------------ batches

@@ -65,12 +65,13 @@ def distortion(d: DetectorRecord) -> str:
         return ""
     if t.factor is None or t.median_pair is None or t.median_model is None:
         return (
-            f"{t.attack} finds no change that fools the pair on {count(t.not_found.hits)} of {count(t.rows, 'row')}, "
-            "so there is no factor."
+            f"No change that fools the pair was found on {count(t.not_found.hits)} of {count(t.rows, 'row')}, by "
+            f"{t.attack} or within the threat, so there is no factor."
         )
     return (
-        f"In the median of {count(t.rows, 'row')} the smallest change that {t.attack} finds is "
-        f"{number(t.median_pair)} for the pair and {number(t.median_model)} for the model alone: ×{number(t.factor)}."
+        f"In the median of {count(t.rows, 'row')} the smallest change that was found, by {t.attack} or within the "
+        f"threat, is {number(t.median_pair)} for the pair and {number(t.median_model)} for the model alone: "
+        f"×{number(t.factor)}."
     )
 
 

@@ -48,7 +48,7 @@ class Evidence:
     y: Array  # (n,)
     prediction: Array  # (n,) of the model on the rows as they are
     fooled: Array  # (attacks, radii, n) bool: the example is predicted otherwise than the label
-    bare: dict[str, Array]  # `right`, `won` (n,) of the evaluation of the model alone
+    bare: dict[str, Array]  # `right`, `won`, `norm` (n,) of the evaluation of the model alone
 
     @property
     def right(self) -> Array:
@@ -62,7 +62,7 @@ class OfDetector:
 
     told: Told
     scores: dict[str, Array]  # pair (2,): threshold and scale; clean (n,), attacks (attacks, radii, n), bare (n,)
-    pair: dict[str, Array]  # right, won (n,) of the evaluation of the pair; score (k,) of its examples
+    pair: dict[str, Array]  # right, won, norm (n,) of the evaluation of the pair; score (k,) of its examples
     batches: Columns  # p-values of a detector that tests batches, see `batches`; else none
     distortion: dict[str, Array] | None  # model, pair (d,) of the first rows: smallest norms, inf where none was found
     overhead: Overhead
@@ -201,15 +201,18 @@ def _histogram(scores: Scores, adaptive: Array) -> Histogram:
 
 def _distortion(manifest: DetectManifest, evidence: Evidence, of: OfDetector, limit: float) -> Distortion:
     assert of.distortion is not None
-    both = (evidence.right & (of.scores["clean"] <= limit))[: len(of.distortion["pair"])]
-    alone, pair = (_median(of.distortion[name][both]) for name in ("model", "pair"))
+    first = len(of.distortion["pair"])
+    both = (evidence.right & (of.scores["clean"] <= limit))[:first]
+    found = {"model": evidence.bare["norm"], "pair": of.pair["norm"]}
+    least = {name: np.minimum(of.distortion[name], norms[:first])[both] for name, norms in found.items()}
+    alone, pair = (_median(norms) for norms in least.values())
     return Distortion(
         attack=SMALLEST[parse_threat(manifest.threat).name],
         rows=int(both.sum()),
         median_model=alone,
         median_pair=pair,
         factor=pair / alone if pair and alone else None,
-        not_found=Share.of(int(np.isinf(of.distortion["pair"][both]).sum()), int(both.sum())),
+        not_found=Share.of(int(np.isinf(least["pair"]).sum()), int(both.sum())),
     )
 
 

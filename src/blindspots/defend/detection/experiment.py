@@ -212,12 +212,12 @@ class Experiment:
 
 
 def _outcome(run: Evaluation) -> Columns:
-    """Row by row: right at first, and broken."""
-    return {name: torch.cat([shard[name] for shard in run.shards()]) for name in ("right", "won")}
+    """Row by row: right at first, broken, and how near the nearest example is."""
+    return {name: torch.cat([shard[name] for shard in run.shards()]) for name in ("right", "won", "norm")}
 
 
 def evidence(rows: Columns, examples: dict[str, Columns], bare: Columns) -> Evidence:
     """What `conclude` looks at, out of the parts of a run."""
     fooled = torch.stack([made["prediction"] != rows["y"] for made in examples.values()])
-    outcome = {name: bare[name].numpy() for name in ("right", "won")}
+    outcome = {name: bare[name].numpy() for name in ("right", "won", "norm")}
     return Evidence(rows["y"].numpy(), rows["prediction"].numpy(), fooled.numpy(), outcome)

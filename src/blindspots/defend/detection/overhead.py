@@ -13,7 +13,7 @@ from blindspots.defend.detection.record import Overhead
 from blindspots.journal import Columns
 from blindspots.models.model import Model
 
-BATCHES = {1: 30, 32: 10}  # rows per call: calls that are timed
+BATCHES = {1: 100, 32: 30}  # rows per call: calls that are timed
 _WARM = 3
 
 

@@ -74,10 +74,11 @@ class Overhead(Record):
 
 
 class Distortion(Record):
-    """The smallest change that fools the pair against the smallest that fools the model, row by row.
+    """The smallest change that was found to fool the pair against the smallest for the model, row by row.
 
-    Of rows that both get right. `factor`: the median of the pair over that of the model (Carlini and Wagner 2017 give
-    such factors, of means); None where more than half of the rows have no example for the pair.
+    By the attack for the smallest distance and by the protocols within the threat, whichever found less. Of rows that
+    both get right. `factor`: the median of the pair over that of the model (Carlini and Wagner 2017 give such factors,
+    of means); None where more than half of the rows have no example for the pair.
     """
 
     attack: str
