@@ -109,7 +109,7 @@ TABLE: list[Attack] = [
     ODI(PGD(3)),
     ODI(PMA(2), steps=1),
     Joint(3),
-    Joint(2, stride=2.0, momentum=1.0, random_start=False, weight=0.3),
+    Joint(2, stride=2.0, random_start=False, weight=None),
     Orthogonal(3),
     Orthogonal(3, variant="selective"),
     CarliniWagner(8),

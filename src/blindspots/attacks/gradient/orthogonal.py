@@ -5,9 +5,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from blindspots.attacks.directions import ascent, unit
-from blindspots.attacks.gradient.terms import COORDINATES, OPEN, OTHER, TermsDescent
-from blindspots.problem import Job, Problem
+from blindspots.attacks.directions import unit
+from blindspots.attacks.gradient.terms import OPEN, OTHER, TermsDescent
+from blindspots.problem import Job
 from blindspots.rows import col, pick
 
 _LEAST = 1e-3  # of a gradient: where less is left, the two pull along one line, and what is left is rounding
@@ -20,14 +20,13 @@ class Orthogonal(TermsDescent):
     Every step serves one term: the classifier's until a wrong class is predicted, then the detector's. "selective"
     steps along its gradient, "orthogonal" along what is left of it without the component along the other term's
     gradient. As in the published code, the projection comes before the gradient becomes a steepest step. Unlike there,
-    steps shorten and have momentum, a term is satisfied as soon as it is negative (the code wants a wrong class to lead
-    by 0.05), and two gradients along one line are not projected: nothing would be left. On a model that never rejects
-    it is a descent on the goal's loss.
+    steps shorten, a term is satisfied as soon as it is negative (the code wants a wrong class to lead by 0.05), and two
+    gradients along one line are not projected: nothing would be left. On a model that never rejects it is a descent on
+    the goal's loss.
 
     Args:
         steps: steps; a row costs 2 steps + 1 looks ("selective": steps + 1), all but the last with a gradient.
         stride: first length of a step in radii, cosine down to 0.
-        momentum: share of a step that comes from the new direction, as in `PGD`. 1.0: none, as published.
         random_start: begin at a random point of the ball, else at the job's start.
         variant: "orthogonal" or "selective".
     """
@@ -38,9 +37,8 @@ class Orthogonal(TermsDescent):
     def terms(self) -> tuple[int, ...]:
         return (OPEN,) if self.variant == "selective" else (OPEN, OTHER)
 
-    def direction(self, problem: Problem, job: Job, first: Tensor, second: Tensor) -> Tensor:
-        served = first if self.variant == "selective" else _without(first, second)
-        return ascent(problem.threat, served, COORDINATES)
+    def served(self, job: Job, first: Tensor, second: Tensor) -> Tensor:
+        return first if self.variant == "selective" else _without(first, second)
 
 
 def _without(g: Tensor, other: Tensor) -> Tensor:

@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, cosine, zeros
-from blindspots.attacks.directions import ascent, carried, descent
+from blindspots.attacks.directions import ascent, descent
 from blindspots.goal import Goal, LossName
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.rows import pick
 
-CLASSIFIER, DETECTOR, OPEN, OTHER = range(4)
-COORDINATES = 0.01  # share of coordinates moved per step in an l1 ball
+OPEN, OTHER = range(2)
+_COORDINATES = 0.01  # share of coordinates moved per step in an l1 ball
 
 
 @dataclass(frozen=True)
 class Term(Aim):
     """One of the two terms. A point wins exactly where both are negative, if the goal's loss is the margin.
 
-    `CLASSIFIER` is the goal's loss of the classes alone, `DETECTOR` the score of rejection less the largest class's.
-    `OPEN` is the one that is not satisfied yet: the classifier's until the goal is reached among the classes, then the
-    detector's. `OTHER` is the remaining one.
+    The classifier's is the goal's loss of the classes alone, the detector's the score of rejection less that of the
+    largest class. `OPEN` is the one that is not satisfied yet: the classifier's until the goal is reached among the
+    classes, then the detector's. `OTHER` is the remaining one.
     """
 
     which: Tensor  # (B,) int64
@@ -36,13 +36,11 @@ class Term(Aim):
         classes, reject = logits[:, :-1], logits[:, -1]
         classifier, detector = goal.descend(classes, y, target), reject - classes.amax(1)
         fooled = goal.margin(classes, y, target) < 0
-        of_detector = (self.which == DETECTOR) | (fooled & (self.which == OPEN)) | (~fooled & (self.which == OTHER))
-        return torch.where(of_detector, detector, classifier)
+        return torch.where(fooled == (self.which == OPEN), detector, classifier)
 
 
 @dataclass(frozen=True)
 class TermsState(State):
-    last: Tensor  # (B, ...) the point before the one in hand
     first: Tensor  # (B, ...) gradient of the step's first term at the probe
     aim: Term | None  # None: the model never rejects
 
@@ -56,13 +54,11 @@ class TermsDescent(Attack):
     Args:
         steps: steps; a row costs one look per step and term, all with a gradient, and one last look.
         stride: first length of a step in radii, cosine down to 0.
-        momentum: share of a step that comes from the new direction, as in `PGD`. 1.0: none.
         random_start: begin at a random point of the ball, else at the job's start.
     """
 
     steps: int = 20
     stride: float = 0.5
-    momentum: float = 0.75
     random_start: bool = True
 
     need: ClassVar[Need] = Need.GRAD
@@ -75,8 +71,8 @@ class TermsDescent(Attack):
         """One or two of the constants above."""
 
     @abstractmethod
-    def direction(self, problem: Problem, job: Job, first: Tensor, second: Tensor) -> Tensor:
-        """The step of unit size against which a row moves, from the terms' gradients (B, ...); of one, it is both."""
+    def served(self, job: Job, first: Tensor, second: Tensor) -> Tensor:
+        """What a step goes down, from the gradients (B, ...) of the terms; of a single one, they are the same."""
 
     @property
     def looks(self) -> int:
@@ -85,24 +81,20 @@ class TermsDescent(Attack):
     def init(self, problem: Problem, job: Job) -> TermsState:
         t = zeros(job)
         x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
-        return TermsState(x, t, x, torch.zeros_like(x), self._aim(t) if problem.rejects else None)
+        return TermsState(x, t, torch.zeros_like(x), self._aim(t) if problem.rejects else None)
 
     def step(self, problem: Problem, job: Job, state: TermsState, seen: Seen) -> TermsState:
         assert seen.grad is not None
-        t, looked = state.t + 1, len(self.terms)
+        t, looks = state.t + 1, len(self.terms)
         if state.aim is None:
-            u = ascent(problem.threat, seen.grad, COORDINATES)
-            return TermsState(self._moved(problem, job, state, u, 1), t, state.probe, state.first, None)
-        alone = state.t % looked == 0
-        first = pick(alone, seen.grad, state.first)
-        due, u = t % looked == 0, self.direction(problem, job, first, seen.grad)
-        probe = pick(due, self._moved(problem, job, state, u, looked), state.probe)
-        return TermsState(probe, t, pick(due, state.probe, state.last), first, self._aim(t))
+            return TermsState(self._moved(problem, job, state, seen.grad), t, state.first, None)
+        first = pick(state.t % looks == 0, seen.grad, state.first)
+        moved = self._moved(problem, job, state, self.served(job, first, seen.grad))
+        return TermsState(pick(t % looks == 0, moved, state.probe), t, first, self._aim(t))
 
     def _aim(self, t: Tensor) -> Term:
         return Term(torch.tensor(self.terms, device=t.device)[t % len(self.terms)])
 
-    def _moved(self, problem: Problem, job: Job, state: TermsState, u: Tensor, looked: int) -> Tensor:
-        x, length = state.probe, job.r * cosine(state.t, self.looks, self.stride, 0.0)
-        new = descent(problem, job, x, u, length)
-        return pick(state.t < looked, new, carried(problem, job, x, state.last, new, self.momentum))
+    def _moved(self, problem: Problem, job: Job, state: TermsState, grad: Tensor) -> Tensor:
+        length = job.r * cosine(state.t, self.looks, self.stride, 0.0)
+        return descent(problem, job, state.probe, ascent(problem.threat, grad, _COORDINATES), length)
