@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from blindspots.defend.hardening.adversaries import make_adversary
 from blindspots.defend.hardening.adversaries.adversary import Adversary, Mode, Networks, radii
@@ -128,7 +129,8 @@ class Trainer:
         kept = [b.clone() for b in self.module.buffers()]
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate()
-        forms = self.adversary.perturb(self.nets, batch, self.radius)
+        with self._mode.evaluation():  # once for all looks
+            forms = self.adversary.perturb(self.nets, batch, self.radius)
         self._optimizer.zero_grad()
 
         def loss() -> Tensor:
@@ -152,8 +154,11 @@ class Trainer:
 
     def _clipped(self) -> Tensor:
         """The gradient's length before it was clipped."""
-        longest = self.recipe.optimizer.clip or math.inf
-        return torch.nn.utils.clip_grad_norm_(self._moving, longest)
+        longest = self.recipe.optimizer.clip
+        length = get_total_norm([p.grad for p in self._moving if p.grad is not None])
+        if longest:
+            clip_grads_with_norm_(self._moving, longest, length)
+        return length
 
     def _undo(self, kept: list[Tensor]) -> None:
         """Leave the weights as they are, bring running statistics back, and go on at half the rate."""

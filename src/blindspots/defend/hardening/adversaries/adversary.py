@@ -92,7 +92,7 @@ def look(net: Net, x: Tensor, slope: Slope) -> Seen:
         x = x.detach().requires_grad_()
         logits = net(x)
         loss = slope(logits)
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        (gradient,) = torch.autograd.grad(loss, x, torch.ones_like(loss))
     loss = loss.detach()
     return Seen(logits.detach(), loss, loss, loss < 0, gradient)
 
@@ -102,14 +102,20 @@ class Mode:
 
     def __init__(self, module: nn.Module) -> None:
         self._modules = [m for m in module.modules() if hasattr(m, "training")]
+        self._training = True
 
     def set(self, training: bool) -> None:
+        self._training = training
         for module in self._modules:
             if module.training != training:
                 module.training = training
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
+        """For a while; one within another costs nothing."""
+        if not self._training:
+            yield
+            return
         self.set(False)
         try:
             yield
