@@ -28,7 +28,7 @@ and rows whose gradient it returns; where a run's own count is compared, the tab
 
 SECTIONS = (
     "overhead", "verdict", "published", "attacks", "optimality", "queries", "memory", "resume", "exact", "universal",
-    "transfer",
+    "transfer", "training", "mnist", "pool",
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def publish(name: str, section: Section, command: str) -> None:
     body = f"## {section.title}\n\n{date}, {machine()}. `{command}`\n\n{section.text}"
     begin, end = _markers(name)
     page = PAGE.read_text() if PAGE.is_file() else _HEAD + "".join("\n{}\n{}\n".format(*_markers(n)) for n in SECTIONS)
+    page += "" if begin in page else f"\n{begin}\n{end}\n"
     pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     PAGE.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", page))
     store(name, {"date": date, "machine": machine(), "command": command, "numbers": section.raw})
