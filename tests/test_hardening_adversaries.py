@@ -190,8 +190,8 @@ def test_pools_take_turns_and_fill_up() -> None:
     how = pool(net)
     for _ in range(6):
         how.perturb(nets(net), batch, 1.0)
-    shapes = {name: tuple(t.shape) for name, t in how.memory.items() if name.endswith("rows")}
-    assert shapes == {"pool.0.rows": (8, 1, 3, 3), "pool.1.rows": (8, 8), "pool.2.rows": (8, 7)}
+    shapes = {name: tuple(t.shape) for name, t in how.memory.items() if name.endswith("change")}
+    assert shapes == {"pool.0.change": (8, 1, 3, 3), "pool.1.change": (8, 8), "pool.2.change": (8, 7)}
     assert [int((how.memory[f"pool.{i}.y"] >= 0).sum()) for i in range(3)] == [6, 6, 6]
 
 
@@ -200,8 +200,8 @@ def test_examples_of_inputs_lie_in_the_threat_and_those_of_layers_near_what_was_
     how = pool(net, hidden=0.25, layers="hidden")
     how.perturb(nets(net), batch, 1.0)
     (h,) = outputs(net, [net[2]], batch.x[:3])
-    moved = how.memory["pool.0.rows"][:3]
-    lengths = (moved - h).norm(dim=1)
+    change = how.memory["pool.0.change"][:3]
+    moved, lengths = h + change, change.norm(dim=1)
     assert (lengths > 0).all()
     assert (lengths <= 0.25 * h.norm(dim=1) * (1 + 1e-4)).all()
     before = F.cross_entropy(net[3:](h), batch.y[:3], reduction="none")
@@ -224,9 +224,10 @@ def test_the_easiest_examples_lose_their_places_first() -> None:
     for _ in range(3):
         how.perturb(nets(net), batch, 1.0)
     kept = {k: v.clone() for k, v in how.memory.items()}
-    pain = F.cross_entropy(net(kept["pool.0.rows"]), kept["pool.0.y"].clamp_min(0), reduction="none")
+    examples = kept["pool.0.x"] + kept["pool.0.change"]
+    pain = F.cross_entropy(net(examples), kept["pool.0.y"].clamp_min(0), reduction="none")
     how.perturb(nets(net), batch, 1.0)
-    changed = (how.memory["pool.0.rows"] != kept["pool.0.rows"]).flatten(1).any(1)
+    changed = (how.memory["pool.0.change"] != kept["pool.0.change"]).flatten(1).any(1)
     assert 0 < int(changed.sum()) <= 3
     assert pain[changed].mean() < pain[~changed].mean()
 

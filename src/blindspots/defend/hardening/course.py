@@ -10,7 +10,7 @@ from blindspots.defend.hardening.checks import Checked, Checks, overfitted
 from blindspots.defend.hardening.guard import cautious, measure
 from blindspots.defend.hardening.recipe import Recipe
 from blindspots.defend.hardening.record import Epoch
-from blindspots.defend.hardening.trainer import DivergedError, Trained, Trainer
+from blindspots.defend.hardening.trainer import DivergedError, Trained, Trainer, copied
 from blindspots.errors import InputError
 
 MOST_RESTORED = 3
@@ -109,7 +109,7 @@ class Course:
             log.since_best += 1
             return ""
         log.best, log.best_epoch, log.since_best = seen.robust.share, self.trainer.epoch, 0
-        self.best = {k: v.detach().clone() for k, v in self.trainer.average.module.state_dict().items()}
+        self.best = {k: copied(v) for k, v in self.trainer.average.module.state_dict().items()}
         return "best so far"
 
     def _recorded(self, trained: Trained, seen: Checked, note: str) -> Epoch:

@@ -134,9 +134,13 @@ class Pool(_Table):
 
 
 class Curriculum(_Table):
-    """The radius grows linearly from `start` to 1 of the threat's over `share` of the training."""
+    """The radius grows linearly from `start` to `end` of the threat's over `share` of the training.
+
+    Beyond 1 there is room for attacks that are stronger than the one trained with.
+    """
 
     start: Share = 0.0
+    end: Positive = 1.0
     share: Share = 0.5
 
 

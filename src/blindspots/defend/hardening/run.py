@@ -30,7 +30,7 @@ from blindspots.defend.hardening.recipe import Recipe, read_recipe, threats_of
 from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict
 from blindspots.defend.hardening.study import study
 from blindspots.defend.hardening.study_record import Study
-from blindspots.defend.hardening.trainer import Trainer
+from blindspots.defend.hardening.trainer import Trainer, lay_out
 from blindspots.engine.threads import set_threads
 from blindspots.evaluate import Evaluation, Options, Progress, evaluate
 from blindspots.findings import Finding
@@ -256,6 +256,7 @@ class _Run:
         logs.close()
         if checkpoint and self.folder:
             checkpoint.write(trainer.state(), course.best, course.log)
+        lay_out(self.own.net, torch.contiguous_format)
         self.own.net.load_state_dict(weights_of(course.best))
         self.own.net.requires_grad_(False)
         return course.log

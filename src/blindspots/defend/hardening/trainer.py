@@ -67,6 +67,7 @@ class Trainer:
     def __init__(self, fabric: Fabric, model: Model, parts: Split, threat: Threat, recipe: Recipe, seed: int) -> None:
         self.fabric, self.parts, self.threat, self.seed = fabric, parts, threat, seed
         self.module = Classifier(model)
+        lay_out(self.module, torch.channels_last)  # convolutions take up to a quarter less time
         self._mode = Mode(self.module)
         self._moving = [p for p in self.module.parameters() if p.requires_grad]
         wrapped = fabric.setup(self.module, _optimizer(recipe.optimizer, self._moving))
@@ -94,9 +95,11 @@ class Trainer:
     def radius(self) -> float:
         """The share of the threat's radius that is trained against now."""
         grows = self.recipe.curriculum
-        if grows is None or not grows.share:
+        if grows is None:
             return 1.0
-        return grows.start + (1 - grows.start) * min(self.done / grows.share, 1.0)
+        if not grows.share:
+            return grows.end
+        return grows.start + (grows.end - grows.start) * min(self.done / grows.share, 1.0)
 
     def run_epoch(self) -> Trained:
         """Every row once (or as often as the adversary replays it). Raises DivergedError."""
@@ -212,7 +215,7 @@ class Trainer:
             "adversary": self.adversary.memory,
             "clock": {"numbers": torch.tensor([self.step, self.epoch, self.rate_scale], dtype=torch.float64)},
         }
-        return {f"{part}/{k}": v.detach().clone() for part, of in parts.items() for k, v in of.items()}
+        return {f"{part}/{k}": copied(v) for part, of in parts.items() for k, v in of.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Be as when `state` was taken."""
@@ -226,6 +229,18 @@ class Trainer:
         self.adversary.restore(part("adversary"))
         step, epoch, self.rate_scale = part("clock")["numbers"].tolist()
         self.step, self.epoch = int(step), int(epoch)
+
+
+def lay_out(module: nn.Module, order: torch.memory_format) -> None:
+    """Keep the weights of two-dimensional convolutions in this order in memory."""
+    for p in module.parameters():
+        if p.ndim == 4:
+            p.data = p.data.contiguous(memory_format=order)
+
+
+def copied(t: Tensor) -> Tensor:
+    """A copy of its own, row by row in memory as files want it."""
+    return t.detach().clone(memory_format=torch.contiguous_format)
 
 
 def schedule(how: Optimizer, done: float) -> float:
@@ -267,8 +282,11 @@ def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _unflatten(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
+    """Give the optimiser its state back in the weights' order in memory: a fused step takes both as they lie."""
     held: dict[int, dict[str, Tensor]] = {}
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
     for name, t in flat.items():
         i, _, what = name.partition("/")
-        held.setdefault(int(i), {})[what] = t
+        same = t.shape == weights[int(i)].shape
+        held.setdefault(int(i), {})[what] = torch.empty_like(weights[int(i)], dtype=t.dtype).copy_(t) if same else t
     optimizer.load_state_dict({**optimizer.state_dict(), "state": held})
