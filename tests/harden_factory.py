@@ -104,7 +104,7 @@ def _claim() -> Claim:
 def _verdict(before: Evaluation, after: Evaluation, found: Study) -> HardenVerdict:
     return HardenVerdict(
         before=before.verdict, after=after.verdict, epochs=4, best_epoch=3, seconds=1.6, seconds_epoch=0.4,
-        seconds_natural_epoch=0.25, seconds_checks=0.3, seconds_total=5.1, history=_epochs(),
+        seconds_natural_epoch=0.25, seconds_checks=0.3, seconds_total=5.1, peak_memory=123_000_000, history=_epochs(),
         events=["After epoch 2, robust accuracy fell from 37.5 to 0.0 %: the epoch was undone."],
         controls=_controls(), claim=_claim(), study=found,
         findings=[Finding(code="few-rows", severity="note", saw="There are 24 rows.", do="Take more.")],
@@ -128,6 +128,7 @@ def made(folder: Path, shape: tuple[int, ...] = SHAPE) -> Path:
     save_file({k: t.contiguous() for k, t in tensors.items()}, run / "study.safetensors")
     manifest = HardenManifest(
         **provenance("cpu", 1, 0), model=ModelRecord.of(given), data=DataRecord.of(data), test=DataRecord.of(data),
+        extra=None,
         held_out=4, threat=THREAT.spec, recipe="fast",
         settings=json.dumps({"about": "One | step.", "epochs": 4, "optimizer": {"name": "adam", "rate": 0.003}}),
         from_scratch=False, protocol="custom", precision="float32", devices=1, controls=True,

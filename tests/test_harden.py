@@ -150,8 +150,8 @@ def test_adversarial_training_helps_a_network_that_leans_on_fragile_features() -
     x = torch.cat([(0.5 + 0.3 * sturdy)[:, None], (0.5 + 0.05 * sign)[:, None].expand(-1, 60)], 1)
     torch.manual_seed(0)
     run = hardened(
-        model=bs.Model(nn.Linear(61, 2), mean=0.5), epochs=20, data=ArrayData(x[:1000], y[:1000]), test=ArrayData(x[1000:], y[1000:]),
-        threat=bs.Linf(0.1), controls=True,
+        model=bs.Model(nn.Linear(61, 2), mean=0.5), epochs=20, data=ArrayData(x[:1000], y[:1000]),
+        test=ArrayData(x[1000:], y[1000:]), threat=bs.Linf(0.1), controls=True,
     )  # fmt: skip
     robust, natural = run.verdict.after, run.verdict.controls[0]
     assert robust.robust_accuracy > 0.85  # what the sturdy feature alone allows
@@ -209,6 +209,7 @@ def test_a_finished_run_that_is_resumed_is_read(run: Hardened, monkeypatch: pyte
     [
         ({"recipe": RECIPE.model_copy(update={"batch": 8})}, "settings"),
         ({"threat": bs.Linf(0.06)}, "threat"),
+        ({"extra": rows(50)}, "extra"),
         ({"options": HardenOptions(seed=1, threads=1)}, "seed"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(16, 3))}, "model"),
     ],
@@ -240,9 +241,14 @@ class OwnWeights(nn.Module):
         return x.flatten(1) @ self.weight.T
 
 
+class Refusing(bs.Model):
+    rejects = True
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"model": Refusing(network())}, "without its detector"),
         ({"data": ArrayData(torch.rand(50, 1, 4, 4), torch.full((50,), 2))}, "only class 2"),
         ({"data": ArrayData(torch.rand(8, 1, 4, 4), torch.arange(8) % 3)}, "expected at least 20 rows"),
         ({"data": ArrayData(torch.rand(50, 1, 4, 4), torch.arange(50) % 7)}, "expected labels from 0 to 2"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-EXECUTION = "How it is carried out"
+from blindspots.cli.options import EXECUTION, Device, Json, Resume, Threads
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,11 @@ class CertifyJob:
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model and sigma"),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = (
-        False
-    )
+    resume: Resume = False
+    json: Json = False
     seed: Annotated[int, typer.Option(metavar="N", help="Decides all noise.", rich_help_panel=EXECUTION)] = 0
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DEVICE", help="Such as cpu, cuda or cuda:1.", show_default="where the model is",
-            rich_help_panel=EXECUTION,
-        ),
-    ] = None  # fmt: skip
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="CPU threads.", show_default="all that are free", rich_help_panel=EXECUTION
-        ),
-    ] = None
+    device: Device = None
+    threads: Threads = None
     chunk: Annotated[
         int | None,
         typer.Option(

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-EXECUTION, ATTACKS = "How it is carried out", "What detectors learn from, and are tested and attacked by"
+from blindspots.cli.options import Chunk, Device, Json, Resume, Seed, Threads
+
+ATTACKS = "What detectors learn from, and are tested and attacked by"
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,8 @@ class DetectJob:
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model and threat"),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = (
-        False
-    )
+    resume: Resume = False
+    json: Json = False
     train_attack: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,24 +90,7 @@ class DetectJob:
     bare_protocol: Annotated[
         str, typer.Option(metavar="NAME", help="Of the attacks on the model alone.", rich_help_panel=ATTACKS)
     ] = "fast"
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DEVICE", help="Such as cpu, cuda or cuda:1.", show_default="where the model is",
-            rich_help_panel=EXECUTION,
-        ),
-    ] = None  # fmt: skip
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="CPU threads.", show_default="all that are free", rich_help_panel=EXECUTION
-        ),
-    ] = None
-    chunk: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Rows per call of the network.", show_default="by the size of an input",
-            rich_help_panel=EXECUTION,
-        ),
-    ] = None  # fmt: skip
+    seed: Seed = 0
+    device: Device = None
+    threads: Threads = None
+    chunk: Chunk = None

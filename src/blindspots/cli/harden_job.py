@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-EXECUTION, TRAINING, JUDGING = "How it is carried out", "How it is trained", "How it is judged"
+from blindspots.cli.options import EXECUTION, Json, Resume, Seed, Threads
+
+TRAINING, JUDGING = "How it is trained", "How it is judged"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class HardenJob:
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model, recipe, threat"),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False
+    resume: Resume = False
     require: Annotated[
         float | None,
         typer.Option(
@@ -100,10 +102,8 @@ class HardenJob:
             show_default="nothing",
         ),
     ] = None  # fmt: skip
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = (
-        False
-    )
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
+    json: Json = False
+    seed: Seed = 0
     device: Annotated[
         str | None,
         typer.Option(
@@ -111,12 +111,7 @@ class HardenJob:
             show_default="where the model is", rich_help_panel=EXECUTION,
         ),
     ] = None  # fmt: skip
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="CPU threads.", show_default="all that are free", rich_help_panel=EXECUTION
-        ),
-    ] = None
+    threads: Threads = None
     precision: Annotated[
         Literal["float32", "bf16"],
         typer.Option(help="Of training; evaluations are in float32.", rich_help_panel=EXECUTION),

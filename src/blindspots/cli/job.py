@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-EXECUTION, BUDGETS = "How it is carried out", "What it may cost"
+from blindspots.cli.options import EXECUTION, Chunk, Device, Json, Resume, Seed, Threads
+
+BUDGETS = "What it may cost"
 BY_SIZE = "by the size of an input"
 
 
@@ -42,29 +44,19 @@ class Job:
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model and threat"),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False
+    resume: Resume = False
     require: Annotated[
         float | None,
         typer.Option(
             metavar="SHARE", min=0, max=1, help="Exit with 1 if robust accuracy is lower.", show_default="nothing"
         ),
     ] = None
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = (
-        False
-    )
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DEVICE",
-            help="Such as cpu, cuda or cuda:1.",
-            rich_help_panel=EXECUTION,
-            show_default="where the model is",
-        ),
-    ] = None
-    threads: Annotated[int | None, _count("CPU threads.", EXECUTION, "all that are free")] = None
+    json: Json = False
+    seed: Seed = 0
+    device: Device = None
+    threads: Threads = None
     slots: Annotated[int | None, _count("Rows in flight.", EXECUTION, BY_SIZE)] = None
-    chunk: Annotated[int | None, _count("Rows per call of the network.", EXECUTION, BY_SIZE)] = None
+    chunk: Chunk = None
     shard_rows: Annotated[int | None, _count("Rows per shard file.", EXECUTION, BY_SIZE)] = None
     precision: Annotated[
         Literal["float32", "bf16"],

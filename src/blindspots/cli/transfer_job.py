@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-EXECUTION, MAKING, MATCHING = "How it is carried out", "How examples are made", "Which models and rows"
+from blindspots.cli.options import EXECUTION, Json, Resume, Seed, Threads
+
+MAKING, MATCHING = "How examples are made", "Which models and rows"
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,8 @@ class TransferJob:
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with data and threat"),
     ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")] = False
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = (
-        False
-    )
+    resume: Resume = False
+    json: Json = False
     attack: Annotated[
         str | None,
         typer.Option(
@@ -124,7 +124,7 @@ class TransferJob:
             rich_help_panel=MATCHING,
         ),
     ] = None
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
+    seed: Seed = 0
     device: Annotated[
         str | None,
         typer.Option(
@@ -134,12 +134,7 @@ class TransferJob:
             show_default="where the models are",
         ),
     ] = None
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="CPU threads.", rich_help_panel=EXECUTION, show_default="all that are free"
-        ),
-    ] = None
+    threads: Threads = None
     chunk: Annotated[
         int | None,
         typer.Option(

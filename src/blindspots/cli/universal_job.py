@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-EXECUTION, WHICH, STUDIES = "How it is carried out", "What is searched for", "What else is found out"
+from blindspots.cli.options import Chunk, Device, Json, Seed, Threads
+
+WHICH, STUDIES = "What is searched for", "What else is found out"
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,7 @@ class UniversalJob:
             show_default="nothing",
         ),
     ] = None  # fmt: skip
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")] = (
-        False
-    )
+    json: Json = False
     perturbation: Annotated[
         str | None,
         typer.Option(
@@ -109,24 +109,7 @@ class UniversalJob:
             rich_help_panel=STUDIES,
         ),
     ] = False
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)] = 0
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DEVICE", help="Such as cpu, cuda or cuda:1.", show_default="where the model is",
-            rich_help_panel=EXECUTION,
-        ),
-    ] = None  # fmt: skip
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="CPU threads.", show_default="all that are free", rich_help_panel=EXECUTION
-        ),
-    ] = None
-    chunk: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, help="Rows per call of the network.", show_default="by the size of an input",
-            rich_help_panel=EXECUTION,
-        ),
-    ] = None  # fmt: skip
+    seed: Seed = 0
+    device: Device = None
+    threads: Threads = None
+    chunk: Chunk = None

@@ -88,6 +88,12 @@ def alignment_in_words(study: Study) -> str:
     )
 
 
+def _memory(v: HardenVerdict) -> list[tuple[str, str, str]]:
+    if v.peak_memory is None:
+        return []
+    return [("Memory", f"{v.peak_memory / 1e6:,.0f} MB", "at most, of the whole process; on a GPU, of its tensors")]
+
+
 def price(v: HardenVerdict) -> list[tuple[str, str, str]]:
     """What it cost: name, value, and what stands below it."""
     points = 100 * (v.after.clean_accuracy - v.before.clean_accuracy)
@@ -102,6 +108,7 @@ def price(v: HardenVerdict) -> list[tuple[str, str, str]]:
             f"{count(v.epochs, 'epoch')}; {seconds(v.seconds_checks)} more for checks on held-out rows",
         ),
         ("The whole command", seconds(v.seconds_total), "with both evaluations, controls and studies"),
+        *_memory(v),
         (
             "Clean accuracy", f"{points:+.1f}".replace("-", "−") + " points",
             f"{percent(v.before.clean_accuracy)} before, {percent(v.after.clean_accuracy)} after",

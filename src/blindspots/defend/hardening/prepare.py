@@ -80,6 +80,11 @@ def _check_access(model: Model) -> None:
             f"expected a model with gradients to train, got {model.name}, which is known by its answers alone: pass "
             "the network itself, or train a substitute with `blindspots transfer --surrogate`"
         )
+    if model.rejects:
+        raise InputError(
+            f"expected a classifier to train, got {model.name}, which may refuse an answer: harden the model without its "
+            "detector, then fit a detector to it"
+        )
     if not any(p.is_floating_point() for p in model.net.parameters()):
         raise InputError(
             f"expected a network with weights to train, got {model.name}, which has none: pass an nn.Module with "

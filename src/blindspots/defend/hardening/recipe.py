@@ -120,15 +120,16 @@ class Pool(_Table):
 
     The pools take turns. In its turn, `refreshed` of a pool's places are given to new examples, first those that fool
     the network no longer (hard-negative mining); a batch of its rows joins the clean batch and trains the layers
-    above. The paper says neither how large perturbations of activations are nor how many steps they take.
+    above. A change is the least of several lengths that fools. The paper says neither how long they may be nor how they
+    are mixed.
     """
 
     kind: Literal["pool"] = "pool"
-    size: Annotated[int, Field(ge=1)] = 2048  # places per layer
-    refreshed: Annotated[int, Field(ge=1)] = 64  # rows per step
-    steps: Annotated[int, Field(ge=1)] = 5
-    inputs: Share = 1.0  # length of a perturbation of inputs, in radii of the threat
-    hidden: Annotated[float, Field(ge=0)] = 0.5  # and of a layer's output, in its root mean squares per unit
+    size: Annotated[int, Field(ge=1)] = 1024  # places per layer
+    refreshed: Annotated[int, Field(ge=1)] = 128  # rows per step
+    steps: Annotated[int, Field(ge=1)] = 3
+    inputs: Share = 1.0  # longest change of inputs, in radii of the threat
+    hidden: Annotated[float, Field(ge=0)] = 0.05  # and of a layer's output, as a share of its Euclidean length
     share: Share = 0.5  # of the loss that the pool's rows have
     layers: Literal["all", "inputs", "hidden"] = "all"
 

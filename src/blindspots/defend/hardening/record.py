@@ -14,6 +14,7 @@ class HardenManifest(Provenance):
     model: ModelRecord  # as it was given
     data: DataRecord  # what is trained on
     test: DataRecord  # what before and after are measured on
+    extra: DataRecord | None  # what fills up batches
     held_out: int  # rows of `data` that choose the best epoch and are never trained on
     threat: str
     recipe: str  # its name
@@ -73,6 +74,7 @@ class HardenVerdict(Record):
     seconds_natural_epoch: float  # the same loop without an adversary, on a copy
     seconds_checks: float  # held-out checks
     seconds_total: float  # of the whole command
+    peak_memory: int | None  # bytes: of a GPU what was allocated at most, else what the process held at most
     history: list[Epoch]
     events: list[str]  # what was undone, and when, in sentences
     controls: list[Control]

@@ -2,11 +2,13 @@
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,47 +141,44 @@ def harden(
 
     Raises:
         InputError: something that was given cannot be used, or training diverged; the sentence says what to do.
+        SystemExit: under torchrun, in all processes but the first, once the training has ended.
     """
     model = model if isinstance(model, Model) else Model(model)
     given = one_of(x, y, data)
     judged_by = one_of(*test, None) if isinstance(test, tuple) else test
     asked = options or HardenOptions()
     training, judging = divide(given, judged_by, test_rows, asked.seed)
+    chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
     run = _Run(
-        model, training, judging, extra, threat.within(*model.bounds), recipe, epochs, from_scratch, controls,
+        model, training, judging, extra, threat.within(*model.bounds), recipe if isinstance(recipe, str) else "custom",
+        chosen if epochs is None else chosen.model_copy(update={"epochs": epochs}), from_scratch, controls,
         min(study_rows, len(judging)), protocol, asked, watch or Watch(),
     )  # fmt: skip
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 
+@dataclass
 class _Run:
-    """One call of `harden`."""
+    """One call of `harden`; its fields are the arguments."""
 
-    def __init__(
-        self,
-        model: Model,
-        data: Dataset,
-        test: Dataset,
-        extra: Dataset | None,
-        threat: Threat,
-        recipe: str | Recipe,
-        epochs: int | None,
-        from_scratch: bool,
-        controls: bool,
-        study_rows: int,
-        protocol: str,
-        options: HardenOptions,
-        watch: Watch,
-    ) -> None:
-        self.model, self.data, self.test, self.threat = model, data, test, threat
-        self.name = recipe if isinstance(recipe, str) else "custom"
-        chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
-        self.recipe = chosen if epochs is None else chosen.model_copy(update={"epochs": epochs})
-        self.from_scratch, self.controls, self.study_rows = from_scratch, controls, study_rows
-        self.protocol, self.options, self.watch = protocol, options, watch
-        self.threats = threats_of(self.recipe, threat)
-        self.own = trainable(model, data, from_scratch=from_scratch, seed=options.seed)
-        self.parts = split(data, options.seed, extra)
+    model: Model
+    data: Dataset
+    test: Dataset
+    extra: Dataset | None
+    threat: Threat
+    name: str  # of the recipe
+    recipe: Recipe
+    from_scratch: bool
+    controls: bool
+    study_rows: int
+    protocol: str
+    options: HardenOptions
+    watch: Watch
+
+    def __post_init__(self) -> None:
+        self.threats = threats_of(self.recipe, self.threat)
+        self.own = self._beginning()
+        self.parts = split(self.data, self.options.seed, self.extra)
         self.began = time.monotonic()
 
     def carry_out(self, path: Path | None, resume: bool, command: str | None) -> Hardened:
@@ -281,9 +280,11 @@ class _Run:
     def _verdict(self, log: Log, natural: float, findings: list[Finding]) -> HardenVerdict:
         outcomes, said = self._controls() if self.controls else ([], [])
         right = right_rows(self._final(), self.test).tolist()
+        before, after = self.before.verdict, self.after.verdict
+        found = self._study() if self.study_rows else None
         return HardenVerdict(
-            before=self.before.verdict,
-            after=self.after.verdict,
+            before=before,
+            after=after,
             epochs=len(log.seconds),
             best_epoch=log.best_epoch,
             seconds=round(sum(log.seconds), 3),
@@ -291,11 +292,12 @@ class _Run:
             seconds_natural_epoch=natural,
             seconds_checks=round(log.seconds_checks, 3),
             seconds_total=round(time.monotonic() - self.began, 3),
+            peak_memory=_peak_memory(self.fabric.device),
             history=log.history,
             events=log.events,
             controls=[outcome.control for outcome in outcomes],
             claim=claim(right, outcomes),
-            study=self._study() if self.study_rows else None,
+            study=found,
             findings=[*self.data.notes, *findings, *said],
         )
 
@@ -335,6 +337,7 @@ class _Run:
             model=ModelRecord.of(self.model),
             data=DataRecord.of(self.data),
             test=DataRecord.of(self.test),
+            extra=None if self.extra is None else DataRecord.of(self.extra),
             held_out=len(self.parts.held_out),
             threat=self.threat.spec,
             recipe=self.name,
@@ -346,6 +349,18 @@ class _Run:
             controls=self.controls,
             study_rows=self.study_rows,
         )
+
+
+def _peak_memory(device: torch.device) -> int | None:
+    """Bytes: of a GPU what was allocated at most, else what the process held at most; None where nobody counts."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if not find_spec("resource"):
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _fabric(device: torch.device, precision: str, *, alone: bool = False) -> Fabric:

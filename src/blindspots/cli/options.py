@@ -1,0 +1,29 @@
+"""Options that several commands have, declared once."""
+
+from typing import Annotated
+
+import typer
+
+EXECUTION = "How it is carried out"
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the run folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the verdict as JSON, and nothing else, on stdout.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Decides all randomness.", rich_help_panel=EXECUTION)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE", help="Such as cpu, cuda or cuda:1.", show_default="where the model is",
+        rich_help_panel=EXECUTION,
+    ),
+]  # fmt: skip
+Threads = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="CPU threads.", show_default="all that are free", rich_help_panel=EXECUTION),
+]
+Chunk = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="Rows per call of the network.", show_default="by the size of an input",
+        rich_help_panel=EXECUTION,
+    ),
+]  # fmt: skip
