@@ -248,7 +248,7 @@ class Refusing(bs.Model):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"model": Refusing(network())}, "without its detector"),
+        ({"model": Refusing(network())}, "may refuse an answer"),
         ({"data": ArrayData(torch.rand(50, 1, 4, 4), torch.full((50,), 2))}, "only class 2"),
         ({"data": ArrayData(torch.rand(8, 1, 4, 4), torch.arange(8) % 3)}, "expected at least 20 rows"),
         ({"data": ArrayData(torch.rand(50, 1, 4, 4), torch.arange(50) % 7)}, "expected labels from 0 to 2"),

@@ -82,8 +82,8 @@ def _check_access(model: Model) -> None:
         )
     if model.rejects:
         raise InputError(
-            f"expected a classifier to train, got {model.name}, which may refuse an answer: harden the model without its "
-            "detector, then fit a detector to it"
+            f"expected a classifier to train, got {model.name}, which may refuse an answer: harden the model without "
+            "its detector, then fit a detector to it"
         )
     if not any(p.is_floating_point() for p in model.net.parameters()):
         raise InputError(
