@@ -45,9 +45,14 @@ def measure(args: argparse.Namespace) -> Section | None:
         return None
     train, test = z.images("mnist", "train"), z.images("mnist", "test")
     numbers = [_way(name, *train, *test, args.repeats or SEEDS) for name in WAYS]
-    read = READ.format(epochs=EPOCHS, rows=len(test[1]), seeds=args.repeats or SEEDS)
+    read = READ.format(
+        long=LONG.epochs, short=SHORT.epochs, rows=len(test[1]), radius=THREAT.radius, hidden=Pool().hidden,
+        seeds=args.repeats or SEEDS,
+    )  # fmt: skip
     return Section(
-        "Szegedy's pools against weight decay and dropout", f"{table(HEAD, map(_row, numbers))}\n\n{read}", numbers
+        "Szegedy's pools against weight decay and dropout",
+        f"{table(HEAD, [_row(n) for n in numbers])}\n\n{read}",
+        numbers,
     )
 
 
