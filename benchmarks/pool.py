@@ -22,9 +22,9 @@ SEEDS = 5
 THREAT = bs.L2(1.0)
 DROPPED = (0.2, 0.3)  # of the inputs, of hidden units
 LONG = Recipe(
-    epochs=40, batch=256, guard=False, objective=Objective(clean=1.0), optimizer=Optimizer(rate=4e-3, weight_decay=0.1)
+    epochs=30, batch=256, guard=False, objective=Objective(clean=1.0), optimizer=Optimizer(rate=4e-3, weight_decay=0.1)
 )
-SHORT = LONG.model_copy(update={"epochs": 25})  # takes longer all the same
+SHORT = LONG.model_copy(update={"epochs": 20})  # takes longer all the same
 WAYS = {
     "weight decay": (LONG, None, "1.6"),
     "dropout": (LONG, DROPPED, "about 1.3"),
