@@ -20,7 +20,7 @@ from blindspots.defend.detection import record as records
 from blindspots.defend.detection import run as running
 from blindspots.defend.detection.batches import SIZES, p_values, powers
 from blindspots.defend.detection.conclude import Evidence, OfDetector, Told, conclude
-from blindspots.defend.detection.density import Density
+from blindspots.defend.detection.detectors.density import Density
 from blindspots.defend.detection.folder import read_detect_file
 from blindspots.defend.detection.proof import verify_detect
 from blindspots.defend.detection.record import DetectFile, DetectManifest, DetectVerdict, Overhead

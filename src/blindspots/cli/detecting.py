@@ -13,8 +13,8 @@ from blindspots.cli import show
 from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
 from blindspots.cli.running import moved, slug
-from blindspots.defend.detection.catalogue import parse_detector
 from blindspots.defend.detection.conclude import best_first
+from blindspots.defend.detection.detectors.catalogue import parse_detector
 from blindspots.defend.detection.record import DetectVerdict
 from blindspots.defend.detection.rows import open_data
 from blindspots.defend.detection.run import detect as run_detect

@@ -7,8 +7,8 @@ import torch
 
 from blindspots.attacks import Attack, parse_attack
 from blindspots.data import Dataset
-from blindspots.defend.detection.catalogue import DETECTORS, parse_detector
-from blindspots.defend.detection.detector import Detector
+from blindspots.defend.detection.detectors.catalogue import DETECTORS, parse_detector
+from blindspots.defend.detection.detectors.detector import Detector
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.fit import check_fit

@@ -11,8 +11,8 @@ from blindspots.defend.detection import overhead
 from blindspots.defend.detection.asked import Asked
 from blindspots.defend.detection.batches import TestsBatches, p_values
 from blindspots.defend.detection.conclude import SMALLEST, Evidence, OfDetector, Told, arrays, conclude
-from blindspots.defend.detection.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.file import load, save
+from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
+from blindspots.defend.detection.detectors.file import load, save
 from blindspots.defend.detection.folder import Memory
 from blindspots.defend.detection.guarded import Guarded, guard
 from blindspots.defend.detection.record import DetectFile

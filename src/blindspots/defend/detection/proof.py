@@ -11,9 +11,9 @@ from torch import Tensor
 from blindspots.data import Dataset, load_data
 from blindspots.defend.detection import overhead
 from blindspots.defend.detection.conclude import OfDetector, Told, arrays, conclude
-from blindspots.defend.detection.detector import Fitted
+from blindspots.defend.detection.detectors.detector import Fitted
+from blindspots.defend.detection.detectors.file import load
 from blindspots.defend.detection.experiment import evidence
-from blindspots.defend.detection.file import load
 from blindspots.defend.detection.folder import DETECTOR, read_columns, read_detect_file, read_part
 from blindspots.defend.detection.guarded import Guarded
 from blindspots.defend.detection.record import DetectFile, DetectVerdict

@@ -18,9 +18,9 @@ from blindspots.defend.detection.asked import (
     chosen_detectors,
     rows_per_call,
 )
-from blindspots.defend.detection.detector import Detector
+from blindspots.defend.detection.detectors.detector import Detector
+from blindspots.defend.detection.detectors.file import load
 from blindspots.defend.detection.experiment import Experiment, Say
-from blindspots.defend.detection.file import load
 from blindspots.defend.detection.folder import Folder, Memory
 from blindspots.defend.detection.guarded import Guarded
 from blindspots.defend.detection.record import DetectFile, DetectManifest, DetectVerdict

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.combination import Layered, combined, halves
-from blindspots.defend.detection.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.distances import distances
-from blindspots.defend.detection.features import Look, gathered, hidden
+from blindspots.defend.detection.detectors.combination import Layered, combined, halves
+from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
+from blindspots.defend.detection.detectors.distances import distances
+from blindspots.defend.detection.detectors.features import Look, gathered, hidden
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 

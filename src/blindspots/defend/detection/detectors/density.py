@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.distances import distances
-from blindspots.defend.detection.features import HEAD, Inside, Look, gathered
+from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
+from blindspots.defend.detection.detectors.distances import distances
+from blindspots.defend.detection.detectors.features import HEAD, Inside, Look, gathered
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from blindspots.defend.detection.detector import Detector, Fitted
+from blindspots.defend.detection.detectors.detector import Detector, Fitted
 from blindspots.errors import InputError
 from blindspots.models.load import Batched
 from blindspots.models.model import Model
