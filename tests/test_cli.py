@@ -445,8 +445,7 @@ def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
         demo, "open_model", lambda _, name: Model(load_model("net.py:linear").net, name=name, spec=name)
     )
     monkeypatch.setattr(demo, "load_data", lambda spec: load_data(spec, 24))
-    monkeypatch.setattr(demo, "run_harden", partial(harden, epochs=1))
-    monkeypatch.setattr(demo, "_STUDY_ROWS", 0)
+    monkeypatch.setattr(demo, "run_harden", partial(harden, epochs=1, study_rows=0))
     monkeypatch.setattr(hardening, "evaluate", evaluate_by(stage))
 
 

@@ -22,7 +22,6 @@ from blindspots.threat import parse_threat
 
 MODEL, THREAT = "digits", "linf:0.15"
 COMMAND = f"blindspots harden {MODEL} --data digits --threat {THREAT}"  # the mark by which the demo knows its own runs
-_STUDY_ROWS = 100
 
 
 def demo(out: Path) -> None:
@@ -35,7 +34,7 @@ def demo(out: Path) -> None:
         with Lines(console) as lines:
             run = run_harden(
                 open_model(console, MODEL), data=training_rows("digits"), test=load_data("digits"),
-                threat=parse_threat(THREAT), study_rows=_STUDY_ROWS, out=out, options=options, watch=lines.watch,
+                threat=parse_threat(THREAT), out=out, options=options, watch=lines.watch,
                 command=COMMAND,
             )  # fmt: skip
     except KeyboardInterrupt:

@@ -89,7 +89,7 @@ class HardenJob:
             help="Test rows for other norms, attacks, transfer and corruptions; 0: none.",
             rich_help_panel=JUDGING,
         ),
-    ] = 200
+    ] = 100
     out: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model, recipe, threat"),

@@ -43,7 +43,7 @@ from blindspots.pictures import is_image
 from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, ModelRecord
 
-STUDY_ROWS = 200
+STUDY_ROWS = 100
 _TIMED_STEPS, _TIMED_SECONDS, _TIMED_TIMES = 100, 10.0, 5  # of the natural epoch that the price is compared with
 
 
