@@ -181,12 +181,6 @@ class Course:
         return each * (self.recipe.epochs - self.trainer.epoch)
 
 
-def natural_epoch(trainer: Trainer) -> float:
-    """Seconds of an epoch without an adversary: the second one, since the first warms up."""
-    trainer.run_epoch()
-    return trainer.run_epoch().seconds
-
-
 def weights_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The best weights by the names of the model's own network."""
     return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}

@@ -44,7 +44,7 @@ from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, ModelRecord
 
 STUDY_ROWS = 100
-_TIMED_STEPS, _TIMED_SECONDS, _TIMED_TIMES = 100, 10.0, 5  # of the natural epoch that the price is compared with
+_TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the price is compared with
 
 
 @dataclass(frozen=True)
@@ -199,11 +199,10 @@ class _Run:
     def _found_out(self, checkpoint: Checkpoint | None) -> Hardened:
         if self.fabric.world_size == 1:
             _ = self.before  # with several processes the others would wait for it
-        log = self._train(checkpoint)
+        log, natural = self._train(checkpoint)
         if not self.fabric.is_global_zero:
             raise SystemExit(0)  # the first process does the rest, alone
         self.fabric = _fabric(self.own.device, self.options.precision, alone=True)
-        natural = self._natural_seconds()
         exported = export_model(self.own, tuple(self.data.shape), self.folder.path) if self.folder else []
         verdict = self._verdict(log, natural, exported)
         file = self.fresh.model_copy(update={"verdict": verdict})
@@ -237,8 +236,8 @@ class _Run:
             return self.own
         return load_model(str(program))
 
-    def _train(self, checkpoint: Checkpoint | None) -> Log:
-        """Train, and leave the best weights in `self.own`."""
+    def _train(self, checkpoint: Checkpoint | None) -> tuple[Log, float]:
+        """Train, and leave the best weights in `self.own`; the seconds of an epoch without an adversary come along."""
         self.watch.phase(f"Training by the recipe {self.name} on {len(self.parts.training):,} rows")
         trainer = Trainer(self.fabric, self.own, self.parts, self.threat, self.recipe, self.options.seed)
         checks = Checks(
@@ -248,8 +247,9 @@ class _Run:
         before = checkpoint.read() if checkpoint else None
         keep = checkpoint.now_and_then if checkpoint and self.folder else lambda *args: None
         course = Course(trainer, checks, self.recipe, keep, before)
-        logs = Logs(self.folder.path if self.folder else None, course.log.history)
+        logs, natural = Logs(self.folder.path if self.folder else None, course.log.history), self._natural()
         for told in course.run():
+            natural.after(told.done)
             self.watch.epoch(told)
             logs.add(told.epoch, course.log.history)
         logs.close()
@@ -258,20 +258,16 @@ class _Run:
         lay_out(self.own.net, torch.contiguous_format)
         self.own.net.load_state_dict(weights_of(course.best))
         self.own.net.requires_grad_(False)
-        return course.log
+        return course.log, natural.seconds
 
-    def _natural_seconds(self) -> float:
-        """An epoch without an adversary, in the same loop on a copy: some of its steps, repeated if it is short."""
+    def _natural(self) -> "_NaturalEpochs":
+        """The same loop without an adversary on a copy: at most so many of an epoch's steps."""
         size = fitting(self.recipe.batch, len(self.parts.training))
-        recipe = self.recipe.naturally(batch=size)
         rows = min(len(self.parts.training), _TIMED_STEPS * size)
         few = Split(self.parts.training[:rows], self.parts.held_out)
+        recipe = self.recipe.naturally(batch=size)
         trainer = Trainer(self.fabric, self._beginning(), few, self.threat, recipe, self.options.seed)
-        trainer.run_epoch()  # warms up
-        took: list[float] = []
-        while len(took) < _TIMED_TIMES and sum(took) < _TIMED_SECONDS:
-            took.append(trainer.run_epoch().seconds)
-        return statistics.median(took) * len(self.parts.training) / rows
+        return _NaturalEpochs(trainer, len(self.parts.training) / rows, max(1, self.recipe.epochs // _TIMED_TIMES))
 
     def _beginning(self) -> Model:
         """The network as it was before training."""
@@ -349,6 +345,26 @@ class _Run:
             controls=self.controls,
             study_rows=self.study_rows,
         )
+
+
+class _NaturalEpochs:
+    """Times epochs without an adversary between those with one, so that both meet the same machine."""
+
+    def __init__(self, trainer: Trainer, scale: float, every: int) -> None:
+        self._trainer, self._scale, self._every = trainer, scale, every
+        self._took: list[float] = []
+        trainer.run_epoch()  # warms up
+
+    def after(self, epoch: int) -> None:
+        if epoch % self._every == 0 and len(self._took) < _TIMED_TIMES:
+            self._took.append(self._trainer.run_epoch().seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Of a whole epoch, the median."""
+        if not self._took:  # the training had ended before this attempt
+            self.after(0)
+        return statistics.median(self._took) * self._scale
 
 
 def _peak_memory(device: torch.device) -> int | None:
