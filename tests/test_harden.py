@@ -1,12 +1,14 @@
 """`harden` from end to end on a small network: what it writes, that it can be resumed, and what it refuses."""
 
 import errno
+import gc
 import json
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -312,8 +314,11 @@ def blindspots(line: str) -> Result:
     return CliRunner().invoke(app, line.split())
 
 
+unclosed = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an archive is open until collected
+
+
 @pytest.fixture
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(
         "import torch\nfrom torch import nn\n\ndef small():\n    torch.manual_seed(0)\n"
@@ -321,7 +326,8 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     x, y = rows(300).rows(0, 300)
     np.savez(tmp_path / "rows.npz", x=x.numpy(), y=y.numpy())
-    return tmp_path
+    yield tmp_path
+    gc.collect()
 
 
 COMMAND = (
@@ -330,6 +336,7 @@ COMMAND = (
 )
 
 
+@unclosed
 @pytest.mark.usefixtures("at_home")
 def test_the_command_hardens_and_its_model_is_one_that_evaluate_takes() -> None:
     result = blindspots(COMMAND)
@@ -344,6 +351,7 @@ def test_the_command_hardens_and_its_model_is_one_that_evaluate_takes() -> None:
     assert blindspots("verify runs/one").exit_code == 0
 
 
+@unclosed
 @pytest.mark.usefixtures("at_home")
 def test_the_command_prints_its_verdict_as_json_and_judges_it() -> None:
     result = blindspots(f"{COMMAND} --json --require 1.0")
@@ -352,6 +360,7 @@ def test_the_command_prints_its_verdict_as_json_and_judges_it() -> None:
     assert "Not met: --require 1.0" in result.stderr
 
 
+@unclosed
 @pytest.mark.usefixtures("at_home")
 @pytest.mark.parametrize(
     ("change", "said"),
@@ -368,6 +377,7 @@ def test_a_command_that_cannot_be_carried_out_is_one_sentence(change: str, said:
     assert "Traceback" not in result.stderr
 
 
+@unclosed
 @pytest.mark.slow
 def test_a_command_that_was_killed_goes_on_to_the_same_weights(at_home: Path) -> None:
     command = [sys.executable, "-m", "blindspots", *COMMAND.replace("--epochs 2", "--epochs 400").split()]
@@ -384,6 +394,7 @@ def test_a_command_that_was_killed_goes_on_to_the_same_weights(at_home: Path) ->
     assert equal(weights(Path("runs/whole")), weights(Path("runs/one")))
 
 
+@unclosed
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(at_home: Path) -> None:
     """Under torchrun each takes half of every batch; gradients are means of the same rows.
