@@ -37,7 +37,7 @@ class Outcome:
 def control_recipes(recipe: Recipe, is_image: bool) -> dict[str, tuple[str, Recipe]]:
     """The controls by name: a sentence, and how they are trained.
 
-    Augmentation shifts pictures by a twelfth of a usual width at most; tables have none that is known to be harmless.
+    Augmentation shifts pictures as far as the recipe does, by a pixel if it does not; tables have none.
     """
     noisy = recipe.naturally(adversary=Noise(shape="uniform"), objective=Objective(clean=0.5))
     found = {
@@ -45,8 +45,9 @@ def control_recipes(recipe: Recipe, is_image: bool) -> dict[str, tuple[str, Reci
         "noise": ("half of the loss on rows with uniform noise of the threat's size", noisy),
     }
     if is_image:
-        shifted = recipe.naturally(augmentation=Augmentation(shift=max(1, recipe.augmentation.shift)))
-        found["augmentation"] = ("natural training on rows shifted by up to a pixel or so", shifted)
+        shift = max(1, recipe.augmentation.shift)
+        shifted = recipe.naturally(augmentation=Augmentation(shift=shift))
+        found["augmentation"] = (f"natural training on pictures shifted by up to {shift} px", shifted)
     return found
 
 

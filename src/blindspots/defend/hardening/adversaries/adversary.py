@@ -1,5 +1,6 @@
 """What an adversary in training is, and the looks that all of them share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,16 +34,16 @@ class Networks:
     shared: Callable[[Tensor], Tensor]
 
 
-class Adversary:
+class Adversary(ABC):
     """Makes the rows that are trained on. What it remembers between steps is in `memory`, so it can be saved."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective, self.replays = objective, 1  # replays: steps that every batch takes
         self.memory: dict[str, Tensor] = {}
 
+    @abstractmethod
     def perturb(self, nets: Networks, batch: Batch, radius: float) -> list[Tensor]:
         """Adversarial forms (B, *shape) of the batch within so many radii of the threat; none: the rows as they are."""
-        raise NotImplementedError
 
     def losses(self, nets: Networks, batch: Batch, forms: Sequence[Tensor]) -> Tensor:
         """What is to be made small, one number per row: (B,). `forms` is what `perturb` gave."""
@@ -50,7 +51,7 @@ class Adversary:
         every = every or [losses(self.objective, nets.learning, batch.x, None, batch.y)]
         return every[0] if len(every) == 1 else torch.stack(every).mean(0)
 
-    def learn(self, nets: Networks, batch: Batch, radius: float) -> None:
+    def learn(self, nets: Networks, batch: Batch, radius: float) -> None:  # noqa: B027 (most have nothing to learn)
         """Called after the backward of the losses, for adversaries that take their gradients from it."""
 
     def restore(self, memory: Mapping[str, Tensor]) -> None:
