@@ -257,6 +257,8 @@ class Refusing(bs.Model):
         ({"data": ArrayData(torch.rand(50, 1, 4, 4) * 255, torch.arange(50) % 3)}, "expected inputs between"),
         ({"data": ArrayData(torch.rand(50, 9), torch.arange(50) % 3)}, "expected test inputs of shape"),
         ({"data": ArrayData(torch.rand(50, 9), torch.arange(50) % 3), "test": None}, "takes inputs of shape"),
+        ({"extra": ArrayData(torch.rand(50, 1, 4, 4), torch.arange(50) % 7)}, "expected labels from 0 to 2"),
+        ({"test": ArrayData(torch.rand(50, 1, 4, 4), torch.arange(50) % 7)}, "expected labels from 0 to 2"),
         ({"model": NoGradient()}, "differentiable steps"),
         ({"model": bs.BlackBox(lambda x: np.zeros(len(x), np.int64), "labels", classes=3)}, "its answers alone"),
         ({"model": bs.Model(lambda x: x.flatten(1)[:, :3])}, "expected a network with weights to train"),

@@ -250,10 +250,17 @@ def one_of(x: Any, y: Any, data: Dataset | None) -> Dataset:
     return data
 
 
+_TEN = [str(i) for i in range(10)]
+
+
 def digits(rows: int | None = None) -> ArrayData:
     """The 500 test rows of scikit-learn's digits."""
-    x, y = digits_arrays("test")
-    return ArrayData(x, y, "digits", spec="digits", class_names=[str(i) for i in range(10)], rows=rows)
+    return ArrayData(*digits_arrays("test"), "digits", spec="digits", class_names=_TEN, rows=rows)
+
+
+def digits_training(rows: int | None = None) -> ArrayData:
+    """The 1297 other rows, which the embedded networks learned from."""
+    return ArrayData(*digits_arrays("train"), "digits, training rows", class_names=_TEN, rows=rows)
 
 
 def digits_arrays(part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from blindspots.cli import show
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.progress import PLAIN_EVERY, Every, Ticker, open_model, stopping
 from blindspots.cli.running import moved, slug
-from blindspots.data import ArrayData, Dataset, digits, digits_arrays, load_data
+from blindspots.data import Dataset, digits, digits_training, load_data
 from blindspots.defend.hardening.course import Told
 from blindspots.defend.hardening.recipe import read_recipe
 from blindspots.defend.hardening.record import Epoch, HardenVerdict
@@ -57,10 +57,7 @@ def harden(spec: str, job: HardenJob) -> None:
 
 def training_rows(spec: str, rows: int | None = None) -> Dataset:
     """Data to train on by name: of digits the 1,297 training rows, so that the 500 others can judge."""
-    if spec != "digits":
-        return load_data(spec, rows)
-    x, y = digits_arrays("train")
-    return ArrayData(x, y, "digits, training rows", class_names=[str(i) for i in range(10)], rows=rows)
+    return digits_training(rows) if spec == "digits" else load_data(spec, rows)
 
 
 def _test(job: HardenJob) -> Dataset | None:

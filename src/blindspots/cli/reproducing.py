@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blindspots.cli import show
-from blindspots.data import ArrayData, Dataset, digits, digits_arrays, load_data
+from blindspots.data import Dataset, digits, digits_training, load_data
 from blindspots.errors import InputError
 from blindspots.evaluate import command_line
 from blindspots.report.szegedy import write_szegedy_report
@@ -54,7 +54,7 @@ def _data(experiment: Experiment) -> tuple[Dataset, Dataset]:
     if (experiment.data is None) != (experiment.test is None):
         raise InputError("expected both --data and --test, or neither, got one of them: name training and test rows")
     if experiment.data is None or experiment.test is None:
-        return ArrayData(*digits_arrays("train"), "digits, training rows"), digits()
+        return digits_training(), digits()
     return load_data(experiment.data), load_data(experiment.test)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blindspots.data import ArrayData, Dataset, digits_arrays, load_data
+from blindspots.data import Dataset, load_data
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import pack_inputs
@@ -33,9 +33,7 @@ def open_data(data: str, test: str | None, rows: int | None) -> tuple[Dataset, D
     "digits" stands for its training rows, and for its test rows to measure on.
     """
     if data == "digits" and test in (None, "digits"):
-        x, y = digits_arrays("train")
-        names = [str(i) for i in range(10)]
-        return ArrayData(x, y, "digits, training rows", class_names=names), load_data("digits", rows)
+        return digits_training(), load_data("digits", rows)
     return load_data(data), None if test is None else load_data(test, rows)
 
 

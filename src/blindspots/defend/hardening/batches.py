@@ -80,8 +80,7 @@ def batches(parts: Split, size: int, share: float, seed: int, epoch: int) -> Ite
 
     Of every batch, `share` are extra rows where there are some, drawn anew. Rows per batch are always the same.
     """
-    rows = parts.training
-    more = 0 if parts.extra is None else min(round(share * size), size - 1)
+    rows, more = parts.training, _extra_rows(parts, size, share)
     own = size - more
     order = torch.randperm(len(rows), generator=generator(seed, _ORDER, epoch))
     for i, at in enumerate(order[: len(rows) // own * own].view(-1, own)):
@@ -90,8 +89,12 @@ def batches(parts: Split, size: int, share: float, seed: int, epoch: int) -> Ite
 
 def steps_per_epoch(parts: Split, size: int, share: float) -> int:
     """How many batches `batches` gives."""
-    more = 0 if parts.extra is None else min(round(share * size), size - 1)
-    return len(parts.training) // (size - more)
+    return len(parts.training) // (size - _extra_rows(parts, size, share))
+
+
+def _extra_rows(parts: Split, size: int, share: float) -> int:
+    """How many rows of a batch are extra ones."""
+    return 0 if parts.extra is None else min(round(share * size), size - 1)
 
 
 def fitting(size: int, rows: int) -> int:

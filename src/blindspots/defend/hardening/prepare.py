@@ -17,11 +17,10 @@ _LOT = 400  # what a lot is for
 _LOOKED_AT = 8  # rows
 
 
-def trainable(model: Model, data: Dataset, *, from_scratch: bool, seed: int) -> Model:
-    """A copy of the model that can be trained on these data; the given one stays as it is.
+def trainable(model: Model, *, from_scratch: bool, seed: int) -> Model:
+    """A copy of the model that can be trained; the given one stays as it is.
 
-    Raises InputError: it has no gradients or no parameters, the labels or inputs do not fit, or, `from_scratch`, it has
-    weights that nothing draws anew.
+    Raises InputError: it has no gradients or no parameters, or, `from_scratch`, weights that nothing draws anew.
     """
     _check_access(model)
     own = copy.deepcopy(model)
@@ -32,7 +31,6 @@ def trainable(model: Model, data: Dataset, *, from_scratch: bool, seed: int) -> 
     if from_scratch:
         with alone(seed):
             draw_anew(own.net)
-    _check_rows(own, data)
     return own
 
 
@@ -69,6 +67,24 @@ def divide(data: Dataset, test: Dataset | None, most: int | None, seed: int) -> 
     return _part(data, x, y, order[count:], "training"), _part(data, x, y, order[:count], "test")
 
 
+def check_rows(model: Model, data: Dataset) -> None:
+    """Raises InputError for inputs outside of the model's bounds, and for labels that are none of its classes."""
+    x, y = data.rows(0, len(data))
+    low, high = model.bounds
+    if float(x.min()) < low or float(x.max()) > high:
+        raise InputError(
+            f"expected inputs between the model's bounds {low} and {high}, got {float(x.min()):g} to "
+            f"{float(x.max()):g} in {data.name}: scale them, or give the model its bounds"
+        )
+    classes = _classes(model, x[:_LOOKED_AT])
+    least, most = int(y.min()), int(y.max())
+    if least < 0 or most >= classes:
+        raise InputError(
+            f"expected labels from 0 to {classes - 1}, as {model.name} tells {classes} classes apart, got {least} to "
+            f"{most} in {data.name}: give the network one score per class, or number the classes as it does"
+        )
+
+
 def _part(data: Dataset, x: Tensor, y: Tensor, at: Tensor, name: str) -> Dataset:
     at = at.sort().values
     return ArrayData(x[at], y[at], f"{data.name}, {name} rows", class_names=data.class_names)
@@ -89,23 +105,6 @@ def _check_access(model: Model) -> None:
         raise InputError(
             f"expected a network with weights to train, got {model.name}, which has none: pass an nn.Module with "
             "parameters"
-        )
-
-
-def _check_rows(model: Model, data: Dataset) -> None:
-    x, y = data.rows(0, len(data))
-    low, high = model.bounds
-    if float(x.min()) < low or float(x.max()) > high:
-        raise InputError(
-            f"expected inputs between the model's bounds {low} and {high}, got {float(x.min()):g} to "
-            f"{float(x.max()):g} in {data.name}: scale them, or give the model its bounds"
-        )
-    classes = _classes(model, x[:_LOOKED_AT])
-    least, most = int(y.min()), int(y.max())
-    if least < 0 or most >= classes:
-        raise InputError(
-            f"expected labels from 0 to {classes - 1}, as {model.name} tells {classes} classes apart, got {least} to "
-            f"{most} in {data.name}: give the network one score per class, or number the classes as it does"
         )
 
 

@@ -27,7 +27,7 @@ from blindspots.defend.hardening.course import Course, Log, Told, weights_of
 from blindspots.defend.hardening.export import export_model
 from blindspots.defend.hardening.folder import TRAINING, Folder
 from blindspots.defend.hardening.log import Logs
-from blindspots.defend.hardening.prepare import divide, trainable
+from blindspots.defend.hardening.prepare import check_rows, divide, trainable
 from blindspots.defend.hardening.recipe import Recipe, read_recipe, threats_of
 from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict
 from blindspots.defend.hardening.study import study
@@ -178,6 +178,8 @@ class _Run:
     def __post_init__(self) -> None:
         self.threats = threats_of(self.recipe, self.threat)
         self.own = self._beginning()
+        for rows in (self.data, self.test, *([self.extra] if self.extra else [])):
+            check_rows(self.own, rows)
         self.parts = split(self.data, self.options.seed, self.extra)
         self.began = time.monotonic()
 
@@ -271,7 +273,7 @@ class _Run:
 
     def _beginning(self) -> Model:
         """The network as it was before training."""
-        return trainable(self.model, self.data, from_scratch=self.from_scratch, seed=self.options.seed)
+        return trainable(self.model, from_scratch=self.from_scratch, seed=self.options.seed)
 
     def _verdict(self, log: Log, natural: float, findings: list[Finding]) -> HardenVerdict:
         outcomes, said = self._controls() if self.controls else ([], [])
