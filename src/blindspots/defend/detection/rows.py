@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset, digits_training, load_data
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import pack_inputs

@@ -178,9 +178,9 @@ class _Run:
     def __post_init__(self) -> None:
         self.threats = threats_of(self.recipe, self.threat)
         self.own = self._beginning()
+        self.parts = split(self.data, self.options.seed, self.extra)
         for rows in (self.data, self.test, *([self.extra] if self.extra else [])):
             check_rows(self.own, rows)
-        self.parts = split(self.data, self.options.seed, self.extra)
         self.began = time.monotonic()
 
     def carry_out(self, path: Path | None, resume: bool, command: str | None) -> Hardened:
