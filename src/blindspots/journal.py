@@ -149,6 +149,27 @@ def begun(folder: Path, fresh: F, command: str, resume: bool) -> F:
     return old.model_copy(update={"verdict": None, "seal": None})
 
 
+def opened(folder: Path, fresh: F, command: str, resume: bool) -> tuple[F, F | None]:
+    """The run that goes on in the folder, as `begun` says, and what run.json says if it has ended.
+
+    The folder is there afterwards, without the drafts of a process that was killed.
+    """
+    file = begun(folder, fresh, command, resume)
+    old = read_file(type(fresh), folder, command) if (folder / "run.json").exists() else None
+    make_folder(folder)
+    for draft in folder.glob("*.draft"):
+        draft.unlink(missing_ok=True)
+    return file, old if getattr(old, "verdict", None) is not None else None
+
+
+def unfinished(folder: Path, command: str) -> InputError:
+    """What is said to whoever asks for the report of a run that has not ended."""
+    return InputError(
+        f"expected a finished run, but {folder} has no verdict yet: finish it with `blindspots {command} ... --resume` "
+        "and ask for the report again"
+    )
+
+
 def make_folder(folder: Path) -> None:
     """Create it if need be. Raises InputError where that cannot be done."""
     try:

@@ -8,8 +8,7 @@ import numpy as np
 from blindspots.defend.smoothing.bounds import largest
 from blindspots.defend.smoothing.folder import read_certify_file, read_rows
 from blindspots.defend.smoothing.record import CertifyManifest, CertifyVerdict
-from blindspots.errors import InputError
-from blindspots.journal import Columns
+from blindspots.journal import Columns, unfinished
 from blindspots.report import certify_words, words
 from blindspots.report.charts import path, ticks
 from blindspots.report.page import environment, write_page
@@ -32,10 +31,7 @@ def render_certify(folder: Path) -> str:
     """The HTML. The same folder gives the same bytes."""
     file = read_certify_file(folder)
     if file.verdict is None:
-        raise InputError(
-            f"expected a finished run, but {folder} has no verdict yet: finish it with `blindspots certify ... "
-            "--resume` and ask for the report again"
-        )
+        raise unfinished(folder, "certify")
     m, v = file.manifest, file.verdict
     return environment().get_template("certify.html.j2").render(
         folder=folder,

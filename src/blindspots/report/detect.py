@@ -10,8 +10,8 @@ from pathlib import Path
 from blindspots.defend.detection.conclude import best_first
 from blindspots.defend.detection.folder import read_detect_file
 from blindspots.defend.detection.record import BatchPower, Cell, DetectManifest, DetectorRecord
-from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.journal import unfinished
 from blindspots.pictures import is_colour, is_image
 from blindspots.report import detect_charts, detect_words, words
 from blindspots.report.detect_words import headline
@@ -52,10 +52,7 @@ def render_detect(folder: Path) -> str:
     """The HTML. The same folder gives the same bytes."""
     file = read_detect_file(folder)
     if file.verdict is None:
-        raise InputError(
-            f"expected a finished run, but {folder} has no verdict yet: finish it with `blindspots detect ... "
-            "--resume` and ask for the report again"
-        )
+        raise unfinished(folder, "detect")
     m, v = file.manifest, file.verdict
     return environment().get_template("detect.html.j2").render(
         folder=folder,

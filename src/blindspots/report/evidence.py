@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from blindspots.errors import InputError
-from blindspots.journal import read_run_file, shard_path
+from blindspots.journal import read_run_file, shard_path, unfinished
 from blindspots.threat import parse_threat
 from blindspots.verdict import REJECTED, Manifest, ShardRecord, Verdict
 
@@ -100,10 +100,7 @@ def read_run(folder: Path) -> Run:
     """
     file = read_run_file(folder)
     if file.verdict is None:
-        raise InputError(
-            f"expected a finished run, but {folder} has no verdict yet: "
-            "finish it with `blindspots evaluate ... --resume` and ask for the report again"
-        )
+        raise unfinished(folder, "evaluate")
     rows = Table.joined([_read_shard(folder, record, i) for i, record in enumerate(file.shards)] or [_no_rows()])
     if len(rows) != file.verdict.rows:
         raise InputError(

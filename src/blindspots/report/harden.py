@@ -14,6 +14,7 @@ from blindspots.defend.hardening.folder import STUDY, read_harden_file
 from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict
 from blindspots.defend.hardening.study_record import Compared, Study
 from blindspots.errors import InputError
+from blindspots.journal import unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.report import harden_charts, harden_words, words
 from blindspots.report.evidence import Array, read_run
@@ -74,10 +75,7 @@ def render_harden(folder: Path) -> str:
     """The HTML. The same folder gives the same bytes."""
     file = read_harden_file(folder)
     if file.verdict is None:
-        raise InputError(
-            f"expected a finished run, but {folder} has no verdict yet: finish it with `blindspots harden ... "
-            "--resume` and ask for the report again"
-        )
+        raise unfinished(folder, "harden")
     m, v = file.manifest, file.verdict
     threat, after = ThreatWords(m.threat, m.model.bounds), read_run(folder / "after")
     return environment().get_template("harden.html.j2").render(

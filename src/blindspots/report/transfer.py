@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blindspots.errors import InputError
-from blindspots.journal import Columns, read_shard
+from blindspots.journal import Columns, read_shard, unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.report import transfer_words, words
 from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
@@ -94,10 +93,7 @@ def render_transfer(folder: Path) -> str:
     """The HTML. The same folder gives the same bytes."""
     file = read_transfer_file(folder)
     if file.verdict is None:
-        raise InputError(
-            f"expected a finished run, but {folder} has no verdict yet: finish it with `blindspots transfer ... "
-            "--resume` and ask for the report again"
-        )
+        raise unfinished(folder, "transfer")
     manifest, verdict = file.manifest, file.verdict
     shape = manifest.data.shape
     return environment().get_template("transfer.html.j2").render(

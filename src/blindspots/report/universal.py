@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from blindspots.errors import InputError
+from blindspots.journal import unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.report import universal_charts as charts
 from blindspots.report import universal_words, words
@@ -60,10 +61,7 @@ def render_universal(folder: Path) -> str:
     """The HTML. The same folder gives the same bytes."""
     file = read_universal_file(folder)
     if file.verdict is None:
-        raise InputError(
-            f"expected a finished run, but {folder} has no verdict yet: finish it with `blindspots universal ... "
-            "--resume` and ask for the report again"
-        )
+        raise unfinished(folder, "universal")
     manifest, verdict, shape = file.manifest, file.verdict, file.manifest.data.shape
     perturbation = _perturbation(folder, file)
     threat = ThreatWords(manifest.threat, manifest.model.bounds)

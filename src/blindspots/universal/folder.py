@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load, save
 from torch import Tensor
 
-from blindspots.journal import begun, make_folder, read_file, sealed, text_of, write_whole
+from blindspots.journal import opened, read_file, sealed, text_of, write_whole
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.rows import Rows
 from blindspots.threat import Threat
@@ -55,12 +55,7 @@ class Folder:
 
     def __init__(self, path: Path, fresh: UniversalFile, resume: bool) -> None:
         self.path = path
-        self.file = begun(path, fresh, "universal", resume)
-        old = read_universal_file(path) if (path / "run.json").exists() else None
-        self.finished = old if old is not None and old.verdict is not None else None
-        make_folder(path)
-        for draft in path.glob("*.draft"):
-            draft.unlink(missing_ok=True)
+        self.file, self.finished = opened(path, fresh, "universal", resume)
         if not (path / "run.json").exists():
             self._search.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ from blindspots.defend.hardening.checkpoint import Checkpoint
 from blindspots.defend.hardening.controls import Outcome
 from blindspots.defend.hardening.record import HardenFile, HardenVerdict
 from blindspots.errors import InputError
-from blindspots.journal import begun, make_folder, read_file, sealed, text_of, write_whole
+from blindspots.journal import opened, read_file, sealed, text_of, write_whole
 
 TRAINING, STUDY = "training.safetensors", "study.safetensors"
 WRITES = (
@@ -45,14 +45,9 @@ class Folder:
 
     def __init__(self, path: Path, fresh: HardenFile, resume: bool) -> None:
         self.path = path
-        self.file = begun(path, fresh, "harden", resume)
-        old = read_harden_file(path) if (path / "run.json").exists() else None
-        self.finished = old if old is not None and old.verdict is not None else None
-        make_folder(path)
-        for draft in path.glob("*.draft"):
-            draft.unlink(missing_ok=True)
+        self.file, self.finished = opened(path, fresh, "harden", resume)
         self.checkpoint = Checkpoint(path / TRAINING)
-        if old is None:
+        if not (path / "run.json").exists():
             self.checkpoint.remove()
             self._controls.unlink(missing_ok=True)
             write_whole(path / "run.json", text_of(self.file))

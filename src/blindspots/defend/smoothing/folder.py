@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 
 from blindspots.defend.smoothing.record import COLUMNS, CertifyFile, CertifyVerdict
 from blindspots.errors import InputError
-from blindspots.journal import Columns, begun, make_folder, read_file, sealed, text_of, write_whole
+from blindspots.journal import Columns, opened, read_file, sealed, text_of, write_whole
 
 
 class Folder:
@@ -25,13 +25,8 @@ class Folder:
 
     def __init__(self, path: Path, fresh: CertifyFile, resume: bool) -> None:
         self.path = path
-        self.file = begun(path, fresh, "certify", resume)
-        old = read_certify_file(path) if (path / "run.json").exists() else None
-        self.finished = old if old is not None and old.verdict is not None else None
-        make_folder(path)
-        for draft in path.glob("*.draft"):
-            draft.unlink(missing_ok=True)
-        if old is None:
+        self.file, self.finished = opened(path, fresh, "certify", resume)
+        if not (path / "run.json").exists():
             self._unfinished.unlink(missing_ok=True)
 
     @property
