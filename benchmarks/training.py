@@ -108,7 +108,7 @@ class Scene:
     @classmethod
     def of(cls, case: Case, batch: int, batches: int) -> "Scene":
         net, x, y = case.open(batches * batch)
-        fresh = trainable(Model(net), ArrayData(x, y), from_scratch=True, seed=0).net
+        fresh = trainable(Model(net), from_scratch=True, seed=0).net
         return cls(fresh, x, y, batch, case.threat)
 
     @property

@@ -127,6 +127,16 @@ def test_the_given_network_stays_as_it_is() -> None:
     assert all(p.requires_grad for p in net.parameters())
 
 
+def test_a_hardened_network_answers_as_it_was_judged_without_a_word_more() -> None:
+    net = network()
+    net.insert(3, nn.Dropout(0.5))
+    run = hardened(model=net, epochs=2)
+    x, y = TEST.rows(0, len(TEST))
+    assert not any(m.training for m in run.model.net.modules())
+    right = (run.model.logits(x).argmax(1) == y).float().mean()
+    assert right.item() == pytest.approx(run.verdict.after.clean_accuracy)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         hardened(tmp_path / name, options=HardenOptions(seed=seed, threads=1), epochs=2)

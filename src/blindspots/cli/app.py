@@ -41,7 +41,7 @@ MODELS = (
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
 Folder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A folder that evaluate, attack, universal or transfer wrote.")
+    Path, typer.Argument(metavar="RUN", help="A folder that evaluate, attack, harden or another command wrote.")
 ]
 Folders = Annotated[
     list[Path],

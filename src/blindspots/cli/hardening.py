@@ -49,8 +49,8 @@ def harden(spec: str, job: HardenJob) -> None:
         run = run_harden(
             model, data=data, test=test, test_rows=job.test_rows or MOST_TEST, extra=extra, threat=threat,
             recipe=job.recipe, epochs=job.epochs, from_scratch=job.from_scratch, controls=job.controls,
-            study_rows=job.study_rows,
-            protocol=job.protocol, out=out, resume=job.resume, options=options, watch=lines.watch, command=command,
+            study_rows=job.study_rows, protocol=job.protocol, out=out, resume=job.resume, options=options,
+            watch=lines.watch, command=command,
         )  # fmt: skip
     _finish(console, run, out, job)
 

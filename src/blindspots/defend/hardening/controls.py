@@ -1,6 +1,5 @@
 """The honest controls: the same network trained for as long by something that is not an adversary."""
 
-import copy
 import time
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from blindspots.defend.hardening.batches import Split
 from blindspots.defend.hardening.recipe import Augmentation, Noise, Objective, Recipe
 from blindspots.defend.hardening.record import Claim, Control
 from blindspots.defend.hardening.trainer import DivergedError, Trainer
+from blindspots.evaluate import Options
 from blindspots.evaluate import attack as run_attack
 from blindspots.findings import Finding
 from blindspots.models.model import Model
@@ -53,21 +53,21 @@ def control_recipes(recipe: Recipe, is_image: bool) -> dict[str, tuple[str, Reci
 
 def run_control(
     name: str, what: str, recipe: Recipe, fabric: Fabric, model: Model, parts: Split, threat: Threat, test: Dataset,
-    seed: int,
+    options: Options,
 ) -> Outcome | None:  # fmt: skip
-    """Train a copy of `model` by the control's recipe and look at the test rows; None where that diverged."""
-    began, own = time.monotonic(), copy.deepcopy(model)
-    trainer = Trainer(fabric, own, parts, threat, recipe, seed)
+    """Train `model` by the control's recipe and look at the test rows; None where that diverged."""
+    began = time.monotonic()
+    trainer = Trainer(fabric, model, parts, threat, recipe, options.seed)
     try:
         for _ in range(recipe.epochs):
             trainer.run_epoch()
     except DivergedError:
         return None
-    own.net.load_state_dict(trainer.average.module.net.state_dict())  # type: ignore[union-attr]
-    right = right_rows(own, test)
+    model.net.load_state_dict(trainer.average.module.net.state_dict())  # type: ignore[union-attr]
+    right = right_rows(model, test)
     control = Control(
         name=name, what=what, epochs=recipe.epochs, clean=Share.of(int(right.sum()), len(right)),
-        robust=_robust(own, test, threat), seconds=round(time.monotonic() - began, 3),
+        robust=_robust(model, test, threat, options), seconds=round(time.monotonic() - began, 3),
     )  # fmt: skip
     return Outcome(control, right.tolist())
 
@@ -106,8 +106,8 @@ def diverged(name: str) -> Finding:
     )
 
 
-def _robust(model: Model, data: Dataset, threat: Threat) -> Share:
-    """PGD with restarts: a control is hardly ever robust, and a longer search would say the same."""
-    run = run_attack(model, attack=PGD(steps=_STEPS), threat=threat, data=data, restarts=_RESTARTS)
+def _robust(model: Model, data: Dataset, threat: Threat, options: Options) -> Share:
+    """PGD with restarts: an upper bound, and for a control, which is hardly ever robust, a search that will do."""
+    run = run_attack(model, attack=PGD(steps=_STEPS), threat=threat, data=data, restarts=_RESTARTS, options=options)
     v = run.verdict
     return Share.of(round(v.robust_accuracy * v.rows), v.rows)

@@ -31,7 +31,7 @@ class Log:
     divergences: int = 0
     best: float = -1.0  # held-out robust share
     best_epoch: int = 0
-    since_best: int = 0  # epochs
+    since_best: int = 0  # checks
 
 
 @dataclass(frozen=True)

@@ -318,7 +318,7 @@ class _Run:
             self.watch.phase(f"Control: {what}")
             outcome = run_control(
                 name, what, recipe, self.fabric, self._beginning(), self.parts, self.threat, self.test,
-                self.options.seed,
+                self.evaluating,
             )  # fmt: skip
             if outcome is None:
                 findings.append(diverged(name))

@@ -103,7 +103,7 @@ class Mode:
 
     def __init__(self, module: nn.Module) -> None:
         self._modules = [m for m in module.modules() if hasattr(m, "training")]
-        self._training = True
+        self._training = any(m.training for m in self._modules)
 
     def set(self, training: bool) -> None:
         self._training = training
