@@ -76,15 +76,27 @@ def verify(
         if not (folder / "run.json").is_file():
             raise
         return Verification(0, [], [], [str(error)])
-    found = seal((folder / "run.json").read_bytes())
     if file.verdict is None:
-        raise InputError(f"expected a finished run in {folder}, found one without a verdict: finish it with --resume")
-    if found != file.seal:
-        said = f"expected run.json with the digest {file.seal} that it is sealed with, found {found}: it was changed"
-        return Verification(0, [], [], [said])  # of what it says, nothing is worth a look
+        raise not_finished(folder)
+    if changed := tampered(folder, file.seal):
+        return changed
     with _threads(file.manifest.threads):
         proof = _Proof(folder, file, file.verdict, _network(file.manifest, model, say), say)
         return proof.carry_out(data)
+
+
+def not_finished(folder: Path) -> InputError:
+    """What is said where there is no verdict to be proved."""
+    return InputError(f"expected a finished run in {folder}, found one without a verdict: finish it with --resume")
+
+
+def tampered(folder: Path, recorded: str | None) -> Verification | None:
+    """What comes of a run.json that is not as it was sealed: of what it says, nothing is worth a look."""
+    found = seal((folder / "run.json").read_bytes())
+    if found == recorded:
+        return None
+    said = f"expected run.json with the digest {recorded} that it is sealed with, found {found}: it was changed"
+    return Verification(0, [], [], [said])
 
 
 def _network(manifest: Manifest, model: Model | None, say: Say) -> Model:

@@ -11,7 +11,7 @@ from torch import Tensor
 from blindspots.data import Dataset, load_data
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.journal import Columns, read_shard, seal
+from blindspots.journal import Columns, read_shard
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -20,7 +20,7 @@ from blindspots.transfer.adapt import Adapted
 from blindspots.transfer.changes import rms
 from blindspots.transfer.record import CLEAN, SOURCE, TransferFile, TransferVerdict, read_transfer_file
 from blindspots.transfer.run import answers, clean_inputs, conclude, noise_of
-from blindspots.verify import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF, Verification, norm
+from blindspots.verify import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF, Verification, norm, not_finished, tampered
 
 Say = Callable[[str], None]
 Problems = Iterator[str]
@@ -52,10 +52,9 @@ def verify_transfer(
             raise
         return Verification(0, [], [], [str(error)])
     if file.verdict is None:
-        raise InputError(f"expected a finished run in {folder}, found one without a verdict: finish it with --resume")
-    if seal((folder / "run.json").read_bytes()) != file.seal:
-        said = f"expected run.json with the digest {file.seal} that it is sealed with, found another: it was changed"
-        return Verification(0, [], [], [said])
+        raise not_finished(folder)
+    if changed := tampered(folder, file.seal):
+        return changed
     with set_threads(file.manifest.threads):
         return _Proof(folder, file, _networks(file, models, say), say).carry_out(data)
 

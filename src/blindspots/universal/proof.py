@@ -11,7 +11,6 @@ from torch import Tensor
 from blindspots.data import Dataset, load_data
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.journal import seal
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -22,7 +21,7 @@ from blindspots.universal.measure import fooled
 from blindspots.universal.record import Effect, UniversalFile, UniversalVerdict
 from blindspots.universal.stream import Rows, divide
 from blindspots.verdict import DataRecord, ModelRecord, Share
-from blindspots.verify import EDGE, SLACK, Verification, norm
+from blindspots.verify import EDGE, SLACK, Verification, norm, not_finished, tampered
 
 Say = Callable[[str], None]
 Problems = Iterator[str]
@@ -51,10 +50,9 @@ def verify_universal(
     folder = Path(run)
     file = read_universal_file(folder)
     if file.verdict is None:
-        raise InputError(f"expected a finished run in {folder}, found one without a verdict: finish it with --resume")
-    if seal((folder / "run.json").read_bytes()) != file.seal:
-        said = f"expected run.json with the digest {file.seal} that it is sealed with, found another: it was changed"
-        return Verification(0, [], [], [said])
+        raise not_finished(folder)
+    if changed := tampered(folder, file.seal):
+        return changed
     named = model or _named(file.manifest.model.spec, "model", lambda spec: load_model(spec, say))
     rows = data or _named(file.manifest.data.spec, "data", load_data)
     others = heldout or _others(file)

@@ -20,12 +20,12 @@ from blindspots.defend.detection.record import DetectFile, DetectVerdict
 from blindspots.defend.detection.score import scored
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.journal import Columns, read_run_file, read_shard, seal, unpack_inputs
+from blindspots.journal import Columns, read_run_file, read_shard, unpack_inputs
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.threat import parse_threat
-from blindspots.verify import EDGE, SAME, SLACK, UNIT_ROUNDOFF, Verification, verify
+from blindspots.verify import EDGE, SAME, SLACK, UNIT_ROUNDOFF, Verification, not_finished, tampered, verify
 
 Say = Callable[[str], None]
 Problems = Iterator[str]
@@ -69,16 +69,15 @@ def verify_detect(
     folder = Path(run)
     file = read_detect_file(folder)
     verdict = _finished(folder, file)
-    if seal((folder / "run.json").read_bytes()) != file.seal:
-        said = f"expected run.json with the digest {file.seal} that it is sealed with, found another: it was changed"
-        return Verification(0, [], [], [said])
+    if changed := tampered(folder, file.seal):
+        return changed
     with set_threads(file.manifest.threads):
         return _Proof(folder, file, verdict, model or _network(file), say).carry_out(data)
 
 
 def _finished(folder: Path, file: DetectFile) -> DetectVerdict:
     if file.verdict is None:
-        raise InputError(f"expected a finished run in {folder}, found one without a verdict: finish it with --resume")
+        raise not_finished(folder)
     return file.verdict
 
 

@@ -14,12 +14,12 @@ from blindspots.defend.hardening.folder import read_harden_file
 from blindspots.defend.hardening.record import HardenFile, HardenVerdict
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.journal import read_run_file, read_shard, seal, unpack_inputs
+from blindspots.journal import read_run_file, read_shard, unpack_inputs
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.verdict import RunFile, Share
-from blindspots.verify import Verification, verify
+from blindspots.verify import Verification, not_finished, tampered, verify
 
 Say = Callable[[str], None]
 Problems = Iterator[str]
@@ -47,10 +47,9 @@ def verify_harden(
     folder = Path(run)
     file = read_harden_file(folder)
     if file.verdict is None:
-        raise InputError(f"expected a finished run in {folder}, found one without a verdict: finish it with --resume")
-    if seal((folder / "run.json").read_bytes()) != file.seal:
-        said = f"expected run.json with the digest {file.seal} that it is sealed with, found another: it was changed"
-        return Verification(0, [], [], [said])
+        raise not_finished(folder)
+    if changed := tampered(folder, file.seal):
+        return changed
     with set_threads(file.manifest.threads):
         given = model or _named(file, say)
         return _Proof(folder, file, file.verdict, given, data, say).carry_out()

@@ -235,7 +235,7 @@ def lay_out(module: nn.Module, order: torch.memory_format) -> None:
     """Keep the weights of two-dimensional convolutions in this order in memory."""
     for p in module.parameters():
         if p.ndim == 4:
-            p.data = p.data.contiguous(memory_format=order)
+            p.data = p.data.to(memory_format=order)
 
 
 def copied(t: Tensor) -> Tensor:

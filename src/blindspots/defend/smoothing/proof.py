@@ -15,11 +15,11 @@ from blindspots.defend.smoothing.record import COLUMNS, CertifyFile, CertifyVerd
 from blindspots.defend.smoothing.smoothed import COUNTING, JUDGING, SELECTING, Smoothed
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.journal import Columns, seal
+from blindspots.journal import Columns
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.random import keys
-from blindspots.verify import EDGE, SAME, SLACK, Verification
+from blindspots.verify import EDGE, SAME, SLACK, Verification, not_finished, tampered
 
 REDRAWN = 3  # rows whose votes are taken again
 Problems = Iterator[str]
@@ -42,10 +42,9 @@ def verify_certify(
     folder = Path(run)
     file = read_certify_file(folder)
     if file.verdict is None:
-        raise InputError(f"expected a finished run in {folder}, found one without a verdict: finish it with --resume")
-    if seal((folder / "run.json").read_bytes()) != file.seal:
-        said = f"expected run.json with the digest {file.seal} that it is sealed with, found another: it was changed"
-        return Verification(0, [], [], [said])
+        raise not_finished(folder)
+    if changed := tampered(folder, file.seal):
+        return changed
     try:
         columns = read_rows(folder, file)
     except InputError as error:
