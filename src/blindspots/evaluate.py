@@ -26,14 +26,15 @@ from blindspots.engine.targets import Targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.fit import check_fit
+from blindspots.fit import ACCESS, affords, check_fit
 from blindspots.goal import Goal, LossName
 from blindspots.journal import Columns, Journal, provenance, threads_of, unpack_inputs
+from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
-from blindspots.protocols import Protocol
+from blindspots.protocols import USUAL, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Verdict, conclude
@@ -186,7 +187,7 @@ def evaluate(
     y: Any = None,
     *,
     threat: Threat,
-    protocol: str | Protocol | Sequence[Stage] = "fast",
+    protocol: str | Protocol | Sequence[Stage] | None = None,
     data: Dataset | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -197,10 +198,12 @@ def evaluate(
     """How often the model is right on inputs that an adversary may change within `threat`.
 
     Args:
-        model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
+        model: a `Model`, a network whose inputs lie in [0, 1] and which returns logits (B, C), a fitted scikit-learn
+            classifier, or a name as `load_model` takes it.
         x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
         threat: with a radius, e.g. `Linf(8 / 255)`. Its box is set to the model's bounds.
-        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages.
+        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "fast", or where the model shows
+            no gradients "blackbox-scores" or "blackbox-labels".
         data: a dataset, as `load_data` opens it.
         out: run folder to write; None: keep everything in memory.
         resume: go on with the run in `out`, or begin it.
@@ -210,13 +213,13 @@ def evaluate(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    model = model if isinstance(model, Model) else Model(model)
     data = one_of(x, y, data)
+    model = first_look(as_model(model), data)
     threat = threat.within(*model.bounds)
-    chosen = _protocol(protocol, threat)
-    for stage in chosen.stages:
-        check_fit(stage.attack, threat, model.access, stage.goal)
+    chosen = _protocol(protocol, threat, model)
     run = _Run(model, data, threat, chosen, options or Options(), watch or (lambda progress: None))
+    if protocol is None and model.access is not Need.GRAD:
+        run.notes.append(_instead(model, chosen.name))
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 
@@ -271,10 +274,30 @@ def attack(
     )  # fmt: skip
 
 
-def _protocol(given: str | Protocol | Sequence[Stage], threat: Threat) -> Protocol:
-    if isinstance(given, str):
-        return named_protocol(given, threat)
-    return given if isinstance(given, Protocol) else Protocol("custom", tuple(given))
+def _protocol(given: str | Protocol | Sequence[Stage] | None, threat: Threat, model: Model) -> Protocol:
+    """The protocol for the threat. Raises InputError: one of its attacks does not fit, or needs more than is shown."""
+    if given is None or isinstance(given, str):
+        chosen = named_protocol(given or USUAL[model.access], threat)
+    else:
+        chosen = given if isinstance(given, Protocol) else Protocol("custom", tuple(given))
+    able = USUAL[model.access]
+    for stage in chosen.stages:
+        if isinstance(given, str) and not affords(model.access, stage.attack):
+            raise InputError(
+                f"expected a protocol for a model that gives {ACCESS[model.access]} alone, got {given!r}, whose stage "
+                f"{stage.name!r} needs {ACCESS[stage.attack.need]}: use {able!r}, which is taken where none is named"
+            )
+        check_fit(stage.attack, threat, model.access, stage.goal)
+    return chosen
+
+
+def _instead(model: Model, protocol: str) -> Finding:
+    return Finding(
+        code="protocol-chosen",
+        severity="note",
+        saw=f"The model gives {ACCESS[model.access]} alone, so protocol {protocol!r} was run in place of 'fast'.",
+        do="Where its weights are at hand, evaluate those, too: gradients find more.",
+    )
 
 
 class _Run:
@@ -286,6 +309,7 @@ class _Run:
         self.model, self.data, self.threat, self.name, self.stages = model, data, threat, protocol.name, protocol.stages
         self.draws = options.draws or protocol.draws
         self.watch, self.standing = watch, 0
+        self.notes: list[Finding] = []  # on what was chosen
         self.options = _fitted(options, math.prod(data.shape), model.device, len(protocol.stages))
         self.began = time.monotonic()
 
@@ -365,7 +389,7 @@ class _Run:
         return preflight
 
     def _preflight(self) -> Preflight:
-        if self.model.access is not Need.GRAD:
+        if self.model.metered:
             return Preflight([NOT_EXAMINED], 0, 0)
         rows = PREFLIGHT_ROWS if math.prod(self.data.shape) <= _LARGE else PREFLIGHT_ROWS_LARGE
         return examine(self.model, *self.data.rows(0, min(rows, len(self.data))), seed=self.options.seed)
@@ -431,7 +455,13 @@ class _Run:
         seconds = [record.seconds for record in file.shards]
         names = {int(r): r.name.lower() for r in Result}
         verdict = conclude(shards, stages, seconds, names, (preflight.forwards, preflight.backwards))
-        findings = [*preflight.findings, *self.data.notes, *diagnose(verdict, self.stages, self._oracle)]
+        findings = [
+            *preflight.findings,
+            *self.model.notes,
+            *self.data.notes,
+            *self.notes,
+            *diagnose(verdict, self.stages, self._oracle),
+        ]
         return verdict.model_copy(update={"findings": findings})
 
 

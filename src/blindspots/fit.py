@@ -7,7 +7,7 @@ from blindspots.models.model import Model
 from blindspots.problem import Need
 from blindspots.threat import Threat
 
-_ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores", Need.GRAD: "gradients", Need.JACOBIAN: "gradients"}
+ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores", Need.GRAD: "gradients", Need.JACOBIAN: "gradients"}
 _ORDER = (Need.LABEL, Need.VALUE, Need.GRAD, Need.JACOBIAN)
 
 
@@ -28,10 +28,10 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
             f"expected a radius for {attack!r}, which searches in a ball, got {threat.spec!r}: write "
             f"{threat.name}:RADIUS, or use one of {able} for the smallest distance"
         )
-    if not _affords(access, attack):
+    if not affords(access, attack):
         raise InputError(
-            f"expected an attack that needs no more than {_ACCESS[access]}, which is all that the model gives, got "
-            f"{attack!r}, which needs {_ACCESS[attack.need]}: use one of {able}"
+            f"expected an attack that needs no more than {ACCESS[access]}, which is all that the model gives, got "
+            f"{attack!r}, which needs {ACCESS[attack.need]}: use one of {able}"
         )
     if (goal.targeted or goal.directed) and not attack.targeted:
         raise InputError(
@@ -54,10 +54,11 @@ def _fits(kind: type[Attack], threat: Threat, access: Need, goal: Goal) -> bool:
         kind.alone
         and threat.name in kind.threats
         and (threat.radius is not None or kind.minimal)
-        and _affords(access, kind)
+        and affords(access, kind)
         and (kind.targeted or not (goal.targeted or goal.directed))
     )
 
 
-def _affords(access: Need, attack: Attack | type[Attack]) -> bool:
+def affords(access: Need, attack: Attack | type[Attack]) -> bool:
+    """Whether a model that shows so much shows what the attack needs."""
     return access is Need.GRAD or _ORDER.index(attack.need) <= _ORDER.index(access)

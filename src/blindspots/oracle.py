@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from blindspots.goal import folded
+from blindspots.models.foreign import out_of_memory, own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
 from blindspots.problem import Aim, Need, Problem, Seen
@@ -51,7 +52,7 @@ class Oracle:
         self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False
         self._net: Callable[[Tensor], Tensor] = torch.compile(model.logits, dynamic=False) if compile else model.logits
         self.forwards = self.backwards = 0
-        self.draws, self.pads = draws, model.access is Need.GRAD
+        self.draws, self.pads = draws, not model.metered
 
     @property
     def unit(self) -> int:
@@ -66,9 +67,9 @@ class Oracle:
     def session(self) -> Iterator["Oracle"]:
         """Borrow the model: evaluation mode, frozen parameters and real float32 inside, as it was before outside.
 
-        So are torch's generators, which a randomised model draws from.
+        So are the generators of torch, numpy and Python, which a randomised model draws from.
         """
-        with self.model.borrowed(), full_precision(self.device), torch.random.fork_rng(_generators(self.device)):
+        with self.model.borrowed(), full_precision(self.device), own_randomness(self.device):
             yield self
 
     def logits(self, x: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ class Oracle:
             if aim is not None:
                 aimed = aim.descend(problem.goal, logits if aim.unfolded else scores, y, target)
             # Of the sum, never of a mean: rows stay independent.
-            grad = torch.autograd.grad(aimed.sum(), x)[0] if backward else None
+            grad = self.model.gradient(aimed.sum(), x) if backward else None
         self.backwards += backward * len(x)
         return self._seen(problem, logits.detach(), y, target, loss.detach(), grad)
 
@@ -193,7 +194,7 @@ class Oracle:
                 logits = self._forward(x).float()
             scores = self.fold(logits, y)
             sums = scores.gather(1, classes).sum(0) if backward else ()
-            grads = [torch.autograd.grad(s, x, retain_graph=True)[0] for s in sums]
+            grads = [self.model.gradient(s, x, retain_graph=True) for s in sums]
         self.backwards += backward * classes.numel()
         loss = problem.goal.descend(scores.detach(), y, target)
         return self._seen(problem, logits.detach(), y, target, loss, torch.stack(grads, 1) if backward else None)
@@ -217,7 +218,7 @@ class Oracle:
                 parts = [f(*part) for part in _split(args, self.chunk, self.pads)]
                 return parts[0] if len(parts) == 1 and len(args[0]) == self.chunk else _join(parts, len(args[0]))
             except RuntimeError as error:
-                if self.chunk == 1 or not _out_of_memory(error):
+                if self.chunk == 1 or not out_of_memory(error):
                     raise
             self.chunk, self.shrunk = self.chunk // 2, True  # outside the handler: its traceback keeps memory alive
 
@@ -225,11 +226,6 @@ class Oracle:
 def one_hot_prediction(logits: Tensor) -> Tensor:
     """All that a label tells of the scores (B, C): 1 for the predicted class, 0 for the others."""
     return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
-
-
-def _generators(device: torch.device) -> list[torch.device]:
-    """Of the devices whose generators a model there may use, all but the CPU's."""
-    return [device] if device.type == "cuda" else []
 
 
 def _split(args: tuple[Any, ...], size: int, pads: bool) -> Iterator[tuple[Any, ...]]:
@@ -253,7 +249,3 @@ def _expected(answers: list[Tensor]) -> Tensor:
 
 def _join(parts: list[R], rows: int) -> R:
     return cast(R, tree(lambda *ts: torch.cat(ts)[:rows], parts[0], *parts[1:]))
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -7,8 +7,7 @@ et al. (2022, indicator I1) are among them. docs/findings.md explains every find
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,8 +21,10 @@ from torch.overrides import TorchFunctionMode
 from blindspots.errors import InputError
 from blindspots.findings import Finding, Severity
 from blindspots.goal import margin
+from blindspots.models.foreign import own_randomness, told
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
+from blindspots.problem import Need
 from blindspots.random import keys, sign, uniform
 from blindspots.verdict import clopper_pearson
 
@@ -172,34 +173,22 @@ def _check_shapes(x: Tensor, y: Tensor) -> None:
 
 
 class _Network:
-    """The model, counted, and with its failures told in sentences."""
+    """The model, counted."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.forwards, self.backwards = model, 0, 0
 
     def __call__(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
-        try:
-            return self.model.logits(x)
-        except (InputError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise InputError(
-                f"expected a network that takes inputs of shape {tuple(x.shape)}, got {_told(error)}: "
-                "check what shape and type the network was made for"
-            ) from error
+        return self.model.logits(x)
 
     def gradient(self, values: Tensor, x: Tensor) -> Tensor:
         """Of every row's value (n,) at the rows x (n, *shape). The graph is kept."""
-        of = (
-            torch.autograd.grad(values.sum(), x, retain_graph=True, allow_unused=True)
-            if values.requires_grad
-            else [None]
-        )
-        if of[0] is None:
+        if not values.requires_grad:
             raise InputError("no differentiable path leads from its input to its output")
+        gradient = self.model.gradient(values.sum(), x, retain_graph=True)
         self.backwards += len(x)
-        return of[0]
+        return gradient
 
 
 class _AutogradCalls(TorchFunctionMode):
@@ -218,13 +207,13 @@ class _AutogradCalls(TorchFunctionMode):
 
 def _look(model: Model, x: Tensor, y: Tensor, seed: int) -> tuple[Sample, _Network]:
     network, in_training = _Network(model), _in_training(model.net)
-    with model.borrowed(), _own_randomness(model.device, seed), full_precision(model.device):
+    with model.borrowed(), own_randomness(model.device, seed), full_precision(model.device):
         with torch.no_grad():
             logits, *again = (network(x) for _ in range(REPEATS))
             with _AutogradCalls() as calls:
                 again.append(network(x))
             elsewhere = [network(x.flip(0)).flip(0), network(_first_half_twice(x))[: (len(x) + 1) // 2]]
-        gradients, refusal = _gradients(network, x, seed)
+        gradients, refusal = _gradients(network, x, seed) if model.access is Need.GRAD else (None, "")
     return Sample(model, x, y, in_training, logits, again, elsewhere, calls.count, gradients, refusal), network
 
 
@@ -245,7 +234,7 @@ def _gradients(network: _Network, x: Tensor, seed: int) -> tuple[Gradients | Non
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError) as error:
-        return None, _told(error.__cause__ or error)
+        return None, told(error.__cause__ or error)
 
 
 def _deviation(network: _Network, x: Tensor, seed: int) -> Tensor:
@@ -296,25 +285,15 @@ def _unit(model: Model, logits: Tensor) -> float:
 
 def _in_training(net: nn.Module) -> list[str]:
     """Modules in training mode whose forward pass asks for the mode, as "Dropout 'head.1'"."""
-    return [f"{type(m).__name__} '{name}'" for name, m in net.named_modules() if m.training and _heeds_mode(m)]
+    training = [
+        (name, m) for name, m in net.named_modules() if getattr(m, "training", False)
+    ]  # frozen scripts have none
+    return [f"{type(m).__name__} '{name}'" for name, m in training if _heeds_mode(m)]
 
 
 def _heeds_mode(module: nn.Module) -> bool:
     code = getattr(getattr(type(module), "forward", None), "__code__", None)
     return "training" in getattr(code, "co_names", ())
-
-
-@contextmanager
-def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _told(error: BaseException) -> str:
-    """An exception in one line."""
-    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return kind + " ".join(str(error).split())[:300].rstrip(".")
 
 
 # ------------------------------------------------------------------ checks: inputs
@@ -534,7 +513,7 @@ def _dynamic(s: Sample) -> Said:
 
 
 def _non_differentiable(s: Sample) -> Said:
-    if s.gradients is not None:
+    if s.gradients is not None or not s.refusal:  # the first look may have said it already
         return None
     return (
         f"The network cannot be differentiated: {s.refusal}.",

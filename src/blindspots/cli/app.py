@@ -81,8 +81,13 @@ def evaluate(
     model: Model,
     job: Job,
     protocol: Annotated[
-        str, typer.Option(metavar="NAME", help="Which attacks, in which order; `blindspots list` shows them.")
-    ] = "fast",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which attacks, in which order; `blindspots list` shows them.",
+            show_default="fast, or blackbox-* for a model without gradients",
+        ),
+    ] = None,
 ) -> None:
     """Measure how often a model stays right on inputs that an adversary may change. Writes a run folder."""
     from blindspots.cli.running import evaluate

@@ -26,7 +26,9 @@ from blindspots.examples import Example, save_examples
 from blindspots.goal import LossName
 from blindspots.journal import threads_of
 from blindspots.models import Model
+from blindspots.models.first_look import first_look
 from blindspots.models.transformations import Transformed, parse_chain
+from blindspots.protocols import USUAL
 from blindspots.protocols import protocol as named_protocol
 from blindspots.report import write_report
 from blindspots.report.words import count, is_believable, percent
@@ -60,12 +62,13 @@ class _Bench:
     console: Console  # on stderr, so that stdout is the result's alone
 
 
-def evaluate(model: str, protocol: str, job: Job) -> None:
+def evaluate(model: str, protocol: str | None, job: Job) -> None:
     """Run a protocol on what was named, show the verdict, write the report."""
     threat = parse_threat(job.threat)
-    named_protocol(protocol, threat)  # a wrong name is said before anything is loaded
+    if protocol is not None:
+        named_protocol(protocol, threat)  # a wrong name is said before anything is loaded
     bench = _set_up(model, threat, job, "")
-    with _running(bench, f"protocol {protocol}") as common:
+    with _running(bench, f"protocol {protocol or USUAL[bench.model.access]}") as common:
         run = run_protocol(bench.model, protocol=protocol, resume=job.resume, **common)
     _finish(bench, run, job)
 
@@ -88,7 +91,7 @@ def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
     data = load_data(job.data, job.rows)
     changes = parse_chain(job.through) if job.through else ()
     model = moved(open_model(console, spec), job.device)
-    model = Transformed(model, *changes) if changes else model
+    model = first_look(Transformed(model, *changes) if changes else model, data)
     out = job.out or Path("runs") / slug(model.name, attack, job.threat)
     return _Bench(model, data, threat, out, _options(job, out), console)
 

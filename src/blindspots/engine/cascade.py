@@ -17,6 +17,7 @@ from blindspots.engine.result import Result
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
 from blindspots.goal import Goal
+from blindspots.models.foreign import seed_everything
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Need, Problem
 from blindspots.random import keys, uniform
@@ -153,7 +154,7 @@ class Cascade:
 
     def _seed_model(self, samples: Samples, index: int) -> None:
         """A randomised model draws the same in every stage `index` of the same shard, however a run is interrupted."""
-        torch.manual_seed(int(keys(self.seed, samples.id[:1], index)[0]))
+        seed_everything(int(keys(self.seed, samples.id[:1], index)[0]))
 
     def _look_first(self, samples: Samples) -> Board:
         calls = self.oracle.forwards

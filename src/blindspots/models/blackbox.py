@@ -47,12 +47,13 @@ class BlackBox(Model):
                 "classes=10, say"
             )
         super().__init__(function, bounds, name=name)
+        self.access = Need.LABEL if answers == "labels" else Need.VALUE
         self.function, self.answers, self.classes = function, answers, classes
         self.queries = 0
 
     @property
-    def access(self) -> Need:
-        return Need.LABEL if self.answers == "labels" else Need.VALUE
+    def metered(self) -> bool:
+        return True
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores (B, C) of inputs x (B, *shape); 1 for the label and 0 elsewhere if that is all there is."""

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
+from blindspots.findings import Finding
 from blindspots.models.model import Model
+from blindspots.problem import Need
 
 Combine = Literal["logits", "probabilities", "loss"]
+_SHOWN = (Need.LABEL, Need.VALUE, Need.GRAD)  # from least to most
 
 
 class Ensemble(Model):
@@ -42,6 +45,16 @@ class Ensemble(Model):
                 "expected models that answer every input, got one that may reject: use the classifier inside it"
             )
         super().__init__(_Members(members, combine), _common_bounds(members), output="logits", name="Ensemble")
+        self.members = members
+        self.access = min((m.access for m in members), key=_SHOWN.index)
+
+    @property
+    def metered(self) -> bool:
+        return any(m.metered for m in self.members)
+
+    @property
+    def notes(self) -> list[Finding]:
+        return [*(note for m in self.members for note in m.notes), *self.remarks]
 
 
 class _Members(nn.Module):

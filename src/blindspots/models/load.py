@@ -5,6 +5,7 @@ too, torch.export's reader trusts the graph in the file, and scikit-learn's tree
 what you would run.
 """
 
+import copy
 import hashlib
 import importlib
 import importlib.util
@@ -12,7 +13,7 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from blindspots.errors import InputError
 from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.estimators import from_estimator, is_estimator
-from blindspots.models.model import Model, tensor_of
+from blindspots.models.foreign import contained, own_randomness
+from blindspots.models.model import Model
 from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.spec import meant
 
@@ -62,7 +64,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. Any of them with
-            "|bits:depth=3" behind it, say, gets its inputs through that transformation (see `Transformed`).
+            "|bits:depth=3" behind it, say, gets its inputs through that transformation (see `Transformed`), and with
+            "@1" or "@logits" behind it, its scores are that one of the network's outputs (see `Model`, `take`).
         say: gets sentences on what takes long.
 
     Raises:
@@ -72,6 +75,9 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     if bar:
         changes = parse_chain(chain)  # wrong words are said before anything is loaded
         return Transformed(load_model(inner, say), *changes)
+    inner, at, key = spec.rpartition("@")
+    if at and inner and not Path(spec).exists():
+        return _taking(load_model(inner, say), key, spec)
     if spec in RECIPES:
         return load_digits_model(spec, say)
     if spec.startswith(ESTIMATORS):
@@ -82,6 +88,12 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     if not place or not factory:
         raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, RECIPES)}: name one of these")
     return _from_factory(place, factory, spec)
+
+
+def _taking(model: Model, key: str, spec: str) -> Model:
+    model = copy.copy(model)  # a factory may return the same one again
+    model.take, model.spec = int(key) if key.lstrip("-").isdecimal() else key, spec
+    return model
 
 
 def _there(path: Path) -> Path:
@@ -96,7 +108,8 @@ def _there(path: Path) -> Path:
 def _explained(what: str) -> Iterator[None]:
     """Turns whatever foreign code raises into a sentence; Ctrl-C passes."""
     try:
-        yield
+        with contained(), own_randomness(torch.device("cpu")):
+            yield
     except InputError:
         raise
     except (Exception, SystemExit) as error:
@@ -218,15 +231,30 @@ class Batched(nn.Module):
         super().__init__()
         self.net, self.least, self.most = net, least, most
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self._part(part) for part in torch.split(x, self.most or len(x))])
+    def forward(self, x: Tensor) -> Any:
+        return _joined([self._part(part) for part in torch.split(x, self.most or len(x))])
 
-    def _part(self, x: Tensor) -> Tensor:
+    def _part(self, x: Tensor) -> Any:
         missing = max(0, self.least - len(x))
-        return tensor_of(self.net(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])))[: len(x)]
+        out = self.net(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]))
+        return _each(lambda t: t[: len(x)], out)
 
     def extra_repr(self) -> str:
         return f"least={self.least}, most={self.most}"
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Outputs of the same structure, row below row."""
+    return parts[0] if len(parts) == 1 else _each(lambda *ts: torch.cat(ts), *parts)
+
+
+def _each(f: Callable[..., Tensor], out: Any, *others: Any) -> Any:
+    """`f` of the tensors with rows at every place of some outputs; anything else is the first one's."""
+    if isinstance(out, Mapping):
+        return {key: _each(f, value, *(o[key] for o in others)) for key, value in out.items()}
+    if isinstance(out, tuple | list):
+        return [_each(f, *values) for values in zip(out, *others, strict=True)]
+    return f(out, *others) if isinstance(out, Tensor) and out.ndim else out
 
 
 # ------------------------------------------------------------------ files of estimators

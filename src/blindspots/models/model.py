@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, Self, get_args
@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
+from blindspots.findings import Finding
+from blindspots.models.foreign import call, own_copy
+from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
 
 Output = Literal["auto", "logits", "probabilities", "logit", "probability"]
@@ -27,7 +30,7 @@ class Model:
 
     Args:
         net: an `nn.Module` (TorchScript and exported modules too) or a plain function of x (B, *shape) that returns one
-            of the outputs below. A tuple's first tensor, `.logits` or `["logits"]` is taken.
+            of the outputs below. It gets a tensor of its own and may write into it.
         bounds: the smallest and the largest value an input can have, before preprocessing.
         mean, std: numbers, or one per channel (axis 1): the network gets (x - mean) / std.
         output: "logits" (B, C) or "probabilities" (B, C) with C >= 2; "logit" or "probability" (B, 1) or (B,) of class
@@ -35,6 +38,11 @@ class Model:
         name: how reports call it. Default: the name of the class or function.
         spec: what `load_model` was given, if anything.
         device: the network is moved there. Default: it stays where its parameters are.
+        take: which of several outputs holds the scores: an index, a key or an attribute, "1.scores" where they are
+            nested. Default: `.logits` or `["logits"]`, else the only tensor that can hold them; `notes` say which.
+
+    Attributes:
+        access: the most that the model lets one see; `Need.GRAD` stands for everything.
 
     Raises:
         InputError: a value above does not fit, or, when called, the network's output does not.
@@ -50,6 +58,7 @@ class Model:
         name: str | None = None,
         spec: str | None = None,
         device: str | torch.device | None = None,
+        take: Take = None,
     ) -> None:
         if isinstance(net, Model) or not callable(net):
             instead = "pass blindspots.models.from_estimator(it)" if hasattr(net, "get_params") else "pass a network"
@@ -67,15 +76,31 @@ class Model:
         self._mean, self._std = _on(self.mean, self.device), _on(self.std, self.device)
         self.output: Output = output
         self.name = name or _called(net)
-        self.spec = spec
+        self.spec, self.take = spec, take
+        self.access = Need.GRAD
+        self.remarks: tuple[Finding, ...] = ()  # of whoever looked at it first
+        self._place = ""  # of the scores among several outputs, once it is known
+        self._only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, parameters={self.parameters}, bounds={self.bounds}, device={str(self.device)!r})"
 
     @property
-    def access(self) -> Need:
-        """The most that the model lets one see; `Need.GRAD` stands for everything."""
-        return Need.GRAD
+    def metered(self) -> bool:
+        """Whether every answer counts: then nothing is asked but what an attack needs, neither checks nor padding."""
+        return False
+
+    @property
+    def notes(self) -> list[Finding]:
+        """What was recognised when the network was called."""
+        return [*self._output(), *self.remarks]
+
+    def _output(self) -> Iterator[Finding]:
+        if not self._place:
+            return
+        saw = f"The network returns several things; {self._place}, is taken for the scores."
+        do = "If that is another thing, name the right one: Model(net, take=...), or MODEL@KEY on the command line."
+        yield Finding(code="output-taken", severity="note", saw=saw, do=do)
 
     @property
     def rejects(self) -> bool:
@@ -94,7 +119,7 @@ class Model:
     @property
     def parameters(self) -> int:
         """How many numbers the network has learned."""
-        return sum(p.numel() for p in self.net.parameters())
+        return sum(p.numel() for p in self.net.parameters() if not is_lazy(p))
 
     @property
     def digest(self) -> str:
@@ -103,6 +128,8 @@ class Model:
         It is computed at each access, since the weights may have changed. Of a plain function only the name is known.
         """
         digest = hashlib.sha256(repr((self.bounds, self.mean, self.std, self.output)).encode())
+        if self.take is not None:
+            digest.update(repr(self.take).encode())
         digest.update(_UNSTABLE.sub("", repr(self.net)).encode())
         for code in _code(self.net):
             digest.update(_UNSTABLE.sub("", code).encode())
@@ -115,12 +142,32 @@ class Model:
         """Logits (B, C) with C >= 2, float32, of inputs x (B, *shape) within the bounds. Keeps autograd.
 
         Probabilities become their logarithms (at least the smallest normal float), one logit z becomes
-        (-z/2, z/2): softmax gives back the network's own probabilities.
+        (-z/2, z/2): softmax gives back the network's own probabilities. Neither x nor the caller's grad mode, default
+        dtype and the like are changed, whatever the network does; what it prints goes to stderr.
         """
-        x = x.to(self.device)
+        given, x = x, x.to(self.device)
         x = x if self._mean is None else x - _per_channel(self._mean, x)
         x = x if self._std is None else x / _per_channel(self._std, x)
-        return self._as_logits(tensor_of(self.net(x.to(_dtype(self.net)))), x.shape[0])
+        out = call(self.net, own_copy(x.to(_dtype(self.net)), given), "the network")
+        found = taken(out, x.shape[0], self.take)
+        self._place = found.place
+        return self._as_logits(_flat(found.scores), x.shape[0])
+
+    def gradient(self, total: Tensor, x: Tensor, *, retain_graph: bool = False) -> Tensor:
+        """Of a scalar `total` at the leaf `x` (B, *shape), which it comes from: (B, *shape).
+
+        Reentrant checkpoints (torch.utils.checkpoint, use_reentrant=True) refuse to give gradients of some leaves
+        alone; theirs are accumulated in x.grad, while the parameters need none.
+        """
+        if self._only_backward is None:
+            self._only_backward = _refuses_grad(total, x)
+        if not self._only_backward:
+            return torch.autograd.grad(total, x, retain_graph=retain_graph)[0]
+        torch.autograd.backward(total, retain_graph=retain_graph)
+        gradient, x.grad = x.grad, None
+        if gradient is None:
+            raise RuntimeError("no differentiable path leads from its input to its output")
+        return gradient
 
     def _as_logits(self, out: Tensor, rows: int) -> Tensor:
         if not out.is_floating_point() or out.ndim not in (1, 2) or out.shape[0] != rows or out.numel() == 0 < rows:
@@ -134,7 +181,8 @@ class Model:
             raise InputError(
                 f"expected an output that fits output={self.output!r}, got shape {tuple(out.shape)}: use {fitting}"
             )
-        return _two(self._odds(out.float().reshape(-1))) if single else self._many(out.float())
+        out = out.float().clone()  # the network may use its tensor again, and leave it in inference mode
+        return _two(self._odds(out.reshape(-1))) if single else self._many(out)
 
     def _many(self, out: Tensor) -> Tensor:
         return out.clamp_min(_TINY).log() if self.output == "probabilities" else out
@@ -158,6 +206,30 @@ class Model:
             yield self
         finally:
             _set_flags(training, learning)
+
+
+class Wrapper(Model):
+    """A model around another one, `model`: it has its bounds, shows as much, costs as much and says what that one says.
+
+    Args:
+        net: both as one module, which returns logits.
+    """
+
+    def __init__(self, model: Model, net: nn.Module, name: str, spec: str | None = None) -> None:
+        super().__init__(net, model.bounds, output="logits", name=name, spec=spec)
+        self.model, self.access = model, model.access
+
+    @property
+    def metered(self) -> bool:
+        return self.model.metered
+
+    @property
+    def rejects(self) -> bool:
+        return self.model.rejects
+
+    @property
+    def notes(self) -> list[Finding]:
+        return [*self.model.notes, *self.remarks]
 
 
 class _Function(nn.Module):
@@ -223,18 +295,24 @@ def _per_channel(scale: Tensor, x: Tensor) -> Tensor:
     return scale.to(x.device).view(-1, *[1] * (x.ndim - 2))
 
 
-def tensor_of(out: Any) -> Tensor:
-    """The logits in what a network returned."""
-    if isinstance(out, Tensor):
-        return out
-    named = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", None)
-    ordered = out if isinstance(out, tuple | list) else ()
-    for found in (named, *ordered):
-        if isinstance(found, Tensor):
-            return found
-    raise InputError(
-        f"expected logits (B, classes), got {type(out).__name__}: return a tensor or something with .logits"
-    )
+def is_lazy(parameter: Tensor) -> bool:
+    """Whether it gets its shape only from the first input (torch.nn.LazyLinear and the like)."""
+    return isinstance(parameter, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer)
+
+
+def _flat(out: Tensor) -> Tensor:
+    """(B, C) of (B, C, 1, ..., 1), as fully convolutional networks return it."""
+    return out.flatten(1) if out.ndim > 2 and out.shape[2:].numel() == 1 else out
+
+
+def _refuses_grad(total: Tensor, x: Tensor) -> bool:
+    try:
+        torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if "heckpoint" not in str(error):
+            raise
+        return True
+    return False
 
 
 def _two(z: Tensor) -> Tensor:

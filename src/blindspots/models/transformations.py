@@ -15,9 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
-from blindspots.models.model import Model
+from blindspots.models.model import Model, Wrapper
 from blindspots.pictures import is_image, picture
-from blindspots.problem import Need
 from blindspots.spec import build
 
 Bounds = tuple[float, float]
@@ -152,7 +151,7 @@ def parse_chain(text: str) -> tuple[Transformation, ...]:
     return tuple(parse_transformation(part) for part in text.split("+"))
 
 
-class Transformed(Model):
+class Transformed(Wrapper):
     """A model behind transformations of its input: the defence as a model, to be attacked as a whole.
 
     Args:
@@ -167,19 +166,11 @@ class Transformed(Model):
         chain = [t for given in transformations for t in (parse_chain(given) if isinstance(given, str) else (given,))]
         if not chain:
             raise InputError('expected a transformation, got none: pass e.g. "bits:depth=4"')
-        self.model, self.transformations = model, tuple(chain)
+        self.transformations = tuple(chain)
         words = "+".join(map(str, chain))
         spec = None if model.spec is None else f"{model.spec}|{words}"
         net = _Behind(model, self.transformations)
-        super().__init__(net, model.bounds, output="logits", name=f"{model.name} through {words}", spec=spec)
-
-    @property
-    def access(self) -> Need:
-        return self.model.access
-
-    @property
-    def rejects(self) -> bool:
-        return self.model.rejects
+        super().__init__(model, net, f"{model.name} through {words}", spec)
 
 
 class _Behind(nn.Module):

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from blindspots.errors import InputError
+from blindspots.problem import Need
 from blindspots.protocols import stages
 from blindspots.protocols.stages import Protocol, read_protocol
 from blindspots.spec import meant
 from blindspots.threat import Threat
 
-__all__ = ["NAMES", "Protocol", "about", "protocol"]
+__all__ = ["NAMES", "USUAL", "Protocol", "about", "protocol"]
 
 _HOME = Path(__file__).parent
 NAMES = (
@@ -21,6 +22,7 @@ NAMES = (
     "blackbox-scores",
     "blackbox-labels",
 )
+USUAL = {Need.GRAD: "fast", Need.VALUE: "blackbox-scores", Need.LABEL: "blackbox-labels"}  # by what a model shows
 
 
 def protocol(name: str, threat: Threat) -> Protocol:

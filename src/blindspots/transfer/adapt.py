@@ -10,9 +10,8 @@ from torch import Tensor
 
 from blindspots.data import Dataset
 from blindspots.errors import InputError
-from blindspots.models.model import Model
+from blindspots.models.model import Model, Wrapper
 from blindspots.oracle import Oracle
-from blindspots.problem import Need
 from blindspots.spec import meant
 
 Size = tuple[int, int]
@@ -20,7 +19,7 @@ Sizes = Mapping[str | None, Size]  # by model; None: of every model that does no
 LabelsOf = Mapping[str, Sequence[int | None]]  # by model: the data's label of each of its outputs; None: dropped
 
 
-class Adapted(Model):
+class Adapted(Wrapper):
     """A model that is given its own size, or whose outputs are given the data's labels.
 
     Args:
@@ -32,24 +31,20 @@ class Adapted(Model):
     """
 
     def __init__(self, inner: Model, size: Size | None, labels: Sequence[int | None] | None) -> None:
-        self.inner, self.size, self.labels = inner, size, labels  # first: they say where the model is
-        super().__init__(inner.net, inner.bounds, inner.mean, inner.std, inner.output, inner.name, inner.spec)
-
-    @property
-    def access(self) -> Need:
-        return self.inner.access
+        self.model, self.size, self.labels = inner, size, labels  # first: they say where the model is
+        super().__init__(inner, inner.net, inner.name, inner.spec)
 
     @property
     def device(self) -> torch.device:
-        return self.inner.device
+        return self.model.device
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(repr((self.inner.digest, self.size, self.labels)).encode()).hexdigest()
+        return hashlib.sha256(repr((self.model.digest, self.size, self.labels)).encode()).hexdigest()
 
     def logits(self, x: Tensor) -> Tensor:
         x = x if self.size is None else F.interpolate(x, self.size, mode="bilinear", align_corners=False)
-        scores = self.inner.logits(x)
+        scores = self.model.logits(x)
         return scores if self.labels is None else self._relabelled(scores)
 
     def _relabelled(self, scores: Tensor) -> Tensor:

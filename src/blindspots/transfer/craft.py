@@ -14,6 +14,7 @@ from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
 from blindspots.fit import check_answers, check_fit
 from blindspots.goal import Goal
+from blindspots.models.foreign import seed_everything
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Need, Problem
 from blindspots.random import keys
@@ -96,7 +97,7 @@ def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor) -> M
 def _part(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, first: int) -> tuple[Tensor, Tensor]:
     x, y = x.to(oracle.device), y.to(oracle.device)
     samples = Samples(torch.arange(first, first + len(y), device=y.device), x, y, _radii(plan.threat, y))
-    torch.manual_seed(int(keys(plan.seed, samples.id[:1])[0]))  # inside the session: for models that answer at random
+    seed_everything(int(keys(plan.seed, samples.id[:1])[0]))  # inside the session: for models that answer at random
     logits = oracle.logits(x)
     plan.goal.check(logits.shape[1])
     ledger, problem = Ledger.blank(x, _first_margin(plan.goal, logits, y)), Problem(plan.goal, plan.threat)

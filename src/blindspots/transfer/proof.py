@@ -12,6 +12,7 @@ from blindspots.data import Dataset, load_data
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import Columns, read_shard
+from blindspots.models.foreign import seed_everything
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -198,7 +199,7 @@ class _Proof:
         """The models' answers, but where rounding decides between the two best scores."""
         for oracle, record, before in zip(self.oracles, self.file.manifest.models, stored, strict=True):
             with oracle.session():
-                torch.manual_seed(self.file.manifest.seed)
+                seed_everything(self.file.manifest.seed)
                 logits = oracle.logits(x).cpu()
             two = logits.topk(2, dim=1).values
             edge = two[:, 0] - two[:, 1] <= EDGE * logits.abs().amax(1)

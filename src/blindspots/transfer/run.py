@@ -20,7 +20,8 @@ from blindspots.findings import Finding
 from blindspots.goal import Goal
 from blindspots.journal import Columns, pack_inputs, provenance, threads_of, unpack_inputs
 from blindspots.models.ensemble import Ensemble
-from blindspots.models.estimators import from_estimator
+from blindspots.models.first_look import as_model, first_look
+from blindspots.models.foreign import seed_everything
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
@@ -173,11 +174,11 @@ def transfer(
         InputError: something that was given cannot be used; the sentence says what to do.
     """
     _check(threat, amplify, targeted, targets, restarts, surrogate)
-    given = [_model(m) for m in models]
+    given = [as_model(m) for m in models]
     data = one_of(x, y, data)
     names = numbered(m.name for m in given)
     sizes: Sizes | None = {None: resize} if isinstance(resize, tuple) else resize
-    fitted = adapted(given, names, data, sizes, labels)
+    fitted = [first_look(m, data) for m in adapted(given, names, data, sizes, labels)]
     goal = Goal(targeted, targets is not None and not targeted)
     rule = RandomClass(seed) if targeted and targets is None else targets
     setup = _Setup(
@@ -200,12 +201,6 @@ def _check(
     for what, value in (("restarts", restarts), ("queries of a substitute", surrogate)):
         if value is not None and value < 1:
             raise InputError(f"expected {what} of at least 1, got {value}: give a positive number")
-
-
-def _model(given: Any) -> Model:
-    if isinstance(given, Model):
-        return given
-    return from_estimator(given) if hasattr(given, "get_params") else Model(given)
 
 
 def _fitted(data: Dataset, models: Sequence[Model], chunk: int | None, slots: int | None) -> tuple[int, int, int]:
@@ -236,6 +231,15 @@ class _Setup:
     chunk: int
     slots: int
     part_rows: int
+
+    @property
+    def notes(self) -> list[Finding]:
+        """What was recognised of the models, each with its name."""
+        return [
+            note.model_copy(update={"saw": f"{name}: {note.saw}"})
+            for model, name in zip(self.models, self.names, strict=True)
+            for note in model.notes
+        ]
 
 
 @dataclass(frozen=True)
@@ -378,7 +382,8 @@ class _Run:
 
     def _verdict(self, store: "Folder | _Memory", y: Tensor) -> TransferVerdict:
         verdict = conclude(store.file, store.shard)
-        return verdict.model_copy(update={"findings": [*self.setup.data.notes, *remarks(store.file.manifest, verdict)]})
+        found = [*self.setup.notes, *self.setup.data.notes, *remarks(store.file.manifest, verdict)]
+        return verdict.model_copy(update={"findings": found})
 
 
 def noise_of(x: Tensor, moved: Tensor, seed: int, number: int, threat: Threat, rows: int) -> Tensor:
@@ -420,7 +425,7 @@ def clean_inputs(columns: Columns) -> Tensor:
 
 def _prediction(oracle: Oracle, x: Tensor, seed: int) -> Tensor:
     with oracle.session():
-        torch.manual_seed(seed)  # inside the session: for models that answer at random
+        seed_everything(seed)  # inside the session: for models that answer at random
         return answers(oracle.logits(x))
 
 

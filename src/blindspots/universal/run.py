@@ -1,6 +1,7 @@
 """The experiment: a universal perturbation is made on some rows and judged on others, in memory or in a run folder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from blindspots.data import Dataset, one_of
 from blindspots.engine.threads import set_threads
 from blindspots.journal import provenance, threads_of
+from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
@@ -96,16 +98,20 @@ def universal(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    model = model if isinstance(model, Model) else Model(model)
     given = one_of(x, y, data)
+    model = first_look(as_model(model), given)
     method = parse_method(method) if isinstance(method, str) else method or Periodic()
     rows = _usual(len(given), heldout) if fit is None else fit
     per_class = per_class or (perturbation is not None and perturbation.per_class)
     asked = Asked(
         model, given, threat.within(*model.bounds), method, rows, heldout, target, per_class, clip, perturbation,
-        studies or Studies(), options or UniversalOptions(), watch or (lambda stage: None),
+        _looked_at(studies or Studies(), given), options or UniversalOptions(), watch or (lambda stage: None),
     )  # fmt: skip
     return _carry_out(asked, None if out is None else Path(out), resume, command)
+
+
+def _looked_at(studies: Studies, data: Dataset) -> Studies:
+    return replace(studies, others=tuple(first_look(as_model(m), data) for m in studies.others))
 
 
 def _usual(rows: int, heldout: int | Dataset | None) -> int:
@@ -133,7 +139,7 @@ def _found_out(asked: Asked, division: Division, folder: Folder | None, file: Un
     with oracle.session():
         first = division.fit.take(torch.arange(min(_EXAMINED, len(division.fit))))
         examined = examine(asked.model, *first, seed=asked.options.seed).findings
-        findings = [*examined, *asked.notes, *asked.data.notes, *division.findings]
+        findings = [*examined, *asked.notes, *asked.model.notes, *asked.data.notes, *division.findings]
         found = _found(asked, oracle, division, asked.groups(oracle, first[0]), folder.memory() if folder else Memory())
         verdict, shown = Judge(asked, oracle, division, found).verdict(findings)
     if folder:

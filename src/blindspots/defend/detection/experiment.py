@@ -41,7 +41,7 @@ class Experiment:
         self.asked, self.store, self.split, self.say = asked, store, parts, say
         self.model = asked.model
         self.options = Options(seed=asked.seed, threads=threads, chunk=asked.chunk)
-        self.findings = [*asked.notes, *asked.data.notes, *parts.findings]
+        self.findings = [*asked.notes, *asked.model.notes, *asked.data.notes, *parts.findings]
 
     def carry_out(self) -> DetectFile:
         self.rows = self.store.part("rows", self._rows)

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 from blindspots.defend.detection.detectors.detector import Fitted, scores
 from blindspots.errors import InputError
-from blindspots.models.model import Model
-from blindspots.problem import Need
+from blindspots.models.model import Model, Wrapper
 
 
-class Guarded(Model):
+class Guarded(Wrapper):
     """A model behind a detector: one more class, the last one, "reject", which wins exactly where score > threshold.
 
     Carlini and Wagner 2017 (arXiv 1705.07263) print G_{N+1} = (D + 1) max_i F_i with D > 0 for adversarial inputs. That
@@ -42,13 +41,9 @@ class Guarded(Model):
             raise InputError(
                 f"expected a finite threshold and a positive scale, got {threshold} and {scale}: see threshold_at"
             )
-        self.model, self.detector, self.threshold, self.scale = model, detector, threshold, scale
+        self.detector, self.threshold, self.scale = detector, threshold, scale
         name = name or f"{model.name} guarded by {detector.detector.name}"
-        super().__init__(_Pair(model, detector, threshold, scale), model.bounds, output="logits", name=name)
-
-    @property
-    def access(self) -> Need:
-        return self.model.access
+        super().__init__(model, _Pair(model, detector, threshold, scale), name)
 
     @property
     def rejects(self) -> bool:

@@ -29,6 +29,7 @@ from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
+from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, ModelRecord
@@ -128,8 +129,8 @@ def detect(
     Raises:
         InputError: something that was given cannot be used, or nothing fools the model; the sentence says what to do.
     """
-    model = model if isinstance(model, Model) else Model(model)
     given = one_of(x, y, data)
+    model = first_look(as_model(model), given)
     check(model, threat, fpr)
     named = [detector] if isinstance(detector, str | Detector) else detector
     asked = Asked(

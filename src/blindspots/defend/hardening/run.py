@@ -37,6 +37,7 @@ from blindspots.engine.threads import set_threads
 from blindspots.evaluate import Evaluation, Options, Progress, evaluate
 from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
+from blindspots.models.first_look import as_model, first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.pictures import is_image
@@ -143,8 +144,8 @@ def harden(
         InputError: something that was given cannot be used, or training diverged; the sentence says what to do.
         SystemExit: under torchrun, in all processes but the first, once the training has ended.
     """
-    model = model if isinstance(model, Model) else Model(model)
     given = one_of(x, y, data)
+    model = first_look(as_model(model), given)
     judged_by = one_of(*test, None) if isinstance(test, tuple) else test
     asked = options or HardenOptions()
     training, judging = divide(given, judged_by, test_rows, asked.seed)
@@ -296,7 +297,7 @@ class _Run:
             controls=[outcome.control for outcome in outcomes],
             claim=claim(right, outcomes),
             study=found,
-            findings=[*self.data.notes, *findings, *said],
+            findings=[*self.model.notes, *self.data.notes, *findings, *said],
         )
 
     def _study(self) -> Study:

@@ -28,6 +28,7 @@ from blindspots.defend.smoothing.smoothed import (
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import Columns, provenance, threads_of
+from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
@@ -151,9 +152,9 @@ def certify(
     """
     if (asked is None) == (sigma is None):
         raise InputError("expected either sigma or asked, got both or none: pass e.g. sigma=0.25")
-    model = model if isinstance(model, Model) else Model(model)
+    data = one_of(x, y, data)
     asked = asked or Asked(float(sigma or 0))
-    run = _Run(model, one_of(x, y, data), asked, watch or (lambda progress: None))
+    run = _Run(first_look(as_model(model), data), data, asked, watch or (lambda progress: None))
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 
@@ -269,7 +270,7 @@ class _Run:
         forwards, backwards, seconds, certifying = done["cost"].tolist()
         columns = {name: t for name, t in done.items() if name not in ("cost", "attacked")}
         verdict = conclude(columns, file.manifest, (int(forwards), int(backwards), seconds, certifying))
-        found = [*self.data.notes, *findings(verdict, columns, file.manifest, self.attackable)]
+        found = [*self.model.notes, *self.data.notes, *findings(verdict, columns, file.manifest, self.attackable)]
         verdict = verdict.model_copy(update={"findings": found})
         if folder:
             return Certified(folder.conclude(columns, verdict), columns, folder.path)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blindspots.defend.smoothing.bounds import ABSTAINS, needed, radius, voted
 from blindspots.errors import InputError
-from blindspots.models.model import Model
+from blindspots.models.model import Model, Wrapper
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
@@ -30,7 +30,7 @@ class Certificates(Rows):
     draws: Tensor  # (B,) int64 how many those were: n, or fewer where the row could only abstain
 
 
-class Smoothed(Model):
+class Smoothed(Wrapper):
     """The class that `model` gives most often to x + N(0, sigma^2 I) (Cohen, Rosenfeld and Kolter 2019, 1902.02918).
 
     `predict` and `certify` take votes under noise that is drawn for every row by its own number: neither other rows nor
@@ -57,13 +57,10 @@ class Smoothed(Model):
             raise InputError(
                 "expected a model that answers every input, got one that may reject: use the classifier inside it"
             )
-        self.model, self.sigma, self.draws, self.seed, self.chunk = model, float(sigma), draws, seed, chunk
+        self.sigma, self.draws, self.seed, self.chunk = float(sigma), draws, seed, chunk
         net = _Soft(model, self.sigma, draws, seed)
-        super().__init__(net, model.bounds, output="logits", name=f"{model.name} smoothed with sigma {sigma:g}")
-
-    @property
-    def access(self) -> Need:
-        return Need.GRAD if self.model.access is Need.GRAD else Need.VALUE
+        super().__init__(model, net, f"{model.name} smoothed with sigma {sigma:g}")
+        self.access = Need.GRAD if model.access is Need.GRAD else Need.VALUE  # a share of labels is a score
 
     def predict(self, x: Tensor, n: int = 1000, alpha: float = 0.001, ids: Tensor | None = None) -> Tensor:
         """Classes (B,) int64 of inputs x (B, *shape) by a vote of n draws; -1 where it is too close to call.

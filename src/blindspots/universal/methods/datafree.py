@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
-from blindspots.models.model import Model, tensor_of
+from blindspots.models.model import Model
 from blindspots.universal.losses import Sum
 from blindspots.universal.methods.sgd import SGD, Descent, random_numbers
 from blindspots.universal.parametrisation import Additive
@@ -65,7 +65,7 @@ class Activations(nn.Module):
                 f"expected a network with at least 2 convolutional or linear layers, got {len(layers)} in "
                 f"{self.model.name}, so there are no activations to make large: use a method that looks at data"
             )
-        hooks = [m.register_forward_hook(lambda _, __, out: seen.append(tensor_of(out))) for m in layers]
+        hooks = [m.register_forward_hook(lambda _, __, out: seen.append(out)) for m in layers]
         try:
             self.model.logits(x)
         finally:

@@ -1,0 +1,138 @@
+"""Code that is not ours: a forward pass, a service, a factory. What it does to the process ends with the call."""
+
+import os
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blindspots.errors import InputError
+
+T = TypeVar("T")
+
+
+class ModelError(InputError):
+    """The code of a model raised an exception."""
+
+
+def call(function: Callable[[Any], T], x: Any, what: str) -> T:
+    """`function(x)`, contained.
+
+    Args:
+        what: what is called, as the sentence names it.
+
+    Raises:
+        ModelError: it raised something. Memory that ran out passes as it is, for whoever can ask for less at once.
+    """
+    if torch.compiler.is_compiling():  # the graph has none of what is put back below
+        return function(x)
+    try:
+        with contained():
+            return function(x)
+    except (InputError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            raise
+        raise ModelError(
+            f"expected {what} to take inputs of shape {tuple(x.shape)}, got {told(error)}: check what shape, type and "
+            "range it was made for"
+        ) from error
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Foreign code runs inside; what it prints goes to stderr, and the state that it may leave changed is put back.
+
+    Random generators go on, as they do for any caller: see `own_randomness`.
+    """
+    before, stdout = _state(), sys.stdout
+    filters = warnings.filters[:]
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
+        if warnings.filters != filters:
+            warnings.filters[:] = filters  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]  # as catch_warnings does
+        for (read, write), value in zip(_STATE, before, strict=True):
+            if read() != value:
+                write(value)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - as it is, and fast
+    except OSError:  # it was deleted
+        return ""
+
+
+def _back_to(folder: str) -> None:
+    if folder:
+        os.chdir(folder)
+
+
+def _set_numpy_errors(kinds: dict[str, Any]) -> None:
+    np.seterr(**kinds)
+
+
+# What is read and put back: grad mode first, without which nothing else of torch's is sure to work.
+_STATE: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.is_grad_enabled, torch._C._set_grad_enabled),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
+    (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
+    (lambda: torch.is_autocast_enabled("cuda"), lambda on: torch.set_autocast_enabled("cuda", on)),
+    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    (np.geterr, _set_numpy_errors),
+    (_folder, _back_to),
+)
+
+
+def _state() -> list[Any]:
+    return [read() for read, _ in _STATE]
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int | None = None) -> Iterator[None]:
+    """All global generators that foreign code draws from come back as they were; inside they may begin at `seed`."""
+    numbers, words = np.random.get_state(), random.getstate()  # noqa: NPY002 - it is what foreign code draws from
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            if seed is not None:
+                seed_everything(seed)
+            yield
+        finally:
+            np.random.set_state(numbers)  # noqa: NPY002
+            random.setstate(words)
+
+
+def seed_everything(seed: int) -> None:
+    """Begin all global generators anew: torch's, numpy's and Python's."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether asking for fewer rows at once may help."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line."""
+    kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return kind + (" ".join(str(error).split())[:300].rstrip(".") or "no message")
+
+
+def own_copy(x: Tensor, given: Tensor) -> Tensor:
+    """`x`, or a copy of it where it is the very tensor that was given: whoever gets it may write into it."""
+    return x.clone() if x is given else x

@@ -1,0 +1,98 @@
+"""Which tensor of what a network returns holds its scores."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from blindspots.errors import InputError
+
+Take = int | str | None  # an index, a key or an attribute; None: what is plain
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The scores, and where they were among several outputs: "" for a network that returns nothing but a tensor."""
+
+    scores: Tensor
+    place: str = ""
+
+
+def taken(out: Any, rows: int, take: Take = None) -> Taken:
+    """The scores in what a network returned for so many rows.
+
+    Without `take`: the tensor itself; else what is called "logits" (a key or an attribute, as Hugging Face has it);
+    else the only tensor (rows, classes), or where there is none of these the only one (rows,) or (rows, 1).
+
+    Raises InputError: nothing is there, or several could be meant.
+    """
+    if isinstance(out, Tensor) and take is None:
+        return Taken(out)
+    found = dict(_tensors(out))
+    if take is not None:
+        return _named(out, found, take)
+    if isinstance(found.get("logits"), Tensor):
+        return Taken(found["logits"], _place("logits", found, out))
+    plain = _plain(found, rows)
+    if len(plain) == 1:
+        return Taken(found[plain[0]], _place(plain[0], found, out))
+    listed = ", ".join(f"{key} {tuple(found[key].shape)}" for key in plain or found) or "no tensor"
+    wanted = "one tensor of scores (B, classes)" if len(plain) > 1 or not found else "scores (B, classes)"
+    which = "of which several could be" if plain else "with"
+    do = f"choose one: {_ways(plain or list(found))}" if found else "let it return its scores"
+    raise InputError(f"expected {wanted} from the network, got {_kind(out)} {which} {listed}: {do}")
+
+
+def _ways(keys: list[str]) -> str:
+    key = keys[-1]
+    return f"Model(net, take={int(key) if key.isdigit() else key!r}), or MODEL@{key} on the command line"
+
+
+def _named(out: Any, found: dict[str, Tensor], take: int | str) -> Taken:
+    key = str(len(out) + take) if isinstance(take, int) and take < 0 and isinstance(out, tuple | list) else str(take)
+    if key not in found:
+        there = ", ".join(found) or ("a single tensor" if isinstance(out, Tensor) else "no tensors")
+        raise InputError(
+            f"expected an output {take!r} of the network, got {_kind(out)} with {there}: take one of these"
+        )
+    return Taken(found[key], _place(key, found, out))
+
+
+def _plain(found: dict[str, Tensor], rows: int) -> list[str]:
+    """The keys of what can be scores: of several classes, else of two in one number."""
+    floats = {k: t for k, t in found.items() if t.is_floating_point() and t.ndim and len(t) == rows}
+    several = [k for k, t in floats.items() if t.ndim == 2 and t.shape[1] > 1]
+    return several or [k for k, t in floats.items() if t.ndim == 1 or t.shape[1:] == (1,)]
+
+
+def _tensors(out: Any, above: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Everything that is a tensor, also in what is nested, as ("1.features", tensor)."""
+    for key, value in _parts(out):
+        if isinstance(value, Tensor):
+            yield above + key, value
+        else:
+            yield from _tensors(value, f"{above}{key}.")
+
+
+def _parts(out: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(out, Mapping):
+        yield from ((str(key), value) for key, value in out.items())
+    elif hasattr(out, "_fields"):  # a named tuple
+        yield from zip(out._fields, out, strict=True)
+    elif isinstance(out, tuple | list):
+        yield from ((str(i), value) for i, value in enumerate(out))
+    elif is_dataclass(out) and not isinstance(out, type):
+        yield from ((f.name, getattr(out, f.name)) for f in fields(out))
+    elif not isinstance(out, Tensor) and hasattr(out, "__dict__"):
+        yield from ((key, value) for key, value in vars(out).items() if isinstance(value, Tensor))
+
+
+def _place(key: str, found: dict[str, Tensor], out: Any) -> str:
+    others = [k for k in found if k != key]
+    return f"{key!r} of {_kind(out)}" + (f", beside {', '.join(map(repr, others))}" if others else "")
+
+
+def _kind(out: Any) -> str:
+    name = type(out).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
