@@ -389,7 +389,7 @@ class _Run:
         return preflight
 
     def _preflight(self) -> Preflight:
-        if self.model.metered:
+        if self.model.service:
             return Preflight([NOT_EXAMINED], 0, 0)
         rows = PREFLIGHT_ROWS if math.prod(self.data.shape) <= _LARGE else PREFLIGHT_ROWS_LARGE
         return examine(self.model, *self.data.rows(0, min(rows, len(self.data))), seed=self.options.seed)

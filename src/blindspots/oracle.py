@@ -52,7 +52,7 @@ class Oracle:
         self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False
         self._net: Callable[[Tensor], Tensor] = torch.compile(model.logits, dynamic=False) if compile else model.logits
         self.forwards = self.backwards = 0
-        self.draws, self.pads = draws, not model.metered
+        self.draws, self.pads = draws, model.service is None
 
     @property
     def unit(self) -> int:
@@ -145,8 +145,10 @@ class Oracle:
     def _forward(self, x: Tensor) -> Tensor:
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
+        service = self.model.service
+        before = service.repeats if service else 0
         logits = self._net(x)
-        self.forwards += len(x)
+        self.forwards += len(x) + (service.repeats - before if service else 0)
         return logits
 
     def _value(self, x: Tensor) -> Tensor:

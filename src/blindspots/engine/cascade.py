@@ -49,6 +49,7 @@ class Stage:
         reach: rows enter whose reach is at most this,
         moved, disagree: and rows that have moved, or whose jobs disagree, at least this much,
         wide_reach: while their reach is at most this.
+        flat: rows enter whose margin no search has lowered at all, as where gradients are masked: they have no reach.
         who: rows that still stand, rows that are already broken, or all that were right at first.
         share: of these, the rows whose own draw is below this.
         after: the name of a stage that must have broken a row of the shard, or nobody enters. This is the only place
@@ -67,6 +68,7 @@ class Stage:
     moved: float = torch.inf
     disagree: float = torch.inf
     wide_reach: float = torch.inf
+    flat: bool = False
     who: Literal["standing", "broken", "all"] = "standing"
     share: float = 1.0
     after: str | None = None
@@ -263,6 +265,8 @@ def _enters(stage: Stage, board: Board) -> Tensor:
     if stage.who != "standing":
         return board.right & (board.ledger.won | (stage.who == "all"))
     margin, gained = board.ledger.margin, board.gained
+    if stage.flat:
+        return board.standing & (gained <= 0)
     close = margin <= stage.reach * gained if stage.reach < torch.inf else torch.ones_like(board.right)
     moved = board.before - margin >= stage.moved * margin
     disagree = board.ledger.twice.isfinite() & (board.ledger.twice - margin >= stage.disagree * margin)

@@ -1,5 +1,6 @@
 """A classifier of which nothing is known but its answers: a plain function, a remote service, a device."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from blindspots.errors import InputError
+from blindspots.models.foreign import ModelError, call, told
 from blindspots.models.model import Model
 from blindspots.problem import Need
 
@@ -18,14 +20,19 @@ class BlackBox(Model):
     """A function of inputs that returns labels or scores.
 
     It is asked for nothing but attacks: no checks beforehand, no padding; `queries` counts every input it was given.
+    Where it raises an exception it is asked again, then row by row. A row that it never answers leaves the search with
+    an outcome of its own; once it answers none of a batch it is not asked any more (`silent`), and what was found by
+    then is the result.
 
     Args:
-        function: takes a float32 array (B, *shape) with values within the bounds, returns an array: labels (B,)
-            integers, or scores (B, C).
+        function: takes a float32 array (B, *shape) of its own with values within the bounds, returns an array: labels
+            (B,) integers, or scores (B, C).
         answers: what it returns; "scores" are logits or anything else whose largest entry is the prediction.
         classes: how many classes there are; needed where it returns labels.
         bounds: the smallest and the largest value an input can have.
         name: how reports call it.
+        retries: how often it is asked again after an exception.
+        wait: seconds before the first time, doubled every time.
 
     Raises:
         InputError: a value above does not fit, or, when called, the function's answer does not.
@@ -38,6 +45,8 @@ class BlackBox(Model):
         classes: int | None = None,
         bounds: tuple[float, float] = (0.0, 1.0),
         name: str | None = None,
+        retries: int = 3,
+        wait: float = 0.5,
     ) -> None:
         if answers not in get_args(Answers):
             raise InputError(f"expected answers to be one of {', '.join(get_args(Answers))}, got {answers!r}: pick one")
@@ -49,16 +58,62 @@ class BlackBox(Model):
         super().__init__(function, bounds, name=name)
         self.access = Need.LABEL if answers == "labels" else Need.VALUE
         self.function, self.answers, self.classes = function, answers, classes
-        self.queries = 0
+        if retries < 0 or not 0 <= wait < float("inf"):
+            raise InputError(f"expected retries and wait of at least 0, got {retries} and {wait}: change them")
+        self.retries, self.wait = retries, wait
+        self.queries = self.repeats = 0  # inputs it was given, and those of them that it was given again
+        self.silent, self.failure = False, ""  # it has stopped answering; what it raised last
+        self._width = classes  # of its scores, once it is known
 
     @property
-    def metered(self) -> bool:
-        return True
+    def service(self) -> "BlackBox":
+        return self
 
     def logits(self, x: Tensor) -> Tensor:
-        """Scores (B, C) of inputs x (B, *shape); 1 for the label and 0 elsewhere if that is all there is."""
+        """Scores (B, C) of inputs x (B, *shape); 1 for the label and 0 elsewhere if that is all there is.
+
+        NaN for rows without an answer. Raises ModelError where there never was one.
+        """
+        x = x.detach().cpu()
+        if self.silent:
+            return self._nothing(x)
+        try:
+            scores = self._patiently(x)
+        except ModelError as error:
+            if self._width is None:
+                raise
+            self.failure = told(error.__cause__ or error)
+            scores = self._row_by_row(x)
+            self.silent = bool(scores.isnan().all())
+        self._width = scores.shape[1]
+        return scores
+
+    def _patiently(self, x: Tensor) -> Tensor:
+        for attempt in range(self.retries):
+            try:
+                return self._once(x)
+            except ModelError:
+                self.repeats += len(x)
+                time.sleep(self.wait * 2**attempt)
+        return self._once(x)
+
+    def _row_by_row(self, x: Tensor) -> Tensor:
+        return torch.cat([self._alone(row[None]) for row in x])
+
+    def _alone(self, row: Tensor) -> Tensor:
+        self.repeats += 1
+        try:
+            return self._once(row)
+        except ModelError:
+            return self._nothing(row)
+
+    def _nothing(self, x: Tensor) -> Tensor:
+        assert self._width is not None
+        return torch.full((len(x), self._width), torch.nan)
+
+    def _once(self, x: Tensor) -> Tensor:
         self.queries += len(x)
-        answer = np.asarray(self.function(x.detach().cpu().numpy()))
+        answer = _array(call(self.function, x.numpy().copy(), f"the function {self.name!r}"))
         if self.answers == "labels":
             return self._one_hot(answer, len(x))
         scores = self._many(self._scores(answer, len(x)))
@@ -81,3 +136,13 @@ class BlackBox(Model):
                 f"{answer.shape}: let the function return one row of scores per input"
             )
         return torch.from_numpy(answer.astype(np.float32))
+
+
+def _array(answer: Any) -> Any:
+    """Tensors and lists, too. What is no array of numbers has a shape or a dtype that is refused afterwards."""
+    if isinstance(answer, Tensor):
+        return answer.detach().cpu().numpy()
+    try:
+        return np.asarray(answer)
+    except ValueError:  # ragged
+        return np.asarray(None)

@@ -1,7 +1,7 @@
 """Several models as one: the surrogate that attacks for another model run on."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.models.model import Model
 from blindspots.problem import Need
+
+if TYPE_CHECKING:
+    from blindspots.models.blackbox import BlackBox
 
 Combine = Literal["logits", "probabilities", "loss"]
 _SHOWN = (Need.LABEL, Need.VALUE, Need.GRAD)  # from least to most
@@ -49,8 +52,8 @@ class Ensemble(Model):
         self.access = min((m.access for m in members), key=_SHOWN.index)
 
     @property
-    def metered(self) -> bool:
-        return any(m.metered for m in self.members)
+    def service(self) -> "BlackBox | None":
+        return next((m.service for m in self.members if m.service), None)
 
     @property
     def notes(self) -> list[Finding]:

@@ -40,7 +40,7 @@ def first_look(model: Model, data: Dataset) -> Model:
     Raises:
         InputError: the network does not take the rows, or what it returns cannot be scores.
     """
-    if model.metered or not len(data):
+    if model.service or not len(data):
         return model
     x = data.rows(0, min(_ROWS, len(data)))[0].to(model.device)
     lazy = [name for name, p in model.net.named_parameters() if is_lazy(p)]

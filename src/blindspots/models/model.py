@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from blindspots.findings import Finding
 from blindspots.models.foreign import call, own_copy
 from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
+
+if TYPE_CHECKING:
+    from blindspots.models.blackbox import BlackBox
 
 Output = Literal["auto", "logits", "probabilities", "logit", "probability"]
 Scale = float | Sequence[float] | Tensor | None
@@ -86,9 +89,9 @@ class Model:
         return f"Model({self.name!r}, parameters={self.parameters}, bounds={self.bounds}, device={str(self.device)!r})"
 
     @property
-    def metered(self) -> bool:
-        """Whether every answer counts: then nothing is asked but what an attack needs, neither checks nor padding."""
-        return False
+    def service(self) -> "BlackBox | None":
+        """What is asked where every answer counts; then nothing is but what an attack needs, no checks, no padding."""
+        return None
 
     @property
     def notes(self) -> list[Finding]:
@@ -220,8 +223,8 @@ class Wrapper(Model):
         self.model, self.access = model, model.access
 
     @property
-    def metered(self) -> bool:
-        return self.model.metered
+    def service(self) -> "BlackBox | None":
+        return self.model.service
 
     @property
     def rejects(self) -> bool:

@@ -52,6 +52,7 @@ class _Stage(_Table):
     moved: float = float("inf")
     disagree: float = float("inf")
     wide_reach: float = float("inf")
+    flat: bool = False
     who: Literal["standing", "broken", "all"] = "standing"
     share: float = Field(1.0, gt=0, le=1)
     after: str | None = None
@@ -62,7 +63,7 @@ class _Stage(_Table):
         targets = None if self.targets is None else parse_targets(self.targets)
         goal = Goal(self.targeted, targets is not None and not self.targeted, self.loss or attack.loss)
         same = {
-            "name", "why", "restarts", "start", "reach", "moved", "disagree", "wide_reach", "who", "share", "after",
+            "name", "why", "restarts", "start", "reach", "moved", "disagree", "wide_reach", "flat", "who", "share", "after",
             "stop_early",
         }  # fmt: skip
         return Stage(attack=attack, goal=goal, targets=targets, **self.model_dump(include=same))
