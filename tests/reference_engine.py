@@ -52,9 +52,12 @@ class ReferenceSearch:
                 return _ended(entry, Result.BUDGET)
             seen = self._look(job, state, backwards)
             entry = _charged(self._judged(entry, job, state.probe, seen), backwards)
+            entry = replace(entry, looks=entry.looks + 1, moved=entry.moved | _elsewhere(job, state.probe))
             if not _finite(seen):
                 return _ended(entry, Result.NONFINITE)
-            if self.attack.final(state) or (entry.won and self.settings.stop_early):
+            if self.attack.final(state):
+                return _stood(entry)
+            if entry.won and self.settings.stop_early:
                 return entry
             state = self.attack.step(self.problem, job, state, seen)
 
@@ -83,6 +86,16 @@ class ReferenceSearch:
             low=torch.where(inside, seen.margin.fmin(entry.low), entry.low),
             won=entry.won | better,
         )
+
+
+def _elsewhere(job: Job, probe: Tensor) -> Tensor:
+    return (probe != job.x).flatten(1).any(1) & (job.r > 0)
+
+
+def _stood(entry: Ledger) -> Ledger:
+    """After the last look of a job: it was a search if it looked twice or more, and not only at the clean input."""
+    searched = entry.moved & (entry.looks > 1) & (entry.result == Result.UNSEARCHED)
+    return replace(entry, result=torch.where(searched, int(Result.STOOD), entry.result))
 
 
 def _charged(entry: Ledger, backwards: int) -> Ledger:

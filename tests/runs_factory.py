@@ -89,6 +89,7 @@ def _rows(x: Array, y: Array, right: int, stood: int, radius: float) -> dict[str
         "right": is_right,
         "won": broken,
         "result": np.where(broken, 1, 2).astype(np.uint8),
+        "target": np.full(n, -1),
         "stage": np.where(broken, draw.integers(0, 2, n), -1).astype(np.int16),
         "norm": np.where(broken, norm, np.inf).astype(np.float32),
         "forwards": draw.integers(1, 100, n),
@@ -148,11 +149,14 @@ def _verdict(columns: dict[str, Array], findings: Sequence[Finding]) -> Verdict:
     stood = right - broken
     return Verdict(
         rows=rows,
+        counted=rows,
         clean_accuracy=right / rows if rows else 0.0,
         clean_interval=clopper_pearson(right, rows),
         robust_accuracy=stood / rows if rows else 0.0,
         interval=clopper_pearson(stood, rows),
+        searched=Share.of(stood, rows),
         robust_of_right=Share.of(stood, right),
+        reached=None,
         robust_accuracy_8bit=(stood + undone) / rows if rows else 0.0,
         interval_8bit=clopper_pearson(stood + undone, rows),
         outcomes={"won": broken, "stood": stood, "already_wrong": rows - right},

@@ -232,13 +232,13 @@ def test_jobs_follow_each_other_until_one_wins() -> None:
     ledger = knocks([[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 1, 1]], settings=Settings(slots=2)).fast()
     assert ledger.forwards.tolist() == [1 + 9, 1 + 3, 1 + 9, 1 + 6]
     assert ledger.won.tolist() == [True, True, False, True]
-    assert ledger.result.tolist() == [Result.WON, Result.WON, Result.STOOD, Result.WON]
+    assert ledger.result.tolist() == [Result.WON, Result.WON, Result.UNSEARCHED, Result.WON]
 
 
 def test_every_job_is_run_where_the_smallest_norm_counts() -> None:
     ledger = knocks([[1, 0], [0, 0]], restarts=2, settings=Settings(slots=2, stop_early=False)).fast()
     assert ledger.forwards.tolist() == [1 + 12, 1 + 12]
-    assert ledger.result.tolist() == [Result.WON, Result.STOOD]
+    assert ledger.result.tolist() == [Result.WON, Result.UNSEARCHED]
 
 
 def test_restarts_run_through_all_targets_each_with_its_own_randomness() -> None:
@@ -303,7 +303,7 @@ def test_rows_that_ended_before_the_budget_did_keep_their_result() -> None:
     """One slot each: rows end after three looks, when the budget of the run is spent, too."""
     t = knocks([[0], [1], [0], [0]], settings=Settings(slots=2), chunk=2)
     ledger = t.fast(allowance=Allowance(forwards=4 + 6))
-    assert ledger.result.tolist() == [Result.STOOD, Result.WON, Result.BUDGET, Result.BUDGET]
+    assert ledger.result.tolist() == [Result.UNSEARCHED, Result.WON, Result.BUDGET, Result.BUDGET]
 
 
 def test_waiting_rows_that_were_broken_before_stay_broken() -> None:

@@ -73,7 +73,7 @@ def test_a_run_holds_and_every_check_is_said(whole):
     assert proof.ok
     assert not proof.notes
     assert proof.rows == 48
-    assert len(proof.checks) == 12
+    assert len(proof.checks) == 14
     assert "every number of the verdict follows from the shards" in proof.checks
 
 
@@ -312,7 +312,9 @@ FORGERIES = {
     "right": (set_at("right", first_standing, False), "rows that were wrong at first to say so"),
     "won": (set_at("won", first_standing, True), "to name the .* rows that won is true of"),
     "result": (set_at("result", first_standing, 1), "won where the result says so"),
-    "unknown result": (set_at("result", first_standing, 9), "expected results from 0 to 5 in 00001.safetensors"),
+    "unknown result": (set_at("result", first_standing, 9), "expected results from 0 to 8 in 00001.safetensors"),
+    "a row left out": (set_at("result", first_standing, 6), "no targets in a run without them"),
+    "a target": (set_at("target", first_standing, 3), "no targets in a run without them"),
     "stage": (set_at("stage", first_broken, 2), "rows of stage"),
     "no stage": (set_at("stage", first_broken, -1), "the stage that broke the row"),
     "norm": (lambda c: c["norm"].mul_(0.99), "that of the nearest example"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from blindspots.attacks import Square
 from blindspots.engine.cascade import Stage
-from blindspots.findings import Finding
+from blindspots.findings import Finding, Severity
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.verdict import Verdict
@@ -41,21 +41,42 @@ def _misleading_gradients(verdict: Verdict, stages: Sequence[Stage]) -> Iterator
 
 def _loose_ends(verdict: Verdict) -> Iterator[Finding]:
     """Rows whose search ended for another reason than success or exhaustion."""
-    if poor := verdict.outcomes.get("budget"):
-        yield Finding(
-            code="budget-spent",
-            severity="warning",
-            saw=f"{poor} of {verdict.rows} rows stand because the budget was spent.",
-            do="The robust accuracy is an upper bound: run again with a larger budget.",
-        )
-    if broken := verdict.outcomes.get("nonfinite"):
-        yield Finding(
-            code="nonfinite-search",
-            severity="error",
-            saw=f"{broken} of {verdict.rows} rows met scores or gradients that are not finite.",
-            do="Nothing was proven of them: those whose clean scores are not finite count as wrong, the others as "
-            "standing. Look for overflow in the network.",
-        )
+    for code, severity, outcome, what, do in _ENDS:
+        if rows := verdict.outcomes.get(outcome):
+            yield Finding(code=code, severity=severity, saw=f"{rows} of {verdict.rows} rows {what}.", do=do)
+
+
+# Code, severity, outcome, what is said of the rows with that outcome, what to do.
+_ENDS: tuple[tuple[str, Severity, str, str, str], ...] = (
+    (
+        "budget-spent", "warning", "budget", "stand because the budget was spent",
+        "The robust accuracy is an upper bound: run again with a larger budget.",
+    ),
+    (
+        "no-start", "warning", "no_start", "stand because the attack found no adversarial point to start from",
+        "Nothing was proven of them: add images of other classes, or an attack that begins at the clean input.",
+    ),
+    (
+        "never-searched", "warning", "unsearched", "stand although no attack took a step on them",
+        "Look for a radius of 0, an attack of a single look, stages that they do not enter, or gradients that are 0.",
+    ),
+    (
+        "success-not-confirmed", "warning", "unconfirmed",
+        "stand because what fooled the model did not do so when it was looked at again",
+        "The model answers at random: average over several answers with --draws 20.",
+    ),
+    (
+        "already-target", "note", "already_target", "had their target class from the start",
+        "They do not count: robust accuracy is of the others.",
+    ),
+    (
+        "nonfinite-search", "error", "nonfinite", "met scores or gradients that are not finite",
+        (
+            "Nothing was proven of them: those whose clean scores are not finite count as wrong, the others as "
+            "standing. Look for overflow in the network."
+        ),
+    ),
+)  # fmt: skip
 
 
 def _memory(oracle: Oracle) -> Iterator[Finding]:

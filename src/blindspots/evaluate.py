@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from blindspots.attacks import Attack
 from blindspots.data import Dataset, one_of
 from blindspots.diagnose import diagnose
-from blindspots.engine.cascade import Cascade, Live, Stage, Start
+from blindspots.engine.cascade import Cascade, Live, Stage, Start, is_targeted
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings
 from blindspots.engine.result import Result
@@ -37,7 +37,7 @@ from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.threat import Threat
-from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Verdict, conclude
+from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Share, Verdict, conclude
 from blindspots.verdict import Stage as StageRecord
 
 Precision = Literal["float32", "bf16"]
@@ -133,6 +133,11 @@ class Evaluation:
         return self.verdict.robust_accuracy
 
     @property
+    def searched(self) -> Share:
+        """The rows that stand after a search that ran to its end: what a gate should go by."""
+        return self.verdict.searched
+
+    @property
     def clean_accuracy(self) -> float:
         return self.verdict.clean_accuracy
 
@@ -154,7 +159,7 @@ class Evaluation:
 
     @cached_property
     def won(self) -> Tensor:
-        """(N,) bool: right at first, and an adversarial example was found."""
+        """(N,) bool: right at first, and an adversarial example was found; in a targeted run, of the target class."""
         return self._column("won")
 
     @cached_property
@@ -454,7 +459,8 @@ class _Run:
         ]
         seconds = [record.seconds for record in file.shards]
         names = {int(r): r.name.lower() for r in Result}
-        verdict = conclude(shards, stages, seconds, names, (preflight.forwards, preflight.backwards))
+        looked = (preflight.forwards, preflight.backwards)
+        verdict = conclude(shards, stages, seconds, names, looked, is_targeted(self.stages))
         findings = [
             *preflight.findings,
             *self.model.notes,

@@ -6,7 +6,7 @@ no goal is reached by being rejected: see `folded`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -99,6 +99,19 @@ class Goal:
     targeted: bool = False
     directed: bool = False
     loss: LossName = "margin"
+
+    def defined(self, classes: int) -> "Goal":
+        """The same goal with a loss that so many classes define.
+
+        Where its targeted form lacks a class the DLR loss is taken untargeted, as AutoAttack's authors advise (which is
+        all the same to success, unless that is the target's); where that lacks one, too, what is left of it is the
+        margin.
+        """
+        if self.loss != "dlr" or classes >= CLASSES_NEEDED["dlr", self.directed or self.targeted]:
+            return self
+        if self.targeted or classes < CLASSES_NEEDED["dlr", False]:
+            return replace(self, loss="margin")
+        return replace(self, directed=False)
 
     def check(self, classes: int) -> None:
         """Refuse, with a sentence, a loss that `classes` classes do not define."""

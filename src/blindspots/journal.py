@@ -38,6 +38,7 @@ SHARD = {
     "right": "(n,) bool",
     "won": "(n,) bool: right at first, and an adversarial example was found",
     "result": "(n,) uint8, see engine.result.Result",
+    "target": "(n,) int64 class that the row was to be taken for, or one of several that it was; -1 if there is none",
     "stage": "(n,) int16 index of the stage that broke the row, -1",
     "norm": "(n,) float32 distance of the nearest adversarial example, inf where there is none",
     "margin": "(n,) float32 lowest margin seen inside the threat",

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from scipy.stats import beta
 
 from blindspots.findings import Finding
 
 Interval = tuple[float, float]
 REJECTED = -1  # among predictions: the model refused an answer
+NO_TARGET = -1  # among targets: any wrong class will do
 
 
 def clopper_pearson(hits: int, rows: int, confidence: float = 0.95) -> Interval:
@@ -67,14 +68,21 @@ class Distances(Record):
 
 
 class Verdict(Record):
-    """Counts over all rows, with both denominators; costs are sums over all rows."""
+    """Counts over the rows, with all denominators; costs are sums over all rows.
+
+    Rows that a targeted run found in their target class before anything was changed say nothing of an attack: they do
+    not count, except for the clean accuracy and the costs.
+    """
 
     rows: int
-    clean_accuracy: float
+    counted: int  # rows, less those that had their target class from the start
+    clean_accuracy: float  # of all rows
     clean_interval: Interval
-    robust_accuracy: float  # of all rows
+    robust_accuracy: float  # right at first and never broken, of the rows that count
     interval: Interval
-    robust_of_right: Share  # of the rows that were right at first
+    searched: Share  # of the rows that count, those that stand after a search that ran to its end: what a gate goes by
+    robust_of_right: Share  # of the rows that count and were right at first
+    reached: Share | None  # in a targeted run: the target was reached, of the rows that count and were right at first
     robust_accuracy_8bit: float  # after the adversarial examples are rounded to 8 bits
     interval_8bit: Interval
     outcomes: dict[str, int]  # Result name -> rows
@@ -88,6 +96,25 @@ class Verdict(Record):
     seconds: float
     stages: list[Stage]
     findings: list[Finding]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, fields: Any) -> Any:
+        """A verdict from before these fields: every row counted, and rows that stood were taken for searched."""
+        if isinstance(fields, dict) and "counted" not in fields:
+            stood, rows = fields.get("outcomes", {}).get("stood", 0), fields.get("rows", 0)
+            return {**fields, "counted": rows, "searched": Share.of(stood, rows), "reached": None}
+        return fields
+
+    @property
+    def unsearched(self) -> int:
+        """Rows that stand although no search of theirs ran to its end."""
+        return self.robust_of_right.hits - self.searched.hits
+
+    @property
+    def clean_hits(self) -> int:
+        """Rows, of all, that were right at first."""
+        return round(self.clean_accuracy * self.rows)
 
 
 class ModelRecord(Record):
@@ -179,6 +206,7 @@ def conclude(
     seconds: Sequence[Sequence[float]],
     results: Mapping[int, str],
     looked_before: tuple[int, int],
+    targeted: bool = False,
 ) -> Verdict:
     """Count a verdict together from the columns of all shards, one after the other.
 
@@ -187,39 +215,48 @@ def conclude(
         seconds: per shard, per stage.
         results: names of the numbers in the column `result`.
         looked_before: forwards and backwards of preflight.
+        targeted: whether nothing but the target classes counted as a success.
     """
     total = Counter[str]()
     outcomes = Counter[int]()
     counts = np.zeros((len(stages), 4), dtype=np.int64)
     unbilled = np.asarray(looked_before, dtype=np.int64)
     norms = []
+    had_target = next((number for number, name in results.items() if name == "already_target"), None)
     for columns in shards:
         c = {name: np.asarray(values) for name, values in columns.items() if name not in ("x", "adversarial")}
+        counts_for = c["result"] != had_target
         total["rows"] += len(c["id"])
-        total["right"] += int(c["right"].sum())
+        total["counted"] += int(counts_for.sum())
+        total["clean"] += int(c["right"].sum())
+        total["right"] += int((c["right"] & counts_for).sum())
         total["broken"] += int(c["won"].sum())
-        total["broken_8bit"] += int(_fools(c["prediction_8bit"], c["y"][c["broken"]]).sum())
+        total["broken_8bit"] += int(_fools(c["prediction_8bit"], c["y"][c["broken"]], c["target"][c["broken"]]).sum())
         total["forwards"] += int(c["forwards"].sum())
         total["backwards"] += int(c["backwards"].sum())
         unbilled += c["unbilled"]
         outcomes.update(c["result"].tolist())
         counts += c["stage_counts"]
         norms.append(c["norm"][c["won"]])
-    rows, right = total["rows"], total["right"]
-    clean, robust = Share.of(right, rows), Share.of(right - total["broken"], rows)
-    in_8bit = Share.of(right - total["broken_8bit"], rows)
+    rows, counted, right = total["rows"], total["counted"], total["right"]
+    clean, robust = Share.of(total["clean"], rows), Share.of(right - total["broken"], counted)
+    in_8bit = Share.of(right - total["broken_8bit"], counted)
+    named = {results[k]: n for k, n in sorted(outcomes.items())}
     took = np.asarray(seconds, dtype=np.float64).reshape(-1, len(stages)).sum(0)
     return Verdict(
         rows=rows,
+        counted=counted,
         clean_accuracy=clean.share,
         clean_interval=clean.interval,
         robust_accuracy=robust.share,
         interval=robust.interval,
+        searched=Share.of(named.get("stood", 0), counted),
         robust_of_right=Share.of(right - total["broken"], right),
+        reached=Share.of(total["broken"], right) if targeted else None,
         robust_accuracy_8bit=in_8bit.share,
         interval_8bit=in_8bit.interval,
-        outcomes={results[k]: n for k, n in sorted(outcomes.items())},
-        distances=_distances(np.concatenate(norms or [np.zeros(0)]), right, rows),
+        outcomes=named,
+        distances=_distances(np.concatenate(norms or [np.zeros(0)]), right, counted),
         forwards=total["forwards"],
         backwards=total["backwards"],
         forwards_per_row=total["forwards"] / rows if rows else 0.0,
@@ -243,9 +280,10 @@ def conclude(
     )
 
 
-def _fools(prediction: Any, y: Any) -> Any:
-    """A wrong class was predicted: to be rejected is no success."""
-    return (prediction != y) & (prediction != REJECTED)
+def _fools(prediction: Any, y: Any, target: Any) -> Any:
+    """A wrong class was predicted, or the target where there is one: to be rejected is no success."""
+    wrong = (prediction != y) & (prediction != REJECTED)
+    return wrong & ((target == NO_TARGET) | (prediction == target))
 
 
 def _distances(norms: Any, right: int, rows: int) -> Distances | None:

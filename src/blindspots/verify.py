@@ -20,14 +20,24 @@ from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, 
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.threat import parse_threat, to_8bit
-from blindspots.verdict import REJECTED, Manifest, RunFile, ShardRecord, Verdict, conclude
+from blindspots.verdict import NO_TARGET, REJECTED, Manifest, RunFile, ShardRecord, Verdict, conclude
 
 Array = NDArray[Any]
 Problems = Iterable[str]
 Say = Callable[[str], None]
 
-OUTCOMES = {0: "stood", 1: "won", 2: "already_wrong", 3: "budget", 4: "nonfinite", 5: "no_start"}
-WON, ALREADY_WRONG, NONFINITE = 1, 2, 4
+OUTCOMES = {
+    0: "stood",
+    1: "won",
+    2: "already_wrong",
+    3: "budget",
+    4: "nonfinite",
+    5: "no_start",
+    6: "already_target",
+    7: "unsearched",
+    8: "unconfirmed",
+}
+STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET = 0, 1, 2, 4, 6
 # Another batch size, memory layout or machine moves scores by rounding: on 39 networks by at most 1.5e-6 of the row's
 # largest score. Where that much decides, the row is on the edge and either answer is accepted.
 EDGE = 1e-5
@@ -130,7 +140,7 @@ class _Proof:
         self.manifest = file.manifest
         self.topics: dict[str, list[str]] = {"run.json is, to the last byte, as it was sealed": []}
         self.notes: list[str] = []
-        self.on_edge = 0
+        self.on_edge, self.older = 0, False
 
     def hold(self, topic: str, problems: Problems) -> bool:
         found = list(problems)
@@ -144,6 +154,11 @@ class _Proof:
         data = self._open(data)
         if self.hold("the protocol of the verdict is that of the manifest", self._protocol()):
             self._rows(data, same_model)
+        if self.older:
+            self.notes.append(
+                "the run is of an earlier version, which kept no targets: which rows were searched, and which had "
+                "their target from the start, was taken as it says"
+            )
         if self.on_edge:
             self.notes.append(
                 f"{self.on_edge:,} predictions are on the edge: rounding, up to {EDGE:g} of the largest score, decides "
@@ -215,6 +230,7 @@ class _Proof:
                 [record.seconds for record in self.file.shards],
                 OUTCOMES,
                 (0, 0),
+                _targeted(self.manifest),
             )
         if not self.topics[_WHOLE]:
             self.hold("every number of the verdict follows from the shards", _differences(self.verdict, found))
@@ -227,7 +243,7 @@ class _Proof:
             columns = self._read(record, i)
             if columns is not None:
                 shard = Shard(record.name, start, columns, self.manifest, self.model, data)
-                for topic, checks in _topics(same_model and not self._randomised(shard), data is not None):
+                for topic, checks in _topics(same_model and not self._randomised(shard), data is not None, self.older):
                     self.hold(topic, (problem for check in checks for problem in check(shard)))
                 self.on_edge += shard.on_edge
                 yield {name: t.numpy() for name, t in columns.items()}
@@ -248,10 +264,24 @@ class _Proof:
         except InputError as error:
             self.hold(_WHOLE, [str(error)])
             return None
+        if "target" not in columns:
+            columns["target"] = torch.full_like(columns.get("id", torch.zeros(0, dtype=torch.int64)), NO_TARGET)
+            self.older = True
         whole = self.manifest.shard_rows
         rows = min(whole, self.manifest.data.rows - index * whole)
         fits = self.hold(_WHOLE, _shape(record, rows, columns, self.manifest))
         return columns if fits else None
+
+
+def _targeted(manifest: Manifest) -> bool:
+    """Whether every stage of the manifest counts nothing but its target classes."""
+    return bool(manifest.stages) and all("goal=Goal(targeted=True" in stage for stage in manifest.stages)
+
+
+def _one_class(manifest: Manifest) -> int | None:
+    """The class that the manifest names as the target of all rows, if it names one."""
+    named = {found[1] for stage in manifest.stages if (found := re.search(r"targets=OneClass\(number=(\d+)\)", stage))}
+    return int(named.pop()) if len(named) == 1 and _targeted(manifest) else None
 
 
 def _shape(record: ShardRecord, rows: int, columns: Columns, manifest: Manifest) -> Problems:
@@ -434,8 +464,11 @@ class Scores:
 Check = Callable[[Shard], Problems]
 
 
-def _topics(same_model: bool, data: bool) -> Iterator[tuple[str, tuple[Check, ...]]]:
+def _topics(same_model: bool, data: bool, older: bool) -> Iterator[tuple[str, tuple[Check, ...]]]:
     yield "outcomes, stages and costs of all rows fit together", (_outcomes, _stages, _costs)
+    if not older:
+        yield "rows that stand were searched", (_searches,)
+        yield "rows that had their target from the start, and no others, are left out", (_targets,)
     yield "every adversarial example lies in the box and, measured anew, within the threat", (_inside, _sizes)
     if data:
         yield "the stored inputs and labels are those of the data", (_inputs,)
@@ -449,20 +482,46 @@ def _topics(same_model: bool, data: bool) -> Iterator[tuple[str, tuple[Check, ..
 
 def _outcomes(s: Shard) -> Problems:
     right, won, result = s["right"], s["won"], s["result"]
-    right_first = ~np.isin(result, (ALREADY_WRONG,))
+    right_first = result != ALREADY_WRONG
+    says = ~right_first | (result == NONFINITE) | (result == ALREADY_TARGET)
     yield from s.told(s["id"] != s.id, s.id, "rows in the order of the data", "another number")
     yield from s.told(won & ~right, s.id, "only rows that were right at first to be broken", "a wrong one")
     yield from s.told(
         right & (s["prediction"] != s["y"]), s.id, "right rows to be predicted as labelled", "another class"
     )
     yield from s.told(won != (result == WON), s.id, "won where the result says so", "a contradiction")
-    yield from s.told(
-        ~right & right_first & (result != NONFINITE), s.id, "rows that were wrong at first to say so", "another result"
-    )
+    yield from s.told(~right & ~says, s.id, "rows that were wrong at first to say so", "another result")
     yield from s.told(right & ~right_first, s.id, "right rows not to count as wrong at first", "a contradiction")
     margin = s["margin"]
     yield from s.told(won & ~(margin < 0), s.id, "the margin of a broken row below 0", "another one")
     yield from s.told(right & ~won & ~(margin >= 0), s.id, "the margin of a row that stands at least 0", "another one")
+
+
+def _searches(s: Shard) -> Problems:
+    """A row that stands after a search has cost one: a look at it and two more, and there was room to look in."""
+    stood, draws = s["result"] == STOOD, s.manifest.draws
+    unpaid = s["forwards"] < 3 * draws
+    yield from s.told(stood & unpaid, s.id, "a search of the rows that stand", "no look of an attack")
+    if s.threat.radius == 0:
+        yield from s.told(stood, s.id, "no search where nothing may change", "one")
+    entered = int(s["stage_counts"][:, 0].sum())
+    if entered < stood.sum():
+        yield f"expected the {stood.sum()} rows that stand to have entered a stage, found {entered} ({s.name})"
+
+
+def _targets(s: Shard) -> Problems:
+    target, result = s["target"], s["result"]
+    left_out = result == ALREADY_TARGET
+    if not _targeted(s.manifest):
+        yield from s.told(left_out | (target != NO_TARGET), s.id, "no targets in a run without them", "one")
+        return
+    had = (target == s["prediction"]) | (target == s["y"])
+    had &= (target != NO_TARGET) & (result != NONFINITE)
+    yield from s.told(left_out != had, s.id, "rows left out where they had their target", "a contradiction")
+    other = s["adversarial_prediction"] != s.of_broken(target)
+    yield from s.told(other, s.of_broken(s.id), "adversarial examples that are taken for their target", "another class")
+    if (named := _one_class(s.manifest)) is not None:
+        yield from s.told(target != named, s.id, f"the target {named} that the manifest names", "another class")
 
 
 def _stages(s: Shard) -> Problems:

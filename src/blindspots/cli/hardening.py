@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blindspots.cli import show
+from blindspots.cli.gate import judge
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.progress import PLAIN_EVERY, Every, Ticker, open_model, stopping
 from blindspots.cli.running import moved, slug
@@ -149,10 +150,8 @@ def _finish(console: Console, run: Hardened, out: Path, job: HardenJob) -> None:
         outcome(Console(), run.verdict)
         Console().print(Text(f"Model: {out / 'model.pt2'}"), soft_wrap=True)
         show.where(Console(), report)
-    robust = run.verdict.after.robust_accuracy
-    if job.require is not None and robust < job.require:
-        typer.echo(f"Not met: --require {job.require}, robust accuracy is {percent(robust)}", err=True)
-        raise typer.Exit(1)
+    if job.require is not None:
+        judge(run.verdict.after, job.require)
 
 
 def outcome(console: Console, v: HardenVerdict) -> None:

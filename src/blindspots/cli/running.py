@@ -13,6 +13,7 @@ from rich.console import Console
 
 from blindspots.attacks import parse_attack
 from blindspots.cli import show
+from blindspots.cli.gate import judge
 from blindspots.cli.job import Job
 from blindspots.cli.progress import Ticker, open_model, stopping
 from blindspots.data import Dataset, load_data
@@ -31,9 +32,8 @@ from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.protocols import USUAL
 from blindspots.protocols import protocol as named_protocol
 from blindspots.report import write_report
-from blindspots.report.words import count, is_believable, percent
+from blindspots.report.words import count
 from blindspots.threat import Threat, parse_threat
-from blindspots.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -155,15 +155,4 @@ def _finish(bench: _Bench, run: Evaluation, job: Job, examples: Sequence[Example
         console.print()
         show.examples(console, examples, bench.out / "examples")
         show.where(console, report)
-    _judge(run.verdict, job.require)
-
-
-def _judge(verdict: Verdict, required: float | None) -> None:
-    """Refuse a verdict that a check made meaningless; leave with 1 where it is not what was required."""
-    if not is_believable(verdict):
-        raise InputError(
-            "expected inputs and outputs that allow a verdict, but a check found an error: see the findings"
-        )
-    if required is not None and verdict.robust_accuracy < required:
-        typer.echo(f"Not met: --require {required}, robust accuracy is {percent(verdict.robust_accuracy)}", err=True)
-        raise typer.Exit(1)
+    judge(run.verdict, job.require)

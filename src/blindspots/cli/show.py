@@ -18,6 +18,7 @@ from blindspots.report.words import (
     interval,
     is_believable,
     meaning,
+    never_searched,
     number,
     percent,
     right_and_standing,
@@ -37,6 +38,7 @@ def verdict(console: Console, run: Evaluation) -> None:
     console.print()
     within = "" if threat.radius is None else f" within {threat.text}"
     _say(console, f"{right_and_standing(v)}{within}: {threat.allows}.")
+    _say(console, never_searched(v))
     if is_believable(v):
         _say(console, meaning(v, threat))
     if any(s.rows for s in v.stages):
@@ -100,17 +102,25 @@ def table(first: str, *others: str) -> Table:
 
 def _numbers(v: Verdict, threat: ThreatWords) -> Table:
     grid = Table.grid(padding=(0, 3, 0, 0))
-    for name, share, bounds, hits in (
-        ("Robust", v.robust_accuracy, v.interval, v.robust_of_right.hits),
-        ("Right at first", v.clean_accuracy, v.clean_interval, v.robust_of_right.rows),
-        ("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, round(v.robust_accuracy_8bit * v.rows)),
-    ):
+    in_8bit = round(v.robust_accuracy_8bit * v.counted)
+    lines = [
+        ("Robust", v.robust_accuracy, v.interval, v.robust_of_right.hits, v.counted),
+        ("Right at first", v.clean_accuracy, v.clean_interval, v.clean_hits, v.rows),
+        ("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted),
+    ]
+    if v.unsearched:
+        s = v.searched
+        lines.insert(1, ("Robust, searched", s.share, s.interval, s.hits, s.rows))
+    if v.reached is not None:
+        s = v.reached
+        lines.insert(0, ("Target reached", s.share, s.interval, s.hits, s.rows))
+    for name, share, bounds, hits, rows in lines:
         style = "bold" if name == "Robust" else ""
         grid.add_row(
             Text(name, style),
             Text(percent(share), style),
             f"{interval(bounds)}, 95 % sure",
-            f"{count(hits)} of {count(v.rows, 'row')}",
+            f"{count(hits)} of {count(rows, 'row')}",
         )
     if v.distances:
         d = v.distances
@@ -143,10 +153,15 @@ def _comparable(manifests: Sequence[Manifest], verdicts: Sequence[Verdict]) -> l
     return [
         ("Right at first", [percent(v.clean_accuracy) for v in verdicts]),
         ("Robust", [percent(v.robust_accuracy) for v in verdicts]),
+        *_searched(verdicts),
         ("  95 % interval", [interval(v.interval) for v in verdicts]),
         ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts]),
-        ("Rows", [count(v.rows) for v in verdicts]),
+        ("Rows", [count(v.counted) for v in verdicts]),
         ("Threat", [ThreatWords(m.threat, m.model.bounds).text for m in manifests]),
         ("Forwards + backwards per row", cost),
         ("Time", [seconds(v.seconds) for v in verdicts]),
     ]
+
+
+def _searched(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
+    return [("Robust, searched", [percent(v.searched.share) for v in verdicts])] * any(v.unsearched for v in verdicts)

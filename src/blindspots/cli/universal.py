@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blindspots.cli import show
+from blindspots.cli.gate import leave
 from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
 from blindspots.cli.running import moved, slug
 from blindspots.cli.universal_job import UniversalJob
@@ -86,10 +87,11 @@ class _Line:
 
 def _said(stage: Stage) -> str:
     """ "search, pass 3 of at most 10: 128 of 500 rows, 71.2 % of them fooled; 12 s" """
-    rate = percent(stage.fooled / stage.seen) if stage.seen else "none"
+    rate = percent(stage.fooled / stage.counted) if stage.counted else "none"
+    which = "them" if stage.counted == stage.seen else f"the {count(stage.counted)} that count"
     return (
         f"{stage.name}, pass {stage.number} of at most {stage.passes}: {count(stage.seen)} of "
-        f"{count(stage.rows, 'row')}, {rate} of them fooled; {seconds(stage.seconds)}"
+        f"{count(stage.rows, 'row')}, {rate} of {which} fooled; {seconds(stage.seconds)}"
     )
 
 
@@ -101,10 +103,23 @@ def _finish(console: Console, run: Universal, out: Path, job: UniversalJob) -> N
     else:
         _show(Console(), run, v)
         show.where(Console(), report)
-    if job.require is not None and v.fooling_rate_heldout > job.require:
-        said = f"Required: at most {percent(job.require)} fooled. Found: {percent(v.fooling_rate_heldout)}."
-        typer.echo(said, err=True)
-        raise typer.Exit(1)
+    if any(f.severity == "error" for f in v.findings):
+        raise InputError(
+            "expected inputs and outputs that allow a verdict, but a check found an error: see the findings"
+        )
+    if job.require is not None and (missed := _missed(v, job.require, job.perturbation is not None)):
+        leave(job.require, missed)
+
+
+def _missed(v: UniversalVerdict, most: float, given: bool) -> str:
+    """Why it is not shown that at most so many unseen rows are fooled; "" where it is."""
+    if not v.heldout.fooled.rows:
+        return "all unseen rows are taken for the target as they are: there is no evidence to go by"
+    if not v.norm or not (given or v.passes):
+        made = "no pass over the fit rows was made" if not v.passes else "nothing was changed"
+        return f"{made}: there is no evidence to go by"
+    found = v.fooling_rate_heldout
+    return f"{percent(found)} of the unseen rows are fooled, at most {percent(most)} may be" if found > most else ""
 
 
 def _show(console: Console, run: Universal, v: UniversalVerdict) -> None:

@@ -1,7 +1,7 @@
 """A cascade: stages of attacks over the rows of one shard, each only on the rows where it has something to find."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -23,8 +23,10 @@ from blindspots.problem import Need, Problem
 from blindspots.random import keys, uniform
 from blindspots.rows import Rows, leaves
 from blindspots.threat import Threat
+from blindspots.verdict import NO_TARGET
 
 Start = Literal["clean", "near", "found", "other"]
+UNSET, SEVERAL = -2, -3  # besides `NO_TARGET`, in place of a class: none was chosen yet, or one of several will do
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class Stage:
     stop_early: bool | None = None
 
 
+def is_targeted(stages: Sequence[Stage]) -> bool:
+    """Whether nothing but the target classes counts as a success."""
+    return bool(stages) and all(stage.goal.targeted for stage in stages)
+
+
 @dataclass(frozen=True)
 class Board(Rows):
     """What a cascade knows of the rows of its shard between two stages."""
@@ -85,6 +92,9 @@ class Board(Rows):
     clean_margin: Tensor  # (N,)
     before: Tensor  # (N,) margin before the last stage
     stage: Tensor  # (N,) int16 the stage that broke it, -1
+    target: Tensor  # (N,) int64 class that it is to be taken for, `NO_TARGET`, `UNSET` or `SEVERAL`
+    carries: Tensor  # (N,) bool: all stages run towards classes, and it had one of each from the start
+    cut: Tensor  # (stages,) bool: the budget ended before the searches of its rows
     counts: Tensor  # (stages, 4) int64: rows entered, won, forwards, backwards
     unbilled: Tensor  # (2,) int64 forwards and backwards beyond what rows were charged for
 
@@ -174,23 +184,29 @@ class Cascade:
             [self.oracle.forwards - calls - len(logits) * self.oracle.draws, 0], device=margin.device
         )
         nobody = torch.full_like(samples.y, -1).to(torch.int16)
-        return Board(ledger, logits, right, margin.clone(), margin.clone(), nobody, none, unbilled)
+        target = torch.full_like(samples.y, UNSET if is_targeted(self.stages) else NO_TARGET)
+        return Board(
+            ledger, logits, right, margin.clone(), margin.clone(), nobody, target,
+            torch.full_like(right, is_targeted(self.stages)), none[:, 0].bool(), none, unbilled,
+        )  # fmt: skip
 
     def _run_stage(self, index: int, samples: Samples, board: Board) -> None:
         stage, ledger = self.stages[index], board.ledger
         self._seed_model(samples, index)
-        enters = _enters(stage, board) & self._admitted(stage, samples, board)
-        at = enters.nonzero()[:, 0]
+        enters = _enters(stage, board) & self._drawn(stage, samples)
         spent = self._spent(board)
         problem = Problem(stage.goal, self.threat, self.oracle.model.rejects)
-        targets = None
-        if stage.targets is not None and len(at):
-            scores = self.oracle.fold(board.logits, samples.y)
-            targets = stage.targets.choose(self.oracle, problem, samples, scores, ledger, at)
+        if self._undecided(stage, board):
+            ledger.settle_(enters & ~ledger.won, Result.BUDGET)
+            board.cut[index] = True
+        enters &= self._needed(stage, board)
+        targets = self._targets(stage, problem, samples, board, enters)
+        at = enters.nonzero()[:, 0]
         won_before, before = ledger.won.clone(), ledger.margin.clone()
         ledger.begin_search_()
-        if len(at) and (targets is None or targets.shape[1]):
+        if len(at):
             self._search(index, problem, samples, board, targets, at)
+            board.cut[index] = bool((ledger.result[at] == Result.BUDGET).any())
         fell = ledger.won & ~won_before
         board.stage.masked_fill_(fell, index)
         board.before.copy_(before)
@@ -199,14 +215,36 @@ class Cascade:
         board.counts[index] = torch.cat([entered, cost[:2]])
         board.unbilled.add_(cost[2:] - cost[:2])
 
-    def _admitted(self, stage: Stage, samples: Samples, board: Board) -> Tensor:
-        won = board.counts[:, 1].tolist()
-        needless = stage.after is not None and not any(
-            s.name == stage.after and n for s, n in zip(self.stages, won, strict=True)
-        )
+    def _targets(self, stage: Stage, problem: Problem, samples: Samples, board: Board, enters: Tensor) -> Tensor | None:
+        """Target classes (N, K). Rows that have one already, or for which there is none, do not enter after all."""
+        if stage.targets is None:
+            return None
+        at, scores = enters.nonzero()[:, 0], self.oracle.fold(board.logits, samples.y)
+        targets = stage.targets.choose(self.oracle, problem, samples, scores, board.ledger, at)
+        if not targets.shape[1]:
+            enters.fill_(False)
+        if stage.goal.targeted:
+            has = _among(samples.y, targets) | _among(self.oracle.predict(board.logits), targets)
+            enters &= ~has
+            board.carries.logical_and_(has)
+            _note_targets(board, targets)
+        return targets
+
+    def _drawn(self, stage: Stage, samples: Samples) -> Tensor:
         key = keys(self.seed, samples.id)
-        drawn = uniform(key, torch.zeros_like(key), 0, (1,))[:, 0] < stage.share
-        return torch.zeros_like(drawn) if needless else drawn
+        return uniform(key, torch.zeros_like(key), 0, (1,))[:, 0] < stage.share
+
+    def _needed(self, stage: Stage, board: Board) -> bool:
+        """Whether the stage that this one comes after broke a row, if it comes after one."""
+        won = board.counts[:, 1].tolist()
+        return stage.after is None or any(s.name == stage.after and n for s, n in zip(self.stages, won, strict=True))
+
+    def _undecided(self, stage: Stage, board: Board) -> bool:
+        """Whether it cannot be told if it is needed, since the stage that this one comes after was cut short."""
+        cut = board.cut.tolist()
+        return not self._needed(stage, board) and any(
+            s.name == stage.after and c for s, c in zip(self.stages, cut, strict=True)
+        )
 
     def _spent(self, board: Board) -> Tensor:
         billed = [int(board.ledger.forwards.sum()), int(board.ledger.backwards.sum())]
@@ -240,8 +278,9 @@ class Cascade:
         return fixed(points)
 
     def _close(self, board: Board) -> None:
-        """A row that was wrong at first stays that, whatever was done to it."""
+        """A row that was wrong at first, or had its target, stays that, whatever was done to it."""
         board.ledger.settle_(~board.right, Result.ALREADY_WRONG)
+        board.ledger.settle_(board.carries, Result.ALREADY_TARGET)
         board.ledger.settle_(~board.clean_margin.isfinite(), Result.NONFINITE)
 
 
@@ -253,6 +292,18 @@ def _check_labels(samples: Samples, classes: int) -> None:
             f"expected labels from 0 to {classes - 1}, as the model tells {classes} classes apart, got {label} in row "
             f"{row}: give every row the number of its class, in the model's order"
         )
+
+
+def _among(classes: Tensor, targets: Tensor) -> Tensor:
+    """Whether each row's class (N,) is one of its targets (N, K)."""
+    return (targets == classes[:, None]).any(1)
+
+
+def _note_targets(board: Board, targets: Tensor) -> None:
+    """The one class of each row, as long as there is only one."""
+    one = targets[:, 0] if targets.shape[1] == 1 else torch.full_like(board.target, SEVERAL)
+    new = torch.where((board.target == UNSET) | (board.target == one), one, SEVERAL)
+    board.target.copy_(new if targets.shape[1] else board.target)
 
 
 def _cost(board: Board) -> tuple[int, int]:
@@ -282,6 +333,11 @@ def _columns(board: Board, stages: int, seconds: list[float]) -> dict[str, Tenso
 
 def _restore(blank: Board, columns: Mapping[str, Tensor]) -> tuple[Board, int, list[float]]:
     """Fill a fresh board in place with what was remembered."""
+    if missing := {name for name, _ in leaves(blank)} - columns.keys():
+        raise InputError(
+            f"expected {', '.join(sorted(missing))} among what was kept of the shard in hand, found a file of an "
+            "earlier version: delete unfinished.safetensors, then --resume begins that shard again"
+        )
     for name, t in leaves(blank):
         t.copy_(columns[name])
     return blank, int(columns["stages"]), columns["seconds"].tolist()

@@ -23,6 +23,8 @@ class Ledger(Rows):
     once: Tensor  # (B,) lowest margin that an ended job of this search reached; inf until there is one
     twice: Tensor  # (B,) lowest margin that two of them reached; inf until there are two
     won: Tensor  # (B,) bool
+    looks: Tensor  # (B,) int64 of attacks
+    moved: Tensor  # (B,) bool: one of them was at another point than the clean input
     result: Tensor  # (B,) uint8, a Result
     forwards: Tensor  # (B,) int64
     backwards: Tensor  # (B,) int64
@@ -40,7 +42,9 @@ class Ledger(Rows):
             once=torch.full_like(margin, torch.inf),
             twice=torch.full_like(margin, torch.inf),
             won=none.bool(),
-            result=none.to(torch.uint8),
+            looks=none.clone(),
+            moved=none.bool(),
+            result=torch.full_like(none, Result.UNSEARCHED).to(torch.uint8),
             forwards=none + draws,
             backwards=none.clone(),
         )
@@ -77,6 +81,19 @@ class Ledger(Rows):
         self.low.index_copy_(0, at, torch.where(inside & (margin < old_low), margin, old_low))
         self.won.index_copy_(0, at, self.won[at] | better)
 
+    def count_look_(self, live: Tensor, x: Tensor, r: Tensor, probe: Tensor) -> None:
+        """The rows that are `live` (B,) are looked at once: is that at another point than their clean input `x`?
+
+        Where nothing may change, nothing that is looked at says anything.
+        """
+        self.looks.add_(live)
+        new = live & ~self.moved & (r > 0)
+        # As in `judge_`: on a CPU only the rows that have not moved yet are compared, which soon are none.
+        at = new.nonzero()[:, 0] if new.device.type == "cpu" else torch.arange(len(live), device=live.device)
+        if len(at):
+            elsewhere = new[at] & (probe[at] != x[at]).flatten(1).any(1)
+            self.moved.index_copy_(0, at, self.moved[at] | elsewhere)
+
     def end_job_(self, at: Tensor) -> None:
         """The jobs in hand of the rows `at` (K,) have ended: remember how low the two best of them came."""
         low, once = self.low[at], self.once[at]
@@ -88,6 +105,14 @@ class Ledger(Rows):
         """Forget the jobs of the search before."""
         for column in (self.low, self.once, self.twice):
             column.fill_(torch.inf)
+
+    def stand_(self, ended: Tensor) -> None:
+        """A job of the rows in `ended` (B,) came to its end: they stand, unless another one was broken off.
+
+        One look alone is a guess, and so are looks at the clean input: a search takes a step from what it saw.
+        """
+        searched = ended & self.moved & (self.looks > 1)
+        self.settle_(searched & (self.result == Result.UNSEARCHED), Result.STOOD)
 
     def settle_(self, where: Tensor, result: Result) -> None:
         self.result.masked_fill_(where, result)

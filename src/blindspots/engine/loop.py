@@ -107,12 +107,14 @@ class Search:
         last = self._slopes(s.state) > 0 and not bool(wants.any())
         seen = self._look(s, backward=not last)
         s.ledger.charge_(live, self._slopes(s.state) * wants, self.oracle.draws)
+        s.ledger.count_look_(live, s.job.x, s.job.r, s.state.probe)
         self._judge(s, live, seen)
         state = s.state if last else attack.step(self.problem, s.job, s.state, seen)
         broken = live & ~_finite(seen, wants)
         s.ledger.settle_(broken, Result.NONFINITE)
         ended = broken | (live if last else live & attack.exhausted(state))
         s.ledger.settle_(ended & ~broken & attack.unstarted(state), Result.NO_START)
+        s.ledger.stand_(ended)
         self.slots = Slots(
             s.at, s.number, s.done | ended | self._stopped(s, live, ended, state), s.job, s.ledger, state
         )

@@ -12,6 +12,9 @@ class Result(IntEnum):
     BUDGET = 3
     NONFINITE = 4
     NO_START = 5
+    ALREADY_TARGET = 6
+    UNSEARCHED = 7
+    UNCONFIRMED = 8
 
     @property
     def sentence(self) -> str:
@@ -25,4 +28,7 @@ _SENTENCES = {
     Result.BUDGET: "the budget was spent before the search ended",
     Result.NONFINITE: "the model returned numbers that are not finite",
     Result.NO_START: "no adversarial starting point was found",
+    Result.ALREADY_TARGET: "the target class was there from the start, so there was nothing to search for",
+    Result.UNSEARCHED: "no attack took a step: at most one other input than the clean one was looked at",
+    Result.UNCONFIRMED: "an adversarial example was found, but when it was looked at again it did not fool the model",
 }

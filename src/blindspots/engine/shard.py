@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
-from blindspots.engine.cascade import Board
+from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
 from blindspots.goal import Goal
 from blindspots.journal import Columns, pack_inputs
 from blindspots.oracle import Oracle
 from blindspots.threat import to_8bit
+from blindspots.verdict import NO_TARGET
 
 LOOKS_AFTER = 3
 
@@ -25,14 +26,15 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
     # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
     strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
     logits = _scores(oracle, strongest[broken], board)
-    fools = _wrong(oracle, logits, samples.y[broken])
+    target = board.target[broken]
+    fools = _fools(oracle, logits, samples.y[broken], target)
     if strongest is not ledger.best:
-        fools &= _wrong(oracle, _scores(oracle, ledger.best[broken], board), samples.y[broken])
+        fools &= _fools(oracle, _scores(oracle, ledger.best[broken], board), samples.y[broken], target)
     broken, logits = broken[fools], logits[fools]
     won = torch.zeros_like(board.right).index_fill(0, broken, True)
     stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
     counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
-    result = torch.where(board.right & ledger.won & ~won, int(Result.STOOD), ledger.result)
+    result = torch.where(board.right & ledger.won & ~won, int(Result.UNCONFIRMED), ledger.result)
     adversarial = strongest[broken]
     rounded = _scores(oracle, to_8bit(adversarial, oracle.model.bounds), board)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
@@ -46,6 +48,7 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
         "right": board.right,
         "won": won,
         "result": result.to(torch.uint8),
+        "target": _target(oracle, board, broken, logits),
         "stage": stage,
         "norm": torch.where(won, ledger.norm, torch.inf),
         "margin": torch.where(board.right & ~won, ledger.margin.clamp_min(0), ledger.margin),
@@ -67,5 +70,14 @@ def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
     return oracle.logits(x) if len(x) else board.logits[:0]
 
 
-def _wrong(oracle: Oracle, logits: Tensor, y: Tensor) -> Tensor:
-    return Goal().margin(oracle.fold(logits, y), y, y) < 0
+def _fools(oracle: Oracle, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Misclassified, and as the target (B,) where there is one."""
+    wrong = Goal().margin(oracle.fold(logits, y), y, y) < 0
+    return wrong & ((target < 0) | (oracle.predict(logits) == target))
+
+
+def _target(oracle: Oracle, board: Board, broken: Tensor, logits: Tensor) -> Tensor:
+    """Each row's target; where several would do, the one that was reached or that the row had at first, or none."""
+    had = torch.where(board.carries, oracle.predict(board.logits), NO_TARGET)
+    reached = had.index_copy(0, broken, oracle.predict(logits))
+    return torch.where(board.target == SEVERAL, reached, board.target.clamp_min(NO_TARGET))

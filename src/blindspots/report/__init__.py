@@ -103,6 +103,6 @@ def _page(label: str, run: Run) -> _Page:
 
 def _environment() -> Environment:
     made = environment()
-    sentences = (words.right_and_standing, words.meaning, words.outcome)
+    sentences = (words.right_and_standing, words.never_searched, words.meaning, words.outcome)
     made.globals.update({f.__name__: f for f in sentences})
     return made

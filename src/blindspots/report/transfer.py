@@ -144,7 +144,7 @@ def _grids(v: TransferVerdict) -> Iterator[Grid]:
     if v.targeted is not None:
         yield Grid(
             "The target class is reached",
-            "Share of the rows with a target on which the model says what the source was made to say.",
+            "How often the model says what the source was made to say, of the rows of which it did not say so anyway.",
             _of_shares(v, v.targeted),
             [],
         )

@@ -23,6 +23,9 @@ _OUTCOMES = {
     "nonfinite": "left alone: the model gave NaN or infinity",
     "already_wrong": "wrong from the start",
     "no_start": "left alone: no starting point was found",
+    "already_target": "left out: they had their target class from the start",
+    "unsearched": "stood without a search: no attack took a step",
+    "unconfirmed": "stood because the example found did not fool the model again",
 }
 
 
@@ -136,8 +139,38 @@ def right_and_standing(verdict: Verdict) -> str:
     first = "is" if of_right.rows == 1 else "are"
     stay = "stays" if of_right.hits == 1 else "stay"
     return (
-        f"Of {count(verdict.rows, 'row')}, {count(of_right.rows)} {first} right at first; "
-        f"{count(of_right.hits)} {stay} right whatever the attacks tried"
+        f"Of {_counted(verdict)}, {count(of_right.rows)} {first} right at first; "
+        f"{count(of_right.hits)} {stay} right whatever the attacks tried{_reached(verdict)}"
+    )
+
+
+def _counted(verdict: Verdict) -> str:
+    left_out = verdict.rows - verdict.counted
+    if not left_out:
+        return count(verdict.rows, "row")
+    have, do = ("has its", "does") if left_out == 1 else ("have their", "do")
+    return (
+        f"{count(verdict.rows, 'row')}, {count(left_out)} {have} target class from the start and {do} not count; of "
+        f"the other {count(verdict.counted)}"
+    )
+
+
+def _reached(verdict: Verdict) -> str:
+    if verdict.reached is None:
+        return ""
+    become = "becomes" if verdict.reached.hits == 1 else "become"
+    return f" to make them their target class, which {count(verdict.reached.hits)} {become}"
+
+
+def never_searched(verdict: Verdict) -> str:
+    """What is left once rows whose search did not run to its end count as lost; "" where there are none."""
+    if not verdict.unsearched:
+        return ""
+    standing = count(verdict.robust_of_right.hits, "row")
+    return (
+        f"For {count(verdict.unsearched)} of the {standing} that stand, no search ran to its end: without these, "
+        f"robust accuracy is {percent(verdict.searched.share)} (interval {interval(verdict.searched.interval)}), and "
+        "that is what --require goes by."
     )
 
 
@@ -151,6 +184,8 @@ def _in_a_hundred(share: float) -> str:
 
 def meaning(verdict: Verdict, threat: ThreatWords) -> str:
     """What the numbers mean for somebody who has to decide whether to ship the model."""
+    if verdict.counted == 0 < verdict.rows:
+        return "Every row has its target class from the start: there was nothing to attack, and nothing was learned."
     if verdict.robust_of_right.rows == 0:
         return "The model is right on none of these rows: there was nothing to attack, and there is nothing to ship."
     attacked, untouched = _in_a_hundred(1 - verdict.robust_accuracy), _in_a_hundred(1 - verdict.clean_accuracy)
@@ -161,6 +196,11 @@ def meaning(verdict: Verdict, threat: ThreatWords) -> str:
             f"less, the first one after {least}; without an attacker {untouched} of 100 answers are wrong."
         )
     reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
+    if verdict.reached is not None:
+        return (
+            f"Shipping it means: where somebody can alter the inputs {reach}, these attacks get the class that they "
+            f"want for {_in_a_hundred(verdict.reached.share)} of 100 inputs that the model gets right."
+        )
     return (
         f"Shipping it means: where somebody can alter the inputs {reach}, these attacks make {attacked} of 100 answers "
         f"wrong; without an attacker it is {untouched}."
@@ -173,9 +213,16 @@ def headline(labels: Sequence[str], verdicts: Sequence[Verdict], threats: Sequen
         return f"The verdict on {listing(doubtful)} cannot be believed yet: a check failed"
     if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
+    if all(v.reached is not None for v in verdicts):
+        return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
     shares = [percent(v.robust_accuracy) for v in verdicts]
     first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly"
     return listing([first, *(f"{label} {share}" for label, share in zip(labels[1:], shares[1:], strict=True))])
+
+
+def _on(label: str, verdict: Verdict) -> str:
+    assert verdict.reached is not None
+    return f"{percent(verdict.reached.share)} of the rows that {label} gets right"
 
 
 def _distance(label: str, verdict: Verdict, threat: ThreatWords) -> str:

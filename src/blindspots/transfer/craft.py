@@ -79,8 +79,9 @@ def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor) -> M
     """Attack every row (N, ...) with its label (N,), each search to its end.
 
     With a radius every row is searched, also one that the model gets wrong, and ends at the point of the ball where
-    the margin was lowest. Without one a row ends at the nearest example; it stays as it is where none was found, or
-    none was needed. Results are on the CPU.
+    the margin was lowest; towards classes, a row that the model takes for its target anyway stays as it is. Without a
+    radius a row ends at the nearest example; it stays as it is where none was found, or none was needed. Results are
+    on the CPU.
     """
     check_answers(oracle.model, "examples that transfer")
     before = oracle.forwards, oracle.backwards
@@ -127,7 +128,8 @@ def _first_margin(goal: Goal, logits: Tensor, y: Tensor) -> Tensor:
 
 def _to_search(plan: Plan, logits: Tensor, y: Tensor, targets: Tensor | None) -> Tensor:
     if plan.goal.targeted:
-        return _target(plan.goal, y, targets) != NOBODY
+        target = _target(plan.goal, y, targets)
+        return (target != NOBODY) & (target != logits.argmax(1))
     wrong = Goal().margin(logits, y, y) < 0
     return ~wrong if plan.threat.radius is None else torch.ones_like(wrong)
 

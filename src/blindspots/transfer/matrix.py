@@ -24,7 +24,11 @@ def matrices(
     error = [[_share(p != y) for p in s["prediction"]] for s in sources]
     agreement = [[_share(_agrees(p, s["own"], y)) for p in s["prediction"]] for s in sources]
     noise = [[_share(p != y) for p in s["noise_prediction"]] for s in sources]
-    targeted = [[_share(p == s["target"], s["target"] >= 0) for p in s["prediction"]] for s in sources]
+    reached = [
+        [_share(p == s["target"], _attacked(s, c)) for p, c in zip(s["prediction"], clean, strict=True)]
+        for s in sources
+    ]
+    targeted = any(bool((s["target"] >= 0).any()) for s in sources)
     return Matrices(
         sources=list(names),
         error=_values(error),
@@ -33,7 +37,7 @@ def matrices(
         agreement=_values(agreement),
         agreement_interval=_intervals(agreement),
         agreement_of_errors=[[_of_errors(p, s["own"], y) for p in s["prediction"]] for s in sources],
-        targeted=targeted if any(bool((s["target"] >= 0).any()) for s in sources) else None,
+        targeted=reached if targeted else None,
         noise=_values(noise),
         noise_interval=_intervals(noise),
         noise_p_value=[
@@ -44,7 +48,7 @@ def matrices(
         noise_distortion=[_mean_of_changed(s, "noise_rms") for s in sources],
         norm=[_mean_of_changed(s, "norm") for s in sources],
         changed=[int((s["rms"] > 0).sum()) for s in sources],
-        found=[_share(s["found"]) for s in sources],
+        found=[_share(s["found"], _attacked(s, s["own_clean"]) if targeted else None) for s in sources],
         forwards=[int(s["cost"][0]) for s in sources],
         backwards=[int(s["cost"][1]) for s in sources],
         seconds=[round(t, 3) for t in seconds],
@@ -60,6 +64,11 @@ def _share(hits: Tensor, among: Tensor | None = None) -> Share:
     return (
         Share.of(int(hits.sum()), len(hits)) if among is None else Share.of(int((hits & among).sum()), int(among.sum()))
     )
+
+
+def _attacked(source: Mapping[str, Tensor], clean: Tensor) -> Tensor:
+    """Rows that have a target which a model, by what it says of the clean rows, did not take them for anyway."""
+    return (source["target"] >= 0) & (clean != source["target"])
 
 
 def _agrees(prediction: Tensor, own: Tensor, y: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class Matrices(Record):
     agreement: list[list[float]]
     agreement_interval: list[list[Interval]]
     agreement_of_errors: list[list[Share]]  # of the rows that both get wrong
-    targeted: list[list[Share]] | None  # the target class is reached, of the rows that have one
+    targeted: list[list[Share]] | None  # the target is reached, of the rows that the model did not take for it anyway
     noise: list[list[float]]  # error under noise as large, row by row, as the source's changes
     noise_interval: list[list[Interval]]
     noise_p_value: list[list[float]]  # one-sided sign test: noise would do as well, by the rows on which they differ
@@ -88,7 +88,7 @@ class Matrices(Record):
     noise_distortion: list[float]
     norm: list[float]  # mean size in the threat's own norm, over the rows that were changed
     changed: list[int]  # rows
-    found: list[Share]  # rows on which the source is fooled before anything is amplified
+    found: list[Share]  # the source is fooled before anything is amplified; towards classes: of the rows as above
     forwards: list[int]
     backwards: list[int]
     seconds: list[float]  # to make the examples; feeding them is in `Verdict.seconds` alone

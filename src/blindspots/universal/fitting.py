@@ -30,7 +30,10 @@ Tell = Callable[["Stage"], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """What a search tells while it goes on: `fooled` of `seen` rows in the pass in hand."""
+    """What a search tells while it goes on: in the pass in hand `fooled` of `counted` rows, `seen` of `rows` in all.
+
+    In a search towards a class, rows that are taken for it as they are do not count.
+    """
 
     name: str
     number: int  # of the pass, from 1
@@ -38,6 +41,7 @@ class Stage:
     seen: int
     rows: int
     fooled: int
+    counted: int
     seconds: float
 
 
@@ -139,9 +143,9 @@ class _Fitting:
         self.trials.append(Trial(period=candidate.period, start=candidate.start, passes=passes, fooled=rate))
         return rate
 
-    def _teller(self, name: str) -> Callable[[Course, int, int, int], None]:
-        def tell(course: Course, fooled: int, seen: int, rows: int) -> None:
-            self.tell(Stage(name, course.passes + 1, self.method.passes, seen, rows, fooled, course.seconds))
+    def _teller(self, name: str) -> Callable[[Course, int, int, int, int], None]:
+        def tell(course: Course, fooled: int, counted: int, seen: int, rows: int) -> None:
+            self.tell(Stage(name, course.passes + 1, self.method.passes, seen, rows, fooled, counted, course.seconds))
 
         return tell
 

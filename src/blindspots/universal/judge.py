@@ -1,6 +1,6 @@
 """Everything that is said of a perturbation once it is found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -52,6 +52,7 @@ class Judge:
         unclipped, _ = self._effect(self.division.heldout, self.held, False)
         controlled = self._controls()
         several = self._several()
+        findings = [*findings, *self._nothing_made()]
         return UniversalVerdict(
             fooling_rate_fit=fit.fooled.share,
             fooling_rate_heldout=heldout.fooled.share,
@@ -81,6 +82,23 @@ class Judge:
             geometry=self._geometry() if asked.studies.geometry else None,
             findings=findings,
         ), self._shown(now)
+
+    def _nothing_made(self) -> Iterator[Finding]:
+        """What makes the rates say nothing of the model."""
+        if not bool(self.found.v.any()):
+            yield Finding(
+                code="no-perturbation",
+                severity="warning",
+                saw="The perturbation is zero, so nothing was tried on the model.",
+                do="Take a larger radius, or another method.",
+            )
+        if self.asked.target is not None and bool((self.held.clean == self.asked.target).all()):
+            yield Finding(
+                code="already-target",
+                severity="warning",
+                saw=f"All held-out rows are taken for class {self.asked.target} as they are, so none of them counts.",
+                do="Hold out rows of other classes.",
+            )
 
     def _painted(self, v: Tensor, clip: bool = True) -> Callable[[Tensor, Tensor], Tensor]:
         space = Additive(self.threat, self.asked.data.shape, len(v), None, clip)

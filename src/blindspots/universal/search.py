@@ -24,7 +24,7 @@ class Course:
     history: list[Pass] = field(default_factory=list)
 
 
-Tell = Callable[[Course, int, int, int], None]  # fooled and seen rows of this pass, rows of a pass
+Tell = Callable[[Course, int, int, int, int], None]  # of this pass: rows fooled, of so many that count, seen, in all
 
 
 def run(
@@ -33,14 +33,16 @@ def run(
     """Go on until `passes` passes are made, or until the method says that it is enough."""
     began = time.monotonic() - course.seconds
     while course.passes < passes and not method.enough(course.history):
-        fooled = seen = 0
+        fooled = counted = seen = 0
         for places in torch.split(shuffled(len(rows), task.seed, course.passes), method.batch):
-            course.state, won = method.step(task, course.state, task.batch(rows, places))
-            fooled, seen = fooled + int(won.sum()), seen + len(won)
+            batch = task.batch(rows, places)
+            course.state, won = method.step(task, course.state, batch)
+            counts = task.counts(batch)
+            fooled, counted, seen = fooled + int((won & counts).sum()), counted + int(counts.sum()), seen + len(won)
             course.seconds = time.monotonic() - began
-            tell(course, fooled, seen, len(rows))
+            tell(course, fooled, counted, seen, len(rows))
         course.passes += 1
-        rate = rate_of(task, course.state.p, rows) if method.judged else fooled / seen
+        rate = rate_of(task, course.state.p, rows) if method.judged else fooled / max(counted, 1)
         course.seconds = time.monotonic() - began
         course.history.append(Pass(
             number=course.passes, fooled_fit=rate, seconds=course.seconds, forwards=task.forwards,
@@ -51,10 +53,11 @@ def run(
 
 
 def rate_of(task: Task, p: Tensor, rows: Rows) -> float:
-    """The share of rows that the perturbation fools."""
-    fooled = 0
+    """The share of rows that the perturbation fools, of those that were not the target before."""
+    fooled = counted = 0
     for places in torch.split(torch.arange(len(rows)), 64):
         batch = task.batch(rows, places)
         logits = task.oracle.logits(task.space.paint(p, batch.x, batch.group))
-        fooled += int((task.problem.goal.margin(logits, batch.y, task.targets(batch)) < 0).sum())
-    return fooled / len(rows)
+        won, counts = task.problem.goal.margin(logits, batch.y, task.targets(batch)) < 0, task.counts(batch)
+        fooled, counted = fooled + int((won & counts).sum()), counted + int(counts.sum())
+    return fooled / max(counted, 1)

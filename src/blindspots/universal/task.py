@@ -106,6 +106,10 @@ class Task:
     def targets(self, batch: Batch) -> Tensor:
         return batch.y if self.target is None else torch.full_like(batch.y, self.target)
 
+    def counts(self, batch: Batch) -> Tensor:
+        """Which rows say something of a perturbation: those that are not taken for the target as they are. (B,)."""
+        return torch.ones_like(batch.y, dtype=torch.bool) if self.target is None else batch.y != self.target
+
     def slope(self, p: Tensor, batch: Batch, loss: Aimed) -> Slope:
         """One forward and one backward per row."""
         return self._slope(self.oracle, p, batch, loss(batch.scores))
@@ -119,4 +123,4 @@ class Task:
         y = batch.y if oracle is self.oracle else torch.zeros_like(batch.y)
         seen = oracle.look(self.problem, y, self.targets(batch), painted, Need.GRAD, aim=aim)
         assert seen.grad is not None
-        return Slope(seen.won, self.space.pull_back(p, batch.x, batch.group, seen.grad))
+        return Slope(seen.won & self.counts(batch), self.space.pull_back(p, batch.x, batch.group, seen.grad))
