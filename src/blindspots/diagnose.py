@@ -70,6 +70,13 @@ _ENDS: tuple[tuple[str, Severity, str, str, str], ...] = (
         "They do not count: robust accuracy is of the others.",
     ),
     (
+        "no-answer", "error", "no_answer", "got no answer from the model, which raised exceptions",
+        (
+            "Nothing was proven of them: those without an answer to the clean input count as wrong, the others as "
+            "standing. Mend the service and run again."
+        ),
+    ),
+    (
         "nonfinite-search", "error", "nonfinite", "met scores or gradients that are not finite",
         (
             "Nothing was proven of them: those whose clean scores are not finite count as wrong, the others as "

@@ -29,7 +29,7 @@ from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
 from blindspots.goal import Goal, LossName
 from blindspots.journal import Columns, Journal, provenance, threads_of, unpack_inputs
-from blindspots.models.first_look import as_model, first_look
+from blindspots.models.first_look import LOOKED_AT, as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
@@ -219,11 +219,14 @@ def evaluate(
         InputError: something that was given cannot be used; the sentence says what to do.
     """
     data = one_of(x, y, data)
-    model = first_look(as_model(model), data)
+    model = as_model(model)
     threat = threat.within(*model.bounds)
+    if protocol is not None:
+        _protocol(protocol, threat, model)  # what does not fit is refused before the network is called
+    model = first_look(model, data)
     chosen = _protocol(protocol, threat, model)
     run = _Run(model, data, threat, chosen, options or Options(), watch or (lambda progress: None))
-    if protocol is None and model.access is not Need.GRAD:
+    if protocol is None and _useful(model) is not Need.GRAD:
         run.notes.append(_instead(model, chosen.name))
     return run.carry_out(None if out is None else Path(out), resume, command)
 
@@ -282,7 +285,7 @@ def attack(
 def _protocol(given: str | Protocol | Sequence[Stage] | None, threat: Threat, model: Model) -> Protocol:
     """The protocol for the threat. Raises InputError: one of its attacks does not fit, or needs more than is shown."""
     if given is None or isinstance(given, str):
-        chosen = named_protocol(given or USUAL[model.access], threat)
+        chosen = named_protocol(given or USUAL[_useful(model)], threat)
     else:
         chosen = given if isinstance(given, Protocol) else Protocol("custom", tuple(given))
     able = USUAL[model.access]
@@ -296,11 +299,15 @@ def _protocol(given: str | Protocol | Sequence[Stage] | None, threat: Threat, mo
     return chosen
 
 
+def _useful(model: Model) -> Need:
+    return Need.VALUE if model.flat else model.access
+
+
 def _instead(model: Model, protocol: str) -> Finding:
     return Finding(
         code="protocol-chosen",
         severity="note",
-        saw=f"The model gives {ACCESS[model.access]} alone, so protocol {protocol!r} was run in place of 'fast'.",
+        saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of 'fast'.",
         do="Where its weights are at hand, evaluate those, too: gradients find more.",
     )
 
@@ -345,10 +352,28 @@ class _Run:
 
     def _in_folder(self, journal: Journal, folder: Path) -> Evaluation:
         behind = _Behind.of(journal.shard(i) for i in range(journal.finished))
-        preflight = self._search(behind, journal.save, journal.unfinished, journal.save_unfinished)
+
+        def keep(columns: Columns, took: list[float]) -> None:
+            self._check_service(folder)
+            journal.save(columns, took)
+
+        def remember(columns: Mapping[str, Tensor]) -> None:
+            self._check_service(folder)
+            journal.save_unfinished(columns)
+
+        preflight = self._search(behind, keep, journal.unfinished, remember)
         columns = (journal.shard(i) for i in range(journal.finished))
         file = journal.conclude(self._verdict(columns, journal.file, preflight))
         return Evaluation(file, journal, folder)
+
+    def _check_service(self, folder: Path) -> None:
+        """A folder waits for a service that comes back; a run in memory ends with what it has."""
+        service = self.model.service
+        if service and service.silent:
+            raise InputError(
+                f"expected answers from {self.model.name}, got {service.failure} whenever it was asked: what was "
+                f"finished before is kept in {folder}, so go on with --resume once it answers"
+            )
 
     def _search(
         self,
@@ -397,7 +422,9 @@ class _Run:
         if self.model.service:
             return Preflight([NOT_EXAMINED], 0, 0)
         rows = PREFLIGHT_ROWS if math.prod(self.data.shape) <= _LARGE else PREFLIGHT_ROWS_LARGE
-        return examine(self.model, *self.data.rows(0, min(rows, len(self.data))), seed=self.options.seed)
+        seen = examine(self.model, *self.data.rows(0, min(rows, len(self.data))), seed=self.options.seed)
+        first = min(LOOKED_AT, len(self.data))
+        return replace(seen, forwards=seen.forwards + first, backwards=seen.backwards + first)
 
     def _samples(self, start: int, stop: int) -> Samples:
         x, y = (t.to(self.model.device) for t in self.data.rows(start, stop))

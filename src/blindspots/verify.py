@@ -36,6 +36,7 @@ OUTCOMES = {
     6: "already_target",
     7: "unsearched",
     8: "unconfirmed",
+    9: "no_answer",
 }
 STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET = 0, 1, 2, 4, 6
 # Another batch size, memory layout or machine moves scores by rounding: on 39 networks by at most 1.5e-6 of the row's

@@ -15,6 +15,7 @@ class Result(IntEnum):
     ALREADY_TARGET = 6
     UNSEARCHED = 7
     UNCONFIRMED = 8
+    NO_ANSWER = 9
 
     @property
     def sentence(self) -> str:
@@ -31,4 +32,5 @@ _SENTENCES = {
     Result.ALREADY_TARGET: "the target class was there from the start, so there was nothing to search for",
     Result.UNSEARCHED: "no attack took a step: at most one other input than the clean one was looked at",
     Result.UNCONFIRMED: "an adversarial example was found, but when it was looked at again it did not fool the model",
+    Result.NO_ANSWER: "the model raised an exception in place of an answer, and again when it was asked again",
 }

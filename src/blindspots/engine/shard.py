@@ -34,7 +34,7 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
     won = torch.zeros_like(board.right).index_fill(0, broken, True)
     stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
     counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
-    result = torch.where(board.right & ledger.won & ~won, int(Result.UNCONFIRMED), ledger.result)
+    result = _unconfirmed(oracle, ledger.result, board.right & ledger.won & ~won)
     adversarial = strongest[broken]
     rounded = _scores(oracle, to_8bit(adversarial, oracle.model.bounds), board)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
@@ -64,6 +64,15 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
         "unbilled": unbilled,
     }
     return {name: t.cpu().contiguous() for name, t in columns.items()}
+
+
+def _unconfirmed(oracle: Oracle, result: Tensor, lost: Tensor) -> Tensor:
+    """Results (B,) with those of the rows that are `lost`: their success was not seen again."""
+    service = oracle.model.service
+    silent = service is not None and service.silent
+    result = torch.where(lost, int(Result.NO_ANSWER if silent else Result.UNCONFIRMED), result)
+    failed = service is not None and service.failure != ""
+    return torch.where(failed & (result == Result.NONFINITE), int(Result.NO_ANSWER), result) if failed else result
 
 
 def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:

@@ -113,7 +113,7 @@ class BlackBox(Model):
 
     def _once(self, x: Tensor) -> Tensor:
         self.queries += len(x)
-        answer = _array(call(self.function, x.numpy().copy(), f"the function {self.name!r}"))
+        answer = _array(call(self.function, x.numpy().copy(), f"a function {self.name!r}"))
         if self.answers == "labels":
             return self._one_hot(answer, len(x))
         scores = self._many(self._scores(answer, len(x)))

@@ -41,8 +41,8 @@ def call(function: Callable[[Any], T], x: Any, what: str) -> T:
         if out_of_memory(error):
             raise
         raise ModelError(
-            f"expected {what} to take inputs of shape {tuple(x.shape)}, got {told(error)}: check what shape, type and "
-            "range it was made for"
+            f"expected {what} that takes inputs of shape {tuple(x.shape)}, got {told(error)}: check what shape and "
+            "type it was made for"
         ) from error
 
 

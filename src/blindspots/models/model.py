@@ -81,6 +81,7 @@ class Model:
         self.name = name or _called(net)
         self.spec, self.take = spec, take
         self.access = Need.GRAD
+        self.flat = False  # its gradient is 0 wherever it was looked at
         self.remarks: tuple[Finding, ...] = ()  # of whoever looked at it first
         self._place = ""  # of the scores among several outputs, once it is known
         self._only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known
@@ -151,7 +152,7 @@ class Model:
         given, x = x, x.to(self.device)
         x = x if self._mean is None else x - _per_channel(self._mean, x)
         x = x if self._std is None else x / _per_channel(self._std, x)
-        out = call(self.net, own_copy(x.to(_dtype(self.net)), given), "the network")
+        out = call(self.net, own_copy(x.to(_dtype(self.net)), given), "a network")
         found = taken(out, x.shape[0], self.take)
         self._place = found.place
         return self._as_logits(_flat(found.scores), x.shape[0])
@@ -162,15 +163,21 @@ class Model:
         Reentrant checkpoints (torch.utils.checkpoint, use_reentrant=True) refuse to give gradients of some leaves
         alone; theirs are accumulated in x.grad, while the parameters need none.
         """
-        if self._only_backward is None:
-            self._only_backward = _refuses_grad(total, x)
         if not self._only_backward:
-            return torch.autograd.grad(total, x, retain_graph=retain_graph)[0]
+            try:
+                first = self._only_backward is None  # a refusal leaves the graph to the second try
+                (gradient,) = torch.autograd.grad(total, x, retain_graph=retain_graph or first)
+                self._only_backward = False
+                return gradient
+            except RuntimeError as error:
+                if "heckpoint" not in str(error):
+                    raise
+                self._only_backward = True
         torch.autograd.backward(total, retain_graph=retain_graph)
-        gradient, x.grad = x.grad, None
-        if gradient is None:
+        accumulated, x.grad = x.grad, None
+        if accumulated is None:
             raise RuntimeError("no differentiable path leads from its input to its output")
-        return gradient
+        return accumulated
 
     def _as_logits(self, out: Tensor, rows: int) -> Tensor:
         if not out.is_floating_point() or out.ndim not in (1, 2) or out.shape[0] != rows or out.numel() == 0 < rows:
@@ -306,16 +313,6 @@ def is_lazy(parameter: Tensor) -> bool:
 def _flat(out: Tensor) -> Tensor:
     """(B, C) of (B, C, 1, ..., 1), as fully convolutional networks return it."""
     return out.flatten(1) if out.ndim > 2 and out.shape[2:].numel() == 1 else out
-
-
-def _refuses_grad(total: Tensor, x: Tensor) -> bool:
-    try:
-        torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)
-    except RuntimeError as error:
-        if "heckpoint" not in str(error):
-            raise
-        return True
-    return False
 
 
 def _two(z: Tensor) -> Tensor:

@@ -38,10 +38,9 @@ def taken(out: Any, rows: int, take: Take = None) -> Taken:
     if len(plain) == 1:
         return Taken(found[plain[0]], _place(plain[0], found, out))
     listed = ", ".join(f"{key} {tuple(found[key].shape)}" for key in plain or found) or "no tensor"
-    wanted = "one tensor of scores (B, classes)" if len(plain) > 1 or not found else "scores (B, classes)"
-    which = "of which several could be" if plain else "with"
-    do = f"choose one: {_ways(plain or list(found))}" if found else "let it return its scores"
-    raise InputError(f"expected {wanted} from the network, got {_kind(out)} {which} {listed}: {do}")
+    which = "of which several could be meant," if plain else "with"
+    do = f"choose one: {_ways(plain or list(found))}" if found else "let the network return its scores"
+    raise InputError(f"expected logits (B, classes), got {_kind(out)} {which} {listed}: {do}")
 
 
 def _ways(keys: list[str]) -> str:
@@ -95,4 +94,4 @@ def _place(key: str, found: dict[str, Tensor], out: Any) -> str:
 
 def _kind(out: Any) -> str:
     name = type(out).__name__
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}" if name != "NoneType" else "nothing"

@@ -63,8 +63,8 @@ class _Stage(_Table):
         targets = None if self.targets is None else parse_targets(self.targets)
         goal = Goal(self.targeted, targets is not None and not self.targeted, self.loss or attack.loss)
         same = {
-            "name", "why", "restarts", "start", "reach", "moved", "disagree", "wide_reach", "flat", "who", "share", "after",
-            "stop_early",
+            "name", "why", "restarts", "start", "reach", "moved", "disagree", "wide_reach", "flat", "who", "share",
+            "after", "stop_early",
         }  # fmt: skip
         return Stage(attack=attack, goal=goal, targets=targets, **self.model_dump(include=same))
 

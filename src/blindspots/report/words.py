@@ -23,6 +23,7 @@ _OUTCOMES = {
     "nonfinite": "left alone: the model gave NaN or infinity",
     "already_wrong": "wrong from the start",
     "no_start": "left alone: no starting point was found",
+    "no_answer": "left without an answer: the model raised exceptions",
     "already_target": "left out: they had their target class from the start",
     "unsearched": "stood without a search: no attack took a step",
     "unconfirmed": "stood because the example found did not fool the model again",
