@@ -81,6 +81,7 @@ class ReferenceSearch:
             entry,
             best=pick(better, probe, entry.best),
             norm=torch.where(better, norm, entry.norm),
+            said=torch.where(better, seen.logits.argmax(1), entry.said),
             near=pick(nearer, probe, entry.near),
             margin=torch.where(nearer, seen.margin, entry.margin),
             low=torch.where(inside, seen.margin.fmin(entry.low), entry.low),

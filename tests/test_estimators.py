@@ -430,10 +430,18 @@ def test_what_an_estimator_raises_becomes_a_sentence() -> None:
         from_estimator(estimator)
 
 
-@pytest.mark.parametrize("call", [Model, lambda e: bs.evaluate(e, TEST, TEST_LABELS, threat=bs.Linf(0.1))])
-def test_an_estimator_where_a_network_is_expected_is_told_what_to_call(call: Callable[[Any], Any]) -> None:
+def test_an_estimator_where_a_network_is_expected_is_told_what_to_call() -> None:
     with pytest.raises(InputError, match=r"got LogisticRegression: pass blindspots.models.from_estimator\(it\)"):
-        call(fitted(LogisticRegression()))
+        Model(fitted(LogisticRegression()))
+
+
+def test_an_estimator_is_evaluated_as_its_model() -> None:
+    estimator = fitted(LogisticRegression())
+    asked, given = (
+        bs.evaluate(model, TEST[:20], TEST_LABELS[:20], threat=bs.Linf(0.1))
+        for model in (from_estimator(estimator), estimator)
+    )
+    assert torch.equal(asked.adversarial, given.adversarial)
 
 
 # ------------------------------------------------------------------ files and factories

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.goal import Goal
+from blindspots.models.foreign import ModelError
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem, Seen
@@ -165,7 +166,7 @@ def test_when_memory_runs_out_calls_get_smaller_and_it_is_said(error: Callable[[
 def test_an_error_that_smaller_calls_cannot_help_is_passed_on() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         Oracle(Model(Small(0, torch.OutOfMemoryError))).logits(rows(2)[2])
-    with pytest.raises(RuntimeError, match="broken"):
+    with pytest.raises(ModelError, match="RuntimeError: broken"):
         Oracle(Model(Small(0, lambda: RuntimeError("broken")))).logits(rows(2)[2])
 
 

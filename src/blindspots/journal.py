@@ -48,8 +48,8 @@ SHARD = {
     "adversarial": "(k, ...) float32 the example with the lowest margin; in an unbounded threat the nearest one",
     "nearest": "(k, ...) float32 the example with the smallest norm",
     "adversarial_prediction": "(k,) int64",
-    "adversarial_confidence": "(k,) float32",
-    "prediction_8bit": "(k,) int64 after rounding to 8 bits, -1 where it was rejected",
+    "adversarial_confidence": "(k,) float32, NaN where the model had stopped answering",
+    "prediction_8bit": "(k,) int64 after rounding to 8 bits, -1 where it was rejected, or not asked any more",
     "stage_counts": "(stages, 4) int64: rows entered, won, forwards, backwards",
     "unbilled": "(2,) int64 forwards and backwards for padding and confirmation",
 }

@@ -17,6 +17,7 @@ class Ledger(Rows):
 
     best: Tensor  # (B, ...) winning point of the smallest norm; the clean input until there is one
     norm: Tensor  # (B,) its norm; inf until there is one
+    said: Tensor  # (B,) int64 the class that the model said there, which a service may not say again; -1 until then
     near: Tensor  # (B, ...) the point inside the threat where the margin was lowest
     margin: Tensor  # (B,) that margin
     low: Tensor  # (B,) lowest margin of the job in hand
@@ -36,6 +37,7 @@ class Ledger(Rows):
         return cls(
             best=x.clone(),
             norm=torch.full_like(margin, torch.inf),
+            said=none - 1,
             near=x.clone(),
             margin=margin.clone(),
             low=torch.full_like(margin, torch.inf),
@@ -64,10 +66,18 @@ class Ledger(Rows):
         # Measuring and copying only these rows is what makes cheap models fast; on a GPU it would mean to wait for it.
         at = hopeful.nonzero()[:, 0] if hopeful.device.type == "cpu" else torch.arange(len(live), device=live.device)
         if len(at):
-            self._enter_(at, hopeful[at], threat, x[at], r[at], probe[at], seen.margin[at])
+            self._enter_(at, hopeful[at], threat, x[at], r[at], probe[at], seen.margin[at], seen.logits[at])
 
     def _enter_(
-        self, at: Tensor, hopeful: Tensor, threat: Threat, x: Tensor, r: Tensor, probe: Tensor, margin: Tensor
+        self,
+        at: Tensor,
+        hopeful: Tensor,
+        threat: Threat,
+        x: Tensor,
+        r: Tensor,
+        probe: Tensor,
+        margin: Tensor,
+        logits: Tensor,
     ) -> None:
         inside = hopeful & threat.holds(probe, x, r)
         norm = threat.norm(probe - x)
@@ -76,6 +86,7 @@ class Ledger(Rows):
         nearer = inside & (margin < old_margin)
         self.best.index_copy_(0, at, pick(better, probe, self.best[at]))
         self.norm.index_copy_(0, at, torch.where(better, norm, old_norm))
+        self.said.index_copy_(0, at, torch.where(better, logits.argmax(1), self.said[at]))
         self.near.index_copy_(0, at, pick(nearer, probe, self.near[at]))
         self.margin.index_copy_(0, at, torch.where(nearer, margin, old_margin))
         self.low.index_copy_(0, at, torch.where(inside & (margin < old_low), margin, old_low))

@@ -10,7 +10,7 @@ from blindspots.goal import Goal
 from blindspots.journal import Columns, pack_inputs
 from blindspots.oracle import Oracle
 from blindspots.threat import to_8bit
-from blindspots.verdict import NO_TARGET
+from blindspots.verdict import NO_TARGET, REJECTED
 
 LOOKS_AFTER = 3
 
@@ -26,6 +26,8 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
     # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
     strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
     logits = _scores(oracle, strongest[broken], board)
+    if _silent(oracle):
+        strongest, logits = ledger.best, _remembered(ledger.said[broken], board.logits)
     target = board.target[broken]
     fools = _fools(oracle, logits, samples.y[broken], target)
     if strongest is not ledger.best:
@@ -37,6 +39,8 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
     result = _unconfirmed(oracle, ledger.result, board.right & ledger.won & ~won)
     adversarial = strongest[broken]
     rounded = _scores(oracle, to_8bit(adversarial, oracle.model.bounds), board)
+    confidence = logits.softmax(1).amax(1) + (torch.nan if _silent(oracle) else 0)
+    in_8bit = torch.full_like(broken, REJECTED) if _silent(oracle) else oracle.predict(rounded)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
     probability = board.logits.softmax(1).amax(1)
     columns = {
@@ -58,8 +62,8 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
         "adversarial": adversarial,
         "nearest": ledger.best[broken],
         "adversarial_prediction": oracle.predict(logits),
-        "adversarial_confidence": logits.softmax(1).amax(1),
-        "prediction_8bit": oracle.predict(rounded),
+        "adversarial_confidence": confidence,
+        "prediction_8bit": in_8bit,
         "stage_counts": counts,
         "unbilled": unbilled,
     }
@@ -69,10 +73,20 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
 def _unconfirmed(oracle: Oracle, result: Tensor, lost: Tensor) -> Tensor:
     """Results (B,) with those of the rows that are `lost`: their success was not seen again."""
     service = oracle.model.service
-    silent = service is not None and service.silent
-    result = torch.where(lost, int(Result.NO_ANSWER if silent else Result.UNCONFIRMED), result)
     failed = service is not None and service.failure != ""
-    return torch.where(failed & (result == Result.NONFINITE), int(Result.NO_ANSWER), result) if failed else result
+    result = torch.where(lost, int(Result.NO_ANSWER if failed else Result.UNCONFIRMED), result)
+    return torch.where(result == Result.NONFINITE, int(Result.NO_ANSWER), result) if failed else result
+
+
+def _silent(oracle: Oracle) -> bool:
+    """Whether nothing can be looked at again: then a success is what the engine itself saw at the nearest example."""
+    return oracle.model.service is not None and oracle.model.service.silent
+
+
+def _remembered(said: Tensor, like: Tensor) -> Tensor:
+    """Scores (k, C) of which only the largest one's place is known."""
+    scores = torch.full((len(said), like.shape[1]), -torch.inf, device=like.device)
+    return scores.scatter(1, said[:, None], 0.0)
 
 
 def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:

@@ -89,9 +89,8 @@ def _parts(out: Any) -> Iterator[tuple[str, Any]]:
 
 def _place(key: str, found: dict[str, Tensor], out: Any) -> str:
     others = [k for k in found if k != key]
-    return f"{key!r} of {_kind(out)}" + (f", beside {', '.join(map(repr, others))}" if others else "")
+    return f"{key!r} of a {_kind(out)}" + (f", beside {', '.join(map(repr, others))}" if others else "")
 
 
 def _kind(out: Any) -> str:
-    name = type(out).__name__
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}" if name != "NoneType" else "nothing"
+    return type(out).__name__
