@@ -36,6 +36,7 @@ from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
 from blindspots.protocols import protocol as named_protocol
+from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Share, Verdict, conclude
 from blindspots.verdict import Stage as StageRecord
@@ -226,9 +227,11 @@ def evaluate(
         _protocol(protocol, threat, model)  # what does not fit is refused before the network is called
     model = first_look(model, data)
     chosen = _protocol(protocol, threat, model)
+    doubts = check_radius(threat, data.shape)
     run = _Run(model, data, threat, chosen, options or Options(), watch or (lambda progress: None))
     if protocol is None and _useful(model) is not Need.GRAD:
         run.notes.append(_instead(model, chosen.name))
+    run.notes.extend(doubts)
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 

@@ -125,7 +125,7 @@ class Threat(ABC):
     """{x : |x - x0|_p <= radius} within the box [lo, hi].
 
     `radius`: None stands for unbounded (the smallest distance is searched for). Raises InputError for a radius that is
-    negative or NaN, and for a box that is empty or not finite.
+    negative, infinite or NaN, and for a box that is empty or not finite.
     """
 
     radius: float | None = None
@@ -136,8 +136,11 @@ class Threat(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if self.radius is not None and not self.radius >= 0:
-            raise InputError(f"expected a radius of at least 0, got {self.radius}: give a distance, or none at all")
+        if self.radius is not None and not 0 <= self.radius < math.inf:
+            raise InputError(
+                f"expected a radius of at least 0 that is finite, got {self.radius}: give a distance, or none at all "
+                f"({self.name} alone) for the smallest one"
+            )
         if not -math.inf < self.lo < self.hi < math.inf:
             raise InputError(f"expected finite bounds lo < hi, got [{self.lo}, {self.hi}]: give the range of inputs")
 
@@ -149,6 +152,11 @@ class Threat(ABC):
     def within(self, lo: float, hi: float) -> Self:
         """The same threat in another box."""
         return replace(self, lo=lo, hi=hi)
+
+    def diameter(self, shape: tuple[int, ...]) -> float:
+        """How far two inputs of this shape can be apart within the box."""
+        count = math.prod(shape)
+        return (self.hi - self.lo) * (1.0 if self.p == math.inf else count ** (1 / self.p))
 
     @abstractmethod
     def norm(self, d: Tensor) -> Tensor:
@@ -297,6 +305,17 @@ class L0(Threat):
 
     p: ClassVar[float] = 0
     name: ClassVar[str] = "l0"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.radius is not None and self.radius != int(self.radius):
+            raise InputError(
+                f"expected a whole number of values that may change, got l0:{self.radius:g}: write "
+                f"l0:{math.ceil(self.radius)}, or another norm"
+            )
+
+    def diameter(self, shape: tuple[int, ...]) -> float:
+        return float(math.prod(shape))
 
     def norm(self, d: Tensor) -> Tensor:
         return d.flatten(1).count_nonzero(dim=1).to(d.dtype)
