@@ -1,7 +1,7 @@
 """Can a radius, or the noise of a certificate, be meant? Said before the first query, with what was probably meant."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from blindspots.errors import InputError
 from blindspots.findings import Finding
@@ -10,6 +10,7 @@ from blindspots.threat import UNIT_ROUNDOFF, Threat
 
 _ROUNDING = 1e-6  # a radius may be as much larger than the box as float32 makes it, as a share
 _LOUD = 4.0  # noise this many times as large as the range of the inputs leaves nothing of them
+_SMALL_SCALE = 2.0  # up to this width of the box, radii below a level are often meant
 LEVELS = 255
 GREY = (0.0, 255.0)  # bounds of inputs in levels
 
@@ -21,9 +22,24 @@ def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
     """
     if threat.radius is None:
         return []
+    _refuse_unlike(threat)
     _refuse_large(threat, shape)
     _refuse_small(threat)
     return [*_covers(threat, shape), *_below_a_level(threat, shape)]
+
+
+def check_curve(radii: Sequence[float], threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
+    """What is doubtful about the radii of a curve: beyond the largest distance of two inputs there is nothing."""
+    most = threat.diameter(shape)
+    beyond = [radius for radius in radii if radius > most * (1 + _ROUNDING)]
+    if not beyond:
+        return []
+    return [Finding(
+        code="radius-beyond-box", severity="warning",
+        saw=f"No two inputs of shape {shape} in [{threat.lo:g}, {threat.hi:g}] are further apart than {most:.3g}, and "
+        f"radii up to {beyond[-1]:g} were asked for.",
+        do="Leave those out.",
+    )]  # fmt: skip
 
 
 def check_noise(sigma: float, bounds: tuple[float, float], shape: tuple[int, ...]) -> list[Finding]:
@@ -41,8 +57,8 @@ def check_noise(sigma: float, bounds: tuple[float, float], shape: tuple[int, ...
         )
     if sigma < level and bounds == GREY:
         raise InputError(
-            f"expected noise on the scale of inputs in [{lo:g}, {hi:g}], got sigma {sigma:g}, less than one level of 255 "
-            f"(did you mean {sigma * (hi - lo):g}?): sigma is in the units of the input"
+            f"expected noise on the scale of inputs in [{lo:g}, {hi:g}], got sigma {sigma:g}, less than one level of "
+            f"255 (did you mean {sigma * (hi - lo):g}?): sigma is in the units of the input"
         )
     if sigma < level and is_image(shape):
         return [Finding(
@@ -54,14 +70,26 @@ def check_noise(sigma: float, bounds: tuple[float, float], shape: tuple[int, ...
     return []
 
 
+def _refuse_unlike(threat: Threat) -> None:
+    """A radius of another kind than the threat's."""
+    assert threat.radius is not None
+    if math.isinf(threat.radius):
+        raise InputError(
+            f"expected a finite radius, got {_said(threat)}: write {threat.name} alone for the smallest distance"
+        )
+    if threat.name == "l0" and threat.radius != int(threat.radius):
+        raise InputError(
+            f"expected a whole number of values that may change, got {_said(threat)}: write "
+            f"l0:{math.ceil(threat.radius)}, or another norm"
+        )
+
+
 def _refuse_large(threat: Threat, shape: tuple[int, ...]) -> None:
     assert threat.radius is not None
     most = threat.diameter(shape)
     if threat.radius <= most * (1 + _ROUNDING):
         return
-    largest = (
-        f"at most {most:g} values of an input change" if threat.name == "l0" else f"no two are over {most:g} apart"
-    )
+    largest = f"none has over {most:g} values" if threat.name == "l0" else f"no two are over {most:g} apart"
     raise InputError(
         f"expected a radius for inputs of shape {shape} in [{threat.lo:g}, {threat.hi:g}], of which {largest}, got "
         f"{_said(threat)}{_probably(threat, most)}: name a smaller one"
@@ -92,8 +120,8 @@ def _refuse_small(threat: Threat) -> None:
     levels = threat.radius * LEVELS
     if (threat.lo, threat.hi) == GREY and threat.radius < 1 and _is_whole(levels):
         raise InputError(
-            f"expected a radius on the scale of inputs in [0, 255], got {_said(threat)}, less than one level (did you "
-            f"mean {threat.name}:{levels:g}?): radii are in the units of the input"
+            f"expected a radius on the scale of inputs in [0, 255], got {threat.name}:{levels:g}/255, less than one "
+            f"level (did you mean {threat.name}:{levels:g}?): radii are in the units of the input"
         )
 
 
@@ -121,7 +149,9 @@ def _below_a_level(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
     level = (threat.hi - threat.lo) / LEVELS
     if threat.name != "l0" and 0 < threat.radius < level * (1 - _ROUNDING) and is_image(shape):
         yield Finding(
-            code="radius-below-a-level", severity="warning",
+                        code="radius-below-a-level",
+            severity="warning" if threat.hi - threat.lo > _SMALL_SCALE else "note",
+
             saw=f"Within {_said(threat)} no value of a picture changes by one of the 255 levels between "
             f"{threat.lo:g} and {threat.hi:g}, which is {level:.3g}.",
             do="Check the scale: radii are in the units of the input.",

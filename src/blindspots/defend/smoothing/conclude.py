@@ -103,8 +103,8 @@ def _few(m: CertifyManifest) -> Finding | None:
         return None
     return Finding(
         code="few-samples", severity="warning",
-        saw=f"With {m.samples:,} samples at alpha {m.alpha:g} no radius above {most:.3g} can be proved, however sure the "
-        f"network is, and with fewer than {fewest(m.alpha):,} none at all.",
+        saw=f"With {m.samples:,} samples at alpha {m.alpha:g} no radius above {most:.3g} can be proved, however sure "
+        f"the network is, and with fewer than {fewest(m.alpha):,} none at all.",
         do=f"For a radius of sigma, {m.sigma:g}, take at least --samples {draws_for(m.sigma, m.sigma, m.alpha):,.0f}; "
         "100,000 are usual.",
     )  # fmt: skip

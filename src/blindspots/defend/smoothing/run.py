@@ -34,7 +34,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
-from blindspots.sizes import check_noise, check_radius
+from blindspots.sizes import check_curve, check_noise
 from blindspots.threat import L2
 from blindspots.verdict import DataRecord, ModelRecord
 
@@ -168,9 +168,11 @@ class _Run:
     def __init__(self, model: Model, data: Dataset, asked: Asked, watch: Watch) -> None:
         self.model, self.data, self.asked, self.watch = model, data, asked, watch
         self.chunk = asked.chunk or fitting_chunk(data.shape, model.device)
-        self.doubts = check_noise(asked.sigma, model.bounds, data.shape)
-        for radius in asked.at:
-            check_radius(L2(radius).within(*model.bounds), data.shape)
+        of_noise = check_noise(asked.sigma, model.bounds, data.shape)
+        provable = [
+            r for r in asked.at if r < largest(asked.samples, asked.sigma, asked.alpha)
+        ]  # others are said anyway
+        self.doubts = [*of_noise, *check_curve(provable, L2().within(*model.bounds), data.shape)]
         self.smoothed = Smoothed(model, asked.sigma, draws=max(asked.draws, 1), seed=asked.seed, chunk=self.chunk)
         self.attackable = model.access is Need.GRAD
         self.began = self.written = time.monotonic()

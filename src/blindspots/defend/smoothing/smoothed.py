@@ -198,8 +198,8 @@ def check_samples(draws: int, alpha: float) -> None:
     """Raises InputError where nothing can be certified, whatever the network says in so many draws."""
     if draws < fewest(alpha):
         raise InputError(
-            f"expected at least {fewest(alpha):,} samples, with which at alpha {alpha:g} a radius above 0 can be proved "
-            f"if all of them agree, got {draws:,}: take more, 100,000 say"
+            f"expected at least {fewest(alpha):,} samples, with which at alpha {alpha:g} a radius above 0 can be "
+            f"proved if all of them agree, got {draws:,}: take more, 100,000 say"
         )
 
 
