@@ -36,11 +36,13 @@ from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
 from blindspots.protocols import protocol as named_protocol
+from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Share, Verdict, conclude
 from blindspots.verdict import Stage as StageRecord
 
 Precision = Literal["float32", "bf16"]
+CUSTOM = "custom"  # the name of a protocol that has none
 _LARGE = 1 << 14  # numbers in an input
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
 
@@ -225,9 +227,11 @@ def evaluate(
         _protocol(protocol, threat, model)  # what does not fit is refused before the network is called
     model = first_look(model, data)
     chosen = _protocol(protocol, threat, model)
+    doubts = check_radius(threat, data.shape)
     run = _Run(model, data, threat, chosen, options or Options(), watch or (lambda progress: None))
     if protocol is None and _useful(model) is not Need.GRAD:
         run.notes.append(_instead(model, chosen.name))
+    run.notes.extend(doubts)
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 
@@ -276,8 +280,9 @@ def attack(
         type(attack).__name__, attack, "the attack that was asked for", goal, targets, restarts, start,
         stop_early=False if to_the_end else None,
     )  # fmt: skip
+    protocol = Protocol(CUSTOM, (stage,), literal=loss is not None)
     return evaluate(
-        model, x, y, threat=threat, protocol=(stage,), data=data, out=out, resume=resume, options=options, watch=watch,
+        model, x, y, threat=threat, protocol=protocol, data=data, out=out, resume=resume, options=options, watch=watch,
         command=command,
     )  # fmt: skip
 
@@ -287,7 +292,7 @@ def _protocol(given: str | Protocol | Sequence[Stage] | None, threat: Threat, mo
     if given is None or isinstance(given, str):
         chosen = named_protocol(given or USUAL[_useful(model)], threat)
     else:
-        chosen = given if isinstance(given, Protocol) else Protocol("custom", tuple(given))
+        chosen = given if isinstance(given, Protocol) else Protocol(CUSTOM, tuple(given))
     able = USUAL[model.access]
     for stage in chosen.stages:
         if isinstance(given, str) and not affords(model.access, stage.attack):
@@ -312,21 +317,35 @@ def _instead(model: Model, protocol: str) -> Finding:
     )
 
 
+def _replaced(stages: Sequence[str], classes: int) -> Finding:
+    form = "its untargeted form" if classes == 3 else "the margin"
+    needed = "The targeted DLR loss needs 4 classes" if classes == 3 else "The DLR loss needs 3 classes"
+    return Finding(
+        code="loss-replaced",
+        severity="note",
+        saw=f"{needed} and the model has {classes}, so {form} took its place in {', '.join(stages)}.",
+        do="Nothing: what was run stands under stages, with the loss of each.",
+    )
+
+
 class _Run:
     """One call of `evaluate`."""
 
     def __init__(
         self, model: Model, data: Dataset, threat: Threat, protocol: Protocol, options: Options, watch: Watch
     ) -> None:
-        self.model, self.data, self.threat, self.name, self.stages = model, data, threat, protocol.name, protocol.stages
+        self.model, self.data, self.threat, self.name = model, data, threat, protocol.name
+        self.protocol, self.stages = protocol, protocol.stages
         self.draws = options.draws or protocol.draws
         self.watch, self.standing = watch, 0
         self.notes: list[Finding] = []  # on what was chosen
+        self.looked = 0  # forwards that it took to choose
         self.options = _fitted(options, math.prod(data.shape), model.device, len(protocol.stages))
         self.began = time.monotonic()
 
     def carry_out(self, folder: Path | None, resume: bool, command: str | None) -> Evaluation:
         with set_threads(self.options.threads or threads_of(folder, resume)) as threads:
+            self._bind()
             manifest = self._manifest(threads)
             started = datetime.now(UTC).isoformat(timespec="seconds")
             if folder is None:
@@ -334,6 +353,19 @@ class _Run:
                     manifest=manifest, command=command, started=started, shards=[], verdict=None, seal=None
                 ))  # fmt: skip
             return self._in_folder(Journal(folder, manifest, command, started, resume), folder)
+
+    def _bind(self) -> None:
+        """Take the losses that are defined for the model's classes: how many there are takes a look."""
+        if self.protocol.literal or all(stage.goal.loss != "dlr" for stage in self.stages):
+            return
+        oracle = Oracle(self.model, chunk=self.options.chunk or 1)
+        with oracle.session():
+            classes = oracle.logits(self.data.rows(0, 1)[0].to(oracle.device)).shape[1] - self.model.rejects
+        self.looked = oracle.forwards
+        bound = self.protocol.for_classes(classes).stages
+        if changed := [new.name for new, old in zip(bound, self.stages, strict=True) if new != old]:
+            self.notes.append(_replaced(list(dict.fromkeys(changed)), classes))
+        self.stages = bound
 
     def _in_memory(self, file: RunFile) -> Evaluation:
         shards: list[Columns] = []
@@ -486,7 +518,7 @@ class _Run:
         ]
         seconds = [record.seconds for record in file.shards]
         names = {int(r): r.name.lower() for r in Result}
-        looked = (preflight.forwards, preflight.backwards)
+        looked = (preflight.forwards + self.looked, preflight.backwards)
         verdict = conclude(shards, stages, seconds, names, looked, is_targeted(self.stages))
         findings = [
             *preflight.findings,

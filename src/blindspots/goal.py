@@ -101,11 +101,11 @@ class Goal:
     loss: LossName = "margin"
 
     def defined(self, classes: int) -> "Goal":
-        """The same goal with a loss that so many classes define.
+        """The same goal with a loss that so many classes define, if there are at least two.
 
-        Where its targeted form lacks a class the DLR loss is taken untargeted, as AutoAttack's authors advise (which is
-        all the same to success, unless that is the target's); where that lacks one, too, what is left of it is the
-        margin.
+        AutoAttack's own checks name both cases (Croce and Hein 2020, `check_n_classes`). With three classes the DLR
+        loss has no targeted form: the untargeted one is taken, unless only the target counts. With two it has none, and
+        what is left of it is its numerator, the margin.
         """
         if self.loss != "dlr" or classes >= CLASSES_NEEDED["dlr", self.directed or self.targeted]:
             return self

@@ -456,13 +456,19 @@ def _coarse_logits(s: Sample) -> Said:
 def _two_classes(s: Sample) -> Said:
     if s.classes != 2:
         return None
-    return "The model has 2 classes.", "Nothing: the DLR loss, which needs 3, is left out; margin and ce are not."
+    return (
+        "The model has 2 classes.",
+        "Nothing: where a protocol has the DLR loss, which needs 3, the margin takes its place.",
+    )
 
 
 def _three_classes(s: Sample) -> Said:
     if s.classes != 3:
         return None
-    return "The model has 3 classes.", "Nothing: the targeted DLR loss, which needs 4, is left out; its margin is not."
+    return (
+        "The model has 3 classes.",
+        "Nothing: where a protocol has the targeted DLR loss, which needs 4, the untargeted one is used.",
+    )
 
 
 # ------------------------------------------------------------------ checks: the forward pass

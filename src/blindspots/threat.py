@@ -150,6 +150,11 @@ class Threat(ABC):
         """The same threat in another box."""
         return replace(self, lo=lo, hi=hi)
 
+    def diameter(self, shape: tuple[int, ...]) -> float:
+        """How far two inputs of this shape can be apart within the box."""
+        count = math.prod(shape)
+        return (self.hi - self.lo) * (1.0 if self.p == math.inf else count ** (1 / self.p))
+
     @abstractmethod
     def norm(self, d: Tensor) -> Tensor:
         """|d|_p of each row: (B,)."""
@@ -297,6 +302,9 @@ class L0(Threat):
 
     p: ClassVar[float] = 0
     name: ClassVar[str] = "l0"
+
+    def diameter(self, shape: tuple[int, ...]) -> float:
+        return float(math.prod(shape))
 
     def norm(self, d: Tensor) -> Tensor:
         return d.flatten(1).count_nonzero(dim=1).to(d.dtype)

@@ -202,10 +202,12 @@ class Cascade:
         enters &= self._needed(stage, board)
         targets = self._targets(stage, problem, samples, board, enters)
         at = enters.nonzero()[:, 0]
-        won_before, before = ledger.won.clone(), ledger.margin.clone()
+        won_before, before, result = ledger.won.clone(), ledger.margin.clone(), ledger.result.clone()
         ledger.begin_search_()
         if len(at):
+            ledger.settle_(result == Result.NO_START, Result.UNSEARCHED)
             self._search(index, problem, samples, board, targets, at)
+            _keep_searched(ledger, result)
             board.cut[index] = bool((ledger.result[at] == Result.BUDGET).any())
         fell = ledger.won & ~won_before
         board.stage.masked_fill_(fell, index)
@@ -292,6 +294,12 @@ def _check_labels(samples: Samples, classes: int) -> None:
             f"expected labels from 0 to {classes - 1}, as the model tells {classes} classes apart, got {label} in row "
             f"{row}: give every row the number of its class, in the model's order"
         )
+
+
+def _keep_searched(ledger: Ledger, before: Tensor) -> None:
+    """One stage that searched is enough, whether another one found a point to start from or not."""
+    ledger.settle_((before == Result.STOOD) & (ledger.result == Result.NO_START), Result.STOOD)
+    ledger.settle_((before == Result.NO_START) & (ledger.result == Result.UNSEARCHED), Result.NO_START)
 
 
 def _among(classes: Tensor, targets: Tensor) -> Tensor:

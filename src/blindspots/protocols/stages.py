@@ -1,7 +1,7 @@
 """From a TOML file to the stages of a cascade."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +25,26 @@ class Protocol:
         name: how a run calls it.
         stages: what is run.
         draws: over how many answers of a randomised model every look is averaged.
+        literal: a loss that the model has too few classes for is refused; else one that is defined takes its place.
     """
 
     name: str
     stages: tuple[Stage, ...]
     draws: int = 1
+    literal: bool = False
+
+    def for_classes(self, classes: int) -> "Protocol":
+        """What is run on a model with so many classes."""
+        return self if self.literal else replace(self, stages=tuple(_defined(s, classes) for s in self.stages))
+
+
+def _defined(stage: Stage, classes: int) -> Stage:
+    goal = stage.goal.defined(classes)
+    if goal == stage.goal:
+        return stage
+    form = f"{goal.loss} loss" if goal.loss != "dlr" else "untargeted DLR loss"
+    why = f"{stage.why}; here by the {form}, as there are {classes} classes"
+    return replace(stage, goal=goal, why=why, targets=stage.targets if goal.directed or goal.targeted else None)
 
 
 class _Table(BaseModel):

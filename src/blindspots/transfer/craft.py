@@ -100,6 +100,7 @@ def _part(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, firs
     samples = Samples(torch.arange(first, first + len(y), device=y.device), x, y, _radii(plan.threat, y))
     seed_everything(int(keys(plan.seed, samples.id[:1])[0]))  # inside the session: for models that answer at random
     logits = oracle.logits(x)
+    plan = replace(plan, goal=plan.goal.defined(logits.shape[1]))
     plan.goal.check(logits.shape[1])
     ledger, problem = Ledger.blank(x, _first_margin(plan.goal, logits, y)), Problem(plan.goal, plan.threat)
     at = logits.isfinite().all(1).nonzero()[:, 0]

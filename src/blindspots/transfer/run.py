@@ -26,6 +26,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
+from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, numbered
 from blindspots.transfer.changes import amplified, noise, rms
@@ -179,6 +180,7 @@ def transfer(
     names = numbered(m.name for m in given)
     sizes: Sizes | None = {None: resize} if isinstance(resize, tuple) else resize
     fitted = [first_look(m, data) for m in adapted(given, names, data, sizes, labels)]
+    check_radius(threat.within(*fitted[0].bounds), data.shape)
     goal = Goal(targeted, targets is not None and not targeted)
     rule = RandomClass(seed) if targeted and targets is None else targets
     setup = _Setup(
@@ -382,7 +384,8 @@ class _Run:
 
     def _verdict(self, store: "Folder | _Memory", y: Tensor) -> TransferVerdict:
         verdict = conclude(store.file, store.shard)
-        found = [*self.setup.notes, *self.setup.data.notes, *remarks(store.file.manifest, verdict)]
+        doubts = check_radius(self.setup.threat, self.setup.data.shape)
+        found = [*doubts, *self.setup.notes, *self.setup.data.notes, *remarks(store.file.manifest, verdict)]
         return verdict.model_copy(update={"findings": found})
 
 

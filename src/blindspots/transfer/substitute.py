@@ -20,6 +20,7 @@ from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.oracle import Oracle
 from blindspots.random import keys
+from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.transfer.changes import noise
 from blindspots.transfer.craft import Plan, craft
@@ -162,6 +163,7 @@ def attack_through(
     """
     threat, goal = threat.within(*target.bounds), Goal(loss=attack.loss)
     check_fit(attack, threat, substitute.access, goal)
+    check_radius(threat, tuple(x.shape[1:]))
     x, y = x.cpu(), y.cpu()
     plan = Plan(threat, goal, None, 1, seed, _CHUNK, _CHUNK)
     moved = craft(Oracle(substitute, chunk=_CHUNK), attack, plan, x, y).moved

@@ -17,6 +17,7 @@ from PIL import Image
 from blindspots.data import IMAGES, pixels
 from blindspots.errors import InputError
 from blindspots.pictures import is_image
+from blindspots.sizes import check_radius
 from blindspots.threat import L2, RELATIVE_SLACK, Linf, parse_threat
 from blindspots.universal.file import Perturbation
 
@@ -109,6 +110,7 @@ def _levels(v: torch.Tensor, perturbation: Perturbation) -> Callable[[tuple[int,
             f"expected a perturbation of linf or l2 with a radius, got {perturbation.threat}: add it to your pictures "
             "in Python"
         )
+    check_radius(threat.within(*perturbation.bounds), perturbation.shape)
     per_level = 255 / (perturbation.bounds[1] - perturbation.bounds[0])
     radius = threat.radius * per_level
 

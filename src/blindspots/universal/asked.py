@@ -13,6 +13,7 @@ from blindspots.fit import check_answers
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
+from blindspots.sizes import check_radius
 from blindspots.threat import RELATIVE_SLACK, Threat
 from blindspots.universal.file import Perturbation
 from blindspots.universal.fitting import Stage, Wanted
@@ -107,6 +108,7 @@ class Asked:
             raise InputError(
                 f"expected a threat linf or l2 with a radius, as in linf:10/255, got {self.threat.spec!r}: write one"
             )
+        check_radius(self.threat, self.data.shape)
         self.method.check(self.data.shape)
         if self.model.access is not Need.GRAD and self._searches:
             raise InputError(

@@ -16,6 +16,7 @@ from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
+from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.universal.asked import Asked, Studies, UniversalOptions
 from blindspots.universal.file import Perturbation
@@ -139,7 +140,8 @@ def _found_out(asked: Asked, division: Division, folder: Folder | None, file: Un
     with oracle.session():
         first = division.fit.take(torch.arange(min(_EXAMINED, len(division.fit))))
         examined = examine(asked.model, *first, seed=asked.options.seed).findings
-        findings = [*examined, *asked.notes, *asked.model.notes, *asked.data.notes, *division.findings]
+        doubts = check_radius(asked.threat, asked.data.shape)
+        findings = [*examined, *doubts, *asked.notes, *asked.model.notes, *asked.data.notes, *division.findings]
         found = _found(asked, oracle, division, asked.groups(oracle, first[0]), folder.memory() if folder else Memory())
         verdict, shown = Judge(asked, oracle, division, found).verdict(findings)
     if folder:

@@ -27,6 +27,7 @@ from blindspots.goal import Goal
 from blindspots.journal import Columns, unpack_inputs
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.sizes import check_radius
 from blindspots.transfer.craft import Plan, craft
 
 Say = Callable[[str], None]
@@ -41,7 +42,13 @@ class Experiment:
         self.asked, self.store, self.split, self.say = asked, store, parts, say
         self.model = asked.model
         self.options = Options(seed=asked.seed, threads=threads, chunk=asked.chunk)
-        self.findings = [*asked.notes, *asked.model.notes, *asked.data.notes, *parts.findings]
+        self.findings = [
+            *check_radius(asked.threat, asked.data.shape),
+            *asked.notes,
+            *asked.model.notes,
+            *asked.data.notes,
+            *parts.findings,
+        ]
 
     def carry_out(self) -> DetectFile:
         self.rows = self.store.part("rows", self._rows)

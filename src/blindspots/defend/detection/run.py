@@ -31,6 +31,7 @@ from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
+from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, ModelRecord
 
@@ -132,6 +133,7 @@ def detect(
     given = one_of(x, y, data)
     model = first_look(as_model(model), given)
     check(model, threat, fpr)
+    check_radius(threat.within(*model.bounds), given.shape)
     named = [detector] if isinstance(detector, str | Detector) else detector
     asked = Asked(
         model, given, test, threat.within(*model.bounds), chosen_detectors(named), bool(named),

@@ -41,6 +41,7 @@ from blindspots.models.first_look import as_model, first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.pictures import is_image
+from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.verdict import DataRecord, ModelRecord
 
@@ -148,10 +149,14 @@ def harden(
     model = first_look(as_model(model), given)
     judged_by = one_of(*test, None) if isinstance(test, tuple) else test
     asked = options or HardenOptions()
+    bounded = threat.within(*model.bounds)
+    check_radius(bounded, given.shape)
     training, judging = divide(given, judged_by, test_rows, asked.seed)
     chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
+    for one in threats_of(chosen, bounded):
+        check_radius(one, given.shape)
     run = _Run(
-        model, training, judging, extra, threat.within(*model.bounds), recipe if isinstance(recipe, str) else "custom",
+        model, training, judging, extra, bounded, recipe if isinstance(recipe, str) else "custom",
         chosen if epochs is None else chosen.model_copy(update={"epochs": epochs}), from_scratch, controls,
         min(study_rows, len(judging)), protocol, asked, watch or Watch(),
     )  # fmt: skip

@@ -49,6 +49,11 @@ def largest(draws: int, sigma: float, alpha: float) -> float:
     return radius(draws, draws, sigma, alpha)
 
 
+def fewest(alpha: float) -> int:
+    """How many votes have to agree for a probability above 1/2: alpha^(1/n) > 1/2."""
+    return math.floor(math.log(alpha) / math.log(0.5)) + 1
+
+
 def draws_for(wanted: float, sigma: float, alpha: float) -> float:
     """How many votes have to agree for a radius; infinity where floats cannot say it."""
     below = float(norm.logcdf(wanted / sigma))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from blindspots.defend.smoothing.bounds import ABSTAINS, draws_for, largest
+from blindspots.defend.smoothing.bounds import ABSTAINS, draws_for, fewest, largest
 from blindspots.defend.smoothing.record import CertifyManifest, CertifyVerdict
 from blindspots.findings import Finding
 from blindspots.journal import Columns
@@ -44,7 +44,13 @@ def conclude(columns: Columns, manifest: CertifyManifest, cost: tuple[int, int, 
 
 def findings(v: CertifyVerdict, columns: Columns, manifest: CertifyManifest, attackable: bool) -> list[Finding]:
     """What a reader of the verdict should know, in sentences."""
-    looked = (_contradicted(columns), _untrained(v, manifest), _too_few(manifest), _not_attacked(attackable))
+    looked = (
+        _contradicted(columns),
+        _untrained(v, manifest),
+        _too_few(manifest),
+        _few(manifest),
+        _not_attacked(attackable),
+    )
     return [finding for finding in looked if finding is not None]
 
 
@@ -88,6 +94,19 @@ def _too_few(m: CertifyManifest) -> Finding | None:
         f"{beyond[-1]:g} were asked for: the curve is 0 there, whatever the network does.",
         do=f"For a radius of {beyond[0]:g} take at least --samples {draws_for(beyond[0], m.sigma, m.alpha):,.0f}, or a "
         "larger --sigma.",
+    )  # fmt: skip
+
+
+def _few(m: CertifyManifest) -> Finding | None:
+    most = largest(m.samples, m.sigma, m.alpha)
+    if most >= m.sigma:
+        return None
+    return Finding(
+        code="few-samples", severity="warning",
+        saw=f"With {m.samples:,} samples at alpha {m.alpha:g} no radius above {most:.3g} can be proved, however sure "
+        f"the network is, and with fewer than {fewest(m.alpha):,} none at all.",
+        do=f"For a radius of sigma, {m.sigma:g}, take at least --samples {draws_for(m.sigma, m.sigma, m.alpha):,.0f}; "
+        "100,000 are usual.",
     )  # fmt: skip
 
 

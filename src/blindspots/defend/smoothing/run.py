@@ -22,6 +22,7 @@ from blindspots.defend.smoothing.smoothed import (
     Smoothed,
     check_alpha,
     check_count,
+    check_samples,
     check_sigma,
     fitting_chunk,
 )
@@ -33,6 +34,8 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
+from blindspots.sizes import check_curve, check_noise
+from blindspots.threat import L2
 from blindspots.verdict import DataRecord, ModelRecord
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0)  # in units of sigma; with 100,000 samples at most 3.8 can be certified
@@ -50,7 +53,7 @@ class Asked:
         n0, samples: draws that choose the class, and that bound its probability.
         alpha: how often a certificate may be wrong, at most.
         radii: L2 radii of the verdict; 0 is always among them. None: 1/2, 1, 3/2, 2 and 3 sigma, as far as so many
-            samples can certify a row.
+            samples can certify a row, else half of what they can.
         draws: noise draws that the attack averages over; 0: no attack.
         steps: of the attack, at every radius.
         seed: decides all noise.
@@ -74,6 +77,7 @@ class Asked:
         check_alpha(self.alpha)
         for name in ("n0", "samples", "steps", "chunk", "threads"):
             check_count(name, 1 if getattr(self, name) is None else getattr(self, name))
+        check_samples(self.samples, self.alpha)
         if self.draws < 0:
             raise InputError(f"expected draws of at least 0, got {self.draws}: 0 leaves the attack out")
         if any(not 0 <= r < float("inf") for r in self.radii or ()):
@@ -83,7 +87,7 @@ class Asked:
     def at(self) -> list[float]:
         """All radii, ascending, 0 first."""
         most = largest(self.samples, self.sigma, self.alpha)
-        usual = [r * self.sigma for r in RADII if r * self.sigma < most]
+        usual = [r * self.sigma for r in RADII if r * self.sigma < most] or [most / 2]
         return sorted({0.0, *map(float, usual if self.radii is None else self.radii)})
 
 
@@ -164,6 +168,11 @@ class _Run:
     def __init__(self, model: Model, data: Dataset, asked: Asked, watch: Watch) -> None:
         self.model, self.data, self.asked, self.watch = model, data, asked, watch
         self.chunk = asked.chunk or fitting_chunk(data.shape, model.device)
+        of_noise = check_noise(asked.sigma, model.bounds, data.shape)
+        provable = [
+            r for r in asked.at if r < largest(asked.samples, asked.sigma, asked.alpha)
+        ]  # others are said anyway
+        self.doubts = [*of_noise, *check_curve(provable, L2().within(*model.bounds), data.shape)]
         self.smoothed = Smoothed(model, asked.sigma, draws=max(asked.draws, 1), seed=asked.seed, chunk=self.chunk)
         self.attackable = model.access is Need.GRAD
         self.began = self.written = time.monotonic()
@@ -270,7 +279,12 @@ class _Run:
         forwards, backwards, seconds, certifying = done["cost"].tolist()
         columns = {name: t for name, t in done.items() if name not in ("cost", "attacked")}
         verdict = conclude(columns, file.manifest, (int(forwards), int(backwards), seconds, certifying))
-        found = [*self.model.notes, *self.data.notes, *findings(verdict, columns, file.manifest, self.attackable)]
+        found = [
+            *self.doubts,
+            *self.model.notes,
+            *self.data.notes,
+            *findings(verdict, columns, file.manifest, self.attackable),
+        ]
         verdict = verdict.model_copy(update={"findings": found})
         if folder:
             return Certified(folder.conclude(columns, verdict), columns, folder.path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from blindspots.defend.smoothing.bounds import ABSTAINS, needed, radius, voted
+from blindspots.defend.smoothing.bounds import ABSTAINS, fewest, needed, radius, voted
 from blindspots.errors import InputError
 from blindspots.models.model import Model, Wrapper
 from blindspots.oracle import Oracle
@@ -192,6 +192,15 @@ def check_count(name: str, value: int) -> None:
     """Raises InputError unless it is at least 1."""
     if value < 1:
         raise InputError(f"expected {name} of at least 1, got {value}: give a positive number")
+
+
+def check_samples(draws: int, alpha: float) -> None:
+    """Raises InputError where nothing can be certified, whatever the network says in so many draws."""
+    if draws < fewest(alpha):
+        raise InputError(
+            f"expected at least {fewest(alpha):,} samples, with which at alpha {alpha:g} a radius above 0 can be "
+            f"proved if all of them agree, got {draws:,}: take more, 100,000 say"
+        )
 
 
 def check_alpha(alpha: float) -> None:
