@@ -27,7 +27,7 @@ from blindspots.defend.hardening.course import Course, Log, Told, weights_of
 from blindspots.defend.hardening.export import export_model
 from blindspots.defend.hardening.folder import TRAINING, Folder
 from blindspots.defend.hardening.log import Logs
-from blindspots.defend.hardening.prepare import check_rows, divide, trainable
+from blindspots.defend.hardening.prepare import check_rows, divide, frozen_part, trainable
 from blindspots.defend.hardening.recipe import Recipe, read_recipe, threats_of
 from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict
 from blindspots.defend.hardening.study import study
@@ -152,7 +152,7 @@ def harden(
     chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
     run = _Run(
         model, training, judging, extra, threat.within(*model.bounds), recipe if isinstance(recipe, str) else "custom",
-        chosen if epochs is None else chosen.model_copy(update={"epochs": epochs}), from_scratch, controls,
+        chosen if epochs is None else chosen.lasting(epochs), from_scratch, controls,
         min(study_rows, len(judging)), protocol, asked, watch or Watch(),
     )  # fmt: skip
     return run.carry_out(None if out is None else Path(out), resume, command)
@@ -241,7 +241,9 @@ class _Run:
 
     def _train(self, checkpoint: Checkpoint | None) -> tuple[Log, float]:
         """Train, and leave the best weights in `self.own`; the seconds of an epoch without an adversary come along."""
-        self.watch.phase(f"Training by the recipe {self.name} on {len(self.parts.training):,} rows")
+        frozen = frozen_part(self.own)
+        which = f"; {frozen[0].saw}" if frozen else ""
+        self.watch.phase(f"Training by the recipe {self.name} on {len(self.parts.training):,} rows{which}")
         trainer = Trainer(self.fabric, self.own, self.parts, self.threat, self.recipe, self.options.seed)
         checks = Checks(
             self.parts.held_out, self.parts.training, self.threats, self.own.bounds, self.fabric.device,
@@ -260,7 +262,6 @@ class _Run:
             checkpoint.write(trainer.state(), course.best, course.log)
         lay_out(self.own.net, torch.contiguous_format)
         self.own.net.load_state_dict(weights_of(course.best))
-        self.own.net.requires_grad_(False)
         return course.log, natural.seconds
 
     def _natural(self) -> "_NaturalEpochs":
@@ -297,7 +298,7 @@ class _Run:
             controls=[outcome.control for outcome in outcomes],
             claim=claim(right, outcomes),
             study=found,
-            findings=[*self.model.notes, *self.data.notes, *findings, *said],
+            findings=[*self.model.notes, *self.data.notes, *frozen_part(self.own), *findings, *said],
         )
 
     def _study(self) -> Study:
