@@ -29,7 +29,7 @@ from blindspots.defend.hardening.folder import TRAINING, Folder
 from blindspots.defend.hardening.log import Logs
 from blindspots.defend.hardening.prepare import check_rows, divide, frozen_part, trainable
 from blindspots.defend.hardening.recipe import Recipe, read_recipe, threats_of
-from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict
+from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict, held_out_off
 from blindspots.defend.hardening.study import study
 from blindspots.defend.hardening.study_record import Study
 from blindspots.defend.hardening.trainer import Trainer, lay_out
@@ -259,7 +259,7 @@ class _Run:
             logs.add(told.epoch, course.log.history)
         logs.close()
         if checkpoint and self.folder:
-            checkpoint.write(trainer.state(), course.best, course.log)
+            checkpoint.write(trainer.state(), course.kept, course.log)
         lay_out(self.own.net, torch.contiguous_format)
         self.own.net.load_state_dict(weights_of(course.best))
         return course.log, natural.seconds
@@ -282,11 +282,15 @@ class _Run:
         right = right_rows(self._final(), self.test).tolist()
         before, after = self.before.verdict, self.after.verdict
         found = self._study() if self.study_rows else None
+        chosen = [e.closer for e in log.history if e.epoch == log.best_epoch][-1]
+        assert chosen is not None
         return HardenVerdict(
             before=before,
             after=after,
             epochs=len(log.seconds),
             best_epoch=log.best_epoch,
+            held_out=chosen,
+            held_out_off=held_out_off(chosen, after),
             seconds=round(sum(log.seconds), 3),
             seconds_epoch=statistics.median(log.seconds),
             seconds_natural_epoch=natural,
