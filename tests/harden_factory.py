@@ -19,6 +19,7 @@ from blindspots.defend.hardening.record import (
     HardenFile,
     HardenManifest,
     HardenVerdict,
+    held_out_off,
 )
 from blindspots.defend.hardening.study import study
 from blindspots.defend.hardening.study_record import Study
@@ -79,7 +80,7 @@ def _epochs() -> list[Epoch]:
         Epoch(
             epoch=i + 1, radius=0.15, loss=1.2 - 0.2 * i, rate=0.01, clean=Share.of(20 + i, 24),
             fgsm=Share.of(18, 24), robust=Share.of(robust[i], 24), robust_training=Share.of(robust[i] + 4, 24),
-            seconds=0.4, note=notes[i],
+            seconds=0.4, note=notes[i], closer=Share.of(16, 24) if i == 2 else None,
         )
         for i in range(4)
     ]  # fmt: skip
@@ -103,7 +104,8 @@ def _claim() -> Claim:
 
 def _verdict(before: Evaluation, after: Evaluation, found: Study) -> HardenVerdict:
     return HardenVerdict(
-        before=before.verdict, after=after.verdict, epochs=4, best_epoch=3, seconds=1.6, seconds_epoch=0.4,
+        before=before.verdict, after=after.verdict, epochs=4, best_epoch=3, held_out=Share.of(16, 24),
+        held_out_off=held_out_off(Share.of(16, 24), after.verdict), seconds=1.6, seconds_epoch=0.4,
         seconds_natural_epoch=0.25, seconds_checks=0.3, seconds_total=5.1, peak_memory=123_000_000, history=_epochs(),
         events=["After epoch 2, robust accuracy fell from 37.5 to 0.0 %: the epoch was undone."],
         controls=_controls(), claim=_claim(), study=found,

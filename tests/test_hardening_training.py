@@ -283,16 +283,19 @@ def test_without_a_mean_the_network_itself_is_judged() -> None:
 class Scripted:
     """Checks that find what they are told to."""
 
-    def __init__(self, *shares: tuple[int, int]) -> None:
-        self.shares = iter(shares)
+    def __init__(self, *shares: tuple[int, int], closer: tuple[int, ...] = ()) -> None:
+        self.shares, self.closer = iter(shares), iter(closer)
 
     def look(self, module: nn.Module) -> Checked:
         fgsm, robust = (Share.of(hits, 100) for hits in next(self.shares))
         return Checked(Share.of(99, 100), fgsm, robust, robust)
 
+    def look_closely(self, module: nn.Module) -> Share:
+        return Share.of(next(self.closer, 50), 100)
 
-def run(recipe: Recipe, *shares: tuple[int, int]) -> Course:
-    course = Course(trainer(recipe), Scripted(*shares), recipe)  # type: ignore[arg-type]
+
+def run(recipe: Recipe, *shares: tuple[int, int], closer: tuple[int, ...] = ()) -> Course:
+    course = Course(trainer(recipe), Scripted(*shares, closer=closer), recipe)  # type: ignore[arg-type]
     for _ in course.run():
         pass
     return course
@@ -306,6 +309,19 @@ def test_the_weights_of_the_best_epoch_are_kept_and_of_equal_ones_the_last() -> 
     log = run(epochs(4), (70, 60), (80, 70), (80, 70), (80, 65)).log
     assert (log.best_epoch, log.best) == (3, 0.7)
     assert [e.note for e in log.history] == ["best so far", "best so far", "best so far", ""]
+
+
+def test_a_closer_look_at_the_three_best_epochs_chooses_among_them() -> None:
+    course = run(epochs(5), (70, 60), (80, 70), (80, 72), (80, 74), (80, 50), closer=(55, 66, 61))
+    assert course.log.best_epoch == 3
+    assert [e.closer and e.closer.hits for e in course.log.history] == [None, 61, 66, 55, None]
+    assert {k.split("/")[0] for k in course.kept} == {"2", "3", "4"}
+
+
+def test_an_epoch_that_cannot_be_the_best_any_more_is_not_looked_at_closely() -> None:
+    log = run(epochs(3), (70, 60), (80, 70), (80, 74), closer=(71, 99)).log
+    assert log.best_epoch == 3
+    assert [e.closer is not None for e in log.history] == [False, False, True]
 
 
 def test_patience_ends_a_training_that_gets_no_better() -> None:

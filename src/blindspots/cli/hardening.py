@@ -126,15 +126,15 @@ class Lines:
 
 
 def line(told: Told, epoch: Epoch) -> str:
-    """ "epoch 12 of 40: held-out rows 97.7 % right, 71.5 % under PGD; 8 s left" """
-    shares = f"{percent(epoch.clean.share)} right, {percent(epoch.robust.share)} under PGD"
+    """ "epoch 12 of 40: held-out rows 97.7 % right, 71.5 % under attack; 8 s left" """
+    shares = f"{percent(epoch.clean.share)} right, {percent(epoch.robust.share)} under attack"
     note = f"; {epoch.note}" if epoch.note else ""
     return f"epoch {told.done} of {told.epochs}: held-out rows {shares}{note}; {seconds(told.seconds_left)} left"
 
 
 def table(epochs: Sequence[Epoch], told: Told) -> Group:
     """The last epochs, shares of held-out rows, and the time that is left."""
-    made = show.table("Epoch", "Loss", "Clean", "One step", "PGD", "PGD, training", "Time", "")
+    made = show.table("Epoch", "Loss", "Clean", "One step", "Attacked", "Attacked, training", "Time", "")
     for e in epochs:
         shares = (percent(share.share) for share in (e.clean, e.fgsm, e.robust, e.robust_training))
         made.add_row(str(e.epoch), f"{e.loss:.3f}", *shares, seconds(e.seconds), e.note)

@@ -48,8 +48,8 @@ def history(v: HardenVerdict) -> Plot | None:
     picked = _spread(len(kept), _TABLE)
     measures: list[tuple[str, Callable[[Epoch], Share]]] = [
         ("untouched, held out", lambda e: e.clean),
-        ("under PGD, held out", lambda e: e.robust),
-        ("under PGD, trained on", lambda e: e.robust_training),
+        ("attacked, held out", lambda e: e.robust),
+        ("attacked, trained on", lambda e: e.robust_training),
         ("under one step, held out", lambda e: e.fgsm),
     ]
     lines = [_line(label, kept, share, (first, last), picked) for label, share in measures]

@@ -67,16 +67,25 @@ def overfitting(v: HardenVerdict) -> str:
     if best is None:
         return ""
     last = kept[-1]
+    looked = [e for e in kept if e.closer]
     points = 100 * (best.robust.share - last.robust.share)
     lost = (
         f"by the last epoch it was {points:.1f} points lower" if round(points, 1) > 0 else "it was not lower at the end"
     )
     gap = 100 * (last.robust_training.share - last.robust.share)
     return (
-        f"The weights are those of epoch {best.epoch}, where robust accuracy on held-out rows was highest, "
-        f"{percent(best.robust.share)}; {lost}. At the end training rows stood {abs(gap):.1f} points "
+        f"The weights are those of epoch {best.epoch}. Short searches left {percent(best.robust.share)} of its held-out "
+        f"rows standing; {lost}. A closer look at {count(len(looked), 'epoch')} chose it with "
+        f"{percent(v.held_out.share)}, {_off(v.held_out_off)} of the test rows. At the end training rows stood {abs(gap):.1f} points "
         f"{'more' if gap >= 0 else 'less'} often than held-out ones."
     )
+
+
+def _off(points: float) -> str:
+    """Where the held-out figure lies, seen from the verdict after."""
+    if not round(points, 1):
+        return "just the robust accuracy"
+    return f"{abs(points):.1f} points {'above' if points > 0 else 'below'} the robust accuracy"
 
 
 def alignment_in_words(study: Study) -> str:

@@ -1,25 +1,26 @@
 """What is looked at between epochs: clean and robust accuracy on held-out rows, and whether training went astray."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from blindspots.attacks import Attack
 from blindspots.attacks.gradient.fgsm import FGSM
-from blindspots.attacks.gradient.pgd import PGD
-from blindspots.defend.hardening.adversaries.adversary import Mode, climb, radii
-from blindspots.defend.hardening.batches import Batch, Material
-from blindspots.defend.hardening.objectives import Net
-from blindspots.goal import margin
-from blindspots.random import keys
+from blindspots.defend.hardening.batches import Material
+from blindspots.engine.cascade import Board, Cascade, Stage
+from blindspots.engine.jobs import Samples
+from blindspots.goal import Goal
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.protocols.stages import read_protocol
 from blindspots.threat import Threat
 from blindspots.verdict import Share
 
-STEPS = 10
-_CHUNK = 256
-_CHECK = 200  # what a key is for
+PROTOCOL = Path(__file__).parent / "held-out.toml"
+_ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten steps of PGD, and find more
+_ONE_STEP = Stage("one step", FGSM(), "what falls to many steps alone tells catastrophic overfitting", Goal())
+_CHUNK = 128
 # Catastrophic overfitting (Wong et al. 2020): within an epoch, accuracy against many steps falls to nothing while that
 # against one step rises. Both limits are judgement, not measurement; under a growing radius the two part by more than
 # the second one without any collapse, so both have to be passed.
@@ -38,7 +39,10 @@ class Checked:
 
 @dataclass(frozen=True)
 class Checks:
-    """Looks at a network: the same rows, starts and steps after every epoch, so that epochs can be compared."""
+    """Looks at a network: the same rows, starts and steps after every epoch, so that epochs can be compared.
+
+    With several threats a row is robust if it stands in all of them.
+    """
 
     held_out: Material
     training: Material
@@ -48,35 +52,36 @@ class Checks:
     seed: int
 
     def look(self, module: nn.Module) -> Checked:
-        """With several threats a row is robust if it stands in all of them."""
-        mode = Mode(module)
-        with mode.evaluation():
-            clean, robust = self._share(self._right(module, self.held_out, None)), self._robust(module, self.held_out)
-            fgsm = self._share(self._right(module, self.held_out, FGSM()))
-            same = self.training[: len(self.held_out)]
-            return Checked(clean, fgsm, robust, self._robust(module, same))
+        """What is affordable after every epoch."""
+        model, same = Model(module, self.bounds), self.training[: len(self.held_out)]
+        clean, one_step = self._standing(model, self.held_out, (_ONE_STEP,), 1)
+        _, robust = self._standing(model, self.held_out, None, _ALWAYS)
+        _, robust_training = self._standing(model, same, None, _ALWAYS)
+        return Checked(*map(_share, (clean, one_step, robust, robust_training)))
 
-    def _robust(self, module: nn.Module, rows: Material) -> Share:
-        return self._share(self._right(module, rows, PGD(steps=STEPS, stride=0.25)))
+    def look_closely(self, module: nn.Module) -> Share:
+        """What stands against all stages, of the held-out rows."""
+        _, standing = self._standing(Model(module, self.bounds), self.held_out, None, None)
+        return _share(standing)
 
-    def _share(self, right: Tensor) -> Share:
-        return Share.of(int(right.sum()), len(right))
+    def _standing(
+        self, model: Model, rows: Material, stages: tuple[Stage, ...] | None, count: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Which rows (N,) are right, and which of them stand against the first `count` stages within all threats."""
+        boards = [
+            self._board(model, rows, threat, (stages or read_protocol(PROTOCOL, threat).stages)[:count])
+            for threat in self.threats
+        ]
+        return boards[0].right, torch.stack([board.standing for board in boards]).all(0)
 
-    def _right(self, module: nn.Module, rows: Material, attack: Attack | None) -> Tensor:
-        """(N,) which rows stay right within all threats."""
-        parts = [self._part(module, rows[i : i + _CHUNK], attack) for i in range(0, len(rows), _CHUNK)]
-        return torch.cat(parts)
-
-    def _part(self, net: Net, rows: Material, attack: Attack | None) -> Tensor:
-        batch = Batch(rows.inputs(slice(None)), rows.y, keys(self.seed, rows.id, _CHECK)).to(self.device)
-        right = _stands(net, batch.x, batch.y)
-        if attack is not None:
-            for threat in self.threats:
-                right &= _stands(net, self._attacked(net, batch, threat, attack), batch.y)
-        return right
-
-    def _attacked(self, net: Net, batch: Batch, threat: Threat, attack: Attack) -> Tensor:
-        return climb(attack, threat, batch, radii(threat, batch, 1.0), net, lambda logits: margin(logits, batch.y))
+    def _board(self, model: Model, rows: Material, threat: Threat, stages: tuple[Stage, ...]) -> Board:
+        x, y, places = (t.to(self.device) for t in (rows.inputs(slice(None)), rows.y, rows.id))
+        assert threat.radius is not None
+        samples = Samples(places, x, y, torch.full((len(y),), threat.radius, device=self.device))
+        oracle = Oracle(model, chunk=min(_CHUNK, len(rows)))
+        with oracle.session():
+            board, _ = Cascade(oracle, threat, stages, seed=self.seed).run(samples)
+        return board
 
 
 def overfitted(now: Checked, best: float) -> bool:
@@ -85,6 +90,5 @@ def overfitted(now: Checked, best: float) -> bool:
     return now.robust.share < _LOST * best and parted > _PARTED
 
 
-def _stands(net: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    with torch.no_grad():
-        return margin(net(x), y) > 0
+def _share(hit: Tensor) -> Share:
+    return Share.of(int(hit.sum()), len(hit))

@@ -1,5 +1,6 @@
 """The whole course of a training: epochs, checks on held-out rows, what is undone, the best weights, checkpoints."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,21 @@ from blindspots.defend.hardening.recipe import Recipe
 from blindspots.defend.hardening.record import Epoch
 from blindspots.defend.hardening.trainer import DivergedError, Trained, Trainer, copied
 from blindspots.errors import InputError
+from blindspots.verdict import Share
 
 MOST_RESTORED = 3
+FINALISTS = 3  # epochs that are looked at closely: what a choice costs does not hang on how long was trained
 _CHECKED = 20  # times in the course of a training, and after the last epoch
 
 State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """An epoch that stood well enough to be looked at closely."""
+
+    robust: float  # held-out share
+    epoch: int
 
 
 @dataclass
@@ -32,6 +43,7 @@ class Log:
     best: float = -1.0  # held-out robust share
     best_epoch: int = 0
     since_best: int = 0  # checks
+    finalists: list[Finalist] = field(default_factory=list)  # from the best one down
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,10 @@ class Course:
 
     Args:
         recipe: what is followed until something goes astray.
-        remember: takes (state, best weights, log) after an epoch, to be given back as `before` after a kill.
+        remember: takes (state, finalists' weights, log) after an epoch, to be given back as `before` after a kill.
+
+    Attributes:
+        kept: the weights of the finalists, EPOCH/NAME.
     """
 
     def __init__(
@@ -58,19 +73,19 @@ class Course:
         trainer: Trainer,
         checks: Checks,
         recipe: Recipe,
-        remember: Callable[[State, State, Log], None] = lambda state, best, log: None,
+        remember: Callable[[State, State, Log], None] = lambda state, kept, log: None,
         before: tuple[State, State, Log] | None = None,
     ) -> None:
         self.trainer, self.checks, self.recipe, self.remember = trainer, checks, recipe, remember
         self.log = Log()
-        self.best: State = {}
+        self.kept: State = {}
         if before is not None:
-            state, self.best, self.log = before
+            state, self.kept, self.log = before
             self._follow(self.log.catastrophes)
             trainer.restore(state)
 
     def run(self) -> Iterator[Told]:
-        """Epoch by epoch; afterwards `best` holds the weights that stood best on the held-out rows."""
+        """Epoch by epoch; afterwards `best` are the weights that stood best on the held-out rows."""
         kept = self.trainer.state()
         while self.trainer.epoch < self.recipe.epochs and not self._patience_is_over():
             try:
@@ -85,8 +100,14 @@ class Course:
                 self._undo_catastrophe(kept)
             else:
                 kept = self.trainer.state()
-            self.remember(kept, self.best, self.log)
+            self.remember(kept, self.kept, self.log)
             yield Told(self.trainer.epoch, self.recipe.epochs, trained, epoch, self._left())
+        self._choose()
+
+    @property
+    def best(self) -> State:
+        """The weights of the best epoch."""
+        return self._weights(self.log.best_epoch)
 
     def _due(self) -> bool:
         """An epoch costs little beside its checks on small data: then not every one is checked."""
@@ -105,12 +126,45 @@ class Course:
         log = self.log
         if self.recipe.guard and overfitted(seen, log.best) and cautious(self.recipe, log.catastrophes + 1):
             return "undone: catastrophic overfitting"
+        self._consider(seen.robust.share)
         if seen.robust.share < log.best:
             log.since_best += 1
             return ""
         log.best, log.best_epoch, log.since_best = seen.robust.share, self.trainer.epoch, 0
-        self.best = {k: copied(v) for k, v in self.trainer.average.module.state_dict().items()}
         return "best so far"
+
+    def _consider(self, robust: float) -> None:
+        """Keep the weights if they are among the best; of equal ones the later."""
+        log, epoch = self.log, self.trainer.epoch
+        ranked = sorted([*log.finalists, Finalist(robust, epoch)], key=lambda f: (f.robust, f.epoch), reverse=True)
+        log.finalists = ranked[:FINALISTS]
+        self.kept |= {f"{epoch}/{k}": copied(v) for k, v in self.trainer.average.module.state_dict().items()}
+        staying = tuple(f"{finalist.epoch}/" for finalist in log.finalists)
+        self.kept = {k: v for k, v in self.kept.items() if k.startswith(staying)}
+
+    def _choose(self) -> None:
+        """Look at the finalists closely. The first look is an upper bound, so some need none."""
+        began, best = time.monotonic(), -1.0
+        for finalist in self.log.finalists:
+            if finalist.robust < best:
+                break
+            closer = self._looked_closely(finalist.epoch)
+            if closer.share > best:
+                best, self.log.best_epoch = closer.share, finalist.epoch
+        self.log.seconds_checks += time.monotonic() - began
+
+    def _looked_closely(self, epoch: int) -> Share:
+        """What stands of the held-out rows with the weights of that epoch; its record says it, too."""
+        module, history = copy.deepcopy(self.trainer.module), self.log.history
+        module.load_state_dict(self._weights(epoch))
+        closer: Share = self.trainer.fabric.broadcast(self.checks.look_closely(module))
+        at = max(i for i, e in enumerate(history) if e.epoch == epoch)  # an undone one stands before it
+        history[at] = history[at].model_copy(update={"closer": closer})
+        return closer
+
+    def _weights(self, epoch: int) -> State:
+        prefix = f"{epoch}/"
+        return {k.removeprefix(prefix): v for k, v in self.kept.items() if k.startswith(prefix)}
 
     def _recorded(self, trained: Trained, seen: Checked, note: str) -> Epoch:
         radius = self.trainer.threat.radius

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.data import ArrayData, Dataset
+from blindspots.defend.hardening.adversaries.adversary import learns
 from blindspots.defend.hardening.batches import generator
 from blindspots.errors import InputError
+from blindspots.findings import Finding
 from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.problem import Need
@@ -18,16 +20,13 @@ _LOOKED_AT = 8  # rows
 
 
 def trainable(model: Model, *, from_scratch: bool, seed: int) -> Model:
-    """A copy of the model that can be trained; the given one stays as it is.
+    """A copy of the model that can be trained; the given one stays as it is. Frozen parameters stay frozen.
 
-    Raises InputError: it has no gradients or no parameters, or, `from_scratch`, weights that nothing draws anew.
+    Raises InputError: it has no gradients or nothing to train, or, `from_scratch`, weights that nothing draws anew.
     """
     _check_access(model)
     own = copy.deepcopy(model)
     own.name, own.spec = f"{model.name}-hardened", None
-    if not any(p.requires_grad for p in own.net.parameters()):  # as exported programs come
-        for p in own.net.parameters():
-            p.requires_grad_(p.is_floating_point())
     if from_scratch:
         with alone(seed):
             draw_anew(own.net)
@@ -35,14 +34,15 @@ def trainable(model: Model, *, from_scratch: bool, seed: int) -> Model:
 
 
 def draw_anew(net: nn.Module) -> None:
-    """Give every layer fresh weights, by its own rule, from torch's generator.
+    """Give every layer fresh weights, by its own rule, from torch's generator; frozen parameters keep their values.
 
     Raises InputError for weights whose module has no such rule.
     """
+    kept = [(p, p.detach().clone()) for p in net.parameters() if not p.requires_grad]
     for name, module in net.named_modules():
         reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-        own = [p for p, _ in module.named_parameters(recurse=False)]
-        if callable(reset):
+        own = [name for name, p in module.named_parameters(recurse=False) if p.requires_grad]
+        if callable(reset) and learns(module):
             reset()
         elif own:
             raise InputError(
@@ -50,6 +50,24 @@ def draw_anew(net: nn.Module) -> None:
                 f"{name or type(module).__name__!r} without such a rule: give its class a reset_parameters(), or pass "
                 "a factory of fresh networks without --from-scratch"
             )
+    with torch.no_grad():
+        for p, value in kept:
+            p.copy_(value)
+
+
+def frozen_part(model: Model) -> list[Finding]:
+    """How many parameters are trained, where some are not."""
+    learning = sum(p.numel() for p in model.net.parameters() if p.requires_grad)
+    if learning == model.parameters:
+        return []
+    return [
+        Finding(
+            code="frozen", severity="note",
+            saw=f"{learning:,} of {model.parameters:,} parameters were trained; the others did not require gradients and "
+            "are as they were.",
+            do="Let all parameters require gradients if the whole network is to learn.",
+        )
+    ]  # fmt: skip
 
 
 def divide(data: Dataset, test: Dataset | None, most: int | None, seed: int) -> tuple[Dataset, Dataset]:
@@ -105,6 +123,12 @@ def _check_access(model: Model) -> None:
         raise InputError(
             f"expected a network with weights to train, got {model.name}, which has none: pass an nn.Module with "
             "parameters"
+        )
+    if not any(p.requires_grad for p in model.net.parameters()):
+        raise InputError(
+            f"expected a network in which something can be trained, got {model.name}, all of whose "
+            f"{model.parameters:,} parameters are frozen: call net.requires_grad_(True), or on the layers that shall "
+            "learn, before it is passed or exported"
         )
 
 

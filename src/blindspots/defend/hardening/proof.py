@@ -11,7 +11,7 @@ from torch import Tensor
 from blindspots.data import Dataset
 from blindspots.defend.hardening.export import PROGRAM, WEIGHTS
 from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.record import HardenFile, HardenVerdict
+from blindspots.defend.hardening.record import HardenFile, HardenVerdict, held_out_off
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import read_run_file, read_shard, unpack_inputs
@@ -156,12 +156,15 @@ class _Proof:
     def _shares(self) -> Problems:
         v = self.verdict
         known = [share for e in v.history for share in (e.clean, e.fgsm, e.robust, e.robust_training)]
+        known += [v.held_out, *(e.closer for e in v.history if e.closer)]
         known += [share for c in v.controls for share in (c.clean, c.robust)]
         known += [share for c in (v.study.compared if v.study else []) for share in (c.before, c.after)]
         known += [v.claim.hardened, v.claim.control] if v.claim else []
         for share in known:
             if share != Share.of(share.hits, share.rows):
                 yield f"expected the share and interval of {share.hits} of {share.rows}, found {share}"
+        if v.held_out_off != held_out_off(v.held_out, v.after):
+            yield f"expected the distance of held-out rows from the verdict, found {v.held_out_off}"
 
 
 def _asked(model: Model, x: Tensor) -> Tensor:

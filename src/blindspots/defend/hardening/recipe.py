@@ -1,6 +1,7 @@
 """Recipes of training as data: a TOML file says everything that is done to the weights, and a user can write one."""
 
 import tomllib
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -193,6 +194,15 @@ class Recipe(_Table):
     curriculum: Curriculum | None = None
     weights: Weights = Weights()
     augmentation: Augmentation = Augmentation()
+
+    def lasting(self, epochs: int) -> "Recipe":
+        """The same training for so many epochs. Raises InputError: not a whole number of them, or none at all."""
+        if isinstance(epochs, bool) or not isinstance(epochs, Integral) or epochs < 1:
+            raise InputError(
+                f"expected at least one whole epoch to train for, got {epochs!r}: give a number from 1 on, or use "
+                "`evaluate` to judge a model as it is"
+            )
+        return self.model_copy(update={"epochs": int(epochs)})
 
     def naturally(self, **changes: Any) -> "Recipe":
         """The same training without an adversary, as a control; `changes` replace fields."""

@@ -36,10 +36,11 @@ class Epoch(Record):
     rate: float  # learning rate of its last step
     clean: Share
     fgsm: Share  # one step
-    robust: Share  # PGD
-    robust_training: Share  # the same PGD on as many training rows: what overfits parts here
+    robust: Share  # short descents towards the two likeliest wrong classes
+    robust_training: Share  # the same on as many training rows: what overfits parts here
     seconds: float  # of the training steps
     note: str  # "best so far", or what was undone
+    closer: Share | None = None  # of held-out rows under all stages of held-out.toml, where the epoch was a finalist
 
 
 class Control(Record):
@@ -69,6 +70,8 @@ class HardenVerdict(Record):
     after: Verdict
     epochs: int  # trained, those that were undone included
     best_epoch: int
+    held_out: Share  # what chose it: its held-out rows that stood a closer look
+    held_out_off: float  # points by which that promised more than robust accuracy after
     seconds: float  # of the training steps of all epochs
     seconds_epoch: float  # median
     seconds_natural_epoch: float  # the same loop without an adversary, on a copy
@@ -81,6 +84,11 @@ class HardenVerdict(Record):
     claim: Claim | None
     study: Study | None
     findings: list[Finding]
+
+
+def held_out_off(held_out: Share, after: Verdict) -> float:
+    """By how many points the held-out figure lies above the verdict on the test rows."""
+    return 100 * (held_out.share - after.robust_accuracy)
 
 
 class HardenFile(Sealed):

@@ -27,9 +27,9 @@ from blindspots.defend.hardening.course import Course, Log, Told, weights_of
 from blindspots.defend.hardening.export import export_model
 from blindspots.defend.hardening.folder import TRAINING, Folder
 from blindspots.defend.hardening.log import Logs
-from blindspots.defend.hardening.prepare import check_rows, divide, trainable
+from blindspots.defend.hardening.prepare import check_rows, divide, frozen_part, trainable
 from blindspots.defend.hardening.recipe import Recipe, read_recipe, threats_of
-from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict
+from blindspots.defend.hardening.record import HardenFile, HardenManifest, HardenVerdict, held_out_off
 from blindspots.defend.hardening.study import study
 from blindspots.defend.hardening.study_record import Study
 from blindspots.defend.hardening.trainer import Trainer, lay_out
@@ -157,7 +157,7 @@ def harden(
         check_radius(one, given.shape)
     run = _Run(
         model, training, judging, extra, bounded, recipe if isinstance(recipe, str) else "custom",
-        chosen if epochs is None else chosen.model_copy(update={"epochs": epochs}), from_scratch, controls,
+        chosen if epochs is None else chosen.lasting(epochs), from_scratch, controls,
         min(study_rows, len(judging)), protocol, asked, watch or Watch(),
     )  # fmt: skip
     return run.carry_out(None if out is None else Path(out), resume, command)
@@ -246,7 +246,9 @@ class _Run:
 
     def _train(self, checkpoint: Checkpoint | None) -> tuple[Log, float]:
         """Train, and leave the best weights in `self.own`; the seconds of an epoch without an adversary come along."""
-        self.watch.phase(f"Training by the recipe {self.name} on {len(self.parts.training):,} rows")
+        frozen = frozen_part(self.own)
+        which = f"; {frozen[0].saw}" if frozen else ""
+        self.watch.phase(f"Training by the recipe {self.name} on {len(self.parts.training):,} rows{which}")
         trainer = Trainer(self.fabric, self.own, self.parts, self.threat, self.recipe, self.options.seed)
         checks = Checks(
             self.parts.held_out, self.parts.training, self.threats, self.own.bounds, self.fabric.device,
@@ -262,10 +264,9 @@ class _Run:
             logs.add(told.epoch, course.log.history)
         logs.close()
         if checkpoint and self.folder:
-            checkpoint.write(trainer.state(), course.best, course.log)
+            checkpoint.write(trainer.state(), course.kept, course.log)
         lay_out(self.own.net, torch.contiguous_format)
         self.own.net.load_state_dict(weights_of(course.best))
-        self.own.net.requires_grad_(False)
         return course.log, natural.seconds
 
     def _natural(self) -> "_NaturalEpochs":
@@ -286,11 +287,15 @@ class _Run:
         right = right_rows(self._final(), self.test).tolist()
         before, after = self.before.verdict, self.after.verdict
         found = self._study() if self.study_rows else None
+        chosen = [e.closer for e in log.history if e.epoch == log.best_epoch][-1]
+        assert chosen is not None
         return HardenVerdict(
             before=before,
             after=after,
             epochs=len(log.seconds),
             best_epoch=log.best_epoch,
+            held_out=chosen,
+            held_out_off=held_out_off(chosen, after),
             seconds=round(sum(log.seconds), 3),
             seconds_epoch=statistics.median(log.seconds),
             seconds_natural_epoch=natural,
@@ -302,7 +307,7 @@ class _Run:
             controls=[outcome.control for outcome in outcomes],
             claim=claim(right, outcomes),
             study=found,
-            findings=[*self.model.notes, *self.data.notes, *findings, *said],
+            findings=[*self.model.notes, *self.data.notes, *frozen_part(self.own), *findings, *said],
         )
 
     def _study(self) -> Study:

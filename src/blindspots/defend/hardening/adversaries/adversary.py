@@ -98,18 +98,27 @@ def look(net: Net, x: Tensor, slope: Slope) -> Seen:
     return Seen(logits.detach(), loss, loss, loss < 0, gradient)
 
 
+def learns(layer: nn.Module) -> bool:
+    """Whether training may change a layer: not if it has parameters of its own and all of them are frozen."""
+    own = [p.requires_grad for p in layer.parameters(recurse=False)]
+    return not own or any(own)
+
+
 class Mode:
-    """Switches a network between training and evaluation by its flags: exported modules refuse `train()`."""
+    """Switches a network between training and evaluation by its flags: exported modules refuse `train()`.
+
+    Frozen layers stay in evaluation: a batch norm whose weights must not change keeps its statistics, too.
+    """
 
     def __init__(self, module: nn.Module) -> None:
-        self._modules = [m for m in module.modules() if hasattr(m, "training")]
-        self._training = any(m.training for m in self._modules)
+        self._modules = [(m, learns(m)) for m in module.modules() if hasattr(m, "training")]
+        self._training = any(m.training for m, _ in self._modules)
 
     def set(self, training: bool) -> None:
         self._training = training
-        for module in self._modules:
-            if module.training != training:
-                module.training = training
+        for module, able in self._modules:
+            if module.training != (training and able):
+                module.training = training and able
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
