@@ -138,6 +138,7 @@ class DataRecord(Record):
     rows: int
     shape: tuple[int, ...]  # of one input, e.g. (3, 32, 32)
     class_names: list[str] | None
+    layout: str | None = None  # what its axes were said to mean
 
     @classmethod
     def of(cls, data: Any) -> "DataRecord":

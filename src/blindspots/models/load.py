@@ -38,7 +38,7 @@ FORMS = (
 )
 ESTIMATORS = "sklearn:"
 ABOUT = "blindspots.json"  # the extra file of an archive in which a model says its name and its bounds
-_LONGEST = 1 << 12  # bytes of that file
+_LONGEST = 1 << 20  # bytes of that file
 SAFE_PARTS = {  # of scikit-learn's estimators, beyond what skops trusts: they hold numbers and call nothing by name
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -60,7 +60,7 @@ def load_model(spec: str, say: Say | None = None) -> Model:
 
     Args:
         spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`, with the
-            name and the bounds that `blindspots harden` puts into it, else inputs in [0, 1]; "file.pt" of
+            name, the bounds and the classes that `blindspots harden` puts into it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. Any of them with
@@ -129,7 +129,7 @@ def _from_weights(path: Path, spec: str) -> Model:
         )
     about = _about(path)
     with _explained(f"loading {spec!r}"):
-        return Model(kind(path), bounds=about.bounds, name=about.name, spec=spec)
+        return Model(kind(path), bounds=about.bounds, name=about.name, spec=spec, class_names=about.class_names)
 
 
 class About(BaseModel):
@@ -139,6 +139,7 @@ class About(BaseModel):
 
     name: str
     bounds: tuple[float, float]
+    class_names: list[str] | None = None
 
 
 def _about(path: Path) -> About:

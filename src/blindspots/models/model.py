@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from blindspots.data.names import checked
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.models.foreign import call, own_copy
@@ -43,6 +44,8 @@ class Model:
         device: the network is moved there. Default: it stays where its parameters are.
         take: which of several outputs holds the scores: an index, a key or an attribute, "1.scores" where they are
             nested. Default: `.logits` or `["logits"]`, else the only tensor that can hold them; `notes` say which.
+        class_names: of its outputs, in order; labels of data that have names are matched by them. Default: what the
+            network itself says (`config.id2label`, `class_names`), if it does.
 
     Attributes:
         access: the most that the model lets one see; `Need.GRAD` stands for everything.
@@ -62,6 +65,7 @@ class Model:
         spec: str | None = None,
         device: str | torch.device | None = None,
         take: Take = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         if isinstance(net, Model) or not callable(net):
             instead = "pass blindspots.models.from_estimator(it)" if hasattr(net, "get_params") else "pass a network"
@@ -85,6 +89,7 @@ class Model:
         self.remarks: tuple[Finding, ...] = ()  # of whoever looked at it first
         self._place = ""  # of the scores among several outputs, once it is known
         self._only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known
+        self.class_names = None if class_names is None else checked(class_names, f"the classes of {self.name}")
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, parameters={self.parameters}, bounds={self.bounds}, device={str(self.device)!r})"

@@ -73,13 +73,13 @@ def _copied(model: Model) -> Model:
     for module in net.modules():
         if getattr(module, "training", False):
             module.training = False  # exported modules refuse eval()
-    return Model(net, model.bounds, model.mean, model.std, model.output, model.name)
+    return Model(net, model.bounds, model.mean, model.std, model.output, model.name, class_names=model.class_names)
 
 
 def _exported(model: Model, shape: tuple[int, ...]) -> bytes:
     program = _program(_Whole(model), _inputs(model, shape, 2), _inputs(model, shape, _FIXED))
     buffer = BytesIO()
-    about = About(name=model.name, bounds=model.bounds)
+    about = About(name=model.name, bounds=model.bounds, class_names=model.class_names)
     torch.export.save(program, buffer, extra_files={ABOUT: about.model_dump_json()})
     return buffer.getvalue()
 

@@ -1,0 +1,135 @@
+"""Rows to evaluate on: a stream of inputs and labels, whether they come from memory, a file or a folder.
+
+Nothing here grows with the number of inputs but the labels and the names of files: `rows` reads what it is asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blindspots.data.arrays import ArrayData, digits, digits_arrays, digits_training
+from blindspots.data.dataset import Dataset, Stream
+from blindspots.data.folder import FolderData
+from blindspots.data.foreign import from_torch, is_foreign, of_keys
+from blindspots.data.images import IMAGES, pixels, size_of
+from blindspots.data.names import parse_classes
+from blindspots.data.npz import NpzData
+from blindspots.errors import InputError
+from blindspots.spec import meant
+from blindspots.verdict import DataRecord
+
+__all__ = [
+    "IMAGES",
+    "ArrayData",
+    "Dataset",
+    "FolderData",
+    "NpzData",
+    "Stream",
+    "as_data",
+    "digits",
+    "digits_arrays",
+    "digits_training",
+    "load_data",
+    "one_of",
+    "parse_classes",
+    "pixels",
+    "reopened",
+    "same_rows",
+    "size_of",
+]
+
+FORMS = "'digits', a folder of class folders or an .npz file"
+
+
+def load_data(
+    spec: str | Path, rows: int | None = None, *, layout: str | None = None, classes: Sequence[str] | None = None
+) -> Dataset:
+    """Open data by name, the first `rows` rows of it or all.
+
+    Args:
+        spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16); the path of a folder that has a
+            folder of images per class; or the path of an `.npz` file with the arrays `x` and `y`, and perhaps `names`.
+        rows: how many at most, positive.
+        layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others; None: it
+            is recognised, and the notes say how.
+        classes: names, in the order of the model's outputs: labels become places among them. None: where the model
+            has names itself, these are taken.
+
+    Raises:
+        InputError: nothing is there, or it is empty, or not what is described above.
+    """
+    data = _opened(str(spec), rows, layout, classes is not None)
+    return data if classes is None else data.among(classes, "the list of classes")
+
+
+def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Stream:
+    path = Path(spec)
+    if layout is not None and (spec == "digits" or path.is_dir()):
+        raise InputError(f"expected a layout for an .npz file alone, got {layout!r} for {spec!r}: leave it out")
+    if spec == "digits":
+        return digits(rows)
+    if path.is_dir():
+        return FolderData(path, spec, rows, named)
+    if not path.exists():
+        around = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise InputError(f"expected {FORMS}, got {spec!r}, which is not there{meant(path.name, [*around, 'digits'])}")
+    if path.suffix.lower() != ".npz":
+        raise InputError(f"expected {FORMS}, got {spec!r}: save it with np.savez(file, x=..., y=...)")
+    return NpzData(path, spec, rows, layout)
+
+
+def reopened(record: DataRecord) -> Dataset:
+    """The data that a record speaks of, read as they were.
+
+    Raises InputError: they are not there any more, or cannot be read so.
+    """
+    return same_rows(load_data(str(record.spec), record.rows, layout=record.layout), record)
+
+
+def same_rows(data: Any, record: DataRecord) -> Dataset:
+    """Data that are at hand, with the labels and in the shape that a record has of them, as far as they allow it."""
+    data = as_data(data)
+    if not isinstance(data, Stream):
+        return data
+    if data.shape != record.shape:
+        data = next((other for other in data.readings() if other.shape == record.shape), data)
+    return data if record.class_names is None else data.among(record.class_names, "the run")
+
+
+def as_data(given: Any) -> Dataset:
+    """What a public function was given as its data: a dataset, a name, arrays (x, y), or one of torch's.
+
+    Raises InputError: it is none of these.
+    """
+    if isinstance(given, str | Path):
+        return load_data(given)
+    if _is_dataset(given):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:
+        return ArrayData(*given)
+    if isinstance(given, Mapping):
+        return ArrayData(*of_keys(given))
+    if is_foreign(given):
+        return from_torch(given)
+    raise InputError(
+        f"expected data, got {type(given).__name__}: pass bs.load_data(...), a name such as 'digits', a pair (x, y), a "
+        "torch Dataset or a DataLoader"
+    )
+
+
+def one_of(x: Any, y: Any, data: Any) -> Dataset:
+    """What was passed from Python, arrays or data. Raises InputError for neither, a mixture, or no rows."""
+    if data is None and y is None and (_is_dataset(x) or is_foreign(x) or isinstance(x, str | Path)):
+        x, data = None, x  # evaluate(model, loader)
+    if data is None and x is not None and y is not None:
+        data = ArrayData(x, y)
+    elif data is None or x is not None or y is not None:
+        raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
+    data = as_data(data)
+    if not len(data):
+        raise InputError(f"expected at least one row in {data.name}, got none: name data with rows")
+    return data
+
+
+def _is_dataset(given: Any) -> bool:
+    return not isinstance(given, type) and all(hasattr(given, part) for part in ("rows", "digest", "shape", "notes"))

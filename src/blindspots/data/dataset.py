@@ -1,0 +1,177 @@
+"""What the engine reads from: rows with labels, wherever they lie, and in which words they say what they are."""
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from blindspots.data.labels import Labels
+from blindspots.data.names import checked, found, has_numbers, numbered, places, say_nothing, shown
+from blindspots.errors import InputError
+from blindspots.findings import Finding, Severity
+
+
+class Dataset(Protocol):
+    """What the engine reads from. Row i is the same input and label whenever it is asked for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def spec(self) -> str | None:
+        """What `load_data` was given; None for arrays passed from Python."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the data, and of what their labels mean."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: (channels, height, width) for images, (features,) for tables."""
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """What the labels 0, 1, ... stand for; None for bare numbers."""
+
+    @property
+    def notes(self) -> list[Finding]:
+        """What was recognised or decided when the data was opened."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Inputs float32 (n, *shape) and labels int64 (n,) of rows start .. stop - 1, n = stop - start.
+
+        8-bit images are divided by 255, so in [0, 1]; floats come as they are stored.
+
+        Raises:
+            InputError: a value is NaN or infinite (the sentence names the row), or the file broke meanwhile.
+        """
+
+
+def note(code: str, saw: str, do: str = "", severity: Severity = "note") -> Finding:
+    """Something that was recognised or decided."""
+    return Finding(code=code, severity=severity, saw=saw, do=do)
+
+
+class Stream(ABC):
+    """The part of every dataset that does not depend on where its inputs come from."""
+
+    layout: str | None = None  # the word that `load_data` needs to read the same rows again; None: it sees that itself
+    unit = "rows"  # what a row is called
+
+    def __init__(self, name: str, spec: str | None, shape: tuple[int, ...], labels: Labels, notes: list[Finding]):
+        self.name, self.spec, self.shape = name, spec, shape
+        self.class_names = labels.names
+        self._stored = self._y = labels.y
+        self._labels, self._notes = labels, [*notes, *labels.notes]
+        self._how = labels.how
+
+    def __len__(self) -> int:
+        return len(self._y)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, rows={len(self)}, shape={self.shape})"
+
+    @property
+    def notes(self) -> list[Finding]:
+        """What was recognised or decided, the classes and their labels in one of them."""
+        return [*self._notes, *([note("classes", f"{self._classes()}.")] if self._how else [])]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the data, and of what their labels mean where these have names."""
+        if self.class_names is None or say_nothing(self.class_names):
+            return self.content
+        meaning = repr((self.content, self.class_names)).encode()
+        return hashlib.sha256(meaning + self._y.numpy().tobytes()).hexdigest()
+
+    @property
+    @abstractmethod
+    def content(self) -> str:
+        """SHA-256 (hex) of the data as they are stored."""
+
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Inputs float32 (n, *shape) and labels int64 (n,) of rows start .. stop - 1. See `Dataset.rows`."""
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"rows {start} to {stop} of {len(self)}")
+        x = self._read(start, stop)
+        broken = (~x.flatten(1).isfinite().all(1)).nonzero()
+        if len(broken):
+            row = start + int(broken[0])
+            raise InputError(f"expected finite inputs in {self.name}, got NaN or infinity in row {row}: remove it")
+        return x, self._y[start:stop].clone()
+
+    @abstractmethod
+    def _read(self, start: int, stop: int) -> Tensor: ...
+
+    def readings(self) -> "list[Self]":
+        """The same rows read in other ways, where their form leaves a choice that was not made by whoever named them."""
+        return []
+
+    def among(self, classes: Sequence[str], whose: str = "the model") -> Self:
+        """The same rows, with labels that are places in `classes`, found by their names.
+
+        Labels without names are looked up by number where the classes are named by numbers other than their places
+        (3, 5, 8); else they are places already.
+
+        Raises InputError: a class of the rows is none of these.
+        """
+        classes = checked(classes, f"the classes of {whose}")
+        if self.class_names == classes:
+            return self
+        where, how = self._places(classes, whose)
+        made = copy.copy(self)
+        made._y = _renumbered(self._y, where)
+        made.class_names, made._how = classes, how
+        return made
+
+    def _places(self, classes: Sequence[str], whose: str) -> tuple[Mapping[int, int], str]:
+        """The place of every label in use, and how it was found."""
+        used = sorted(set(self._y.tolist()))
+        if self.class_names is not None and not say_nothing(self.class_names):
+            by_name = found(places([self.class_names[k] for k in used], classes), classes, self.name, whose)
+            how = f"matched by name to the classes of {whose}"
+            return {k: by_name[self.class_names[k]] for k in used}, how
+        if has_numbers(classes):
+            how = f"numbers looked up among the classes of {whose} ({shown(classes)})"
+            return found(numbered(used, classes), classes, self.name, whose), how
+        if used and not 0 <= used[0] <= used[-1] < len(classes):
+            raise InputError(
+                f"expected labels from 0 to {len(classes) - 1} in {self.name}, the places of the classes of {whose} "
+                f"({shown(classes)}), got {used[0]} to {used[-1]}: map them to these places"
+            )
+        return {k: k for k in used}, f"places in the classes of {whose}"
+
+    def by_place(self, why: str) -> Self:
+        """The same rows and labels; the notes say why their places were taken."""
+        made = copy.copy(self)
+        made._how = f"{self._how}{why}"
+        return made
+
+    # -------------------------------------------------------------- in words
+
+    def _classes(self) -> str:
+        """ "3 class folders: cat=0 (12 images), dog=1 (9), ship=2 (11); labels: places in the sorted names" """
+        counts = torch.stack([self._stored, self._y], 1).unique(dim=0, return_counts=True)
+        rows = {stored: (label, n) for (stored, label), n in zip(*(c.tolist() for c in counts), strict=True)}
+        units = [f" {self.unit}", *[""] * len(rows)]
+        spoken = [self._spoken(stored, *rows[stored], unit) for stored, unit in zip(sorted(rows), units, strict=False)]
+        return f"{self._headed(len(spoken))}: {shown(spoken)}; labels: {self._how}"
+
+    def _headed(self, classes: int) -> str:
+        return f"{classes} classes" if classes != 1 else "1 class"
+
+    def _spoken(self, stored: int, label: int, rows: int, unit: str) -> str:
+        called = self._labels.called(stored)
+        return f"{called} ({rows}{unit})" if called == str(label) else f"{called}={label} ({rows}{unit})"
+
+
+def _renumbered(y: Tensor, where: Mapping[int, int]) -> Tensor:
+    if not len(y):
+        return y
+    used, at = y.unique(return_inverse=True)
+    return torch.tensor([where[k] for k in used.tolist()], dtype=torch.int64)[at]

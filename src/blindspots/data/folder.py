@@ -1,0 +1,284 @@
+"""Folders of class folders of pictures."""
+
+import copy
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blindspots.data.dataset import Stream, note
+from blindspots.data.images import IMAGES, Picture, read_picture
+from blindspots.data.labels import Labels, of_names
+from blindspots.data.names import number, shown
+from blindspots.errors import InputError
+from blindspots.findings import Finding, Severity
+
+
+class FolderData(Stream):
+    """A folder that has a folder of pictures for each class.
+
+    Rows take turns through the classes in sorted order (first picture of every class, second picture of every class,
+    ...), so that the first N rows cover as many classes as they can. A folder without pictures is no class. Labels are
+    the folders' names where all are whole numbers, else their places in sorted order.
+
+    Pictures are turned as their EXIF says, and have one channel if none of them has a colour, else three; 16 bits
+    are kept unless they are 8 in disguise.
+
+    Args:
+        named: the names say what the classes are, numbers among them or not; else a mixture of both is refused.
+    """
+
+    unit = "images"
+
+    def __init__(self, folder: Path, spec: str, rows: int | None = None, named: bool = False) -> None:
+        found = _look_into(folder)
+        self._skipped, self._class_folders = found.skipped, len(found.classes)
+        labels, files = _turns(found, spec, named)
+        labels = labels.first(rows)
+        self._folder, self._files = folder, files[: len(labels.y)]
+        self._facts = _scan(folder, self._files)
+        super().__init__(folder.resolve().name, spec, self._facts.shape, labels, self._facts.notes())
+
+    @property
+    def content(self) -> str:
+        """SHA-256 (hex) of the names and the bytes of the pictures in use."""
+        return self._facts.digest
+
+    def readings(self) -> list[Self]:
+        """Grey pictures in three equal channels."""
+        return [] if self._facts.coloured else [self._with_channels(4 - self.shape[0])]
+
+    def grey(self) -> "Self | None":
+        """As if all were grey, to ask whether a model takes it; None where they are."""
+        return self._with_channels(1) if self._facts.coloured else None
+
+    @property
+    def coloured(self) -> str:
+        """The first picture with a colour, "" where there is none."""
+        return self._facts.coloured
+
+    def _with_channels(self, channels: int) -> Self:
+        made = copy.copy(self)
+        made.shape = (channels, *self.shape[1:])
+        if channels == 3:
+            said = "No picture has a colour: each was given to the model in 3 equal channels, since it takes so many."
+            made._notes = [*self._notes, note("channels", said)]
+        return made
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        channels, height, width = self.shape
+        x = torch.empty(stop - start, channels, height, width)
+        for image, path in zip(x, self._files[start:stop], strict=True):
+            levels = read_picture(path).channels(channels).transpose(2, 0, 1)
+            image[...] = self._facts.unit(levels)
+        return x
+
+    def _headed(self, classes: int) -> str:
+        return f"{classes} class folder{'s' * (classes != 1)}"
+
+    def _classes(self) -> str:
+        """The classes, and what was left out beside them."""
+        skipped = [f"{count} {what if count > 1 else what.replace('s', '', 1)}" for what, count in self._skipped.items()]
+        return super()._classes() + (f"; skipped: {', '.join(skipped)}" if skipped else "")
+
+
+# ------------------------------------------------------------------ what is there
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """Class folders in sorted order, the pictures of each, sorted, and what is neither."""
+
+    classes: list[Path]
+    files: list[list[Path]]
+    skipped: dict[str, int]
+
+
+def _look_into(folder: Path) -> _Inside:
+    skipped, classes, files = Counter[str](), [], []
+    for path in _listed(folder):
+        if path.name.startswith("."):
+            skipped["hidden files or folders"] += 1
+        elif not path.is_dir():
+            skipped["pictures outside of class folders" if _is_image(path) else "files of other kinds"] += 1
+        else:
+            pictures, others = _pictures(path)
+            skipped += others
+            if pictures:
+                classes.append(path)
+                files.append(pictures)
+            else:
+                skipped["folders without pictures"] += 1
+    if not classes:
+        got = f"{skipped['folders without pictures']} folders without any"
+        raise InputError(
+            f"expected a folder per class with images ({', '.join(IMAGES)}) in {str(folder)!r}, got {got}"
+            f"{_deeper(folder)}"
+        )
+    return _Inside(classes, files, dict(skipped))
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"expected a folder that can be read, got {str(folder)!r}: {error.strerror}") from error
+
+
+def _pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
+    pictures, others = [], Counter[str]()
+    for path in _listed(folder):
+        if path.name.startswith("."):
+            others["hidden files or folders"] += 1
+        elif path.is_dir():
+            others["folders inside of these"] += 1
+        elif not _is_image(path):
+            others["files of other kinds"] += 1
+        elif not path.exists():
+            others["links to nothing"] += 1
+        else:
+            pictures.append(path)
+    return pictures, others
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGES
+
+
+def _deeper(folder: Path) -> str:
+    """A hint where the class folders lie one level below."""
+    inner = (p for p in _listed(folder) if p.is_dir() and not p.name.startswith("."))
+    for path in inner:
+        if any(p.is_dir() and _pictures(p)[0] for p in _listed(path)):
+            return f": they lie one level deeper, so name {str(path)!r}, say"
+    return ""
+
+
+def _turns(found: _Inside, spec: str, named: bool) -> tuple[Labels, list[Path]]:
+    """The labels and the files of all rows."""
+    names = [path.name for path in found.classes]
+    numbers = [name for name in names if number(name) is not None]
+    if numbers and len(numbers) < len(names) and not named:
+        words = [name for name in names if number(name) is None]
+        raise InputError(
+            f"expected class folders that are named by numbers or by words in {spec}, got both: {shown(numbers)} and "
+            f"{shown(words)}: move what is no class elsewhere, or say what the classes are with --classes"
+        )
+    turns = [(p, i) for turn in zip_longest(*found.files) for i, p in enumerate(turn) if p is not None]
+    at = np.array([i for _, i in turns])
+    mixed = bool(numbers) and len(numbers) < len(names)
+    labels = _by_name(names, at) if mixed else of_names(names, at, f"class folders of {spec}", "folders")
+    return labels, [p for p, _ in turns]
+
+
+def _by_name(names: list[str], at: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Labels:
+    return Labels(torch.from_numpy(at), names, "places in the sorted names of the folders", lambda k: names[k])
+
+
+# ------------------------------------------------------------------ what the pictures are
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What all pictures in use come to.
+
+    Attributes:
+        digest: of their names and bytes.
+        size: (width, height) of all, after turning.
+        coloured: the first one with a colour.
+        counts: how many are of which kind.
+        shift: the 16 bits of all deep ones are 8 bits shifted up.
+    """
+
+    digest: str
+    size: tuple[int, int]
+    coloured: str
+    counts: dict[str, int]
+    shift: bool
+    rows: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (3 if self.coloured else 1, self.size[1], self.size[0])
+
+    def unit(self, levels: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Tensor:
+        """Levels as float32 in [0, 1]."""
+        if levels.dtype == np.uint16 and not self.shift:
+            return torch.from_numpy(levels.astype(np.float32)) / 65535
+        eight = levels >> 8 if levels.dtype == np.uint16 else levels  # type: ignore[operator]
+        return torch.from_numpy(eight.astype(np.uint8)).float() / 255
+
+    def notes(self) -> list[Finding]:
+        """What was decided about them, in sentences."""
+        return [
+            note(code, said.format(n=f"{self.counts[kind]} of {self.rows} images"), do, severity)
+            for kind, code, said, do, severity in _SAYINGS
+            if self.counts.get(kind) and self._says(kind)
+        ]
+
+    def _says(self, kind: str) -> bool:
+        if kind == "colourless":
+            return not self.coloured
+        if kind == "grey":
+            return bool(self.coloured)
+        return kind != "deep" or not self.shift
+
+
+_CLEAR = "Put them on the background that is meant, if their hidden colours are not."
+_SAYINGS: tuple[tuple[str, str, str, str, Severity], ...] = (
+    ("turned", "turned", "{n} were turned as their EXIF orientation says.", "", "note"),
+    ("colourless", "grey", "{n} are stored in colour but have none: they were read as grey, which loses nothing.", "",
+     "note"),
+    ("grey", "grey", "{n} have no colour, others have: grey ones were given three equal channels.", "", "note"),
+    ("deep", "deep", "{n} have 16 bits: they were divided by 65535, and no bit was dropped.", "", "note"),
+    ("shifted", "deep", "{n} have 16 bits, of which only the upper 8 are used: these were taken.", "", "note"),
+    ("see-through", "alpha", "{n} have pixels that are not opaque: the colours stored there were taken, and alpha was "
+     "left out.", _CLEAR, "warning"),
+)  # fmt: skip
+
+
+def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
+    """Look at every picture once. Raises InputError: one is broken, or two differ in size."""
+    digest, size, coloured, counts, shift = hashlib.sha256(), None, "", Counter[str](), True
+    for path in files:
+        raw = _bytes(path)
+        digest.update(repr((path.relative_to(folder).as_posix(), len(raw))).encode() + raw)
+        picture = read_picture(path, raw)
+        size = size or picture.size
+        if picture.size != size:
+            both = f"{_by(size)} in {str(files[0])!r} and {_by(picture.size)} in {str(path)!r}"
+            raise InputError(f"expected images of one size, got {both}: resize them first")
+        coloured = coloured or (str(path) if picture.coloured else "")
+        counts += _kinds(picture)
+        shift = shift and not (picture.deep and (picture.levels & 255).any())
+    if counts["deep"] and shift:
+        counts["shifted"] = counts["deep"]
+    return _Facts(digest.hexdigest(), size or (0, 0), coloured, dict(counts), shift, len(files))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"expected an image, got {str(path)!r}, which cannot be read ({error.strerror})") from error
+
+
+def _kinds(picture: Picture) -> Counter[str]:
+    return Counter({
+        "turned": int(picture.turned),
+        "colourless": int(picture.stored_in_colour and not picture.coloured),
+        "grey": int(not picture.coloured),
+        "deep": int(picture.deep),
+        "see-through": int(picture.see_through),
+    })  # fmt: skip
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

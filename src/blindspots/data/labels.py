@@ -1,0 +1,175 @@
+"""Labels as people have them: numbers, words, one-hot rows. Each becomes one int64 class per row, or is refused."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blindspots.data.names import checked, found, number, places, shown
+from blindspots.errors import InputError
+from blindspots.findings import Finding
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One class per row, and what is known of the classes.
+
+    Attributes:
+        y: int64 (N,).
+        names: what the labels 0, 1, ... stand for, if they have names.
+        how: where the labels come from, in words; "" for numbers that were given as such.
+        called: what the data call the class that has this label.
+        notes: what was decided.
+    """
+
+    y: Tensor
+    names: list[str] | None = None
+    how: str = ""
+    called: Callable[[int], str] = str
+    notes: tuple[Finding, ...] = ()
+
+    def first(self, rows: int | None) -> "Labels":
+        """The first `rows` of them; a note says it where there are fewer. Raises InputError for no rows."""
+        if rows is not None and rows <= 0:
+            raise InputError(f"expected a positive number of rows, got {rows}: ask for at least one")
+        if rows is None or rows <= len(self.y):
+            return replace(self, y=self.y[:rows])
+        said = f"{rows} rows were asked for, there are {len(self.y)}: all are used."
+        return replace(self, notes=(*self.notes, Finding(code="rows", severity="note", saw=said, do="")))
+
+
+@dataclass
+class _Found:
+    """An array of labels on its way to one number or one word per row."""
+
+    labels: Array
+    name: str
+    said: list[str] = field(default_factory=list)
+
+    def refused(self, what: str, do: str) -> InputError:
+        return InputError(
+            f"expected y to be one class per row in {self.name}, integers or words (N,), got {self.labels.dtype} of "
+            f"shape {self.labels.shape}{what}: {do}"
+        )
+
+
+def labels_of(y: Any, rows: int, name: str, names: Sequence[str] | None = None) -> Labels:
+    """Labels of any form for so many inputs.
+
+    Integers, booleans, whole floats, one-hot rows and columns (N, 1) are numbers; words are looked up in `names`, else
+    numbers if all of them are, else placed in the order of their names.
+
+    Args:
+        names: of the classes, in order, where they are known.
+
+    Raises:
+        InputError: there are not as many labels as inputs, or they are not one class per row.
+    """
+    given = _Found(_array(y, name), name)
+    _one_column(given)
+    labels = given.labels
+    if len(labels) != rows:
+        raise InputError(f"expected as many labels as inputs in {name}, got {len(labels)} for {rows}: check x and y")
+    known = None if names is None else checked(names, f"the classes of {name}")
+    made = _words(labels, name, known) if labels.dtype.kind == "U" else _whole(given, known)
+    notes = tuple(Finding(code="labels", severity="note", saw=f"y {said}.", do="") for said in given.said)
+    return replace(made, notes=notes)
+
+
+def _array(y: Any, name: str) -> Array:
+    if isinstance(y, Tensor):
+        y = y.detach().cpu()
+        return (y.float() if y.dtype == torch.bfloat16 else y).numpy()
+    try:
+        labels = y.to_numpy() if hasattr(y, "to_numpy") else np.asarray(y)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"expected labels (N,) in {name}, got what is no array ({error}): give one per row") from error
+    if labels.dtype.kind == "O":
+        labels = _plain(labels)
+    return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+
+
+def _plain(labels: Array) -> Array:
+    """Objects that are all words, or all numbers, as such."""
+    kinds = {type(label) for label in labels.flat}
+    if kinds and all(issubclass(k, str) for k in kinds):
+        return labels.astype(str)
+    if kinds and all(issubclass(k, int | np.integer | np.bool_) for k in kinds):
+        return labels.astype(np.int64)
+    return labels
+
+
+def _one_column(given: _Found) -> None:
+    """(N, 1) and one-hot rows (N, C) become (N,)."""
+    labels = given.labels
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        given.labels = labels[:, 0]
+        given.said.append(f"has the shape {labels.shape}: its only column was taken")
+    elif labels.ndim == 2 and labels.dtype.kind in "iufb":
+        one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()
+        if not one_hot or not len(labels):
+            raise given.refused(", which is not one-hot", "give each row the number of its class")
+        given.labels = labels.argmax(1)
+        given.said.append(f"has the shape {labels.shape} and is one-hot: the column of the 1 was taken for the class")
+    if given.labels.ndim != 1 or given.labels.dtype.kind not in "iufbU":
+        raise given.refused("", "give each row the number or the name of its class")
+
+
+def _whole(given: _Found, names: list[str] | None) -> Labels:
+    labels = given.labels
+    if labels.dtype.kind == "b":
+        given.said.append("is boolean: False is class 0, True is class 1")
+    if labels.dtype.kind == "f":
+        strange = (~np.isfinite(labels) | (labels != np.rint(labels))).nonzero()[0]
+        if len(strange):
+            raise given.refused(f", {labels[strange[0]]} in row {strange[0]}", "give each row the number of its class")
+        given.said.append(f"is {labels.dtype} and holds whole numbers alone: they were taken for the classes")
+    y = torch.from_numpy(labels.astype(np.int64))
+    return Labels(y) if names is None else _named(y, names, given.name)
+
+
+def _named(y: Tensor, names: list[str], name: str) -> Labels:
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(names):
+        raise InputError(
+            f"expected labels from 0 to {len(names) - 1} in {name}, whose classes are {shown(names)}, got "
+            f"{int(y.min())} to {int(y.max())}: name every class"
+        )
+    return Labels(y, names, "places in the names that came with them", lambda k: names[k])
+
+
+def _words(labels: Array, name: str, names: list[str] | None) -> Labels:
+    different, at = np.unique(labels, return_inverse=True)
+    words = [str(word) for word in different]
+    if names is not None:
+        where = found(places(words, names), names, f"y in {name}", "its names")
+        y = np.array([where[word] for word in words], np.int64)[at.reshape(-1)]
+        return Labels(torch.from_numpy(y), names, "places in the names that came with them", lambda k: names[k])
+    return of_names(words, at.reshape(-1), f"words in y of {name}", "words")
+
+
+def of_names(words: Sequence[str], at: Array, what: str, source: str) -> Labels:
+    """Labels from the names of classes alone: the numbers that they are, else their places in sorted order.
+
+    Args:
+        words: sorted, each once.
+        at: for every row, which of the words is its own.
+
+    Raises InputError: two names are one number.
+    """
+    numbers = [number(word) for word in words]
+    whole = [k for k in numbers if k is not None]
+    if len(whole) == len(words):
+        called = dict(zip(whole, words, strict=True))
+        if len(called) < len(words):
+            twice = [w for w, k in zip(words, numbers, strict=True) if numbers.count(k) > 1]
+            raise InputError(f"expected {what} that are different numbers, got {shown(twice)}: put them together")
+        y = torch.tensor(whole, dtype=torch.int64)[torch.from_numpy(at.astype(np.int64))]
+        return Labels(y, None, f"the numbers that the {source} are", lambda k: called[k])
+    y = torch.from_numpy(at.astype(np.int64))
+    names = list(words)
+    return Labels(y, names, f"places in the sorted names of the {source}", lambda k: names[k])

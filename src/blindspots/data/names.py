@@ -1,0 +1,99 @@
+"""Names of classes: how those of the data are found among those of a model, or why they cannot be."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blindspots.errors import InputError
+from blindspots.spec import meant
+
+_SHOWN = 12  # names in a sentence
+_LONGEST = 60  # letters of a name in a sentence
+
+
+def number(name: str) -> int | None:
+    """The number that a name is, "07" like "7"; None for a word."""
+    return int(name) if name.isascii() and name.isdecimal() else None
+
+
+def say_nothing(names: Sequence[str]) -> bool:
+    """Whether names only repeat the places of their classes: "0", "1", ..., or "LABEL_0", as untitled models have."""
+    return all(number(name.removeprefix("LABEL_")) == i for i, name in enumerate(names))
+
+
+def checked(names: Iterable[Any], what: str) -> list[str]:
+    """Names as a list of words, each once. Raises InputError for anything else; `what` says whose they are."""
+    listed = [str(name) for name in names] if not isinstance(names, str) else []
+    twice = [name for name, times in Counter(listed).items() if times > 1]
+    if len(listed) < 2 or twice or any(not name for name in listed):
+        got = f"{shown(twice)} more than once" if twice else f"{names!r}"[:200]
+        raise InputError(f"expected at least 2 different names for {what}, got {got}: list each once, in order")
+    return listed
+
+
+def parse_classes(text: str) -> list[str]:
+    """Names in order from "cat,dog,ship", or from a text file with one on each line.
+
+    Raises InputError: fewer than two, one twice, or a file that cannot be read.
+    """
+    if Path(text).is_file():
+        try:
+            lines = Path(text).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise InputError(f"expected a text file of names, got {text!r}, which cannot be read: {error}") from error
+        return checked([line.strip() for line in lines if line.strip()], f"the classes in {text}")
+    return checked([word.strip() for word in text.split(",")], "the classes")
+
+
+def places(names: Iterable[str], classes: Sequence[str]) -> dict[str, int | None]:
+    """Where each name stands among the classes; None where it does not.
+
+    Equal names first; else those that differ in capitals, accents' encoding, spaces, hyphens and underscores alone,
+    if that leaves no choice.
+    """
+    exact = {name: i for i, name in enumerate(classes)}
+    alike = Counter(map(_folded, classes))
+    loose = {_folded(name): i for i, name in enumerate(classes) if alike[_folded(name)] == 1}
+    return {name: exact.get(name, loose.get(_folded(name))) for name in names}
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").replace("-", " ").split())
+
+
+def numbered(labels: Iterable[int], classes: Sequence[str]) -> dict[int, int | None]:
+    """Where the class that has each label for its name stands among classes that are named by numbers."""
+    at = {number(name): i for i, name in enumerate(classes)}
+    return {label: at.get(label) for label in labels}
+
+
+def has_numbers(classes: Sequence[str]) -> bool:
+    """Whether labels that are numbers are to be looked up among the names: some are numbers, not just their places."""
+    return not say_nothing(classes) and any(number(name) is not None for name in classes)
+
+
+def found(where: Mapping[Any, int | None], classes: Sequence[str], name: str, whose: str) -> dict[Any, int]:
+    """All of them. Raises InputError: some are among none of the classes."""
+    lacking = [str(key) for key, place in where.items() if place is None]
+    if lacking:
+        close = meant(lacking[0], classes) if len(lacking) == 1 else ""
+        raise InputError(
+            f"expected {name} to have classes of {whose}, which are {shown(classes)}, got {shown(lacking)}{close}: "
+            "give the classes of the two the same names, or leave these rows out"
+        )
+    taken = Counter(where.values())
+    for key, place in where.items():
+        if taken[place] > 1:
+            raise InputError(
+                f"expected each class of {name} to be another one of {whose}, got {key!s} and others for "
+                f"{classes[place or 0]!r}: put them together under one name"
+            )
+    return {key: place for key, place in where.items() if place is not None}
+
+
+def shown(names: Sequence[str]) -> str:
+    """Names in a sentence, the first dozen of them."""
+    short = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(str, names[:_SHOWN])]
+    return ", ".join(short) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,0 +1,189 @@
+"""Data meet the model: labels become the model's classes, inputs get the shape that it takes, or both are refused."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from blindspots.data import Dataset, FolderData, Stream
+from blindspots.data.names import say_nothing, shown
+from blindspots.errors import InputError
+from blindspots.models.model import Model
+from blindspots.problem import Need
+
+_ROWS = 2  # that a network is tried on
+_ATTRIBUTES = ("class_names", "classes", "names")  # where networks keep the names of their classes
+
+
+def bind(model: Model, data: Dataset, *others: Dataset | None) -> tuple[Any, ...]:
+    """The data with labels that are classes of the model, and in a shape that it takes.
+
+    Where both sides have names, labels are matched by them. Where only the data have, their places are the classes if
+    there are as many, which the notes say. Where only the model has, labels are places among its classes, unless these
+    are named by other numbers: then those are looked up.
+
+    Args:
+        others: more rows for the same model (test rows, extra rows), whose labels have to mean the same; None stays.
+
+    Returns: `data` and `others`, as they were asked for, in one tuple.
+
+    Raises:
+        InputError: classes do not match, or could be matched in several ways.
+    """
+    data = shaped(model, data)
+    names = _checked(model, data)
+    bound = _by_place(model, data) if names is None else among(data, names, model.name)
+    names, whose = (bound.class_names, data.name) if names is None else (names, model.name)
+    rest = [None if other is None else _like(shaped(model, other), bound, names, whose) for other in others]
+    return bound, *rest
+
+
+def bound(model: Model, data: Dataset) -> Dataset:
+    """`bind` for a single dataset."""
+    made: Dataset = bind(model, data)[0]
+    return made
+
+
+def among(data: Dataset, names: Sequence[str], whose: str) -> Dataset:
+    """Data with labels that are places among these names."""
+    if isinstance(data, Stream):
+        return data.among(names, whose)
+    if data.class_names is not None and not say_nothing(data.class_names) and list(data.class_names) != list(names):
+        raise InputError(
+            f"expected the classes of {whose} in {data.name}, in their order ({shown(names)}), got "
+            f"{shown(data.class_names)}: number the labels so, or pass bs.ArrayData, which matches them by name"
+        )
+    return data
+
+
+def names_of(model: Model) -> list[str] | None:
+    """The names of its classes, where it has any: given, of the model inside it, or kept by its network.
+
+    Raises InputError: the members of an ensemble disagree.
+    """
+    own = getattr(model, "class_names", None)
+    if own is not None:
+        return None if say_nothing(own) else list(own)
+    inner = [m for m in (getattr(model, "model", None), getattr(model, "inner", None)) if isinstance(m, Model)]
+    members = getattr(model.net, "members", ())
+    told = [names for m in (*inner, *members) if (names := names_of(m)) is not None]
+    if any(names != told[0] for names in told):
+        raise InputError(
+            f"expected members of {model.name} with the same classes in the same order, got {shown(told[0])} and "
+            f"{shown(next(n for n in told if n != told[0]))}: bring them to one order"
+        )
+    return told[0] if told else _kept(model.net)
+
+
+def _kept(net: nn.Module) -> list[str] | None:
+    """The names that a network itself keeps: as Hugging Face's config, or in an attribute."""
+    config = getattr(net, "config", None)
+    for holder, attributes in ((config, ("id2label",)), (net, _ATTRIBUTES)):
+        for name in attributes:
+            listed = _listed(getattr(holder, name, None))
+            if listed is not None and not say_nothing(listed):
+                return listed
+    return None
+
+
+def _listed(names: Any) -> list[str] | None:
+    """Words in order, from a list of them or from {0: word, 1: word, ...}."""
+    if isinstance(names, Mapping):
+        numbered = {int(k): v for k, v in names.items() if str(k).isdecimal()}
+        names = [numbered.get(i) for i in range(len(names))]
+    words = isinstance(names, list | tuple) and len(names) > 1 and all(isinstance(name, str) for name in names)
+    return list(names) if words and len(set(names)) == len(names) else None
+
+
+# ------------------------------------------------------------------ classes
+
+
+def _checked(model: Model, data: Dataset) -> list[str] | None:
+    """The model's names. Raises InputError: there are not as many as it has classes."""
+    names = names_of(model)
+    classes = None if names is None else _count(model, data)
+    if names is not None and classes not in (None, len(names)):
+        raise InputError(
+            f"expected {classes} names, as {model.name} tells {classes} classes apart, got {len(names)}: "
+            f"{shown(names)}. Give it the names of all of them, Model(net, class_names=[...])"
+        )
+    return names
+
+
+def _by_place(model: Model, data: Dataset) -> Dataset:
+    """Data whose classes have names, for a model whose classes have none."""
+    names = data.class_names
+    if names is None or say_nothing(names) or not isinstance(data, Stream):
+        return data
+    classes = _count(model, data)
+    if classes not in (None, len(names)):
+        raise InputError(
+            f"expected to know which of the {classes} classes of {model.name} the {len(names)} of {data.name} are "
+            f"({shown(names)}), but the model has no names for its own: list all of its classes in order, "
+            "--classes a,b,c (in Python load_data(..., classes=[...]) or Model(net, class_names=[...])), or name "
+            "folders by the numbers of their classes"
+        )
+    why = "since the model has no names for its classes; say another order with --classes"
+    return data.by_place(f", {why}")
+
+
+def _like(data: Dataset, first: Dataset, names: Sequence[str] | None, whose: str) -> Dataset:
+    """Other rows, whose labels are to mean what those of the first mean."""
+    if names is not None and not say_nothing(names):
+        return among(data, names, whose)
+    if data.class_names is not None and not say_nothing(data.class_names):
+        raise InputError(
+            f"expected classes that are numbers in {data.name}, as in {first.name}, got {shown(data.class_names)}: "
+            "name them alike"
+        )
+    return data
+
+
+def _count(model: Model, data: Dataset) -> int | None:
+    """How many classes the model tells apart; None where it would have to be asked, or does not take the rows."""
+    if _metered(model):
+        return getattr(model, "classes", None)
+    logits = _tried(model, data)
+    return None if logits is None else logits.shape[1] - model.rejects
+
+
+# ------------------------------------------------------------------ shapes
+
+
+def shaped(model: Model, data: Dataset) -> Dataset:
+    """The data as they are, or, if the model does not take them so, in the one other reading that it takes.
+
+    Raises InputError: it takes grey pictures alone, and some have a colour.
+    """
+    if not isinstance(data, Stream) or _metered(model) or _unbuilt(model) or _tried(model, data) is not None:
+        return data
+    fitting = [other for other in data.readings() if _tried(model, other) is not None]
+    grey = data.grey() if isinstance(data, FolderData) else None
+    if isinstance(data, FolderData) and grey is not None and _tried(model, grey) is not None:
+        raise InputError(
+            f"expected grey pictures in {data.name}, which is all that {model.name} takes, got colours in "
+            f"{data.coloured!r}: save them in grey, if their colours do not matter"
+        )
+    return fitting[0] if len(fitting) == 1 else data
+
+
+def _tried(model: Model, data: Dataset) -> torch.Tensor | None:
+    """The logits of the first rows; None where the model does not take them."""
+    x, _ = data.rows(0, min(_ROWS, len(data)))
+    devices = [model.device] if model.device.type == "cuda" else []
+    try:
+        with model.borrowed(), torch.no_grad(), torch.random.fork_rng(devices):
+            return model.logits(x)
+    except Exception:  # noqa: BLE001 - whatever code of a user's model raises; whoever runs it says what
+        return None
+
+
+def _metered(model: Model) -> bool:
+    """Whether every answer counts."""
+    return bool(getattr(model, "metered", model.access is not Need.GRAD))
+
+
+def _unbuilt(model: Model) -> bool:
+    """Whether it takes the shape of its layers from what it is given first."""
+    return any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.net.parameters())
