@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.attacks import Attack
-from blindspots.data import Dataset, one_of
+from blindspots.data import Data, Dataset, one_of
 from blindspots.diagnose import diagnose
 from blindspots.engine.cascade import Cascade, Live, Stage, Start, is_targeted
 from blindspots.engine.jobs import Samples
@@ -29,6 +29,7 @@ from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
 from blindspots.goal import Goal, LossName
 from blindspots.journal import Columns, Journal, provenance, threads_of, unpack_inputs
+from blindspots.models.binding import bound
 from blindspots.models.first_look import LOOKED_AT, as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -195,7 +196,7 @@ def evaluate(
     *,
     threat: Threat,
     protocol: str | Protocol | Sequence[Stage] | None = None,
-    data: Dataset | None = None,
+    data: Data | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     options: Options | None = None,
@@ -207,11 +208,12 @@ def evaluate(
     Args:
         model: a `Model`, a network whose inputs lie in [0, 1] and which returns logits (B, C), a fitted scikit-learn
             classifier, or a name as `load_model` takes it.
-        x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        x, y: inputs (N, ...) within the model's bounds, and labels (N,), see `ArrayData`. Instead: `data`.
         threat: with a radius, e.g. `Linf(8 / 255)`. Its box is set to the model's bounds.
         protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "fast", or where the model shows
             no gradients "blackbox-scores" or "blackbox-labels".
-        data: a dataset, as `load_data` opens it.
+        data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
+            that have names are matched to the model's classes by them (see `bind`).
         out: run folder to write; None: keep everything in memory.
         resume: go on with the run in `out`, or begin it.
         watch: is told how far the run has come.
@@ -220,15 +222,16 @@ def evaluate(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    data = one_of(x, y, data)
+    given = one_of(x, y, data)
     model = as_model(model)
     threat = threat.within(*model.bounds)
     if protocol is not None:
         _protocol(protocol, threat, model)  # what does not fit is refused before the network is called
-    model = first_look(model, data)
+    rows = bound(model, given)
+    model = first_look(model, rows)
     chosen = _protocol(protocol, threat, model)
-    doubts = check_radius(threat, data.shape)
-    run = _Run(model, data, threat, chosen, options or Options(), watch or (lambda progress: None))
+    doubts = check_radius(threat, rows.shape)
+    run = _Run(model, rows, threat, chosen, options or Options(), watch or (lambda progress: None))
     if protocol is None and _useful(model) is not Need.GRAD:
         run.notes.append(_instead(model, chosen.name))
     run.notes.extend(doubts)
@@ -242,7 +245,7 @@ def attack(
     attack: Attack | None = None,
     *,
     threat: Threat,
-    data: Dataset | None = None,
+    data: Data | None = None,
     loss: LossName | None = None,
     targeted: bool = False,
     targets: Targets | None = None,

@@ -143,8 +143,8 @@ class DataRecord(Record):
     @classmethod
     def of(cls, data: Any) -> "DataRecord":
         """Of a `data.Dataset`."""
-        named = {name: getattr(data, name) for name in cls.model_fields if name != "rows"}
-        return cls(rows=len(data), **named)
+        named = {name: getattr(data, name) for name in cls.model_fields if name not in ("rows", "layout")}
+        return cls(rows=len(data), layout=getattr(data, "layout", None), **named)
 
 
 class Provenance(Record):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset, reopened, same_rows
 from blindspots.errors import InputError
 from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, shard_path, unpack_inputs
 from blindspots.models.load import load_model
@@ -198,7 +198,7 @@ class _Proof:
             self.notes.append("the data came from Python: the inputs and labels were taken as they are stored")
             return None
         try:
-            data = data or load_data(str(spec), self.manifest.data.rows)
+            data = reopened(self.manifest.data) if data is None else same_rows(data, self.manifest.data)
         except InputError as error:
             self.notes.append(f"the data could not be opened, so the stored inputs and labels were taken ({error})")
             return None

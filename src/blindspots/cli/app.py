@@ -11,6 +11,7 @@ from blindspots.cli.certify_job import CertifyJob
 from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import Job, takes
+from blindspots.cli.options import Classes, Layout
 from blindspots.cli.transfer_job import TransferJob
 from blindspots.cli.universal_job import UniversalJob
 from blindspots.errors import InputError
@@ -204,6 +205,8 @@ def reproduce(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="CPU threads of the attacks.", show_default="all free ones")
     ] = None,
+    layout: Layout = None,
+    classes: Classes = None,
 ) -> None:
     """Make a published experiment again and show ours beside the published figures, cell by cell, on one page.
 
@@ -212,7 +215,7 @@ def reproduce(
     from blindspots.cli.reproducing import Experiment
     from blindspots.cli.reproducing import reproduce as run
 
-    run(Experiment(data, test, rows, targets, decay, out, seed, threads))
+    run(Experiment(data, test, rows, targets, decay, out, seed, threads, layout, classes))
 
 
 @app.command()

@@ -35,8 +35,10 @@ def apply(asked: Application) -> None:
         )  # fmt: skip
     threat = parse_threat(perturbation.threat)
     resized = " It was resized for some of them." if made.resized else ""
+    turned = f" {count(made.turned, 'picture')} turned as EXIF says." if made.turned else ""
+    clear = f" Alpha left out of {count(made.see_through, 'picture')} that are not opaque." if made.see_through else ""
     said = (
         f"{count(made.pictures, 'picture')} with the perturbation in {asked.out}; no value changed by more than "
-        f"{count(made.largest, 'level')} of 255, {threat.name} {number(made.norm)} at most.{resized}"
+        f"{count(made.largest, 'level')} of 255, {threat.name} {number(made.norm)} at most.{resized}{turned}{clear}"
     )
     Console().print(Text(said), soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from blindspots.cli.options import EXECUTION, Device, Json, Resume, Threads
+from blindspots.cli.options import EXECUTION, Classes, Device, Json, Layout, Resume, Threads
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class CertifyJob:
     rows: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first so many.", show_default="all")
     ] = None
+    layout: Layout = None
+    classes: Classes = None
     samples: Annotated[
         int, typer.Option(metavar="N", min=1, help="Noisy copies of every row that bound the top class's share.")
     ] = 100_000

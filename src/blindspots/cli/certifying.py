@@ -13,8 +13,8 @@ from rich.text import Text
 from blindspots.cli import show
 from blindspots.cli.certify_job import CertifyJob
 from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
+from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
-from blindspots.data import load_data
 from blindspots.defend.smoothing import Asked, Certified, certify
 from blindspots.defend.smoothing.run import Progress
 from blindspots.engine.threads import free_threads
@@ -34,7 +34,7 @@ def run(spec: str, job: CertifyJob) -> None:
         threads=job.threads or threads_of(out, job.resume) or free_threads(), chunk=job.chunk,
     )  # fmt: skip
     console = Console(stderr=True)
-    data = load_data(job.data, job.rows)
+    data = reader(job.layout, job.classes)(job.data, job.rows)
     model = moved(open_model(console, spec), job.device)
     said = f"{model.name} on {count(len(data), 'row')} of {data.name}, sigma {job.sigma:g}, {job.samples:,} samples"
     console.print(said, highlight=False, markup=False)

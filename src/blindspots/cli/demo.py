@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from blindspots.cli import show
-from blindspots.cli.hardening import Lines, outcome, training_rows
+from blindspots.cli.hardening import Lines, outcome
 from blindspots.cli.progress import open_model
-from blindspots.data import load_data
+from blindspots.data import digits_training, load_data
 from blindspots.defend.hardening.folder import WRITES, read_harden_file
 from blindspots.defend.hardening.run import HardenOptions
 from blindspots.defend.hardening.run import harden as run_harden
@@ -33,7 +33,7 @@ def demo(out: Path) -> None:
     try:
         with Lines(console) as lines:
             run = run_harden(
-                open_model(console, MODEL), data=training_rows("digits"), test=load_data("digits"),
+                open_model(console, MODEL), data=digits_training(), test=load_data("digits"),
                 threat=parse_threat(THREAT), out=out, options=options, watch=lines.watch,
                 command=COMMAND,
             )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from blindspots.cli.options import Chunk, Device, Json, Resume, Seed, Threads
+from blindspots.cli.options import Chunk, Classes, Device, Json, Layout, Resume, Seed, Threads
 
 ATTACKS = "What detectors learn from, and are tested and attacked by"
 
@@ -50,6 +50,8 @@ class DetectJob:
     rows: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Measure on so many at most.", show_default="all")
     ] = None
+    layout: Layout = None
+    classes: Classes = None
     fit: Annotated[
         int | None,
         typer.Option(

@@ -12,6 +12,7 @@ from rich.text import Text
 from blindspots.cli import show
 from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
+from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
 from blindspots.defend.detection.conclude import best_first
 from blindspots.defend.detection.detectors.catalogue import parse_detector
@@ -41,7 +42,7 @@ def detect(spec: str, job: DetectJob) -> None:
     for name in job.detector or []:
         parse_detector(name)
     console = Console(stderr=True)
-    data, test = open_data(job.data, job.test, job.rows)
+    data, test = open_data(job.data, job.test, job.rows, reader(job.layout, job.classes))
     model = moved(open_model(console, spec), job.device)
     out = job.out or Path("runs") / slug(model.name, "detect", spoken)
     threads = job.threads or threads_of(out, job.resume) or free_threads()

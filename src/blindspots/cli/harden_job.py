@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blindspots.cli.options import EXECUTION, Json, Resume, Seed, Threads
+from blindspots.cli.options import EXECUTION, Classes, Json, Layout, Resume, Seed, Threads
 
 TRAINING, JUDGING = "How it is trained", "How it is judged"
 
@@ -37,6 +37,8 @@ class HardenJob:
             metavar="N", min=1, help="Train on the first so many only.", show_default="all", rich_help_panel=TRAINING
         ),
     ] = None
+    layout: Layout = None
+    classes: Classes = None
     epochs: Annotated[
         int | None,
         typer.Option(

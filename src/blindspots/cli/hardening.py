@@ -16,8 +16,9 @@ from blindspots.cli import show
 from blindspots.cli.gate import judge
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.progress import PLAIN_EVERY, Every, Ticker, open_model, stopping
+from blindspots.cli.reading import Read, reader
 from blindspots.cli.running import moved, slug
-from blindspots.data import Dataset, digits, digits_training, load_data
+from blindspots.data import Dataset, digits
 from blindspots.defend.hardening.course import Told
 from blindspots.defend.hardening.recipe import read_recipe
 from blindspots.defend.hardening.record import Epoch, HardenVerdict
@@ -40,8 +41,9 @@ def harden(spec: str, job: HardenJob) -> None:
     threat = parse_threat(job.threat)
     read_recipe(job.recipe)  # a wrong name is said before anything is loaded
     console = Console(stderr=True)
-    data, test = training_rows(job.data, job.rows), _test(job)
-    extra = load_data(job.extra) if job.extra else None
+    read = reader(job.layout, job.classes)
+    data, test = read(job.data, job.rows, training=True), _test(job, read)
+    extra = read(job.extra) if job.extra else None
     model = moved(open_model(console, spec), job.device)
     out = job.out or Path("runs") / slug(model.name, Path(job.recipe).stem, job.threat)
     options = HardenOptions(job.seed, job.threads or threads_of(out, job.resume) or free_threads(), job.precision)
@@ -56,15 +58,10 @@ def harden(spec: str, job: HardenJob) -> None:
     _finish(console, run, out, job)
 
 
-def training_rows(spec: str, rows: int | None = None) -> Dataset:
-    """Data to train on by name: of digits the 1,297 training rows, so that the 500 others can judge."""
-    return digits_training(rows) if spec == "digits" else load_data(spec, rows)
-
-
-def _test(job: HardenJob) -> Dataset | None:
+def _test(job: HardenJob, read: Read) -> Dataset | None:
     if job.test is None and job.data == "digits":
         return digits(job.test_rows)
-    return load_data(job.test, job.test_rows or MOST_TEST) if job.test else None
+    return read(job.test, job.test_rows or MOST_TEST) if job.test else None
 
 
 class Lines:

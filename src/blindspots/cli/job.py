@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from blindspots.cli.options import EXECUTION, Chunk, Device, Json, Resume, Seed, Threads
+from blindspots.cli.options import EXECUTION, Chunk, Classes, Device, Json, Layout, Resume, Seed, Threads
 
 BUDGETS = "What it may cost"
 BY_SIZE = "by the size of an input"
@@ -31,6 +31,8 @@ class Job:
     rows: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only the first so many.", show_default="all")
     ] = None
+    layout: Layout = None
+    classes: Classes = None
     through: Annotated[
         str | None,
         typer.Option(

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from blindspots.cli import show
-from blindspots.data import Dataset, digits, digits_training, load_data
+from blindspots.cli.reading import reader
+from blindspots.data import Dataset, digits, digits_training
 from blindspots.errors import InputError
 from blindspots.evaluate import command_line
 from blindspots.report.szegedy import write_szegedy_report
@@ -31,6 +32,8 @@ class Experiment:
     out: Path | None
     seed: int
     threads: int | None
+    layout: str | None = None
+    classes: str | None = None
 
 
 def reproduce(experiment: Experiment) -> None:
@@ -55,7 +58,8 @@ def _data(experiment: Experiment) -> tuple[Dataset, Dataset]:
         raise InputError("expected both --data and --test, or neither, got one of them: name training and test rows")
     if experiment.data is None or experiment.test is None:
         return digits_training(), digits()
-    return load_data(experiment.data), load_data(experiment.test)
+    read = reader(experiment.layout, experiment.classes)
+    return read(experiment.data), read(experiment.test)
 
 
 def _show(console: Console, made: Reproduction) -> None:

@@ -16,7 +16,8 @@ from blindspots.cli import show
 from blindspots.cli.gate import judge
 from blindspots.cli.job import Job
 from blindspots.cli.progress import Ticker, open_model, stopping
-from blindspots.data import Dataset, load_data
+from blindspots.cli.reading import reader
+from blindspots.data import Dataset
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
@@ -27,6 +28,7 @@ from blindspots.examples import Example, save_examples
 from blindspots.goal import LossName
 from blindspots.journal import threads_of
 from blindspots.models import Model
+from blindspots.models.binding import bound
 from blindspots.models.first_look import first_look
 from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.protocols import USUAL
@@ -88,10 +90,12 @@ def attack(model: str, search: Search, job: Job) -> None:
 
 def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
     console = Console(stderr=True)
-    data = load_data(job.data, job.rows)
+    data = reader(job.layout, job.classes)(job.data, job.rows)
     changes = parse_chain(job.through) if job.through else ()
     model = moved(open_model(console, spec), job.device)
-    model = first_look(Transformed(model, *changes) if changes else model, data)
+    model = Transformed(model, *changes) if changes else model
+    data = bound(model, data)
+    model = first_look(model, data)
     out = job.out or Path("runs") / slug(model.name, attack, job.threat)
     return _Bench(model, data, threat, out, _options(job, out), console)
 

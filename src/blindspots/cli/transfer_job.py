@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from blindspots.cli.options import EXECUTION, Json, Resume, Seed, Threads
+from blindspots.cli.options import EXECUTION, Classes, Json, Layout, Resume, Seed, Threads
 
 MAKING, MATCHING = "How examples are made", "Which models and rows"
 
@@ -33,6 +33,8 @@ class TransferJob:
     rows: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Attack only the first so many.", show_default="all")
     ] = None
+    layout: Layout = None
+    classes: Classes = None
     out: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with data and threat"),

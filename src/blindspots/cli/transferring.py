@@ -12,15 +12,17 @@ from rich.text import Text
 from blindspots.attacks import parse_attack
 from blindspots.cli import show
 from blindspots.cli.progress import open_model, stopping
+from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
 from blindspots.cli.transfer_job import TransferJob
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.evaluate import command_line
 from blindspots.journal import threads_of
 from blindspots.models import Model
+from blindspots.models.binding import like
 from blindspots.report.transfer import write_transfer_report
 from blindspots.report.transfer_words import alike, headline, reach, shortened, sizes
 from blindspots.report.words import count, number, percent, seconds
@@ -61,14 +63,16 @@ def transfer(specs: Sequence[str], job: TransferJob) -> None:
 
 def _data(job: TransferJob) -> tuple[Dataset, Dataset | None]:
     """The rows to attack, and those to train on."""
+    read = reader(job.layout, job.classes)
     if (job.split is None) != (job.test is None):
         raise InputError(
             "expected --split disjoint together with --test DATA, got one without the other: --data is what is trained "
             "on, --test what is attacked"
         )
     if job.test is None:
-        return load_data(job.data, job.rows), None
-    trained_on, data = load_data(job.data), load_data(job.test, job.rows)
+        return read(job.data, job.rows), None
+    trained_on, data = read(job.data), read(job.test, job.rows)
+    data = like(trained_on, data)
     refuse_overlap(trained_on, data)
     return data, trained_on
 

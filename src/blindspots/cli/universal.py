@@ -12,9 +12,10 @@ from rich.text import Text
 from blindspots.cli import show
 from blindspots.cli.gate import leave
 from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
+from blindspots.cli.reading import Read, reader
 from blindspots.cli.running import moved, slug
 from blindspots.cli.universal_job import UniversalJob
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
 from blindspots.evaluate import command_line
@@ -35,7 +36,8 @@ def universal(spec: str, job: UniversalJob) -> None:
     threat, method = parse_threat(job.threat), parse_method(job.method)
     images = _images(job.images)
     console = Console(stderr=True)
-    data, heldout = load_data(job.data, job.rows), _heldout(job.heldout)
+    read = reader(job.layout, job.classes)
+    data, heldout = read(job.data, job.rows), _heldout(job.heldout, read)
     given = load_perturbation(job.perturbation) if job.perturbation else None
     model = moved(open_model(console, spec), job.device)
     others = tuple(moved(open_model(console, other), job.device) for other in job.on or [])
@@ -59,8 +61,8 @@ def _images(text: str | None) -> tuple[int, ...]:
         raise InputError(f"expected numbers of images such as 10,50,100, got {text!r}: change them") from None
 
 
-def _heldout(text: str | None) -> int | Dataset | None:
-    return int(text) if text and text.isdigit() else load_data(text) if text else None
+def _heldout(text: str | None, read: Read) -> int | Dataset | None:
+    return int(text) if text and text.isdigit() else read(text) if text else None
 
 
 class _Line:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from blindspots.cli.options import Chunk, Device, Json, Seed, Threads
+from blindspots.cli.options import Chunk, Classes, Device, Json, Layout, Seed, Threads
 
 WHICH, STUDIES = "What is searched for", "What else is found out"
 
@@ -44,6 +44,8 @@ class UniversalJob:
     rows: Annotated[
         int | None, typer.Option(metavar="N", min=2, help="Only the first so many of the data.", show_default="all")
     ] = None
+    layout: Layout = None
+    classes: Classes = None
     out: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="The run folder to write.", show_default="runs/ with model and threat"),

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blindspots.data.arrays import ArrayData, digits, digits_arrays, digits_training
+from blindspots.data.arrays import ArrayData, digits, digits_arrays, digits_training, part_of
 from blindspots.data.dataset import Dataset, Stream
 from blindspots.data.folder import FolderData
 from blindspots.data.foreign import from_torch, is_foreign, of_keys
-from blindspots.data.images import IMAGES, pixels, size_of
+from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
 from blindspots.data.npz import NpzData
 from blindspots.errors import InputError
@@ -21,6 +21,7 @@ from blindspots.verdict import DataRecord
 __all__ = [
     "IMAGES",
     "ArrayData",
+    "Data",
     "Dataset",
     "FolderData",
     "NpzData",
@@ -29,15 +30,18 @@ __all__ = [
     "digits",
     "digits_arrays",
     "digits_training",
+    "levels_of",
     "load_data",
     "one_of",
     "parse_classes",
-    "pixels",
+    "part_of",
+    "read_picture",
     "reopened",
     "same_rows",
     "size_of",
 ]
 
+Data = Any  # what `as_data` takes: a Dataset, a name, arrays (x, y), a torch Dataset or a DataLoader
 FORMS = "'digits', a folder of class folders or an .npz file"
 
 
@@ -86,9 +90,9 @@ def reopened(record: DataRecord) -> Dataset:
     return same_rows(load_data(str(record.spec), record.rows, layout=record.layout), record)
 
 
-def same_rows(data: Any, record: DataRecord) -> Dataset:
+def same_rows(given: Any, record: DataRecord) -> Dataset:
     """Data that are at hand, with the labels and in the shape that a record has of them, as far as they allow it."""
-    data = as_data(data)
+    data = as_data(given)
     if not isinstance(data, Stream):
         return data
     if data.shape != record.shape:
@@ -104,7 +108,8 @@ def as_data(given: Any) -> Dataset:
     if isinstance(given, str | Path):
         return load_data(given)
     if _is_dataset(given):
-        return given
+        found: Dataset = given
+        return found
     if isinstance(given, tuple) and len(given) == 2:
         return ArrayData(*given)
     if isinstance(given, Mapping):
@@ -125,10 +130,10 @@ def one_of(x: Any, y: Any, data: Any) -> Dataset:
         data = ArrayData(x, y)
     elif data is None or x is not None or y is not None:
         raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
-    data = as_data(data)
-    if not len(data):
-        raise InputError(f"expected at least one row in {data.name}, got none: name data with rows")
-    return data
+    rows = as_data(data)
+    if not len(rows):
+        raise InputError(f"expected at least one row in {rows.name}, got none: name data with rows")
+    return rows
 
 
 def _is_dataset(given: Any) -> bool:

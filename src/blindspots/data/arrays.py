@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blindspots.data.dataset import Stream
+from blindspots.data.dataset import Dataset, Stream
 from blindspots.data.labels import Labels, labels_of
 from blindspots.data.layouts import Layout, as_is, asked_layout, dtype_name, native, recognised, scaling, to_float
 from blindspots.errors import InputError
@@ -106,6 +106,13 @@ class ArrayData(Laid):
         if not isinstance(block, Tensor):
             return native(block)
         return block.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def part_of(data: Dataset, x: Tensor, y: Tensor, name: str) -> ArrayData:
+    """Some of its rows, in memory: they have its classes, and its notes speak for them."""
+    part = ArrayData(x, y, name, class_names=data.class_names, notes=data.notes)
+    part._how = ""
+    return part
 
 
 def _array(x: Any, name: str) -> "Tensor | np.ndarray[Any, Any]":

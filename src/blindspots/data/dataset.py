@@ -3,14 +3,16 @@
 import copy
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from blindspots.data.labels import Labels
-from blindspots.data.names import checked, found, has_numbers, numbered, places, say_nothing, shown
+from blindspots.data.names import checked, found, has_numbers, numbered, places, shown, telling
 from blindspots.errors import InputError
 from blindspots.findings import Finding, Severity
 
@@ -84,7 +86,7 @@ class Stream(ABC):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the data, and of what their labels mean where these have names."""
-        if self.class_names is None or say_nothing(self.class_names):
+        if not telling(self.class_names):
             return self.content
         meaning = repr((self.content, self.class_names)).encode()
         return hashlib.sha256(meaning + self._y.numpy().tobytes()).hexdigest()
@@ -109,7 +111,7 @@ class Stream(ABC):
     def _read(self, start: int, stop: int) -> Tensor: ...
 
     def readings(self) -> "list[Self]":
-        """The same rows read in other ways, where their form leaves a choice that was not made by whoever named them."""
+        """The same rows read in other ways, where their form leaves a choice that nobody has made."""
         return []
 
     def among(self, classes: Sequence[str], whose: str = "the model") -> Self:
@@ -132,10 +134,10 @@ class Stream(ABC):
     def _places(self, classes: Sequence[str], whose: str) -> tuple[Mapping[int, int], str]:
         """The place of every label in use, and how it was found."""
         used = sorted(set(self._y.tolist()))
-        if self.class_names is not None and not say_nothing(self.class_names):
-            by_name = found(places([self.class_names[k] for k in used], classes), classes, self.name, whose)
-            how = f"matched by name to the classes of {whose}"
-            return {k: by_name[self.class_names[k]] for k in used}, how
+        names = telling(self.class_names)
+        if names:
+            by_name = found(places([names[k] for k in used], classes), classes, self.name, whose)
+            return {k: by_name[names[k]] for k in used}, f"matched by name to the classes of {whose}"
         if has_numbers(classes):
             how = f"numbers looked up among the classes of {whose} ({shown(classes)})"
             return found(numbered(used, classes), classes, self.name, whose), how
@@ -156,10 +158,9 @@ class Stream(ABC):
 
     def _classes(self) -> str:
         """ "3 class folders: cat=0 (12 images), dog=1 (9), ship=2 (11); labels: places in the sorted names" """
-        counts = torch.stack([self._stored, self._y], 1).unique(dim=0, return_counts=True)
-        rows = {stored: (label, n) for (stored, label), n in zip(*(c.tolist() for c in counts), strict=True)}
+        rows = Counter(zip(self._stored.tolist(), self._y.tolist(), strict=True))
         units = [f" {self.unit}", *[""] * len(rows)]
-        spoken = [self._spoken(stored, *rows[stored], unit) for stored, unit in zip(sorted(rows), units, strict=False)]
+        spoken = [self._spoken(*pair, rows[pair], unit) for pair, unit in zip(sorted(rows), units, strict=False)]
         return f"{self._headed(len(spoken))}: {shown(spoken)}; labels: {self._how}"
 
     def _headed(self, classes: int) -> str:
@@ -173,5 +174,5 @@ class Stream(ABC):
 def _renumbered(y: Tensor, where: Mapping[int, int]) -> Tensor:
     if not len(y):
         return y
-    used, at = y.unique(return_inverse=True)
-    return torch.tensor([where[k] for k in used.tolist()], dtype=torch.int64)[at]
+    used, at = np.unique(y.numpy(), return_inverse=True)
+    return torch.from_numpy(np.array([where[int(k)] for k in used], np.int64)[at])

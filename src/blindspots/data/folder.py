@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blindspots.data.dataset import Stream, note
@@ -44,7 +45,7 @@ class FolderData(Stream):
         labels = labels.first(rows)
         self._folder, self._files = folder, files[: len(labels.y)]
         self._facts = _scan(folder, self._files)
-        super().__init__(folder.resolve().name, spec, self._facts.shape, labels, self._facts.notes())
+        super().__init__(folder.resolve().name, spec, self._facts.shape, labels, self._facts.notes)
 
     @property
     def content(self) -> str:
@@ -85,7 +86,9 @@ class FolderData(Stream):
 
     def _classes(self) -> str:
         """The classes, and what was left out beside them."""
-        skipped = [f"{count} {what if count > 1 else what.replace('s', '', 1)}" for what, count in self._skipped.items()]
+        skipped = [
+            f"{count} {what if count > 1 else what.replace('s', '', 1)}" for what, count in self._skipped.items()
+        ]
         return super()._classes() + (f"; skipped: {', '.join(skipped)}" if skipped else "")
 
 
@@ -178,11 +181,21 @@ def _turns(found: _Inside, spec: str, named: bool) -> tuple[Labels, list[Path]]:
     return labels, [p for p, _ in turns]
 
 
-def _by_name(names: list[str], at: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Labels:
+def _by_name(names: list[str], at: NDArray[np.int64]) -> Labels:
     return Labels(torch.from_numpy(at), names, "places in the sorted names of the folders", lambda k: names[k])
 
 
 # ------------------------------------------------------------------ what the pictures are
+
+_CLEAR = "Put them on the background that is meant, if the colours hidden there are not."
+_SAYINGS: dict[str, tuple[str, str, Severity]] = {
+    "turned": ("were turned as their EXIF orientation says", "", "note"),
+    "colourless": ("are stored in colour but have none: they were read as grey, which loses nothing", "", "note"),
+    "grey": ("have no colour, others have: they were given three equal channels", "", "note"),
+    "deep": ("have 16 bits: they were divided by 65535, and no bit was dropped", "", "note"),
+    "shifted": ("have 16 bits, of which only the upper 8 are used: these were taken", "", "note"),
+    "clear": ("have pixels that are not opaque: the colours stored there were taken, without alpha", _CLEAR, "warning"),
+}  # by what an image is
 
 
 @dataclass(frozen=True)
@@ -192,61 +205,32 @@ class _Facts:
     Attributes:
         digest: of their names and bytes.
         size: (width, height) of all, after turning.
-        coloured: the first one with a colour.
-        counts: how many are of which kind.
+        coloured: the first one with a colour, "" where there is none.
         shift: the 16 bits of all deep ones are 8 bits shifted up.
+        notes: what was decided about them.
     """
 
     digest: str
     size: tuple[int, int]
     coloured: str
-    counts: dict[str, int]
     shift: bool
-    rows: int
+    notes: list[Finding]
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return (3 if self.coloured else 1, self.size[1], self.size[0])
 
-    def unit(self, levels: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> Tensor:
+    def unit(self, levels: NDArray[Any]) -> Tensor:
         """Levels as float32 in [0, 1]."""
         if levels.dtype == np.uint16 and not self.shift:
             return torch.from_numpy(levels.astype(np.float32)) / 65535
-        eight = levels >> 8 if levels.dtype == np.uint16 else levels  # type: ignore[operator]
+        eight = levels >> 8 if levels.dtype == np.uint16 else levels
         return torch.from_numpy(eight.astype(np.uint8)).float() / 255
-
-    def notes(self) -> list[Finding]:
-        """What was decided about them, in sentences."""
-        return [
-            note(code, said.format(n=f"{self.counts[kind]} of {self.rows} images"), do, severity)
-            for kind, code, said, do, severity in _SAYINGS
-            if self.counts.get(kind) and self._says(kind)
-        ]
-
-    def _says(self, kind: str) -> bool:
-        if kind == "colourless":
-            return not self.coloured
-        if kind == "grey":
-            return bool(self.coloured)
-        return kind != "deep" or not self.shift
-
-
-_CLEAR = "Put them on the background that is meant, if their hidden colours are not."
-_SAYINGS: tuple[tuple[str, str, str, str, Severity], ...] = (
-    ("turned", "turned", "{n} were turned as their EXIF orientation says.", "", "note"),
-    ("colourless", "grey", "{n} are stored in colour but have none: they were read as grey, which loses nothing.", "",
-     "note"),
-    ("grey", "grey", "{n} have no colour, others have: grey ones were given three equal channels.", "", "note"),
-    ("deep", "deep", "{n} have 16 bits: they were divided by 65535, and no bit was dropped.", "", "note"),
-    ("shifted", "deep", "{n} have 16 bits, of which only the upper 8 are used: these were taken.", "", "note"),
-    ("see-through", "alpha", "{n} have pixels that are not opaque: the colours stored there were taken, and alpha was "
-     "left out.", _CLEAR, "warning"),
-)  # fmt: skip
 
 
 def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
     """Look at every picture once. Raises InputError: one is broken, or two differ in size."""
-    digest, size, coloured, counts, shift = hashlib.sha256(), None, "", Counter[str](), True
+    digest, size, coloured, kinds, shift = hashlib.sha256(), None, "", Counter[str](), True
     for path in files:
         raw = _bytes(path)
         digest.update(repr((path.relative_to(folder).as_posix(), len(raw))).encode() + raw)
@@ -256,11 +240,16 @@ def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
             both = f"{_by(size)} in {str(files[0])!r} and {_by(picture.size)} in {str(path)!r}"
             raise InputError(f"expected images of one size, got {both}: resize them first")
         coloured = coloured or (str(path) if picture.coloured else "")
-        counts += _kinds(picture)
+        kinds.update(_kinds(picture))
         shift = shift and not (picture.deep and (picture.levels & 255).any())
-    if counts["deep"] and shift:
-        counts["shifted"] = counts["deep"]
-    return _Facts(digest.hexdigest(), size or (0, 0), coloured, dict(counts), shift, len(files))
+    unsaid = ("colourless" if coloured else "grey", "deep" if shift else "shifted")
+    notes = [_said(kind, kinds[kind], len(files)) for kind in _SAYINGS if kinds[kind] and kind not in unsaid]
+    return _Facts(digest.hexdigest(), size or (0, 0), coloured, shift, notes)
+
+
+def _said(kind: str, count: int, files: int) -> Finding:
+    saw, do, severity = _SAYINGS[kind]
+    return note(f"images-{kind}", f"{count} of {files} images {saw}.", do, severity)
 
 
 def _bytes(path: Path) -> bytes:
@@ -270,14 +259,16 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"expected an image, got {str(path)!r}, which cannot be read ({error.strerror})") from error
 
 
-def _kinds(picture: Picture) -> Counter[str]:
-    return Counter({
-        "turned": int(picture.turned),
-        "colourless": int(picture.stored_in_colour and not picture.coloured),
-        "grey": int(not picture.coloured),
-        "deep": int(picture.deep),
-        "see-through": int(picture.see_through),
-    })  # fmt: skip
+def _kinds(picture: Picture) -> dict[str, int]:
+    """Which of `_SAYINGS` it may count for."""
+    return {
+        "turned": picture.turned,
+        "colourless": picture.stored_in_colour and not picture.coloured,
+        "grey": not picture.coloured,
+        "deep": picture.deep,
+        "shifted": picture.deep,
+        "clear": picture.see_through,
+    }
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -146,9 +146,7 @@ def _streamed(items: Any, loader: "DataLoader[Any] | None") -> Iterator[Pair]:
         yield _pair(collate(batch))
 
 
-def _in_order(
-    items: Any, loader: "DataLoader[Any] | None", order: list[list[int]] | None, name: str
-) -> Iterator[Pair]:
+def _in_order(items: Any, loader: "DataLoader[Any] | None", order: list[list[int]] | None, name: str) -> Iterator[Pair]:
     size, step = len(items), (loader.batch_size if loader else None) or _BATCH
     places = order or _cut(range(size), step)
     _check_same(items, [i for batch in places[:1] for i in batch][:_LOOKED_AT], name)
@@ -199,7 +197,9 @@ def _pair(item: Any) -> Pair:
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
     got = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
-    raise InputError(f"expected items (x, y), got a {got}: let the dataset, or its collate_fn, give an input and a class")
+    raise InputError(
+        f"expected items (x, y), got a {got}: let the dataset, or its collate_fn, give an input and a class"
+    )
 
 
 # ------------------------------------------------------------------ together
@@ -217,7 +217,9 @@ def _together(batches: Iterable[Pair], name: str, endless: bool) -> Pair:
         labels.extend(y.tolist() if isinstance(y, Tensor | np.ndarray) else y)
         held += block.nbytes
         if held > most:
-            raise InputError(f"expected at most {most >> 30} GiB of inputs in {name}, got more: save them as .npz files")
+            raise InputError(
+                f"expected at most {most >> 30} GiB of inputs in {name}, got more: save them as .npz files"
+            )
     if not inputs:
         raise InputError(f"expected at least one row in {name}, got none: name data with rows")
     return torch.cat(inputs), [label.tolist() if isinstance(label, Tensor) else label for label in labels]
@@ -257,9 +259,10 @@ def _names(items: Any, y: Sequence[Any]) -> list[str] | None:
     while isinstance(inner, Subset):
         inner = inner.dataset
     features = getattr(inner, "features", None)
-    told = [getattr(features[key], "names", None) for key in LABELS if isinstance(features, Mapping) and key in features]
+    told = [
+        getattr(features[key], "names", None) for key in LABELS if isinstance(features, Mapping) and key in features
+    ]
     names = next((n for n in (*told, getattr(inner, "classes", None)) if isinstance(n, list | tuple)), None)
     if names is None or not all(isinstance(n, str) for n in names) or len(set(names)) < max(len(names), 2):
         return None
     return list(names) if all(isinstance(k, int) and 0 <= k < len(names) for k in y) else None
-

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,17 +82,16 @@ def in_8_bits(levels: NDArray[Any]) -> NDArray[np.uint8] | None:
     return high if not low.any() or np.array_equal(high, low) else None
 
 
-def pixels(path: Path, channels: int) -> NDArray[np.uint8]:
-    """A picture of 8 bits (H, W, channels). Raises InputError: 16 bits or colour would be lost, or it is broken."""
-    picture = read_picture(path)
+def levels_of(picture: Picture, path: Path, channels: int) -> NDArray[np.uint8]:
+    """A picture's 8 bits (H, W, channels). Raises InputError: 16 bits, or its colours, would be lost."""
     levels = in_8_bits(picture.levels)
     if levels is None:
         raise InputError(
-            f"expected an 8-bit image, got {str(path)!r} with 16 bits that 8 cannot hold: save it with 8 bits"
+            f"expected a picture of 8 bits, got {str(path)!r} with 16 bits that 8 cannot hold: save it with 8 bits"
         )
     if channels == 1 and picture.coloured:
         raise InputError(f"expected a grey picture, got {str(path)!r} with colours: save it in grey")
-    return np.asarray(Picture(levels, True, False, False).channels(channels))
+    return replace(picture, levels=levels).channels(channels)
 
 
 # ------------------------------------------------------------------ Pillow
@@ -122,7 +121,7 @@ def _decoded(content: bytes, image: "Image", turned: bool) -> Picture:
 
 def _channels(content: bytes, image: "Image") -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Levels (H, W) or (H, W, 3), turned, and alpha (H, W), if there is one."""
-    packed = str(image.tile[0][3]) if image.tile else ""
+    packed = _packed(image)
     if image.mode.startswith("I"):
         return _whole(np.asarray(_turned(image))), None
     if packed in ("RGB;16B", "RGBA;16B"):
@@ -154,13 +153,19 @@ def _keyed(image: "Image") -> bool:
     return "transparency" in image.info and image.mode in ("1", "L", "RGB", "P")
 
 
+def _packed(image: "Image") -> str:
+    """How the file packs its levels, in Pillow's words."""
+    tiles = getattr(image, "tile", None)
+    return str(tiles[0][3]) if tiles else ""
+
+
 def _deep(content: bytes, image: "Image", packed: str) -> NDArray[np.uint16]:
-    """16 bits per channel, (H, W, C): Pillow keeps 8 of them, the upper ones, or, read in the other order, the lower."""
+    """16 bits per channel, (H, W, C). Pillow keeps the upper 8 of them or, read in the other order, the lower 8."""
     with _opened(content) as other:
-        name, box, offset, _ = other.tile[0]
-        other.tile = [type(other.tile[0])(name, box, offset, packed.replace("B", "L"))]  # type: ignore[list-item]
+        name, box, offset, _ = other.tile[0]  # type: ignore[attr-defined]
+        other.tile = [(name, box, offset, packed.replace("B", "L"))]  # type: ignore[attr-defined]
         low = np.asarray(_turned(other)).astype(np.uint16)
-    return (np.asarray(_turned(image)).astype(np.uint16) << 8) | low
+    return (np.asarray(_turned(image)).astype(np.uint16) << np.uint16(8)) | low
 
 
 def _whole(levels: NDArray[Any]) -> NDArray[np.uint16]:
@@ -191,4 +196,6 @@ def _decoding(path: Path) -> Iterator[None]:
         Image.DecompressionBombWarning,
     ) as error:  # fmt: skip
         said = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"expected an image, got {str(path)!r}, which cannot be read ({said}): repair or remove it") from error
+        raise InputError(
+            f"expected an image, got {str(path)!r}, which cannot be read ({said}): repair or remove it"
+        ) from error

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blindspots.data.names import checked, found, number, places, shown
+from blindspots.data.names import checked, found, number, places, shown, telling
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 
@@ -86,12 +86,14 @@ def _array(y: Any, name: str) -> Array:
         y = y.detach().cpu()
         return (y.float() if y.dtype == torch.bfloat16 else y).numpy()
     try:
-        labels = y.to_numpy() if hasattr(y, "to_numpy") else np.asarray(y)
+        labels: Array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"expected labels (N,) in {name}, got what is no array ({error}): give one per row") from error
     if labels.dtype.kind == "O":
         labels = _plain(labels)
-    return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8")
+    return labels
 
 
 def _plain(labels: Array) -> Array:
@@ -139,7 +141,8 @@ def _named(y: Tensor, names: list[str], name: str) -> Labels:
             f"expected labels from 0 to {len(names) - 1} in {name}, whose classes are {shown(names)}, got "
             f"{int(y.min())} to {int(y.max())}: name every class"
         )
-    return Labels(y, names, "places in the names that came with them", lambda k: names[k])
+    how = "places in the names that came with them" if telling(names) else ""
+    return Labels(y, names, how, lambda k: names[k])
 
 
 def _words(labels: Array, name: str, names: list[str] | None) -> Labels:

@@ -14,13 +14,18 @@ _LONGEST = 60  # letters of a name in a sentence
 
 
 def number(name: str) -> int | None:
-    """The number that a name is, "07" like "7"; None for a word."""
-    return int(name) if name.isascii() and name.isdecimal() else None
+    """The whole number that a name is, "07" like "7"; None for a word."""
+    return int(name) if name.isascii() and name.removeprefix("-").isdecimal() else None
 
 
 def say_nothing(names: Sequence[str]) -> bool:
     """Whether names only repeat the places of their classes: "0", "1", ..., or "LABEL_0", as untitled models have."""
     return all(number(name.removeprefix("LABEL_")) == i for i, name in enumerate(names))
+
+
+def telling(names: Sequence[str] | None) -> list[str] | None:
+    """Names that say more than the places of their classes; None where there are none of these."""
+    return None if names is None or say_nothing(names) else list(names)
 
 
 def checked(names: Iterable[Any], what: str) -> list[str]:

@@ -98,6 +98,8 @@ def _explained(path: Path) -> Iterator[None]:
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         said = f"expected an .npz file, got {str(path)!r}, which cannot be read ({error}): save it again"
         raise InputError(said) from error
+
+
 class _Member:
     """One array of an open `.npz`, read by ranges of rows; going forward reads every byte once."""
 
@@ -134,5 +136,3 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"its .npy format has the version {version}")
     return npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
-
-

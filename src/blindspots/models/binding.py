@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from blindspots.data import Dataset, FolderData, Stream
-from blindspots.data.names import say_nothing, shown
+from blindspots.data.names import shown, telling
 from blindspots.errors import InputError
-from blindspots.models.model import Model
-from blindspots.problem import Need
+from blindspots.models.ensemble import Ensemble
+from blindspots.models.foreign import own_randomness
+from blindspots.models.model import Model, Wrapper, is_lazy
 
 _ROWS = 2  # that a network is tried on
 _ATTRIBUTES = ("class_names", "classes", "names")  # where networks keep the names of their classes
@@ -45,14 +46,19 @@ def bound(model: Model, data: Dataset) -> Dataset:
     return made
 
 
+def like(data: Dataset, other: Dataset) -> Dataset:
+    """Other rows whose labels mean what those of `data` mean. Raises InputError: they cannot."""
+    return _like(other, data, data.class_names, data.name)
+
+
 def among(data: Dataset, names: Sequence[str], whose: str) -> Dataset:
     """Data with labels that are places among these names."""
     if isinstance(data, Stream):
         return data.among(names, whose)
-    if data.class_names is not None and not say_nothing(data.class_names) and list(data.class_names) != list(names):
+    if telling(data.class_names) not in (None, list(names)):
         raise InputError(
             f"expected the classes of {whose} in {data.name}, in their order ({shown(names)}), got "
-            f"{shown(data.class_names)}: number the labels so, or pass bs.ArrayData, which matches them by name"
+            f"{shown(data.class_names or [])}: number the labels so, or pass bs.ArrayData, which matches them by name"
         )
     return data
 
@@ -62,12 +68,10 @@ def names_of(model: Model) -> list[str] | None:
 
     Raises InputError: the members of an ensemble disagree.
     """
-    own = getattr(model, "class_names", None)
-    if own is not None:
-        return None if say_nothing(own) else list(own)
-    inner = [m for m in (getattr(model, "model", None), getattr(model, "inner", None)) if isinstance(m, Model)]
-    members = getattr(model.net, "members", ())
-    told = [names for m in (*inner, *members) if (names := names_of(m)) is not None]
+    if model.class_names is not None:
+        return telling(model.class_names)
+    inside = model.members if isinstance(model, Ensemble) else [model.model] if isinstance(model, Wrapper) else []
+    told = [names for m in inside if (names := names_of(m)) is not None]
     if any(names != told[0] for names in told):
         raise InputError(
             f"expected members of {model.name} with the same classes in the same order, got {shown(told[0])} and "
@@ -82,7 +86,7 @@ def _kept(net: nn.Module) -> list[str] | None:
     for holder, attributes in ((config, ("id2label",)), (net, _ATTRIBUTES)):
         for name in attributes:
             listed = _listed(getattr(holder, name, None))
-            if listed is not None and not say_nothing(listed):
+            if telling(listed):
                 return listed
     return None
 
@@ -113,8 +117,8 @@ def _checked(model: Model, data: Dataset) -> list[str] | None:
 
 def _by_place(model: Model, data: Dataset) -> Dataset:
     """Data whose classes have names, for a model whose classes have none."""
-    names = data.class_names
-    if names is None or say_nothing(names) or not isinstance(data, Stream):
+    names = telling(data.class_names)
+    if names is None or not isinstance(data, Stream):
         return data
     classes = _count(model, data)
     if classes not in (None, len(names)):
@@ -130,19 +134,19 @@ def _by_place(model: Model, data: Dataset) -> Dataset:
 
 def _like(data: Dataset, first: Dataset, names: Sequence[str] | None, whose: str) -> Dataset:
     """Other rows, whose labels are to mean what those of the first mean."""
-    if names is not None and not say_nothing(names):
-        return among(data, names, whose)
-    if data.class_names is not None and not say_nothing(data.class_names):
+    if telling(names):
+        return among(data, names or [], whose)
+    if telling(data.class_names):
         raise InputError(
-            f"expected classes that are numbers in {data.name}, as in {first.name}, got {shown(data.class_names)}: "
-            "name them alike"
+            f"expected classes that are numbers in {data.name}, as in {first.name}, got "
+            f"{shown(data.class_names or [])}: name them alike"
         )
     return data
 
 
 def _count(model: Model, data: Dataset) -> int | None:
     """How many classes the model tells apart; None where it would have to be asked, or does not take the rows."""
-    if _metered(model):
+    if model.metered:
         return getattr(model, "classes", None)
     logits = _tried(model, data)
     return None if logits is None else logits.shape[1] - model.rejects
@@ -156,7 +160,7 @@ def shaped(model: Model, data: Dataset) -> Dataset:
 
     Raises InputError: it takes grey pictures alone, and some have a colour.
     """
-    if not isinstance(data, Stream) or _metered(model) or _unbuilt(model) or _tried(model, data) is not None:
+    if not isinstance(data, Stream) or model.metered or _unbuilt(model) or _tried(model, data) is not None:
         return data
     fitting = [other for other in data.readings() if _tried(model, other) is not None]
     grey = data.grey() if isinstance(data, FolderData) else None
@@ -171,19 +175,13 @@ def shaped(model: Model, data: Dataset) -> Dataset:
 def _tried(model: Model, data: Dataset) -> torch.Tensor | None:
     """The logits of the first rows; None where the model does not take them."""
     x, _ = data.rows(0, min(_ROWS, len(data)))
-    devices = [model.device] if model.device.type == "cuda" else []
     try:
-        with model.borrowed(), torch.no_grad(), torch.random.fork_rng(devices):
+        with model.borrowed(), torch.no_grad(), own_randomness(model.device, seed=0):
             return model.logits(x)
     except Exception:  # noqa: BLE001 - whatever code of a user's model raises; whoever runs it says what
         return None
 
 
-def _metered(model: Model) -> bool:
-    """Whether every answer counts."""
-    return bool(getattr(model, "metered", model.access is not Need.GRAD))
-
-
 def _unbuilt(model: Model) -> bool:
     """Whether it takes the shape of its layers from what it is given first."""
-    return any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.net.parameters())
+    return any(is_lazy(p) for p in model.net.parameters())

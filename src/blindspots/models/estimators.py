@@ -31,8 +31,8 @@ def from_estimator(
 ) -> Model:
     """A fitted scikit-learn classifier as a model of inputs (B, *shape), which are flattened to its features.
 
-    Class i is `estimator.classes_[i]`. Where these are not 0, 1, 2, ..., labels have to be given by their places:
-    `np.searchsorted(estimator.classes_, y)`.
+    Class i is `estimator.classes_[i]`, and named by it: labels are given as the estimator was fitted on them, words or
+    numbers such as 3, 5 and 8.
 
     These become networks in float64, so they have gradients: LogisticRegression, LinearSVC, SGDClassifier, Perceptron,
     PassiveAggressiveClassifier, RidgeClassifier, LinearDiscriminantAnalysis, MLPClassifier, SVC and NuSVC (kernels
@@ -51,7 +51,7 @@ def from_estimator(
     are those of a network trained on its labels: `blindspots.transfer.substitute.train_substitute`.
 
     Args:
-        estimator: fitted, with integer (or boolean) classes, one label per row.
+        estimator: fitted on one label per row, integers or words.
         bounds: the smallest and the largest value an input can have, before the pipeline's own scaling.
         name: how reports call it. Default: the class, of a pipeline its last step's.
         spec: what `load_model` was given, if anything.
@@ -64,7 +64,7 @@ def from_estimator(
     called = name or type(getattr(estimator, "steps", [(None, estimator)])[-1][1]).__name__
     net = translate(estimator)
     if net is not None:
-        model = Model(nn.Sequential(known.flatten, net), bounds, name=called, spec=spec)
+        model = Model(nn.Sequential(known.flatten, net), bounds, name=called, spec=spec, class_names=known.names)
         if known.agrees(model):
             return model
     return _AskedEstimator(known, bounds, called, spec)
@@ -103,7 +103,7 @@ class _AskedEstimator(BlackBox):
 
     def __init__(self, known: "_Estimator", bounds: tuple[float, float], name: str, spec: str | None) -> None:
         super().__init__(known.function, known.answers, len(known.classes), bounds, name)
-        self.known, self.spec = known, spec
+        self.known, self.spec, self.class_names = known, spec, known.names
 
     @property
     def digest(self) -> str:
@@ -120,6 +120,7 @@ class _Estimator:
         _check(estimator)
         self.estimator, self.bounds = estimator, bounds
         self.classes = np.asarray(estimator.classes_)
+        self.names = _named(self.classes)
         self.flatten = Flatten(_features(estimator, shape), None if shape is None else tuple(shape))
 
     @cached_property
@@ -174,7 +175,8 @@ class _Estimator:
             return np.asarray(getattr(self.estimator, method)(x.astype(np.float64)))
 
     def _places(self, labels: Any) -> Any:
-        return np.searchsorted(self.classes, labels)
+        order = np.argsort(self.classes)
+        return order[np.searchsorted(self.classes, labels, sorter=order)]
 
 
 _METHODS: dict[str, str] = {"probabilities": "predict_proba", "scores": "decision_function", "labels": "predict"}
@@ -208,12 +210,25 @@ def _check(estimator: Any) -> None:
         classes = np.asarray(estimator.classes_)
     except (NotFittedError, AttributeError) as error:
         raise InputError(f"expected a fitted {called}, got one without classes: call fit(x, y) on it first") from error
-    if classes.ndim != 1 or classes.dtype.kind not in "iub" or len(classes) < 2:
+    if classes.ndim != 1 or len(classes) < 2 or not _are_labels(classes):
         raise InputError(
-            f"expected at least 2 integer classes of {called}, got {estimator.classes_!r}: fit it on integer labels"
+            f"expected at least 2 classes of {called}, integers or words, got {estimator.classes_!r}: fit it on one "
+            "such label per row"
         )
     if getattr(estimator, "kernel", None) == "precomputed" or getattr(estimator, "metric", None) == "precomputed":
         raise InputError(f"expected a {called} of inputs, got one of distances or kernels: fit it on the inputs")
+
+
+def _are_labels(classes: Any) -> bool:
+    """Whether they are integers (also in floats), booleans or words."""
+    if classes.dtype.kind == "f":
+        return bool((classes == np.rint(classes)).all())
+    return classes.dtype.kind in "iubU" or all(isinstance(label, str) for label in classes)
+
+
+def _named(classes: Any) -> list[str]:
+    """Words for the classes: what labels of data are matched by."""
+    return [str(int(label) if classes.dtype.kind == "f" else label) for label in classes]
 
 
 def _features(estimator: Any, shape: Sequence[int] | None) -> int:

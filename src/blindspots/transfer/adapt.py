@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blindspots.data import Dataset
+from blindspots.data.names import found, places, shown, telling
 from blindspots.errors import InputError
+from blindspots.models.binding import among, bound, names_of
 from blindspots.models.model import Model, Wrapper
 from blindspots.oracle import Oracle
 from blindspots.spec import meant
@@ -89,6 +91,40 @@ def adapted(
     fitted = [_fitted(model, name, x, sizes or {}, labels or {}) for model, name in zip(models, names, strict=True)]
     _same_classes(fitted, names, x)
     return fitted
+
+
+def matched(
+    models: Sequence[Model], names: Sequence[str], data: Dataset, labels: LabelsOf | None
+) -> tuple[Dataset, LabelsOf | None]:
+    """The data with labels that all models have, and the label of every output of the models in another order.
+
+    The order is that of the first model whose classes have names; where `labels` say some models' outputs, that of the
+    data, which these labels are about.
+
+    Raises InputError: classes that have names on both sides are not the same.
+    """
+    told = {name: names_of(m) for m, name in zip(models, names, strict=True) if name not in (labels or {})}
+    named = {name: own for name, own in told.items() if own}
+    if labels:
+        order, whose = telling(data.class_names), data.name
+    elif named:
+        whose, order = next(iter(named.items()))
+        data = among(data, order, whose)
+    else:
+        return (bound(models[0], data) if models else data), labels
+    other = {name: _in_order(name, own, order, whose) for name, own in named.items() if order and own != order}
+    return data, {**other, **(labels or {})} or None
+
+
+def _in_order(name: str, own: Sequence[str], order: Sequence[str], whose: str) -> list[int | None]:
+    """The place of each output's class in the common order."""
+    where = found(places(own, order), order, name, whose)
+    if len(where) < len(order):
+        raise InputError(
+            f"expected {name} to have all classes of {whose}, {shown(order)}, got {shown(own)}: say with --labels "
+            "which label each of its outputs stands for"
+        )
+    return [where[word] for word in own]
 
 
 def _known(given: Sequence[str], names: Sequence[str]) -> None:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from blindspots.data import Dataset
+from blindspots.data.names import telling
 from blindspots.errors import InputError
+from blindspots.models.binding import names_of
 from blindspots.models.digits import Say
 from blindspots.models.model import Model
 from blindspots.transfer.networks import parse_architecture
@@ -50,6 +52,7 @@ def split_models(
                 say=say or (lambda text: None),
             )  # fmt: skip
             model.name = f"{architecture.spec} on {name}"
+            model.class_names = names_of(model) or telling(data.class_names)
             trained.append(model)
     return trained
 

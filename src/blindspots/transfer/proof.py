@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset, reopened, same_rows
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import Columns, read_shard
@@ -129,9 +129,11 @@ class _Proof:
 
     def _open(self, data: Dataset | None) -> Dataset | None:
         record = self.file.manifest.data
-        if data is None and record.spec is not None:
+        if data is not None:
+            return same_rows(data, record)
+        if record.spec is not None:
             try:
-                data = load_data(record.spec, record.rows)
+                data = reopened(record)
             except InputError as error:
                 self.notes.append(f"The data cannot be opened again, so the stored rows were taken: {error}")
         return data

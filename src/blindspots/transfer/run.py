@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Attack
-from blindspots.data import Dataset, one_of
+from blindspots.data import Data, Dataset, as_data, one_of
 from blindspots.engine.targets import RandomClass, Targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
@@ -28,7 +28,7 @@ from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat
-from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, numbered
+from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, matched, numbered
 from blindspots.transfer.changes import amplified, noise, rms
 from blindspots.transfer.craft import Plan, craft, fitting
 from blindspots.transfer.matrix import clean_errors, matrices
@@ -116,7 +116,7 @@ def transfer(
     *,
     threat: Threat,
     attack: Attack | None = None,
-    data: Dataset | None = None,
+    data: Data | None = None,
     amplify: float | None = None,
     targeted: bool = False,
     targets: Targets | None = None,
@@ -125,7 +125,7 @@ def transfer(
     surrogate: int | None = None,
     resize: Sizes | Size | None = None,
     labels: LabelsOf | None = None,
-    trained_on: Dataset | None = None,
+    trained_on: Data | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     seed: int = 0,
@@ -146,7 +146,7 @@ def transfer(
         models: two or more: `Model`s, networks whose inputs lie in [0, 1] and which return logits (B, C), or fitted
             scikit-learn classifiers. Those with gradients are attacked with them, those that give scores or labels
             alone by queries, or by way of a substitute.
-        x, y: inputs (N, ...) within the models' bounds, and int labels (N,). Instead: `data`.
+        x, y: inputs (N, ...) within the models' bounds, and labels (N,). Instead: `data` (see `as_data`).
         threat: with a radius, e.g. `Linf(8 / 255)`, or without one, e.g. `L2()`, for the smallest distance.
         attack: for the models that give what it needs; None: MIFGSM with a radius, FMN without. The others get the
             first of Square, OnePixel, RayS, HopSkipJump, GeoDA, SaltAndPepper that fits.
@@ -160,7 +160,8 @@ def transfer(
         surrogate: make the examples of models without gradients on a substitute, trained from so many labels of theirs.
         resize: the size of images that a model is given: (height, width) for models that do not take the data's, or
             {name: (height, width)}.
-        labels: {name: [label of output 0, of output 1, ...]} for models with other classes or another order.
+        labels: {name: [label of output 0, of output 1, ...]} for models with other classes or another order; where
+            classes have names, they are matched by them.
         trained_on: the rows that the models were trained on, if known, for the record.
         out: run folder to write; None: keep everything in memory.
         resume: go on with the run in `out`, or begin it; a source is the unit.
@@ -176,8 +177,8 @@ def transfer(
     """
     _check(threat, amplify, targeted, targets, restarts, surrogate)
     given = [as_model(m) for m in models]
-    data = one_of(x, y, data)
     names = numbered(m.name for m in given)
+    data, labels = matched(given, names, one_of(x, y, data), labels)
     sizes: Sizes | None = {None: resize} if isinstance(resize, tuple) else resize
     fitted = [first_look(m, data) for m in adapted(given, names, data, sizes, labels)]
     check_radius(threat.within(*fitted[0].bounds), data.shape)
@@ -185,7 +186,7 @@ def transfer(
     rule = RandomClass(seed) if targeted and targets is None else targets
     setup = _Setup(
         fitted, names, data, threat.within(*fitted[0].bounds), attack, goal, rule, restarts, amplify, ensemble,
-        surrogate, trained_on, seed, *_fitted(data, fitted, chunk, slots),
+        surrogate, None if trained_on is None else as_data(trained_on), seed, *_fitted(data, fitted, chunk, slots),
     )  # fmt: skip
     folder = None if out is None else Path(out)
     with set_threads(threads or threads_of(folder, resume)) as used:

@@ -29,6 +29,7 @@ from blindspots.errors import InputError
 from blindspots.evaluate import Options
 from blindspots.evaluate import attack as run_attack
 from blindspots.journal import Columns, provenance
+from blindspots.models.binding import like
 from blindspots.models.digits import Say
 from blindspots.models.model import Model
 from blindspots.random import keys, normal, randint
@@ -135,6 +136,7 @@ def reproduce(
         raise InputError(f"expected a factor of at least 0 for weight decay, got {decay}: 1 is the paper's")
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     free_folder(out)
+    test = like(training, test)
     refuse_overlap(training, test)
     (x, y), (held_x, held_y) = arrays(training), arrays(test)
     _refuse_outside(x, training.name)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from blindspots.data import IMAGES, pixels
+from blindspots.data import IMAGES, levels_of, read_picture, size_of
 from blindspots.errors import InputError
 from blindspots.pictures import is_image
 from blindspots.sizes import check_radius
@@ -33,12 +33,16 @@ class Applied:
         largest: the largest change of a value in levels of 8 bits, over all pictures.
         norm: the largest change of a picture in the threat's norm, on the scale of the perturbation's bounds.
         resized: whether the perturbation was resized for a picture.
+        turned: pictures that were turned as their EXIF orientation says.
+        see_through: pictures whose pixels are not all opaque; their colours were taken, their alpha was not.
     """
 
     pictures: int
     largest: int
     norm: float
     resized: bool
+    turned: int = 0
+    see_through: int = 0
 
 
 def apply_perturbation(
@@ -52,16 +56,16 @@ def apply_perturbation(
     last ones first, until it is not. Values stay between 0 and 255, which makes a change only smaller.
 
     Args:
-        folder: where the pictures are (.png, .jpg, .jpeg, .webp, .bmp). They are read in grey or in colour as the
-            perturbation has one channel or three.
+        folder: where the pictures are (.png, .jpg, .jpeg, .webp, .bmp). They are turned as their EXIF orientation says,
+            and have to be grey where the perturbation has one channel; with three, grey ones get three equal ones.
         out: a new or an empty folder. It appears when all pictures are in it, or not at all.
         group: which perturbation of a file with one for every class.
         resize: fit the perturbation to pictures of other sizes, bilinearly; in l2 it is shortened to the radius if it
             becomes longer by that. Pictures are never resized.
 
     Raises:
-        InputError: there are no pictures, two would get one name, a size does not fit, `out` holds files, or nothing of
-            the perturbation is left in whole levels.
+        InputError: there are no pictures, two would get one name, a size or the channels do not fit, `out` holds files,
+            or nothing of the perturbation is left in whole levels.
     """
     folder, out = Path(folder), Path(out)
     v = _chosen(perturbation, group)
@@ -71,17 +75,19 @@ def apply_perturbation(
     _check_sizes(files, own, resize)
     scale = (perturbation.bounds[1] - perturbation.bounds[0]) / 255
     norm = parse_threat(perturbation.threat).norm
-    most, longest, other = 0, 0.0, False
+    most, longest, other, turned, clear = 0, 0.0, False, 0, 0
     with _whole(out) as draft:
         for path in files:
-            before = _read(path, v.shape[0])
+            picture = read_picture(path)
+            before = levels_of(picture, path, v.shape[0]).transpose(2, 0, 1).astype(np.int64)
+            turned, clear = turned + picture.turned, clear + picture.see_through
             size = before.shape[1], before.shape[2]
             after = np.clip(before + levels(size), 0, 255)
             change = after - before
             most, other = max(most, int(np.abs(change).max())), other or size != own
             longest = max(longest, scale * float(norm(torch.from_numpy(change).double()[None])))
             _write(draft / path.relative_to(folder).with_suffix(".png"), after)
-    return Applied(len(files), most, longest, other)
+    return Applied(len(files), most, longest, other, turned, clear)
 
 
 def _chosen(perturbation: Perturbation, group: int | None) -> torch.Tensor:
@@ -191,21 +197,14 @@ def _check_sizes(files: Sequence[Path], size: tuple[int, int], resize: bool) -> 
     """Said before anything is written; a broken picture is said when it is read."""
     for path in files:
         try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            width, height = size_of(path)
+        except InputError:
             continue
         if (height, width) != size and not resize:
             raise InputError(
                 f"expected pictures of {size[1]} x {size[0]} pixels, got {width} x {height} in {str(path)!r}: resize "
                 "the picture, or the perturbation with --resize"
             )
-
-
-def _read(path: Path, channels: int) -> Levels:
-    """(C, H, W) int64."""
-    image = pixels(path, "L" if channels == 1 else "RGB").astype(np.int64)
-    return image[None] if channels == 1 else image.transpose(2, 0, 1)
 
 
 def _write(path: Path, levels: Levels) -> None:

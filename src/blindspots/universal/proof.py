@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset, reopened, same_rows
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.models.load import load_model
@@ -54,8 +54,8 @@ def verify_universal(
     if changed := tampered(folder, file.seal):
         return changed
     named = model or _named(file.manifest.model.spec, "model", lambda spec: load_model(spec, say))
-    rows = data or _named(file.manifest.data.spec, "data", load_data)
-    others = heldout or _others(file)
+    rows, others = _rows(data, file.manifest.data, "data"), _rows(heldout, file.manifest.heldout, "heldout")
+    assert rows is not None
     with set_threads(file.manifest.threads):
         return _Proof(folder, file, file.verdict, named, rows, others, say).carry_out()
 
@@ -66,9 +66,14 @@ def _named(spec: str | None, what: str, load: Callable[[str], T]) -> T:
     return load(spec)
 
 
-def _others(file: UniversalFile) -> Dataset | None:
-    record = file.manifest.heldout
-    return None if record is None else _named(record.spec, "heldout", load_data)
+def _rows(given: Dataset | None, record: DataRecord | None, what: str) -> Dataset | None:
+    """As many rows as the run took, given or opened by their name."""
+    if record is None:
+        return None
+    data = None if given is None else same_rows(given, record)
+    if data is None or (len(data) > record.rows and record.spec is not None):
+        return _named(record.spec, what, lambda spec: reopened(record))
+    return data
 
 
 class _Proof:
@@ -86,7 +91,7 @@ class _Proof:
     ) -> None:
         self.folder, self.file, self.verdict, self.say = folder, file, verdict, say
         self.model, self.heldout = model, heldout
-        self.data = _first(data, file.manifest.data)
+        self.data = data
         self.checks: list[str] = []
         self.problems: list[str] = []
 
@@ -177,13 +182,6 @@ class _Proof:
         )
         if told != counted:
             yield f"expected the rates {counted} in the verdict, found {told}"
-
-
-def _first(data: Dataset, record: DataRecord) -> Dataset:
-    """As many rows as the run took."""
-    if len(data) > record.rows and record.spec is not None:
-        return load_data(record.spec, record.rows)
-    return data
 
 
 def _answers(logits: Tensor) -> tuple[Tensor, Tensor]:

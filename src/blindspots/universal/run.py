@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blindspots.data import Dataset, one_of
+from blindspots.data import Data, Dataset, as_data, one_of
 from blindspots.engine.threads import set_threads
 from blindspots.journal import provenance, threads_of
+from blindspots.models.binding import bind, bound
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -62,9 +63,9 @@ def universal(
     *,
     threat: Threat,
     method: Method | str | None = None,
-    data: Dataset | None = None,
+    data: Data | None = None,
     fit: int | None = None,
-    heldout: int | Dataset | None = None,
+    heldout: int | Data | None = None,
     target: int | None = None,
     per_class: bool = False,
     clip: bool = True,
@@ -80,7 +81,7 @@ def universal(
 
     Args:
         model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
-        x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        x, y: inputs (N, ...) within the model's bounds, and labels (N,). Instead: `data` (see `as_data`).
         threat: linf or l2 with a radius, e.g. `Linf(10 / 255)`.
         method: such as `Periodic()`, `UAP(delta=0.2)` or words; None: `Periodic()`.
         fit: how many rows the search sees, drawn by lot; None: 500, but at most two thirds of them.
@@ -99,8 +100,10 @@ def universal(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    given = one_of(x, y, data)
-    model = first_look(as_model(model), given)
+    model = as_model(model)
+    given, other = bind(model, one_of(x, y, data), None if isinstance(heldout, int | None) else as_data(heldout))
+    heldout = heldout if other is None else other
+    model = first_look(model, given)
     method = parse_method(method) if isinstance(method, str) else method or Periodic()
     rows = _usual(len(given), heldout) if fit is None else fit
     per_class = per_class or (perturbation is not None and perturbation.per_class)
@@ -112,7 +115,10 @@ def universal(
 
 
 def _looked_at(studies: Studies, data: Dataset) -> Studies:
-    return replace(studies, others=tuple(first_look(as_model(m), data) for m in studies.others))
+    others = [as_model(m) for m in studies.others]
+    for other in others:
+        bound(other, data)  # the same classes in the same order, as far as they have names
+    return replace(studies, others=tuple(first_look(m, data) for m in others))
 
 
 def _usual(rows: int, heldout: int | Dataset | None) -> int:

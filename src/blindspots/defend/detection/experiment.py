@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Attack, parse_attack
-from blindspots.data import ArrayData, Dataset
+from blindspots.data import Dataset, part_of
 from blindspots.defend.detection import overhead
 from blindspots.defend.detection.asked import Asked
 from blindspots.defend.detection.batches import TestsBatches, p_values
@@ -102,7 +102,7 @@ class Experiment:
 
     def _evaluate(self, model: Model, protocol: str, where: str, what: str) -> Evaluation:
         path = self.store.path
-        data = ArrayData(self.x, self.y, self._measured.name, class_names=self._measured.class_names)
+        data = part_of(self._measured, self.x, self.y, self._measured.name)
 
         def watch(p: Progress) -> None:
             self.say(f"Attacking {what}, stage {p.stage}: {p.standing:,} of {p.begun:,} rows stand")

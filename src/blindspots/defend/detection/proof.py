@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset, reopened, same_rows
 from blindspots.defend.detection import overhead
 from blindspots.defend.detection.conclude import OfDetector, Told, arrays, conclude
 from blindspots.defend.detection.detectors.detector import Fitted
@@ -157,10 +157,10 @@ class _Proof:
         record = self.manifest.test
         if data is None and record is not None and record.spec is not None:
             try:
-                return load_data(record.spec, record.rows)
+                return reopened(record)
             except InputError as error:
                 self.notes.append(f"The measured rows cannot be opened again, so the stored ones were taken: {error}")
-        return data
+        return data if data is None or record is None else same_rows(data, record)
 
     def _rows(self, data: Dataset | None) -> Problems:
         rows, data = self._part("rows"), self._open(data)

@@ -1,5 +1,6 @@
 """Which rows a detector is fitted on, which decide where it rejects, and which it is measured on: none is in two."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,14 +28,16 @@ class Split:
     findings: tuple[Finding, ...]
 
 
-def open_data(data: str, test: str | None, rows: int | None) -> tuple[Dataset, Dataset | None]:
+def open_data(
+    data: str, test: str | None, rows: int | None, read: Callable[..., Dataset] = load_data
+) -> tuple[Dataset, Dataset | None]:
     """What is fitted on, and what is measured on (None: other rows of the same), by their names.
 
     "digits" stands for its training rows, and for its test rows to measure on.
     """
     if data == "digits" and test in (None, "digits"):
-        return digits_training(), load_data("digits", rows)
-    return load_data(data), None if test is None else load_data(test, rows)
+        return digits_training(), read("digits", rows)
+    return read(data), None if test is None else read(test, rows)
 
 
 def split(data: Dataset, test: Dataset | None, fit: int | None, rows: int | None, seed: int) -> Split:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from blindspots.attacks import Attack
-from blindspots.data import Dataset, one_of
+from blindspots.data import Data, as_data, one_of
 from blindspots.defend.detection.asked import (
     TEST,
     TRAIN,
@@ -29,6 +29,7 @@ from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
+from blindspots.models.binding import bind
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.sizes import check_radius
@@ -82,8 +83,8 @@ def detect(
     *,
     threat: Threat,
     detector: str | Detector | Sequence[str | Detector] | None = None,
-    data: Dataset | None = None,
-    test: Dataset | None = None,
+    data: Data | None = None,
+    test: Data | None = None,
     train_attacks: Sequence[str | Attack] | None = None,
     test_attacks: Sequence[str | Attack] | None = None,
     fpr: float = 0.05,
@@ -109,7 +110,7 @@ def detect(
 
     Args:
         model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
-        x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        x, y: inputs (N, ...) within the model's bounds, and labels (N,). Instead: `data` (see `as_data`).
         threat: with a radius, e.g. `Linf(8 / 255)`.
         detector: one or several, objects or words such as "density:bandwidth=0.5"; None: all that can be fitted.
         test: the rows to measure on; None: two fifths of `data`, by lot.
@@ -130,13 +131,14 @@ def detect(
     Raises:
         InputError: something that was given cannot be used, or nothing fools the model; the sentence says what to do.
     """
-    given = one_of(x, y, data)
-    model = first_look(as_model(model), given)
+    model = as_model(model)
+    given, measured = bind(model, one_of(x, y, data), None if test is None else as_data(test))
+    model = first_look(model, given)
     check(model, threat, fpr)
     check_radius(threat.within(*model.bounds), given.shape)
     named = [detector] if isinstance(detector, str | Detector) else detector
     asked = Asked(
-        model, given, test, threat.within(*model.bounds), chosen_detectors(named), bool(named),
+        model, given, measured, threat.within(*model.bounds), chosen_detectors(named), bool(named),
         chosen_attacks(train_attacks, TRAIN, threat), chosen_attacks(test_attacks, TEST, threat), fit, rows, fpr,
         protocol, bare_protocol, seed, rows_per_call(model, given, chunk),
     )  # fmt: skip

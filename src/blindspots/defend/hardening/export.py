@@ -80,7 +80,7 @@ def _exported(model: Model, shape: tuple[int, ...]) -> bytes:
     program = _program(_Whole(model), _inputs(model, shape, 2), _inputs(model, shape, _FIXED))
     buffer = BytesIO()
     about = About(name=model.name, bounds=model.bounds, class_names=model.class_names)
-    torch.export.save(program, buffer, extra_files={ABOUT: about.model_dump_json()})
+    torch.export.save(program, buffer, extra_files={ABOUT: about.model_dump_json(exclude_none=True)})
     return buffer.getvalue()
 
 

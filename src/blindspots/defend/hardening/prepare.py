@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from blindspots.data import ArrayData, Dataset
+from blindspots.data import Dataset, part_of
 from blindspots.defend.hardening.adversaries.adversary import learns
 from blindspots.defend.hardening.batches import generator
 from blindspots.errors import InputError
@@ -105,7 +105,7 @@ def check_rows(model: Model, data: Dataset) -> None:
 
 def _part(data: Dataset, x: Tensor, y: Tensor, at: Tensor, name: str) -> Dataset:
     at = at.sort().values
-    return ArrayData(x[at], y[at], f"{data.name}, {name} rows", class_names=data.class_names)
+    return part_of(data, x[at], y[at], f"{data.name}, {name} rows")
 
 
 def _check_access(model: Model) -> None:

@@ -125,7 +125,7 @@ class _Proof:
             said = " ".join(str(error).split())[:200]
             raise InputError(f"expected the weights of {self.given.name} in {WEIGHTS}, got: {said}") from error
         given = self.given
-        return Model(net, given.bounds, given.mean, given.std, given.output, f"{given.name}-hardened", class_names=given.class_names)
+        return Model(net, given.bounds, given.mean, given.std, given.output, f"{given.name}-hardened")
 
     def _program(self) -> Model | None:
         path = self.folder / PROGRAM

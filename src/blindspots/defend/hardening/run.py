@@ -17,7 +17,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import nn
 
-from blindspots.data import Dataset, one_of
+from blindspots.data import Data, Dataset, as_data, one_of
+from blindspots.data.names import telling
 from blindspots.defend.hardening.batches import Split, fitting, split
 from blindspots.defend.hardening.card import write_card
 from blindspots.defend.hardening.checkpoint import Checkpoint
@@ -37,6 +38,7 @@ from blindspots.engine.threads import set_threads
 from blindspots.evaluate import Evaluation, Options, Progress, evaluate
 from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
+from blindspots.models.binding import bind, names_of
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
@@ -107,10 +109,10 @@ def harden(
     threat: Threat,
     recipe: str | Recipe = "fast",
     epochs: int | None = None,
-    data: Dataset | None = None,
-    test: Dataset | tuple[Any, Any] | None = None,
+    data: Data | None = None,
+    test: Data | None = None,
     test_rows: int | None = None,
-    extra: Dataset | None = None,
+    extra: Data | None = None,
     from_scratch: bool = False,
     controls: bool = True,
     study_rows: int = STUDY_ROWS,
@@ -125,7 +127,7 @@ def harden(
 
     Args:
         model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C). It stays as it is.
-        x, y: rows to train on: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        x, y: rows to train on: inputs (N, ...) within the model's bounds, and labels (N,). Instead: `data`.
         threat: with a radius, e.g. `Linf(8 / 255)`: what is trained against, and what before and after are judged by.
         recipe: one of `recipe.names()`, a TOML file, or a `Recipe`.
         epochs: instead of the recipe's.
@@ -145,9 +147,10 @@ def harden(
         InputError: something that was given cannot be used, or training diverged; the sentence says what to do.
         SystemExit: under torchrun, in all processes but the first, once the training has ended.
     """
-    given = one_of(x, y, data)
-    model = first_look(as_model(model), given)
-    judged_by = one_of(*test, None) if isinstance(test, tuple) else test
+    model = as_model(model)
+    others = (None if rows is None else as_data(rows) for rows in (test, extra))
+    given, judged_by, more = bind(model, one_of(x, y, data), *others)
+    model = first_look(model, given)
     asked = options or HardenOptions()
     bounded = threat.within(*model.bounds)
     check_radius(bounded, given.shape)
@@ -156,7 +159,7 @@ def harden(
     for one in threats_of(chosen, bounded):
         check_radius(one, given.shape)
     run = _Run(
-        model, training, judging, extra, bounded, recipe if isinstance(recipe, str) else "custom",
+        model, training, judging, more, bounded, recipe if isinstance(recipe, str) else "custom",
         chosen if epochs is None else chosen.lasting(epochs), from_scratch, controls,
         min(study_rows, len(judging)), protocol, asked, watch or Watch(),
     )  # fmt: skip
@@ -184,6 +187,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.threats = threats_of(self.recipe, self.threat)
         self.own = self._beginning()
+        self.own.class_names = names_of(self.model) or telling(self.data.class_names)
         self.parts = split(self.data, self.options.seed, self.extra)
         for rows in (self.data, self.test, *([self.extra] if self.extra else [])):
             check_rows(self.own, rows)

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta, binomtest, norm
 from torch import Tensor
 
-from blindspots.data import Dataset, load_data
+from blindspots.data import Dataset, reopened, same_rows
 from blindspots.defend.smoothing.conclude import conclude
 from blindspots.defend.smoothing.folder import read_certify_file, read_rows
 from blindspots.defend.smoothing.record import COLUMNS, CertifyFile, CertifyVerdict
@@ -50,7 +50,9 @@ def verify_certify(
     except InputError as error:
         return Verification(file.verdict.rows, [], [], [str(error)])
     named = model or load_model(_name(file.manifest.model.spec, "model"), say)
-    rows = data or load_data(_name(file.manifest.data.spec, "data"), file.manifest.data.rows)
+    record = file.manifest.data
+    _ = data is not None or _name(record.spec, "data")
+    rows = reopened(record) if data is None else same_rows(data, record)
     with set_threads(file.manifest.threads):
         return _Proof(file, file.verdict, columns, named, rows, say).carry_out()
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blindspots.data import Dataset, one_of
+from blindspots.data import Data, Dataset, one_of
 from blindspots.defend.smoothing.attacked import attack
 from blindspots.defend.smoothing.bounds import largest
 from blindspots.defend.smoothing.conclude import conclude, findings
@@ -29,6 +29,7 @@ from blindspots.defend.smoothing.smoothed import (
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import Columns, provenance, threads_of
+from blindspots.models.binding import bound
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -132,7 +133,7 @@ def certify(
     *,
     asked: Asked | None = None,
     sigma: float | None = None,
-    data: Dataset | None = None,
+    data: Data | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     watch: Watch | None = None,
@@ -144,7 +145,7 @@ def certify(
 
     Args:
         model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
-        x, y: inputs (N, ...) within the model's bounds, and int labels (N,). Instead: `data`.
+        x, y: inputs (N, ...) within the model's bounds, and labels (N,). Instead: `data` (see `as_data`).
         asked: what is certified; instead, `sigma` alone with everything else as usual.
         out: run folder to write; None: keep everything in memory.
         resume: go on with the run in `out`, or begin it. A resumed run has the bits of one that was never stopped.
@@ -156,9 +157,10 @@ def certify(
     """
     if (asked is None) == (sigma is None):
         raise InputError("expected either sigma or asked, got both or none: pass e.g. sigma=0.25")
-    data = one_of(x, y, data)
+    model = as_model(model)
+    data = bound(model, one_of(x, y, data))
     asked = asked or Asked(float(sigma or 0))
-    run = _Run(first_look(as_model(model), data), data, asked, watch or (lambda progress: None))
+    run = _Run(first_look(model, data), data, asked, watch or (lambda progress: None))
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 
