@@ -447,13 +447,13 @@ def test_labels_that_no_class_has_are_refused(tmp_path, row, label):
     ("x", "y", "said"),
     [
         (torch.rand(4, 1, 8, 8), torch.zeros(3).long(), "expected as many labels as inputs"),
-        (torch.rand(4, 1, 8, 8), torch.zeros(4), "expected y to be integer class labels"),
-        (torch.rand(4, 1, 8, 8), torch.zeros(4, 1).long(), "expected y to be integer class labels"),
+        (torch.rand(4, 1, 8, 8), torch.full((4,), 0.5), "expected y to be one class per row"),
+        (torch.rand(4, 1, 8, 8), torch.zeros(4, 2).long(), "expected y to be one class per row"),
         (torch.rand(4), torch.zeros(4).long(), "expected inputs"),
         (torch.rand(0, 1, 8, 8), torch.zeros(0).long(), "at least one row"),
         (torch.rand(4, 1, 9, 9), torch.zeros(4).long(), "expected a network that takes inputs of shape"),
-        (torch.rand(4, 8, 8), torch.zeros(4).long(), "expected a network that takes inputs of shape|4"),
-        ([[0.5]], [0], "expected x to be a torch tensor or a numpy array"),
+        (torch.rand(4, 8, 9), torch.zeros(4).long(), "takes? inputs of shape"),
+        ({0.5}, [0], "expected x of arrays to be a torch tensor, a numpy array, a list"),
         (None, None, "expected inputs x and labels y, or data"),
     ],
 )

@@ -83,8 +83,8 @@ def labels_of(y: Any, rows: int, name: str, names: Sequence[str] | None = None) 
 
 def _array(y: Any, name: str) -> Array:
     if isinstance(y, Tensor):
-        y = y.detach().cpu()
-        return (y.float() if y.dtype == torch.bfloat16 else y).numpy()
+        held: Array = (y.float() if y.dtype == torch.bfloat16 else y).detach().cpu().numpy()
+        return held
     try:
         labels: Array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     except (ValueError, TypeError, RuntimeError) as error:

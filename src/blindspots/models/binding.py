@@ -146,7 +146,7 @@ def _like(data: Dataset, first: Dataset, names: Sequence[str] | None, whose: str
 
 def _count(model: Model, data: Dataset) -> int | None:
     """How many classes the model tells apart; None where it would have to be asked, or does not take the rows."""
-    if model.metered:
+    if model.service:
         return getattr(model, "classes", None)
     logits = _tried(model, data)
     return None if logits is None else logits.shape[1] - model.rejects
@@ -160,7 +160,7 @@ def shaped(model: Model, data: Dataset) -> Dataset:
 
     Raises InputError: it takes grey pictures alone, and some have a colour.
     """
-    if not isinstance(data, Stream) or model.metered or _unbuilt(model) or _tried(model, data) is not None:
+    if not isinstance(data, Stream) or model.service or _unbuilt(model) or _tried(model, data) is not None:
         return data
     fitting = [other for other in data.readings() if _tried(model, other) is not None]
     grey = data.grey() if isinstance(data, FolderData) else None
