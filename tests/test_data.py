@@ -189,7 +189,23 @@ def test_dividing_by_255_is_said_and_exact() -> None:
     assert torch.equal((everything(data)[0] * 255).round().to(torch.uint8), x)
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.bool_, np.complex64, "U3", object])
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint16, np.uint32, np.bool_])
+def test_whole_numbers_of_other_types_are_taken_as_they_are_and_said(dtype: Any, tmp_path: Path) -> None:
+    x = DRAW.integers(0, 120, (20, 6)).astype(dtype)
+    for data in (ArrayData(x, LABELS), load_data(saved(tmp_path / "x.npz", x)), ArrayData(torch.from_numpy(x), LABELS)):
+        assert torch.equal(everything(data)[0], torch.from_numpy(x.astype(np.float32)))
+        assert f"x is {'boolean' if dtype is np.bool_ else np.dtype(dtype).name}" in notes(data)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint32])
+def test_whole_numbers_that_float32_cannot_hold_are_refused(dtype: Any) -> None:
+    x = np.full((20, 6), (1 << 24) + 1, dtype)
+    for given in (x, torch.from_numpy(x)):
+        with pytest.raises(InputError, match="whole numbers up to 16777216.*got 16777217"):
+            everything(ArrayData(given, LABELS))
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, "U3", object])
 def test_other_dtypes_are_refused(dtype: Any, tmp_path: Path) -> None:
     x = np.zeros((20, 6), dtype)
     with pytest.raises(InputError, match="expected x of dtype uint8"):
@@ -202,10 +218,13 @@ def test_other_dtypes_are_refused(dtype: Any, tmp_path: Path) -> None:
     ("x", "y", "said"),
     [
         (np.zeros((3, 6)), [0, 1], "got 2 for 3"),
-        (np.zeros((3, 6)), [0.0, 1.0, 2.0], "integer class labels"),
-        (np.zeros((3, 6)), [[0], [1], [2]], "integer class labels"),
-        (np.zeros((3, 6)), [True, False, True], "integer class labels"),
-        (np.zeros((3, 6)), 3, "integer class labels"),
+        (np.zeros((3, 6)), [0.0, 1.5, 2.0], "one class per row.*1.5 in row 1"),
+        (np.zeros((3, 6)), [0.0, np.nan, 2.0], "one class per row.*nan in row 1"),
+        (np.zeros((3, 6)), [[0, 1], [1, 1], [2, 0]], "one class per row.*not one-hot"),
+        (np.zeros((3, 6)), [[0.2, 0.8]] * 3, "one class per row.*not one-hot"),
+        (np.zeros((3, 6)), [[[0]], [[1]], [[2]]], "one class per row"),
+        (np.zeros((3, 6)), [1j, 2j, 3j], "one class per row"),
+        (np.zeros((3, 6)), 3, "one class per row"),
         (np.zeros((0, 6)), np.zeros(0, int), "at least one row"),
         (np.zeros((3, 0)), [0, 1, 2], "at least one row"),
         (np.zeros(3), [0, 1, 2], "at least one row"),
@@ -220,9 +239,111 @@ def test_wrong_shapes_are_refused(x: Any, y: Any, said: str, tmp_path: Path) -> 
         load_data(saved(tmp_path / "x.npz", x, y))
 
 
-def test_lists_of_inputs_are_refused() -> None:
-    with pytest.raises(InputError, match="got list"):
-        ArrayData([[0.0]], [0])
+LABELS_IN_OTHER_FORMS: list[tuple[Any, str]] = [
+    (LABELS.tolist(), ""),
+    (tuple(LABELS), ""),
+    (torch.from_numpy(LABELS), ""),
+    (LABELS.astype(np.uint8), ""),
+    (LABELS.astype(object), ""),
+    (LABELS.astype(np.float32), "float32 and holds whole numbers"),
+    (torch.from_numpy(LABELS).bfloat16(), "whole numbers"),
+    (LABELS[:, None], "its only column"),
+    (LABELS[:, None].astype(float), "its only column"),
+    (np.eye(4)[LABELS], "one-hot"),
+    (np.eye(4, dtype=int)[LABELS], "one-hot"),
+    (torch.eye(4)[LABELS].bool(), "one-hot"),
+    (LABELS.astype(str), ""),
+    ([f"{k:02d}" for k in LABELS], ""),
+    (LABELS.astype("S"), ""),
+]
+
+
+@pytest.mark.parametrize(("y", "said"), LABELS_IN_OTHER_FORMS)
+def test_labels_in_any_plain_form_are_the_same(y: Any, said: str) -> None:
+    data = ArrayData(IMAGES, y)
+    assert everything(data)[1].tolist() == LABELS.tolist()
+    assert data.class_names is None
+    assert said in notes(data)
+
+
+def test_boolean_labels_are_the_classes_0_and_1() -> None:
+    data = ArrayData(IMAGES[:3], [True, False, True])
+    assert everything(data)[1].tolist() == [1, 0, 1]
+    assert "False is class 0" in notes(data)
+
+
+class Frame:
+    """As a data frame or a series hands itself over."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def to_numpy(self) -> Any:
+        return np.asarray(self.values)
+
+
+def test_lists_and_data_frames_are_arrays() -> None:
+    x = DRAW.random((20, 6))
+    wanted = everything(ArrayData(x, LABELS))[0]
+    for given in (x.tolist(), tuple(map(tuple, x)), Frame(x), list(x), list(torch.from_numpy(x))):
+        assert torch.equal(everything(ArrayData(given, Frame(LABELS)))[0], wanted)
+
+
+@pytest.mark.parametrize("x", [[[0.0], [0.0, 1.0]], [torch.zeros(2), torch.zeros(3)], {"a": 1}, 3, "text", None])
+def test_what_makes_no_array_is_refused(x: Any) -> None:
+    with pytest.raises(InputError, match=r"expected (inputs of one shape|x of arrays)"):
+        ArrayData(x, [0, 1])
+
+
+# ------------------------------------------------------------------ layouts that are asked for
+
+SERIES = DRAW.random((20, 3, 16), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("x", "layout", "wanted"),
+    [
+        (SERIES, "as-is", SERIES),
+        (SERIES, "nhw", SERIES[:, None]),
+        (DRAW.random((20, 4, 5, 3)), "as-is", None),
+        (DRAW.random((20, 2, 5, 2)), "nchw", None),
+        (IMAGES, "nhwc", IMAGES.transpose(0, 3, 1, 2)),
+        (DRAW.random((20, 1, 2, 3, 4)), "as-is", None),
+        (DRAW.random((20, 6)), "as-is", None),
+    ],
+)
+def test_a_layout_that_is_asked_for_is_taken(x: Any, layout: str, wanted: Any, tmp_path: Path) -> None:
+    wanted = (x if wanted is None else wanted) / (255 if x.dtype == np.uint8 else 1)
+    spec = saved(tmp_path / "x.npz", x)
+    for data in (
+        ArrayData(x, LABELS, layout=layout),
+        load_data(spec, layout=layout),
+        ArrayData(torch.from_numpy(x), LABELS, layout=layout),
+    ):
+        assert torch.allclose(everything(data)[0], torch.from_numpy(np.asarray(wanted, np.float32)))
+        assert (data.layout, data.shape) == (layout, wanted.shape[1:])
+        assert "was read as" not in notes(data)
+
+
+@pytest.mark.parametrize(("layout", "said"), [("nhwc", r"\(N, H, W, C\)"), ("nwh", "among nchw, nhwc, nhw, as-is")])
+def test_layouts_that_do_not_fit_are_refused(layout: str, said: str, tmp_path: Path) -> None:
+    for read in (
+        lambda: ArrayData(SERIES, LABELS, layout=layout),
+        lambda: load_data(saved(tmp_path / "x.npz", SERIES), layout=layout),
+    ):
+        with pytest.raises(InputError, match=said):
+            read()
+
+
+@pytest.mark.parametrize("spec", ["digits", "folder"])
+def test_only_archives_have_a_layout(spec: str, tmp_path: Path) -> None:
+    in_classes(tmp_path)
+    with pytest.raises(InputError, match="expected a layout for an .npz file alone"):
+        load_data(spec if spec == "digits" else str(tmp_path), layout="nhw")
+
+
+def test_a_guess_names_the_other_ways() -> None:
+    assert "(--layout)" in " ".join(n.do for n in ArrayData(SERIES, LABELS).notes)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -364,7 +485,7 @@ def test_images_of_every_kind(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("RGBA", 3), ("P", 3)])
-def test_the_first_image_decides_on_the_channels(tmp_path: Path, mode: str, channels: int) -> None:
+def test_colours_decide_on_the_channels(tmp_path: Path, mode: str, channels: int) -> None:
     in_classes(tmp_path, mode)
     assert everything(load_data(str(tmp_path)))[0].shape == (20, channels, 6, 5)
 
@@ -375,7 +496,7 @@ def test_integer_names_are_the_labels(tmp_path: Path) -> None:
         Image.fromarray(IMAGES[0]).save(tmp_path / name / "a.png")
     data = load_data(str(tmp_path))
     assert (everything(data)[1].tolist(), data.class_names) == ([10, 2, 7], None)
-    assert "the numbers that name the folders" in notes(data)
+    assert "3 class folders: 2 (1 image), 7 (1), 10 (1); labels: the numbers that the folders are." in notes(data)
 
 
 def test_rows_take_turns_through_uneven_classes(tmp_path: Path) -> None:
@@ -383,7 +504,12 @@ def test_rows_take_turns_through_uneven_classes(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for i in range(count):
             Image.fromarray(IMAGES[i]).save(tmp_path / name / f"{i}.png")
-    assert everything(load_data(str(tmp_path)))[1].tolist() == [0, 1, 3, 1, 3, 1]
+    data = load_data(str(tmp_path))
+    assert everything(data)[1].tolist() == [0, 1, 2, 1, 2, 1]
+    assert (
+        "3 class folders: a=0 (1 image), b=1 (3), d=2 (2); labels: places in the sorted names of the folders; "
+        "skipped: 1 folder without pictures."
+    ) in notes(data)
 
 
 def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
@@ -420,13 +546,6 @@ def test_a_damaged_image_is_named(tmp_path: Path, keep: float) -> None:
     path.write_bytes(raw[: int(keep if keep >= 1 else keep * len(raw))])
     with pytest.raises(InputError, match=r"05.png.*repair or remove"):
         everything(load_data(str(tmp_path)))
-
-
-def test_images_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    Image.fromarray(np.full((6, 5), 40000, np.uint16)).save(tmp_path / "a" / "deep.png")
-    with pytest.raises(InputError, match=r"deep.png.*more than 8 bits"):
-        load_data(str(tmp_path))
 
 
 @pytest.mark.parametrize("folders", [[], ["a", "b"]])

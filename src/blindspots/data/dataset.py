@@ -63,7 +63,7 @@ class Stream(ABC):
     """The part of every dataset that does not depend on where its inputs come from."""
 
     layout: str | None = None  # the word that `load_data` needs to read the same rows again; None: it sees that itself
-    unit = "rows"  # what a row is called
+    unit = "row"  # what a row is called
 
     def __init__(self, name: str, spec: str | None, shape: tuple[int, ...], labels: Labels, notes: list[Finding]):
         self.name, self.spec, self.shape = name, spec, shape
@@ -159,16 +159,15 @@ class Stream(ABC):
     def _classes(self) -> str:
         """ "3 class folders: cat=0 (12 images), dog=1 (9), ship=2 (11); labels: places in the sorted names" """
         rows = Counter(zip(self._stored.tolist(), self._y.tolist(), strict=True))
-        units = [f" {self.unit}", *[""] * len(rows)]
-        spoken = [self._spoken(*pair, rows[pair], unit) for pair, unit in zip(sorted(rows), units, strict=False)]
+        spoken = [self._spoken(*pair, rows[pair], unit=i == 0) for i, pair in enumerate(sorted(rows))]
         return f"{self._headed(len(spoken))}: {shown(spoken)}; labels: {self._how}"
 
     def _headed(self, classes: int) -> str:
         return f"{classes} classes" if classes != 1 else "1 class"
 
-    def _spoken(self, stored: int, label: int, rows: int, unit: str) -> str:
-        called = self._labels.called(stored)
-        return f"{called} ({rows}{unit})" if called == str(label) else f"{called}={label} ({rows}{unit})"
+    def _spoken(self, stored: int, label: int, rows: int, unit: bool) -> str:
+        called, counted = self._labels.called(stored), f"{rows} {self.unit}{'s' * (rows != 1)}" if unit else rows
+        return f"{called} ({counted})" if called == str(label) else f"{called}={label} ({counted})"
 
 
 def _renumbered(y: Tensor, where: Mapping[int, int]) -> Tensor:

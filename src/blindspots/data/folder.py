@@ -36,7 +36,7 @@ class FolderData(Stream):
         named: the names say what the classes are, numbers among them or not; else a mixture of both is refused.
     """
 
-    unit = "images"
+    unit = "image"
 
     def __init__(self, folder: Path, spec: str, rows: int | None = None, named: bool = False) -> None:
         found = _look_into(folder)
@@ -113,8 +113,8 @@ def _look_into(folder: Path) -> _Inside:
             skipped["pictures outside of class folders" if _is_image(path) else "files of other kinds"] += 1
         else:
             pictures, others = _pictures(path)
-            skipped += others
             if pictures:
+                skipped += others
                 classes.append(path)
                 files.append(pictures)
             else:

@@ -63,8 +63,10 @@ def read_picture(path: Path, raw: bytes | None = None) -> Picture:
     with _decoding(path):
         content = path.read_bytes() if raw is None else raw
         with _opened(content) as image:
+            packed = _packed(image)  # first: whatever asks for EXIF may decode the picture
             turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-            return _decoded(content, image, turned)
+            levels, alpha = _channels(content, image, packed)
+            return _picture(levels, alpha, image.mode not in _GREY, turned)
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -110,18 +112,15 @@ def _opened(content: bytes) -> "Image":
     return image
 
 
-def _decoded(content: bytes, image: "Image", turned: bool) -> Picture:
-    stored_in_colour = image.mode not in _GREY
-    levels, alpha = _channels(content, image)
+def _picture(levels: NDArray[Any], alpha: NDArray[Any] | None, stored_in_colour: bool, turned: bool) -> Picture:
     if levels.ndim == 3 and (levels == levels[..., :1]).all():
         levels = levels[..., 0]
     opaque = alpha is None or bool((alpha == np.iinfo(alpha.dtype).max).all())
     return Picture(np.ascontiguousarray(levels), stored_in_colour, turned, not opaque)
 
 
-def _channels(content: bytes, image: "Image") -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _channels(content: bytes, image: "Image", packed: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Levels (H, W) or (H, W, 3), turned, and alpha (H, W), if there is one."""
-    packed = _packed(image)
     if image.mode.startswith("I"):
         return _whole(np.asarray(_turned(image))), None
     if packed in ("RGB;16B", "RGBA;16B"):
