@@ -17,7 +17,7 @@ import blindspots as bs
 from blindspots.data import ArrayData, digits_arrays, load_data
 from blindspots.defend.smoothing import Asked
 from blindspots.errors import InputError
-from blindspots.evaluate import Evaluation
+from blindspots.evaluate import Evaluation, Options
 from blindspots.models import Model, from_estimator, load_model
 from blindspots.models.binding import bind, bound, names_of
 from blindspots.transfer.proof import verify_transfer
@@ -464,6 +464,26 @@ def test_runs_are_resumed_and_verified_by_name(folder: str, tmp_path: Path) -> N
         assert verify(out, data=load_data(folder)).problems == []
         wrong = verify(out, data=ArrayData(*load_data(folder).rows(0, 60)))
         assert "data with the digest" in " ".join(wrong.problems)
+
+
+def test_a_run_on_folders_of_numbers_and_words_is_verified(tmp_path: Path) -> None:
+    names = ["0", "1", "two", *map(str, range(3, 10))]
+    data = load_data(str(in_folders(tmp_path / "data", names)), classes=names)
+    assert tried_in("digits", data, tmp_path / "run", resume=False).clean_accuracy > 0.9
+    proof = verify(tmp_path / "run")
+    assert (proof.problems, proof.notes) == ([], [])
+
+
+def test_services_can_have_names() -> None:
+    def service(x: np.ndarray) -> np.ndarray:
+        return reordered().logits(torch.from_numpy(x)).argmax(1).detach().numpy()
+
+    box = bs.BlackBox(service, "labels", 10, class_names=[WORDS[k] for k in SHUFFLED])
+    words = [WORDS[k] for k in Y[:20].tolist()]
+    run = bs.attack(box, X[:20], words, bs.attacks.RayS(), threat=NOTHING, options=Options(max_forwards=200))
+    assert run.clean_accuracy > 0.8
+    with pytest.raises(InputError, match="which of the 10 classes"):
+        bs.attack(bs.BlackBox(service, "labels", 10), X[:3], words[:3], bs.attacks.RayS(), threat=NOTHING)
 
 
 def tried_in(spec: str, data: Any, out: Path, resume: bool) -> Evaluation:

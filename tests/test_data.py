@@ -200,9 +200,9 @@ def test_whole_numbers_of_other_types_are_taken_as_they_are_and_said(dtype: Any,
 @pytest.mark.parametrize("dtype", [np.int64, np.uint32])
 def test_whole_numbers_that_float32_cannot_hold_are_refused(dtype: Any) -> None:
     x = np.full((20, 6), (1 << 24) + 1, dtype)
-    for given in (x, torch.from_numpy(x)):
-        with pytest.raises(InputError, match="whole numbers up to 16777216.*got 16777217"):
-            everything(ArrayData(given, LABELS))
+    for inputs in (x, torch.from_numpy(x)):
+        with pytest.raises(InputError, match=r"whole numbers up to 16777216.*got 16777217"):
+            everything(ArrayData(inputs, LABELS))
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, "U3", object])
@@ -285,8 +285,8 @@ class Frame:
 def test_lists_and_data_frames_are_arrays() -> None:
     x = DRAW.random((20, 6))
     wanted = everything(ArrayData(x, LABELS))[0]
-    for given in (x.tolist(), tuple(map(tuple, x)), Frame(x), list(x), list(torch.from_numpy(x))):
-        assert torch.equal(everything(ArrayData(given, Frame(LABELS)))[0], wanted)
+    for inputs in (x.tolist(), tuple(map(tuple, x)), Frame(x), list(x), list(torch.from_numpy(x))):
+        assert torch.equal(everything(ArrayData(inputs, Frame(LABELS)))[0], wanted)
 
 
 @pytest.mark.parametrize("x", [[[0.0], [0.0, 1.0]], [torch.zeros(2), torch.zeros(3)], {"a": 1}, 3, "text", None])
@@ -338,7 +338,7 @@ def test_layouts_that_do_not_fit_are_refused(layout: str, said: str, tmp_path: P
 @pytest.mark.parametrize("spec", ["digits", "folder"])
 def test_only_archives_have_a_layout(spec: str, tmp_path: Path) -> None:
     in_classes(tmp_path)
-    with pytest.raises(InputError, match="expected a layout for an .npz file alone"):
+    with pytest.raises(InputError, match=r"expected a layout for an .npz file alone"):
         load_data(spec if spec == "digits" else str(tmp_path), layout="nhw")
 
 

@@ -13,7 +13,7 @@ from blindspots.data.folder import FolderData
 from blindspots.data.foreign import from_torch, is_foreign, of_keys
 from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
-from blindspots.data.npz import NpzData
+from blindspots.data.npz import NAMES, NpzData
 from blindspots.errors import InputError
 from blindspots.spec import meant
 from blindspots.verdict import DataRecord
@@ -87,7 +87,8 @@ def reopened(record: DataRecord) -> Dataset:
 
     Raises InputError: they are not there any more, or cannot be read so.
     """
-    return same_rows(load_data(str(record.spec), record.rows, layout=record.layout), record)
+    data = _opened(str(record.spec), record.rows, record.layout, record.class_names is not None)
+    return same_rows(data, record)
 
 
 def same_rows(given: Any, record: DataRecord) -> Dataset:
@@ -113,7 +114,8 @@ def as_data(given: Any) -> Dataset:
     if isinstance(given, tuple) and len(given) == 2:
         return ArrayData(*given)
     if isinstance(given, Mapping):
-        return ArrayData(*of_keys(given))
+        names = next((given[key] for key in NAMES if key in given and all(isinstance(n, str) for n in given[key])), None)
+        return ArrayData(*of_keys(given), class_names=names)
     if is_foreign(given):
         return from_torch(given)
     raise InputError(

@@ -149,7 +149,9 @@ class Stream(ABC):
         return {k: k for k in used}, f"places in the classes of {whose}"
 
     def by_place(self, why: str) -> Self:
-        """The same rows and labels; the notes say why their places were taken."""
+        """The same rows and labels; where the notes speak of them, they say why their places were taken."""
+        if not self._how or self._how.endswith(why):
+            return self
         made = copy.copy(self)
         made._how = f"{self._how}{why}"
         return made

@@ -44,7 +44,7 @@ def from_torch(data: Any) -> ArrayData:
     with _undisturbed():
         order, notes = (None, []) if loader is None else _order(loader)
         if isinstance(items, TensorDataset) and plain and order is None:
-            return _of_tensors(items, name)
+            return _of_tensors(items, name, notes)
         if isinstance(items, IterableDataset):
             batches = _streamed(items, loader)
         else:
@@ -130,34 +130,46 @@ def _cut(places: Sequence[int], step: int) -> list[list[int]]:
 # ------------------------------------------------------------------ rows
 
 
-def _of_tensors(items: "TensorDataset", name: str) -> ArrayData:
+def _of_tensors(items: "TensorDataset", name: str, notes: Sequence[Finding]) -> ArrayData:
     if len(items.tensors) != 2:
         raise InputError(f"expected a TensorDataset of x and y, got {len(items.tensors)} tensors: pass the two alone")
-    return ArrayData(*items.tensors, name)
+    return ArrayData(*items.tensors, name, notes=notes)
 
 
 def _streamed(items: Any, loader: "DataLoader[Any] | None") -> Iterator[Pair]:
     """The batches of what can only be read once."""
-    if loader is not None and loader.batch_size is None:
-        yield from (_pair(loader.collate_fn(item)) for item in items)
+    collate, step, stream = _collate(loader), _step(loader), iter(items)
+    if step is None:
+        yield from (_pair(collate(item)) for item in stream)
         return
-    collate, step, stream = _collate(loader), (loader.batch_size if loader else None) or _BATCH, iter(items)
     while batch := list(islice(stream, step)):
         yield _pair(collate(batch))
 
 
 def _in_order(items: Any, loader: "DataLoader[Any] | None", order: list[list[int]] | None, name: str) -> Iterator[Pair]:
-    size, step = len(items), (loader.batch_size if loader else None) or _BATCH
-    places = order or _cut(range(size), step)
-    _check_same(items, [i for batch in places[:1] for i in batch][:_LOOKED_AT], name)
-    if loader is not None and loader.batch_sampler is None:  # its items are batches
-        yield from (_pair(loader.collate_fn(items[i])) for batch in places for i in batch)
-        return
-    collate = _collate(loader)
-    yield from (_pair(collate([items[i] for i in batch])) for batch in places)
+    collate, step = _collate(loader), _step(loader)
+    batches = order or _cut(range(len(items)), step or _BATCH)
+
+    def read(places: Sequence[int]) -> Iterator[Pair]:
+        if step is None:  # its items are batches
+            yield from (_pair(collate(items[i])) for i in places)
+        else:
+            yield _pair(collate([items[i] for i in places]))
+
+    _check_same(read, [i for batch in batches[:1] for i in batch][:_LOOKED_AT], name)
+    for places in batches:
+        yield from read(places)
 
 
-def _collate(loader: "DataLoader[Any] | None") -> Callable[[list[Any]], Any]:
+def _step(loader: "DataLoader[Any] | None") -> int | None:
+    """Rows that are read together; None: its items are batches."""
+    if loader is None or loader.batch_size is not None:
+        return _BATCH if loader is None else loader.batch_size
+    alone = isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None
+    return None if alone else _BATCH
+
+
+def _collate(loader: "DataLoader[Any] | None") -> Callable[[Any], Any]:
     own = None if loader is None else loader.collate_fn
     return _stacked if own is None or own is torch.utils.data.default_collate else own
 
@@ -179,11 +191,11 @@ def _input(x: Any) -> Any:
     return levels[None] if grey else levels.permute(2, 0, 1)
 
 
-def _check_same(items: Any, places: Sequence[int], name: str) -> None:
+def _check_same(read: Callable[[Sequence[int]], Iterator[Pair]], places: Sequence[int], name: str) -> None:
     """Refuse items that are others each time: random crops, flips, noise."""
     for i in places:
-        one, other = (_input(_pair(items[i])[0]) for _ in range(2))
-        if not np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True):
+        one, other = (np.asarray(_tensor(next(read([i]))[0], name).detach().cpu()) for _ in range(2))
+        if not np.array_equal(one, other, equal_nan=one.dtype.kind == "f"):
             raise InputError(
                 f"expected item {i} of {name} to be the same whenever it is read, got two that differ: leave random "
                 "transforms out, for what is measured are its rows as they are"

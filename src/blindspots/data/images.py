@@ -162,7 +162,7 @@ def _deep(content: bytes, image: "Image", packed: str) -> NDArray[np.uint16]:
     """16 bits per channel, (H, W, C). Pillow keeps the upper 8 of them or, read in the other order, the lower 8."""
     with _opened(content) as other:
         name, box, offset, _ = other.tile[0]  # type: ignore[attr-defined]
-        other.tile = [(name, box, offset, packed.replace("B", "L"))]  # type: ignore[attr-defined]
+        other.tile = [(name, box, offset, f"{packed[:-1]}L")]  # type: ignore[attr-defined]
         low = np.asarray(_turned(other)).astype(np.uint16)
     return (np.asarray(_turned(image)).astype(np.uint16) << np.uint16(8)) | low
 

@@ -147,7 +147,7 @@ def _like(data: Dataset, first: Dataset, names: Sequence[str] | None, whose: str
 def _count(model: Model, data: Dataset) -> int | None:
     """How many classes the model tells apart; None where it would have to be asked, or does not take the rows."""
     if model.service:
-        return getattr(model, "classes", None)
+        return model.service.classes
     logits = _tried(model, data)
     return None if logits is None else logits.shape[1] - model.rejects
 

@@ -1,7 +1,7 @@
 """A classifier of which nothing is known but its answers: a plain function, a remote service, a device."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -31,6 +31,7 @@ class BlackBox(Model):
         classes: how many classes there are; needed where it returns labels.
         bounds: the smallest and the largest value an input can have.
         name: how reports call it.
+        class_names: of its classes, in order; labels of data that have names are matched by them.
         retries: how often it is asked again after an exception.
         wait: seconds before the first time, doubled every time.
 
@@ -47,6 +48,7 @@ class BlackBox(Model):
         name: str | None = None,
         retries: int = 3,
         wait: float = 0.5,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         if answers not in get_args(Answers):
             raise InputError(f"expected answers to be one of {', '.join(get_args(Answers))}, got {answers!r}: pick one")
@@ -55,7 +57,7 @@ class BlackBox(Model):
                 f"expected the number of classes (at least 2) of a model that answers with labels, got {classes}: pass "
                 "classes=10, say"
             )
-        super().__init__(function, bounds, name=name)
+        super().__init__(function, bounds, name=name, class_names=class_names)
         self.access = Need.LABEL if answers == "labels" else Need.VALUE
         self.function, self.answers, self.classes = function, answers, classes
         if retries < 0 or not 0 <= wait < float("inf"):
