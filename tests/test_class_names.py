@@ -94,7 +94,7 @@ def clutter(folder: Path, classes: bool) -> None:
     Image.fromarray(LEVELS[0]).save(folder / "contact_sheet.png")
     for name in ("aa empty", "11") if classes else ():
         (folder / name).mkdir()
-    first = next(p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith("."))
+    first = max(folder.glob("*/*.png")).parent
     (first / "thumbs").mkdir()
     (first / "Thumbs.db").touch()
     (first / ".hidden.png").touch()
@@ -115,7 +115,7 @@ def test_what_lies_beside_the_classes_changes_nothing_and_is_counted(
     assert before.digest == after.digest
     spoken = " ".join(note.saw for note in after.notes)
     for counted in (
-        "2 hidden files or folders", "3 folders without pictures", "2 files of other kinds",
+        "2 hidden ones", "3 folders without pictures", "2 files of other kinds",
         "1 picture outside of class folders", "1 folder inside of these", "1 link to nothing",
     ):  # fmt: skip
         assert counted in spoken
@@ -163,7 +163,7 @@ def test_some_classes_by_name_are_the_right_ones(rows: int | None, tmp_path: Pat
 
 def test_classes_without_a_counterpart_are_refused_with_both_sides(tmp_path: Path) -> None:
     in_folders(tmp_path, [*WORDS[:9], "neun"])
-    with pytest.raises(InputError, match=r"classes of reordered, which are three, one.*, got neun.*the same names"):
+    with pytest.raises(InputError, match=r"among the classes of reordered .three, one.*, got neun.*the same names"):
         tried(reordered(), load_data(str(tmp_path)))
 
 
@@ -271,6 +271,14 @@ def test_a_dataset_of_ones_own_has_to_have_the_model_s_order() -> None:
     assert bound(reordered(), order) is order
 
 
+def test_words_are_refused_where_nobody_says_what_they_are() -> None:
+    words = [WORDS[k] for k in Y.tolist()]
+    with pytest.raises(InputError, match=r"labels that are numbers in arrays, or a model whose .*--classes"):
+        tried("digits", ArrayData(X, words))
+    assert tried("digits", ArrayData(X, words, class_names=WORDS)).clean_accuracy > 0.9
+    assert tried("digits", ArrayData(X, words).among(WORDS)).clean_accuracy > 0.9
+
+
 # ------------------------------------------------------------------ where models have names
 
 
@@ -310,7 +318,7 @@ def test_labels_are_those_that_the_estimator_was_fitted_on(make: Callable[[], An
 def test_labels_that_the_estimator_was_not_fitted_on_are_refused() -> None:
     train_x, train_y = digits_arrays("train")
     model = from_estimator(LogisticRegression().fit(train_x.flatten(1).numpy(), train_y.numpy() + 1))
-    with pytest.raises(InputError, match=r"have classes of LogisticRegression, which are 1, 2, .*, got 0"):
+    with pytest.raises(InputError, match=r"among the classes of LogisticRegression .1, 2, .*, got 0"):
         tried(model, ArrayData(X, Y))
 
 
@@ -444,7 +452,9 @@ def test_transfer_brings_models_to_one_order(folder: str, tmp_path: Path) -> Non
 
 def test_transfer_refuses_models_of_other_classes(folder: str) -> None:
     models = [reordered(), Model(load_model("digits").net, class_names=[*WORDS[:9], "neun"], name="other")]
-    with pytest.raises(InputError, match=r"expected other to have classes of reordered, .* got neun"):
+    with pytest.raises(
+        InputError, match=r"expected the classes of other to be among the classes of reordered .* got neun"
+    ):
         bs.transfer(models, data=folder, threat=NOTHING)
 
 
@@ -482,7 +492,7 @@ def test_services_can_have_names() -> None:
     words = [WORDS[k] for k in Y[:20].tolist()]
     run = bs.attack(box, X[:20], words, bs.attacks.RayS(), threat=NOTHING, options=Options(max_forwards=200))
     assert run.clean_accuracy > 0.8
-    with pytest.raises(InputError, match="which of the 10 classes"):
+    with pytest.raises(InputError, match="labels that are numbers"):
         bs.attack(bs.BlackBox(service, "labels", 10), X[:3], words[:3], bs.attacks.RayS(), threat=NOTHING)
 
 

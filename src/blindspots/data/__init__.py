@@ -98,7 +98,7 @@ def same_rows(given: Any, record: DataRecord) -> Dataset:
         return data
     if data.shape != record.shape:
         data = next((other for other in data.readings() if other.shape == record.shape), data)
-    return data if record.class_names is None else data.among(record.class_names, "the run")
+    return data if record.class_names is None else data.among(record.class_names, "the classes of the run")
 
 
 def as_data(given: Any) -> Dataset:
@@ -114,8 +114,8 @@ def as_data(given: Any) -> Dataset:
     if isinstance(given, tuple) and len(given) == 2:
         return ArrayData(*given)
     if isinstance(given, Mapping):
-        names = next((given[key] for key in NAMES if key in given and all(isinstance(n, str) for n in given[key])), None)
-        return ArrayData(*of_keys(given), class_names=names)
+        named = [given[key] for key in NAMES if key in given and all(isinstance(word, str) for word in given[key])]
+        return ArrayData(*of_keys(given), class_names=named[0] if named else None)
     if is_foreign(given):
         return from_torch(given)
     raise InputError(

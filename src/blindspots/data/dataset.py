@@ -71,6 +71,7 @@ class Stream(ABC):
         self._stored = self._y = labels.y
         self._labels, self._notes = labels, [*notes, *labels.notes]
         self._how = labels.how
+        self.ordered = labels.ordered
 
     def __len__(self) -> int:
         return len(self._y)
@@ -114,7 +115,7 @@ class Stream(ABC):
         """The same rows read in other ways, where their form leaves a choice that nobody has made."""
         return []
 
-    def among(self, classes: Sequence[str], whose: str = "the model") -> Self:
+    def among(self, classes: Sequence[str], whose: str = "the model's classes") -> Self:
         """The same rows, with labels that are places in `classes`, found by their names.
 
         Labels without names are looked up by number where the classes are named by numbers other than their places
@@ -122,13 +123,13 @@ class Stream(ABC):
 
         Raises InputError: a class of the rows is none of these.
         """
-        classes = checked(classes, f"the classes of {whose}")
+        classes = checked(classes, whose)
         if self.class_names == classes:
             return self
         where, how = self._places(classes, whose)
         made = copy.copy(self)
         made._y = _renumbered(self._y, where)
-        made.class_names, made._how = classes, how
+        made.class_names, made._how, made.ordered = classes, how, True
         return made
 
     def _places(self, classes: Sequence[str], whose: str) -> tuple[Mapping[int, int], str]:
@@ -137,20 +138,20 @@ class Stream(ABC):
         names = telling(self.class_names)
         if names:
             by_name = found(places([names[k] for k in used], classes), classes, self.name, whose)
-            return {k: by_name[names[k]] for k in used}, f"matched by name to the classes of {whose}"
+            return {k: by_name[names[k]] for k in used}, f"matched by name to {whose}"
         if has_numbers(classes):
-            how = f"numbers looked up among the classes of {whose} ({shown(classes)})"
+            how = f"numbers looked up among {whose} ({shown(classes)})"
             return found(numbered(used, classes), classes, self.name, whose), how
         if used and not 0 <= used[0] <= used[-1] < len(classes):
             raise InputError(
-                f"expected labels from 0 to {len(classes) - 1} in {self.name}, the places of the classes of {whose} "
+                f"expected labels from 0 to {len(classes) - 1} in {self.name}, the places of {whose} "
                 f"({shown(classes)}), got {used[0]} to {used[-1]}: map them to these places"
             )
-        return {k: k for k in used}, f"places in the classes of {whose}"
+        return {k: k for k in used}, f"places among {whose}"
 
     def by_place(self, why: str) -> Self:
-        """The same rows and labels; where the notes speak of them, they say why their places were taken."""
-        if not self._how or self._how.endswith(why):
+        """The same rows and labels; where their order is that of the data alone, the notes say why it was taken."""
+        if not self._how or self.ordered or self._how.endswith(why):
             return self
         made = copy.copy(self)
         made._how = f"{self._how}{why}"

@@ -21,6 +21,15 @@ from blindspots.data.names import number, shown
 from blindspots.errors import InputError
 from blindspots.findings import Finding, Severity
 
+_SINGULAR = {  # what is left out beside the classes
+    "hidden ones": "hidden one",
+    "pictures outside of class folders": "picture outside of class folders",
+    "files of other kinds": "file of another kind",
+    "folders without pictures": "folder without pictures",
+    "folders inside of these": "folder inside of these",
+    "links to nothing": "link to nothing",
+}
+
 
 class FolderData(Stream):
     """A folder that has a folder of pictures for each class.
@@ -86,9 +95,7 @@ class FolderData(Stream):
 
     def _classes(self) -> str:
         """The classes, and what was left out beside them."""
-        skipped = [
-            f"{count} {what if count > 1 else what.replace('s', '', 1)}" for what, count in self._skipped.items()
-        ]
+        skipped = [f"{n} {what if n > 1 else _SINGULAR[what]}" for what, n in self._skipped.items()]
         return super()._classes() + (f"; skipped: {', '.join(skipped)}" if skipped else "")
 
 
@@ -108,7 +115,7 @@ def _look_into(folder: Path) -> _Inside:
     skipped, classes, files = Counter[str](), [], []
     for path in _listed(folder):
         if path.name.startswith("."):
-            skipped["hidden files or folders"] += 1
+            skipped["hidden ones"] += 1
         elif not path.is_dir():
             skipped["pictures outside of class folders" if _is_image(path) else "files of other kinds"] += 1
         else:
@@ -139,7 +146,7 @@ def _pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
     pictures, others = [], Counter[str]()
     for path in _listed(folder):
         if path.name.startswith("."):
-            others["hidden files or folders"] += 1
+            others["hidden ones"] += 1
         elif path.is_dir():
             others["folders inside of these"] += 1
         elif not _is_image(path):
@@ -182,7 +189,7 @@ def _turns(found: _Inside, spec: str, named: bool) -> tuple[Labels, list[Path]]:
 
 
 def _by_name(names: list[str], at: NDArray[np.int64]) -> Labels:
-    return Labels(torch.from_numpy(at), names, "places in the sorted names of the folders", lambda k: names[k])
+    return Labels(torch.from_numpy(at), names, "places in the sorted names of the folders", called=lambda k: names[k])
 
 
 # ------------------------------------------------------------------ what the pictures are

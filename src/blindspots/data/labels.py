@@ -23,6 +23,7 @@ class Labels:
         y: int64 (N,).
         names: what the labels 0, 1, ... stand for, if they have names.
         how: where the labels come from, in words; "" for numbers that were given as such.
+        ordered: somebody said which class is the first, and so on; else their names are sorted.
         called: what the data call the class that has this label.
         notes: what was decided.
     """
@@ -30,6 +31,7 @@ class Labels:
     y: Tensor
     names: list[str] | None = None
     how: str = ""
+    ordered: bool = False
     called: Callable[[int], str] = str
     notes: tuple[Finding, ...] = ()
 
@@ -142,7 +144,7 @@ def _named(y: Tensor, names: list[str], name: str) -> Labels:
             f"{int(y.min())} to {int(y.max())}: name every class"
         )
     how = "places in the names that came with them" if telling(names) else ""
-    return Labels(y, names, how, lambda k: names[k])
+    return Labels(y, names, how, True, lambda k: names[k])
 
 
 def _words(labels: Array, name: str, names: list[str] | None) -> Labels:
@@ -151,7 +153,7 @@ def _words(labels: Array, name: str, names: list[str] | None) -> Labels:
     if names is not None:
         where = found(places(words, names), names, f"y in {name}", "its names")
         y = np.array([where[word] for word in words], np.int64)[at.reshape(-1)]
-        return Labels(torch.from_numpy(y), names, "places in the names that came with them", lambda k: names[k])
+        return Labels(torch.from_numpy(y), names, "places in the names that came with them", True, lambda k: names[k])
     return of_names(words, at.reshape(-1), f"words in y of {name}", "words")
 
 
@@ -172,7 +174,7 @@ def of_names(words: Sequence[str], at: Array, what: str, source: str) -> Labels:
             twice = [w for w, k in zip(words, numbers, strict=True) if numbers.count(k) > 1]
             raise InputError(f"expected {what} that are different numbers, got {shown(twice)}: put them together")
         y = torch.tensor(whole, dtype=torch.int64)[torch.from_numpy(at.astype(np.int64))]
-        return Labels(y, None, f"the numbers that the {source} are", lambda k: called[k])
+        return Labels(y, None, f"the numbers that the {source} are", True, lambda k: called[k])
     y = torch.from_numpy(at.astype(np.int64))
     names = list(words)
-    return Labels(y, names, f"places in the sorted names of the {source}", lambda k: names[k])
+    return Labels(y, names, f"places in the sorted names of the {source}", called=lambda k: names[k])

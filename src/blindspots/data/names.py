@@ -85,14 +85,14 @@ def found(where: Mapping[Any, int | None], classes: Sequence[str], name: str, wh
     if lacking:
         close = meant(lacking[0], classes) if len(lacking) == 1 else ""
         raise InputError(
-            f"expected {name} to have classes of {whose}, which are {shown(classes)}, got {shown(lacking)}{close}: "
-            "give the classes of the two the same names, or leave these rows out"
+            f"expected the classes of {name} to be among {whose} ({shown(classes)}), got {shown(lacking)}{close}: "
+            "give the two the same names, or leave these rows out"
         )
     taken = Counter(where.values())
     for key, place in where.items():
         if taken[place] > 1:
             raise InputError(
-                f"expected each class of {name} to be another one of {whose}, got {key!s} and others for "
+                f"expected each class of {name} to be another one among {whose}, got {key!s} and others for "
                 f"{classes[place or 0]!r}: put them together under one name"
             )
     return {key: place for key, place in where.items() if place is not None}

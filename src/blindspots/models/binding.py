@@ -14,6 +14,7 @@ from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model, Wrapper, is_lazy
 
 _ROWS = 2  # that a network is tried on
+_WAYS = "--classes a,b,c (in Python load_data(..., classes=[...]) or Model(net, class_names=[...]))"
 _ATTRIBUTES = ("class_names", "classes", "names")  # where networks keep the names of their classes
 
 
@@ -34,9 +35,8 @@ def bind(model: Model, data: Dataset, *others: Dataset | None) -> tuple[Any, ...
     """
     data = shaped(model, data)
     names = _checked(model, data)
-    bound = _by_place(model, data) if names is None else among(data, names, model.name)
-    names, whose = (bound.class_names, data.name) if names is None else (names, model.name)
-    rest = [None if other is None else _like(shaped(model, other), bound, names, whose) for other in others]
+    bound = _by_place(model, data) if names is None else among(data, names, f"the classes of {model.name}")
+    rest = [None if other is None else like(bound, shaped(model, other)) for other in others]
     return bound, *rest
 
 
@@ -47,8 +47,21 @@ def bound(model: Model, data: Dataset) -> Dataset:
 
 
 def like(data: Dataset, other: Dataset) -> Dataset:
-    """Other rows whose labels mean what those of `data` mean. Raises InputError: they cannot."""
-    return _like(other, data, data.class_names, data.name)
+    """Other rows, in the shape of `data` if they can be, whose labels mean what those of `data` mean.
+
+    Raises InputError: these labels cannot.
+    """
+    if isinstance(other, Stream) and other.shape != data.shape:
+        other = next((reading for reading in other.readings() if reading.shape == data.shape), other)
+    names = telling(data.class_names)
+    if names:
+        return among(other, names, f"the classes of {data.name}")
+    if telling(other.class_names):
+        raise InputError(
+            f"expected classes that are numbers in {other.name}, as in {data.name}, got "
+            f"{shown(other.class_names or [])}: name them alike"
+        )
+    return other
 
 
 def among(data: Dataset, names: Sequence[str], whose: str) -> Dataset:
@@ -57,7 +70,7 @@ def among(data: Dataset, names: Sequence[str], whose: str) -> Dataset:
         return data.among(names, whose)
     if telling(data.class_names) not in (None, list(names)):
         raise InputError(
-            f"expected the classes of {whose} in {data.name}, in their order ({shown(names)}), got "
+            f"expected {whose} in {data.name}, in their order ({shown(names)}), got "
             f"{shown(data.class_names or [])}: number the labels so, or pass bs.ArrayData, which matches them by name"
         )
     return data
@@ -120,28 +133,20 @@ def _by_place(model: Model, data: Dataset) -> Dataset:
     names = telling(data.class_names)
     if names is None or not isinstance(data, Stream):
         return data
+    if not data.ordered and not isinstance(data, FolderData):
+        raise InputError(
+            f"expected labels that are numbers in {data.name}, or a model whose classes have names, got {shown(names)} "
+            f"for {model.name}, which has none: say what they are in order, {_WAYS}"
+        )
     classes = _count(model, data)
     if classes not in (None, len(names)):
         raise InputError(
             f"expected to know which of the {classes} classes of {model.name} the {len(names)} of {data.name} are "
-            f"({shown(names)}), but the model has no names for its own: list all of its classes in order, "
-            "--classes a,b,c (in Python load_data(..., classes=[...]) or Model(net, class_names=[...])), or name "
-            "folders by the numbers of their classes"
+            f"({shown(names)}), but the model has no names for its own: list all of its classes in order, {_WAYS}, or "
+            "name folders by the numbers of their classes"
         )
     why = "since the model has no names for its classes; say another order with --classes"
     return data.by_place(f", {why}")
-
-
-def _like(data: Dataset, first: Dataset, names: Sequence[str] | None, whose: str) -> Dataset:
-    """Other rows, whose labels are to mean what those of the first mean."""
-    if telling(names):
-        return among(data, names or [], whose)
-    if telling(data.class_names):
-        raise InputError(
-            f"expected classes that are numbers in {data.name}, as in {first.name}, got "
-            f"{shown(data.class_names or [])}: name them alike"
-        )
-    return data
 
 
 def _count(model: Model, data: Dataset) -> int | None:

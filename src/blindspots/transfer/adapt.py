@@ -109,7 +109,7 @@ def matched(
         order, whose = telling(data.class_names), data.name
     elif named:
         whose, order = next(iter(named.items()))
-        data = among(data, order, whose)
+        data = among(data, order, f"the classes of {whose}")
     else:
         return (bound(models[0], data) if models else data), labels
     other = {name: _in_order(name, own, order, whose) for name, own in named.items() if order and own != order}
@@ -118,7 +118,7 @@ def matched(
 
 def _in_order(name: str, own: Sequence[str], order: Sequence[str], whose: str) -> list[int | None]:
     """The place of each output's class in the common order."""
-    where = found(places(own, order), order, name, whose)
+    where = found(places(own, order), order, name, f"the classes of {whose}")
     if len(where) < len(order):
         raise InputError(
             f"expected {name} to have all classes of {whose}, {shown(order)}, got {shown(own)}: say with --labels "
