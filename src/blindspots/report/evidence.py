@@ -49,7 +49,8 @@ class Table:
 
     @property
     def stood(self) -> Array:
-        return self.right & ~self.broken & (self.result != Result.ALREADY_TARGET)
+        stood: Array = self.right & ~self.broken & (self.result != Result.ALREADY_TARGET)
+        return stood
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
