@@ -29,6 +29,8 @@ from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.report import write_report
 from blindspots.report.words import ThreatWords, headline, meaning, never_searched, right_and_standing
 from blindspots.threat import Threat
+from blindspots.universal import Universal
+from blindspots.universal.stream import divide
 from blindspots.verify import verify
 from closed_form import Known, Linear, optimum, plane, planes
 from small_run import THREAT, Net, inputs, network, rows_of, run
@@ -481,3 +483,69 @@ def test_a_loss_that_is_asked_for_by_name_is_refused_where_it_is_not_defined() -
     known = plane(4, (1, 3, 3), (0.2, 0.4))
     with pytest.raises(InputError, match="needs at least 3 classes"):
         bs.attack(Model(known.net), known.x, known.y, APGD(3), threat=bs.Linf(0.1), loss="dlr")
+
+
+# ------------------------------------------------------------------ universal and transfer
+
+
+def test_the_passes_of_a_targeted_universal_search_count_what_the_verdict_counts() -> None:
+    x, y = bs.load_data("digits").rows(0, 120)
+    model = bs.load_model("digits")
+    made = bs.universal(model, x, y, threat=bs.Linf(1e-3), target=3, method="uap:passes=1", fit=80)
+    assert made.verdict.heldout.fooled.rows == 40 - int((model.logits(x).argmax(1) == 3)[heldout_of(made)].sum())
+    assert made.verdict.fit.fooled.hits == 0
+    assert [p.fooled_fit for p in made.verdict.history] == [0]
+    far = bs.universal(model, x, y, threat=bs.Linf(0.4), target=3, method="uap:passes=2", fit=80).verdict
+    assert far.history[-1].fooled_fit == pytest.approx(far.fit.fooled.share)
+
+
+def heldout_of(made: Universal) -> list[int]:
+    """Places of the rows that judged."""
+    m = made.file.manifest
+    return list(
+        divide(bs.ArrayData(*bs.load_data("digits").rows(0, 120)), m.fit_rows, None, m.seed).heldout.at.tolist()
+    )
+
+
+def test_a_gate_on_a_perturbation_wants_evidence() -> None:
+    x, y = bs.load_data("digits").rows(0, 200)
+    three = bs.load_model("digits").logits(x).argmax(1) == 3
+    np.savez("threes.npz", x=x[three].numpy(), y=y[three].numpy())
+    np.savez("rows.npz", x=x[~three].numpy(), y=y[~three].numpy())
+    result = blindspots(
+        "universal digits --data rows.npz --heldout threes.npz --threat linf:0.1 --target 3 --threads 1 --require 0.5 "
+        "--method sgd:passes=1"
+    )
+    assert result.exit_code == 1, result.output
+    assert "all unseen rows are taken for the target as they are" in plain(result.stderr)
+    assert "already-target" in Path("runs/digits-universal-linf-0.1/run.json").read_text()
+
+
+def test_a_universal_gate_is_met_by_a_perturbation_that_was_made() -> None:
+    line = "universal digits --data digits --rows 120 --threat linf:0.01 --threads 1 --method sgd:passes=1"
+    assert blindspots(f"{line} --require 0.5 --out a").exit_code == 0
+    missed = blindspots(f"{line} --require 0 --out b".replace("0.01", "0.3"))
+    assert missed.exit_code == 1
+    assert "of the unseen rows are fooled, at most 0.0 % may be" in plain(missed.stderr)
+
+
+def test_cells_of_a_targeted_matrix_leave_out_the_rows_that_a_model_takes_for_the_target_anyway() -> None:
+    """Two linear models of two classes, target 1: what counts are the rows that a model takes for class 0."""
+    first, second = (plane(24, (1, 4, 4), (0.05, 0.4), seed) for seed in (0, 1))
+    run = bs.transfer(
+        [Model(first.net, name="a"), Model(second.net, name="b")], first.x, first.y, threat=bs.Linf(0.02),
+        targeted=True, targets=OneClass(1), threads=1,
+    )  # fmt: skip
+    clean, y = run.clean["prediction"], first.y
+    assert run.verdict.targeted is not None
+    for i, name in enumerate(("a", "b")):
+        made = run.source(name)
+        for j in range(2):
+            counts = (y != 1) & (clean[j] != 1)
+            cell = run.verdict.targeted[i][j]
+            assert cell.rows == int(counts.sum())
+            assert cell.hits == int(((made["prediction"][j] == 1) & counts).sum())
+        found = run.verdict.found[i]
+        assert found == run.verdict.targeted[i][i]
+    untouched = (y != 1) & (clean[0] == 1)
+    assert torch.equal(run.adversarial("a")[untouched], first.x[untouched])

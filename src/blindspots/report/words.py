@@ -197,13 +197,14 @@ def meaning(verdict: Verdict, threat: ThreatWords) -> str:
             f"less, the first one after {least}; without an attacker {untouched} of 100 answers are wrong."
         )
     reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
+    attacks = "these attacks, as far as they got," if verdict.unsearched else "these attacks"
     if verdict.reached is not None:
         return (
-            f"Shipping it means: where somebody can alter the inputs {reach}, these attacks get the class that they "
+            f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} get the class that they "
             f"want for {_in_a_hundred(verdict.reached.share)} of 100 inputs that the model gets right."
         )
     return (
-        f"Shipping it means: where somebody can alter the inputs {reach}, these attacks make {attacked} of 100 answers "
+        f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} make {attacked} of 100 answers "
         f"wrong; without an attacker it is {untouched}."
     )
 
