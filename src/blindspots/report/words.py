@@ -217,9 +217,15 @@ def headline(labels: Sequence[str], verdicts: Sequence[Verdict], threats: Sequen
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
     if all(v.reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
-    shares = [percent(v.robust_accuracy) for v in verdicts]
+    shares = [_robust(v) for v in verdicts]
     first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly"
     return listing([first, *(f"{label} {share}" for label, share in zip(labels[1:], shares[1:], strict=True))])
+
+
+def _robust(verdict: Verdict) -> str:
+    """ "95.0 %", or "95.0 % (searched: 12.0 %)" where no search ran to its end on some of the rows that stand."""
+    searched = f" (searched: {percent(verdict.searched.share)})" if verdict.unsearched else ""
+    return percent(verdict.robust_accuracy) + searched
 
 
 def _on(label: str, verdict: Verdict) -> str:
