@@ -296,6 +296,8 @@ def _protocol(given: str | Protocol | Sequence[Stage] | None, threat: Threat, mo
         chosen = named_protocol(given or USUAL[_useful(model)], threat)
     else:
         chosen = given if isinstance(given, Protocol) else Protocol(CUSTOM, tuple(given))
+    if not chosen.stages:
+        raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
     able = USUAL[model.access]
     for stage in chosen.stages:
         if isinstance(given, str) and not affords(model.access, stage.attack):

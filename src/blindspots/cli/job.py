@@ -50,7 +50,11 @@ class Job:
     require: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", min=0, max=1, help="Exit with 1 if robust accuracy is lower.", show_default="nothing"
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Exit with 1 if less is robust, by searched rows.",
+            show_default="nothing",
         ),
     ] = None
     json: Json = False

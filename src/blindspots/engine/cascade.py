@@ -324,14 +324,14 @@ def _enters(stage: Stage, board: Board) -> Tensor:
     if stage.who != "standing":
         return board.right & (board.ledger.won | (stage.who == "all"))
     margin, gained = board.ledger.margin, board.gained
+    open_ = board.standing & (board.ledger.result != Result.BUDGET)
     if stage.flat:
-        return board.standing & (gained <= 0)
+        return open_ & (gained <= 0)
     close = margin <= stage.reach * gained if stage.reach < torch.inf else torch.ones_like(board.right)
     moved = board.before - margin >= stage.moved * margin
     disagree = board.ledger.twice.isfinite() & (board.ledger.twice - margin >= stage.disagree * margin)
     unsettled = (moved | disagree) & (margin <= stage.wide_reach * gained)
-    open_ = board.ledger.result != Result.BUDGET
-    return board.standing & open_ & (close | unsettled)
+    return open_ & (close | unsettled)
 
 
 def _columns(board: Board, stages: int, seconds: list[float]) -> dict[str, Tensor]:

@@ -99,11 +99,10 @@ class Ledger(Rows):
         """
         self.looks.add_(live)
         new = live & ~self.moved & (r > 0)
-        # As in `judge_`: on a CPU only the rows that have not moved yet are compared, which soon are none.
-        at = new.nonzero()[:, 0] if new.device.type == "cpu" else torch.arange(len(live), device=live.device)
-        if len(at):
-            elsewhere = new[at] & (probe[at] != x[at]).flatten(1).any(1)
-            self.moved.index_copy_(0, at, self.moved[at] | elsewhere)
+        if new.device.type != "cpu":
+            self.moved.logical_or_(new & _differ(probe, x))
+        elif len(at := new.nonzero()[:, 0]):  # as in `judge_`: soon these are none
+            self.moved[at] = _differ(probe[at], x[at])
 
     def end_job_(self, at: Tensor) -> None:
         """The jobs in hand of the rows `at` (K,) have ended: remember how low the two best of them came."""
@@ -127,3 +126,8 @@ class Ledger(Rows):
 
     def settle_(self, where: Tensor, result: Result) -> None:
         self.result.masked_fill_(where, result)
+
+
+def _differ(a: Tensor, b: Tensor) -> Tensor:
+    """Whether each row of the two (B, ...) is another: (B,) bool."""
+    return (a != b).flatten(1).any(1)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from blindspots.engine.result import Result
 from blindspots.errors import InputError
 from blindspots.journal import read_run_file, shard_path, unfinished
 from blindspots.threat import parse_threat
@@ -29,6 +30,7 @@ class Table:
     prediction: Array  # `REJECTED` where the model refused an answer
     confidence: Array
     right: Array
+    result: Array  # see engine.result.Result
     norm: Array  # of the nearest adversarial example, inf where not broken
     margin: Array  # the lowest that was seen: logit of the label minus the strongest other
     adversarial_prediction: Array  # -1 where not broken
@@ -47,7 +49,8 @@ class Table:
 
     @property
     def stood(self) -> Array:
-        return self.right & ~self.broken
+        stood: Array = self.right & ~self.broken & (self.result != Result.ALREADY_TARGET)
+        return stood
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
@@ -147,7 +150,7 @@ def _table(tensors: Any, shard: int) -> Table:
     return Table(
         **{
             name: tensors.get_tensor(name)
-            for name in ("id", "y", "prediction", "confidence", "right", "norm", "margin")
+            for name in ("id", "y", "prediction", "confidence", "right", "result", "norm", "margin")
         },
         **found,
         adversarial_confidence=spread(tensors.get_tensor("adversarial_confidence"), np.nan),

@@ -197,13 +197,14 @@ def meaning(verdict: Verdict, threat: ThreatWords) -> str:
             f"less, the first one after {least}; without an attacker {untouched} of 100 answers are wrong."
         )
     reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
+    attacks = "these attacks, as far as they got," if verdict.unsearched else "these attacks"
     if verdict.reached is not None:
         return (
-            f"Shipping it means: where somebody can alter the inputs {reach}, these attacks get the class that they "
+            f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} get the class that they "
             f"want for {_in_a_hundred(verdict.reached.share)} of 100 inputs that the model gets right."
         )
     return (
-        f"Shipping it means: where somebody can alter the inputs {reach}, these attacks make {attacked} of 100 answers "
+        f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} make {attacked} of 100 answers "
         f"wrong; without an attacker it is {untouched}."
     )
 
@@ -216,9 +217,15 @@ def headline(labels: Sequence[str], verdicts: Sequence[Verdict], threats: Sequen
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
     if all(v.reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
-    shares = [percent(v.robust_accuracy) for v in verdicts]
+    shares = [_robust(v) for v in verdicts]
     first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly"
     return listing([first, *(f"{label} {share}" for label, share in zip(labels[1:], shares[1:], strict=True))])
+
+
+def _robust(verdict: Verdict) -> str:
+    """ "95.0 %", or "95.0 % (searched: 12.0 %)" where no search ran to its end on some of the rows that stand."""
+    searched = f" (searched: {percent(verdict.searched.share)})" if verdict.unsearched else ""
+    return percent(verdict.robust_accuracy) + searched
 
 
 def _on(label: str, verdict: Verdict) -> str:

@@ -109,6 +109,8 @@ class Asked:
                 f"expected a threat linf or l2 with a radius, as in linf:10/255, got {self.threat.spec!r}: write one"
             )
         check_radius(self.threat, self.data.shape)
+        if not self.threat.radius:
+            raise InputError("expected a radius above 0 for a universal perturbation, got 0: nothing could be changed")
         self.method.check(self.data.shape)
         if self.model.access is not Need.GRAD and self._searches:
             raise InputError(

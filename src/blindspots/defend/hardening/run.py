@@ -35,6 +35,7 @@ from blindspots.defend.hardening.study import study
 from blindspots.defend.hardening.study_record import Study
 from blindspots.defend.hardening.trainer import Trainer, lay_out
 from blindspots.engine.threads import set_threads
+from blindspots.errors import InputError
 from blindspots.evaluate import Evaluation, Options, Progress, evaluate
 from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
@@ -158,6 +159,8 @@ def harden(
     chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
     for one in threats_of(chosen, bounded):
         check_radius(one, given.shape)
+        if one.radius == 0:
+            raise InputError(f"expected a radius above 0 to train against, got {one.spec}: nothing could be changed")
     run = _Run(
         model, training, judging, more, bounded, recipe if isinstance(recipe, str) else "custom",
         chosen if epochs is None else chosen.lasting(epochs), from_scratch, controls,
