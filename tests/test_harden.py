@@ -36,7 +36,7 @@ from closed_form import planes
 RECIPE = Recipe(epochs=6, batch=16, optimizer=Optimizer(rate=2e-2), adversary=NoisyStep())
 THREAT = bs.Linf(0.05)
 OPTIONS = HardenOptions(threads=1)
-FROZEN = "75 of 483 parameters were trained; the others did not require gradients and are as they were."
+FROZEN = "75 of 483 parameters learn; the others do not require gradients and stay as they are."
 
 
 def network() -> nn.Module:
