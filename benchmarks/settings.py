@@ -92,8 +92,8 @@ def _words(settings: Mapping[str, Any]) -> str:
 
 HEAD = ("recipe", "changes", "clean", "robust", "union", "CPU s")
 READ = f"""The 1,297 training rows of digits in {PARTS} parts by lot; each line is the mean over {len(JUDGED)} of
-them, held out in turn, {{rows}} rows in all. The network begins as the embedded one would have if it had never seen them.
-"robust": within {RADIUS}, "union": in {" and in ".join(UNION)}, both by `held-out.toml`, which chooses epochs, too;
+them, held out in turn, {{rows}} rows in all. The network begins as the embedded one would have if it had never seen
+them. "robust": within {RADIUS}, "union": in {" and in ".join(UNION)}, both by `held-out.toml`, which chooses epochs;
 "CPU s": of training, to the last epoch. Every line changes the usual settings, {_words(USUAL)}, and those of the
 paper."""
 
