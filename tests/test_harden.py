@@ -36,6 +36,7 @@ from closed_form import planes
 RECIPE = Recipe(epochs=6, batch=16, optimizer=Optimizer(rate=2e-2), adversary=NoisyStep())
 THREAT = bs.Linf(0.05)
 OPTIONS = HardenOptions(threads=1)
+FROZEN = "75 of 483 parameters learn; the others do not require gradients and stay as they are."
 
 
 def network() -> nn.Module:
@@ -173,6 +174,36 @@ def test_adversarial_training_helps_a_network_that_leans_on_fragile_features() -
     assert run.verdict.claim.only_control > run.verdict.claim.only_hardened
 
 
+def test_frozen_parameters_stay_as_they_are_and_it_is_said_how_many_learn(tmp_path: Path) -> None:
+    net, said = network(), list[str]()
+    net[1].requires_grad_(False)  # type: ignore[index]
+    for scratch in (False, True):
+        run = hardened(
+            tmp_path / str(scratch), model=net, epochs=1, from_scratch=scratch, controls=True,
+            watch=Watch(phase=said.append),
+        )  # fmt: skip
+        after = weights(tmp_path / str(scratch))
+        assert torch.equal(after["1.weight"], net[1].weight)  # type: ignore[index]
+        assert not torch.equal(after["3.weight"], net[3].weight)  # type: ignore[index]
+        assert [f.saw for f in run.verdict.findings if f.code == "frozen"] == [FROZEN]
+        again = bs.load_model(str(tmp_path / str(scratch) / "model.pt2"))
+        assert [p.requires_grad for p in again.net.parameters()] == [False, False, True, True]
+    assert sum(text.endswith(FROZEN) for text in said) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's, of a copied program
+def test_a_hardened_network_can_be_hardened_again(tmp_path: Path) -> None:
+    hardened(tmp_path / "run", epochs=1)
+    for model in (hardened(epochs=1).model, bs.load_model(str(tmp_path / "run" / "model.pt2"))):
+        assert hardened(model=model, epochs=1).verdict.epochs == 1
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 2.5, True, "3"])
+def test_epochs_that_are_none_are_refused(epochs: Any) -> None:
+    with pytest.raises(InputError, match=r"expected at least one whole epoch to train for, got"):
+        hardened(epochs=epochs)
+
+
 class StoppedError(Exception):
     pass
 
@@ -272,6 +303,7 @@ class Refusing(bs.Model):
         ({"model": NoGradient()}, "differentiable steps"),
         ({"model": bs.BlackBox(lambda x: np.zeros(len(x), np.int64), "labels", classes=3)}, "its answers alone"),
         ({"model": bs.Model(lambda x: x.flatten(1)[:, :3])}, "expected a network with weights to train"),
+        ({"model": network().requires_grad_(False)}, "all of whose 483 parameters are frozen"),
         ({"model": OwnWeights(), "from_scratch": True}, "got 'weight' of 'OwnWeights'"),
         ({"recipe": "fats"}, "did you mean 'fast'"),
         ({"threat": bs.Linf()}, "expected a radius"),

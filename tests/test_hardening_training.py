@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from blindspots.attacks.gradient.pgd import PGD
 from blindspots.data import ArrayData
 from blindspots.defend.hardening import course as courses
-from blindspots.defend.hardening.batches import Batch, augmented, batches, split, steps_per_epoch
+from blindspots.defend.hardening.adversaries.adversary import climb
+from blindspots.defend.hardening.batches import Batch, Material, augmented, batches, split, steps_per_epoch
 from blindspots.defend.hardening.checkpoint import Checkpoint
 from blindspots.defend.hardening.checks import Checked, Checks, overfitted
 from blindspots.defend.hardening.course import Course, Log, weights_of
@@ -35,7 +37,7 @@ from blindspots.models import Model
 from blindspots.random import keys
 from blindspots.threat import Linf
 from blindspots.verdict import Share
-from closed_form import planes
+from closed_form import Known, optimum, planes
 
 QUICK = Recipe(epochs=2, batch=8, optimizer=Optimizer(rate=1e-2), adversary=NoisyStep())
 
@@ -182,6 +184,28 @@ def test_the_callers_randomness_and_gradient_mode_stay_as_they_were() -> None:
 def network_drawn_before() -> Model:
     with torch.random.fork_rng():
         return network(dropout=True)
+
+
+def half_frozen() -> Model:
+    model = convolutions()
+    for layer in (0, 1):  # the first convolution and its batch norm
+        model.net[layer].requires_grad_(False)  # type: ignore[index]
+    return model
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_recipe_moves_a_frozen_layer_or_its_statistics(name: str) -> None:
+    model = half_frozen()
+    before = copy.deepcopy(model.net.state_dict())
+    recipe = read_recipe(name).model_copy(update={"epochs": 2, "batch": 16})
+    t = trainer(recipe.model_copy(update={"weights": Weights(average="ema", perturbation=0.01)}), model)
+    for _ in range(2):
+        t.run_epoch()
+    after = t.average.module.net.state_dict()  # type: ignore[union-attr]
+    frozen = [k for k in before if k.startswith(("0.", "1."))]
+    assert len(frozen) == 7
+    assert all(torch.equal(before[k], after[k]) for k in frozen)
+    assert not torch.equal(before["3.weight"], after["3.weight"])
 
 
 def test_the_radius_grows_as_the_curriculum_says() -> None:
@@ -393,6 +417,74 @@ def test_checks_find_what_a_linear_network_can_stand(tmp_path: Path) -> None:
         assert seen.clean.share == 1.0
         assert seen.robust.share == seen.robust_training.share == share
         assert seen.fgsm.share >= seen.robust.share
+
+
+class Loud(nn.Module):
+    """Scores so far apart that the softmax is 0 and 1 to the last bit: cross-entropy has no gradient."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1e6 * self.net(x)
+
+
+class Stairs(nn.Module):
+    """Inputs are rounded before they are looked at: no loss has a gradient, but the steps are smaller than the ball."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.still = net, nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((500 * x).round() / 500 + 0 * self.still * x)
+
+
+def masked_from_pgd(net: nn.Module, checks: Checks) -> Tensor:
+    """Which rows (N,) stand against ten steps of PGD along the cross-entropy."""
+    rows, (threat,) = checks.held_out, checks.threats
+    assert threat.radius is not None
+    batch = Batch(rows.inputs(slice(None)), rows.y, keys(0, rows.id))
+    r = torch.full((len(rows),), threat.radius)
+    moved = climb(
+        PGD(steps=10, stride=0.25), threat, batch, r, net, lambda z: -F.cross_entropy(z, batch.y, reduction="none")
+    )
+    with torch.no_grad():
+        return net(moved).argmax(1) == batch.y
+
+
+def known_rows() -> tuple[Known, Checks, Share]:
+    """Planes, checks within a radius that half of their rows withstand, and what stands in truth."""
+    known = planes(60, (1, 4, 4), 3)
+    nearest = optimum(known, Linf(1.0))
+    threat = Linf(float(nearest.median()) * 1.001)
+    rows = Material(known.x, known.y, torch.arange(60))
+    checks = Checks(rows, rows, (threat,), (0.0, 1.0), torch.device("cpu"), 0)
+    return known, checks, Share.of(int((nearest > threat.radius).sum()), 60)
+
+
+def test_a_check_is_not_fooled_where_cross_entropy_has_no_gradient() -> None:
+    known, checks, truth = known_rows()
+    loud = Loud(known.net)
+    assert masked_from_pgd(loud, checks).float().mean() > truth.share + 0.15
+    seen = checks.look(loud)
+    assert seen.robust == seen.robust_training == truth
+    assert checks.look_closely(loud) == truth
+
+
+def test_a_closer_look_is_not_fooled_where_there_is_no_gradient_at_all() -> None:
+    known, checks, truth = known_rows()
+    stairs = Stairs(known.net)
+    assert masked_from_pgd(stairs, checks).float().mean() > truth.share + 0.15
+    assert checks.look(stairs).robust.share > truth.share + 0.15
+    assert checks.look_closely(stairs).share <= truth.share + 0.1
+
+
+def test_with_several_threats_a_row_has_to_stand_in_all_of_them() -> None:
+    known, checks, truth = known_rows()
+    both = Checks(checks.held_out, checks.training, (Linf(1e-5), *checks.threats), (0.0, 1.0), checks.device, 0)
+    assert both.look(known.net).robust == both.look_closely(known.net) == truth
 
 
 @pytest.fixture

@@ -74,10 +74,10 @@ def overfitting(v: HardenVerdict) -> str:
     )
     gap = 100 * (last.robust_training.share - last.robust.share)
     return (
-        f"The weights are those of epoch {best.epoch}. Short searches left {percent(best.robust.share)} of its held-out "
-        f"rows standing; {lost}. A closer look at {count(len(looked), 'epoch')} chose it with "
-        f"{percent(v.held_out.share)}, {_off(v.held_out_off)} of the test rows. At the end training rows stood {abs(gap):.1f} points "
-        f"{'more' if gap >= 0 else 'less'} often than held-out ones."
+        f"The weights are those of epoch {best.epoch}. Short searches left {percent(best.robust.share)} of the "
+        f"held-out rows standing; {lost}. A closer look at {count(len(looked), 'epoch')} chose it with "
+        f"{percent(v.held_out.share)}, {_off(v.held_out_off)} of the test rows. At the end training rows stood "
+        f"{abs(gap):.1f} points {'more' if gap >= 0 else 'less'} often than held-out ones."
     )
 
 

@@ -1,6 +1,5 @@
 """The whole course of a training: epochs, checks on held-out rows, what is undone, the best weights, checkpoints."""
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -155,9 +154,11 @@ class Course:
 
     def _looked_closely(self, epoch: int) -> Share:
         """What stands of the held-out rows with the weights of that epoch; its record says it, too."""
-        module, history = copy.deepcopy(self.trainer.module), self.log.history
+        module, history = self.trainer.module, self.log.history
+        last = {k: copied(v) for k, v in module.state_dict().items()}
         module.load_state_dict(self._weights(epoch))
         closer: Share = self.trainer.fabric.broadcast(self.checks.look_closely(module))
+        module.load_state_dict(last)
         at = max(i for i, e in enumerate(history) if e.epoch == epoch)  # an undone one stands before it
         history[at] = history[at].model_copy(update={"closer": closer})
         return closer

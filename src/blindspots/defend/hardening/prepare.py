@@ -63,8 +63,8 @@ def frozen_part(model: Model) -> list[Finding]:
     return [
         Finding(
             code="frozen", severity="note",
-            saw=f"{learning:,} of {model.parameters:,} parameters were trained; the others did not require gradients and "
-            "are as they were.",
+            saw=f"{learning:,} of {model.parameters:,} parameters learn; the others do not require gradients and stay "
+            "as they are.",
             do="Let all parameters require gradients if the whole network is to learn.",
         )
     ]  # fmt: skip
