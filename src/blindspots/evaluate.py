@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from blindspots.attacks import Attack
+from blindspots.arguments import Checked, checked
+from blindspots.attacks import Attack, as_attack
 from blindspots.data import Data, Dataset, one_of
 from blindspots.diagnose import diagnose
 from blindspots.engine.cascade import Cascade, Live, Stage, Start, is_targeted
@@ -22,7 +23,7 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings
 from blindspots.engine.result import Result
 from blindspots.engine.shard import LOOKS_AFTER, shard_columns
-from blindspots.engine.targets import Targets
+from blindspots.engine.targets import Targets, as_targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
@@ -38,7 +39,7 @@ from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat
+from blindspots.threat import Threat, as_threat
 from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Share, Verdict, conclude
 from blindspots.verdict import Stage as StageRecord
 
@@ -49,7 +50,7 @@ PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds 
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """How a run is carried out. All but `threads` and the budgets leave the protocol as it is.
 
     Args:
@@ -104,7 +105,7 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-class Evaluation:
+class Evaluation(Checked):
     """A finished run: its verdict, and its rows on demand.
 
     Attributes:
@@ -189,6 +190,7 @@ class Evaluation:
         return torch.cat([columns[name] for columns in self.shards()])
 
 
+@checked(threat=as_threat, model=as_model)
 def evaluate(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
@@ -238,6 +240,7 @@ def evaluate(
     return run.carry_out(None if out is None else Path(out), resume, command)
 
 
+@checked(threat=as_threat, attack=as_attack, targets=as_targets, model=as_model)
 def attack(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blindspots.arguments import Checked
 from blindspots.errors import InputError
 
 LossName = Literal["ce", "margin", "dlr", "probability-margin"]
@@ -90,7 +91,7 @@ CLASSES_NEEDED = {("dlr", False): 3, ("dlr", True): 4}
 
 
 @dataclass(frozen=True)
-class Goal:
+class Goal(Checked):
     """`targeted`: success is the row's target class, else any class but its label.
 
     `directed`: the loss runs towards the row's target (as APGD-T's does) although any wrong class counts.

@@ -1,6 +1,5 @@
 """Things written as NAME or NAME:SETTING=VALUE,SETTING=VALUE, on a command line or in a file."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from blindspots.arguments import check_numbers
 from blindspots.errors import InputError
 
 T = TypeVar("T")
@@ -68,14 +68,5 @@ def _build(name: str, kind: type[T], pairs: dict[str, str | None]) -> T:
             raise sentence from error
         said = str(first["msg"]).removeprefix("Input should be ").partition(",")[0]
         raise InputError(f"expected {said} for {name}:{first['loc'][0]}, got {first['input']!r}: change it") from error
-    _check_numbers(name, built)
+    check_numbers(name, {f.name: getattr(built, f.name) for f in fields(built)})  # type: ignore[arg-type]
     return built
-
-
-def _check_numbers(name: str, built: Any) -> None:
-    for field in fields(built):
-        value = getattr(built, field.name)
-        if field.name in ("steps", "queries", "count") and value < 1:
-            raise InputError(f"expected {field.name} of at least 1 for {name}, got {value}: give a positive number")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"expected a finite number for {name}:{field.name}, got {value}: change it")

@@ -8,11 +8,12 @@ points `x0` lie in the box.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from blindspots.arguments import Checked, checked
 from blindspots.errors import InputError
 from blindspots.random import normal, sign, uniform
 from blindspots.rows import col, pick
@@ -121,7 +122,7 @@ def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Threat(ABC):
+class Threat(Checked, ABC):
     """{x : |x - x0|_p <= radius} within the box [lo, hi].
 
     `radius`: None stands for unbounded (the smallest distance is searched for). Raises InputError for a radius that is
@@ -332,6 +333,12 @@ class L0(Threat):
 THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Linf, L2, L1, L0)}
 
 
+def as_threat(given: Any) -> Any:
+    """Words as a threat, anything else as it is."""
+    return parse_threat(given) if isinstance(given, str) else given
+
+
+@checked()
 def parse_threat(text: str) -> Threat:
     """A threat in the box [0, 1] from "linf:8/255", "l2:0.5", "l1:12", "l0:10", or without a radius "linf".
 

@@ -47,7 +47,7 @@ from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
-from blindspots.attacks.words import describe, parse_attack
+from blindspots.attacks.words import as_attack, describe, parse_attack
 
 __all__ = [
     "ACG",
@@ -108,6 +108,7 @@ __all__ = [
     "Through",
     "Translations",
     "View",
+    "as_attack",
     "describe",
     "parse_attack",
 ]

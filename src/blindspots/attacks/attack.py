@@ -4,12 +4,14 @@ The engine evaluates every proposal, judges it, keeps the best, counts the cost 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from blindspots.arguments import Checked, check_numbers
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import Rows
@@ -23,7 +25,7 @@ class State(Rows):
     t: Tensor  # (B,) int64: the row's own clock, the number of its evaluations so far
 
 
-class Attack(ABC):
+class Attack(Checked, ABC):
     """Everything is row-wise: row i of a result depends on row i of the arguments alone.
 
     Attributes:
@@ -44,6 +46,10 @@ class Attack(ABC):
     alone: ClassVar[bool] = True
     targeted: ClassVar[bool] = True
     begins: ClassVar[Literal["clean", "other"]] = "clean"
+
+    @classmethod
+    def check_arguments(cls, settings: Mapping[str, Any]) -> None:
+        check_numbers(cls.__name__, settings)
 
     @property
     @abstractmethod

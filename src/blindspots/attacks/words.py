@@ -1,5 +1,7 @@
 """Attacks in words, as a command line or a protocol names them."""
 
+from typing import Any
+
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry
 from blindspots.attacks.views.through import Through
@@ -16,6 +18,11 @@ VIEWS: dict[str, type[View]] = {
     "noise": Noise,
 }
 _COPIES = 4
+
+
+def as_attack(given: Any) -> Any:
+    """Words as an attack, anything else as it is."""
+    return parse_attack(given) if isinstance(given, str) else given
 
 
 def parse_attack(text: str, *, alone: bool = True) -> Attack:

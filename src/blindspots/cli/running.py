@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import typer
 from rich.console import Console
 
@@ -20,7 +19,6 @@ from blindspots.cli.reading import reader
 from blindspots.data import Dataset
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import free_threads
-from blindspots.errors import InputError
 from blindspots.evaluate import Evaluation, Options, command_line
 from blindspots.evaluate import attack as run_attack
 from blindspots.evaluate import evaluate as run_protocol
@@ -30,6 +28,7 @@ from blindspots.journal import threads_of
 from blindspots.models import Model
 from blindspots.models.binding import bound
 from blindspots.models.first_look import first_look
+from blindspots.models.model import to_device
 from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.protocols import USUAL
 from blindspots.protocols import protocol as named_protocol
@@ -103,13 +102,7 @@ def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
 def moved(model: Model, device: str | None) -> Model:
     """The model, on this device if one is named."""
     if device is not None:
-        try:
-            model.net.to(torch.device(device))
-        except (RuntimeError, AssertionError) as error:
-            said = str(error).splitlines()[0]
-            raise InputError(
-                f"expected a device of this machine, got {device!r} ({said}): use cpu or leave it out"
-            ) from error
+        to_device(model.net, device)
     return model
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blindspots.arguments import checked
 from blindspots.data.arrays import ArrayData, digits, digits_arrays, digits_training, part_of
 from blindspots.data.dataset import Dataset, Stream
 from blindspots.data.folder import FolderData
@@ -45,6 +46,7 @@ Data = Any  # what `as_data` takes: a Dataset, a name, arrays (x, y), a torch Da
 FORMS = "'digits', a folder of class folders or an .npz file"
 
 
+@checked()
 def load_data(
     spec: str | Path, rows: int | None = None, *, layout: str | None = None, classes: Sequence[str] | None = None
 ) -> Dataset:

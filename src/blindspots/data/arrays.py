@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blindspots.arguments import Checked
 from blindspots.data.dataset import Dataset, Stream
 from blindspots.data.labels import Labels, labels_of
 from blindspots.data.layouts import Layout, as_is, asked_layout, dtype_name, native, recognised, scaling, to_float
@@ -50,7 +51,7 @@ class Laid(Stream):
         return made
 
 
-class ArrayData(Laid):
+class ArrayData(Laid, Checked):
     """Arrays given from Python; tensors and numpy arrays are not copied (a memory-mapped array stays on disk).
 
     Args:

@@ -1,7 +1,7 @@
 """Which classes a search runs towards: rules from the scores of the clean input to classes (N, K)."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -157,6 +157,17 @@ TARGETS: dict[str, type[Targets]] = {
     "class": OneClass,
     "all": EveryClass,
 }
+
+
+def as_targets(given: Any) -> Any:
+    """Words as a rule for targets, a rule as it is. Raises InputError: it is none."""
+    if isinstance(given, str):
+        return parse_targets(given)
+    if isinstance(given, type) or not callable(getattr(given, "choose", None)):
+        raise InputError(
+            f"expected a rule for targets, got a {type(given).__name__}: pass e.g. Closest() or the words 'closest'"
+        )
+    return given
 
 
 def parse_targets(text: str) -> Targets:

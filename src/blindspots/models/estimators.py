@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.models.blackbox import Answers, BlackBox
 from blindspots.models.model import Model
@@ -22,6 +23,7 @@ _PROBES = 512
 _AGREEMENT = 0.99  # of a translation with what was translated: rows on a boundary may fall to either side
 
 
+@checked()
 def from_estimator(
     estimator: Any,
     bounds: tuple[float, float] = (0.0, 1.0),

@@ -23,6 +23,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.estimators import from_estimator, is_estimator
@@ -55,6 +56,7 @@ SAFE_PARTS = {  # of scikit-learn's estimators, beyond what skops trusts: they h
 }
 
 
+@checked()
 def load_model(spec: str, say: Say | None = None) -> Model:
     """Load a model by name.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from blindspots.arguments import Checked
 from blindspots.data.names import checked
 from blindspots.errors import InputError
 from blindspots.findings import Finding
@@ -29,7 +30,7 @@ _BELOW_ONE = 1 - 2.0**-24
 _UNSTABLE = re.compile(r" at 0x[0-9a-f]+|___torch_mangle_\d+\.?")  # differs between two loads of one network
 
 
-class Model:
+class Model(Checked):
     """A network with its preprocessing inside.
 
     Args:
@@ -54,6 +55,8 @@ class Model:
         InputError: a value above does not fit, or, when called, the network's output does not.
     """
 
+    unchecked = frozenset({"net"})
+
     def __init__(
         self,
         net: nn.Module | Callable[[Tensor], Any],
@@ -74,7 +77,7 @@ class Model:
             raise InputError(f"expected output to be one of {', '.join(get_args(Output))}, got {output!r}: pick one")
         self.net: nn.Module = net if isinstance(net, nn.Module) else _Function(net)
         if device is not None:
-            self.net.to(device)
+            to_device(self.net, device)
         self._fallback = torch.device(device or "cpu")
         self.bounds = _checked_bounds(bounds)
         self.mean, self.std = _numbers(mean, "mean"), _numbers(std, "std")
@@ -221,6 +224,17 @@ class Model:
             yield self
         finally:
             _set_flags(training, learning)
+
+
+def to_device(net: nn.Module, device: str | torch.device) -> None:
+    """Move a network. Raises InputError where this machine has no such device."""
+    try:
+        net.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(
+            f"expected a device of this machine, got {str(device)!r} ({said}): use cpu or leave it out"
+        ) from error
 
 
 class Wrapper(Model):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 
@@ -15,6 +16,7 @@ M = TypeVar("M", Model, nn.Module)
 _ADDITIONS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__}
 
 
+@checked()
 def skip_gradients(net: M, gamma: float = 0.5, branches: Sequence[str] | None = None) -> M:
     """The same network with gradients through residual branches times `gamma` (SGM; Wu et al. 2020, arXiv 2002.05990).
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
+from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.pictures import is_colour, is_image
@@ -52,14 +53,15 @@ class _Page:
         return words.is_believable(self.run.verdict)
 
 
-def write_report(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
+@checked()
+def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
     """Write the report of one finished run, or of several side by side, and return its path.
 
     `out` defaults to report.html in the run folder (the first one of several). The file appears whole or not at all.
     Raises InputError when a run is unfinished or damaged.
     """
-    folders = [runs] if isinstance(runs, Path) else list(runs)
-    return write_page(render(folders), folders[0], out)
+    folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    return write_page(render(folders), folders[0], None if out is None else Path(out))
 
 
 def render(runs: Sequence[Path]) -> str:

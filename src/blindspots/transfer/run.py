@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blindspots.attacks import Attack
+from blindspots.arguments import checked
+from blindspots.attacks import Attack, as_attack
 from blindspots.data import Data, Dataset, as_data, one_of
-from blindspots.engine.targets import RandomClass, Targets
+from blindspots.engine.targets import RandomClass, Targets, as_targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
@@ -27,7 +28,7 @@ from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat
+from blindspots.threat import Threat, as_threat
 from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, matched, numbered
 from blindspots.transfer.changes import amplified, noise, rms
 from blindspots.transfer.craft import Plan, craft, fitting
@@ -109,6 +110,7 @@ class Transfer:
         return self.source(name)["adversarial"]
 
 
+@checked(threat=as_threat, attack=as_attack, targets=as_targets)
 def transfer(
     models: Sequence[Any],
     x: Any = None,

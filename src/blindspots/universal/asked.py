@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blindspots.arguments import Checked
 from blindspots.data import Dataset
 from blindspots.errors import InputError
 from blindspots.findings import Finding
@@ -25,7 +26,7 @@ _MOST = 1 << 27  # numbers in all perturbations of a run
 
 
 @dataclass(frozen=True)
-class UniversalOptions:
+class UniversalOptions(Checked):
     """How a run is carried out.
 
     Args:
@@ -40,7 +41,7 @@ class UniversalOptions:
 
 
 @dataclass(frozen=True)
-class Studies:
+class Studies(Checked):
     """What else is found out, besides the perturbation and its controls.
 
     Args:

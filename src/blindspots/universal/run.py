@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blindspots.arguments import checked
 from blindspots.data import Data, Dataset, as_data, one_of
 from blindspots.engine.threads import set_threads
 from blindspots.journal import provenance, threads_of
@@ -18,7 +19,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat
+from blindspots.threat import Threat, as_threat
 from blindspots.universal.asked import Asked, Studies, UniversalOptions
 from blindspots.universal.file import Perturbation
 from blindspots.universal.fitting import Found, Memory, Stage
@@ -56,6 +57,7 @@ class Universal:
         )
 
 
+@checked(threat=as_threat, model=as_model)
 def universal(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,

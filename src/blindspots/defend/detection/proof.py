@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blindspots.arguments import checked
 from blindspots.data import Dataset, reopened, same_rows
 from blindspots.defend.detection import overhead
 from blindspots.defend.detection.conclude import OfDetector, Told, arrays, conclude
@@ -21,6 +22,7 @@ from blindspots.defend.detection.score import scored
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import Columns, read_run_file, read_shard, unpack_inputs
+from blindspots.models.first_look import as_model
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -33,6 +35,7 @@ _SAME_SCORES = 1e-4  # of the spread of the scores: what other batch sizes and m
 _TIMED = ("seconds", "findings", "overhead", "fit_seconds")  # of a verdict: what is not counted from what is stored
 
 
+@checked(model=as_model)
 def load_detector(run: str | Path, model: Model | None = None, name: str | None = None) -> Guarded:
     """The model of a finished detection run with a detector: the same, plus "reject".
 

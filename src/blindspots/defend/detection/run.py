@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from blindspots.arguments import checked
 from blindspots.attacks import Attack
 from blindspots.data import Data, as_data, one_of
 from blindspots.defend.detection.asked import (
@@ -33,7 +34,7 @@ from blindspots.models.binding import bind
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat
+from blindspots.threat import Threat, as_threat
 from blindspots.verdict import DataRecord, ModelRecord
 
 
@@ -76,6 +77,7 @@ def _absent() -> bytes:
     raise InputError("expected the detectors of the run beside it, found them gone: run again")
 
 
+@checked(threat=as_threat, model=as_model)
 def detect(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import nn
 
+from blindspots.arguments import Checked, checked
 from blindspots.data import Data, Dataset, as_data, one_of
 from blindspots.data.names import telling
 from blindspots.defend.hardening.batches import Split, fitting, split
@@ -45,7 +46,7 @@ from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.pictures import is_image
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat
+from blindspots.threat import Threat, as_threat
 from blindspots.verdict import DataRecord, ModelRecord
 
 STUDY_ROWS = 100
@@ -53,7 +54,7 @@ _TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the price is co
 
 
 @dataclass(frozen=True)
-class HardenOptions:
+class HardenOptions(Checked):
     """How a hardening run is carried out.
 
     Args:
@@ -68,7 +69,7 @@ class HardenOptions:
 
 
 @dataclass(frozen=True)
-class Watch:
+class Watch(Checked):
     """Who is told what: what begins, its parts, epochs of the training, how far an evaluation is."""
 
     phase: Callable[[str], None] = lambda text: None
@@ -102,6 +103,7 @@ class Hardened:
         )
 
 
+@checked(threat=as_threat, model=as_model)
 def harden(
     model: Model | nn.Module,
     x: Any = None,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blindspots.arguments import Checked, checked
 from blindspots.data import Data, Dataset, one_of
 from blindspots.defend.smoothing.attacked import attack
 from blindspots.defend.smoothing.bounds import largest
@@ -46,7 +47,7 @@ _EVERY = 2.0  # seconds between two times that finished rows are written down
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Checked):
     """What is certified, and how.
 
     Args:
@@ -126,6 +127,7 @@ class Certified:
         return f"Certified({{{curve}}}, rows={self.verdict.rows}, mean_radius={self.verdict.mean_radius:.3f})"
 
 
+@checked(model=as_model)
 def certify(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,

@@ -1,0 +1,201 @@
+"""What is given to public functions and classes: wrong types end in a sentence, and what is plain is taken."""
+
+import inspect
+import math
+from abc import ABCMeta
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from blindspots.errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Converter = Callable[[Any], Any]
+_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", NoneType: "None"}
+_COUNTS = ("steps", "queries", "count", "restarts")
+
+
+def checked(**converters: Converter) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check the arguments of a function against its annotations before it runs. Numpy's numbers become Python's.
+
+    Args:
+        converters: for parameters that take more than their annotation says, as in threat="linf:0.1": what is not None
+            goes through that function first.
+
+    The function raises InputError for a type that does not fit, an argument it does not know, and one that is missing.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = arguments_of(function, args, kwargs)
+            fit(function, given, frozenset(converters))  # what is dear to convert comes last
+            for name, convert in converters.items():
+                if given.arguments.get(name) is not None:
+                    given.arguments[name] = convert(given.arguments[name])
+            fit(function, given)
+            return function(*given.args, **given.kwargs)
+
+        return run
+
+    return decorate
+
+
+class _Checking(ABCMeta):
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        given = arguments_of(cls, args, kwargs)
+        fit(cls, given, getattr(cls, "unchecked", frozenset()))
+        cls.check_arguments(given.arguments)  # type: ignore[attr-defined]
+        return super().__call__(*given.args, **given.kwargs)
+
+
+class Checked(metaclass=_Checking):
+    """A class whose constructor's arguments are checked as those of a function that is `checked`.
+
+    Attributes:
+        unchecked: parameters of which the constructor itself says what does not fit.
+    """
+
+    unchecked: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def check_arguments(cls, settings: Mapping[str, Any]) -> None:
+        """Raises InputError for arguments of the right types that cannot be meant all the same."""
+
+
+def arguments_of(of: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """The arguments by name. Raises InputError: one is missing, unknown or given twice."""
+    signature = _signature(of)
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        known = ", ".join(signature.parameters)
+        raise InputError(f"expected {_name(of)}({known}), but: {error}") from error
+
+
+def fit(of: Callable[..., Any], given: inspect.BoundArguments, left: frozenset[str] = frozenset()) -> None:
+    """Check arguments, but for those that are `left` out, against the annotations of what they are for, in place."""
+    hints = _hints(of)
+    for name, value in given.arguments.items():
+        if name in hints and name not in left:
+            several = given.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            given.arguments[name] = (
+                tuple(_fitted(v, hints[name], name, of) for v in value) if several
+                else _fitted(value, hints[name], name, of)
+            )  # fmt: skip
+
+
+def check_numbers(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse counts below 1 and numbers that are not finite among the settings of something that is called `name`."""
+    for key, value in settings.items():
+        if key in _COUNTS and isinstance(value, int) and value < 1:
+            raise InputError(f"expected {key} of at least 1 for {name}, got {value}: give a positive number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"expected a finite number for {name}:{key}, got {value}: change it")
+
+
+@cache
+def _signature(of: Callable[..., Any]) -> inspect.Signature:
+    if not isinstance(of, type):
+        return inspect.signature(of)
+    signature = inspect.signature(of.__init__)  # type: ignore[misc]  # a metaclass hides it
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+@cache
+def _hints(of: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(of.__init__ if isinstance(of, type) else of)  # type: ignore[misc]
+
+
+def _name(of: Any) -> str:
+    return str(of.__name__)
+
+
+def _fitted(value: Any, hint: Any, name: str, of: Callable[..., Any]) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    if _fits(value, hint):
+        return tuple(value) if isinstance(value, list) and not _fits_as_list(hint) else value
+    wrong = f"{type(value).__name__} {_short(value)}" if type(value) in _WORDS or isinstance(value, Sequence) else ""
+    raise InputError(
+        f"expected {name} of {_name(of)} to be {_words(hint)}, got {wrong or 'a ' + type(value).__name__}: change it"
+    )
+
+
+def _fits_as_list(hint: Any) -> bool:
+    """Whether a list is what is meant, not only taken in place of a tuple."""
+    kinds = [hint, *get_args(hint)] if get_origin(hint) in (Union, UnionType) else [hint]
+    return any(kind is Any or get_origin(kind) not in (None, tuple, Union, UnionType) for kind in kinds)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = get_origin(hint), get_args(hint)
+    if isinstance(hint, TypeVar):
+        return not hint.__constraints__ or any(_fits(value, kind) for kind in hint.__constraints__)
+    if hint is Any:
+        return True
+    if origin is Annotated:
+        return _fits(value, args[0])
+    if origin in (Union, UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return any(type(value) is type(arg) and value == arg for arg in args)
+    if origin is not None:
+        return _fits_container(value, origin, args)
+    return _is(value, hint)
+
+
+def _fits_container(value: Any, origin: Any, args: tuple[Any, ...]) -> bool:
+    if origin is Callable:
+        return callable(value)
+    if origin is type:
+        return isinstance(value, type)
+    if issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    if not isinstance(value, list | tuple):  # neither text nor arrays are meant where several things are
+        return isinstance(value, origin) and not isinstance(value, str | bytes)
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return len(value) == len(args) and all(map(_fits, value, args))
+    return all(_fits(v, args[0]) for v in value) if args else True
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind is None:
+        return value is None
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and not math.isnan(value)
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return True  # protocols say by their own methods what does not fit
+    return isinstance(value, kind)
+
+
+def _words(hint: Any) -> str:
+    if isinstance(hint, TypeVar):
+        return " or ".join(map(_words, hint.__constraints__))
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _words(args[0])
+    if origin in (Union, UnionType):
+        words = list(dict.fromkeys(_words(arg) for arg in args))
+        return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, args))}"
+    if origin is Callable:
+        return "a function"
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return f"({', '.join(map(_words, args))})"
+    if origin is not None and args and not issubclass(origin, Mapping):
+        return f"several of {_words(args[0])}"
+    if origin is not None:
+        return f"a {origin.__name__}"
+    return _WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}")
