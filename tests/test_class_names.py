@@ -217,6 +217,31 @@ def test_what_an_archive_holds_besides_is_said(tmp_path: Path) -> None:
     assert "the file holds ids, split, which were not read" in " ".join(note.saw for note in data.notes)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array([f"{i}.png" for i in range(60)]),  # of the rows
+        Y.numpy(),
+        np.arange(10),
+        np.array(WORDS, object),
+        np.array([WORDS, WORDS]),
+    ],
+)
+def test_other_arrays_are_no_names(names: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=LEVELS, y=Y.numpy(), names=names)
+    data = load_data(str(tmp_path / "a.npz"))
+    assert data.class_names is None
+    assert "the file holds names, which was not read" in " ".join(note.saw for note in data.notes)
+
+
+def test_numbers_can_be_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "places.npz", x=LEVELS, y=Y.numpy(), classes=np.arange(10) * 3)
+    np.savez(tmp_path / "numbers.npz", x=LEVELS, y=Y.numpy() * 3, classes=np.arange(10) * 3)
+    model = Model(load_model("digits").net, class_names=[str(3 * k) for k in range(10)])
+    for name in ("places", "numbers"):
+        assert labels(bound(model, load_data(str(tmp_path / f"{name}.npz")))) == Y.tolist()
+
+
 def test_two_arrays_of_names_that_differ_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=LEVELS, y=Y.numpy(), names=np.array(WORDS), classes=np.array(WORDS[::-1]))
     with pytest.raises(InputError, match=r"one array of names in a.npz, got classes, names"):

@@ -63,7 +63,11 @@ def load_data(
         InputError: nothing is there, or it is empty, or not what is described above.
     """
     data = _opened(str(spec), rows, layout, classes is not None)
-    return data if classes is None else data.among(classes, "the list of classes")
+    try:
+        return data if classes is None else data.among(classes, "the list of classes")
+    except InputError:
+        data.close()
+        raise
 
 
 def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Stream:
