@@ -501,6 +501,15 @@ def test_runs_are_resumed_and_verified_by_name(folder: str, tmp_path: Path) -> N
         assert "data with the digest" in " ".join(wrong.problems)
 
 
+def test_another_class_beside_those_of_a_run_is_found_by_verify(tmp_path: Path) -> None:
+    folder = in_folders(tmp_path / "data")
+    tried_in("digits", load_data(str(folder)), tmp_path / "run", resume=False)
+    assert verify(tmp_path / "run").problems == []
+    (folder / "zebra").mkdir()
+    Image.fromarray(LEVELS[0]).save(folder / "zebra" / "a.png")
+    assert "data with the digest" in " ".join(verify(tmp_path / "run").problems)
+
+
 def test_a_run_on_folders_of_numbers_and_words_is_verified(tmp_path: Path) -> None:
     names = ["0", "1", "two", *map(str, range(3, 10))]
     data = load_data(str(in_folders(tmp_path / "data", names)), classes=names)
