@@ -217,6 +217,31 @@ def test_what_an_archive_holds_besides_is_said(tmp_path: Path) -> None:
     assert "the file holds ids, split, which were not read" in " ".join(note.saw for note in data.notes)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array([f"{i}.png" for i in range(60)]),  # of the rows
+        Y.numpy(),
+        np.arange(10),
+        np.array(WORDS, object),
+        np.array([WORDS, WORDS]),
+    ],
+)
+def test_other_arrays_are_no_names(names: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=LEVELS, y=Y.numpy(), names=names)
+    data = load_data(str(tmp_path / "a.npz"))
+    assert data.class_names is None
+    assert "the file holds names, which was not read" in " ".join(note.saw for note in data.notes)
+
+
+def test_numbers_can_be_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "places.npz", x=LEVELS, y=Y.numpy(), classes=np.arange(10) * 3)
+    np.savez(tmp_path / "numbers.npz", x=LEVELS, y=Y.numpy() * 3, classes=np.arange(10) * 3)
+    model = Model(load_model("digits").net, class_names=[str(3 * k) for k in range(10)])
+    for name in ("places", "numbers"):
+        assert labels(bound(model, load_data(str(tmp_path / f"{name}.npz")))) == Y.tolist()
+
+
 def test_two_arrays_of_names_that_differ_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=LEVELS, y=Y.numpy(), names=np.array(WORDS), classes=np.array(WORDS[::-1]))
     with pytest.raises(InputError, match=r"one array of names in a.npz, got classes, names"):
@@ -474,6 +499,15 @@ def test_runs_are_resumed_and_verified_by_name(folder: str, tmp_path: Path) -> N
         assert verify(out, data=load_data(folder)).problems == []
         wrong = verify(out, data=ArrayData(*load_data(folder).rows(0, 60)))
         assert "data with the digest" in " ".join(wrong.problems)
+
+
+def test_another_class_beside_those_of_a_run_is_found_by_verify(tmp_path: Path) -> None:
+    folder = in_folders(tmp_path / "data")
+    tried_in("digits", load_data(str(folder)), tmp_path / "run", resume=False)
+    assert verify(tmp_path / "run").problems == []
+    (folder / "zebra").mkdir()
+    Image.fromarray(LEVELS[0]).save(folder / "zebra" / "a.png")
+    assert "data with the digest" in " ".join(verify(tmp_path / "run").problems)
 
 
 def test_a_run_on_folders_of_numbers_and_words_is_verified(tmp_path: Path) -> None:

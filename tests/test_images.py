@@ -176,7 +176,7 @@ def test_one_picture_in_colour_gives_all_three_channels(tmp_path: Path) -> None:
     assert data.shape == (3, 6, 5)
     last = next(i for i, p in enumerate(data._files) if p.stem == "19")  # type: ignore[attr-defined]
     assert torch.equal(data.rows(last, last + 1)[0][0], torch.from_numpy(COLOUR[19]).permute(2, 0, 1).float() / 255)
-    assert "19 of 20 images have no colour, others have" in notes(spec)
+    assert "19 of 20 images are stored in grey, others have colours" in notes(spec)
 
 
 def test_grey_pictures_for_a_model_of_three_channels_are_given_in_three(tmp_path: Path) -> None:
@@ -283,6 +283,30 @@ def test_what_is_no_picture_is_refused_before_anything_is_computed(damage: str, 
     with pytest.raises(InputError, match=said) as error:
         load_data(str(tmp_path))
     assert damage == "unreadable" or str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_large_pictures_are_decoded_beforehand_only_where_that_tells_something(suffix: str, tmp_path: Path) -> None:
+    place = tmp_path / "3"
+    place.mkdir()
+    draw = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(draw.integers(0, 256, (150, 160, 3), dtype=np.uint8)).save(place / f"{i}{suffix}")
+    decoded: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "blindspots.data.folder.read_picture",
+            lambda path, raw=None: (decoded.append(path), read_picture(path, raw))[1],
+        )
+        load_data(str(tmp_path))
+    assert decoded == [place / f"0{suffix}"]
+    raw = (place / f"2{suffix}").read_bytes()
+    (place / f"2{suffix}").write_bytes(raw[: len(raw) // 3])
+    with pytest.raises(InputError, match=f"2{suffix}.*cannot be read"):
+        load_data(str(tmp_path))
+    (place / f"2{suffix}").write_bytes(raw[:200] + raw[-12:])
+    with pytest.raises(InputError, match=f"2{suffix}.*cannot be read"):
+        rows(str(tmp_path))
 
 
 def test_a_camera_s_picture_with_a_preview_is_its_first_one(tmp_path: Path) -> None:

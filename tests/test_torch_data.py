@@ -98,6 +98,7 @@ SAME: dict[str, Callable[[], Any]] = {
     "stream": Stream,
     "loader of a stream": lambda: DataLoader(Stream(), 4),
     "pair": lambda: (X, Y),
+    "list of pairs": lambda: list(zip(X, Y.tolist(), strict=True)),
     "mapping": lambda: {"data": X, "target": Y},
     "names in a mapping": lambda: {"x": X, "y": Y, "target_names": np.array(["a", *"bcdefghij"])},
 }

@@ -65,7 +65,11 @@ def load_data(
         InputError: nothing is there, or it is empty, or not what is described above.
     """
     data = _opened(str(spec), rows, layout, classes is not None)
-    return data if classes is None else data.among(classes, "the list of classes")
+    try:
+        return data if classes is None else data.among(classes, "the list of classes")
+    except InputError:
+        data.close()
+        raise
 
 
 def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Stream:
@@ -94,13 +98,19 @@ def reopened(record: DataRecord) -> Dataset:
 
 
 def same_rows(given: Any, record: DataRecord) -> Dataset:
-    """Data that are at hand, with the labels and in the shape that a record has of them, as far as they allow it."""
+    """Data that are at hand, with the labels and in the shape that a record has of them, as far as they allow it.
+
+    Where they do not, they are other data, and their digest tells it.
+    """
     data = as_data(given)
     if not isinstance(data, Stream):
         return data
     if data.shape != record.shape:
         data = next((other for other in data.readings() if other.shape == record.shape), data)
-    return data if record.class_names is None else data.among(record.class_names, "the classes of the run")
+    try:
+        return data if record.class_names is None else data.among(record.class_names, "the classes of the run")
+    except InputError:
+        return data
 
 
 def as_data(given: Any) -> Dataset:
@@ -118,7 +128,8 @@ def as_data(given: Any) -> Dataset:
     if isinstance(given, Mapping):
         named = [given[key] for key in NAMES if key in given and all(isinstance(word, str) for word in given[key])]
         return ArrayData(*of_keys(given), class_names=named[0] if named else None)
-    if is_foreign(given):
+    pairs = isinstance(given, list) and given and all(isinstance(row, tuple) and len(row) == 2 for row in given)
+    if pairs or is_foreign(given):
         return from_torch(given)
     raise InputError(
         f"expected data, got {type(given).__name__}: pass bs.load_data(...), a name such as 'digits', a pair (x, y), a "

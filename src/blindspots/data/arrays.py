@@ -118,6 +118,11 @@ def part_of(data: Dataset, x: Tensor, y: Tensor, name: str) -> ArrayData:
 
 def _array(x: Any, name: str) -> "Tensor | np.ndarray[Any, Any]":
     """Inputs as an array. Raises InputError for what is none."""
+    if isinstance(x, Tensor) and (x.is_meta or x.layout != torch.strided):
+        kind = "without numbers (meta)" if x.is_meta else f"of layout {x.layout}"
+        raise InputError(f"expected x of {name} to be a dense tensor, got one {kind}: pass its numbers, x.to_dense()")
+    if np.ma.is_masked(x):
+        raise InputError(f"expected x of {name} without masked values, got some: fill them in, or leave the rows out")
     if isinstance(x, Tensor):
         return x
     try:

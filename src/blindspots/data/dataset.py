@@ -157,6 +157,9 @@ class Stream(ABC):
         made._how = f"{self._how}{why}"
         return made
 
+    def close(self) -> None:  # noqa: B027 - most have nothing open
+        """Let go of what is open; it is opened again when something is read."""
+
     # -------------------------------------------------------------- in words
 
     def _classes(self) -> str:

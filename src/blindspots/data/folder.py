@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindspots.data.dataset import Stream, note
-from blindspots.data.images import IMAGES, Picture, read_picture
+from blindspots.data.images import IMAGES, Picture, glance_at, read_picture
 from blindspots.data.labels import Labels, of_names
 from blindspots.data.names import number, shown
 from blindspots.errors import InputError
@@ -198,7 +198,7 @@ _CLEAR = "Put them on the background that is meant, if the colours hidden there 
 _SAYINGS: dict[str, tuple[str, str, Severity]] = {
     "turned": ("were turned as their EXIF orientation says", "", "note"),
     "colourless": ("are stored in colour but have none: they were read as grey, which loses nothing", "", "note"),
-    "grey": ("have no colour, others have: they were given three equal channels", "", "note"),
+    "grey": ("are stored in grey, others have colours: they were given three equal channels", "", "note"),
     "deep": ("have 16 bits: they were divided by 65535, and no bit was dropped", "", "note"),
     "shifted": ("have 16 bits, of which only the upper 8 are used: these were taken", "", "note"),
     "clear": ("have pixels that are not opaque: the colours stored there were taken, without alpha", _CLEAR, "warning"),
@@ -236,16 +236,23 @@ class _Facts:
 
 
 def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
-    """Look at every picture once. Raises InputError: one is broken, or two differ in size."""
+    """Look at every picture once, and into those that this tells something of.
+
+    Raises InputError: one is broken, or two differ in size.
+    """
     digest, size, coloured, kinds, shift = hashlib.sha256(), None, "", Counter[str](), True
     for path in files:
         raw = _bytes(path)
         digest.update(repr((path.relative_to(folder).as_posix(), len(raw))).encode() + raw)
-        picture = read_picture(path, raw)
-        size = size or picture.size
-        if picture.size != size:
-            both = f"{_by(size)} in {str(files[0])!r} and {_by(picture.size)} in {str(path)!r}"
+        seen = glance_at(path, raw)
+        size = size or seen.size
+        if seen.size != size:
+            both = f"{_by(size)} in {str(files[0])!r} and {_by(seen.size)} in {str(path)!r}"
             raise InputError(f"expected images of one size, got {both}: resize them first")
+        kinds.update(turned=seen.turned, grey=not seen.stored_in_colour)
+        if seen.simple and (coloured or not seen.stored_in_colour):
+            continue  # decoding it would tell nothing new
+        picture = read_picture(path, raw)
         coloured = coloured or (str(path) if picture.coloured else "")
         kinds.update(_kinds(picture))
         shift = shift and not (picture.deep and (picture.levels & 255).any())
@@ -267,11 +274,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def _kinds(picture: Picture) -> dict[str, int]:
-    """Which of `_SAYINGS` it may count for."""
+    """Which of `_SAYINGS` it may count for, now that it is decoded."""
     return {
-        "turned": picture.turned,
         "colourless": picture.stored_in_colour and not picture.coloured,
-        "grey": not picture.coloured,
         "deep": picture.deep,
         "shifted": picture.deep,
         "clear": picture.see_through,

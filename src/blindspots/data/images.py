@@ -20,6 +20,7 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB")  # whatever a file is called: Pillow would run programs for others
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _ORIENTATION = 0x0112  # EXIF's tag
+_SMALL = 128 * 128  # pixels: decoding takes no longer than opening, or a millisecond
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,54 @@ def read_picture(path: Path, raw: bytes | None = None) -> Picture:
         content = path.read_bytes() if raw is None else raw
         with _opened(content) as image:
             packed = _packed(image)  # first: whatever asks for EXIF may decode the picture
-            turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            turned = _orientation(image, content) in range(2, 9)
             levels, alpha = _channels(content, image, packed)
             return _picture(levels, alpha, image.mode not in _GREY, turned)
 
 
+@dataclass(frozen=True)
+class Glance:
+    """What a file says of its picture before that is decoded.
+
+    Attributes:
+        size: width and height, once it is turned.
+        simple: it has 8 bits per channel, no transparency, its end, and is too large to be decoded for a look.
+    """
+
+    size: tuple[int, int]
+    stored_in_colour: bool
+    turned: bool
+    simple: bool
+
+
+def glance_at(path: Path, raw: bytes) -> Glance:
+    """A look at a picture's file. Raises InputError as `read_picture` does, as far as that can be seen without it."""
+    with _decoding(path), _opened(raw) as image:
+        packed, (width, height) = _packed(image), image.size
+        simple = image.mode in ("L", "RGB", "CMYK") and ";16" not in packed and not _keyed(image)
+        orientation = _orientation(image, raw)
+        size = (height, width) if orientation in range(5, 9) else (width, height)
+        return Glance(
+            size, image.mode not in _GREY, orientation in range(2, 9),
+            simple and width * height > _SMALL and _has_its_end(image, raw),
+        )  # fmt: skip
+
+
+def _orientation(image: "Image", raw: bytes) -> int:
+    """EXIF's, 1 where there is none. A PNG is decoded to find it only if something in it may say so."""
+    silent = image.format == "PNG" and not any(mark in raw for mark in (b"eXIf", b"rientation", b"profile type"))
+    return 1 if silent else int(image.getexif().get(_ORIENTATION, 1))
+
+
+def _has_its_end(image: "Image", raw: bytes) -> bool:
+    end = {"PNG": b"IEND", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9"}.get(str(image.format))
+    return end is not None and raw.rfind(end) > len(raw) // 2
+
+
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of a picture, turned as its EXIF says. Raises InputError as `read_picture` does."""
-    with _decoding(path), _opened(path.read_bytes()) as image:
-        width, height = image.size
-        return (height, width) if image.getexif().get(_ORIENTATION, 1) in range(5, 9) else (width, height)
+    with _decoding(path):
+        return glance_at(path, path.read_bytes()).size
 
 
 def in_8_bits(levels: NDArray[Any]) -> NDArray[np.uint8] | None:

@@ -30,7 +30,7 @@ def telling(names: Sequence[str] | None) -> list[str] | None:
 
 def checked(names: Iterable[Any], what: str) -> list[str]:
     """Names as a list of words, each once. Raises InputError for anything else; `what` says whose they are."""
-    listed = [str(name) for name in names] if not isinstance(names, str) else []
+    listed = [str(name) for name in names] if isinstance(names, Iterable) and not isinstance(names, str) else []
     twice = [name for name, times in Counter(listed).items() if times > 1]
     if len(listed) < 2 or twice or any(not name for name in listed):
         got = f"{shown(twice)} more than once" if twice else f"{names!r}"[:200]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,7 +19,7 @@ from blindspots.data.arrays import Laid
 from blindspots.data.dataset import note
 from blindspots.data.labels import labels_of
 from blindspots.data.layouts import asked_layout, native, recognised, scaling, to_float
-from blindspots.data.names import shown
+from blindspots.data.names import say_nothing, shown
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 
@@ -34,17 +34,23 @@ class NpzData(Laid):
 
     def __init__(self, path: Path, spec: str, rows: int | None = None, layout: str | None = None) -> None:
         self._path, self._lock = path, threading.Lock()
-        with _explained(path):
-            self._zip = zipfile.ZipFile(path)
-            self._member = _Member(self._zip, "x", path.name)
-            y = _Member(self._zip, "y", path.name).read_all()
-            names, source = _names(self._zip, path.name)
-        shape = self._member.shape
+        self._member: _Member | None = None  # open once inputs were read
+        with _explained(path), zipfile.ZipFile(path) as archive:
+            with _Member(archive, "x", path.name) as member:
+                shape, dtype = member.shape, member.dtype.newbyteorder("=").name
+            y = _all_of(archive, "y", path.name)
+            names, source = _names(archive, y, path.name)
+            unread = _unread(archive, source)
         axes = recognised(shape, path.name) if layout is None else asked_layout(shape, path.name, layout)
         labels = labels_of(y, shape[0], path.name, _fitting(names, y)).first(rows)
-        said = [*scaling(self._member.dtype.newbyteorder("=").name, path.name), *_unread(self._zip, source)]
-        super().__init__(path.name, spec, axes, shape, labels, said)
+        super().__init__(path.name, spec, axes, shape, labels, [*scaling(dtype, path.name), *unread])
         self.layout = layout
+
+    def close(self) -> None:
+        """Let go of the file until something is read again."""
+        if self._member is not None:
+            self._member.close()
+        self._member = None
 
     @cached_property
     def content(self) -> str:
@@ -54,18 +60,36 @@ class NpzData(Laid):
 
     def _read(self, start: int, stop: int) -> Tensor:
         with self._lock, _explained(self._path):
+            if self._member is None:
+                self._member = _Member(zipfile.ZipFile(self._path), "x", self._path.name)
             block = self._member.read(start, stop)
         return to_float(self._axes.arrange(native(block)), self.name)
 
 
-def _names(archive: zipfile.ZipFile, name: str) -> tuple[list[str] | None, str]:
+def _names(archive: zipfile.ZipFile, y: np.ndarray[Any, Any], name: str) -> tuple[list[str] | None, str]:
     """The names of classes, and the array that they are from."""
     there = [key for key in NAMES if f"{key}.npy" in archive.namelist()]
-    read = {key: _Member(archive, key, name).read_all() for key in there}
-    listed = {key: [str(word) for word in array] for key, array in read.items() if _can_name(array)}
-    if len({tuple(words) for words in listed.values()}) > 1:
+    listed = {key: words for key in there if (words := _listed(archive, key, y, name))}
+    if len(set(map(tuple, listed.values()))) > 1:
         raise InputError(f"expected one array of names in {name}, got {', '.join(listed)}, which differ: leave one out")
     return next(((words, key) for key, words in listed.items()), (None, ""))
+
+
+def _listed(archive: zipfile.ZipFile, key: str, y: np.ndarray[Any, Any], name: str) -> list[str]:
+    """An array's words or numbers, if these can be names of classes: one each, not one per row."""
+    try:
+        array = _all_of(archive, key, name)
+    except InputError:  # objects, which are not unpickled
+        return []
+    words = list(map(str, array.tolist())) if array.ndim == 1 and array.dtype.kind in "Uiu" else []
+    per_row = len(words) == len(y) and y.dtype.kind in "iu" and len(words) > int(y.max(initial=0)) + 1
+    numbers = array.dtype.kind != "U" and (len(set(words)) < len(words) or say_nothing(words))
+    return [] if len(words) < 2 or per_row or numbers else words
+
+
+def _all_of(archive: zipfile.ZipFile, key: str, name: str) -> np.ndarray[Any, Any]:
+    with _Member(archive, key, name) as member:
+        return member.read(0, member.shape[0]) if member.shape else np.empty(())
 
 
 def _can_name(array: np.ndarray[Any, Any]) -> bool:
@@ -104,7 +128,7 @@ class _Member:
     """One array of an open `.npz`, read by ranges of rows; going forward reads every byte once."""
 
     def __init__(self, archive: zipfile.ZipFile, key: str, name: str) -> None:
-        members = archive.namelist()
+        self._archive, members = archive, archive.namelist()
         if f"{key}.npy" not in members:
             found = ", ".join(m.removesuffix(".npy") for m in members) or "none"
             raise InputError(f"expected the arrays x and y in {name}, got {found}: use np.savez(file, x=..., y=...)")
@@ -118,8 +142,16 @@ class _Member:
         if archive.getinfo(f"{key}.npy").file_size != self._start + self.dtype.itemsize * math.prod(self.shape):
             raise EOFError(f"{key} does not have the length that its header says")
 
-    def read_all(self) -> np.ndarray[Any, Any]:
-        return self.read(0, self.shape[0]) if self.shape else np.empty(())
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stream.close()
+        self._archive.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
 
     def read(self, start: int, stop: int) -> np.ndarray[Any, Any]:
         """Rows start .. stop - 1 as they are stored."""

@@ -33,6 +33,16 @@ def bind(model: Model, data: Dataset, *others: Dataset | None) -> tuple[Any, ...
     Raises:
         InputError: classes do not match, or could be matched in several ways.
     """
+    try:
+        return _bound(model, data, *others)
+    except InputError:
+        for rows in (data, *others):
+            if isinstance(rows, Stream):
+                rows.close()
+        raise
+
+
+def _bound(model: Model, data: Dataset, *others: Dataset | None) -> tuple[Any, ...]:
     data = shaped(model, data)
     names = _checked(model, data)
     bound = _by_place(model, data) if names is None else among(data, names, f"the classes of {model.name}")
