@@ -229,3 +229,12 @@ def test_few_samples_are_said_and_their_curve_shows_what_they_can_prove() -> Non
     assert "--samples 40" in finding.do
     assert [r for r, _ in done.verdict.certified] == [0, largest(10, 0.25, 0.001) / 2]
     assert radius(40, 40, 0.25, 0.001) >= 0.25 > radius(39, 39, 0.25, 0.001)
+
+
+@pytest.mark.parametrize(
+    "attack", [bs.attacks.PGD(stride=0), bs.attacks.PGD(stride=-1), bs.attacks.DeepFool(overshoot=-0.02)], ids=str
+)
+def test_a_step_that_leads_nowhere_is_refused(attack: object) -> None:
+    x, y = bs.load_data("digits").rows(0, 4)
+    with pytest.raises(InputError, match="give a positive number"):
+        bs.attack(bs.load_model("digits"), x, y, attack, threat=L2(0.5))  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
     Args:
         access: what the model lets one see; `Need.GRAD` stands for everything.
     """
+    _check_lengths(attack)
     able = ", ".join(e.name for e in CATALOGUE if _fits(e.attack, threat, access, goal))
     if threat.name not in attack.threats:
         raise InputError(
@@ -38,6 +39,14 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
             f"expected an attack that can run towards a class, got {attack!r}: leave the targets out, or use one of "
             f"{able}"
         )
+
+
+def _check_lengths(attack: Attack) -> None:
+    """A step that goes nowhere, or backwards, finds nothing, and would be taken for a search."""
+    for name, least in (("stride", "above 0"), ("overshoot", "of at least 0")):
+        length = getattr(attack, name, None)
+        if isinstance(length, int | float) and not (length > 0 or (length == 0 and name == "overshoot")):
+            raise InputError(f"expected {name} {least}, got {length} in {attack!r}: give a positive number")
 
 
 def check_answers(model: Model, what: str) -> None:

@@ -19,7 +19,7 @@ def judge(verdict: Verdict, required: float | None) -> None:
 
 def leave(required: float, missed: str) -> None:
     """With exit code 1, and why."""
-    typer.echo(f"Not met: --require {required:g}, {missed}", err=True)
+    typer.echo(f"Not met: --require {required}, {missed}", err=True)
     raise typer.Exit(1)
 
 

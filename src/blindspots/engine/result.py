@@ -23,7 +23,7 @@ class Result(IntEnum):
 
 
 _SENTENCES = {
-    Result.STOOD: "every attack ran to its end and none succeeded",
+    Result.STOOD: "the search ran to its end and no attack succeeded",
     Result.WON: "an adversarial example was found",
     Result.ALREADY_WRONG: "the model was wrong on the clean input",
     Result.BUDGET: "the budget was spent before the search ended",
