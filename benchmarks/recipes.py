@@ -8,18 +8,19 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import blindspots as bs
-from benchmarks.page import ROOT, Section, percent, table
+from benchmarks.page import Section, percent, table
 from benchmarks.settings import RADIUS, UNION
 from blindspots.data import digits, digits_training
-from blindspots.defend.hardening import HardenOptions, Watch
+from blindspots.defend.hardening import HardenOptions
+from blindspots.defend.hardening.folder import read_harden_file
 from blindspots.defend.hardening.recipe import names
-from blindspots.evaluate import Evaluation
+from blindspots.defend.hardening.run import Watch
 from blindspots.threat import parse_threat
 from blindspots.verdict import Share
 
@@ -35,37 +36,32 @@ that the process held. "held out" chose the epoch; "off" is by how many points i
 held-out rows). For `multi-norm`, `universal`, `gaussian` and `natural`, {radius} is not what they train against."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What one recipe came to."""
-
-    recipe: str
-    epochs: int
-    clean: Share
-    robust: Share
-    union: Share
-    seconds: float
-    checks: float  # share of the seconds
-    memory: int | None
-    held_out: Share
-    off: float
+RUNS = Path("runs/bench-recipes")  # finished runs there are read, not made again
 
 
 def measure(args: argparse.Namespace) -> Section:
     wanted = [name for name in names() if not args.models or name in args.models]
-    rows = [_fresh(name) for name in wanted]
+    rows = [row(name) for name in wanted]
     rows.sort(key=lambda row: -row["robust"]["share"])
     read = READ.format(radius=RADIUS, union=" and in ".join(UNION), held_out=rows[0]["held_out"]["rows"])
     return Section("Recipes of hardening", f"{table(HEAD, [_line(row) for row in rows])}\n\n{read}", rows)
 
 
-def _fresh(recipe: str) -> dict[str, Any]:
-    """Trained and judged in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.recipes", recipe]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(*_line(row), flush=True)
-    return row
+def row(recipe: str) -> dict[str, Any]:
+    """What one recipe came to; it is trained in a process of its own."""
+    if not _price(recipe).is_file():
+        subprocess.run([sys.executable, "-m", "benchmarks.recipes", recipe], check=True)
+    v = read_harden_file(RUNS / recipe).verdict
+    assert v is not None
+    hits = round(v.after.robust_accuracy * v.after.rows), round(v.after.clean_accuracy * v.after.rows)
+    robust, clean = (Share.of(n, v.after.rows) for n in hits)
+    found = {"clean": clean, "robust": robust, "union": _union(recipe), "held_out": v.held_out}
+    said = {name: share.model_dump() for name, share in found.items()} | {
+        "recipe": recipe, "epochs": v.epochs, "off": v.held_out_off, "memory": v.peak_memory,
+        "checks": v.seconds_checks / (v.seconds + v.seconds_checks), **json.loads(_price(recipe).read_text()),
+    }  # fmt: skip
+    print(*_line(said), flush=True)
+    return said
 
 
 def _line(row: dict[str, Any]) -> list[Any]:
@@ -81,48 +77,34 @@ def _between(interval: tuple[float, float]) -> str:
     return f"{percent(interval[0])} to {percent(interval[1])}"
 
 
-def carry_out(recipe: str) -> Row:
-    """One recipe, from the embedded network to the figures."""
+def _price(recipe: str) -> Path:
+    return RUNS / f"{recipe}.json"
+
+
+def _train(recipe: str) -> None:
+    """From the embedded network to a run folder, and the seconds of the processor beside it."""
     phases: list[tuple[str, float]] = []
-    run = bs.harden(
+    bs.harden(
         bs.load_model("digits"), data=digits_training(), test=digits(), threat=parse_threat(RADIUS), recipe=recipe,
-        controls=False, study_rows=0, options=HardenOptions(threads=1),
+        controls=False, study_rows=0, options=HardenOptions(threads=1), out=RUNS / recipe, resume=True,
         watch=Watch(phase=lambda text: phases.append((text, time.process_time()))),
     )  # fmt: skip
-    v = run.verdict
     began = next(i for i, (text, _) in enumerate(phases) if text.startswith("Training"))
-    return Row(
-        recipe, v.epochs, _share(run.after, broken=False), _share(run.after), _union(run.model),
-        round(phases[began + 1][1] - phases[began][1], 1), v.seconds_checks / (v.seconds + v.seconds_checks),
-        v.peak_memory, v.held_out, v.held_out_off,
-    )  # fmt: skip
+    seconds = phases[began + 1][1] - phases[began][1]
+    _price(recipe).write_text(json.dumps({"seconds": round(seconds, 1)}))
 
 
-def _union(model: bs.Model) -> Share:
-    runs = [bs.evaluate(model, data=digits(), threat=parse_threat(threat)) for threat in UNION]
-    stands = torch.stack([_stands(run) for run in runs]).all(0)
-    return Share.of(int(stands.sum()), len(stands))
-
-
-def _share(run: Evaluation, *, broken: bool = True) -> Share:
-    """Of the test rows those that are right, and unless `broken` is False stay so."""
-    hits = _stands(run) if broken else _right(run)
-    return Share.of(int(hits.sum()), len(hits))
-
-
-def _right(run: Evaluation) -> torch.Tensor:
-    return torch.cat([columns["right"] for columns in run.shards()])
-
-
-def _stands(run: Evaluation) -> torch.Tensor:
-    return _right(run) & ~run.won
-
-
-def _main() -> None:
-    torch.set_num_threads(1)
-    row = asdict(carry_out(sys.argv[1]))
-    print(json.dumps({k: v.model_dump() if isinstance(v, Share) else v for k, v in row.items()}))
+def _union(recipe: str) -> Share:
+    """Of the test rows those that stand in all threats of the union."""
+    model, stands = bs.load_model(str(RUNS / recipe / "model.pt2")), []
+    for threat in UNION:
+        out = RUNS / f"{recipe}-{threat.replace(':', '-')}"
+        run = bs.evaluate(model, data=digits(), threat=parse_threat(threat), out=out, resume=True)
+        stands.append(torch.cat([columns["right"] & ~columns["won"] for columns in run.shards()]))
+    both = torch.stack(stands).all(0)
+    return Share.of(int(both.sum()), len(both))
 
 
 if __name__ == "__main__":
-    _main()
+    torch.set_num_threads(1)
+    _train(sys.argv[1])

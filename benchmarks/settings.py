@@ -81,7 +81,19 @@ class Trial:
     seconds: float  # of a processor, in training
 
 
-CANDIDATES: tuple[Candidate, ...] = ()
+FEW = {"adversary": {"attack": "pgd:steps=5,stride=0.35"}}  # steps
+BEYOND = FEW | {"curriculum": {"start": 1.0, "end": 1.3}}  # the threat's radius
+CANDIDATES = (
+    Candidate("fast"),
+    Candidate("pgd", BEYOND),
+    Candidate("pgd", {"batch": 32, **BEYOND}),
+    Candidate("trades", BEYOND),
+    Candidate("trades", BEYOND | {"objective": {"weight": 2.0}}),
+    Candidate("trades", {"batch": 32, **BEYOND, "objective": {"weight": 3.0}}),
+    Candidate("mart", BEYOND),
+    Candidate("fgsm", {"curriculum": {"start": 1.0, "end": 1.3}}),
+    Candidate("free", {"epochs": 16, "curriculum": {"start": 1.0, "end": 1.5}}),
+)
 
 
 def _words(settings: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,36 @@ def test_the_recipes_of_the_literature_are_there() -> None:
     assert {"fast", "fgsm", "szegedy", "pgd", "trades", "mart", "awp", "free", "multi-norm", "universal"} <= set(
         names()
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("trades", {"objective": {"name": "trades"}, "adversary": {"kind": "attack"}}),
+        ("mart", {"objective": {"name": "mart", "weight": 5.0}, "adversary": {"kind": "attack"}}),
+        ("awp", {"objective": {"name": "trades"}, "weights": {"perturbation": 0.005}}),
+        ("pgd", {"objective": {"name": "cross-entropy", "clean": 0.0}, "weights": {"perturbation": 0.0}}),
+        ("free", {"objective": {"clean": 0.0}, "adversary": {"kind": "free"}}),
+        ("fgsm", {"objective": {"clean": 0.5}, "adversary": {"attack": "fgsm"}, "guard": True}),
+        ("curriculum", {"curriculum": {"start": 0.0}, "adversary": {"kind": "attack"}}),
+        ("multi-norm", {"adversary": {"combine": "max"}}),
+        ("szegedy", {"adversary": {"kind": "pool", "layers": "all"}}),
+        ("fast", {"adversary": {"kind": "step", "project": False}}),
+    ],
+)
+def test_a_tuned_recipe_is_still_what_its_paper_is_named_for(name: str, kept: dict[str, Any]) -> None:
+    settings = read_recipe(name).model_dump()
+    for part, wanted in kept.items():
+        found = settings[part]
+        assert wanted.items() <= found.items() if isinstance(wanted, dict) else wanted == found
+
+
+@pytest.mark.parametrize("name", ["pgd", "trades", "mart", "awp", "free", "fgsm", "curriculum", "multi-norm"])
+def test_a_recipe_trains_to_the_full_radius_and_beyond_and_says_its_own_optimiser(name: str) -> None:
+    recipe = read_recipe(name)
+    assert recipe.curriculum is not None
+    assert 1 < recipe.curriculum.end <= 1.6
+    assert recipe.model_fields_set >= {"epochs", "batch", "optimizer"}
 
 
 def test_a_users_file_is_read_and_its_defaults_filled_in(tmp_path: Path) -> None:
