@@ -113,8 +113,6 @@ EMPTY: dict[str, tuple[str, Callable[[Known], Evaluation]]] = {
     ),
     "radius 0": ("unsearched", lambda k: evaluated(k, radius=0.0)),
     "radius 0, from outside": ("unsearched", lambda k: evaluated(k, stage(FMN(10), stop_early=True), radius=0.0)),
-    "no step": ("unsearched", lambda k: evaluated(k, stage(PGD(0)))),
-    "no step from the clean input": ("unsearched", lambda k: evaluated(k, stage(PGD(0, random_start=False)))),
     "looks at the clean input": ("unsearched", lambda k: evaluated(k, stage(Idle()))),
     "one query": ("unsearched", lambda k: evaluated(k, stage(RayS(queries=1)))),
 }  # fmt: skip
@@ -149,6 +147,11 @@ class Steps(nn.Module):
         mean = x.flatten(1).mean(1)
         score = torch.where(mean > 0.4, (mean > 0.4).float() + 0 * mean, mean)
         return torch.stack([1 - score, score], 1)
+
+
+def test_an_attack_without_a_step_is_refused(known: Known) -> None:
+    with pytest.raises(InputError, match="expected steps of at least 1"):
+        evaluated(known, stage(PGD(0)))
 
 
 def test_a_protocol_without_a_stage_is_refused(known: Known) -> None:

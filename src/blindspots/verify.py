@@ -236,6 +236,8 @@ class _Proof:
                 (0, 0),
                 _targeted(self.manifest),
             )
+        if self.older:
+            found = found.model_copy(update={"reached": None})
         if not self.topics[_WHOLE]:
             self.hold("every number of the verdict follows from the shards", _differences(self.verdict, found))
 
