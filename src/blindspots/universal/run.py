@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
-from blindspots.data import Data, Dataset, as_data, one_of
+from blindspots.data import Data, Dataset, as_data, notes_of, one_of
 from blindspots.engine.threads import set_threads
 from blindspots.journal import provenance, threads_of
 from blindspots.models.binding import bind, bound
@@ -149,7 +149,14 @@ def _found_out(asked: Asked, division: Division, folder: Folder | None, file: Un
         first = division.fit.take(torch.arange(min(_EXAMINED, len(division.fit))))
         examined = examine(asked.model, *first, seed=asked.options.seed).findings
         doubts = check_radius(asked.threat, asked.data.shape)
-        findings = [*examined, *doubts, *asked.notes, *asked.model.notes, *asked.data.notes, *division.findings]
+        findings = [
+            *examined,
+            *doubts,
+            *asked.notes,
+            *asked.model.notes,
+            *notes_of(asked.data, asked.heldout),
+            *division.findings,
+        ]
         found = _found(asked, oracle, division, asked.groups(oracle, first[0]), folder.memory() if folder else Memory())
         verdict, shown = Judge(asked, oracle, division, found).verdict(findings)
     if folder:
