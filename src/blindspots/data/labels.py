@@ -37,9 +37,8 @@ class Labels:
 
     def first(self, rows: int | None) -> "Labels":
         """The first `rows` of them; a note says it where there are fewer. Raises InputError for no rows."""
-        whole = rows is None or (isinstance(rows, int | np.integer) and not isinstance(rows, bool))
-        if not whole or (rows is not None and rows <= 0):
-            raise InputError(f"expected a positive number of rows, got {rows!r}: ask for at least one")
+        if rows is not None and rows <= 0:
+            raise InputError(f"expected a positive number of rows, got {rows}: ask for at least one")
         if rows is None or rows <= len(self.y):
             return replace(self, y=self.y[:rows])
         said = f"{rows} rows were asked for, there are {len(self.y)}: all are used."

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.data import Data, Dataset, as_data, notes_of, one_of
 from blindspots.engine.threads import set_threads
+from blindspots.errors import InputError
 from blindspots.journal import provenance, threads_of
 from blindspots.models.binding import bind, bound
 from blindspots.models.first_look import as_model, first_look
@@ -120,7 +121,16 @@ def _looked_at(studies: Studies, data: Dataset) -> Studies:
     others = [as_model(m) for m in studies.others]
     for other in others:
         bound(other, data)  # the same classes in the same order, as far as they have names
-    return replace(studies, others=tuple(first_look(m, data) for m in others))
+    return replace(studies, others=tuple(_seen(m, data) for m in others))
+
+
+def _seen(other: Model, data: Dataset) -> Model:
+    try:
+        return first_look(other, data)
+    except InputError as error:
+        raise InputError(
+            f"expected networks that take inputs of shape {data.shape}, got {other.name}, which says: {error}"
+        ) from error
 
 
 def _usual(rows: int, heldout: int | Dataset | None) -> int:
