@@ -3,7 +3,7 @@
 Nothing here grows with the number of inputs but the labels and the names of files: `rows` reads what it is asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ FORMS = "'digits', a folder of class folders or an .npz file"
 
 @checked()
 def load_data(
-    spec: str | Path, rows: int | None = None, *, layout: str | None = None, classes: Sequence[str] | None = None
+    spec: str | Path, rows: int | None = None, *, layout: str | None = None, classes: Iterable[str] | None = None
 ) -> Dataset:
     """Open data by name, the first `rows` rows of it or all.
 

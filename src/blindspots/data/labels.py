@@ -1,6 +1,6 @@
 """Labels as people have them: numbers, words, one-hot rows. Each becomes one int64 class per row, or is refused."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class _Found:
         )
 
 
-def labels_of(y: Any, rows: int, name: str, names: Sequence[str] | None = None) -> Labels:
+def labels_of(y: Any, rows: int, name: str, names: Iterable[str] | None = None) -> Labels:
     """Labels of any form for so many inputs.
 
     Integers, booleans, whole floats, one-hot rows and columns (N, 1) are numbers; words are looked up in `names`, else
