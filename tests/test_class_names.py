@@ -380,10 +380,17 @@ def test_names_that_a_network_keeps_have_to_be_as_many_as_its_classes() -> None:
         tried(Pretrained({0: "a", 1: "b", 2: "c"}), ArrayData(X, Y))
 
 
-@pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", ""], "ab"])
+@pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", ""], "ab", 5])
 def test_names_of_a_model_are_words_each_once(names: Any) -> None:
-    with pytest.raises(InputError, match="at least 2 different names"):
+    with pytest.raises(InputError, match=r"at least 2 different names|class_names of Model to be several of text"):
         Model(nn.Identity(), class_names=names)
+
+
+def test_names_may_come_in_an_array() -> None:
+    names = np.array(WORDS)
+    assert Model(nn.Identity(), class_names=names).class_names == WORDS
+    assert ArrayData(X, Y, class_names=names).class_names == WORDS
+    assert load_data("digits", classes=names).class_names == WORDS
 
 
 def test_wrapped_models_have_the_names_of_what_is_inside() -> None:
@@ -445,6 +452,7 @@ def test_harden_gives_its_test_and_extra_rows_the_classes_of_its_training_rows(f
         extra=str(other), threat=NOTHING, epochs=1, controls=False, study_rows=0,
     )  # fmt: skip
     manifest = run.file.manifest
+    assert "other: 9 class folders: five=5" in " ".join(str(f) for f in run.verdict.findings)
     assert manifest.test.class_names == manifest.data.class_names == WORDS
     assert run.verdict.before.clean_accuracy > 0.9
 

@@ -3,7 +3,7 @@
 Nothing here grows with the number of inputs but the labels and the names of files: `rows` reads what it is asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
 from blindspots.data.npz import NAMES, NpzData
 from blindspots.errors import InputError
+from blindspots.findings import Finding
 from blindspots.spec import meant
 from blindspots.verdict import DataRecord
 
@@ -33,6 +34,7 @@ __all__ = [
     "digits_training",
     "levels_of",
     "load_data",
+    "notes_of",
     "one_of",
     "parse_classes",
     "part_of",
@@ -48,7 +50,7 @@ FORMS = "'digits', a folder of class folders or an .npz file"
 
 @checked()
 def load_data(
-    spec: str | Path, rows: int | None = None, *, layout: str | None = None, classes: Sequence[str] | None = None
+    spec: str | Path, rows: int | None = None, *, layout: str | None = None, classes: Iterable[str] | None = None
 ) -> Dataset:
     """Open data by name, the first `rows` rows of it or all.
 
@@ -149,6 +151,12 @@ def one_of(x: Any, y: Any, data: Any) -> Dataset:
     if not len(rows):
         raise InputError(f"expected at least one row in {rows.name}, got none: name data with rows")
     return rows
+
+
+def notes_of(data: Dataset, *others: Any) -> list[Finding]:
+    """What was decided about all rows of a job, those of `others` (datasets, or anything else) with their names."""
+    more = [(rows.name, note) for rows in others if _is_dataset(rows) for note in rows.notes]
+    return [*data.notes, *(note.model_copy(update={"saw": f"{name}: {note.saw}"}) for name, note in more)]
 
 
 def _is_dataset(given: Any) -> bool:

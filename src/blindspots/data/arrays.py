@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -75,7 +75,7 @@ class ArrayData(Laid, Checked):
         name: str = "arrays",
         *,
         spec: str | None = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Iterable[str] | None = None,
         layout: str | None = None,
         rows: int | None = None,
         notes: Sequence[Finding] = (),

@@ -4,7 +4,7 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -115,7 +115,7 @@ class Stream(ABC):
         """The same rows read in other ways, where their form leaves a choice that nobody has made."""
         return []
 
-    def among(self, classes: Sequence[str], whose: str = "the model's classes") -> Self:
+    def among(self, classes: Iterable[str], whose: str = "the model's classes") -> Self:
         """The same rows, with labels that are places in `classes`, found by their names.
 
         Labels without names are looked up by number where the classes are named by numbers other than their places

@@ -1,6 +1,6 @@
 """Labels as people have them: numbers, words, one-hot rows. Each becomes one int64 class per row, or is refused."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,9 +37,8 @@ class Labels:
 
     def first(self, rows: int | None) -> "Labels":
         """The first `rows` of them; a note says it where there are fewer. Raises InputError for no rows."""
-        whole = rows is None or (isinstance(rows, int | np.integer) and not isinstance(rows, bool))
-        if not whole or (rows is not None and rows <= 0):
-            raise InputError(f"expected a positive number of rows, got {rows!r}: ask for at least one")
+        if rows is not None and rows <= 0:
+            raise InputError(f"expected a positive number of rows, got {rows}: ask for at least one")
         if rows is None or rows <= len(self.y):
             return replace(self, y=self.y[:rows])
         said = f"{rows} rows were asked for, there are {len(self.y)}: all are used."
@@ -61,7 +60,7 @@ class _Found:
         )
 
 
-def labels_of(y: Any, rows: int, name: str, names: Sequence[str] | None = None) -> Labels:
+def labels_of(y: Any, rows: int, name: str, names: Iterable[str] | None = None) -> Labels:
     """Labels of any form for so many inputs.
 
     Integers, booleans, whole floats, one-hot rows and columns (N, 1) are numbers; words are looked up in `names`, else

@@ -1,7 +1,7 @@
 """A classifier of which nothing is known but its answers: a plain function, a remote service, a device."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -48,7 +48,7 @@ class BlackBox(Model):
         name: str | None = None,
         retries: int = 3,
         wait: float = 0.5,
-        class_names: Sequence[str] | None = None,
+        class_names: Iterable[str] | None = None,
     ) -> None:
         if answers not in get_args(Answers):
             raise InputError(f"expected answers to be one of {', '.join(get_args(Answers))}, got {answers!r}: pick one")

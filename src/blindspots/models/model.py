@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -68,7 +68,7 @@ class Model(Checked):
         spec: str | None = None,
         device: str | torch.device | None = None,
         take: Take = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Iterable[str] | None = None,
     ) -> None:
         if isinstance(net, Model) or not callable(net):
             instead = "pass blindspots.models.from_estimator(it)" if hasattr(net, "get_params") else "pass a network"

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
-from blindspots.data import Data, Dataset, as_data, one_of
+from blindspots.data import Data, Dataset, as_data, notes_of, one_of
 from blindspots.engine.threads import set_threads
+from blindspots.errors import InputError
 from blindspots.journal import provenance, threads_of
 from blindspots.models.binding import bind, bound
 from blindspots.models.first_look import as_model, first_look
@@ -120,7 +121,16 @@ def _looked_at(studies: Studies, data: Dataset) -> Studies:
     others = [as_model(m) for m in studies.others]
     for other in others:
         bound(other, data)  # the same classes in the same order, as far as they have names
-    return replace(studies, others=tuple(first_look(m, data) for m in others))
+    return replace(studies, others=tuple(_seen(m, data) for m in others))
+
+
+def _seen(other: Model, data: Dataset) -> Model:
+    try:
+        return first_look(other, data)
+    except InputError as error:
+        raise InputError(
+            f"expected networks that take inputs of shape {data.shape}, got {other.name}, which says: {error}"
+        ) from error
 
 
 def _usual(rows: int, heldout: int | Dataset | None) -> int:
@@ -149,7 +159,14 @@ def _found_out(asked: Asked, division: Division, folder: Folder | None, file: Un
         first = division.fit.take(torch.arange(min(_EXAMINED, len(division.fit))))
         examined = examine(asked.model, *first, seed=asked.options.seed).findings
         doubts = check_radius(asked.threat, asked.data.shape)
-        findings = [*examined, *doubts, *asked.notes, *asked.model.notes, *asked.data.notes, *division.findings]
+        findings = [
+            *examined,
+            *doubts,
+            *asked.notes,
+            *asked.model.notes,
+            *notes_of(asked.data, asked.heldout),
+            *division.findings,
+        ]
         found = _found(asked, oracle, division, asked.groups(oracle, first[0]), folder.memory() if folder else Memory())
         verdict, shown = Judge(asked, oracle, division, found).verdict(findings)
     if folder:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Attack, parse_attack
-from blindspots.data import Dataset, part_of
+from blindspots.data import Dataset, notes_of, part_of
 from blindspots.defend.detection import overhead
 from blindspots.defend.detection.asked import Asked
 from blindspots.defend.detection.batches import TestsBatches, p_values
@@ -46,7 +46,7 @@ class Experiment:
             *check_radius(asked.threat, asked.data.shape),
             *asked.notes,
             *asked.model.notes,
-            *asked.data.notes,
+            *notes_of(asked.data, asked.test),
             *parts.findings,
         ]
 

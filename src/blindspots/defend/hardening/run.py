@@ -18,7 +18,7 @@ from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import nn
 
 from blindspots.arguments import Checked, checked
-from blindspots.data import Data, Dataset, as_data, one_of
+from blindspots.data import Data, Dataset, as_data, notes_of, one_of
 from blindspots.data.names import telling
 from blindspots.defend.hardening.batches import Split, fitting, split
 from blindspots.defend.hardening.card import write_card
@@ -316,7 +316,7 @@ class _Run:
             controls=[outcome.control for outcome in outcomes],
             claim=claim(right, outcomes),
             study=found,
-            findings=[*self.model.notes, *self.data.notes, *frozen_part(self.own), *findings, *said],
+            findings=[*self.model.notes, *notes_of(self.data, self.extra), *frozen_part(self.own), *findings, *said],
         )
 
     def _study(self) -> Study:
