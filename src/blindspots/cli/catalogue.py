@@ -49,7 +49,7 @@ def catalogue(markdown: bool) -> None:
         return
     console.print(_attacks() if console.width >= _ROOMY else _stacked())
     console.print()
-    console.print(_names())
+    console.print(screen.fitting(console, _names()))
 
 
 def _stacked() -> Text:
