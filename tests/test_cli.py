@@ -211,7 +211,7 @@ def test_a_folder_with_a_run_is_refused_and_untouched() -> None:
     attack("--out=r")
     before = {path: path.read_bytes() for path in Path("r").rglob("*") if path.is_file()}
     assert "--resume" in in_one_sentence(attack("--out=r"))
-    assert "seed is 0 and now it is 1" in in_one_sentence(attack("--out=r --resume --seed=1"))
+    assert "the seed changed from 0 to 1" in in_one_sentence(attack("--out=r --resume --seed=1"))
     assert before == {path: path.read_bytes() for path in Path("r").rglob("*") if path.is_file()}
 
 
@@ -308,7 +308,9 @@ def test_a_rule_for_targets_that_is_none_is_named() -> None:
 
 def test_debug_shows_where_an_error_comes_from() -> None:
     result = blindspots("--debug report nowhere")
-    assert isinstance(result.exception, InputError)
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert "blindspots: expected a run folder" in result.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_not_a_crash() -> None:

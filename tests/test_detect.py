@@ -367,7 +367,7 @@ def test_what_is_finished_is_not_done_again(run: Path, quick: str) -> None:
 
 
 def test_another_run_in_the_folder_is_refused(run: Path, quick: str) -> None:
-    with pytest.raises(InputError, match=r"but its fpr is 0.05 and now it is 0.1"):
+    with pytest.raises(InputError, match=r"but the fpr changed from 0.05 to 0.1"):
         on_digits(quick, run, detector=["density", "mmd:rows=100"], resume=True, fpr=0.1)
     with pytest.raises(InputError, match="expected a new folder"):
         on_digits(quick, run)
@@ -523,7 +523,7 @@ def test_a_detector_with_nothing_to_learn_from_is_refused(quick: str) -> None:
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
     bs.attack(bs.load_model("digits"), x, y, bs.attacks.FGSM(), threat=THREAT, out=tmp_path, options=Options(threads=1))
-    with pytest.raises(InputError, match="as `blindspots detect` writes it"):
+    with pytest.raises(InputError, match="expected a run of `blindspots detect` in"):
         bs.load_detector(tmp_path)
     with pytest.raises(InputError, match=r"found none at .*nowhere"):
         bs.load_detector(tmp_path / "nowhere")

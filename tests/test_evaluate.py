@@ -169,13 +169,13 @@ def test_a_budget_of_the_run_is_spent_once_however_often_it_is_interrupted(tmp_p
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"seed": 5}, "its seed is 0 and now it is 5"),
-        ({"slots": 8}, "its slots is 16 and now it is 8"),
-        ({"threat": bs.L2(0.1)}, "its threat is 'linf:0.02' and now it is 'l2:0.1'"),
-        ({"protocol": ONE_STAGE}, "its stages is"),
-        ({"data": bs.ArrayData(*inputs(47))}, "its data is"),
-        ({"model": Model(Net(), name="small")}, "its model is"),
-        ({"row_budget": 4}, "its limits is [None, None, None, None] and now it is [4.0, None, None, None]"),
+        ({"seed": 5}, "the seed changed from 0 to 5"),
+        ({"slots": 8}, "the slots changed from 16 to 8"),
+        ({"threat": bs.L2(0.1)}, "the threat changed from linf:0.02 to l2:0.1"),
+        ({"protocol": ONE_STAGE}, "the stages changed (1: "),
+        ({"data": bs.ArrayData(*inputs(47))}, "rows: 48 then, 47 now"),
+        ({"model": Model(Net(), name="small")}, ":network then, none now"),
+        ({"row_budget": 4}, "the limits changed (row budget: none then, 4.0 now)"),
     ],
 )
 def test_another_run_is_not_resumed(whole, change, said):

@@ -258,7 +258,7 @@ def test_a_finished_run_that_is_resumed_is_read(run: Hardened, monkeypatch: pyte
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(run: Hardened, settings: dict[str, Any], field: str) -> None:
-    with pytest.raises(InputError, match=f"but its {field} is"):
+    with pytest.raises(InputError, match=f"but the {field} changed"):
         hardened(folder_of(run), **{"controls": True, "study_rows": 10, "resume": True} | settings)
 
 

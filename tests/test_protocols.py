@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_run_is_refused_with_the_place(tmp_path: Path, tex
 
 
 def test_a_file_that_is_not_there_and_a_name_that_is_none() -> None:
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match=r"expected a protocol in .*No such file"):
         protocol("nowhere.toml", bs.Linf(0.1))
     with pytest.raises(InputError, match="did you mean 'autoattack'"):
         protocol("autoatack", bs.Linf(0.1))

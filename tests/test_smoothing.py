@@ -279,7 +279,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
 def test_another_run_is_not_gone_on_with(finished: Path) -> None:
     with pytest.raises(bs.InputError, match="holds a run: resume it"):
         run(finished)
-    with pytest.raises(bs.InputError, match=r"its sigma is 0\.2 and now it is 0\.3"):
+    with pytest.raises(bs.InputError, match=r"the sigma changed from 0\.2 to 0\.3"):
         run(finished, asked=replace(ASKED, sigma=0.3), resume=True)
 
 

@@ -433,16 +433,20 @@ def test_a_text_that_is_no_threat_is_refused_with_the_accepted_forms(text):
 @kinds
 @pytest.mark.parametrize("radius", [-0.1, NAN, -INF])
 def test_a_radius_below_zero_is_refused(kind, radius):
-    with pytest.raises(InputError, match="expected (a radius of at least 0|radius of L.* to be a number or None), got"):
+    with pytest.raises(
+        InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number or None), got"
+    ):
         kind(radius)
-    with pytest.raises(InputError, match="expected (a radius of at least 0|radius of L.* to be a number or None), got"):
+    with pytest.raises(
+        InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number or None), got"
+    ):
         parse_threat(f"{kind.name}:{radius}")
 
 
 @kinds
 @pytest.mark.parametrize(("lo", "hi"), [(1, 0), (0, 0), (0, INF), (NAN, 1)])
 def test_a_box_without_room_or_end_is_refused(kind, lo, hi):
-    with pytest.raises(InputError, match="finite bounds lo < hi|expected lo of L.* to be a number"):
+    with pytest.raises(InputError, match=r"finite bounds lo < hi|expected lo of L.* to be a number"):
         kind().within(lo, hi)
 
 

@@ -385,7 +385,11 @@ def test_shards_hold_what_is_documented(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "part"),
-    [({"seed": 1}, "its seed is 0 and now it is 1"), ({"rows": 8}, "its data is"), ({"restarts": 2}, "its restarts")],
+    [
+        ({"seed": 1}, "the seed changed from 0 to 1"),
+        ({"rows": 8}, "the data changed "),
+        ({"restarts": 2}, "the restarts changed from 1 to 2"),
+    ],
 )
 def test_another_run_is_refused_with_both_values(tmp_path: Path, changed: dict[str, int], part: str) -> None:
     digits(4, out=tmp_path / "r")
@@ -596,7 +600,7 @@ def test_ctrl_c_says_how_to_go_on(at_home: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("transfer digits --data digits --threat linf:0.1", "at least two models"),
         (f"{BOTH} --threat linf:0.1 --resize 8", "HEIGHTxWIDTH"),
-        (f"{BOTH} --threat linf:0.1 --labels none.json", "cannot be read"),
+        (f"{BOTH} --threat linf:0.1 --labels none.json", "No such file"),
         (f"{BOTH} --threat linf:0.1 --split disjoint", "--test DATA"),
         (f"{BOTH} --threat linf:0.1 --split disjoint --test digits", "that nothing is trained on, got 20"),
         (f"{BOTH} --threat linf:0.1 --attack pgdd", "did you mean 'pgd'?"),

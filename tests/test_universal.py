@@ -684,9 +684,9 @@ def test_a_folder_goes_on_with_its_own_run_alone(tmp_path: Path) -> None:
     before = (out / "run.json").read_bytes()
     with pytest.raises(InputError, match=r"expected a new folder, but .* holds a run: resume it"):
         run(Small(), x, labels(48), out=out)
-    with pytest.raises(InputError, match=r"its method is .SGD\(passes=2.* and now it is .UAP\(passes=2"):
+    with pytest.raises(InputError, match=r"the method changed from SGD\(passes=2.* to UAP\(passes=2"):
         run(Small(), x, labels(48), UAP(passes=2, batch=8), out=out, resume=True)
-    with pytest.raises(InputError, match=r"its threat is 'linf:0.02' and now it is 'linf:0.03'"):
+    with pytest.raises(InputError, match=r"the threat changed from linf:0\.02 to linf:0\.03"):
         run(Small(), x, labels(48), out=out, resume=True, threat=bs.Linf(0.03))
     assert (out / "run.json").read_bytes() == before
 

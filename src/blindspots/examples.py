@@ -3,13 +3,13 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from blindspots.attacks import Lattice
@@ -17,6 +17,7 @@ from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
 from blindspots.evaluate import Evaluation
+from blindspots.files import make_folder, write_whole
 from blindspots.goal import Goal
 from blindspots.journal import Columns, unpack_inputs
 from blindspots.models.model import Model
@@ -67,17 +68,17 @@ def save_examples(run: Evaluation, model: Model, folder: str | Path, pictures: i
     Returns the lines of the table.
     """
     folder = Path(folder)
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "pictures")
     found = _found(run)
     threat = parse_threat(run.file.manifest.threat).within(*model.bounds)
     rounded, survives = _on_levels(model, threat, found)
     table = _table(run, threat, found, rounded, survives, pictures)
     _save_tensors(folder, model, found, rounded)
-    _write(folder / "examples.csv", _as_csv(table))
+    write_whole(folder / "examples.csv", _as_csv(table).encode())
     if is_image(found.x.shape[1:]):
         for line, x in zip(table[:pictures], rounded, strict=False):
-            _scaled(model, x).save(folder / "pictures" / line.picture)
-        _contact_sheet(model, table, found, rounded).save(folder / "contact_sheet.png")
+            write_whole(folder / "pictures" / line.picture, _png(_scaled(model, x)))
+        write_whole(folder / "contact_sheet.png", _png(_contact_sheet(model, table, found, rounded)))
     return table
 
 
@@ -149,9 +150,7 @@ def _save_tensors(folder: Path, model: Model, found: _Found, rounded: Tensor) ->
     lo, hi = model.bounds
     columns = {f.name: getattr(found, f.name).contiguous() for f in fields(_Found)}
     columns["adversarial_8bit"] = ((rounded - lo) / (hi - lo) * 255).round().to(torch.uint8).contiguous()
-    draft = folder / "examples.safetensors.draft"
-    save_file(columns, draft)
-    draft.replace(folder / "examples.safetensors")
+    write_whole(folder / "examples.safetensors", save(columns))
 
 
 def _as_csv(table: list[Example]) -> str:
@@ -162,10 +161,10 @@ def _as_csv(table: list[Example]) -> str:
     return text.getvalue()
 
 
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+def _png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _scaled(model: Model, x: Tensor) -> Image.Image:

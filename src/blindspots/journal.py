@@ -9,21 +9,22 @@ Every file is written to a draft, flushed to the disk and renamed.
 
 import hashlib
 import json
-import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from blindspots.errors import InputError
+from blindspots.files import make_folder, read_bytes, refuse_files_of_others, write_whole
 from blindspots.verdict import Manifest, RunFile, Sealed, ShardRecord, Verdict
 
 Columns = dict[str, Tensor]
@@ -55,25 +56,16 @@ SHARD = {
 }
 
 
+EVALUATION = "evaluation"  # the kind of a run whose manifest does not name one
+_COMMANDS = {EVALUATION: "evaluate", "szegedy-2013": "reproduce szegedy-2013"}
+LEFT_BEHIND = (  # what a run that was killed before its run.json was written may leave
+    "*.draft", "shards", "unfinished.safetensors", "search.safetensors", "rows.safetensors", "pictures.safetensors",
+    "fault.txt",
+)  # fmt: skip
+_ENTRIES = {"limits": ("row budget", "forwards", "backwards", "seconds")}
+_FORM = re.compile(r"\((.*?)\) (\w+)")  # of an entry of `SHARD`: dimensions and type
+_LONGEST = 60  # signs of a value in a sentence
 DRAFTS = ("run.json.*.draft", "unfinished.safetensors.*.draft", "shards/*.safetensors.*.draft")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` holds either what it held before or all of it, also when the power fails."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"expected to write {len(content):,} bytes to {path}, got: {error.strerror}. "
-            "What was there before is untouched: make room or name another folder, then --resume"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def provenance(device: str, threads: int, seed: int) -> dict[str, Any]:
@@ -117,9 +109,16 @@ def read_file(kind: type[F], folder: Path, command: str) -> F:
         raise InputError(
             f"expected a run folder with a run.json, found none at {path}: name one that `blindspots {command}` wrote"
         )
+    content = read_bytes(path, f"the run.json that `blindspots {command}` writes")
+    _refuse_what_is_no_number(content, path)
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(content)
     except ValidationError as error:
+        if (found := kind_of(folder)) != _kind(kind):
+            raise InputError(
+                f"expected a run of `blindspots {command}` in {folder}, found one of `blindspots "
+                f"{_COMMANDS.get(found, found)}`: name another folder"
+            ) from error
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its first bytes"
         raise InputError(
@@ -128,26 +127,88 @@ def read_file(kind: type[F], folder: Path, command: str) -> F:
         ) from error
 
 
+def _refuse_what_is_no_number(content: bytes, path: Path) -> None:
+    """JSON has no NaN, but its readers take it."""
+
+    def refuse(token: str) -> None:
+        raise InputError(f"expected finite numbers in {path}, got {token}: restore it or run again")
+
+    try:
+        json.loads(content, parse_constant=refuse)
+    except InputError:
+        raise
+    except (ValueError, RecursionError):
+        return  # whoever reads it as a run says what is wrong
+
+
+def _kind(file: type[Sealed]) -> str:
+    """What `kind_of` says of such a run.json."""
+    manifest = file.model_fields["manifest"].annotation
+    assert manifest is not None
+    field = manifest.model_fields.get("kind")
+    return str(field.default) if field else EVALUATION
+
+
 def begun(folder: Path, fresh: F, command: str, resume: bool) -> F:
     """`fresh`, or, without verdict and seal, the run that the folder holds and that may go on.
 
-    Raises InputError: it holds a run and none is to be resumed, or one whose manifest differs.
+    Raises InputError: it holds a run and none is to be resumed, one whose manifest differs, or files of others.
     """
     if not (folder / "run.json").exists():
+        refuse_files_of_others(folder, LEFT_BEHIND)
         return fresh
     if not resume:
         raise InputError(
             f"expected a new folder, but {folder} holds a run: resume it with --resume or name another folder"
         )
     old = read_file(type(fresh), folder, command)
-    for field in type(fresh.manifest).model_fields:
-        before, now = getattr(old.manifest, field), getattr(fresh.manifest, field)
-        if before != now:
-            raise InputError(
-                f"expected the run in {folder} to be the same as this one, but its {field} is {before!r} "
-                f"and now it is {now!r}: use what it was begun with, or another folder"
-            )
+    if changed := "; ".join(_changes(old.manifest, fresh.manifest)):
+        raise InputError(
+            f"expected the run in {folder} to be the same as this one, but {changed}: use what it was begun with, or "
+            "another folder"
+        )
     return old.model_copy(update={"verdict": None, "seal": None})
+
+
+def _changes(before: BaseModel, now: BaseModel) -> Iterator[str]:
+    """ "the seed changed from 0 to 1", "the data changed (rows: 500 then, 400 now)": what differs, in words."""
+    for name in type(now).model_fields:
+        old, new = getattr(before, name), getattr(now, name)
+        if old == new:
+            continue
+        parts = list(_parts(old, new, names=_ENTRIES.get(name, ())))
+        if parts:
+            yield f"the {_in_words(name)} changed ({', '.join(parts)})"
+        else:
+            yield f"the {_in_words(name)} changed from {_brief(old)} to {_brief(new)}"
+
+
+def _parts(old: Any, new: Any, place: str = "", names: Sequence[str] = ()) -> Iterator[str]:
+    """The entries of two records or two lists that differ; nothing where they are neither."""
+    if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+        pairs = [(_in_words(k), getattr(old, k), getattr(new, k)) for k in type(new).model_fields]
+    elif isinstance(old, list) and isinstance(new, list):
+        named = [*names, *map(str, range(len(names) + 1, max(len(old), len(new)) + 1))]
+        pairs = [(name, a, b) for name, (a, b) in zip(named, zip_longest(old, new), strict=False)]
+    else:
+        return
+    for name, a, b in pairs:
+        if a != b:
+            at = f"{place} {name}".strip()
+            yield from list(_parts(a, b, at)) or [f"{at}: {_brief(a)} then, {_brief(b)} now"]
+
+
+def _in_words(field: str) -> str:
+    program = field in ("blindspots", "torch", "python")
+    return f"version of {field}" if program else field.replace("_", " ")
+
+
+def _brief(value: Any) -> str:
+    """A value in a sentence: digests by their beginning, what is long by both of its ends."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return f"{value[:8]}…"
+    text = "none" if value is None else value if isinstance(value, str) else f"{value}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def opened(folder: Path, fresh: F, command: str, resume: bool) -> tuple[F, F | None]:
@@ -171,23 +232,16 @@ def unfinished(folder: Path, command: str) -> InputError:
     )
 
 
-def make_folder(folder: Path) -> None:
-    """Create it if need be. Raises InputError where that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"expected a folder to write the run to, got {folder}: {error.strerror}. Name another one"
-        ) from error
-
-
 def kind_of(folder: Path) -> str:
     """What kind of run a folder holds, from its manifest: "evaluation" where it does not say, or cannot be read."""
     try:
-        manifest = json.loads((folder / "run.json").read_bytes())["manifest"]
-        return str(manifest.get("kind", "evaluation"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return "evaluation"  # whoever reads it as that says what is wrong
+        return str(_manifest(folder).get("kind", EVALUATION))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return EVALUATION  # whoever reads it as that says what is wrong
+
+
+def _manifest(folder: Path) -> Any:
+    return json.loads(read_bytes(folder / "run.json", "a run.json"))["manifest"]
 
 
 def threads_of(folder: Path | None, resume: bool) -> int | None:
@@ -195,8 +249,8 @@ def threads_of(folder: Path | None, resume: bool) -> int | None:
     if folder is None or not resume or not (folder / "run.json").is_file():
         return None
     try:
-        return int(json.loads((folder / "run.json").read_bytes())["manifest"]["threads"])
-    except (ValueError, LookupError, TypeError):
+        return int(_manifest(folder)["threads"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None  # whoever takes the run up says what is wrong with it
 
 
@@ -221,6 +275,38 @@ def _unpack(path: Path, content: bytes, remedy: str = "restore it or run again")
         return load(content)
     except SafetensorError as error:
         raise InputError(f"expected a whole safetensors file at {path}, got: {error}: {remedy}") from error
+
+
+def check_columns(columns: Columns, kinds: Mapping[str, str], path: Path) -> Columns:
+    """The columns, if they are those that a table such as `SHARD` describes, of these types, and of sizes that agree.
+
+    Raises InputError otherwise.
+    """
+    if columns.keys() != kinds.keys():
+        raise InputError(f"expected the columns {', '.join(kinds)} in {path}, found {', '.join(columns) or 'none'}")
+    sizes: dict[str, tuple[int, ...]] = {}
+    for name, kind in kinds.items():
+        dims, dtype = _FORM.match(kind).groups()  # type: ignore[union-attr]
+        right_type = str(columns[name].dtype) == f"torch.{dtype}" or dtype == "input"
+        if not right_type or not _agrees(tuple(columns[name].shape), dims, sizes):
+            found = f"{columns[name].dtype} of shape {tuple(columns[name].shape)}"
+            raise InputError(f"expected ({dims}) {dtype} for {name} in {path}, found {found}: run again")
+    places, (rows,) = columns.get("broken"), sizes.get("n", (0,))
+    if places is not None and not bool(((places >= 0) & (places < rows)).all()):
+        raise InputError(f"expected places of {rows:,} rows for broken in {path}, found others: run again")
+    return columns
+
+
+def _agrees(shape: tuple[int, ...], dims: str, sizes: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a shape fits "n, ..." or "stages, 4", every name standing for one size."""
+    names = [name.strip() for name in dims.split(",") if name.strip()]
+    firm = [name for name in names if name != "..."]
+    if len(shape) < len(firm) or (len(shape) > len(firm) and "..." not in names):
+        return False
+    parts: dict[str, tuple[int, ...]] = {name: (size,) for name, size in zip(firm, shape, strict=False)}
+    if "..." in names:
+        parts["..."] = shape[len(firm) :]
+    return all((int(n),) == size if n.isdigit() else sizes.setdefault(n, size) == size for n, size in parts.items())
 
 
 def pack_inputs(x: Tensor) -> Tensor:
@@ -271,7 +357,8 @@ class Journal:
         return len(self.file.shards)
 
     def shard(self, index: int) -> Columns:
-        return read_shard(self.folder, self.file.shards[index])
+        record = self.file.shards[index]
+        return check_columns(read_shard(self.folder, record), SHARD, shard_path(self.folder, record))
 
     def save(self, columns: Mapping[str, Tensor], seconds: list[float]) -> None:
         """Add the next shard."""

@@ -15,8 +15,13 @@ T = TypeVar("T")
 
 def meant(word: str, known: Iterable[str]) -> str:
     """ " (did you mean ...?)" where a known word is close to `word`, else nothing."""
-    close = get_close_matches(word, list(known), n=1)
+    close = get_close_matches(word, [name for name in known if _may_be_meant(name, word)], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _may_be_meant(name: str, word: str) -> bool:
+    """Two letters look like anything short, so they have to be the beginning; nobody means hidden names."""
+    return not name.startswith((".", "_")) and (len(name) > 2 or word.startswith(name) or name.startswith(word))
 
 
 def build(what: str, kinds: Mapping[str, type[T]], text: str) -> T:

@@ -1,40 +1,54 @@
 """Names, help texts and options of all commands. What a command does is imported when it is run: help stays fast."""
 
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from blindspots.cli.certify_job import CertifyJob
 from blindspots.cli.detect_job import DetectJob
+from blindspots.cli.endings import UNMET, ending
+from blindspots.cli.given import check_values, check_words
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import Job, takes
 from blindspots.cli.options import Classes, Layout
 from blindspots.cli.transfer_job import TransferJob
 from blindspots.cli.universal_job import UniversalJob
-from blindspots.errors import InputError
 
-EPILOG = "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input; 130 Ctrl-C."
+EPILOG = (
+    "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input, or a place that cannot be written; "
+    "70 a fault of blindspots, or too little memory: nothing is said of the model; 130 Ctrl-C; 141 nobody reads the "
+    "output; 143 SIGTERM."
+)
 
 
 class Commands(TyperGroup):
-    """Commands whose errors end in one sentence on stderr, unless --debug asks for the traceback."""
+    """Commands whose errors end in one sentence on stderr; --debug shows the traceback as well."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with ending(ctx.params["debug"]):
             return super().invoke(ctx)
-        except (InputError, OSError) as error:
-            if ctx.params["debug"]:
-                raise
-            typer.echo(f"blindspots: {error}", err=True)
-            raise typer.Exit(2) from error
+
+
+class Command(TyperCommand):
+    """A command that begins only with what can be meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        check_words(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        check_values(ctx.params)
+        return super().invoke(ctx)
 
 
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
 )
+command = partial(app.command, cls=Command)
 MODELS = (
     "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
     "package.module:factory or guarded:RUN, the model of a detect run with its detector."
@@ -66,7 +80,7 @@ def blindspots(
     """Find, measure and explain the blind spots of trained models: robust accuracy that can be believed, fast."""
 
 
-@app.command()
+@command()
 def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its report go.")] = Path("runs/demo"),
 ) -> None:
@@ -76,7 +90,7 @@ def demo(
     demo(out)
 
 
-@app.command()
+@command()
 @takes(Job)
 def evaluate(
     model: Model,
@@ -96,7 +110,7 @@ def evaluate(
     evaluate(model, protocol, job)
 
 
-@app.command()
+@command()
 @takes(Job)
 def attack(
     model: Model,
@@ -147,7 +161,7 @@ def attack(
     run(model, Search(attack, loss, targeted, targets, restarts, start, to_the_end, pictures), job)
 
 
-@app.command()
+@command()
 @takes(HardenJob)
 def harden(model: Model, job: HardenJob) -> None:
     """Train a model against an adversary, and say what that did to it, beside honest controls. The given one stays.
@@ -159,7 +173,7 @@ def harden(model: Model, job: HardenJob) -> None:
     harden(model, job)
 
 
-@app.command()
+@command()
 @takes(DetectJob)
 def detect(model: Model, job: DetectJob) -> None:
     """Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.
@@ -171,7 +185,7 @@ def detect(model: Model, job: DetectJob) -> None:
     detect(model, job)
 
 
-@app.command()
+@command()
 @takes(TransferJob)
 def transfer(models: Models, job: TransferJob) -> None:
     """Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.
@@ -183,7 +197,7 @@ def transfer(models: Models, job: TransferJob) -> None:
     transfer(models, job)
 
 
-@app.command()
+@command()
 def reproduce(
     experiment: Annotated[Literal["szegedy-2013"], typer.Argument(help="Which published experiment.")],
     data: Annotated[
@@ -218,7 +232,7 @@ def reproduce(
     run(Experiment(data, test, rows, targets, decay, out, seed, threads, layout, classes))
 
 
-@app.command()
+@command()
 @takes(UniversalJob)
 def universal(model: Model, job: UniversalJob) -> None:
     """Search for one change that fools a model on most inputs, and say on how many unseen ones it does.
@@ -230,7 +244,7 @@ def universal(model: Model, job: UniversalJob) -> None:
     universal(model, job)
 
 
-@app.command()
+@command()
 @takes(CertifyJob)
 def certify(model: Model, job: CertifyJob) -> None:
     """Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.
@@ -242,7 +256,7 @@ def certify(model: Model, job: CertifyJob) -> None:
     run(model, job)
 
 
-@app.command("apply")
+@command("apply")
 def apply_perturbation(
     perturbation: Annotated[
         str, typer.Argument(metavar="PERTURBATION", help="perturbation.safetensors of a run, or file.npz:KEY.")
@@ -263,15 +277,15 @@ def apply_perturbation(
     apply(Application(perturbation, folder, out, group, resize))
 
 
-@app.command()
+@command()
 def verify(run: Folder) -> None:
     """Prove a finished run again from its stored bytes, with none of the attack code. Exit code 1 if it fails."""
     from blindspots.cli.checking import verify
 
-    raise typer.Exit(0 if verify(run) else 1)
+    raise typer.Exit(0 if verify(run) else UNMET)
 
 
-@app.command()
+@command()
 def report(
     runs: Folders,
     out: Annotated[
@@ -285,7 +299,7 @@ def report(
     report(runs, out)
 
 
-@app.command("list")
+@command("list")
 def list_everything(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/attacks.md.")] = False,
 ) -> None:

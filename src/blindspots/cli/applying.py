@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
+from blindspots.cli import screen
+from blindspots.cli.endings import reading
 from blindspots.report.words import count, number
 from blindspots.threat import parse_threat
 from blindspots.universal.apply import apply_perturbation
@@ -25,11 +26,12 @@ class Application:
 
 def apply(asked: Application) -> None:
     """Write the pictures and say how far they are from the originals."""
-    perturbation = load_perturbation(asked.perturbation)
-    console = Console(stderr=True)
+    with reading(asked.perturbation):
+        perturbation = load_perturbation(asked.perturbation)
+    console = screen.aside()
     for note in perturbation.notes:
         console.print(Text.assemble(("note", "cyan"), f": {note.saw}"))
-    with console.status(f"Writing pictures to {asked.out}"):
+    with screen.status(console, f"Writing pictures to {asked.out}"):
         made = apply_perturbation(
             perturbation, asked.folder, asked.out, group=asked.group, resize=asked.resize
         )  # fmt: skip
@@ -41,4 +43,4 @@ def apply(asked: Application) -> None:
         f"{count(made.pictures, 'picture')} with the perturbation in {asked.out}; no value changed by more than "
         f"{count(made.largest, 'level')} of 255, {threat.name} {number(made.norm)} at most.{resized}{turned}{clear}"
     )
-    Console().print(Text(said), soft_wrap=True)
+    screen.result().print(Text(said), soft_wrap=True)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from blindspots.attacks import CATALOGUE, Entry, describe
+from blindspots.cli import screen
 from blindspots.data import FORMS as DATA
 from blindspots.defend.detection.detectors.catalogue import DETECTORS
 from blindspots.defend.hardening.recipe import names, read_recipe
@@ -16,6 +16,7 @@ from blindspots.protocols import NAMES, about
 from blindspots.threat import THREATS
 from blindspots.universal.methods import METHODS
 
+_ROOMY = 72  # signs in a line, from which on columns of prose can be read
 _PAGE = """# Attacks
 
 Made by `blindspots list --markdown`; a test holds it true. Every attack works with its defaults,
@@ -42,13 +43,19 @@ and 0.187 in one; only in l1 was it nearer (1.10 against 1.25, with the larger m
 
 def catalogue(markdown: bool) -> None:
     """Print all attacks with their settings, the protocols, defences, and the forms of models and data."""
-    console = Console()
+    console = screen.result()
     if markdown:
         console.file.write(page())
         return
-    console.print(_attacks())
+    console.print(_attacks() if console.width >= _ROOMY else _stacked())
     console.print()
-    console.print(_names())
+    console.print(screen.fitting(console, _names()))
+
+
+def _stacked() -> Text:
+    """All attacks one below the other, for a terminal without room for columns."""
+    parts = ((_name(e), Text(", ".join(e.attack.threats)), _cost(e), _use(e)) for e in CATALOGUE)
+    return Text("\n\n").join(Text("\n").join(part) for part in parts)
 
 
 def page() -> str:

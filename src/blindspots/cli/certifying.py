@@ -4,15 +4,15 @@ import math
 import time
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from blindspots.cli import show
+from blindspots.cli import screen, show
 from blindspots.cli.certify_job import CertifyJob
-from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
+from blindspots.cli.endings import resumable
+from blindspots.cli.progress import PLAIN_EVERY, Every, open_model
 from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
 from blindspots.defend.smoothing import Asked, Certified, certify
@@ -33,15 +33,16 @@ def run(spec: str, job: CertifyJob) -> None:
         job.sigma, samples=job.samples, alpha=job.alpha, radii=_radii(job.radii), draws=job.draws, seed=job.seed,
         threads=job.threads or threads_of(out, job.resume) or free_threads(), chunk=job.chunk,
     )  # fmt: skip
-    console = Console(stderr=True)
+    console = screen.aside()
     data = reader(job.layout, job.classes)(job.data, job.rows)
     model = moved(open_model(console, spec), job.device)
     said = f"{model.name} on {count(len(data), 'row')} of {data.name}, sigma {job.sigma:g}, {job.samples:,} samples"
-    console.print(said, highlight=False, markup=False)
+    console.print(said)
     command = command_line()
-    with stopping(out, command), _Line(console) as watch:
-        done = certify(model, data=data, asked=asked, out=out, resume=job.resume, watch=watch, command=command)
-    _finish(console, done, out, job.json)
+    with resumable(out, command):
+        with _Line(console) as watch:
+            done = certify(model, data=data, asked=asked, out=out, resume=job.resume, watch=watch, command=command)
+        _finish(console, done, out, job.json)
 
 
 def _radii(text: str | None) -> list[float] | None:
@@ -72,7 +73,7 @@ class _Line:
         if self._console.is_terminal:
             self._live.update(Text(self._said(progress)))
         elif self._due():
-            self._console.print(self._said(progress), highlight=False, soft_wrap=True)
+            self._console.print(self._said(progress), soft_wrap=True)
 
     def _said(self, p: Progress) -> str:
         """ "certifying: 12 of 100 rows, 9 of them right within L2 0.125; 31 s, 4 min 2 s left" """
@@ -87,11 +88,11 @@ class _Line:
 def _finish(console: Console, done: Certified, out: Path, json: bool) -> None:
     report = write_certify_report(out)
     if json:
-        typer.echo(done.verdict.model_dump_json(indent=2))
+        screen.document(done.verdict)
         show.where(console, report)
     else:
-        _show(Console(), done)
-        show.where(Console(), report)
+        _show(screen.result(), done)
+        show.where(screen.result(), report)
     if any(f.severity == "error" for f in done.verdict.findings):
         raise InputError("expected certificates that no attack contradicts, but one did: see the findings")
 
@@ -101,7 +102,7 @@ def _show(console: Console, done: Certified) -> None:
     console.print()
     console.print(Text(f"{headline(m, v)}.", "bold"))
     console.print()
-    console.print(_curve(done))
+    console.print(screen.fitting(console, _curve(done)))
     console.print()
     console.print(Text(meaning(m, v)))
     console.print(Text(

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
-from blindspots.cli import show
+from blindspots.cli import screen, show
+from blindspots.cli.endings import reading
 from blindspots.cli.progress import GUARDED, named_model
 from blindspots.defend.detection.proof import verify_detect
 from blindspots.defend.hardening.proof import verify_harden
@@ -55,9 +55,9 @@ def verify(run: Path) -> bool:
             "seed gives the same numbers"
         )
     again = _PROOFS.get(kind_of(run), _prove)
-    with Console(stderr=True).status(f"Proving {run} again") as status:
-        outcome = again(run, say=status.update)
-    console = Console()
+    with reading(run), screen.status(screen.aside(), f"Proving {run} again") as status:
+        outcome = again(run, say=lambda text: status.update(Text(text)))
+    console = screen.result()
     for mark, style, sentences in (
         ("✓", "green", outcome.checks),
         ("·", "", outcome.notes),
@@ -87,7 +87,9 @@ def report(runs: Sequence[Path], out: Path | None) -> None:
     """Write the report and say where."""
     path = out or _beside(runs)
     own = [kind for kind in map(kind_of, runs) if kind in _PAGES]
-    show.where(Console(), _page(own[0], runs, path) if own else write_report(runs, path))
+    with reading(" and ".join(map(str, runs))):
+        written = _page(own[0], runs, path) if own else write_report(runs, path)
+    show.where(screen.result(), written)
 
 
 def _page(kind: str, runs: Sequence[Path], out: Path) -> Path:
@@ -100,5 +102,5 @@ def _page(kind: str, runs: Sequence[Path], out: Path) -> Path:
 
 def _beside(runs: Sequence[Path]) -> Path:
     """In the run folder; of several, in the folder that has all of them."""
-    folder = runs[0] if len(runs) == 1 else os.path.relpath(os.path.commonpath([run.resolve() for run in runs]))
+    folder = runs[0] if len(runs) == 1 else os.path.relpath(os.path.commonpath([os.path.realpath(run) for run in runs]))
     return Path(folder) / "report.html"

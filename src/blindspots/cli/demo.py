@@ -4,10 +4,8 @@ import shutil
 import time
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
-from blindspots.cli import show
+from blindspots.cli import screen, show
+from blindspots.cli.endings import repeatable
 from blindspots.cli.hardening import Lines, outcome
 from blindspots.cli.progress import open_model
 from blindspots.data import digits_training, load_data
@@ -26,25 +24,18 @@ COMMAND = f"blindspots harden {MODEL} --data digits --threat {THREAT}"  # the ma
 
 def demo(out: Path) -> None:
     """Harden the network anew, show it before and after, and write one report."""
-    began, console, result = time.monotonic(), Console(stderr=True), Console()
+    began, console, result = time.monotonic(), screen.aside(), screen.result()
     options = HardenOptions(threads=free_threads())
     assert options.threads is not None
     _clear(out)
-    try:
-        with Lines(console) as lines:
-            run = run_harden(
-                open_model(console, MODEL), data=digits_training(), test=load_data("digits"),
-                threat=parse_threat(THREAT), out=out, options=options, watch=lines.watch,
-                command=COMMAND,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Begin again with: blindspots demo", err=True)
-        raise typer.Exit(130) from None
+    with repeatable("blindspots demo"), Lines(console) as lines:
+        run = run_harden(
+            open_model(console, MODEL), data=digits_training(), test=load_data("digits"),
+            threat=parse_threat(THREAT), out=out, options=options, watch=lines.watch, command=COMMAND,
+        )  # fmt: skip
     report = write_harden_report(out)
     outcome(result, run.verdict)
-    result.print(
-        f"All of it took {seconds(time.monotonic() - began)} on {count(options.threads, 'thread')}.", highlight=False
-    )
+    result.print(f"All of it took {seconds(time.monotonic() - began)} on {count(options.threads, 'thread')}.")
     result.print()
     show.where(result, report)
 

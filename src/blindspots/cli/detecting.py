@@ -3,15 +3,15 @@
 import time
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from blindspots.cli import show
+from blindspots.cli import screen, show
 from blindspots.cli.detect_job import DetectJob
-from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
+from blindspots.cli.endings import resumable
+from blindspots.cli.progress import PLAIN_EVERY, Every, open_model
 from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
 from blindspots.defend.detection.conclude import best_first
@@ -41,7 +41,7 @@ def detect(spec: str, job: DetectJob) -> None:
         named_protocol(protocol, threat)
     for name in job.detector or []:
         parse_detector(name)
-    console = Console(stderr=True)
+    console = screen.aside()
     data, test = open_data(job.data, job.test, job.rows, reader(job.layout, job.classes))
     model = moved(open_model(console, spec), job.device)
     out = job.out or Path("runs") / slug(model.name, "detect", spoken)
@@ -49,23 +49,28 @@ def detect(spec: str, job: DetectJob) -> None:
     measured = f"{count(len(test), 'row')} of {test.name}" if test else f"two fifths of {data.name}"
     console.print(
         f"Detectors for {model.name}, fitted on {data.name}, measured on {measured}, {threat.spec}; {model.device}, "
-        f"{count(threads, 'thread')}", highlight=False, markup=False,
-    )  # fmt: skip
+        f"{count(threads, 'thread')}"
+    )
     command = command_line()
-    with stopping(out, command), _Line(console) as say:
-        run = run_detect(
-            model, data=data, test=test, threat=threat, detector=job.detector, train_attacks=job.train_attack,
-            test_attacks=job.test_attack, fpr=job.fpr, fit=job.fit, rows=job.rows, protocol=job.protocol,
-            bare_protocol=job.bare_protocol, out=out,
-            resume=job.resume, seed=job.seed, threads=threads, chunk=job.chunk, say=say, command=command,
-        )  # fmt: skip
+    with resumable(out, command):
+        with _Line(console) as say:
+            run = run_detect(
+                model, data=data, test=test, threat=threat, detector=job.detector, train_attacks=job.train_attack,
+                test_attacks=job.test_attack, fpr=job.fpr, fit=job.fit, rows=job.rows, protocol=job.protocol,
+                bare_protocol=job.bare_protocol, out=out,
+                resume=job.resume, seed=job.seed, threads=threads, chunk=job.chunk, say=say, command=command,
+            )  # fmt: skip
+        _finish(console, run.verdict, out, job.json)
+
+
+def _finish(console: Console, verdict: DetectVerdict, out: Path, json: bool) -> None:
     report = write_detect_report(out)
-    if job.json:
-        typer.echo(run.verdict.model_dump_json(indent=2))
+    if json:
+        screen.document(verdict)
         show.where(console, report)
-        return
-    _show(Console(), run.verdict)
-    show.where(Console(), report)
+    else:
+        _show(screen.result(), verdict)
+        show.where(screen.result(), report)
 
 
 class _Line:
@@ -73,7 +78,7 @@ class _Line:
 
     def __init__(self, console: Console) -> None:
         self._console, self._due = console, Every(PLAIN_EVERY, time.monotonic, first=0)
-        self._status: Status = console.status("Looking at the model and the rows")
+        self._status: Status = screen.status(console, "Looking at the model and the rows")
 
     def __enter__(self) -> "_Line":
         self._status.start()
@@ -84,16 +89,16 @@ class _Line:
 
     def __call__(self, text: str) -> None:
         if self._console.is_terminal:
-            self._status.update(text)
+            self._status.update(Text(text))
         elif self._due():
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
 
 def _show(console: Console, v: DetectVerdict) -> None:
     console.print()
     console.print(Text(f"{headline(v)}.", "bold"))
     console.print()
-    console.print(_table(v))
+    console.print(screen.fitting(console, _table(v)))
     console.print(Text(
         f"Model alone: {percent(v.robust.share)} ({interval(v.robust.interval)}) under attack, "
         f"{percent(v.clean.share)} without; {count(v.rows, 'row')}, {seconds(v.seconds)}."

@@ -2,6 +2,7 @@
 
 import typer
 
+from blindspots.cli.endings import UNMET
 from blindspots.errors import InputError
 from blindspots.report.words import count, is_believable, percent
 from blindspots.verdict import Verdict
@@ -20,7 +21,7 @@ def judge(verdict: Verdict, required: float | None) -> None:
 def leave(required: float, missed: str) -> None:
     """With exit code 1, and why."""
     typer.echo(f"Not met: --require {required}, {missed}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(UNMET)
 
 
 def shortfall(verdict: Verdict, required: float) -> str:

@@ -5,17 +5,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from blindspots.cli import show
+from blindspots.cli import screen, show
+from blindspots.cli.endings import resumable
 from blindspots.cli.gate import judge
 from blindspots.cli.harden_job import HardenJob
-from blindspots.cli.progress import PLAIN_EVERY, Every, Ticker, open_model, stopping
+from blindspots.cli.progress import PLAIN_EVERY, Every, Ticker, open_model
 from blindspots.cli.reading import Read, reader
 from blindspots.cli.running import moved, slug
 from blindspots.data import Dataset, digits
@@ -40,7 +40,7 @@ def harden(spec: str, job: HardenJob) -> None:
     """Train what was named, show what it did, write the report."""
     threat = parse_threat(job.threat)
     read_recipe(job.recipe)  # a wrong name is said before anything is loaded
-    console = Console(stderr=True)
+    console = screen.aside()
     read = reader(job.layout, job.classes)
     data, test = read(job.data, job.rows, training=True), _test(job, read)
     extra = read(job.extra) if job.extra else None
@@ -48,14 +48,15 @@ def harden(spec: str, job: HardenJob) -> None:
     out = job.out or Path("runs") / slug(model.name, Path(job.recipe).stem, job.threat)
     options = HardenOptions(job.seed, job.threads or threads_of(out, job.resume) or free_threads(), job.precision)
     command = command_line()
-    with stopping(out, command), Lines(console) as lines:
-        run = run_harden(
-            model, data=data, test=test, test_rows=job.test_rows or MOST_TEST, extra=extra, threat=threat,
-            recipe=job.recipe, epochs=job.epochs, from_scratch=job.from_scratch, controls=job.controls,
-            study_rows=job.study_rows, protocol=job.protocol, out=out, resume=job.resume, options=options,
-            watch=lines.watch, command=command,
-        )  # fmt: skip
-    _finish(console, run, out, job)
+    with resumable(out, command):
+        with Lines(console) as lines:
+            run = run_harden(
+                model, data=data, test=test, test_rows=job.test_rows or MOST_TEST, extra=extra, threat=threat,
+                recipe=job.recipe, epochs=job.epochs, from_scratch=job.from_scratch, controls=job.controls,
+                study_rows=job.study_rows, protocol=job.protocol, out=out, resume=job.resume, options=options,
+                watch=lines.watch, command=command,
+            )  # fmt: skip
+        _finish(console, run, out, job)
 
 
 def _test(job: HardenJob, read: Read) -> Dataset | None:
@@ -91,15 +92,15 @@ class Lines:
     def _phase(self, text: str) -> None:
         self._show(None)
         if not self._silent:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
     def _detail(self, text: str) -> None:
         if not self._console.is_terminal or self._silent:
             return
         if not isinstance(self._shown, Status):
-            self._show(self._console.status(text))
+            self._show(screen.status(self._console, text))
         assert isinstance(self._shown, Status)
-        self._shown.update(text)
+        self._shown.update(Text(text))
 
     def _evaluation(self, progress: Progress) -> None:
         if not isinstance(self._shown, Ticker):
@@ -114,7 +115,7 @@ class Lines:
             return
         if not self._console.is_terminal:
             if told.epoch is not None and (self._due() or told.done == told.epochs):
-                self._console.print(line(told, told.epoch), highlight=False, markup=False, soft_wrap=True)
+                self._console.print(line(told, told.epoch), soft_wrap=True)
             return
         if not isinstance(self._shown, Live):
             self._show(Live(console=self._console))
@@ -141,12 +142,12 @@ def table(epochs: Sequence[Epoch], told: Told) -> Group:
 def _finish(console: Console, run: Hardened, out: Path, job: HardenJob) -> None:
     report = write_harden_report(out)
     if job.json:
-        typer.echo(run.verdict.model_dump_json(indent=2))
+        screen.document(run.verdict)
         show.where(console, report)
     else:
-        outcome(Console(), run.verdict)
-        Console().print(Text(f"Model: {out / 'model.pt2'}"), soft_wrap=True)
-        show.where(Console(), report)
+        outcome(screen.result(), run.verdict)
+        screen.result().print(Text(f"Model: {out / 'model.pt2'}"), soft_wrap=True)
+        show.where(screen.result(), report)
     if job.require is not None:
         judge(run.verdict.after, job.require)
 
@@ -154,7 +155,7 @@ def _finish(console: Console, run: Hardened, out: Path, job: HardenJob) -> None:
 def outcome(console: Console, v: HardenVerdict) -> None:
     """Before and after, the controls, the price, and what was found on the way."""
     console.print()
-    console.print(_shares(v))
+    console.print(screen.fitting(console, _shares(v)))
     console.print()
     for sentence in (price(v), claim_in_words(v), *v.events):
         if sentence:

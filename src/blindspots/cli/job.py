@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import wraps
 from inspect import Parameter
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from blindspots.cli.options import EXECUTION, Chunk, Classes, Device, Json, Layout, Resume, Seed, Threads
+from blindspots.cli.screen import document_alone
 
 BUDGETS = "What it may cost"
 BY_SIZE = "by the size of an input"
@@ -94,7 +96,8 @@ def takes(options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
         @wraps(command)
         def run(**given: Any) -> None:
             job = options(**{name: given.pop(name) for name in names})
-            command(job=job, **given)
+            with document_alone() if job.json else nullcontext():
+                command(job=job, **given)
 
         own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in inspect.signature(command).parameters.values()]
         run.__signature__ = inspect.Signature([*(p for p in own if p.name != "job"), *shared])  # type: ignore[attr-defined]

@@ -1,13 +1,9 @@
 """How far a run has come: two live lines on a terminal, elsewhere a plain line now and then."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Self
 
-import typer
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -15,6 +11,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from blindspots.cli import screen
+from blindspots.cli.endings import reading
 from blindspots.evaluate import Progress
 from blindspots.models import Model, load_model
 from blindspots.report.words import count, interval, number, percent, seconds
@@ -41,13 +39,13 @@ class Every:
 def open_model(console: Console, spec: str) -> Model:
     """Load a model, and say it when one is trained meanwhile."""
     due = Every(PLAIN_EVERY, time.monotonic, first=0)
-    with console.status(f"Loading {spec}") as status:
+    with screen.status(console, f"Loading {spec}") as status:
 
         def say(text: str) -> None:
             if console.is_terminal:
-                status.update(text)
+                status.update(Text(text))
             elif due():
-                console.print(text, highlight=False, soft_wrap=True)
+                console.print(text, soft_wrap=True)
 
         return named_model(spec, say)
 
@@ -58,20 +56,10 @@ def named_model(spec: str, say: Callable[[str], None]) -> Model:
         return load_model(spec, say)
     from blindspots.defend.detection.proof import load_detector
 
-    pair = load_detector(spec.removeprefix(GUARDED))
+    with reading(folder := spec.removeprefix(GUARDED)):
+        pair = load_detector(folder)
     pair.spec = spec
     return pair
-
-
-@contextmanager
-def stopping(out: Path, command: str) -> Iterator[None]:
-    """Say how to go on if it is interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        again = command if "--resume" in sys.argv else f"{command} --resume"
-        typer.echo(f"Stopped. What is done is kept in {out}; go on with: {again}", err=True)
-        raise typer.Exit(130) from None
 
 
 class Ticker:
@@ -102,7 +90,7 @@ class Ticker:
         self._pace.see(progress)
         self._last = progress
         if not self._console.is_terminal and self._due():
-            self._console.print(f"{self._pace.rows(progress)}; {stage(progress)}", highlight=False, soft_wrap=True)
+            self._console.print(f"{self._pace.rows(progress)}; {stage(progress)}", soft_wrap=True)
 
     def _picture(self) -> Table:
         """Drawn anew a few times a second, also while no news come."""

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blindspots.cli import show
+from blindspots.cli import screen, show
+from blindspots.cli.endings import repeatable
 from blindspots.cli.reading import reader
 from blindspots.data import Dataset, digits, digits_training
 from blindspots.errors import InputError
@@ -39,18 +39,15 @@ class Experiment:
 def reproduce(experiment: Experiment) -> None:
     """Make the tables of Szegedy et al. 2013 again, show the first one, write the page."""
     training, test = _data(experiment)
-    out, console = experiment.out or Path("runs") / "szegedy-2013", Console(stderr=True)
-    try:
-        with console.status("Training") as status:
-            made = run_szegedy(
-                training, test, out, rows=experiment.rows, seed=experiment.seed, targets=experiment.targets,
-                decay=experiment.decay, threads=experiment.threads, command=command_line(), say=status.update,
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo(f"Stopped. Nothing is kept; begin again with: {command_line()}", err=True)
-        raise typer.Exit(130) from None
-    _show(Console(), made)
-    show.where(Console(), write_szegedy_report(out))
+    out, console = experiment.out or Path("runs") / "szegedy-2013", screen.aside()
+    with repeatable(command_line()), screen.status(console, "Training") as status:
+        made = run_szegedy(
+            training, test, out, rows=experiment.rows, seed=experiment.seed, targets=experiment.targets,
+            decay=experiment.decay, threads=experiment.threads, command=command_line(),
+            say=lambda text: status.update(Text(text)),
+        )  # fmt: skip
+    _show(screen.result(), made)
+    show.where(screen.result(), write_szegedy_report(out))
 
 
 def _data(experiment: Experiment) -> tuple[Dataset, Dataset]:
@@ -64,7 +61,7 @@ def _data(experiment: Experiment) -> tuple[Dataset, Dataset]:
 
 def _show(console: Console, made: Reproduction) -> None:
     console.print()
-    console.print(_table(made))
+    console.print(screen.fitting(console, _table(made)))
     console.print()
     console.print(Text(f"{headline(made)}.", "bold"), soft_wrap=True)
     console.print(Text(lede(made)), soft_wrap=True)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import typer
 from rich.console import Console
 
 from blindspots.attacks import parse_attack
-from blindspots.cli import show
+from blindspots.cli import screen, show
+from blindspots.cli.endings import resumable
 from blindspots.cli.gate import judge
 from blindspots.cli.job import Job
-from blindspots.cli.progress import Ticker, open_model, stopping
+from blindspots.cli.progress import Ticker, open_model
 from blindspots.cli.reading import reader
 from blindspots.data import Dataset
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
@@ -69,26 +69,28 @@ def evaluate(model: str, protocol: str | None, job: Job) -> None:
     if protocol is not None:
         named_protocol(protocol, threat)  # a wrong name is said before anything is loaded
     bench = _set_up(model, threat, job, "")
-    with _running(bench, f"protocol {protocol or USUAL[bench.model.access]}") as common:
-        run = run_protocol(bench.model, protocol=protocol, resume=job.resume, **common)
-    _finish(bench, run, job)
+    with resumable(bench.out, command_line()):
+        with _running(bench, f"protocol {protocol or USUAL[bench.model.access]}") as common:
+            run = run_protocol(bench.model, protocol=protocol, resume=job.resume, **common)
+        _finish(bench, run, job)
 
 
 def attack(model: str, search: Search, job: Job) -> None:
     """Run one attack on what was named, show the verdict, write the report."""
     threat, attack = parse_threat(job.threat), parse_attack(search.attack)
     bench = _set_up(model, threat, job, search.attack)
-    with _running(bench, f"attack {search.attack}") as common:
-        run = run_attack(
-            bench.model, attack=attack, loss=search.loss, targeted=search.targeted, restarts=search.restarts,
-            targets=_targets(search, job.seed), start=search.start, to_the_end=search.to_the_end,
-            resume=job.resume, **common,
-        )  # fmt: skip
-    _finish(bench, run, job, save_examples(run, bench.model, bench.out / "examples", search.pictures))
+    with resumable(bench.out, command_line()):
+        with _running(bench, f"attack {search.attack}") as common:
+            run = run_attack(
+                bench.model, attack=attack, loss=search.loss, targeted=search.targeted, restarts=search.restarts,
+                targets=_targets(search, job.seed), start=search.start, to_the_end=search.to_the_end,
+                resume=job.resume, **common,
+            )  # fmt: skip
+        _finish(bench, run, job, save_examples(run, bench.model, bench.out / "examples", search.pictures))
 
 
 def _set_up(spec: str, threat: Threat, job: Job, attack: str) -> _Bench:
-    console = Console(stderr=True)
+    console = screen.aside()
     data = reader(job.layout, job.classes)(job.data, job.rows)
     changes = parse_chain(job.through) if job.through else ()
     model = moved(open_model(console, spec), job.device)
@@ -125,29 +127,27 @@ def _targets(search: Search, seed: int) -> Targets | None:
 
 @contextmanager
 def _running(bench: _Bench, what: str) -> Iterator[dict[str, Any]]:
-    """Say what begins, show how far it is, and say how to go on if it is interrupted."""
+    """Say what begins, and show how far it is."""
     model, data, options = bench.model, bench.data, bench.options
     assert options.threads is not None
     bench.console.print(
         f"{model.name} on {count(len(data), 'row')} of {data.name}, {bench.threat.spec}, {what}; "
-        f"{model.device}, {count(options.threads, 'thread')}",
-        highlight=False, markup=False,
-    )  # fmt: skip
-    command = command_line()
-    with stopping(bench.out, command), Ticker(bench.console) as watch:
+        f"{model.device}, {count(options.threads, 'thread')}"
+    )
+    with Ticker(bench.console) as watch:
         yield {
             "threat": bench.threat, "data": data, "out": bench.out, "options": options, "watch": watch,
-            "command": command,
+            "command": command_line(),
         }  # fmt: skip
 
 
 def _finish(bench: _Bench, run: Evaluation, job: Job, examples: Sequence[Example] = ()) -> None:
     report = write_report(bench.out)
     if job.json:
-        typer.echo(run.verdict.model_dump_json(indent=2))
+        screen.document(run.verdict)
         show.where(bench.console, report)
     else:
-        console = Console()
+        console = screen.result()
         show.verdict(console, run)
         console.print()
         show.examples(console, examples, bench.out / "examples")

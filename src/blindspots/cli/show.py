@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from blindspots.cli import screen
 from blindspots.evaluate import Evaluation
 from blindspots.examples import Example
 from blindspots.findings import Finding
@@ -34,7 +35,7 @@ def verdict(console: Console, run: Evaluation) -> None:
     manifest, v = run.file.manifest, run.verdict
     threat = ThreatWords(manifest.threat, manifest.model.bounds)
     console.print()
-    console.print(_numbers(v, threat))
+    console.print(screen.fitting(console, _numbers(v, threat)))
     console.print()
     within = "" if threat.radius is None else f" within {threat.text}"
     _say(console, f"{right_and_standing(v)}{within}: {threat.allows}.")
@@ -43,7 +44,7 @@ def verdict(console: Console, run: Evaluation) -> None:
         _say(console, meaning(v, threat))
     if any(s.rows for s in v.stages):
         console.print()
-        console.print(_stages(v))
+        console.print(screen.fitting(console, _stages(v)))
     findings(console, v.findings)
 
 
@@ -66,7 +67,7 @@ def side_by_side(console: Console, runs: Sequence[Evaluation]) -> None:
     for name, cells in _comparable(manifests, verdicts):
         compared.add_row(name, *cells)
     console.print()
-    console.print(compared)
+    console.print(screen.fitting(console, compared))
     console.print()
     _say(console, comparison(labels, manifests, verdicts))
     for run in runs:

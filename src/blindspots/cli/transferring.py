@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from blindspots.attacks import parse_attack
-from blindspots.cli import show
-from blindspots.cli.progress import open_model, stopping
+from blindspots.cli import screen, show
+from blindspots.cli.endings import resumable
+from blindspots.cli.progress import open_model
 from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
 from blindspots.cli.transfer_job import TransferJob
@@ -43,14 +43,14 @@ def transfer(specs: Sequence[str], job: TransferJob) -> None:
     threat = parse_threat(job.threat)
     attack = parse_attack(job.attack) if job.attack else None
     own_sizes, labels = parse_sizes(job.resize or []), read_labels(job.labels) if job.labels else None
-    console = Console(stderr=True)
+    console = screen.aside()
     data, trained_on = _data(job)
     out = job.out or Path("runs") / slug("transfer", data.name, job.threat)
     command = command_line()
-    with set_threads(job.threads or threads_of(out, job.resume)) as threads, stopping(out, command):
+    with set_threads(job.threads or threads_of(out, job.resume)) as threads, resumable(out, command):
         models = [moved(m, job.device) for m in _models(console, specs, trained_on, job)]
         said = f"Transfer between {count(len(models), 'model')} on {count(len(data), 'row')} of {data.name}"
-        console.print(f"{said}, {threat.spec}; {count(threads, 'thread')}", highlight=False, markup=False)
+        console.print(f"{said}, {threat.spec}; {count(threads, 'thread')}")
         with _Lines(console) as watch:
             run = run_transfer(
                 models, data=data, threat=threat, attack=attack, amplify=job.amplify, targeted=job.targeted,
@@ -58,7 +58,7 @@ def transfer(specs: Sequence[str], job: TransferJob) -> None:
                 resize=own_sizes or None, labels=labels, trained_on=trained_on, out=out, resume=job.resume,
                 seed=job.seed, threads=threads, chunk=job.chunk, slots=job.slots, watch=watch, command=command,
             )  # fmt: skip
-    _finish(console, run, out, job.json)
+        _finish(console, run, out, job.json)
 
 
 def _data(job: TransferJob) -> tuple[Dataset, Dataset | None]:
@@ -80,8 +80,8 @@ def _data(job: TransferJob) -> tuple[Dataset, Dataset | None]:
 def _models(console: Console, specs: Sequence[str], trained_on: Dataset | None, job: TransferJob) -> list[Model]:
     if trained_on is None:
         return [open_model(console, spec) for spec in specs]
-    with console.status("Training on disjoint halves") as status:
-        return split_models(specs, trained_on, job.seed, say=status.update)
+    with screen.status(console, "Training on disjoint halves") as status:
+        return split_models(specs, trained_on, job.seed, say=lambda text: status.update(Text(text)))
 
 
 def _targets(job: TransferJob) -> Targets | None:
@@ -93,7 +93,7 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._status: Status = console.status("Looking at the clean rows")
+        self._status: Status = screen.status(console, "Looking at the clean rows")
 
     def __enter__(self) -> "_Lines":
         self._status.start()
@@ -105,10 +105,10 @@ class _Lines:
     def __call__(self, told: Told) -> None:
         place = f"{told.number} of {told.sources}"
         if told.row is None:
-            self._status.update(f"{place}: making examples for {told.record.name}")
+            self._status.update(Text(f"{place}: making examples for {told.record.name}"))
         else:
             line = f"{place}: {told.record.name} {_outcome(told, told.row)}"
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
 
 def _outcome(told: Told, row: Matrices) -> str:
@@ -122,12 +122,12 @@ def _outcome(told: Told, row: Matrices) -> str:
 def _finish(console: Console, run: Transfer, out: Path, json: bool) -> None:
     report = write_transfer_report(out)
     if json:
-        typer.echo(run.verdict.model_dump_json(indent=2))
+        screen.document(run.verdict)
         show.where(console, report)
         return
-    result, verdict = Console(), run.verdict
+    result, verdict = screen.result(), run.verdict
     result.print()
-    result.print(_table(verdict))
+    result.print(screen.fitting(result, _table(verdict)))
     result.print()
     for sentence in (f"{headline(verdict)}.", reach(verdict), alike(verdict), sizes(run.file.manifest, verdict)):
         if sentence:

@@ -3,15 +3,15 @@
 import time
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from blindspots.cli import show
+from blindspots.cli import screen, show
+from blindspots.cli.endings import reading, resumable
 from blindspots.cli.gate import leave
-from blindspots.cli.progress import PLAIN_EVERY, Every, open_model, stopping
+from blindspots.cli.progress import PLAIN_EVERY, Every, open_model
 from blindspots.cli.reading import Read, reader
 from blindspots.cli.running import moved, slug
 from blindspots.cli.universal_job import UniversalJob
@@ -35,23 +35,25 @@ def universal(spec: str, job: UniversalJob) -> None:
     """Search on what was named, show what it does to unseen rows, write the report."""
     threat, method = parse_threat(job.threat), parse_method(job.method)
     images = _images(job.images)
-    console = Console(stderr=True)
+    console = screen.aside()
     read = reader(job.layout, job.classes)
     data, heldout = read(job.data, job.rows), _heldout(job.heldout, read)
-    given = load_perturbation(job.perturbation) if job.perturbation else None
+    with reading(job.perturbation):
+        given = load_perturbation(job.perturbation) if job.perturbation else None
     model = moved(open_model(console, spec), job.device)
     others = tuple(moved(open_model(console, other), job.device) for other in job.on or [])
     out = job.out or Path("runs") / slug(model.name, "universal", job.threat)
     options = UniversalOptions(job.seed, job.threads or threads_of(out, job.resume) or free_threads(), job.chunk)
     command = command_line()
-    with stopping(out, command), _Line(console) as watch:
-        run = run_universal(
-            model, data=data, threat=threat, method=method, fit=job.fit, heldout=heldout, target=job.target,
-            per_class=job.per_class, clip=not job.unclipped, perturbation=given,
-            studies=Studies(images, job.several, job.geometry, True, others, job.cross), out=out, resume=job.resume,
-            options=options, watch=watch, command=command,
-        )  # fmt: skip
-    _finish(console, run, out, job)
+    with resumable(out, command):
+        with _Line(console) as watch:
+            run = run_universal(
+                model, data=data, threat=threat, method=method, fit=job.fit, heldout=heldout, target=job.target,
+                per_class=job.per_class, clip=not job.unclipped, perturbation=given,
+                studies=Studies(images, job.several, job.geometry, True, others, job.cross), out=out,
+                resume=job.resume, options=options, watch=watch, command=command,
+            )  # fmt: skip
+        _finish(console, run, out, job)
 
 
 def _images(text: str | None) -> tuple[int, ...]:
@@ -84,7 +86,7 @@ class _Line:
         if self._console.is_terminal:
             self._live.update(Text(_said(stage)))
         elif self._due():
-            self._console.print(_said(stage), highlight=False, soft_wrap=True)
+            self._console.print(_said(stage), soft_wrap=True)
 
 
 def _said(stage: Stage) -> str:
@@ -100,11 +102,11 @@ def _said(stage: Stage) -> str:
 def _finish(console: Console, run: Universal, out: Path, job: UniversalJob) -> None:
     report, v = write_universal_report(out), run.verdict
     if job.json:
-        typer.echo(v.model_dump_json(indent=2))
+        screen.document(v)
         show.where(console, report)
     else:
-        _show(Console(), run, v)
-        show.where(Console(), report)
+        _show(screen.result(), run, v)
+        show.where(screen.result(), report)
     if any(f.severity == "error" for f in v.findings):
         raise InputError(
             "expected inputs and outputs that allow a verdict, but a check found an error: see the findings"
@@ -128,7 +130,7 @@ def _show(console: Console, run: Universal, v: UniversalVerdict) -> None:
     console.print()
     console.print(Text(f"{sentence(run.file)}.", "bold"))
     console.print()
-    console.print(_rates(v))
+    console.print(screen.fitting(console, _rates(v)))
     cost = f"{count(v.forwards, 'forward')}, {count(v.backwards, 'backward')}, {count(v.passes)} passes"
     console.print(Text(f"Found in {seconds(v.seconds)}: {cost}; norm {number(v.norm)}."))
     show.findings(console, v.findings)

@@ -16,6 +16,7 @@ from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
 from blindspots.data.npz import NAMES, NpzData
 from blindspots.errors import InputError
+from blindspots.files import check_regular, names_beside
 from blindspots.findings import Finding
 from blindspots.spec import meant
 from blindspots.verdict import DataRecord
@@ -83,8 +84,9 @@ def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Str
     if path.is_dir():
         return FolderData(path, spec, rows, named)
     if not path.exists():
-        around = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        around = names_beside(path, "/", ".npz")
         raise InputError(f"expected {FORMS}, got {spec!r}, which is not there{meant(path.name, [*around, 'digits'])}")
+    check_regular(path, FORMS)
     if path.suffix.lower() != ".npz":
         raise InputError(f"expected {FORMS}, got {spec!r}: save it with np.savez(file, x=..., y=...)")
     return NpzData(path, spec, rows, layout)

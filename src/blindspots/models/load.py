@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.errors import InputError
+from blindspots.files import MOST_TEXT, check_regular, names_beside
 from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness
@@ -100,8 +101,7 @@ def _taking(model: Model, key: str, spec: str) -> Model:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        around = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = meant(path.name, around)
+        close = meant(path.name, names_beside(path, path.suffix.lower() or "/"))
         raise InputError(f"expected a model file, got {str(path)!r}, which is not there{close}: check the path")
     return path
 
@@ -290,7 +290,7 @@ def _from_skops(path: Path, spec: str) -> Model:
 
 def _from_factory(place: str, name: str, spec: str) -> Model:
     is_file = place.endswith(".py")
-    with _importable(Path(place).resolve().parent if is_file else Path.cwd()):
+    with _importable(Path(os.path.realpath(place)).parent if is_file else Path.cwd()):
         module = _import_file(_there(Path(place))) if is_file else _import_module(place)
         made = _made(module, name, spec)
     if isinstance(made, Model):
@@ -318,11 +318,12 @@ def _made(module: ModuleType, name: str, spec: str) -> Any:
 
 def _import_file(path: Path) -> ModuleType:
     """Run the file under a name of its own: files of the same name in two folders never meet."""
-    name = f"blindspots_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    name = f"blindspots_file_{hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]}"
     plan = importlib.util.spec_from_file_location(name, path)
     if plan is None or plan.loader is None:
         raise InputError(f"expected a Python file, got {str(path)!r}: its name has to end in .py")
     module = sys.modules[name] = importlib.util.module_from_spec(plan)  # dataclasses look their module up there
+    check_regular(path, "a Python file", MOST_TEXT)
     with _explained(f"importing {str(path)!r}"):
         plan.loader.exec_module(module)
     return module

@@ -11,6 +11,7 @@ from blindspots.attacks import parse_attack
 from blindspots.engine.cascade import Stage, Start
 from blindspots.engine.targets import parse_targets
 from blindspots.errors import InputError
+from blindspots.files import read_text
 from blindspots.goal import Goal, LossName
 from blindspots.threat import THREATS, Threat
 
@@ -115,10 +116,8 @@ def about(path: Path) -> str:
 
 def _read(path: Path) -> _File:
     try:
-        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise InputError(f"expected a protocol in {path}, but there is no such file: check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return _File.model_validate(tomllib.loads(read_text(path, "a protocol")))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"expected TOML in {path}, but it cannot be read ({error}): mend that place") from error
     except ValidationError as error:
         raise InputError(_sentence(path, error.errors()[0])) from error

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from blindspots.journal import write_whole
+from blindspots.errors import InputError
+from blindspots.files import make_folder, write_whole
 from blindspots.report import words
 
 
@@ -25,6 +26,8 @@ def environment() -> Environment:
 def write_page(html: str, folder: Path, out: Path | None) -> Path:
     """Write a page to `out`, by default report.html in the run folder, whole or not at all, and return its path."""
     path = out or folder / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"expected a name that ends in .html for a report, got {str(path)!r}: change it")
+    make_folder(path.parent)
     write_whole(path, html.encode())
     return path

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from blindspots.journal import Columns, read_shard, unfinished
+from blindspots.journal import Columns, unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.report import transfer_words, words
 from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
 from blindspots.report.page import environment, write_page
 from blindspots.report.words import ThreatWords
-from blindspots.transfer.record import Matrices, TransferFile, TransferManifest, TransferVerdict, read_transfer_file
+from blindspots.transfer.record import (
+    Matrices,
+    TransferFile,
+    TransferManifest,
+    TransferVerdict,
+    read_part,
+    read_transfer_file,
+)
 from blindspots.transfer.run import clean_inputs
 from blindspots.verdict import Interval, Share
 
@@ -217,11 +224,11 @@ def _lines(manifest: TransferManifest, v: TransferVerdict) -> Iterator[Line]:
 
 def _examples(folder: Path, file: TransferFile) -> Iterator[Example]:
     """For every source, up to twelve, the row that fooled the most other models, none of them shown twice."""
-    clean = read_shard(folder, file.shards[0])
+    clean = read_part(folder, file, 0)
     taken: set[int] = set()
     sources = list(enumerate(file.manifest.sources[: len(file.manifest.models)]))[:_EXAMPLES]
     for i, source in sources:
-        columns = read_shard(folder, file.shards[1 + i])
+        columns = read_part(folder, file, 1 + i)
         row = _telling(clean, columns, i, taken)
         if row is not None:
             taken.add(row)

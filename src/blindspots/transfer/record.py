@@ -13,8 +13,9 @@ from typing import Literal
 from safetensors.torch import save
 from torch import Tensor
 
+from blindspots.files import make_folder, write_whole
 from blindspots.findings import Finding
-from blindspots.journal import Columns, begun, make_folder, read_file, read_shard, sealed, text_of, write_whole
+from blindspots.journal import Columns, begun, check_columns, read_file, read_shard, sealed, shard_path, text_of
 from blindspots.verdict import DataRecord, Interval, ModelRecord, Provenance, Record, Sealed, ShardRecord, Share
 
 CLEAN = {
@@ -123,6 +124,12 @@ def read_transfer_file(folder: Path) -> TransferFile:
     return read_file(TransferFile, folder, "transfer")
 
 
+def read_part(folder: Path, file: TransferFile, index: int) -> Columns:
+    """The clean rows (0), or what was made for source `index` - 1. Raises InputError: they are not whole."""
+    record = file.shards[index]
+    return check_columns(read_shard(folder, record), SOURCE if index else CLEAN, shard_path(folder, record))
+
+
 class Folder:
     """Writes a run folder while the run goes on: whole at every moment.
 
@@ -143,7 +150,7 @@ class Folder:
         return len(self.file.shards)
 
     def shard(self, index: int) -> Columns:
-        return read_shard(self.path, self.file.shards[index])
+        return read_part(self.path, self.file, index)
 
     def save(self, columns: Mapping[str, Tensor], seconds: list[float]) -> None:
         """Add the next shard."""

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from blindspots.errors import InputError
-from blindspots.journal import Columns, make_folder, read_file, sealed, text_of, write_whole
+from blindspots.files import make_folder, refuse_files_of_others, write_whole
+from blindspots.journal import LEFT_BEHIND, Columns, read_file, sealed, text_of
 from blindspots.verdict import DataRecord, Provenance, Record, Sealed, Share
 
 PICTURES = {
@@ -140,6 +141,7 @@ def free_folder(folder: Path) -> None:
     """Raises InputError when the folder holds a run, or cannot be made."""
     if (folder / "run.json").exists():
         raise InputError(f"expected a new folder, but {folder} holds a run: name another folder")
+    refuse_files_of_others(folder, LEFT_BEHIND)
     make_folder(folder)
 
 

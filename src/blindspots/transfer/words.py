@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blindspots.errors import InputError
+from blindspots.files import read_text
 from blindspots.transfer.adapt import LabelsOf, Size
 
 
@@ -34,9 +35,11 @@ def read_labels(path: Path) -> LabelsOf:
     """
     forms = "a .json file {NAME: [labels]} or a .csv file with the columns model, output, label"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, forms)
         found = _from_csv(text) if path.suffix.lower() == ".csv" else json.loads(text)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise InputError(f"expected {forms}, got {str(path)!r}, which cannot be read so: {error}") from error
     if not (isinstance(found, dict) and all(map(_is_mapping, found.values()))):
         raise InputError(f"expected {forms}, got other things in {str(path)!r}: list a label or null per output")

@@ -1,6 +1,7 @@
 """A perturbation on a folder of pictures, exact on their 8 bits."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def _pictures(folder: Path, out: Path) -> list[Path]:
     """All pictures below a folder, hidden ones apart, in sorted order."""
     if not folder.is_dir():
         raise InputError(f"expected a folder of pictures, got {str(folder)!r}, which is not one: name a folder")
-    if out.resolve().is_relative_to(folder.resolve()):
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(
             f"expected a folder outside of {str(folder)!r} to write to, got {str(out)!r}: name another one"
         )

@@ -14,12 +14,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from blindspots.errors import InputError
+from blindspots.files import names_beside, read_bytes, write_whole
 from blindspots.findings import Finding
-from blindspots.journal import write_whole
 from blindspots.spec import meant
 from blindspots.threat import RELATIVE_SLACK, Threat, parse_threat
 
 _CHANNELS = (1, 3)
+_MOST = 1 << 30  # bytes of a published file
 _KIND = "blindspots perturbation 1"
 
 
@@ -183,7 +184,7 @@ def _published(path: Path, key: str | None) -> Perturbation:
 
 def _array(path: Path, key: str | None) -> np.ndarray:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(read_bytes(path, "an .npz file", _MOST)), allow_pickle=False) as archive:
             keys = list(archive.files)
             if key is None and len(keys) == 1:
                 key = keys[0]
@@ -225,7 +226,7 @@ def _as_input(v: np.ndarray, name: str) -> tuple[np.ndarray, str]:
 
 def _exists(path: Path) -> None:
     if not path.is_file():
-        around = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        around = names_beside(path, ".safetensors", ".npz")
         raise InputError(
             f"expected perturbation.safetensors of a run or FILE.npz:KEY, got {str(path)!r}, which is not a file"
             f"{meant(path.name, around)}"

@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load, save
 from torch import Tensor
 
-from blindspots.journal import opened, read_file, sealed, text_of, write_whole
+from blindspots.files import write_whole
+from blindspots.journal import opened, read_file, sealed, text_of
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.rows import Rows
 from blindspots.threat import Threat

@@ -22,7 +22,8 @@ from safetensors.torch import load, save
 
 from blindspots.defend.detection.record import DetectFile, DetectVerdict, Part
 from blindspots.errors import InputError
-from blindspots.journal import Columns, begun, make_folder, read_file, sealed, text_of, write_whole
+from blindspots.files import make_folder, write_whole
+from blindspots.journal import Columns, begun, read_file, sealed, text_of
 
 DETECTOR = "detector.safetensors"
 

@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from blindspots.defend.hardening.record import HardenFile, HardenVerdict
+from blindspots.files import write_whole
 from blindspots.findings import Finding
-from blindspots.journal import write_whole
 from blindspots.pictures import is_image
 from blindspots.verdict import Interval
 

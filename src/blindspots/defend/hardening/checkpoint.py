@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blindspots.defend.hardening.course import Log, State
 from blindspots.errors import InputError
-from blindspots.journal import write_whole
+from blindspots.files import write_whole
 
 _EVERY = 5.0  # seconds between two writes: less is lost than a minute of training is worth
 _STATE, _BEST = "state/", "best/"

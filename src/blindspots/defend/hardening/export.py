@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from blindspots.files import write_whole
 from blindspots.findings import Finding
-from blindspots.journal import write_whole
 from blindspots.models.load import ABOUT, About
 from blindspots.models.model import Model
 

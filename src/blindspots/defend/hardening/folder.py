@@ -21,7 +21,8 @@ from blindspots.defend.hardening.checkpoint import Checkpoint
 from blindspots.defend.hardening.controls import Outcome
 from blindspots.defend.hardening.record import HardenFile, HardenVerdict
 from blindspots.errors import InputError
-from blindspots.journal import opened, read_file, sealed, text_of, write_whole
+from blindspots.files import write_whole
+from blindspots.journal import opened, read_file, sealed, text_of
 
 TRAINING, STUDY = "training.safetensors", "study.safetensors"
 WRITES = (

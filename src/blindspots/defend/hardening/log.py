@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 from blindspots.defend.hardening.record import Epoch
-from blindspots.journal import write_whole
+from blindspots.files import write_whole
 
 _SHARES = ("clean", "fgsm", "robust", "robust_training")
 COLUMNS = ("epoch", "radius", "loss", "rate", *_SHARES, "seconds", "note")

@@ -14,6 +14,7 @@ from blindspots.attacks.gradient.mifgsm import MIFGSM
 from blindspots.attacks.gradient.nifgsm import NIFGSM
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.errors import InputError
+from blindspots.files import read_text
 from blindspots.spec import meant
 from blindspots.threat import THREATS, Threat, parse_threat
 
@@ -225,14 +226,14 @@ def read_recipe(name: str) -> Recipe:
     Raises InputError: there is none, or the file says something that cannot be done.
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
-    try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise InputError(
             f"expected a recipe among {', '.join(names())}, or a .toml file, got {name!r}{meant(name, names())}: name "
             "one of these"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        )
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(read_text(path, "a recipe")))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"expected TOML in {path}, but it cannot be read ({error}): mend that place") from error
     except ValidationError as error:
         raise InputError(_sentence(path, error.errors()[0])) from error

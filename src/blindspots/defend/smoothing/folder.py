@@ -13,7 +13,8 @@ from safetensors.torch import load, save
 
 from blindspots.defend.smoothing.record import COLUMNS, CertifyFile, CertifyVerdict
 from blindspots.errors import InputError
-from blindspots.journal import Columns, opened, read_file, sealed, text_of, write_whole
+from blindspots.files import write_whole
+from blindspots.journal import Columns, check_columns, opened, read_file, sealed, text_of
 
 
 class Folder:
@@ -67,9 +68,7 @@ def read_rows(folder: Path, file: CertifyFile) -> Columns:
     if hashlib.sha256(path.read_bytes()).hexdigest() != file.rows_sha256:
         raise InputError(f"expected the bytes that run.json recorded in {path}, found others: restore it or run again")
     columns = _read(path)
-    if set(columns) != set(COLUMNS):
-        raise InputError(f"expected the columns {sorted(COLUMNS)} in {path}, found {sorted(columns)}: run again")
-    return columns
+    return check_columns(columns, COLUMNS, path)
 
 
 def _read(path: Path) -> Columns:
