@@ -341,3 +341,8 @@ def test_names_and_estimators_are_models(tmp_path: Path) -> None:
     result = bs.evaluate(forest, x[:10], y[:10], threat=bs.Linf(0.1), options=bs.Options(max_forwards=400))
     assert result.file.manifest.protocol == "blackbox-scores"
     assert rows_of(result)["id"].tolist() == list(range(10))
+
+
+def test_what_cannot_be_trained_against_is_said() -> None:
+    with pytest.raises(InputError, match="reentrant checkpoints: pass use_reentrant=False"):
+        bs.harden(Checkpointed(), *inputs(40), threat=THREAT, epochs=1)

@@ -433,13 +433,9 @@ def test_a_text_that_is_no_threat_is_refused_with_the_accepted_forms(text):
 @kinds
 @pytest.mark.parametrize("radius", [-0.1, NAN, -INF])
 def test_a_radius_below_zero_is_refused(kind, radius):
-    with pytest.raises(
-        InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number.*), got"
-    ):
+    with pytest.raises(InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number.*), got"):
         kind(radius)
-    with pytest.raises(
-        InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number.*), got"
-    ):
+    with pytest.raises(InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number.*), got"):
         parse_threat(f"{kind.name}:{radius}")
 
 

@@ -91,7 +91,7 @@ class Model(Checked):
         self.flat = False  # its gradient is 0 wherever it was looked at
         self.remarks: tuple[Finding, ...] = ()  # of whoever looked at it first
         self._place = ""  # of the scores among several outputs, once it is known
-        self._only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known
+        self.only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known
         self.class_names = None if class_names is None else checked(class_names, f"the classes of {self.name}")
 
     def __repr__(self) -> str:
@@ -171,16 +171,16 @@ class Model(Checked):
         Reentrant checkpoints (torch.utils.checkpoint, use_reentrant=True) refuse to give gradients of some leaves
         alone; theirs are accumulated in x.grad, while the parameters need none.
         """
-        if not self._only_backward:
+        if not self.only_backward:
             try:
-                first = self._only_backward is None  # a refusal leaves the graph to the second try
+                first = self.only_backward is None  # a refusal leaves the graph to the second try
                 (gradient,) = torch.autograd.grad(total, x, retain_graph=retain_graph or first)
-                self._only_backward = False
+                self.only_backward = False
                 return gradient
             except RuntimeError as error:
                 if "heckpoint" not in str(error):
                     raise
-                self._only_backward = True
+                self.only_backward = True
         torch.autograd.backward(total, retain_graph=retain_graph)
         accumulated, x.grad = x.grad, None
         if accumulated is None:

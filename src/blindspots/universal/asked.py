@@ -116,7 +116,8 @@ class Asked:
         if self.model.access is not Need.GRAD and self._searches:
             raise InputError(
                 f"expected a model whose gradients can be taken, got {self.model.name}, which only answers: make the "
-                "perturbation on a network like it, and measure it here by naming the file"
+                "perturbation on a network like it, and measure it here by naming the file, or attack row by row with "
+                "`blindspots evaluate`"
             )
         for model in (self.model, *self.studies.others):
             check_answers(model, "a universal perturbation")

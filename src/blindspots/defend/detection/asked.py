@@ -83,7 +83,8 @@ def check(model: Model, threat: Threat, fpr: float) -> None:
     if model.access is not Need.GRAD:
         raise InputError(
             f"expected a model whose gradients can be taken, got {model.name}, which only answers: an attack that "
-            "knows a detector has to see through both, so detect on a network like it"
+            "knows a detector has to see through both, so detect on a network like it; "
+            "`blindspots evaluate` attacks this one by its answers"
         )
     if model.rejects:
         raise InputError(

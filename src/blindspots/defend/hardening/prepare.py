@@ -111,8 +111,14 @@ def _part(data: Dataset, x: Tensor, y: Tensor, at: Tensor, name: str) -> Dataset
 def _check_access(model: Model) -> None:
     if model.access is not Need.GRAD:
         raise InputError(
-            f"expected a model with gradients to train, got {model.name}, which is known by its answers alone: pass "
-            "the network itself, or train a substitute with `blindspots transfer --surrogate`"
+            f"expected a model with gradients to train, got {model.name}, which shows its answers alone: pass the network "
+            "itself, measure this one with `blindspots evaluate`, or train a substitute with `blindspots transfer "
+            "--surrogate`"
+        )
+    if model.only_backward:
+        raise InputError(
+            f"expected a network whose gradients can be taken at its inputs alone in training, got {model.name} with "
+            "reentrant checkpoints: pass use_reentrant=False to torch.utils.checkpoint"
         )
     if model.rejects:
         raise InputError(
