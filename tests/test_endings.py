@@ -403,7 +403,7 @@ def test_tables_stay_readable_on_narrow_terminals(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("COLUMNS", width)
         narrow = attack("--out=r --resume").stdout
         assert "Right" in narrow
-        assert ("Entered: 1" in plain(narrow)) == (width == "20")
+        assert "Entered: 1" in plain(narrow)
         assert not re.search(r"^(\S ?\n){4}", narrow, re.MULTILINE)  # a letter a line
         listed = blindspots("list").stdout
         assert "deepfool" in listed
