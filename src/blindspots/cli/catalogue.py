@@ -47,9 +47,10 @@ def catalogue(markdown: bool) -> None:
     if markdown:
         console.file.write(page())
         return
-    console.print(_attacks() if console.width >= _ROOMY else _stacked())
+    roomy = console.width >= _ROOMY
+    console.print(_attacks() if roomy else _stacked())
     console.print()
-    console.print(screen.fitting(console, _names()))
+    console.print(_names() if roomy else Text("\n").join(screen.stacked(_names())))
 
 
 def _stacked() -> Text:

@@ -55,10 +55,11 @@ def document(record: Any) -> None:
 def fitting(console: Console, table: Table) -> RenderableType:
     """The table, or, where the terminal would break its words, its rows one below the other, a line for each cell."""
     needed = console.measure(table, options=console.options.update(width=_ANY)).minimum
-    return table if needed <= console.width else Group(*_stacked(table))
+    return table if needed <= console.width else Group(*stacked(table))
 
 
-def _stacked(table: Table) -> Iterator[Text]:
+def stacked(table: Table) -> Iterator[Text]:
+    """The rows of a table one below the other, a line for each cell."""
     names = [str(column.header) for column in table.columns]
     for first, *others in zip(*(column.cells for column in table.columns), strict=True):
         yield Text(str(first), "bold")
