@@ -200,7 +200,7 @@ def test_a_hardened_network_can_be_hardened_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("epochs", [0, -1, 2.5, True, "3"])
 def test_epochs_that_are_none_are_refused(epochs: Any) -> None:
-    with pytest.raises(InputError, match=r"expected at least one whole epoch to train for, got"):
+    with pytest.raises(InputError, match=r"expected .*epoch.*, got"):
         hardened(epochs=epochs)
 
 

@@ -20,7 +20,7 @@ from blindspots.verdict import Share
 PROTOCOL = Path(__file__).parent / "held-out.toml"
 _ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten steps of PGD, and find more
 _ONE_STEP = Stage("one step", FGSM(), "what falls to many steps alone tells catastrophic overfitting", Goal())
-_CHUNK = 128
+_CHUNK, _SMALL_CHUNK = 256, 32  # rows in a call: where all rows are searched, and where few are
 # Catastrophic overfitting (Wong et al. 2020): within an epoch, accuracy against many steps falls to nothing while that
 # against one step rises. Both limits are judgement, not measurement; under a growing radius the two part by more than
 # the second one without any collapse, so both have to be passed.
@@ -78,7 +78,8 @@ class Checks:
         x, y, places = (t.to(self.device) for t in (rows.inputs(slice(None)), rows.y, rows.id))
         assert threat.radius is not None
         samples = Samples(places, x, y, torch.full((len(y),), threat.radius, device=self.device))
-        oracle = Oracle(model, chunk=min(_CHUNK, len(rows)))
+        chunk = _CHUNK if len(stages) <= _ALWAYS else _SMALL_CHUNK
+        oracle = Oracle(model, chunk=min(chunk, len(rows)))
         with oracle.session():
             board, _ = Cascade(oracle, threat, stages, seed=self.seed).run(samples)
         return board

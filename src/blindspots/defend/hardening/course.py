@@ -15,7 +15,7 @@ from blindspots.errors import InputError
 from blindspots.verdict import Share
 
 MOST_RESTORED = 3
-FINALISTS = 3  # epochs that are looked at closely: what a choice costs does not hang on how long was trained
+FINALISTS = 2  # epochs that are looked at closely: what a choice costs does not hang on how long was trained
 _CHECKED = 20  # times in the course of a training, and after the last epoch
 
 State = dict[str, Tensor]
