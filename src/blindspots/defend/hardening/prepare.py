@@ -111,9 +111,9 @@ def _part(data: Dataset, x: Tensor, y: Tensor, at: Tensor, name: str) -> Dataset
 def _check_access(model: Model) -> None:
     if model.access is not Need.GRAD:
         raise InputError(
-            f"expected a model with gradients to train, got {model.name}, which shows its answers alone: pass the network "
-            "itself, measure this one with `blindspots evaluate`, or train a substitute with `blindspots transfer "
-            "--surrogate`"
+            f"expected a model with gradients to train, got {model.name}, which shows its answers alone: pass the "
+            "network itself, measure this one with `blindspots evaluate`, or train a substitute with `blindspots "
+            "transfer --surrogate`"
         )
     if model.only_backward:
         raise InputError(
