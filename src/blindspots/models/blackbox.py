@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 from blindspots.models.foreign import ModelError, call, told
-from blindspots.models.model import Model
+from blindspots.models.model import Model, Service
 from blindspots.problem import Need
 
 Answers = Literal["labels", "scores", "probabilities"]
@@ -68,7 +68,7 @@ class BlackBox(Model):
         self._width = classes  # of its scores, once it is known
 
     @property
-    def service(self) -> "BlackBox":
+    def service(self) -> Service:
         return self
 
     def logits(self, x: Tensor) -> Tensor:

@@ -1,18 +1,15 @@
 """Several models as one: the surrogate that attacks for another model run on."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.models.model import Model
+from blindspots.models.model import Model, Service
 from blindspots.problem import Need
-
-if TYPE_CHECKING:
-    from blindspots.models.blackbox import BlackBox
 
 Combine = Literal["logits", "probabilities", "loss"]
 _SHOWN = (Need.LABEL, Need.VALUE, Need.GRAD)  # from least to most
@@ -52,7 +49,7 @@ class Ensemble(Model):
         self.access = min((m.access for m in members), key=_SHOWN.index)
 
     @property
-    def service(self) -> "BlackBox | None":
+    def service(self) -> Service | None:
         return next((m.service for m in self.members if m.service), None)
 
     @property

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,21 @@ from blindspots.models.foreign import call, own_copy
 from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
 
-if TYPE_CHECKING:
-    from blindspots.models.blackbox import BlackBox
-
 Output = Literal["auto", "logits", "probabilities", "logit", "probability"]
 Scale = float | Sequence[float] | Tensor | None
 
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW_ONE = 1 - 2.0**-24
 _UNSTABLE = re.compile(r" at 0x[0-9a-f]+|___torch_mangle_\d+\.?")  # differs between two loads of one network
+
+
+class Service(Protocol):
+    """What is asked from outside: every answer counts, and it may fail."""
+
+    classes: int | None  # how many, where it answers with labels
+    repeats: int  # inputs that it was given again after a failure
+    failure: str  # what it raised last; "": it never failed
+    silent: bool  # it has stopped answering
 
 
 class Model(Checked):
@@ -98,7 +104,7 @@ class Model(Checked):
         return f"Model({self.name!r}, parameters={self.parameters}, bounds={self.bounds}, device={str(self.device)!r})"
 
     @property
-    def service(self) -> "BlackBox | None":
+    def service(self) -> Service | None:
         """What is asked where every answer counts; then nothing is but what an attack needs, no checks, no padding."""
         return None
 
@@ -249,7 +255,7 @@ class Wrapper(Model):
         self.model, self.access = model, model.access
 
     @property
-    def service(self) -> "BlackBox | None":
+    def service(self) -> Service | None:
         return self.model.service
 
     @property
