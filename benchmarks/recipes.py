@@ -33,7 +33,8 @@ each in a process of its own. "robust": on the 500 test rows by the protocol `fa
 that stand in {union}, each by `fast`. Intervals are exact (Clopper-Pearson). "CPU s": of the processor, from the
 first step to the weights that were chosen, held-out checks included; their share by the clock beside it. "MB": the most
 that the process held. "held out" chose the epoch; "off" is by how many points it lies above "robust" ({held_out}
-held-out rows). For `multi-norm`, `universal`, `gaussian` and `natural`, {radius} is not what they train against."""
+held-out rows). `multi-norm` trains against
+other threats, and so do `universal`, `gaussian` and `natural`."""
 
 
 RUNS = Path("runs/bench-recipes")  # finished runs there are read, not made again
@@ -69,7 +70,7 @@ def _line(row: dict[str, Any]) -> list[Any]:
     return [
         row["recipe"], row["epochs"], percent(row["clean"]["share"]), *robust, *union, row["seconds"],
         percent(row["checks"]), round(row["memory"] / 1e6) if row["memory"] else None,
-        percent(row["held_out"]["share"]), f"{row['off']:+.1f}",
+        percent(row["held_out"]["share"]), "" if row["off"] is None else f"{row['off']:+.1f}",
     ]  # fmt: skip
 
 

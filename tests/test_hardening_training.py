@@ -381,8 +381,15 @@ def test_without_a_guard_nothing_is_undone() -> None:
 
 @pytest.mark.parametrize(
     ("fgsm", "robust", "best", "is_it"),
-    [(90, 5, 0.6, True), (50, 38, 0.6, False), (60, 41, 0.6, False), (30, 20, 0.6, False), (90, 5, 0.0, False)],
-)
+    [
+        (90, 5, 0.6, True),
+        (50, 38, 0.6, False),
+        (60, 41, 0.6, False),
+        (30, 20, 0.6, False),
+        (90, 5, 0.0, False),
+        (83, 2, 0.05, False),
+    ],
+)  # fmt: skip
 def test_only_a_collapse_beside_a_rise_counts_as_catastrophic(fgsm: int, robust: int, best: float, is_it: bool) -> None:
     seen = Checked(Share.of(99, 100), Share.of(fgsm, 100), Share.of(robust, 100), Share.of(robust, 100))
     assert overfitted(seen, best) is is_it

@@ -81,8 +81,10 @@ def overfitting(v: HardenVerdict) -> str:
     )
 
 
-def _off(points: float) -> str:
+def _off(points: float | None) -> str:
     """Where the held-out figure lies, seen from the verdict after."""
+    if points is None:
+        return "within the recipe's own threats, which are not that"
     if not round(points, 1):
         return "just the robust accuracy"
     return f"{abs(points):.1f} points {'above' if points > 0 else 'below'} the robust accuracy"

@@ -22,9 +22,9 @@ _ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten 
 _ONE_STEP = Stage("one step", FGSM(), "what falls to many steps alone tells catastrophic overfitting", Goal())
 _CHUNK, _SMALL_CHUNK = 256, 32  # rows in a call: where all rows are searched, and where few are
 # Catastrophic overfitting (Wong et al. 2020): within an epoch, accuracy against many steps falls to nothing while that
-# against one step rises. Both limits are judgement, not measurement; under a growing radius the two part by more than
-# the second one without any collapse, so both have to be passed.
-_LOST, _PARTED = 2 / 3, 0.15
+# against one step rises. The limits are judgement, not measurement; under a growing radius the two part by more than
+# the second one without any collapse, and the first robust rows come and go, so all have to be passed.
+_LOST, _PARTED, _LEARNT = 2 / 3, 0.15, 0.2
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Checks:
 def overfitted(now: Checked, best: float) -> bool:
     """Whether this is catastrophic overfitting: `best` is the highest robust share so far."""
     parted = now.fgsm.share - now.robust.share
-    return now.robust.share < _LOST * best and parted > _PARTED
+    return best >= _LEARNT and now.robust.share < _LOST * best and parted > _PARTED
 
 
 def _share(hit: Tensor) -> Share:

@@ -71,7 +71,7 @@ class HardenVerdict(Record):
     epochs: int  # trained, those that were undone included
     best_epoch: int
     held_out: Share  # what chose it: its held-out rows that stood a closer look
-    held_out_off: float  # points by which that promised more than robust accuracy after
+    held_out_off: float | None  # points by which that promised more than robust accuracy after; None: other threats
     seconds: float  # of the training steps of all epochs
     seconds_epoch: float  # median
     seconds_natural_epoch: float  # the same loop without an adversary, on a copy

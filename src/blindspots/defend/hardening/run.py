@@ -304,7 +304,7 @@ class _Run:
             epochs=len(log.seconds),
             best_epoch=log.best_epoch,
             held_out=chosen,
-            held_out_off=held_out_off(chosen, after),
+            held_out_off=held_out_off(chosen, after) if self.threats == (self.threat,) else None,
             seconds=round(sum(log.seconds), 3),
             seconds_epoch=statistics.median(log.seconds),
             seconds_natural_epoch=natural,
