@@ -89,11 +89,11 @@ def fit(of: Callable[..., Any], given: inspect.BoundArguments, left: frozenset[s
             )  # fmt: skip
 
 
-def check_numbers(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse counts below 1 and numbers that are not finite among the settings of something that is called `name`."""
+def check_numbers(name: str, settings: Mapping[str, Any], fewest: int = 1) -> None:
+    """Refuse counts below `fewest` and numbers that are not finite among the settings of what is called `name`."""
     for key, value in settings.items():
-        if key in _COUNTS and isinstance(value, int) and value < 1:
-            raise InputError(f"expected {key} of at least 1 for {name}, got {value}: give a positive number")
+        if key in _COUNTS and isinstance(value, int) and value < fewest:
+            raise InputError(f"expected {key} of at least {fewest} for {name}, got {value}: give a positive number")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"expected a finite number for {name}:{key}, got {value}: change it")
 

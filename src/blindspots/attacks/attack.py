@@ -46,10 +46,11 @@ class Attack(Checked, ABC):
     alone: ClassVar[bool] = True
     targeted: ClassVar[bool] = True
     begins: ClassVar[Literal["clean", "other"]] = "clean"
+    fewest: ClassVar[int] = 1  # steps that make sense
 
     @classmethod
     def check_arguments(cls, settings: Mapping[str, Any]) -> None:
-        check_numbers(cls.__name__, settings)
+        check_numbers(cls.__name__, settings, cls.fewest)
 
     @property
     @abstractmethod

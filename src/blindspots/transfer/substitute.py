@@ -16,6 +16,7 @@ from blindspots.attacks import Attack
 from blindspots.errors import InputError
 from blindspots.fit import check_fit
 from blindspots.goal import Goal
+from blindspots.models.foreign import ModelError, told
 from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.oracle import Oracle
@@ -201,8 +202,9 @@ def _begun(target: Model, net: nn.Module, x: Tensor, classes: int) -> Model:
     model = Model(copy.deepcopy(net), target.bounds, name=f"substitute of {target.name}")
     try:
         got = _scores(model, x[:1]).shape[1]
-    except RuntimeError as error:
-        raise InputError(f"expected a network of inputs {tuple(x.shape[1:])}, it raised: {error}") from error
+    except ModelError as error:
+        said = told(error.__cause__ or error)
+        raise InputError(f"expected a network of inputs {tuple(x.shape[1:])}, it raised: {said}") from error
     if got != classes:
         raise InputError(f"expected a network with the target's {classes} classes, got {got}: give it as many")
     return model

@@ -65,6 +65,7 @@ class ODI(Attack):
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "margin"
+    fewest: ClassVar[int] = 0  # without a start of its own, the attack itself is left
 
     __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}  # an attack is an object
 
