@@ -4,7 +4,8 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,37 @@ def test_what_is_changed_inside_is_put_back_after_an_exception(process: Any) -> 
 
     with pytest.raises(ZeroDivisionError):
         fails()
+
+
+# ------------------------------------------------------------------ callers
+
+
+@contextmanager
+def doubles() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+CALLERS: dict[str, Callable[[], Any]] = {
+    "float64 by default": doubles,
+    "no_grad": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "another device by default": lambda: torch.device("meta"),
+    "numpy that raises": lambda: np.errstate(all="raise"),
+}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.usefixtures("process")
+def test_what_a_caller_has_set_does_not_reach_a_job(caller: str) -> None:
+    net, (x, y) = Net(), inputs(ROWS)
+    with CALLERS[caller]():
+        result = bs.evaluate(net, x, y, threat=THREAT)
+    same_as_polite(result)
 
 
 # ------------------------------------------------------------------ services

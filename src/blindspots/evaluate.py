@@ -32,6 +32,7 @@ from blindspots.goal import Goal, LossName
 from blindspots.journal import Columns, Journal, provenance, threads_of, unpack_inputs
 from blindspots.models.binding import bound
 from blindspots.models.first_look import LOOKED_AT, as_model, first_look
+from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
@@ -190,6 +191,7 @@ class Evaluation(Checked):
         return torch.cat([columns[name] for columns in self.shards()])
 
 
+@own_state()
 @checked(threat=as_threat, model=as_model)
 def evaluate(
     model: Model | nn.Module | Callable[[Tensor], Any],

@@ -19,6 +19,7 @@ from blindspots.data import Dataset, reopened, same_rows
 from blindspots.errors import InputError
 from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, shard_path, unpack_inputs
 from blindspots.models.first_look import as_model
+from blindspots.models.foreign import own_state
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.threat import parse_threat, to_8bit
@@ -65,6 +66,7 @@ class Verification:
         return not self.problems
 
 
+@own_state()
 @checked(model=as_model)
 def verify(
     run: str | Path, model: Model | None = None, data: Dataset | None = None, say: Say = lambda text: None

@@ -5,7 +5,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,14 +47,14 @@ def call(function: Callable[[Any], T], x: Any, what: str) -> T:
 
 
 @contextmanager
-def contained() -> Iterator[None]:
-    """Foreign code runs inside; what it prints goes to stderr, and the state that it may leave changed is put back.
+def contained(prints: bool = False) -> Iterator[None]:
+    """Foreign code runs inside; what it prints goes to stderr, unless it `prints`, and what it changed is put back.
 
     Random generators go on, as they do for any caller: see `own_randomness`.
     """
     before, stdout = _state(), sys.stdout
     filters = warnings.filters[:]
-    sys.stdout = sys.stderr
+    sys.stdout = stdout if prints else sys.stderr
     try:
         yield
     finally:
@@ -65,6 +65,25 @@ def contained() -> Iterator[None]:
         for (read, write), value in zip(_STATE, before, strict=True):
             if read() != value:
                 write(value)
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """Default dtype and device, no_grad, inference mode or autocast of the caller do not reach what runs inside.
+
+    So a job's numbers are the same wherever it is called. Afterwards everything is as the caller had it.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(contained(prints=True))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_dtype() is not torch.float32:
+            torch.set_default_dtype(torch.float32)
+        if torch.get_default_device() != torch.device("cpu"):
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def _folder() -> str:

@@ -28,7 +28,7 @@ from blindspots.errors import InputError
 from blindspots.files import MOST_TEXT, check_regular, names_beside
 from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.estimators import from_estimator, is_estimator
-from blindspots.models.foreign import contained, own_randomness
+from blindspots.models.foreign import contained, own_randomness, own_state
 from blindspots.models.model import Model
 from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.spec import meant
@@ -57,6 +57,7 @@ SAFE_PARTS = {  # of scikit-learn's estimators, beyond what skops trusts: they h
 }
 
 
+@own_state()
 @checked()
 def load_model(spec: str, say: Say | None = None) -> Model:
     """Load a model by name.

@@ -22,7 +22,7 @@ from blindspots.goal import Goal
 from blindspots.journal import Columns, pack_inputs, provenance, threads_of, unpack_inputs
 from blindspots.models.ensemble import Ensemble
 from blindspots.models.first_look import as_model, first_look
-from blindspots.models.foreign import seed_everything
+from blindspots.models.foreign import own_state, seed_everything
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
@@ -110,6 +110,7 @@ class Transfer:
         return self.source(name)["adversarial"]
 
 
+@own_state()
 @checked(threat=as_threat, attack=as_attack, targets=as_targets)
 def transfer(
     models: Sequence[Any],

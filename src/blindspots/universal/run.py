@@ -16,6 +16,7 @@ from blindspots.errors import InputError
 from blindspots.journal import provenance, threads_of
 from blindspots.models.binding import bind, bound
 from blindspots.models.first_look import as_model, first_look
+from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
@@ -58,6 +59,7 @@ class Universal:
         )
 
 
+@own_state()
 @checked(threat=as_threat, model=as_model)
 def universal(
     model: Model | nn.Module | Callable[[Tensor], Any],

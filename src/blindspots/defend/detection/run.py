@@ -32,6 +32,7 @@ from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
 from blindspots.models.binding import bind
 from blindspots.models.first_look import as_model, first_look
+from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
@@ -77,6 +78,7 @@ def _absent() -> bytes:
     raise InputError("expected the detectors of the run beside it, found them gone: run again")
 
 
+@own_state()
 @checked(threat=as_threat, model=as_model)
 def detect(
     model: Model | nn.Module | Callable[[Tensor], Any],

@@ -42,6 +42,7 @@ from blindspots.findings import Finding
 from blindspots.journal import provenance, threads_of
 from blindspots.models.binding import bind, names_of
 from blindspots.models.first_look import as_model, first_look
+from blindspots.models.foreign import own_state
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.pictures import is_image
@@ -103,6 +104,7 @@ class Hardened:
         )
 
 
+@own_state()
 @checked(threat=as_threat, model=as_model)
 def harden(
     model: Model | nn.Module,

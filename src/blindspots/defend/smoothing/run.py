@@ -32,6 +32,7 @@ from blindspots.errors import InputError
 from blindspots.journal import Columns, provenance, threads_of
 from blindspots.models.binding import bound
 from blindspots.models.first_look import as_model, first_look
+from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
@@ -127,6 +128,7 @@ class Certified:
         return f"Certified({{{curve}}}, rows={self.verdict.rows}, mean_radius={self.verdict.mean_radius:.3f})"
 
 
+@own_state()
 @checked(model=as_model)
 def certify(
     model: Model | nn.Module | Callable[[Tensor], Any],
