@@ -259,7 +259,9 @@ class Cascade:
         stage, ledger = self.stages[index], board.ledger
         scores = self.oracle.fold(board.logits, samples.y)
         scores = one_hot_prediction(scores) if stage.attack.need is Need.LABEL else scores
-        jobs = Jobs(samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, index)
+        jobs = Jobs(
+            samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, self._stream(index)
+        )
         early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
         settings = replace(self.settings, stop_early=early)
         left = 0
@@ -271,6 +273,12 @@ class Cascade:
 
         watch(0)
         Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch).run()
+
+    def _stream(self, index: int) -> int:
+        """What tells the draws of a stage from those of others: its place among those that are not for flat rows."""
+        if self.stages[index].flat:
+            return len(self.stages) + index
+        return sum(not stage.flat for stage in self.stages[:index])
 
     def _start(self, stage: Stage, samples: Samples, board: Board) -> Starts:
         start = stage.start or stage.attack.begins
