@@ -201,7 +201,7 @@ WITHOUT: dict[str, Callable[[Without, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("what", WITHOUT)
 def test_a_network_without_gradients_is_attacked_by_its_scores(what: str) -> None:
-    net, said = Without(WITHOUT[what]), []
+    net = Without(WITHOUT[what])
     result = bs.attack(net, *inputs(8), Square(60), threat=bs.Linf(0.1))
     assert result.won.any()
     assert result.backwards == 0

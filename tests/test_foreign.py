@@ -68,7 +68,7 @@ def reused(z: Tensor) -> Tensor:
 
 
 RUDE: dict[str, Around] = {
-    "writes into its input": Around(lambda x: (x.mul_(0.5), x.mul_(2))[1]),
+    "writes into its input and undoes it": Around(lambda x: (x.mul_(0.5), x.mul_(2))[1]),
     "gives its memory again": Around(after=reused),
     "turns gradients off behind itself": Around(after=lambda z: (z, torch.set_grad_enabled(False))[0]),
     "changes the default dtype": Around(lambda x: torch.set_default_dtype(torch.float64)),
@@ -79,7 +79,7 @@ RUDE: dict[str, Around] = {
     "goes elsewhere": Around(lambda x: os.chdir("/")),
     "takes stdout away": Around(lambda x: setattr(sys, "stdout", None)),
     "seeds everything": Around(lambda x: (torch.manual_seed(1), np.random.seed(1), random.seed(1))),  # noqa: NPY002
-    "returns a row of ones": Around(after=lambda z: z[:, :, None, None]),
+    "returns planes of one number": Around(after=lambda z: z[:, :, None, None]),
 }
 
 
