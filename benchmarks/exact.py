@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.cases import Case, zoo
 from benchmarks.page import Section, table
 from benchmarks.verdict import fast
-from blindspots.verdict import clopper_pearson
+from blindspots.records import clopper_pearson
 
 ROWS, TEST_SET = 8000, 10_000
 # Robust error in % on the full test set: least and most possible (MILP), and what published PGD found.

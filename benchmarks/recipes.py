@@ -21,8 +21,8 @@ from blindspots.defend.hardening import HardenOptions
 from blindspots.defend.hardening.folder import read_harden_file
 from blindspots.defend.hardening.recipe import names
 from blindspots.defend.hardening.run import Watch
+from blindspots.records import Share
 from blindspots.threat import parse_threat
-from blindspots.verdict import Share
 
 HEAD = (
     "recipe", "epochs", "clean", "robust", "95 % interval", "union", "95 % interval", "CPU s", "of it checks", "MB",

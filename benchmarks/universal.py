@@ -18,6 +18,7 @@ from benchmarks.universal_peers import SEARCHES, TimeUpError, Trace
 from blindspots.data import ArrayData
 from blindspots.models import Model
 from blindspots.oracle import Oracle
+from blindspots.records import Share
 from blindspots.threat import Linf
 from blindspots.universal.file import load_perturbation
 from blindspots.universal.fitting import Wanted, fit
@@ -27,7 +28,6 @@ from blindspots.universal.methods import Method, parse_method
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Trial
 from blindspots.universal.stream import Rows, divide
-from blindspots.verdict import Share
 
 CELLS = "universal-cells"
 KEPT = ROOT / "runs" / "benchmarks-universal"  # perturbations, for the matrix; not part of the repository

@@ -28,8 +28,8 @@ from blindspots.findings import Finding
 from blindspots.journal import provenance, sealed, text_of
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
+from blindspots.records import DataRecord, ModelRecord, Share
 from blindspots.threat import Linf
-from blindspots.verdict import DataRecord, ModelRecord, Share
 
 THREAT = Linf(0.15)
 SHAPE = (1, 4, 4)

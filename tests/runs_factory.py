@@ -11,18 +11,8 @@ from safetensors.numpy import save
 from sklearn.datasets import load_digits
 
 from blindspots.findings import Finding
-from blindspots.verdict import (
-    DataRecord,
-    Distances,
-    Manifest,
-    ModelRecord,
-    RunFile,
-    ShardRecord,
-    Share,
-    Stage,
-    Verdict,
-    clopper_pearson,
-)
+from blindspots.records import DataRecord, ModelRecord, Share, clopper_pearson
+from blindspots.verdict import Distances, Manifest, RunFile, ShardRecord, Stage, Verdict
 
 RADIUS = 0.15
 OF_BROKEN = ("adversarial", "nearest", "adversarial_prediction", "adversarial_confidence", "prediction_8bit")

@@ -15,7 +15,7 @@ from blindspots.defend.detection.measure import (
     roc,
     tpr_at,
 )
-from blindspots.verdict import clopper_pearson
+from blindspots.records import clopper_pearson
 
 
 def drawn(seed: int, shift: float = 1.0, n: int = 40, m: int = 30, ties: bool = False) -> Scores:

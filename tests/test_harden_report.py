@@ -20,11 +20,11 @@ from blindspots.defend.hardening.record import Claim, HardenFile, HardenVerdict
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import sealed, text_of
+from blindspots.records import Share
 from blindspots.report.harden import render_harden, sentence, write_harden_report
 from blindspots.report.harden_charts import against_radius, history, within_radius
 from blindspots.report.harden_words import claim_in_words, overfitting
 from blindspots.report.words import ThreatWords
-from blindspots.verdict import Share
 from harden_factory import made
 from test_report import Outline, text
 

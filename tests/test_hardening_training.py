@@ -35,8 +35,8 @@ from blindspots.defend.hardening.weights import Average, perturbed
 from blindspots.errors import InputError
 from blindspots.models import Model
 from blindspots.random import keys
+from blindspots.records import Share
 from blindspots.threat import Linf
-from blindspots.verdict import Share
 from closed_form import Known, optimum, planes
 
 QUICK = Recipe(epochs=2, batch=8, optimizer=Optimizer(rate=1e-2), adversary=NoisyStep())

@@ -25,11 +25,11 @@ from blindspots.oracle import Oracle
 from blindspots.preflight import examine
 from blindspots.problem import Job, Need, Problem
 from blindspots.random import keys
+from blindspots.records import REJECTED, ModelRecord
 from blindspots.report import write_report
 from blindspots.report.evidence import read_run
 from blindspots.rows import leaves
 from blindspots.threat import L2, THREATS, Linf, Threat, parse_threat
-from blindspots.verdict import REJECTED, ModelRecord
 from blindspots.verify import verify
 from contract import Net, drive, jobs, same
 from small_run import inputs, network, rows_of

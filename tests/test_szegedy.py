@@ -10,6 +10,7 @@ from blindspots.cli.app import app
 from blindspots.data import ArrayData, digits_arrays
 from blindspots.errors import InputError
 from blindspots.models import Model
+from blindspots.records import Share
 from blindspots.report import szegedy_words
 from blindspots.report.szegedy import render_szegedy, write_szegedy_report
 from blindspots.transfer import szegedy_record as paper
@@ -17,7 +18,6 @@ from blindspots.transfer.networks import parse_architecture
 from blindspots.transfer.szegedy import NETWORKS, _Bench, _random_targets, reproduce, smallest
 from blindspots.transfer.szegedy_record import Line, Reproduction, Table, read_reproduction
 from blindspots.transfer.training import Recipe, error, train
-from blindspots.verdict import Share
 
 ROWS, HURRIED = 24, Recipe(150, 64, 0.02)
 TITLES = ["FC10(1e-4)", "FC10(1e-2)", "FC10(1)", "FC100-100-10", "FC200-200-10", "AE400-10"]

@@ -15,6 +15,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim
 from blindspots.random import keys
+from blindspots.records import clopper_pearson
 from blindspots.threat import Threat
 from blindspots.universal import METHODS, SGD, UAP, parse_method, stream
 from blindspots.universal.controls import controls
@@ -35,7 +36,6 @@ from blindspots.universal.parametrisation import Additive
 from blindspots.universal.stream import Proxies, Rows, divide, shuffled
 from blindspots.universal.task import Task
 from blindspots.universal.transformations import Crop, Flip, parse_transformations
-from blindspots.verdict import clopper_pearson
 from closed_form import Linear
 
 SHAPES = [(6,), (5, 7), (1, 8, 8), (3, 5, 6)]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.records import DataRecord, ModelRecord, Share
 from blindspots.report.universal import render_universal, write_universal_report
 from blindspots.report.universal_charts import against_images, against_norm, graph, history, singular_values
 from blindspots.report.universal_words import best_control
@@ -34,7 +35,6 @@ from blindspots.universal.record import (
     UniversalManifest,
     UniversalVerdict,
 )
-from blindspots.verdict import DataRecord, ModelRecord, Share
 
 RADIUS = 8 / 255
 

@@ -39,9 +39,10 @@ from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
 from blindspots.protocols import protocol as named_protocol
+from blindspots.records import DataRecord, ModelRecord, Share
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
-from blindspots.verdict import DataRecord, Manifest, ModelRecord, RunFile, ShardRecord, Share, Verdict, conclude
+from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict, conclude
 from blindspots.verdict import Stage as StageRecord
 
 Precision = Literal["float32", "bf16"]

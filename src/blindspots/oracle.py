@@ -14,8 +14,8 @@ from blindspots.models.foreign import out_of_memory, own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
 from blindspots.problem import Aim, Need, Problem, Seen
+from blindspots.records import REJECTED
 from blindspots.rows import Rows, tree
-from blindspots.verdict import REJECTED
 
 R = TypeVar("R", bound=Rows | Tensor)
 

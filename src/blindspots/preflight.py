@@ -26,7 +26,7 @@ from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
 from blindspots.problem import Need
 from blindspots.random import keys, sign, uniform
-from blindspots.verdict import clopper_pearson
+from blindspots.records import clopper_pearson
 
 # Three repetitions: a coin tossed once per batch goes unnoticed 1 time in 8.
 REPEATS = 3

@@ -22,8 +22,9 @@ from blindspots.models.first_look import as_model
 from blindspots.models.foreign import own_state
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
+from blindspots.records import NO_TARGET, REJECTED
 from blindspots.threat import parse_threat, to_8bit
-from blindspots.verdict import NO_TARGET, REJECTED, Manifest, RunFile, ShardRecord, Verdict, conclude
+from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict, conclude
 
 Array = NDArray[Any]
 Problems = Iterable[str]

@@ -15,8 +15,8 @@ from blindspots.cli import screen
 from blindspots.cli.endings import reading
 from blindspots.evaluate import Progress
 from blindspots.models import Model, load_model
+from blindspots.records import clopper_pearson
 from blindspots.report.words import count, interval, number, percent, seconds
-from blindspots.verdict import clopper_pearson
 
 PLAIN_EVERY = 10.0  # seconds
 GUARDED = "guarded:"

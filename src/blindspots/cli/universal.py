@@ -20,6 +20,7 @@ from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
 from blindspots.evaluate import command_line
 from blindspots.journal import threads_of
+from blindspots.records import Share
 from blindspots.report.universal import sentence, write_universal_report
 from blindspots.report.words import count, interval, number, percent, seconds
 from blindspots.threat import parse_threat
@@ -28,7 +29,6 @@ from blindspots.universal import universal as run_universal
 from blindspots.universal.file import load_perturbation
 from blindspots.universal.fitting import Stage
 from blindspots.universal.record import UniversalVerdict
-from blindspots.verdict import Share
 
 
 def universal(spec: str, job: UniversalJob) -> None:

@@ -18,8 +18,8 @@ from blindspots.data.npz import NAMES, NpzData
 from blindspots.errors import InputError
 from blindspots.files import check_regular, names_beside
 from blindspots.findings import Finding
+from blindspots.records import DataRecord
 from blindspots.spec import meant
-from blindspots.verdict import DataRecord
 
 __all__ = [
     "IMAGES",

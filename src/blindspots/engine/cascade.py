@@ -21,9 +21,9 @@ from blindspots.models.foreign import seed_everything
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Need, Problem
 from blindspots.random import keys, uniform
+from blindspots.records import NO_TARGET
 from blindspots.rows import Rows, leaves
 from blindspots.threat import Threat
-from blindspots.verdict import NO_TARGET
 
 Start = Literal["clean", "near", "found", "other"]
 UNSET, SEVERAL = -2, -3  # besides `NO_TARGET`, in place of a class: none was chosen yet, or one of several will do

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from blindspots.engine.jobs import Samples
 from blindspots.goal import Goal
+from blindspots.records import REJECTED
 from blindspots.rows import pick
-from blindspots.verdict import REJECTED
 
 
 @dataclass(frozen=True)

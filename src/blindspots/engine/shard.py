@@ -9,8 +9,8 @@ from blindspots.engine.result import Result
 from blindspots.goal import Goal
 from blindspots.journal import Columns, pack_inputs
 from blindspots.oracle import Oracle
+from blindspots.records import NO_TARGET, REJECTED
 from blindspots.threat import to_8bit
-from blindspots.verdict import NO_TARGET, REJECTED
 
 LOOKS_AFTER = 3
 

@@ -9,11 +9,11 @@ from blindspots.defend.smoothing.bounds import largest
 from blindspots.defend.smoothing.folder import read_certify_file, read_rows
 from blindspots.defend.smoothing.record import CertifyManifest, CertifyVerdict
 from blindspots.journal import Columns, unfinished
+from blindspots.records import clopper_pearson
 from blindspots.report import certify_words, words
 from blindspots.report.charts import path, ticks
 from blindspots.report.page import environment, write_page
 from blindspots.report.universal_charts import Line, Mark, Plot
-from blindspots.verdict import clopper_pearson
 
 _POINTS = 1000  # of the certified curve
 _WIDER = 1.06  # than the largest radius

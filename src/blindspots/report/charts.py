@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blindspots.records import clopper_pearson
 from blindspots.report.evidence import Run
 from blindspots.report.words import ThreatWords
-from blindspots.verdict import Verdict, clopper_pearson
+from blindspots.verdict import Verdict
 
 _LARGEST_MATRIX = 20  # classes; above, the commonest confusions are listed
 _PAIRS = 20

@@ -15,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
 from blindspots.journal import read_run_file, shard_path, unfinished
+from blindspots.records import REJECTED
 from blindspots.threat import parse_threat
-from blindspots.verdict import REJECTED, Manifest, ShardRecord, Verdict
+from blindspots.verdict import Manifest, ShardRecord, Verdict
 
 Array = NDArray[Any]
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from blindspots.pictures import is_image, picture, picture_of_change
+from blindspots.records import REJECTED
 from blindspots.report.evidence import Array, Run
-from blindspots.verdict import REJECTED
 
 _PER_GROUP = 8
 _STOOD = 12

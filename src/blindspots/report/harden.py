@@ -16,13 +16,13 @@ from blindspots.defend.hardening.study_record import Compared, Study
 from blindspots.errors import InputError
 from blindspots.journal import unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
+from blindspots.records import Share
 from blindspots.report import harden_charts, harden_words, words
 from blindspots.report.evidence import Array, read_run
 from blindspots.report.gallery import data_uri, gallery, is_small, scaled, standing
 from blindspots.report.page import environment, write_page
 from blindspots.report.universal_charts import Plot
 from blindspots.report.words import ThreatWords
-from blindspots.verdict import Share
 
 _SIGMAS = 3  # standard deviations of a gradient that are shown at full strength
 _KINDS = {

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 from blindspots.defend.hardening.record import Epoch, HardenVerdict
 from blindspots.defend.hardening.study_record import Study
+from blindspots.records import Share, clopper_pearson
 from blindspots.report.charts import path, points, ticks
 from blindspots.report.universal_charts import Line, Mark, Plot
 from blindspots.report.words import ThreatWords, number, percent
-from blindspots.verdict import Share, Verdict, clopper_pearson
+from blindspots.verdict import Verdict
 
 _TABLE = 7  # epochs and radii in the tables below the charts, about
 _DOTS = 40  # epochs up to which every one has a dot

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from scipy.stats import spearmanr
 
+from blindspots.records import Interval, Share, clopper_pearson
 from blindspots.report.words import count, listing, number, percent
 from blindspots.transfer.szegedy_record import (
     AMPLIFIED_TO,
@@ -20,7 +21,6 @@ from blindspots.transfer.szegedy_record import (
     Table,
     Verdict,
 )
-from blindspots.verdict import Interval, Share, clopper_pearson
 
 MNIST = (1, 28, 28)
 _PAPER_ROWS = 256

@@ -8,6 +8,7 @@ import numpy as np
 
 from blindspots.journal import Columns, unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
+from blindspots.records import Interval, Share
 from blindspots.report import transfer_words, words
 from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
 from blindspots.report.page import environment, write_page
@@ -21,7 +22,6 @@ from blindspots.transfer.record import (
     read_transfer_file,
 )
 from blindspots.transfer.run import clean_inputs
-from blindspots.verdict import Interval, Share
 
 _ROOMY = 6  # models up to which intervals fit into the cells
 _EXAMPLES = 12

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from blindspots.records import Share
 from blindspots.report.charts import ticks
 from blindspots.report.words import number, percent
 from blindspots.universal.record import DominantLabels, Edge, Geometry, UniversalVerdict
-from blindspots.verdict import Share
 
 _NODES, _LARGEST, _LEAST = 64, 32, 8  # labels drawn: in all, of one component; of one that is cut off at least
 _NAME = 20  # letters of a class name

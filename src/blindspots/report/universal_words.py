@@ -1,8 +1,8 @@
 """The sentences on a universal perturbation, on a terminal and in the report."""
 
+from blindspots.records import Share
 from blindspots.report.words import ThreatWords, count, interval, listing, number, percent
 from blindspots.universal.record import Geometry, UniversalManifest, UniversalVerdict
-from blindspots.verdict import Share
 
 
 def best_control(verdict: UniversalVerdict) -> tuple[str, Share] | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from blindspots.findings import Finding
-from blindspots.verdict import Interval, Manifest, Verdict
+from blindspots.records import Interval
+from blindspots.verdict import Manifest, Verdict
 
 _NBSP = "\u00a0"
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from scipy.stats import binom
 from torch import Tensor
 
+from blindspots.records import Interval, Share
 from blindspots.transfer.record import Matrices
-from blindspots.verdict import Interval, Share
 
 
 def matrices(

@@ -16,7 +16,8 @@ from torch import Tensor
 from blindspots.files import make_folder, write_whole
 from blindspots.findings import Finding
 from blindspots.journal import Columns, begun, check_columns, read_file, read_shard, sealed, shard_path, text_of
-from blindspots.verdict import DataRecord, Interval, ModelRecord, Provenance, Record, Sealed, ShardRecord, Share
+from blindspots.records import DataRecord, Interval, ModelRecord, Record, Share
+from blindspots.verdict import Provenance, Sealed, ShardRecord
 
 CLEAN = {
     "x": "(n, ...) input: uint8 where every value is k / 255 exactly, else float32",

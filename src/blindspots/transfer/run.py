@@ -27,6 +27,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
+from blindspots.records import DataRecord, ModelRecord
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
 from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, matched, numbered
@@ -43,7 +44,7 @@ from blindspots.transfer.record import (
 )
 from blindspots.transfer.remarks import remarks
 from blindspots.transfer.substitute import train_substitute
-from blindspots.verdict import DataRecord, ModelRecord, ShardRecord
+from blindspots.verdict import ShardRecord
 
 _LARGE = 1 << 14  # numbers in an input
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017

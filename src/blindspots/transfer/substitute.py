@@ -21,11 +21,11 @@ from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.oracle import Oracle
 from blindspots.random import keys
+from blindspots.records import Share
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.transfer.changes import noise
 from blindspots.transfer.craft import Plan, craft
-from blindspots.verdict import Share
 
 _CHUNK = 256  # rows per call of a model
 _SMALLEST_IMAGE = 8  # pixels: below, nothing is left after pooling twice

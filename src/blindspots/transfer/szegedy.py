@@ -33,6 +33,7 @@ from blindspots.models.binding import like
 from blindspots.models.digits import Say
 from blindspots.models.model import Model
 from blindspots.random import keys, normal, randint
+from blindspots.records import DataRecord, Share
 from blindspots.threat import L2
 from blindspots.transfer import szegedy_record as paper
 from blindspots.transfer.adapt import refuse_overlap
@@ -55,7 +56,6 @@ from blindspots.transfer.szegedy_record import (
     write_reproduction,
 )
 from blindspots.transfer.training import Recipe, answers, arrays, error, recipe_words, train, wrong
-from blindspots.verdict import DataRecord, Share
 
 NETWORKS = ("softmax:1e-4", "softmax:1e-2", "softmax:1", "fc:100-100", "fc:200-200", "autoencoder:400")
 ON_HALVES = (("fc:100-100", "P1"), ("fc:123-456", "P1"), ("fc:100-100", "P2"))

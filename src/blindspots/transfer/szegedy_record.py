@@ -13,7 +13,8 @@ from safetensors.torch import load, save
 from blindspots.errors import InputError
 from blindspots.files import make_folder, refuse_files_of_others, write_whole
 from blindspots.journal import LEFT_BEHIND, Columns, read_file, sealed, text_of
-from blindspots.verdict import DataRecord, Provenance, Record, Sealed, Share
+from blindspots.records import DataRecord, Record, Share
+from blindspots.verdict import Provenance, Sealed
 
 PICTURES = {
     "x": "(k, ...) float32 one training row of every class",

@@ -15,8 +15,8 @@ from blindspots.models.digits import Say
 from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.oracle import Oracle
+from blindspots.records import Share
 from blindspots.transfer.networks import Architecture, Autoencoder, Custom
-from blindspots.verdict import Share
 
 _LEAST_STEPS = 10  # the schedule rises and falls
 _HARDLY = 1e-6  # a mean activation of exactly 0 or 1 has no logarithm

@@ -15,10 +15,10 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys, normal
+from blindspots.records import Share
 from blindspots.rows import Rows
 from blindspots.threat import L2, TINY
 from blindspots.universal.record import Geometry
-from blindspots.verdict import Share
 
 _FIRST, _SPAN = (1, 10, 100), 100
 _KEPT = 500  # singular values in the record

@@ -9,6 +9,7 @@ from torch import Tensor
 from blindspots.findings import Finding
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.records import Share
 from blindspots.universal.asked import Asked
 from blindspots.universal.controls import controls
 from blindspots.universal.fitting import Found, fit
@@ -28,7 +29,6 @@ from blindspots.universal.record import (
     UniversalVerdict,
 )
 from blindspots.universal.stream import Division, Rows
-from blindspots.verdict import Share
 
 _SHOWN = 12
 _MOST = 500  # rows that geometry is taken from

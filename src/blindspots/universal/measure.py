@@ -8,11 +8,11 @@ from torch import Tensor
 
 from blindspots.oracle import Oracle
 from blindspots.random import keys, normal, sign
+from blindspots.records import Share
 from blindspots.threat import Threat
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Effect
 from blindspots.universal.stream import Rows
-from blindspots.verdict import Share
 
 
 @dataclass(frozen=True)

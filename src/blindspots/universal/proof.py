@@ -14,13 +14,13 @@ from blindspots.errors import InputError
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.records import DataRecord, ModelRecord, Share
 from blindspots.threat import parse_threat
 from blindspots.universal.file import load_perturbation
 from blindspots.universal.folder import read_universal_file
 from blindspots.universal.measure import fooled
 from blindspots.universal.record import Effect, UniversalFile, UniversalVerdict
 from blindspots.universal.stream import Rows, divide
-from blindspots.verdict import DataRecord, ModelRecord, Share
 from blindspots.verify import EDGE, SLACK, Verification, norm, not_finished, tampered
 
 Say = Callable[[str], None]

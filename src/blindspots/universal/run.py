@@ -20,6 +20,7 @@ from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
+from blindspots.records import DataRecord, ModelRecord
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
 from blindspots.universal.asked import Asked, Studies, UniversalOptions
@@ -31,7 +32,6 @@ from blindspots.universal.judge import Judge
 from blindspots.universal.methods import Method, Periodic, parse_method
 from blindspots.universal.record import UniversalFile, UniversalManifest, UniversalVerdict
 from blindspots.universal.stream import Division, divide
-from blindspots.verdict import DataRecord, ModelRecord
 
 _FIT = 500
 _EXAMINED = 16  # rows that the checks beforehand look at

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blindspots.defend.detection.record import BatchPower
 from blindspots.journal import Columns
-from blindspots.verdict import Share
+from blindspots.records import Share
 
 SIZES = (5, 10, 20, 50)
 BATCHES = 50  # of each kind and size

@@ -22,8 +22,8 @@ from blindspots.defend.detection.record import (
 )
 from blindspots.errors import InputError
 from blindspots.journal import Columns
+from blindspots.records import Share
 from blindspots.threat import parse_threat
-from blindspots.verdict import Share
 
 Array = NDArray[Any]
 RATES = (0.01, 0.05)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from blindspots.defend.detection.guarded import threshold_at
-from blindspots.verdict import Interval, Share, clopper_pearson
+from blindspots.records import Interval, Share, clopper_pearson
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -7,7 +7,8 @@ that know the detector beside it.
 from typing import Literal
 
 from blindspots.findings import Finding
-from blindspots.verdict import DataRecord, Interval, ModelRecord, Provenance, Record, Sealed, Share
+from blindspots.records import DataRecord, Interval, ModelRecord, Record, Share
+from blindspots.verdict import Provenance, Sealed
 
 Points = list[tuple[float, float]]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from blindspots.defend.detection.record import DetectManifest, DetectorRecord, DetectVerdict
 from blindspots.findings import Finding
-from blindspots.verdict import Share, clopper_pearson
+from blindspots.records import Share, clopper_pearson
 
 _MISSED = 0.5  # of the detections that an adversary who knows the detector undoes: then it is called bypassed
 

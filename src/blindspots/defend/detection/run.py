@@ -34,9 +34,9 @@ from blindspots.models.binding import bind
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
+from blindspots.records import DataRecord, ModelRecord
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
-from blindspots.verdict import DataRecord, ModelRecord
 
 
 class Detection:

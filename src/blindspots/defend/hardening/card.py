@@ -11,7 +11,7 @@ from blindspots.defend.hardening.record import HardenFile, HardenVerdict
 from blindspots.files import write_whole
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
-from blindspots.verdict import Interval
+from blindspots.records import Interval
 
 CARD = "MODEL_CARD.md"
 _EMPHASIS = str.maketrans({c: f"\\{c}" for c in "\\`*_|<>[]#"})

@@ -14,8 +14,8 @@ from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.protocols.stages import read_protocol
+from blindspots.records import Share
 from blindspots.threat import Threat
-from blindspots.verdict import Share
 
 PROTOCOL = Path(__file__).parent / "held-out.toml"
 _ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten steps of PGD, and find more

@@ -19,8 +19,8 @@ from blindspots.evaluate import attack as run_attack
 from blindspots.findings import Finding
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.records import Share
 from blindspots.threat import Threat
-from blindspots.verdict import Share
 
 _CHUNK = 256
 _STEPS, _RESTARTS = 20, 3

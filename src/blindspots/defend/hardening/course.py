@@ -12,7 +12,7 @@ from blindspots.defend.hardening.recipe import Recipe
 from blindspots.defend.hardening.record import Epoch
 from blindspots.defend.hardening.trainer import DivergedError, Trained, Trainer, copied
 from blindspots.errors import InputError
-from blindspots.verdict import Share
+from blindspots.records import Share
 
 MOST_RESTORED = 3
 FINALISTS = 2  # epochs that are looked at closely: what a choice costs does not hang on how long was trained

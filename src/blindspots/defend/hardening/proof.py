@@ -18,7 +18,8 @@ from blindspots.journal import read_run_file, read_shard, unpack_inputs
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
-from blindspots.verdict import RunFile, Share
+from blindspots.records import Share
+from blindspots.verdict import RunFile
 from blindspots.verify import Verification, not_finished, tampered, verify
 
 Say = Callable[[str], None]

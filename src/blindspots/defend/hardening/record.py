@@ -4,7 +4,8 @@ from typing import Literal
 
 from blindspots.defend.hardening.study_record import Study
 from blindspots.findings import Finding
-from blindspots.verdict import DataRecord, ModelRecord, Provenance, Record, Sealed, Share, Verdict
+from blindspots.records import DataRecord, ModelRecord, Record, Share
+from blindspots.verdict import Provenance, Sealed, Verdict
 
 
 class HardenManifest(Provenance):

@@ -46,9 +46,9 @@ from blindspots.models.foreign import own_state
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.pictures import is_image
+from blindspots.records import DataRecord, ModelRecord
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
-from blindspots.verdict import DataRecord, ModelRecord
 
 STUDY_ROWS = 100
 _TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the price is compared with

@@ -35,9 +35,9 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.pictures import is_image
 from blindspots.problem import Job, Need, Problem
+from blindspots.records import Share
 from blindspots.threat import THREATS, Threat
 from blindspots.transfer.craft import Plan, craft
-from blindspots.verdict import Share
 
 Watch = Callable[[str], None]
 

@@ -1,6 +1,6 @@
 """What the side studies of a hardening run found."""
 
-from blindspots.verdict import Record, Share
+from blindspots.records import Record, Share
 
 
 class Compared(Record):

@@ -8,7 +8,7 @@ from blindspots.defend.smoothing.bounds import ABSTAINS, draws_for, fewest, larg
 from blindspots.defend.smoothing.record import CertifyManifest, CertifyVerdict
 from blindspots.findings import Finding
 from blindspots.journal import Columns
-from blindspots.verdict import Share
+from blindspots.records import Share
 
 # Of the accuracy without noise. On both networks for digits 0.91 or more is left where at most 7 % of the rows abstain
 # (sigma up to 0.25), 0.68 or less where 30 % or more do.

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from blindspots.findings import Finding
-from blindspots.verdict import DataRecord, Interval, ModelRecord, Provenance, Record, Sealed, Share
+from blindspots.records import DataRecord, Interval, ModelRecord, Record, Share
+from blindspots.verdict import Provenance, Sealed
 
 COLUMNS = {
     "y": "(n,) int64 label",

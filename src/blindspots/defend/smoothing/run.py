@@ -37,9 +37,9 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
+from blindspots.records import DataRecord, ModelRecord
 from blindspots.sizes import check_curve, check_noise
 from blindspots.threat import L2
-from blindspots.verdict import DataRecord, ModelRecord
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0)  # in units of sigma; with 100,000 samples at most 3.8 can be certified
 JUDGED = 1000
