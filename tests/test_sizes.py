@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from blindspots.defend.smoothing import Asked, certify
 from torch import Tensor, nn
 
 import blindspots as bs
-from blindspots.defend.smoothing import Asked, certify
-from blindspots.defend.smoothing.bounds import fewest, largest, radius
 from blindspots.errors import InputError
 from blindspots.evaluate import Options
+from blindspots.experiments.certify.bounds import fewest, largest, radius
 from blindspots.models.model import Model
 from blindspots.sizes import check_curve, check_noise, check_radius
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat

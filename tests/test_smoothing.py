@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blindspots.defend.smoothing import Asked, Certified, Smoothed, certify, smoothed
+from blindspots.experiments.certify.conclude import findings
+from blindspots.experiments.certify.folder import Folder
+from blindspots.experiments.certify.proof import verify_certify
+from blindspots.experiments.certify.run import Progress
 from safetensors.torch import load_file, save_file
 from scipy.stats import binom, binomtest, norm
 from torch import Tensor, nn
@@ -17,13 +22,8 @@ from typer.testing import CliRunner
 import blindspots as bs
 import small_run
 from blindspots.cli.app import app
-from blindspots.defend.smoothing import Asked, Certified, Smoothed, certify, smoothed
-from blindspots.defend.smoothing.attacked import attack
-from blindspots.defend.smoothing.bounds import at_least, draws_for, largest, needed, radius, voted
-from blindspots.defend.smoothing.conclude import findings
-from blindspots.defend.smoothing.folder import Folder
-from blindspots.defend.smoothing.proof import verify_certify
-from blindspots.defend.smoothing.run import Progress
+from blindspots.experiments.certify.attacked import attack
+from blindspots.experiments.certify.bounds import at_least, draws_for, largest, needed, radius, voted
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.model import Model
 
@@ -259,7 +259,7 @@ class Killed(BaseException):
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    monkeypatch.setattr("blindspots.defend.smoothing.run._EVERY", 0)
+    monkeypatch.setattr("blindspots.experiments.certify.run._EVERY", 0)
 
     def kill(progress: Progress) -> None:
         if progress.name == stage and (progress.done == 5 or stage != "certifying"):

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from blindspots.defend.detection.proof import load_detector
     from blindspots.defend.detection.run import detect
     from blindspots.defend.hardening.run import harden
-    from blindspots.defend.smoothing import Smoothed, certify
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
+    from blindspots.experiments.certify.experiment import certify
+    from blindspots.experiments.certify.smoothed import Smoothed
     from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
     from blindspots.report import write_report
@@ -76,10 +77,10 @@ _HOMES = {
     "Linf": "threat",
     "Model": "models",
     "Options": "evaluate",
-    "Smoothed": "defend.smoothing",
+    "Smoothed": "experiments.certify.smoothed",
     "Transformed": "models",
     "attack": "evaluate",
-    "certify": "defend.smoothing",
+    "certify": "experiments.certify.experiment",
     "detect": "defend.detection.run",
     "evaluate": "evaluate",
     "from_estimator": "models",

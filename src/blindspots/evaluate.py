@@ -1,8 +1,6 @@
 """The main job: from a model and data to a verdict, in memory or in a run folder that can be resumed."""
 
 import math
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -580,8 +578,3 @@ def _fitted(options: Options, size: int, device: torch.device, stages: int) -> O
 
 def _patience(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 4
-
-
-def command_line() -> str:
-    """The command that started this process, as a shell would take it."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -3,7 +3,6 @@
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import beta
 
 Interval = tuple[float, float]
 REJECTED = -1  # among predictions: the model refused an answer
@@ -15,6 +14,8 @@ def clopper_pearson(hits: int, rows: int, confidence: float = 0.95) -> Interval:
 
     Args: `hits` of `rows`, 0 <= hits <= rows. Returns (low, high) in [0, 1]; (0, 1) when there are no rows.
     """
+    from scipy.stats import beta  # here: settings are read, and help is shown, without it
+
     tail = (1 - confidence) / 2
     low = float(beta.ppf(tail, hits, rows - hits + 1)) if hits else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, rows - hits)) if hits < rows else 1.0

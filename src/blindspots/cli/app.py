@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from blindspots.cli.certify_job import CertifyJob
+from blindspots.cli.command import command_of
 from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
@@ -17,6 +17,7 @@ from blindspots.cli.job import Job, takes
 from blindspots.cli.options import Classes, Layout
 from blindspots.cli.transfer_job import TransferJob
 from blindspots.cli.universal_job import UniversalJob
+from blindspots.experiments import KINDS
 
 EPILOG = (
     "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input, or a place that cannot be written; "
@@ -244,16 +245,8 @@ def universal(model: Model, job: UniversalJob) -> None:
     universal(model, job)
 
 
-@command()
-@takes(CertifyJob)
-def certify(model: Model, job: CertifyJob) -> None:
-    """Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.
-
-    Writes a run folder with the votes, the certified accuracy against the radius and a report.
-    """
-    from blindspots.cli.certifying import run
-
-    run(model, job)
+for _kind in KINDS:
+    command(_kind.name)(command_of(_kind))
 
 
 @command("apply")

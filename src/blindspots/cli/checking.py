@@ -11,18 +11,19 @@ from blindspots.cli.endings import reading
 from blindspots.cli.progress import GUARDED, named_model
 from blindspots.defend.detection.proof import verify_detect
 from blindspots.defend.hardening.proof import verify_harden
-from blindspots.defend.smoothing.proof import verify_certify
 from blindspots.errors import InputError
 from blindspots.journal import kind_of, read_run_file
 from blindspots.models import Model
 from blindspots.report import write_report
-from blindspots.report.certify import write_certify_report
 from blindspots.report.detect import write_detect_report
+from blindspots.report.experiment import write_run_report
 from blindspots.report.harden import write_harden_report
 from blindspots.report.szegedy import write_szegedy_report
 from blindspots.report.transfer import write_transfer_report
 from blindspots.report.universal import write_universal_report
 from blindspots.report.words import count
+from blindspots.runs.experiment import kinds
+from blindspots.runs.verify import verify as verify_run
 from blindspots.transfer.proof import verify_transfer
 from blindspots.universal.proof import verify_universal
 from blindspots.verify import Verification
@@ -32,7 +33,6 @@ _PAGES = {
     "transfer": write_transfer_report,
     "szegedy-2013": write_szegedy_report,
     "universal": write_universal_report,
-    "certify": write_certify_report,
     "harden": write_harden_report,
     "detect": write_detect_report,
 }
@@ -41,7 +41,6 @@ _PAGES = {
 _PROOFS: dict[str, Callable[..., Verification]] = {
     "transfer": verify_transfer,
     "universal": verify_universal,
-    "certify": verify_certify,
     "harden": verify_harden,
     "detect": verify_detect,
 }
@@ -49,6 +48,8 @@ _PROOFS: dict[str, Callable[..., Verification]] = {
 
 def verify(run: Path) -> bool:
     """Say what was checked and what did not hold; whether everything did."""
+    if kind_of(run) in kinds():
+        return _verify(run)
     if kind_of(run) == "szegedy-2013":
         raise InputError(
             f"expected a run that keeps its examples, got a reproduction in {run}: run its command again, the same "
@@ -70,6 +71,21 @@ def verify(run: Path) -> bool:
     return outcome.ok
 
 
+def _verify(run: Path) -> bool:
+    with reading(run), screen.status(screen.aside(), f"Proving {run} again") as status:
+        outcome = verify_run(run, say=lambda text: status.update(Text(text)))
+    console = screen.result()
+    for mark, style, sentences in (
+        ("✓", "green", outcome.checks),
+        ("·", "", outcome.notes),
+        ("✗", "bold red", outcome.problems),
+    ):
+        for sentence in sentences:
+            console.print(Text.assemble((f"{mark} ", style), sentence))
+    console.print(Text(f"The verdict of {run} {'holds' if outcome.ok else 'does not hold'}.", "bold"), soft_wrap=True)
+    return outcome.ok
+
+
 def _prove(run: Path, say: Callable[[str], None]) -> Verification:
     """An evaluation; a model with a detector is put together again for it."""
     return prove(run, _guarded(run, say), say=say)
@@ -86,6 +102,10 @@ def _guarded(run: Path, say: Callable[[str], None]) -> Model | None:
 def report(runs: Sequence[Path], out: Path | None) -> None:
     """Write the report and say where."""
     path = out or _beside(runs)
+    if len(runs) == 1 and kind_of(runs[0]) in kinds():
+        with reading(runs[0]):
+            show.where(screen.result(), write_run_report(runs[0], path))
+        return
     own = [kind for kind in map(kind_of, runs) if kind in _PAGES]
     with reading(" and ".join(map(str, runs))):
         written = _page(own[0], runs, path) if own else write_report(runs, path)

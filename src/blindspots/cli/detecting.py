@@ -14,6 +14,7 @@ from blindspots.cli.endings import resumable
 from blindspots.cli.progress import PLAIN_EVERY, Every, open_model
 from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
+from blindspots.command_line import command_line
 from blindspots.defend.detection.conclude import best_first
 from blindspots.defend.detection.detectors.catalogue import parse_detector
 from blindspots.defend.detection.record import DetectVerdict
@@ -21,7 +22,6 @@ from blindspots.defend.detection.rows import open_data
 from blindspots.defend.detection.run import detect as run_detect
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
-from blindspots.evaluate import command_line
 from blindspots.journal import threads_of
 from blindspots.protocols import protocol as named_protocol
 from blindspots.report.detect import headline, write_detect_report

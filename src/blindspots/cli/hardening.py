@@ -18,6 +18,7 @@ from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.progress import PLAIN_EVERY, Every, Ticker, open_model
 from blindspots.cli.reading import Read, reader
 from blindspots.cli.running import moved, slug
+from blindspots.command_line import command_line
 from blindspots.data import Dataset, digits
 from blindspots.defend.hardening.course import Told
 from blindspots.defend.hardening.recipe import read_recipe
@@ -25,7 +26,7 @@ from blindspots.defend.hardening.record import Epoch, HardenVerdict
 from blindspots.defend.hardening.run import Hardened, HardenOptions, Watch
 from blindspots.defend.hardening.run import harden as run_harden
 from blindspots.engine.threads import free_threads
-from blindspots.evaluate import Progress, command_line
+from blindspots.evaluate import Progress
 from blindspots.journal import threads_of
 from blindspots.report.harden import write_harden_report
 from blindspots.report.harden_words import claim_in_words

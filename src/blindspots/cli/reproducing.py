@@ -10,9 +10,9 @@ from rich.text import Text
 from blindspots.cli import screen, show
 from blindspots.cli.endings import repeatable
 from blindspots.cli.reading import reader
+from blindspots.command_line import command_line
 from blindspots.data import Dataset, digits, digits_training
 from blindspots.errors import InputError
-from blindspots.evaluate import command_line
 from blindspots.report.szegedy import write_szegedy_report
 from blindspots.report.szegedy_words import headline, lede, towards
 from blindspots.report.words import number, percent, seconds

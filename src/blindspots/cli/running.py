@@ -16,10 +16,11 @@ from blindspots.cli.gate import judge
 from blindspots.cli.job import Job
 from blindspots.cli.progress import Ticker, open_model
 from blindspots.cli.reading import reader
+from blindspots.command_line import command_line
 from blindspots.data import Dataset
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import free_threads
-from blindspots.evaluate import Evaluation, Options, command_line
+from blindspots.evaluate import Evaluation, Options
 from blindspots.evaluate import attack as run_attack
 from blindspots.evaluate import evaluate as run_protocol
 from blindspots.examples import Example, save_examples

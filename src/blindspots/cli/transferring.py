@@ -15,11 +15,11 @@ from blindspots.cli.progress import open_model
 from blindspots.cli.reading import reader
 from blindspots.cli.running import moved, slug
 from blindspots.cli.transfer_job import TransferJob
+from blindspots.command_line import command_line
 from blindspots.data import Dataset
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.evaluate import command_line
 from blindspots.journal import threads_of
 from blindspots.models import Model
 from blindspots.models.binding import like

@@ -15,10 +15,10 @@ from blindspots.cli.progress import PLAIN_EVERY, Every, open_model
 from blindspots.cli.reading import Read, reader
 from blindspots.cli.running import moved, slug
 from blindspots.cli.universal_job import UniversalJob
+from blindspots.command_line import command_line
 from blindspots.data import Dataset
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
-from blindspots.evaluate import command_line
 from blindspots.journal import threads_of
 from blindspots.records import Share
 from blindspots.report.universal import sentence, write_universal_report

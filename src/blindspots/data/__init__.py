@@ -33,6 +33,7 @@ __all__ = [
     "digits",
     "digits_arrays",
     "digits_training",
+    "is_dataset",
     "levels_of",
     "load_data",
     "notes_of",
@@ -124,7 +125,7 @@ def as_data(given: Any) -> Dataset:
     """
     if isinstance(given, str | Path):
         return load_data(given)
-    if _is_dataset(given):
+    if is_dataset(given):
         found: Dataset = given
         return found
     if isinstance(given, tuple) and len(given) == 2:
@@ -143,7 +144,7 @@ def as_data(given: Any) -> Dataset:
 
 def one_of(x: Any, y: Any, data: Any) -> Dataset:
     """What was passed from Python, arrays or data. Raises InputError for neither, a mixture, or no rows."""
-    if data is None and y is None and (_is_dataset(x) or is_foreign(x) or isinstance(x, str | Path)):
+    if data is None and y is None and (is_dataset(x) or is_foreign(x) or isinstance(x, str | Path)):
         x, data = None, x  # evaluate(model, loader)
     if data is None and x is not None and y is not None:
         data = ArrayData(x, y)
@@ -157,9 +158,10 @@ def one_of(x: Any, y: Any, data: Any) -> Dataset:
 
 def notes_of(data: Dataset, *others: Any) -> list[Finding]:
     """What was decided about all rows of a job, those of `others` (datasets, or anything else) with their names."""
-    more = [(rows.name, note) for rows in others if _is_dataset(rows) for note in rows.notes]
+    more = [(rows.name, note) for rows in others if is_dataset(rows) for note in rows.notes]
     return [*data.notes, *(note.model_copy(update={"saw": f"{name}: {note.saw}"}) for name, note in more)]
 
 
-def _is_dataset(given: Any) -> bool:
+def is_dataset(given: Any) -> bool:
+    """Whether it is rows that can be asked for by their places, as `Dataset` says."""
     return not isinstance(given, type) and all(hasattr(given, part) for part in ("rows", "digest", "shape", "notes"))

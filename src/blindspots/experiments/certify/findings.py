@@ -1,61 +1,29 @@
-"""From the rows of a certification to its verdict and its findings."""
+"""What to know before a certification is believed, in sentences."""
 
 from collections.abc import Sequence
 
-import numpy as np
+import torch
 
-from blindspots.defend.smoothing.bounds import ABSTAINS, draws_for, fewest, largest
-from blindspots.defend.smoothing.record import CertifyManifest, CertifyVerdict
+from blindspots.experiments.certify.bounds import draws_for, fewest, largest
+from blindspots.experiments.certify.config import CertifyConfig
+from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.findings import Finding
-from blindspots.journal import Columns
-from blindspots.records import Share
+from blindspots.problem import Need
+from blindspots.runs.store import Parts
 
 # Of the accuracy without noise. On both networks for digits 0.91 or more is left where at most 7 % of the rows abstain
 # (sigma up to 0.25), 0.68 or less where 30 % or more do.
 _LEFT = 0.8
 
 
-def conclude(columns: Columns, manifest: CertifyManifest, cost: tuple[int, int, float, float]) -> CertifyVerdict:
-    """The verdict without findings. `cost`: forwards, backwards, seconds in all, and seconds of the certificates."""
-    c = {name: t.numpy() for name, t in columns.items()}
-    rows = len(c["y"])
-    right = c["prediction"] == c["y"]
-    clean = Share.of(int(right.sum()), rows)
-    sure = np.where(right, c["radius"], 0.0)
-    hits = np.take_along_axis(c["counts"], c["y"][:, None], 1)[:, 0]
-    standing = [(r, Share.of(int((right & (c["broken_at"] > r)).sum()), rows)) for r in manifest.radii]
-    return CertifyVerdict(
-        rows=rows,
-        clean_accuracy=clean.share,
-        clean_interval=clean.interval,
-        abstained=Share.of(int((c["prediction"] == ABSTAINS).sum()), rows),
-        base=Share.of(int((c["base"] == c["y"]).sum()), rows),
-        noisy_accuracy=float(hits.sum() / c["draws"].sum()),
-        certified=[(r, Share.of(int((sure > r).sum()), rows)) for r in manifest.radii],
-        empirical=standing if manifest.draws else [],
-        mean_radius=float(sure.mean()),
-        forwards=cost[0],
-        backwards=cost[1],
-        seconds=round(cost[2], 3),
-        seconds_per_certificate=round(cost[3] / rows, 4),
-        findings=[],
-    )
-
-
-def findings(v: CertifyVerdict, columns: Columns, manifest: CertifyManifest, attackable: bool) -> list[Finding]:
+def findings(m: CertifyConfig, v: CertifyVerdict, parts: Parts, access: Need) -> list[Finding]:
     """What a reader of the verdict should know, in sentences."""
-    looked = (
-        _contradicted(columns),
-        _untrained(v, manifest),
-        _too_few(manifest),
-        _few(manifest),
-        _not_attacked(attackable),
-    )
+    looked = (_contradicted(parts), _untrained(v, m), _too_few(m), _few(m), _not_attacked(access is Need.GRAD))
     return [finding for finding in looked if finding is not None]
 
 
-def _contradicted(columns: Columns) -> Finding | None:
-    rows = contradicted(columns)
+def _contradicted(parts: Parts) -> Finding | None:
+    rows = contradicted(parts)
     if not rows:
         return None
     return Finding(
@@ -66,13 +34,14 @@ def _contradicted(columns: Columns) -> Finding | None:
     )  # fmt: skip
 
 
-def contradicted(columns: Columns) -> Sequence[int]:
+def contradicted(parts: Parts) -> Sequence[int]:
     """Rows of which another class was found no further away than they are certified."""
-    rows: list[int] = (columns["broken_at"] < columns["radius"]).nonzero()[:, 0].tolist()
+    broken_at = torch.cat([part["broken_at"] for part in parts.below("attacks")])
+    rows: list[int] = (broken_at < parts.joined("rows")["radius"]).nonzero()[:, 0].tolist()
     return rows
 
 
-def _untrained(v: CertifyVerdict, m: CertifyManifest) -> Finding | None:
+def _untrained(v: CertifyVerdict, m: CertifyConfig) -> Finding | None:
     if v.noisy_accuracy >= _LEFT * v.base.share:
         return None
     return Finding(
@@ -83,9 +52,9 @@ def _untrained(v: CertifyVerdict, m: CertifyManifest) -> Finding | None:
     )  # fmt: skip
 
 
-def _too_few(m: CertifyManifest) -> Finding | None:
+def _too_few(m: CertifyConfig) -> Finding | None:
     most = largest(m.samples, m.sigma, m.alpha)
-    beyond = [r for r in m.radii if r >= most and r > 0]
+    beyond = [r for r in m.radii or () if r >= most and r > 0]
     if not beyond:
         return None
     return Finding(
@@ -97,7 +66,7 @@ def _too_few(m: CertifyManifest) -> Finding | None:
     )  # fmt: skip
 
 
-def _few(m: CertifyManifest) -> Finding | None:
+def _few(m: CertifyConfig) -> Finding | None:
     most = largest(m.samples, m.sigma, m.alpha)
     if most >= m.sigma:
         return None

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from blindspots.defend.smoothing.bounds import ABSTAINS, fewest, needed, radius, voted
 from blindspots.errors import InputError
+from blindspots.experiments.certify.bounds import ABSTAINS, fewest, needed, radius, voted
+from blindspots.experiments.certify.noise import COUNTING, JUDGING, SELECTING, SOFTLY, block_of, gaussian
 from blindspots.models.model import Model, Wrapper
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.rows import Rows
-
-SELECTING, COUNTING, JUDGING, SOFTLY = range(4)  # what draws are for: those of one never serve another
 
 
 @dataclass(frozen=True)
@@ -157,16 +156,6 @@ class _Soft(nn.Module):
     def extra_repr(self) -> str:
         m = self.model
         return f"sigma={self.sigma}, draws={self.draws}, seed={self.seed}, {(m.bounds, m.mean, m.std, m.output)}"
-
-
-def gaussian(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """N(0, 1), float32, from a generator of its own: as random.py's draws a function of the seed, ten times as fast."""
-    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
-
-
-def block_of(shape: tuple[int, ...]) -> int:
-    """How many draws for an input of this shape are made at once: a part of what decides the noise, unlike `chunk`."""
-    return max(1, min(1000, (1 << 22) // math.prod(shape)))
 
 
 def joined(rows: list[Certificates]) -> Certificates:

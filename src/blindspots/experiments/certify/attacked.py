@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import PGD
-from blindspots.defend.smoothing.bounds import ABSTAINS, voted
-from blindspots.defend.smoothing.smoothed import JUDGING, Smoothed
+from blindspots.experiments.certify.bounds import ABSTAINS, voted
+from blindspots.experiments.certify.noise import JUDGING
+from blindspots.experiments.certify.smoothed import Smoothed
 from blindspots.goal import Goal
 from blindspots.oracle import Oracle
 from blindspots.random import keys

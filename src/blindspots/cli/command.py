@@ -1,0 +1,135 @@
+"""The command of a kind of run, made from its settings: every field of its configuration is an option."""
+
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+import typer
+
+from blindspots.records import Record
+from blindspots.runs.config import Config, made, setting
+from blindspots.runs.experiment import Kind
+
+
+class Where(Record):
+    """What changes no bit of a run."""
+
+    group: ClassVar[str] = "Where it goes"
+
+    out: Path | None = setting(None, "The run folder to write.", metavar="RUN", shown="runs/ with what was named")
+    resume: bool = setting(False, "Go on with the run in the run folder.")
+    require: tuple[str, ...] = setting(
+        (),
+        "Exit with 1 unless the verdict keeps this, such as robust_accuracy>=0.5, fooling_rate<=10% or, by the lower "
+        "end of the interval, robust_accuracy.low>=0.5. Can be repeated; a number alone is about the first metric.",
+        metavar="GATE",
+        shown="nothing",
+    )
+    json_: bool = setting(False, "Print the verdict as JSON, and nothing else, on stdout.")
+    engine: str | None = setting(
+        None, "serial, processes or processes:N. All give the same bytes.", metavar="ENGINE",
+        shown="what is faster for the model",
+    )  # fmt: skip
+
+
+def command_of(kind: Kind) -> Callable[..., None]:
+    """A function whose signature has an option for every setting; it runs the kind and shows what came of it."""
+    config: type[Config] = kind.load("config")
+    arguments, options = _parameters(config)
+
+    def command(**given: Any) -> None:
+        from blindspots.cli.running_kind import run_kind
+
+        where = Where(**{name: given.pop(name) for name in Where.model_fields})
+        words = {name: value for name, value in given.items() if not _is_left_out(config, name, value)}
+        run_kind(kind, made(config, words, option=True), where)
+
+    command.__signature__ = Signature([*arguments, *options])  # type: ignore[attr-defined]
+    command.__doc__ = kind.about
+    command.__name__ = kind.name
+    return command
+
+
+def _is_left_out(config: type[Config], name: str, value: Any) -> bool:
+    return value is None or (value == [] and not config.model_fields[name].is_required())
+
+
+def _parameters(config: type[Config]) -> tuple[list[Parameter], list[Parameter]]:
+    """The arguments and the options: those of the kind itself first, how it is run last."""
+    arguments: list[Parameter] = []
+    options: list[Parameter] = []
+    for owner, name in _owned(config):
+        field = owner.model_fields[name] if owner is Where else config.model_fields[name]
+        found = _parameter(name, field, _heading(owner, config))
+        (arguments if _extra(field)["argument"] else options).append(found)
+    return arguments, options
+
+
+def _owned(config: type[Config]) -> list[tuple[Any, str]]:
+    """Every field with the class that declares it, in the order of `--help`."""
+    classes = [c for c in config.__mro__ if issubclass(c, Config)]
+    declared = [(c, n) for c in classes for n in vars(c).get("__annotations__", {}) if n in config.model_fields]
+    seen: dict[str, Any] = {}
+    for owner, name in declared:
+        seen.setdefault(name, owner)
+    pairs = [(owner, name) for name, owner in seen.items()]
+    last = [pair for pair in pairs if pair[0] is Config]
+    return [pair for pair in pairs if pair[0] is not Config] + [(Where, n) for n in Where.model_fields] + last
+
+
+def _heading(owner: Any, config: type[Config]) -> str | None:
+    return None if owner is config else str(owner.group)
+
+
+def _extra(field: Any) -> Mapping[str, Any]:
+    return {"metavar": "", "shown": "", "argument": False, **(field.json_schema_extra or {})}
+
+
+def _parameter(name: str, field: Any, heading: str | None) -> Parameter:
+    extra, required, hint = _extra(field), field.is_required(), _plain(field.annotation)
+    several, choices = _is_several(hint), _choices(hint)
+    flag, called = hint is bool, f"--{name.strip('_').replace('_', '-')}"
+    metavar = extra["metavar"] or ("" if flag else name.upper())
+    shown = extra["shown"] or (not required and field.default not in (None, (), False))
+    common: dict[str, Any] = {"help": field.description, "rich_help_panel": heading}
+    if not flag:
+        common["metavar"] = None if choices else metavar
+    if extra["argument"]:
+        kind: Any = typer.Argument(**{k: v for k, v in common.items() if k != "rich_help_panel"})
+    else:
+        names = (called if not (flag and field.default) else f"{called}/--no-{called[2:]}",)
+        kind = typer.Option(*names, show_default=shown, **common)
+    type_: Any = bool if flag else list[str] if several else hint if choices or hint is Path else str
+    default: Any = Parameter.empty if required else _default(field.default, flag, several)
+    annotation: Any = Annotated[type_ if required or flag or several else type_ | None, kind]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _default(value: Any, flag: bool, several: bool) -> Any:
+    """As words, which the configuration reads like those of the command line."""
+    if flag:
+        return value
+    if several:
+        return list(map(str, value or ()))
+    return None if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _plain(annotation: Any) -> Any:
+    """Without `| None` and without what validates it."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _plain(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return _plain(next(arg for arg in get_args(annotation) if arg is not NoneType))
+    return annotation
+
+
+def _choices(hint: Any) -> list[str]:
+    return [str(choice) for choice in get_args(hint)] if get_origin(hint) is Literal else []
+
+
+def _is_several(hint: Any) -> bool:
+    """Tuples of words: an option that can be given several times. Numbers are written a,b,c."""
+    return get_origin(hint) is tuple and get_args(hint)[:1] == (str,)

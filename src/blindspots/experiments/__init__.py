@@ -1,0 +1,23 @@
+"""All kinds of experiments, one folder each, and where their parts are found: nothing is imported before it is used."""
+
+from blindspots.runs.experiment import Kind
+
+
+def _kind(name: str, about: str, unseen: str = "", inside: bool = False) -> Kind:
+    """A kind of our own: experiments/NAME/ with one module for each of its parts."""
+    home, title = f"blindspots.experiments.{name}", name.capitalize()
+    return Kind(
+        name, about, f"{home}.config:{title}Config", f"{home}.experiment:{title}", f"{home}.verdict:{title}Verdict",
+        f"{home}.verify:checks", f"{home}.page:page", f"{home}.verify:inside" if inside else "", unseen,
+    )  # fmt: skip
+
+
+KINDS = (
+    _kind(
+        "certify",
+        "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
+        "\n"
+        "Writes a run folder with the votes, the certified accuracy against the radius and a report.",
+        unseen="Votes were taken again for three rows; those of the others are taken as they are stored.",
+    ),
+)
