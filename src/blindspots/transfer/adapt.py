@@ -1,7 +1,6 @@
 """Models that are to be fed the same rows: their names, sizes, classes and labels brought together, or refused."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -57,21 +56,6 @@ class Adapted(Wrapper):
 
 def _classes(labels: Sequence[int | None]) -> int:
     return 1 + max((k for k in labels if k is not None), default=-1)
-
-
-def numbered(names: Iterable[str]) -> list[str]:
-    """The names, those that come again with a number: net, net-2, net-3."""
-    seen: Counter[str] = Counter()
-    taken: set[str] = set()
-    result = []
-    for name in names:
-        unique = name
-        while unique in taken:
-            seen[name] += 1
-            unique = f"{name}-{seen[name] + 1}"
-        taken.add(unique)
-        result.append(unique)
-    return result
 
 
 def adapted(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack, as_attack
+from blindspots.crafting import Plan, craft, fitting
 from blindspots.data import Data, Dataset, as_data, one_of
 from blindspots.engine.targets import RandomClass, Targets, as_targets
 from blindspots.engine.threads import set_threads
@@ -24,14 +25,14 @@ from blindspots.models.ensemble import Ensemble
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.foreign import own_state, seed_everything
 from blindspots.models.model import Model
+from blindspots.naming import numbered
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
-from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, matched, numbered
+from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, matched
 from blindspots.transfer.changes import amplified, noise, rms
-from blindspots.transfer.craft import Plan, craft, fitting
 from blindspots.transfer.matrix import clean_errors, matrices
 from blindspots.transfer.record import (
     Folder,

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.attacks import Attack
+from blindspots.crafting import Plan, craft
 from blindspots.errors import InputError
 from blindspots.fit import check_fit
 from blindspots.goal import Goal
@@ -24,7 +25,6 @@ from blindspots.random import keys
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.transfer.changes import noise
-from blindspots.transfer.craft import Plan, craft
 from blindspots.verdict import Share
 
 _CHUNK = 256  # rows per call of a model

@@ -14,9 +14,9 @@ from blindspots.findings import Finding
 from blindspots.fit import check_fit
 from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.naming import numbered
 from blindspots.problem import Need
 from blindspots.threat import Threat
-from blindspots.transfer.adapt import numbered
 
 # What detectors learn from, and other attacks that they are tested on: per threat, the first as quick, the second as
 # different from it as there are.

@@ -26,6 +26,7 @@ from blindspots.attacks import (
     SaltAndPepper,
     Square,
 )
+from blindspots.crafting import Plan, craft
 from blindspots.data import Dataset
 from blindspots.defend.hardening.study_record import Alignment, Compared, RadiusCurve, Study
 from blindspots.engine.threads import set_threads
@@ -36,7 +37,6 @@ from blindspots.oracle import Oracle
 from blindspots.pictures import is_image
 from blindspots.problem import Job, Need, Problem
 from blindspots.threat import THREATS, Threat
-from blindspots.transfer.craft import Plan, craft
 from blindspots.verdict import Share
 
 Watch = Callable[[str], None]

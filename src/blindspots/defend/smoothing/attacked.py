@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import PGD
+from blindspots.crafting import Plan, craft
 from blindspots.defend.smoothing.bounds import ABSTAINS, voted
 from blindspots.defend.smoothing.smoothed import JUDGING, Smoothed
 from blindspots.goal import Goal
 from blindspots.oracle import Oracle
 from blindspots.random import keys
 from blindspots.threat import L2
-from blindspots.transfer.craft import Plan, craft
 
 _CALL = 256  # noisy inputs per call of the network
 
