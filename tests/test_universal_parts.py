@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks.views.views import View
+from blindspots.data.splits import Rows, divide, shuffled
 from blindspots.errors import InputError
 from blindspots.goal import Goal
 from blindspots.models.model import Model
@@ -32,7 +33,7 @@ from blindspots.universal.measure import (
 )
 from blindspots.universal.methods.datafree import Activations
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.stream import Proxies, Rows, divide, shuffled
+from blindspots.universal.stream import Proxies
 from blindspots.universal.task import Task
 from blindspots.universal.transformations import Crop, Flip, parse_transformations
 from blindspots.verdict import clopper_pearson

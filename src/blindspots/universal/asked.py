@@ -8,6 +8,7 @@ from torch import Tensor
 
 from blindspots.arguments import Checked
 from blindspots.data import Dataset
+from blindspots.data.splits import Rows
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.fit import check_answers
@@ -19,7 +20,6 @@ from blindspots.threat import RELATIVE_SLACK, Threat
 from blindspots.universal.file import Perturbation
 from blindspots.universal.fitting import Stage, Wanted
 from blindspots.universal.methods import Method
-from blindspots.universal.stream import Rows
 
 _LARGE = 1 << 14  # numbers in an input
 _MOST = 1 << 27  # numbers in all perturbations of a run

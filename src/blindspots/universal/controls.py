@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import DeepFool
+from blindspots.data.splits import Rows
 from blindspots.evaluate import Options, attack
 from blindspots.models.model import Model
 from blindspots.problem import Need
 from blindspots.threat import L2, Threat
 from blindspots.universal.measure import random_direction, random_signs, scaled
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.stream import Rows
 
 _SINGLE, _SINGLE_LARGE = 128, 32  # rows whose own smallest perturbations are added up
 _LARGE = 1 << 14

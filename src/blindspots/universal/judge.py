@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from blindspots.data.splits import Division, Rows
 from blindspots.findings import Finding
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -27,7 +28,6 @@ from blindspots.universal.record import (
     OnModel,
     UniversalVerdict,
 )
-from blindspots.universal.stream import Division, Rows
 from blindspots.verdict import Share
 
 _SHOWN = 12
