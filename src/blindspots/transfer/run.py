@@ -13,6 +13,7 @@ from torch import Tensor
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack, as_attack
+from blindspots.batching import rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.crafting import Plan, craft, fitting
 from blindspots.data import Data, Dataset, as_data, one_of
 from blindspots.engine.targets import RandomClass, Targets, as_targets
@@ -46,7 +47,6 @@ from blindspots.transfer.remarks import remarks
 from blindspots.transfer.substitute import train_substitute
 from blindspots.verdict import DataRecord, ModelRecord, ShardRecord
 
-_LARGE = 1 << 14  # numbers in an input
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017
 _NOISE = -1  # tells the draws of the noise from those of the attacks
 _ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores"}
@@ -211,13 +211,11 @@ def _check(
 
 
 def _fitted(data: Dataset, models: Sequence[Model], chunk: int | None, slots: int | None) -> tuple[int, int, int]:
-    """Rows per call, rows in flight and rows per search, by the size of an input, as `evaluate` has them."""
-    size = torch.Size(data.shape).numel()
-    wide, large = any(m.device.type != "cpu" for m in models), size > _LARGE
-    chunk = chunk or (512 if wide else 8 if large else 32)
-    slots = slots or (chunk if wide else 64 if large else 128)
-    whole = 1 << max((1 << 23) // size, 1).bit_length() - 1
-    return chunk, slots, max(min(whole, 1024), slots)
+    """Rows per call, rows in flight and rows per search; one model on an accelerator decides for all."""
+    device = next((m.device for m in models if m.device.type != "cpu"), models[0].device)
+    chunk = rows_per_call("search", data.shape, device, chunk)
+    slots = rows_in_flight(data.shape, device, chunk, slots)
+    return chunk, slots, rows_per_shard(data.shape, slots)
 
 
 @dataclass(frozen=True)

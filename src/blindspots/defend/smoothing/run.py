@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import Checked, checked
+from blindspots.batching import draws_per_call
 from blindspots.data import Data, Dataset, one_of
 from blindspots.defend.smoothing.attacked import attack
 from blindspots.defend.smoothing.bounds import largest
@@ -21,11 +22,11 @@ from blindspots.defend.smoothing.smoothed import (
     COUNTING,
     SELECTING,
     Smoothed,
+    block_of,
     check_alpha,
     check_count,
     check_samples,
     check_sigma,
-    fitting_chunk,
 )
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
@@ -173,7 +174,7 @@ class _Run:
 
     def __init__(self, model: Model, data: Dataset, asked: Asked, watch: Watch) -> None:
         self.model, self.data, self.asked, self.watch = model, data, asked, watch
-        self.chunk = asked.chunk or fitting_chunk(data.shape, model.device)
+        self.chunk = asked.chunk or draws_per_call(block_of(data.shape), model.device)
         of_noise = check_noise(asked.sigma, model.bounds, data.shape)
         provable = [
             r for r in asked.at if r < largest(asked.samples, asked.sigma, asked.alpha)
