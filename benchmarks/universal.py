@@ -16,6 +16,7 @@ from benchmarks.count import Counted
 from benchmarks.page import ROOT, Section, percent, store, stored, table, versions
 from benchmarks.universal_peers import SEARCHES, TimeUpError, Trace
 from blindspots.data import ArrayData
+from blindspots.data.splits import Rows, divide
 from blindspots.models import Model
 from blindspots.oracle import Oracle
 from blindspots.records import Share
@@ -27,7 +28,6 @@ from blindspots.universal.measure import random_signs
 from blindspots.universal.methods import Method, parse_method
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Trial
-from blindspots.universal.stream import Rows, divide
 
 CELLS = "universal-cells"
 KEPT = ROOT / "runs" / "benchmarks-universal"  # perturbations, for the matrix; not part of the repository

@@ -75,7 +75,7 @@ def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module | Model) ->
     oracle = Oracle(net if isinstance(net, Model) else Model(net), chunk=ROWS)
     state = attack.init(problem, job)
     while not attack.exhausted(state).all():
-        classes, aim = getattr(state, "classes", None), getattr(state, "aim", None)
+        classes, aim = attack.classes_of(state), attack.aim_of(state)
         seen = oracle.look(problem, job.y, job.target, state.probe, attack.need, classes, aim)
         yield state, seen
         state = attack.step(problem, job, state, seen)

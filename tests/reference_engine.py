@@ -68,7 +68,7 @@ class ReferenceSearch:
         return int(entry.forwards + entry.backwards)
 
     def _look(self, job: Job, state: Any, backwards: int) -> Seen:
-        classes, aim, gradients = getattr(state, "classes", None), getattr(state, "aim", None), backwards > 0
+        classes, aim, gradients = self.attack.classes_of(state), self.attack.aim_of(state), backwards > 0
         return self.oracle.look(
             self.problem, job.y, job.target, state.probe, self.attack.need, classes, aim, backward=gradients
         )

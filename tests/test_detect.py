@@ -481,6 +481,10 @@ def test_a_model_with_its_detector_is_evaluated_by_name(run: Path, quick: str, t
     assert json.loads(result.stdout)["robust_of_right"]["hits"] == pair.evaluated.hits
     proved = command(f"verify {tmp_path / 'again'}")
     assert proved.exit_code == 0, proved.output
+    loaded = bs.load_model(f"guarded:{run}")
+    assert loaded.rejects
+    assert loaded.spec == f"guarded:{run}"
+    assert bs.verify(tmp_path / "again").ok
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import blindspots as bs
 from blindspots.attacks import APGD, FGSM, FMN, PGD, DeepFool, HopSkipJump, RayS, Square
 from blindspots.attacks.attack import Attack, State, zeros
 from blindspots.cli.gate import shortfall
+from blindspots.data.splits import divide
 from blindspots.engine.cascade import Stage
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Closest, EveryClass, Given, LeastLikely, OneClass, RandomClass, Targets
@@ -30,7 +31,6 @@ from blindspots.report import write_report
 from blindspots.report.words import ThreatWords, headline, meaning, never_searched, right_and_standing
 from blindspots.threat import Threat
 from blindspots.universal import Universal
-from blindspots.universal.stream import divide
 from blindspots.verify import verify
 from closed_form import Known, Linear, optimum, plane, planes
 from small_run import THREAT, Net, inputs, network, rows_of, run

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.data import ArrayData
+from blindspots.data.splits import halves
 from blindspots.errors import InputError
 from blindspots.models import Model
-from blindspots.transfer.disjoint import halves, split_models
+from blindspots.transfer.disjoint import split_models
 from blindspots.transfer.networks import Autoencoder, Custom, FullyConnected, parse_architecture
 from blindspots.transfer.training import Recipe, Sparsity, _divergence, error, train, weight_decay
 

@@ -18,13 +18,15 @@ from blindspots.attacks import FMN, PGD, Square
 from blindspots.cli import transferring
 from blindspots.cli.app import app
 from blindspots.data import digits_arrays
+from blindspots.data.splits import refuse_overlap
 from blindspots.engine.targets import EveryClass, OneClass
 from blindspots.journal import kind_of
 from blindspots.models.model import Model
+from blindspots.naming import numbered
 from blindspots.report.transfer import render_transfer, write_transfer_report
 from blindspots.report.transfer_words import shortened
 from blindspots.threat import Threat
-from blindspots.transfer.adapt import Adapted, numbered, refuse_overlap
+from blindspots.transfer.adapt import Adapted
 from blindspots.transfer.changes import rms
 from blindspots.transfer.disjoint import split_models
 from blindspots.transfer.matrix import matrices

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks.views.views import View
+from blindspots.data.splits import Rows, shuffled
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -39,7 +40,6 @@ from blindspots.universal.fitting import Found, Memory, Stage, Wanted, fit
 from blindspots.universal.folder import read_shown, read_universal_file
 from blindspots.universal.methods.method import Candidate
 from blindspots.universal.proof import verify_universal
-from blindspots.universal.stream import Rows, shuffled
 from blindspots.universal.transformations import TRANSFORMATIONS
 from closed_form import Linear
 

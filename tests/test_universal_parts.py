@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks.views.views import View
+from blindspots.data import splits
+from blindspots.data.splits import Rows, divide, shuffled
 from blindspots.errors import InputError
 from blindspots.goal import Goal
 from blindspots.models.model import Model
@@ -17,7 +19,7 @@ from blindspots.problem import Aim
 from blindspots.random import keys
 from blindspots.records import clopper_pearson
 from blindspots.threat import Threat
-from blindspots.universal import METHODS, SGD, UAP, parse_method, stream
+from blindspots.universal import METHODS, SGD, UAP, parse_method
 from blindspots.universal.controls import controls
 from blindspots.universal.losses import Clamped, Cosine, Sum, clamped
 from blindspots.universal.measure import (
@@ -33,7 +35,7 @@ from blindspots.universal.measure import (
 )
 from blindspots.universal.methods.datafree import Activations
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.stream import Proxies, Rows, divide, shuffled
+from blindspots.universal.stream import Proxies
 from blindspots.universal.task import Task
 from blindspots.universal.transformations import Crop, Flip, parse_transformations
 from closed_form import Linear
@@ -329,7 +331,7 @@ def test_rows_kept_in_memory_and_rows_read_again_are_the_same(kind: str, monkeyp
     kept = Rows(data, at)
     first, second = kept.take(torch.arange(20)), kept.take(torch.arange(20))
     assert len(reads) == 20
-    monkeypatch.setattr(stream, "_KEPT", 0)
+    monkeypatch.setattr(splits, "_KEPT", 0)
     again = Rows(data, at)
     twice = [again.take(torch.arange(20)) for _ in range(2)]
     assert len(reads) == 60
@@ -356,11 +358,11 @@ def _counting(data: bs.ArrayData, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_rows_are_kept_where_they_fit_whatever_a_number_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is in bytes: floats take four times as many as levels of 8 bits."""
     data = bs.ArrayData(drawn(20, 1, 4, 4), torch.arange(20) % 3)
-    monkeypatch.setattr(stream, "_KEPT", 20 * 16 * 2)
+    monkeypatch.setattr(splits, "_KEPT", 20 * 16 * 2)
     rows = Rows(data, torch.arange(20))
     rows.take(torch.arange(20))
     held = sum(t.nbytes for t in rows._kept if t is not None)
-    assert held <= stream._KEPT
+    assert held <= splits._KEPT
 
 
 def test_some_rows_alone_are_the_same_rows() -> None:

@@ -1,6 +1,5 @@
 """The main job: from a model and data to a verdict, in memory or in a run folder that can be resumed."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import Checked, checked
 from blindspots.attacks import Attack, as_attack
+from blindspots.batching import is_large, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data, Dataset, one_of
 from blindspots.diagnose import diagnose
 from blindspots.engine.cascade import Cascade, Live, Stage, Start, is_targeted
@@ -45,7 +45,6 @@ from blindspots.verdict import Stage as StageRecord
 
 Precision = Literal["float32", "bf16"]
 CUSTOM = "custom"  # the name of a protocol that has none
-_LARGE = 1 << 14  # numbers in an input
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
 
 
@@ -349,7 +348,7 @@ class _Run:
         self.watch, self.standing = watch, 0
         self.notes: list[Finding] = []  # on what was chosen
         self.looked = 0  # forwards that it took to choose
-        self.options = _fitted(options, math.prod(data.shape), model.device, len(protocol.stages))
+        self.options = _fitted(options, data.shape, model.device, len(protocol.stages))
         self.began = time.monotonic()
 
     def carry_out(self, folder: Path | None, resume: bool, command: str | None) -> Evaluation:
@@ -462,7 +461,7 @@ class _Run:
     def _preflight(self) -> Preflight:
         if self.model.service:
             return Preflight([NOT_EXAMINED], 0, 0)
-        rows = PREFLIGHT_ROWS if math.prod(self.data.shape) <= _LARGE else PREFLIGHT_ROWS_LARGE
+        rows = PREFLIGHT_ROWS_LARGE if is_large(self.data.shape) else PREFLIGHT_ROWS
         seen = examine(self.model, *self.data.rows(0, min(rows, len(self.data))), seed=self.options.seed)
         first = min(LOOKED_AT, len(self.data))
         return replace(seen, forwards=seen.forwards + first, backwards=seen.backwards + first)
@@ -561,19 +560,11 @@ def _standing(columns: Columns) -> int:
     return int((columns["right"] & ~columns["won"]).sum())
 
 
-def _fitted(options: Options, size: int, device: torch.device, stages: int) -> Options:
-    """Fill in slots, chunk and shard size for inputs of `size` numbers.
-
-    On a CPU 32 rows per call are about as cheap per row as any larger number. A cascade takes 16: they cost hardly
-    more, and its later stages search so few rows that larger calls would be padding for the most part.
-    """
-    wide = device.type != "cpu"
-    narrow = (32 if stages == 1 else 16) if size <= _LARGE else 8
-    chunk = options.chunk or (512 if wide else narrow)
-    slots = options.slots or (chunk if wide else 128 if size <= _LARGE else 64)
-    whole = 1 << int(math.log2(max((1 << 23) / size, 1)))
-    shard = options.shard_rows or max(min(whole, 1024), slots)
-    return replace(options, chunk=chunk, slots=slots, shard_rows=shard)
+def _fitted(options: Options, shape: tuple[int, ...], device: torch.device, stages: int) -> Options:
+    """Fill in slots, chunk and shard size for inputs of this shape."""
+    chunk = rows_per_call("search" if stages == 1 else "cascade", shape, device, options.chunk)
+    slots = rows_in_flight(shape, device, chunk, options.slots)
+    return replace(options, chunk=chunk, slots=slots, shard_rows=rows_per_shard(shape, slots, options.shard_rows))
 
 
 def _patience(device: torch.device) -> int:

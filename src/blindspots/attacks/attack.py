@@ -6,14 +6,15 @@ The engine evaluates every proposal, judges it, keeps the best, counts the cost 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from blindspots.arguments import Checked, check_numbers
 from blindspots.goal import LossName
-from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.rows import Rows
 
 
@@ -25,11 +26,14 @@ class State(Rows):
     t: Tensor  # (B,) int64: the row's own clock, the number of its evaluations so far
 
 
-class Attack(Checked, ABC):
+S = TypeVar("S", bound=State, default=Any)  # an `Attack` is one with whatever state it has
+
+
+class Attack(Checked, ABC, Generic[S]):
     """Everything is row-wise: row i of a result depends on row i of the arguments alone.
 
     Attributes:
-        need: what must be seen at the probes. With `Need.JACOBIAN` a state has `classes` (B, K) int64.
+        need: what must be seen at the probes.
         threats: names of the threats it can search in.
         minimal: it looks for the smallest distance, and runs to its end; else any point of the ball will do.
         loss: what it descends unless the user says otherwise.
@@ -58,22 +62,30 @@ class Attack(Checked, ABC):
         """The most evaluations that a row can take."""
 
     @abstractmethod
-    def init(self, problem: Problem, job: Job) -> Any:
+    def init(self, problem: Problem, job: Job) -> S:
         """The first state; its `probe` is the first point to be looked at."""
 
     @abstractmethod
-    def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+    def step(self, problem: Problem, job: Job, state: S, seen: Seen) -> S:
         """The next state, once `state.probe` was seen."""
 
-    def exhausted(self, state: Any) -> Tensor:
+    def classes_of(self, state: S) -> Tensor | None:
+        """(B, K) int64: the classes whose scores are differentiated at the probe. With `Need.JACOBIAN` alone."""
+        return None
+
+    def aim_of(self, state: S) -> Aim | None:
+        """What gradients at the probe are of; None: the loss of the goal."""
+        return None
+
+    def exhausted(self, state: S) -> Tensor:
         """(B,) bool: the row has nothing more to propose."""
-        return state.t >= self.looks  # type: ignore[no-any-return]
+        return state.t >= self.looks
 
-    def final(self, state: Any) -> Tensor:
+    def final(self, state: S) -> Tensor:
         """(B,) bool: the row's probe is surely its last, so its scores are enough (no gradient is wanted)."""
-        return state.t >= self.looks - 1  # type: ignore[no-any-return]
+        return state.t >= self.looks - 1
 
-    def unstarted(self, state: Any) -> Tensor:
+    def unstarted(self, state: S) -> Tensor:
         """(B,) bool: the row has not found an adversarial point to start from, and without one there is no search."""
         return torch.zeros_like(state.t, dtype=torch.bool)
 

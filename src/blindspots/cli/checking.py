@@ -8,12 +8,10 @@ from rich.text import Text
 
 from blindspots.cli import screen, show
 from blindspots.cli.endings import reading
-from blindspots.cli.progress import GUARDED, named_model
 from blindspots.defend.detection.proof import verify_detect
 from blindspots.defend.hardening.proof import verify_harden
 from blindspots.errors import InputError
-from blindspots.journal import kind_of, read_run_file
-from blindspots.models import Model
+from blindspots.journal import kind_of
 from blindspots.report import write_report
 from blindspots.report.detect import write_detect_report
 from blindspots.report.experiment import write_run_report
@@ -55,7 +53,7 @@ def verify(run: Path) -> bool:
             f"expected a run that keeps its examples, got a reproduction in {run}: run its command again, the same "
             "seed gives the same numbers"
         )
-    again = _PROOFS.get(kind_of(run), _prove)
+    again = _PROOFS.get(kind_of(run), prove)
     with reading(run), screen.status(screen.aside(), f"Proving {run} again") as status:
         outcome = again(run, say=lambda text: status.update(Text(text)))
     console = screen.result()
@@ -84,19 +82,6 @@ def _verify(run: Path) -> bool:
             console.print(Text.assemble((f"{mark} ", style), sentence))
     console.print(Text(f"The verdict of {run} {'holds' if outcome.ok else 'does not hold'}.", "bold"), soft_wrap=True)
     return outcome.ok
-
-
-def _prove(run: Path, say: Callable[[str], None]) -> Verification:
-    """An evaluation; a model with a detector is put together again for it."""
-    return prove(run, _guarded(run, say), say=say)
-
-
-def _guarded(run: Path, say: Callable[[str], None]) -> Model | None:
-    try:
-        spec = read_run_file(run).manifest.model.spec
-    except InputError:
-        return None  # the proof says what is wrong
-    return named_model(spec, say) if spec and spec.startswith(GUARDED) else None
 
 
 def report(runs: Sequence[Path], out: Path | None) -> None:

@@ -12,14 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from blindspots.cli import screen
-from blindspots.cli.endings import reading
 from blindspots.evaluate import Progress
 from blindspots.models import Model, load_model
 from blindspots.records import clopper_pearson
 from blindspots.report.words import count, interval, number, percent, seconds
 
 PLAIN_EVERY = 10.0  # seconds
-GUARDED = "guarded:"
 
 
 class Every:
@@ -47,19 +45,7 @@ def open_model(console: Console, spec: str) -> Model:
             elif due():
                 console.print(text, soft_wrap=True)
 
-        return named_model(spec, say)
-
-
-def named_model(spec: str, say: Callable[[str], None]) -> Model:
-    """As `load_model`; "guarded:RUN" is the model of a detection run with its detector."""
-    if not spec.startswith(GUARDED):
         return load_model(spec, say)
-    from blindspots.defend.detection.proof import load_detector
-
-    with reading(folder := spec.removeprefix(GUARDED)):
-        pair = load_detector(folder)
-    pair.spec = spec
-    return pair
 
 
 class Ticker:

@@ -17,6 +17,7 @@ from blindspots.cli.running import moved, slug
 from blindspots.cli.transfer_job import TransferJob
 from blindspots.command_line import command_line
 from blindspots.data import Dataset
+from blindspots.data.splits import refuse_overlap
 from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
@@ -27,7 +28,6 @@ from blindspots.report.transfer import write_transfer_report
 from blindspots.report.transfer_words import alike, headline, reach, shortened, sizes
 from blindspots.report.words import count, number, percent, seconds
 from blindspots.threat import parse_threat
-from blindspots.transfer.adapt import refuse_overlap
 from blindspots.transfer.disjoint import split_models
 from blindspots.transfer.record import Matrices, TransferVerdict
 from blindspots.transfer.run import Told, Transfer

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack
+from blindspots.attacks.attack import Attack, State
 from blindspots.engine.jobs import Jobs
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.result import Result
@@ -61,7 +60,7 @@ class Slots(Rows):
     done: Tensor  # (S,) bool: waits for the next settlement
     job: Job
     ledger: Ledger
-    state: Any
+    state: State
 
 
 class Search:
@@ -123,21 +122,22 @@ class Search:
             self._settle()
 
     def _look(self, s: Slots, backward: bool) -> Seen:
-        classes, aim = getattr(s.state, "classes", None), getattr(s.state, "aim", None)
+        classes, aim = self.attack.classes_of(s.state), self.attack.aim_of(s.state)
         return self.oracle.look(
             self.problem, s.job.y, s.job.target, s.state.probe, self.attack.need, classes, aim, backward=backward
         )
 
-    def _slopes(self, state: Any) -> int:
+    def _slopes(self, state: State) -> int:
         """Gradients that a look at a probe returns, unless it is a row's last."""
-        return state.classes.shape[1] if self.attack.need is Need.JACOBIAN else int(self.attack.need is Need.GRAD)
+        classes = self.attack.classes_of(state)
+        return int(self.attack.need is Need.GRAD) if classes is None else classes.shape[1]
 
     def _judge(self, s: Slots, live: Tensor, seen: Seen) -> None:
         if self.oracle.bf16 and bool((live & seen.won).any()):
             seen = self.oracle.confirm(self.problem, s.job.y, s.job.target, s.state.probe, seen)
         s.ledger.judge_(live, self.problem.threat, s.job.x, s.job.r, s.state.probe, seen)
 
-    def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: Any) -> Tensor:
+    def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: State) -> Tensor:
         """Rows that leave although their job has not ended, or others of theirs wait."""
         poor = live & ~ended & self._poor(s.ledger, self._slopes(state) * ~self.attack.final(state))
         s.ledger.settle_(poor, Result.BUDGET)
@@ -201,7 +201,7 @@ class Search:
         s.ledger.put_(at, entry)
         return replace(s, state=state)
 
-    def _turned_away(self, ledger: Ledger, state: Any) -> Tensor:
+    def _turned_away(self, ledger: Ledger, state: State) -> Tensor:
         """Rows that cannot afford a job's first look: done before they begin."""
         poor = self._poor(ledger, self._slopes(state))
         ledger.settle_(poor, Result.BUDGET)

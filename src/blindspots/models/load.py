@@ -30,13 +30,14 @@ from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness, own_state
 from blindspots.models.model import Model
+from blindspots.models.schemes import opener
 from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.spec import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
-    "'digits', 'digits-robust', file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory or "
-    "package.module:factory"
+    "'digits', 'digits-robust', file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
+    "package.module:factory or guarded:RUN"
 )
 ESTIMATORS = "sklearn:"
 ABOUT = "blindspots.json"  # the extra file of an archive in which a model says its name and its bounds
@@ -67,14 +68,18 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             name, the bounds and the classes that `blindspots harden` puts into it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
-            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. Any of them with
+            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself; any of them with
             "|bits:depth=3" behind it, say, gets its inputs through that transformation (see `Transformed`), and with
-            "@1" or "@logits" behind it, its scores are that one of the network's outputs (see `Model`, `take`).
+            "@1" or "@logits" behind it, its scores are that one of the network's outputs (see `Model`, `take`); or
+            "guarded:RUN", the model of a finished detection run with its detector, which may reject (`load_detector`).
         say: gets sentences on what takes long.
 
     Raises:
         InputError: there is no such model, or it cannot be loaded.
     """
+    scheme, colon, rest = spec.partition(":")
+    if colon and (open_it := opener(scheme)) is not None:
+        return _of_scheme(open_it, rest, spec)
     inner, bar, chain = spec.rpartition("|")
     if bar:
         changes = parse_chain(chain)  # wrong words are said before anything is loaded
@@ -92,6 +97,13 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     if not place or not factory:
         raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, RECIPES)}: name one of these")
     return _from_factory(place, factory, spec)
+
+
+def _of_scheme(open_it: Callable[[str], Model], words: str, spec: str) -> Model:
+    with _explained(f"opening {spec!r}"):
+        model = open_it(words)
+    model.spec = spec
+    return model
 
 
 def _taking(model: Model, key: str, spec: str) -> Model:

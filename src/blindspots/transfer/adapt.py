@@ -1,8 +1,7 @@
 """Models that are to be fed the same rows: their names, sizes, classes and labels brought together, or refused."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -57,21 +56,6 @@ class Adapted(Wrapper):
 
 def _classes(labels: Sequence[int | None]) -> int:
     return 1 + max((k for k in labels if k is not None), default=-1)
-
-
-def numbered(names: Iterable[str]) -> list[str]:
-    """The names, those that come again with a number: net, net-2, net-3."""
-    seen: Counter[str] = Counter()
-    taken: set[str] = set()
-    result = []
-    for name in names:
-        unique = name
-        while unique in taken:
-            seen[name] += 1
-            unique = f"{name}-{seen[name] + 1}"
-        taken.add(unique)
-        result.append(unique)
-    return result
 
 
 def adapted(
@@ -215,25 +199,3 @@ def check_labels(y: Tensor, classes: int) -> None:
             f"expected labels from 0 to {classes - 1}, as the models tell {classes} classes apart, got {int(y[row])} "
             f"in row {row}: give every row the number of its class, in the models' order"
         )
-
-
-def refuse_overlap(train: Dataset, test: Dataset) -> None:
-    """Refuse rows to attack that were trained on, found by the digests of their inputs."""
-    if train.shape != test.shape:
-        raise InputError(
-            f"expected rows of one shape to train on and to attack, got {train.shape} and {test.shape}: name the two "
-            "parts of one data set"
-        )
-    known = set(_digests(train))
-    common = [i for i, d in enumerate(_digests(test)) if d in known]
-    if common:
-        raise InputError(
-            f"expected rows to attack that nothing is trained on, got {len(common)} that are in both, the first one "
-            f"row {common[0]} of {test.name}: name other data with --test"
-        )
-
-
-def _digests(data: Dataset) -> Iterable[bytes]:
-    for start in range(0, len(data), 256):
-        x, _ = data.rows(start, min(start + 256, len(data)))
-        yield from (hashlib.sha256(row.numpy().tobytes()).digest() for row in x)

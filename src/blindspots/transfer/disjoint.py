@@ -1,14 +1,12 @@
 """The same task learned twice from rows that do not overlap: the question behind Table 4 of Szegedy et al. 2013."""
 
-import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from blindspots.data import Dataset
 from blindspots.data.names import telling
+from blindspots.data.splits import halves
 from blindspots.errors import InputError
 from blindspots.models.binding import names_of
 from blindspots.models.digits import Say
@@ -55,29 +53,6 @@ def split_models(
             model.class_names = names_of(model) or telling(data.class_names)
             trained.append(model)
     return trained
-
-
-def halves(x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A random split of the rows (N, ...) into two halves: ascending places (N1,) and (N2,), int64.
-
-    Rows with equal bytes stay together, so no input of one half is in the other, however often it is repeated; without
-    repetitions the sizes differ by one row at most.
-
-    Raises InputError when there are fewer than two different rows.
-    """
-    digests = _digests(x)
-    different = sorted(set(digests))
-    if len(different) < len(HALVES):
-        raise InputError(f"expected at least two different rows to split, got {len(different)}: give more data")
-    order = np.random.default_rng(seed).permutation(len(different))
-    first = {different[i] for i in order[: len(different) // 2]}
-    inside = torch.tensor([digest in first for digest in digests])
-    return inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
-
-
-def _digests(x: Tensor) -> list[bytes]:
-    """SHA-256 of the float32 bytes of each row."""
-    return [hashlib.sha256(row.data).digest() for row in x.flatten(1).contiguous().numpy()]
 
 
 def class_count(y: Tensor, name: str) -> int:

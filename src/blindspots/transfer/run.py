@@ -13,6 +13,8 @@ from torch import Tensor
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack, as_attack
+from blindspots.batching import rows_in_flight, rows_per_call, rows_per_shard
+from blindspots.crafting import Plan, craft, fitting
 from blindspots.data import Data, Dataset, as_data, one_of
 from blindspots.engine.targets import RandomClass, Targets, as_targets
 from blindspots.engine.threads import set_threads
@@ -24,15 +26,15 @@ from blindspots.models.ensemble import Ensemble
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.foreign import own_state, seed_everything
 from blindspots.models.model import Model
+from blindspots.naming import numbered
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.records import DataRecord, ModelRecord
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
-from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, matched, numbered
+from blindspots.transfer.adapt import Adapted, LabelsOf, Size, Sizes, adapted, check_labels, matched
 from blindspots.transfer.changes import amplified, noise, rms
-from blindspots.transfer.craft import Plan, craft, fitting
 from blindspots.transfer.matrix import clean_errors, matrices
 from blindspots.transfer.record import (
     Folder,
@@ -46,7 +48,6 @@ from blindspots.transfer.remarks import remarks
 from blindspots.transfer.substitute import train_substitute
 from blindspots.verdict import ShardRecord
 
-_LARGE = 1 << 14  # numbers in an input
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017
 _NOISE = -1  # tells the draws of the noise from those of the attacks
 _ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores"}
@@ -211,13 +212,11 @@ def _check(
 
 
 def _fitted(data: Dataset, models: Sequence[Model], chunk: int | None, slots: int | None) -> tuple[int, int, int]:
-    """Rows per call, rows in flight and rows per search, by the size of an input, as `evaluate` has them."""
-    size = torch.Size(data.shape).numel()
-    wide, large = any(m.device.type != "cpu" for m in models), size > _LARGE
-    chunk = chunk or (512 if wide else 8 if large else 32)
-    slots = slots or (chunk if wide else 64 if large else 128)
-    whole = 1 << max((1 << 23) // size, 1).bit_length() - 1
-    return chunk, slots, max(min(whole, 1024), slots)
+    """Rows per call, rows in flight and rows per search; one model on an accelerator decides for all."""
+    device = next((m.device for m in models if m.device.type != "cpu"), models[0].device)
+    chunk = rows_per_call("search", data.shape, device, chunk)
+    slots = rows_in_flight(data.shape, device, chunk, slots)
+    return chunk, slots, rows_per_shard(data.shape, slots)
 
 
 @dataclass(frozen=True)

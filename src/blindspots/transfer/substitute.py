@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.attacks import Attack
+from blindspots.batching import ANSWERS
+from blindspots.crafting import Plan, craft
 from blindspots.errors import InputError
 from blindspots.fit import check_fit
 from blindspots.goal import Goal
@@ -25,9 +27,7 @@ from blindspots.records import Share
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat
 from blindspots.transfer.changes import noise
-from blindspots.transfer.craft import Plan, craft
 
-_CHUNK = 256  # rows per call of a model
 _SMALLEST_IMAGE = 8  # pixels: below, nothing is left after pooling twice
 
 
@@ -166,8 +166,8 @@ def attack_through(
     check_fit(attack, threat, substitute.access, goal)
     check_radius(threat, tuple(x.shape[1:]))
     x, y = x.cpu(), y.cpu()
-    plan = Plan(threat, goal, None, 1, seed, _CHUNK, _CHUNK)
-    moved = craft(Oracle(substitute, chunk=_CHUNK), attack, plan, x, y).moved
+    plan = Plan(threat, goal, None, 1, seed, ANSWERS, ANSWERS)
+    moved = craft(Oracle(substitute, chunk=ANSWERS), attack, plan, x, y).moved
     shaken = noise(x, moved, keys(seed, torch.arange(len(x))), threat)
     clean, wrong, shaken_wrong = (_scores(target, rows).argmax(1) != y for rows in (x, moved, shaken))
     return Fed(
@@ -187,7 +187,7 @@ def _share(hit: Tensor) -> Share:
 
 
 def _scores(model: Model, x: Tensor) -> Tensor:
-    with Oracle(model, chunk=_CHUNK).session() as oracle:
+    with Oracle(model, chunk=ANSWERS).session() as oracle:
         return oracle.logits(x).cpu()
 
 
@@ -264,7 +264,7 @@ def _drawn(rows: int, size: int) -> Tensor:
 
 def _augmented(model: Model, x: Tensor, y: Tensor, step: float) -> Tensor:
     with model.borrowed():
-        parts = [_signs(model, x[i : i + _CHUNK], y[i : i + _CHUNK]) for i in range(0, len(x), _CHUNK)]
+        parts = [_signs(model, x[i : i + ANSWERS], y[i : i + ANSWERS]) for i in range(0, len(x), ANSWERS)]
     return (x + step * torch.cat(parts)).clamp(*model.bounds)
 
 

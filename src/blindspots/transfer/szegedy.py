@@ -23,6 +23,7 @@ from torch import Tensor
 
 from blindspots.attacks import LBFGS
 from blindspots.data import Dataset
+from blindspots.data.splits import halves, refuse_overlap
 from blindspots.engine.targets import EveryClass, Given, Targets
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
@@ -36,9 +37,8 @@ from blindspots.random import keys, normal, randint
 from blindspots.records import DataRecord, Share
 from blindspots.threat import L2
 from blindspots.transfer import szegedy_record as paper
-from blindspots.transfer.adapt import refuse_overlap
 from blindspots.transfer.changes import amplified, noise, rms
-from blindspots.transfer.disjoint import HALVES, class_count, halves
+from blindspots.transfer.disjoint import HALVES, class_count
 from blindspots.transfer.networks import Builtin, Custom, parse_architecture
 from blindspots.transfer.szegedy_record import (
     AMPLIFIED_TO,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blindspots.batching import ANSWERS
 from blindspots.data import Dataset
 from blindspots.errors import InputError
 from blindspots.models.digits import Say
@@ -20,7 +21,6 @@ from blindspots.transfer.networks import Architecture, Autoencoder, Custom
 
 _LEAST_STEPS = 10  # the schedule rises and falls
 _HARDLY = 1e-6  # a mean activation of exactly 0 or 1 has no logarithm
-_CHUNK = 256
 _SAID = 1000  # steps between two sentences
 
 
@@ -100,7 +100,7 @@ def arrays(data: Dataset) -> tuple[Tensor, Tensor]:
 
 def answers(model: Model, x: Tensor) -> Tensor:
     """The class that the model gives to each row (N, ...): (N,) int64."""
-    oracle = Oracle(model, chunk=min(_CHUNK, len(x)))
+    oracle = Oracle(model, chunk=min(ANSWERS, len(x)))
     with oracle.session():
         return oracle.logits(x).cpu().argmax(1)
 
@@ -202,7 +202,7 @@ def _fit_top(
     """Train the last linear layer on the features as they are."""
     features, top = _linear(net)
     with torch.no_grad():
-        hidden = torch.cat([features(part).sigmoid() for part in torch.split(x.flatten(1), _CHUNK)])
+        hidden = torch.cat([features(part).sigmoid() for part in torch.split(x.flatten(1), ANSWERS)])
 
     def loss(at: Tensor) -> Tensor:
         return F.cross_entropy(top(hidden[at]), y[at]) + weight_decay(top, decays[1:])

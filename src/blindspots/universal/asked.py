@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from blindspots.arguments import Checked
+from blindspots.batching import rows_per_call
 from blindspots.data import Dataset
+from blindspots.data.splits import Rows
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.fit import check_answers
@@ -19,9 +21,7 @@ from blindspots.threat import RELATIVE_SLACK, Threat
 from blindspots.universal.file import Perturbation
 from blindspots.universal.fitting import Stage, Wanted
 from blindspots.universal.methods import Method
-from blindspots.universal.stream import Rows
 
-_LARGE = 1 << 14  # numbers in an input
 _MOST = 1 << 27  # numbers in all perturbations of a run
 
 
@@ -99,9 +99,7 @@ class Asked:
     @property
     def chunk(self) -> int:
         """Rows per call of the network."""
-        size = torch.Size(self.data.shape).numel()
-        small = 8 if size > _LARGE else 16
-        return self.options.chunk or (128 if self.model.device.type == "cuda" else small)
+        return rows_per_call("universal", self.data.shape, self.model.device, self.options.chunk)
 
     def check(self) -> None:
         """Raises InputError: something does not fit, as far as that can be said before any row is read."""

@@ -1,21 +1,19 @@
 """What a universal perturbation has to be compared with: changes of the same norm that nobody searched for."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from blindspots.attacks import DeepFool
+from blindspots.batching import is_large
+from blindspots.data.splits import Rows
 from blindspots.evaluate import Options, attack
 from blindspots.models.model import Model
 from blindspots.problem import Need
 from blindspots.threat import L2, Threat
 from blindspots.universal.measure import random_direction, random_signs, scaled
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.stream import Rows
 
 _SINGLE, _SINGLE_LARGE = 128, 32  # rows whose own smallest perturbations are added up
-_LARGE = 1 << 14
 
 
 def controls(model: Model, fit: Rows, threat: Threat, seed: int, chunk: int) -> dict[str, Tensor]:
@@ -40,7 +38,7 @@ def controls(model: Model, fit: Rows, threat: Threat, seed: int, chunk: int) -> 
 
 
 def _rows(fit: Rows) -> int:
-    return _SINGLE_LARGE if math.prod(fit.data.shape) > _LARGE else _SINGLE
+    return _SINGLE_LARGE if is_large(fit.data.shape) else _SINGLE
 
 
 def _smallest(model: Model, x: Tensor, y: Tensor, chunk: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from blindspots.data.splits import Rows, shuffled
 from blindspots.journal import Columns
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -20,7 +21,7 @@ from blindspots.universal.methods.method import Candidate
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Pass, Trial
 from blindspots.universal.search import Course, rate_of, run
-from blindspots.universal.stream import Proxies, Rows, shuffled
+from blindspots.universal.stream import Proxies
 from blindspots.universal.task import Task
 
 _TRIAL_SHARE = 5  # one row in so many judges the trials

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from blindspots.data.splits import Division, Rows
 from blindspots.findings import Finding
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -28,7 +29,6 @@ from blindspots.universal.record import (
     OnModel,
     UniversalVerdict,
 )
-from blindspots.universal.stream import Division, Rows
 
 _SHOWN = 12
 _MOST = 500  # rows that geometry is taken from

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blindspots.data.splits import Rows
 from blindspots.oracle import Oracle
 from blindspots.random import keys, normal, sign
 from blindspots.records import Share
 from blindspots.threat import Threat
 from blindspots.universal.parametrisation import Additive
 from blindspots.universal.record import Effect
-from blindspots.universal.stream import Rows
 
 
 @dataclass(frozen=True)

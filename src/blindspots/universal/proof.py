@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from blindspots.data import Dataset, reopened, same_rows
+from blindspots.data.splits import Rows, divide
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.models.load import load_model
@@ -20,7 +21,6 @@ from blindspots.universal.file import load_perturbation
 from blindspots.universal.folder import read_universal_file
 from blindspots.universal.measure import fooled
 from blindspots.universal.record import Effect, UniversalFile, UniversalVerdict
-from blindspots.universal.stream import Rows, divide
 from blindspots.verify import EDGE, SLACK, Verification, norm, not_finished, tampered
 
 Say = Callable[[str], None]

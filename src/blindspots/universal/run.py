@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.data import Data, Dataset, as_data, notes_of, one_of
+from blindspots.data.splits import Division, divide
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import provenance, threads_of
@@ -31,7 +32,6 @@ from blindspots.universal.folder import Folder
 from blindspots.universal.judge import Judge
 from blindspots.universal.methods import Method, Periodic, parse_method
 from blindspots.universal.record import UniversalFile, UniversalManifest, UniversalVerdict
-from blindspots.universal.stream import Division, divide
 
 _FIT = 500
 _EXAMINED = 16  # rows that the checks beforehand look at

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blindspots.data.splits import Rows, shuffled
 from blindspots.universal.methods.method import Method
 from blindspots.universal.record import Pass
-from blindspots.universal.stream import Rows, shuffled
 from blindspots.universal.task import Task
 
 

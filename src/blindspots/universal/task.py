@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.views.views import View
+from blindspots.data.splits import Rows
 from blindspots.goal import Goal
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim, Need, Problem
@@ -14,7 +15,6 @@ from blindspots.random import keys
 from blindspots.threat import Threat
 from blindspots.universal.losses import Aimed
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.stream import Rows
 
 _KNOWN = 1 << 26  # scores of clean rows that are kept
 

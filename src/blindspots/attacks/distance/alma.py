@@ -32,7 +32,7 @@ class ALMAState(State):
 
 
 @dataclass(frozen=True)
-class ALMA(Attack):
+class ALMA(Attack[ALMAState]):
     """Rony et al. 2021 (arXiv 2011.11857), algorithm 1 with the penalty P2: smallest l2 or l1 distance.
 
     Differs from the paper in four points. The first step goes half-way to the linearised boundary, at most `longest`

@@ -1,23 +1,31 @@
 """Carlini and Wagner's attack: a distance and a margin, added up and descended."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack
-from blindspots.attacks.distance.carlini_wagner_l0 import L0Search
-from blindspots.attacks.distance.carlini_wagner_l2 import L2Search
-from blindspots.attacks.distance.carlini_wagner_linf import LinfSearch
-from blindspots.attacks.distance.carlini_wagner_tanh import TanhSearch
+from blindspots.attacks.distance.carlini_wagner_l0 import L0Search, L0State
+from blindspots.attacks.distance.carlini_wagner_l2 import L2Search, L2State
+from blindspots.attacks.distance.carlini_wagner_linf import LinfSearch, LinfState
+from blindspots.attacks.distance.carlini_wagner_tanh import TanhSearch, TanhState
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.threat import Threat
 
-_Search = L2Search | TanhSearch | LinfSearch | L0Search
+CWState = L2State | TanhState | LinfState | L0State
+
+
+class _Search(Protocol):
+    """What is done in one norm; it gets back the states that it made."""
+
+    def init(self, problem: Problem, job: Job) -> CWState: ...
+
+    def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> CWState: ...
 
 
 @dataclass(frozen=True)
-class CarliniWagner(Attack):
+class CarliniWagner(Attack[CWState]):
     """Carlini and Wagner 2017 (arXiv 1608.04644): smallest l2, linf or l0 distance, with their loss f_6.
 
     The published l2 attack solves nine problems of 10,000 steps, one per constant c. `CarliniWagner(10_000,
@@ -67,14 +75,14 @@ class CarliniWagner(Attack):
     def looks(self) -> int:
         return self.steps * self.searches if self.searches else self.steps + 1
 
-    def init(self, problem: Problem, job: Job) -> Any:
+    def init(self, problem: Problem, job: Job) -> CWState:
         return self._search(problem.threat).init(problem, job)
 
-    def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+    def step(self, problem: Problem, job: Job, state: CWState, seen: Seen) -> CWState:
         return self._search(problem.threat).step(problem, job, state, seen)
 
-    def exhausted(self, state: Any) -> Tensor:
-        return super().exhausted(state) | state.done  # type: ignore[no-any-return]
+    def exhausted(self, state: CWState) -> Tensor:
+        return super().exhausted(state) | state.done
 
     def _search(self, threat: Threat) -> _Search:
         if threat.p == 0:

@@ -19,7 +19,7 @@ class DDNState(State):
 
 
 @dataclass(frozen=True)
-class DDN(Attack):
+class DDN(Attack[DDNState]):
     """Rony et al. 2019 (arXiv 1811.09600), algorithm 1: smallest l2 distance.
 
     It searches beyond the radius, if there is one; what it finds inside counts. The paper rounds every point to 256

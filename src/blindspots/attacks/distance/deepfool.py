@@ -23,7 +23,7 @@ class DeepFoolState(State):
     last: Tensor  # (B,) int64: the clock at the row's last look
 
 
-class BoundaryWalk(Attack):
+class BoundaryWalk(Attack[DeepFoolState]):
     """Steps to boundaries linearised between `classes` classes, until the row's own last look."""
 
     steps: int
@@ -39,6 +39,9 @@ class BoundaryWalk(Attack):
     def init(self, problem: Problem, job: Job) -> DeepFoolState:
         classes = compared(problem, job, self.classes)
         return DeepFoolState(job.start, zeros(job), classes, Nearest.none(job), zeros(job) + self.steps)
+
+    def classes_of(self, state: DeepFoolState) -> Tensor:
+        return state.classes
 
     def exhausted(self, state: DeepFoolState) -> Tensor:
         return state.t > state.last

@@ -27,7 +27,7 @@ class EADState(State):
 
 
 @dataclass(frozen=True)
-class EAD(Attack):
+class EAD(Attack[EADState]):
     """Chen et al. 2018 (arXiv 1709.04114), algorithm 1: smallest l1 or l2 distance by FISTA.
 
     Descended is c max(f + kappa, 0) + (beta |d|_1 + |d|_2^2) / (1 + beta). The threat is the decision rule: among the

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,8 +27,11 @@ class FABJacobianState(FABState):
     classes: Tensor  # (B, K) int64: the label and those it is compared with
 
 
+F = TypeVar("F", bound=FABState)
+
+
 @dataclass(frozen=True)
-class _FAB(Attack):
+class _FAB(Attack[F], Generic[F]):
     steps: int = 100
     restarts: int = 1
     random_start: bool = False
@@ -45,15 +48,15 @@ class _FAB(Attack):
         return self.steps * self.restarts + 1
 
     @abstractmethod
-    def _plane(self, problem: Problem, state: FABState, seen: Seen) -> Plane:
+    def _plane(self, problem: Problem, state: F, seen: Seen) -> Plane:
         """The boundary to project onto."""
 
-    def init(self, problem: Problem, job: Job) -> FABState:
+    def _begin(self, problem: Problem, job: Job) -> FABState:
         clock, nearest = zeros(job), Nearest.none(job)
         probe = self._anywhere(problem, job, clock, nearest) if self.random_start else job.start
         return FABState(probe, clock, nearest)
 
-    def step(self, problem: Problem, job: Job, state: FABState, seen: Seen) -> FABState:
+    def step(self, problem: Problem, job: Job, state: F, seen: Seen) -> F:
         threat, plane = problem.threat, self._plane(problem, state, seen)
         nearest = state.nearest.update(problem, job, seen.won, plane, tried=self._searches(state.t, state.nearest))
         t = state.t + 1
@@ -87,7 +90,7 @@ class _FAB(Attack):
 
 
 @dataclass(frozen=True)
-class FAB(_FAB):
+class FAB(_FAB[FABJacobianState]):
     """Croce and Hein 2020 (arXiv 1907.02044), algorithm 1: smallest linf, l2 or l1 distance.
 
     A look costs one forward and a backward per class. Differs from the paper in two points. The authors' code looks
@@ -113,16 +116,18 @@ class FAB(_FAB):
     need: ClassVar[Need] = Need.JACOBIAN
 
     def init(self, problem: Problem, job: Job) -> FABJacobianState:
-        s = super().init(problem, job)
+        s = self._begin(problem, job)
         return FABJacobianState(s.probe, s.t, s.nearest, compared(problem, job, self.classes))
 
-    def _plane(self, problem: Problem, state: FABState, seen: Seen) -> Plane:
-        assert isinstance(state, FABJacobianState)
+    def classes_of(self, state: FABJacobianState) -> Tensor:
+        return state.classes
+
+    def _plane(self, problem: Problem, state: FABJacobianState, seen: Seen) -> Plane:
         return boundary(problem, state.probe, state.classes, seen)
 
 
 @dataclass(frozen=True)
-class FABT(_FAB):
+class FABT(_FAB[FABState]):
     """FAB-T of AutoAttack (Croce and Hein 2020, arXiv 2003.01690): as `FAB`, at one backward per look.
 
     With a directed goal and the margin as its loss, the loss is the difference of the scores of label and target, and
@@ -131,6 +136,9 @@ class FABT(_FAB):
     """
 
     need: ClassVar[Need] = Need.GRAD
+
+    def init(self, problem: Problem, job: Job) -> FABState:
+        return self._begin(problem, job)
 
     def _plane(self, problem: Problem, state: FABState, seen: Seen) -> Plane:
         assert seen.grad is not None

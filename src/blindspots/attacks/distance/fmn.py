@@ -24,7 +24,7 @@ class FMNState(State):
 
 
 @dataclass(frozen=True)
-class FMN(Attack):
+class FMN(Attack[FMNState]):
     """Pintor et al. 2021 (arXiv 2102.12827), algorithm 1: smallest l0, l1, l2 or linf distance.
 
     Differs from the paper in three points. Before the first success the radius reaches 1 % behind the linearised

@@ -17,7 +17,7 @@ class JSMAState(State):
 
 
 @dataclass(frozen=True)
-class JSMA(Attack):
+class JSMA(Attack[JSMAState]):
     """Papernot et al. 2016 (arXiv 1511.07528), algorithms 2 and 3: few components, greedily.
 
     Of all pairs, the one with the largest product of what a class gains and what the others lose. Differs from the
@@ -48,6 +48,9 @@ class JSMA(Attack):
     @property
     def looks(self) -> int:
         return self.steps + 1
+
+    def classes_of(self, state: JSMAState) -> Tensor:
+        return state.classes
 
     def exhausted(self, state: JSMAState) -> Tensor:
         return (state.t >= self.looks) | state.done

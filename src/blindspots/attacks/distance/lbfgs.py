@@ -39,7 +39,7 @@ class LBFGSState(State):
 
 
 @dataclass(frozen=True)
-class LBFGS(Attack):
+class LBFGS(Attack[LBFGSState]):
     """Szegedy et al. 2013 (arXiv 1312.6199), section 4.1: min c |r|^2 + loss(x + r) in the box, with a search for c.
 
     The paper prints |r| and asks for the minimum c that succeeds. Here the norm is squared, since L-BFGS needs a smooth

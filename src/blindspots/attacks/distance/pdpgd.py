@@ -29,7 +29,7 @@ class PDPGDState(State):
 
 
 @dataclass(frozen=True)
-class PDPGD(Attack):
+class PDPGD(Attack[PDPGDState]):
     """Matyasko and Chau 2021 (arXiv 2106.01538), algorithm 2: smallest l0, l1, l2 or linf distance.
 
     The primal step is Adam's on the softplus of the loss, then the proximal map of the weighted norm in Adam's metric;

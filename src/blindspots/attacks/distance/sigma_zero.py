@@ -20,7 +20,7 @@ class SigmaZeroState(State):
 
 
 @dataclass(frozen=True)
-class SigmaZero(Attack):
+class SigmaZero(Attack[SigmaZeroState]):
     """Cina et al. 2025 (arXiv 2402.01879), algorithm 1: smallest l0 distance.
 
     Descends the margin, as long as it is positive, plus a smooth count of the changed components, with Adam on the

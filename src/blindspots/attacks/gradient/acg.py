@@ -33,7 +33,7 @@ class ACGState(State):
 
 
 @dataclass(frozen=True)
-class ACG(Attack):
+class ACG(Attack[ACGState]):
     """Yamamura et al. 2022 (arXiv 2206.09628), algorithm 1: s <- grad + beta s, beta by Hestenes and Stiefel.
 
     Checkpoints as in APGD; there is no momentum besides. As in the published code, beta is at least 0; where it is not

@@ -1,14 +1,14 @@
 """APGD: PGD with momentum whose step size halves where progress stalls."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, zeros
 from blindspots.attacks.directions import carried, descent
-from blindspots.attacks.gradient.apgd_l1 import SparseAPGD
+from blindspots.attacks.gradient.apgd_l1 import SparseAPGD, SparseState
 from blindspots.attacks.gradient.progress import Progress
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
@@ -24,7 +24,7 @@ class APGDState(State):
 
 
 @dataclass(frozen=True)
-class APGD(Attack):
+class APGD(Attack[APGDState | SparseState]):
     """Croce and Hein 2020 (arXiv 2003.01690), algorithm 1; in l1 balls the sparse form (Croce and Hein 2021).
 
     The loss is the goal's: "ce", "dlr", or with directed goals their targeted forms (APGD-T). Where paper and code
@@ -52,14 +52,14 @@ class APGD(Attack):
     def looks(self) -> int:
         return self.steps + 1
 
-    def init(self, problem: Problem, job: Job) -> Any:
+    def init(self, problem: Problem, job: Job) -> APGDState | SparseState:
         if problem.threat.p == 1:
             return self._sparse().init(problem, job)
         x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
         return APGDState(x, zeros(job), x, x, torch.zeros_like(x), Progress.begin(job))
 
-    def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
-        if problem.threat.p == 1:
+    def step(self, problem: Problem, job: Job, state: APGDState | SparseState, seen: Seen) -> APGDState | SparseState:
+        if isinstance(state, SparseState):
             return self._sparse().step(problem, job, state, seen)
         assert seen.grad is not None
         better = seen.loss < state.progress.best

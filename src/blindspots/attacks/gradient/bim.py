@@ -10,7 +10,7 @@ from blindspots.problem import Job, Need, Problem, Seen
 
 
 @dataclass(frozen=True)
-class BIM(Attack):
+class BIM(Attack[PGDState]):
     """Kurakin, Goodfellow, Bengio 2017 (arXiv 1607.02533), section 2.2: PGD without a random start (I-FGSM).
 
     In the paper steps and stride hang together: 1.25 radii in all (4 pixel values more than the radius, if that is

@@ -10,7 +10,7 @@ from blindspots.problem import Job, Need, Problem, Seen
 
 
 @dataclass(frozen=True)
-class FGSM(Attack):
+class FGSM(Attack[State]):
     """Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572): x + eps * sign(grad).
 
     In other norms the step goes along their steepest direction. The paper does not clip to the box; here every point

@@ -18,7 +18,7 @@ class LatticeState(State):
 
 
 @dataclass(frozen=True)
-class Lattice(Attack):
+class Lattice(Attack[LatticeState]):
     """Repairs what rounding to 8 bits breaks: every point it proposes lies on the 256 levels of a picture.
 
     It rounds the example that it begins at, and where that is none any more goes on by descent through the rounding:

@@ -19,7 +19,7 @@ class MIState(State):
 
 
 @dataclass(frozen=True)
-class MIFGSM(Attack):
+class MIFGSM(Attack[MIState]):
     """Dong et al. 2018 (arXiv 1710.06081), algorithm 1: g <- decay g + grad / |grad|_1, then a step along sign(g).
 
     Gradients are balanced row by row; in l2 balls by their l2 norm, and the step goes along g itself. Made for

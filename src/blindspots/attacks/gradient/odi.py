@@ -41,12 +41,12 @@ class Along(Aim):
 
 @dataclass(frozen=True)
 class ODIState(State):
-    inner: Any  # the attack's own state
+    inner: State  # the attack's own
     aim: Along
 
 
 @dataclass(frozen=True)
-class ODI(Attack):
+class ODI(Attack[ODIState]):
     """Tashiro, Song, Ermon 2020 (arXiv 2003.06878), section 3.1: output diversified initialisation.
 
     From a random point of the ball, a few steps of a whole radius each along the gradient of <w, scores>, w uniform
@@ -93,11 +93,12 @@ class ODI(Attack):
         inner = tree(lambda a, b: pick(state.aim.sought, a, b), begun, stepped)
         return self._state(inner, state.t + 1, state.aim.weights)
 
-    def _state(self, inner: Any, t: Tensor, weights: Tensor) -> ODIState:
-        return ODIState(inner.probe, t, inner, Along(weights, t < self.steps, getattr(inner, "aim", None)))
+    def _state(self, inner: State, t: Tensor, weights: Tensor) -> ODIState:
+        return ODIState(inner.probe, t, inner, Along(weights, t < self.steps, self.attack.aim_of(inner)))
 
-    def _begin(self, problem: Problem, job: Job, x: Tensor) -> Any:
-        return self._planted.init(problem, replace(job, start=x))
+    def _begin(self, problem: Problem, job: Job, x: Tensor) -> State:
+        state: State = self._planted.init(problem, replace(job, start=x))
+        return state
 
     @property
     def _planted(self) -> Attack:
@@ -105,6 +106,9 @@ class ODI(Attack):
         if not hasattr(self.attack, "random_start"):
             return self.attack
         return cast(Attack, replace(cast(Any, self.attack), random_start=False))
+
+    def aim_of(self, state: ODIState) -> Aim:
+        return state.aim
 
     def exhausted(self, state: ODIState) -> Tensor:
         return ~state.aim.sought & self._planted.exhausted(state.inner)

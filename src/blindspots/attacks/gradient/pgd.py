@@ -19,7 +19,7 @@ class PGDState(State):
 
 
 @dataclass(frozen=True)
-class PGD(Attack):
+class PGD(Attack[PGDState]):
     """Madry et al. 2018 (arXiv 1706.06083), with a random start, momentum and a step schedule as options.
 
     Args:

@@ -37,7 +37,7 @@ class PMAState(State):
 
 
 @dataclass(frozen=True)
-class PMA(Attack):
+class PMA(Attack[PMAState]):
     """Xie et al. 2025 (arXiv 2411.15210): PGD on p_y - max p_i with margin decomposition (Ma et al. 2020, arXiv
     2006.13726). With the loss "margin" it is their MD attack.
 
@@ -79,6 +79,9 @@ class PMA(Attack):
         new = pick(since == 0, new, carried(problem, job, x, state.last, new, self.momentum))
         probe = pick(t == self.steps + 1, self._start(problem, job, t), new)
         return PMAState(probe, t, x, self._term(t))
+
+    def aim_of(self, state: PMAState) -> Aim:
+        return state.aim
 
     def _start(self, problem: Problem, job: Job, t: Tensor) -> Tensor:
         return problem.threat.sample(job.x, job.r, keys(0, job.key, t)) if self.random_start else job.start

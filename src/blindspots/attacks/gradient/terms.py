@@ -46,7 +46,7 @@ class TermsState(State):
 
 
 @dataclass(frozen=True)
-class TermsDescent(Attack):
+class TermsDescent(Attack[TermsState]):
     """Steps from the gradients of `terms`, each of which costs a look at the same point.
 
     On a model that never rejects every look is a step down the goal's loss.
@@ -77,6 +77,9 @@ class TermsDescent(Attack):
     @property
     def looks(self) -> int:
         return len(self.terms) * self.steps + 1
+
+    def aim_of(self, state: TermsState) -> Aim | None:
+        return state.aim
 
     def init(self, problem: Problem, job: Job) -> TermsState:
         t = zeros(job)

@@ -18,7 +18,7 @@ class BisectState(State):
 
 
 @dataclass(frozen=True)
-class Bisect(Attack):
+class Bisect(Attack[BisectState]):
     """Shortens the perturbation `job.start - job.x` and never looks at a gradient. Linear in the l2, l1 and linf norm.
 
     Args:

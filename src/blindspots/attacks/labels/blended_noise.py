@@ -8,7 +8,7 @@ from blindspots.problem import Job, Problem
 
 
 @dataclass(frozen=True)
-class BlendedNoise(LabelSearch):
+class BlendedNoise(LabelSearch[LineState]):
     """Many random images, and from each one a line to the clean input, until the queries are spent.
 
     The idea is Foolbox's LinearSearchBlendedUniformNoiseAttack, which follows the line of the first random image that
@@ -31,5 +31,5 @@ class BlendedNoise(LabelSearch):
     def arrive(self, problem: Problem, job: Job, state: LineState) -> LineState:
         return state
 
-    def turns(self) -> dict[int, Turn]:
+    def turns(self) -> dict[int, Turn[LineState]]:
         return {}

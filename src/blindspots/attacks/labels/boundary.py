@@ -25,7 +25,7 @@ class BoundaryState(LineState):
 
 
 @dataclass(frozen=True)
-class Boundary(LabelSearch):
+class Boundary(LabelSearch[BoundaryState]):
     """Brendel, Rauber and Bethge 2018 (arXiv 1712.04248): smallest l2 distance.
 
     A step goes along the sphere around the clean input in a random direction, then towards the clean input. The paper
@@ -49,7 +49,7 @@ class Boundary(LabelSearch):
     def dress(self, problem: Problem, job: Job, state: LineState) -> BoundaryState:
         return BoundaryState(**vars(state), base=job.x, nearer=full(job, self.nearer))
 
-    def turns(self) -> dict[int, Turn]:
+    def turns(self) -> dict[int, Turn[BoundaryState]]:
         return {WALK: self._judge}
 
     def arrive(self, problem: Problem, job: Job, state: BoundaryState) -> BoundaryState:

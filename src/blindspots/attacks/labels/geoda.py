@@ -15,7 +15,7 @@ _FAR = 1e3  # widths of the box: so far a point is projected to where the ball e
 
 
 @dataclass(frozen=True)
-class GeoDA(PollSearch):
+class GeoDA(PollSearch[PollState]):
     """Rahmati et al. 2020 (arXiv 2003.06468), algorithms 1 and 2: smallest linf, l2 or l1 distance.
 
     The candidate is the point of ball and box that goes furthest along the estimated normal: this is the paper's

@@ -19,7 +19,7 @@ class HopSkipJumpState(PollState):
 
 
 @dataclass(frozen=True)
-class HopSkipJump(PollSearch):
+class HopSkipJump(PollSearch[HopSkipJumpState]):
     """Chen, Jordan and Wainwright 2020 (arXiv 1904.02144), algorithm 2: smallest l2 or linf distance.
 
     Differs from the paper in four points, each of which needs fewer queries for the same distance. The first poll

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ P = TypeVar("P", bound=PollState)
 
 
 @dataclass(frozen=True)
-class PollSearch(LabelSearch):
+class PollSearch(LabelSearch[P], Generic[P]):
     """Polls the labels around a point of the boundary; when there are enough of them, `move` makes use of the normal.
 
     Each poll's sum is added to `memory` times what earlier ones found: where the boundary bends little, their normal
@@ -83,14 +83,14 @@ class PollSearch(LabelSearch):
     coarse: int = 2
 
     @abstractmethod
-    def move(self, problem: Problem, job: Job, state: Any) -> Any:
+    def move(self, problem: Problem, job: Job, state: P) -> P:
         """The next state, once `state.normal` is known."""
 
     @abstractmethod
-    def moved(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+    def moved(self, problem: Problem, job: Job, state: P, seen: Seen) -> P:
         """The next state in the phase MOVE, once its probe was seen."""
 
-    def enough(self, state: Any) -> Tensor:
+    def enough(self, state: P) -> Tensor:
         """(B,) how many labels a poll wants."""
         return torch.full_like(state.number, self.batch)
 
@@ -108,10 +108,10 @@ class PollSearch(LabelSearch):
         poll = {"base": job.x, "labels": Labels.none(job), "normal": blank, "number": zeros(job)}
         return {**vars(state), **poll, "least": full(job, math.inf), "smooth": full(job, 0.5)}
 
-    def turns(self) -> dict[int, Turn]:
+    def turns(self) -> dict[int, Turn[P]]:
         return {POLL: self._poll, MOVE: self.moved}
 
-    def arrive(self, problem: Problem, job: Job, state: Any) -> Any:
+    def arrive(self, problem: Problem, job: Job, state: P) -> P:
         return self.ask(problem, job, replace(state, base=self.reached(problem, job, state)))
 
     def ask(self, problem: Problem, job: Job, state: P) -> P:
@@ -129,12 +129,12 @@ class PollSearch(LabelSearch):
     def _length(self, job: Job, state: PollState) -> Tensor:
         return self.reach * L2().norm(state.base - job.x)
 
-    def _poll(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+    def _poll(self, problem: Problem, job: Job, state: P, seen: Seen) -> P:
         labels = state.labels.add(state.probe - state.base, seen.won)
         on = replace(state, labels=labels, probe=self._next(problem, job, state))
         return only(labels.count >= self.enough(state), self._count, problem, job, on)
 
-    def _count(self, problem: Problem, job: Job, state: Any) -> Any:
+    def _count(self, problem: Problem, job: Job, state: P) -> P:
         found = state.labels.normal() / col(self._length(job, state).clamp_min(TINY), state.base)
         return self.move(problem, job, at_phase(replace(state, normal=found + self.memory * state.normal), MOVE))
 

@@ -29,7 +29,7 @@ class RaySState(State):
 
 
 @dataclass(frozen=True)
-class RayS(Attack):
+class RayS(Attack[RaySState]):
     """Chen and Gu 2020 (arXiv 2006.12792), algorithm 3: smallest linf distance, without a target and without a start.
 
     Direction 0 has positive signs only. Then level 0, 1, 2, ... flips its 2 ** level blocks, one after the other. One

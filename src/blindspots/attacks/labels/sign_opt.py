@@ -21,7 +21,7 @@ class SignOPTState(PollState):
 
 
 @dataclass(frozen=True)
-class SignOPT(PollSearch):
+class SignOPT(PollSearch[SignOPTState]):
     """Cheng et al. 2020 (arXiv 1909.10773), algorithm 1: smallest l2 distance, as a function of the direction.
 
     A label in a nearby direction is the sign of the distance's slope. Differs from the paper in three points. A turn

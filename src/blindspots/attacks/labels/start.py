@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import ClassVar, Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from blindspots.random import randint, uniform
 from blindspots.rows import Rows, pick, tree
 
 SEEK, LINE, COMPARE, LOST, OWN = range(5)  # phases of a row; an attack's own begin at OWN
-Turn = Callable[[Problem, Job, Any, Seen], Any]
 S = TypeVar("S", bound=Rows)
 _CELLS = 8  # most blocks per side of a random image
 _WORTH = 0.05  # another start has to be nearer by this share of the distance
@@ -32,10 +31,11 @@ class LineState(State):
 
 
 L = TypeVar("L", bound=LineState)
+Turn = Callable[[Problem, Job, L, Seen], L]
 
 
 @dataclass(frozen=True)
-class LabelSearch(Attack):
+class LabelSearch(Attack[L], Generic[L]):
     """An attack that sees labels alone and looks for the smallest distance: one query per turn.
 
     A row begins at `job.start`. Where that does not win, it looks at random images, and ends without a result after
@@ -61,68 +61,68 @@ class LabelSearch(Attack):
         return self.queries
 
     @abstractmethod
-    def dress(self, problem: Problem, job: Job, state: LineState) -> Any:
+    def dress(self, problem: Problem, job: Job, state: LineState) -> L:
         """The attack's own first state, around the part that all of them share."""
 
     @abstractmethod
-    def arrive(self, problem: Problem, job: Job, state: Any) -> Any:
+    def arrive(self, problem: Problem, job: Job, state: L) -> L:
         """The next state, once the boundary is known to lie between the distances `low` and `high`."""
 
     @abstractmethod
-    def turns(self) -> dict[int, Turn]:
+    def turns(self) -> dict[int, Turn[L]]:
         """What follows a look in each of the attack's own phases."""
 
     def tolerance(self, job: Job) -> float:
         """Bisection ends when `high` - `low` is at most this share of `high`."""
         return 0.01
 
-    def init(self, problem: Problem, job: Job) -> Any:
+    def init(self, problem: Problem, job: Job) -> L:
         there = (job.start != job.x).flatten(1).any(1)
         probe, none = pick(there, job.start, noise(problem, job, zeros(job))), full(job, 0)
         first = LineState(probe, zeros(job), zeros(job), (~there).long(), probe, none, none, zeros(job))
         return self.dress(problem, job, first)
 
-    def step(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
-        after = tree(torch.clone, state)
+    def step(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
+        after = cast(L, tree(torch.clone, state))
         for phase, turn in {SEEK: self._seek, LINE: self._halve, COMPARE: self._compared, **self.turns()}.items():
             at = (state.phase == phase).nonzero()[:, 0]  # only the rows that it concerns: the others cost nothing
             if len(at):
                 after.put_(at, turn(problem, job[at], state[at], seen[at]))
         return replace(after, t=state.t + 1)
 
-    def exhausted(self, state: Any) -> Tensor:
-        return (state.t >= self.queries) | (state.phase == LOST)  # type: ignore[no-any-return]
+    def exhausted(self, state: L) -> Tensor:
+        return (state.t >= self.queries) | (state.phase == LOST)
 
-    def unstarted(self, state: Any) -> Tensor:
-        return (state.phase == SEEK) | (state.phase == LOST)  # type: ignore[no-any-return]
+    def unstarted(self, state: L) -> Tensor:
+        return (state.phase == SEEK) | (state.phase == LOST)
 
     def aim(self, problem: Problem, job: Job, state: L, far: Tensor, high: Tensor) -> L:
         """Begin to bisect on the line from `far` (B, ...), where the distance `high` (B,) wins."""
         probe = problem.threat.project(far, job.x, high / 2)
         return at_phase(replace(state, probe=probe, far=far, low=torch.zeros_like(high), high=high), LINE)
 
-    def reached(self, problem: Problem, job: Job, state: Any) -> Tensor:
+    def reached(self, problem: Problem, job: Job, state: L) -> Tensor:
         """The nearest win on the line: (B, ...)."""
         return problem.threat.project(state.far, job.x, state.high)
 
-    def _seek(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+    def _seek(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
         phase = torch.where(state.tried < self.tries, SEEK, LOST)
         again = replace(state, probe=noise(problem, job, state.tried), phase=phase, tried=state.tried + 1)
         distance = problem.threat.norm(state.probe - job.x)
         return choose(seen.won, self.aim(problem, job, state, state.probe, distance), again)
 
-    def _halve(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+    def _halve(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
         middle = (state.low + state.high) / 2
         low, high = torch.where(seen.won, state.low, middle), torch.where(seen.won, middle, state.high)
         on = replace(state, probe=problem.threat.project(state.far, job.x, (low + high) / 2), low=low, high=high)
         return only(high - low <= self.tolerance(job) * high, self._settle, problem, job, on)
 
-    def _settle(self, problem: Problem, job: Job, state: Any) -> Any:
+    def _settle(self, problem: Problem, job: Job, state: L) -> L:
         nearer = problem.threat.project(noise(problem, job, state.tried), job.x, (1 - _WORTH) * state.high)
         compare = at_phase(replace(state, probe=nearer, tried=state.tried + 1), COMPARE)
         return choose(state.compared < self.compares, compare, self.arrive(problem, job, state))
 
-    def _compared(self, problem: Problem, job: Job, state: Any, seen: Seen) -> Any:
+    def _compared(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
         state = replace(state, compared=state.compared + 1)
         nearer = self.aim(problem, job, state, state.probe, problem.threat.norm(state.probe - job.x))
         return choose(seen.won, nearer, self._settle(problem, job, state))
@@ -133,7 +133,7 @@ def at_phase(state: L, phase: int) -> L:
     return replace(state, phase=torch.full_like(state.phase, phase))
 
 
-def only(mask: Tensor, turn: Callable[[Problem, Job, Any], Any], problem: Problem, job: Job, state: S) -> S:
+def only(mask: Tensor, turn: Callable[[Problem, Job, S], S], problem: Problem, job: Job, state: S) -> S:
     """What `turn` makes of the rows in `mask` (B,), and the others as they are."""
     at = mask.nonzero()[:, 0]
     return state.put(at, turn(problem, job[at], state[at])) if len(at) else state

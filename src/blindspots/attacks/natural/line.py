@@ -25,7 +25,7 @@ class LineState(State):
     draw: Tensor  # (B,) int64
 
 
-class LineSearch(Attack):
+class LineSearch(Attack[LineState]):
     """Amounts grow evenly until one wins; the stretch before it is bisected.
 
     Only the first draw goes through all amounts. Every other one gets a single look: a little below the smallest amount

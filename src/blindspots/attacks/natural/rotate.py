@@ -24,7 +24,7 @@ class RotateState(State):
 
 
 @dataclass(frozen=True)
-class RotateTranslate(Attack):
+class RotateTranslate(Attack[RotateState]):
     """Engstrom et al. 2019 (arXiv 1712.02779): all of a grid of rotations and shifts, or some random ones.
 
     The limits are the attack's own, so it is run without a radius as a rule; with one, only what lies inside counts.
@@ -73,7 +73,7 @@ class RotateTranslate(Attack):
 
 
 @dataclass(frozen=True)
-class RotateTranslatePGD(Attack):
+class RotateTranslatePGD(Attack[RotateState]):
     """The first-order form of `RotateTranslate` (Engstrom et al. 2019): signed steps on angle and shifts.
 
     The paper finds the grid stronger, for the loss has many minima in three parameters; here as there it is the cheap

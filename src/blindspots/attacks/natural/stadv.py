@@ -25,7 +25,7 @@ class StAdvState(State):
 
 
 @dataclass(frozen=True)
-class StAdv(Attack):
+class StAdv(Attack[StAdvState]):
     """Xiao et al. 2018 (arXiv 1801.02612): descends adversarial loss + tau * roughness of a flow field (eq. 2 to 4).
 
     The roughness is the sum over neighbouring pixels of the length of the difference of their flows. Where a probe has

@@ -22,7 +22,7 @@ class BanditsState(State):
 
 
 @dataclass(frozen=True)
-class Bandits(Attack):
+class Bandits(Attack[BanditsState]):
     """Ilyas, Engstrom, Madry 2019 (arXiv 1807.07978), algorithms 1 to 3, with both priors: time, since the guess is
     kept from step to step, and data, since it is constant on tiles.
 

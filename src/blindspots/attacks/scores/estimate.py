@@ -46,7 +46,7 @@ class EstimateState(State):
 
 
 @dataclass(frozen=True)
-class Estimating(Attack):
+class Estimating(Attack[EstimateState]):
     """Looks at a point, then at `pairs` pairs around it, moves on, and so forth.
 
     A pair adds (f(a) - f(b)) (a - b), with a and b as they are after the projection to ball and box: what a linear

@@ -22,7 +22,7 @@ class GenAttackState(State):
 
 
 @dataclass(frozen=True)
-class GenAttack(Attack):
+class GenAttack(Attack[GenAttackState]):
     """Alzantot et al. 2019 (arXiv 1805.11090), algorithm 1, with its reduced dimensions.
 
     Differs from the paper in three points. One child is born per query and replaces the worst member if it is better,

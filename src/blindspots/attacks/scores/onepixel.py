@@ -22,7 +22,7 @@ class OnePixelState(State):
 
 
 @dataclass(frozen=True)
-class OnePixel(Attack):
+class OnePixel(Attack[OnePixelState]):
     """Su et al. 2019 (arXiv 1710.08864): differential evolution without crossover over positions and colours.
 
     Each member is replaced as soon as its own trial is better. Differs from the paper in that colours are corners of

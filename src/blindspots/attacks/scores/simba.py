@@ -26,7 +26,7 @@ class SimBAState(State):
 
 
 @dataclass(frozen=True)
-class SimBA(Attack):
+class SimBA(Attack[SimBAState]):
     """Guo et al. 2019 (arXiv 1905.07121), algorithm 1, within a ball.
 
     Args:

@@ -25,7 +25,7 @@ class SquareState(State):
 
 
 @dataclass(frozen=True)
-class Square(Attack):
+class Square(Attack[SquareState]):
     """Andriushchenko et al. 2020 (arXiv 1912.00049), algorithms 2 (linf) and 3 (l2); in l1 as AutoAttack's code has it
     (Croce and Hein 2021, arXiv 2103.01208).
 

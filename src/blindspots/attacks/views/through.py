@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,16 +32,12 @@ class Sums(Rows):
 
 @dataclass(frozen=True)
 class ThroughState(State):
-    inner: Any  # the inner attack's state
+    inner: State  # the inner attack's
     sums: Sums
-
-    @property
-    def aim(self) -> Aim | None:
-        return getattr(self.inner, "aim", None)
 
 
 @dataclass(frozen=True)
-class Through(Attack):
+class Through(Attack[ThroughState]):
     """Runs `attack` on the average over views: expectation over transformation (Athalye et al. 2018, arXiv 1707.07397).
 
     For every probe of the inner attack it looks at `copies` views of it, T(x), pulls the gradients back through T, and
@@ -88,6 +84,9 @@ class Through(Attack):
     def _per_probe(self) -> int:
         return self.copies + self.plain
 
+    def aim_of(self, state: ThroughState) -> Aim | None:
+        return self.attack.aim_of(state.inner)
+
     def exhausted(self, state: ThroughState) -> Tensor:
         return self.attack.exhausted(state.inner)
 
@@ -110,14 +109,14 @@ class Through(Attack):
         sums = tree(lambda t: pick(due, torch.zeros_like(t), t), sums)
         return ThroughState(self._probe(problem, job, inner, sums.count), state.t + 1, inner, sums)
 
-    def _probe(self, problem: Problem, job: Job, inner: Any, count: Tensor) -> Tensor:
+    def _probe(self, problem: Problem, job: Job, inner: State, count: Tensor) -> Tensor:
         view = self._view(problem, job, inner, count, inner.probe)
         return pick(self._is_plain(inner, count), inner.probe, view)
 
-    def _is_plain(self, inner: Any, count: Tensor) -> Tensor:
+    def _is_plain(self, inner: State, count: Tensor) -> Tensor:
         return (count >= self.copies) | self.attack.final(inner)
 
-    def _view(self, problem: Problem, job: Job, inner: Any, count: Tensor, x: Tensor) -> Tensor:
+    def _view(self, problem: Problem, job: Job, inner: State, count: Tensor, x: Tensor) -> Tensor:
         number = inner.t * self.copies + count
         for i, view in enumerate(self.views):
             x = view(x, keys(i, job.key), number, problem.threat)

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from blindspots.attacks import Attack, parse_attack
 from blindspots.data import Dataset
 from blindspots.defend.detection.detectors.catalogue import DETECTORS, parse_detector
@@ -14,9 +12,9 @@ from blindspots.findings import Finding
 from blindspots.fit import check_fit
 from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.naming import numbered
 from blindspots.problem import Need
 from blindspots.threat import Threat
-from blindspots.transfer.adapt import numbered
 
 # What detectors learn from, and other attacks that they are tested on: per threat, the first as quick, the second as
 # different from it as there are.
@@ -33,7 +31,6 @@ TEST = {
     "l0": ("sigmazero", "fmn"),
 }
 RADII = (0.5, 1.0, 2.0)  # shares of the threat's radius that examples are made within
-_LARGE = 1 << 14  # numbers in an input
 
 
 @dataclass(frozen=True)
@@ -110,9 +107,3 @@ def chosen_detectors(asked: Sequence[str | Detector] | None) -> dict[str, Detect
     """The detectors by name; all that there are where none was asked for."""
     detectors = [parse_detector(d) if isinstance(d, str) else d for d in (asked or DETECTORS)]
     return dict(zip(numbered(d.name for d in detectors), detectors, strict=True))
-
-
-def rows_per_call(model: Model, data: Dataset, chunk: int | None) -> int:
-    """As `evaluate` has it for a cascade."""
-    small = 16 if torch.Size(data.shape).numel() <= _LARGE else 8
-    return chunk or (512 if model.device.type != "cpu" else small)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Attack, parse_attack
+from blindspots.crafting import Plan, craft
 from blindspots.data import Dataset, notes_of, part_of
 from blindspots.defend.detection import overhead
 from blindspots.defend.detection.asked import Asked
@@ -28,7 +29,6 @@ from blindspots.journal import Columns, unpack_inputs
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.sizes import check_radius
-from blindspots.transfer.craft import Plan, craft
 
 Say = Callable[[str], None]
 DISTORTION_ROWS = 200  # of which the smallest changes are searched for

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from blindspots.data import Dataset, digits_training, load_data
+from blindspots.data.splits import Rows, cut, divide, shuffled
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import pack_inputs
-from blindspots.universal.stream import Rows, divide, shuffled
 
 FIT = 2000  # rows that detectors are fitted on and thresholds set with, unless more are asked for
 _SHARE = 0.6  # of the data, where other rows of it are measured
@@ -51,10 +51,10 @@ def split(data: Dataset, test: Dataset | None, fit: int | None, rows: int | None
     """
     most = len(data) if test is not None else int(_SHARE * len(data))
     division = divide(data, min(fit or FIT, most) or 1, test if test is not None else _measured(data, most, rows), seed)
-    order = shuffled(len(division.fit), seed, -2).tolist()
-    cut = int(_THRESHOLD * len(order))
+    order = shuffled(len(division.fit), seed, -2)
+    threshold, fitted = cut(order, int(_THRESHOLD * len(order)))
     parts = Split(
-        _taken(division.fit.only(sorted(order[cut:]))), _taken(division.fit.only(sorted(order[:cut]))),
+        _taken(division.fit.only(fitted.tolist())), _taken(division.fit.only(threshold.tolist())),
         _taken(division.heldout), division.findings,
     )  # fmt: skip
     _check(parts)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack
+from blindspots.batching import rows_per_call
 from blindspots.data import Data, as_data, one_of
 from blindspots.defend.detection.asked import (
     TEST,
@@ -17,7 +18,6 @@ from blindspots.defend.detection.asked import (
     check,
     chosen_attacks,
     chosen_detectors,
-    rows_per_call,
 )
 from blindspots.defend.detection.detectors.detector import Detector
 from blindspots.defend.detection.detectors.file import load
@@ -144,7 +144,7 @@ def detect(
     asked = Asked(
         model, given, measured, threat.within(*model.bounds), chosen_detectors(named), bool(named),
         chosen_attacks(train_attacks, TRAIN, threat), chosen_attacks(test_attacks, TEST, threat), fit, rows, fpr,
-        protocol, bare_protocol, seed, rows_per_call(model, given, chunk),
+        protocol, bare_protocol, seed, rows_per_call("cascade", given.shape, model.device, chunk),
     )  # fmt: skip
     folder = None if out is None else Path(out)
     with set_threads(threads or threads_of(folder, resume)) as used:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.data import Dataset
+from blindspots.data.splits import cut, share_of
 from blindspots.defend.hardening.recipe import Augmentation
 from blindspots.errors import InputError
 from blindspots.journal import pack_inputs, unpack_inputs
@@ -69,10 +70,10 @@ def split(data: Dataset, seed: int, extra: Dataset | None = None) -> Split:
     """
     rows = Material.of(data)
     _check(rows, data)
-    held = max(1, min(round(HELD_OUT * len(rows)), MOST_HELD_OUT))
     order = torch.randperm(len(rows), generator=generator(seed, _LOT))
+    held_out, training = cut(order, share_of(len(rows), HELD_OUT, MOST_HELD_OUT))
     more = None if extra is None else _extra(extra, data)
-    return Split(rows[order[held:].sort().values], rows[order[:held].sort().values], more)
+    return Split(rows[training], rows[held_out], more)
 
 
 def batches(parts: Split, size: int, share: float, seed: int, epoch: int) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.attacks.gradient.fgsm import FGSM
+from blindspots.batching import ANSWERS, ANSWERS_OF_FEW
 from blindspots.defend.hardening.batches import Material
 from blindspots.engine.cascade import Board, Cascade, Stage
 from blindspots.engine.jobs import Samples
@@ -20,7 +21,6 @@ from blindspots.threat import Threat
 PROTOCOL = Path(__file__).parent / "held-out.toml"
 _ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten steps of PGD, and find more
 _ONE_STEP = Stage("one step", FGSM(), "what falls to many steps alone tells catastrophic overfitting", Goal())
-_CHUNK, _SMALL_CHUNK = 256, 32  # rows in a call: where all rows are searched, and where few are
 # Catastrophic overfitting (Wong et al. 2020): within an epoch, accuracy against many steps falls to nothing while that
 # against one step rises. The limits are judgement, not measurement; under a growing radius the two part by more than
 # the second one without any collapse, and the first robust rows come and go, so all have to be passed.
@@ -78,7 +78,7 @@ class Checks:
         x, y, places = (t.to(self.device) for t in (rows.inputs(slice(None)), rows.y, rows.id))
         assert threat.radius is not None
         samples = Samples(places, x, y, torch.full((len(y),), threat.radius, device=self.device))
-        chunk = _CHUNK if len(stages) <= _ALWAYS else _SMALL_CHUNK
+        chunk = ANSWERS if len(stages) <= _ALWAYS else ANSWERS_OF_FEW
         oracle = Oracle(model, chunk=min(chunk, len(rows)))
         with oracle.session():
             board, _ = Cascade(oracle, threat, stages, seed=self.seed).run(samples)

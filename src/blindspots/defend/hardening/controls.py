@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.batching import ANSWERS
 from blindspots.data import Dataset
 from blindspots.defend.hardening.batches import Split
 from blindspots.defend.hardening.recipe import Augmentation, Noise, Objective, Recipe
@@ -22,7 +23,6 @@ from blindspots.oracle import Oracle
 from blindspots.records import Share
 from blindspots.threat import Threat
 
-_CHUNK = 256
 _STEPS, _RESTARTS = 20, 3
 
 
@@ -74,10 +74,10 @@ def run_control(
 
 def right_rows(model: Model, data: Dataset) -> Tensor:
     """Which rows the model gets right: (N,) bool."""
-    oracle, found = Oracle(model, chunk=min(_CHUNK, len(data))), []
+    oracle, found = Oracle(model, chunk=min(ANSWERS, len(data))), []
     with oracle.session():
-        for start in range(0, len(data), _CHUNK):
-            x, y = data.rows(start, min(start + _CHUNK, len(data)))
+        for start in range(0, len(data), ANSWERS):
+            x, y = data.rows(start, min(start + ANSWERS, len(data)))
             found.append(oracle.logits(x.to(model.device)).argmax(1).cpu() == y)
     return torch.cat(found)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.data import Dataset, part_of
+from blindspots.data.splits import cut, share_of
 from blindspots.defend.hardening.adversaries.adversary import learns
 from blindspots.defend.hardening.batches import generator
 from blindspots.errors import InputError
@@ -79,10 +80,10 @@ def divide(data: Dataset, test: Dataset | None, most: int | None, seed: int) -> 
                 f"{test.name}: name data of the same kind"
             )
         return data, test
-    count = max(1, min(round(TEST * len(data)), most or MOST_TEST))
     order = torch.randperm(len(data), generator=generator(seed, _LOT))
+    judging, training = cut(order, share_of(len(data), TEST, most or MOST_TEST))
     x, y = data.rows(0, len(data))
-    return _part(data, x, y, order[count:], "training"), _part(data, x, y, order[:count], "test")
+    return _part(data, x, y, training, "training"), _part(data, x, y, judging, "test")
 
 
 def check_rows(model: Model, data: Dataset) -> None:
@@ -104,7 +105,6 @@ def check_rows(model: Model, data: Dataset) -> None:
 
 
 def _part(data: Dataset, x: Tensor, y: Tensor, at: Tensor, name: str) -> Dataset:
-    at = at.sort().values
     return part_of(data, x[at], y[at], f"{data.name}, {name} rows")
 
 

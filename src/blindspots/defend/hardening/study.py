@@ -26,6 +26,7 @@ from blindspots.attacks import (
     SaltAndPepper,
     Square,
 )
+from blindspots.crafting import Plan, craft
 from blindspots.data import Dataset
 from blindspots.defend.hardening.study_record import Alignment, Compared, RadiusCurve, Study
 from blindspots.engine.threads import set_threads
@@ -37,7 +38,6 @@ from blindspots.pictures import is_image
 from blindspots.problem import Job, Need, Problem
 from blindspots.records import Share
 from blindspots.threat import THREATS, Threat
-from blindspots.transfer.craft import Plan, craft
 
 Watch = Callable[[str], None]
 

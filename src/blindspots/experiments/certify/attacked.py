@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import PGD
+from blindspots.batching import ANSWERS
+from blindspots.crafting import Plan, craft
 from blindspots.experiments.certify.bounds import ABSTAINS, voted
 from blindspots.experiments.certify.noise import JUDGING
 from blindspots.experiments.certify.smoothed import Smoothed
@@ -17,9 +19,6 @@ from blindspots.goal import Goal
 from blindspots.oracle import Oracle
 from blindspots.random import keys
 from blindspots.threat import L2
-from blindspots.transfer.craft import Plan, craft
-
-_CALL = 256  # noisy inputs per call of the network
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def attack(
     since it happens inside a certified radius, too.
     """
     plan = Plan(L2(radius).within(*smoothed.bounds), Goal(), None, 1, smoothed.seed, len(y), len(y))
-    made = craft(Oracle(smoothed, chunk=max(1, _CALL // smoothed.draws)), PGD(steps), plan, x, y)
+    made = craft(Oracle(smoothed, chunk=max(1, ANSWERS // smoothed.draws)), PGD(steps), plan, x, y)
     with smoothed.asked(tuple(x.shape[1:])) as oracle:
         ballots = zip(made.moved, y.tolist(), keys(smoothed.seed, ids, JUDGING), strict=True)
         votes = torch.stack([_judged(smoothed, oracle, row, label, key, judged, alpha) for row, label, key in ballots])

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
+from blindspots.batching import draws_per_call
 from blindspots.data import Data, one_of
 from blindspots.errors import InputError
 from blindspots.experiments.certify.attacked import attack
 from blindspots.experiments.certify.bounds import ABSTAINS, largest
 from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.certify.findings import findings
-from blindspots.experiments.certify.noise import COUNTING, SELECTING
-from blindspots.experiments.certify.smoothed import Smoothed, check_samples, fitting_chunk
+from blindspots.experiments.certify.noise import COUNTING, SELECTING, block_of
+from blindspots.experiments.certify.smoothed import Smoothed, check_samples
 from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.findings import Finding
 from blindspots.models.first_look import as_model
@@ -96,7 +97,7 @@ class Certify(Experiment[CertifyConfig, CertifyVerdict]):
         check_samples(config.samples, config.alpha)
         _ = _doubts(config, world)  # sizes that cannot be meant are refused before the first part
         draws = config.draws if world.model.access is Need.GRAD else 0
-        chunk = config.chunk or fitting_chunk(world.data.shape, world.model.device)
+        chunk = config.chunk or draws_per_call(block_of(world.data.shape), world.model.device)
         return config.model_copy(update={"radii": _radii(config), "draws": draws, "chunk": chunk})
 
     def passes(self, config: CertifyConfig, world: World) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from blindspots.batching import draws_per_call
 from blindspots.errors import InputError
 from blindspots.experiments.certify.bounds import ABSTAINS, fewest, needed, radius, voted
 from blindspots.experiments.certify.noise import COUNTING, JUDGING, SELECTING, SOFTLY, block_of, gaussian
@@ -95,7 +96,7 @@ class Smoothed(Wrapper):
     @contextmanager
     def asked(self, shape: tuple[int, ...]) -> Iterator[Oracle]:
         """The oracle that votes on inputs of this shape are taken with."""
-        oracle = Oracle(self.model, chunk=self.chunk or fitting_chunk(shape, self.model.device))
+        oracle = Oracle(self.model, chunk=self.chunk or draws_per_call(block_of(shape), self.model.device))
         with oracle.session():
             yield oracle
 
@@ -162,11 +163,6 @@ def joined(rows: list[Certificates]) -> Certificates:
     """Certificates of several rows as one struct."""
     names = Certificates.__dataclass_fields__
     return Certificates(*(torch.cat([getattr(row, name) for row in rows]) for name in names))
-
-
-def fitting_chunk(shape: tuple[int, ...], device: torch.device) -> int:
-    """Draws per call of the network for inputs of this shape."""
-    return max(1, block_of(shape) // 4) if device.type == "cpu" else block_of(shape)
 
 
 def check_sigma(sigma: float) -> None:

@@ -1,12 +1,11 @@
 """Periodic: descent on a perturbation that repeats itself, as often as unseen images like it."""
 
-import math
 from dataclasses import dataclass
 
+from blindspots.batching import is_large
 from blindspots.universal.methods.method import Candidate
 from blindspots.universal.methods.sgd import SGD
 
-_LARGE = 1 << 14  # numbers in an input
 _STARTS = 4
 
 
@@ -28,7 +27,7 @@ class Periodic(SGD):
     starts: int = 0
 
     def candidates(self, shape: tuple[int, ...]) -> list[Candidate]:
-        starts = self.starts or (1 if math.prod(shape) > _LARGE else _STARTS)
+        starts = self.starts or (1 if is_large(shape) else _STARTS)
         periods = [self.period] if self.period else [None, *_powers_of_two(shape)]
         return [Candidate(period, start) for start in range(starts) for period in periods]
 

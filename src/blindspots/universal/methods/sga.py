@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blindspots.data.splits import shuffled
 from blindspots.universal.losses import clamped
 from blindspots.universal.methods.method import Method
 from blindspots.universal.parametrisation import Additive
-from blindspots.universal.stream import shuffled
 from blindspots.universal.task import Batch, Task
 
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blindspots.batching import ANSWERS
 from blindspots.errors import InputError
 
 _SMALLEST = 4  # pixels of a side that is worth convolutions
 _GRID = 4
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _connected(shape: tuple[int, ...], width: int) -> list[nn.Module]:
 def _standardise(layer: nn.Module, rows: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Set to mean and deviation of each channel; one that never changes is left at its own scale."""
     with torch.no_grad():
-        moments = [_moments(rows(part)) for part in x.tensor_split(math.ceil(len(x) / _CHUNK))]  # of nearly one size
+        moments = [_moments(rows(part)) for part in x.tensor_split(math.ceil(len(x) / ANSWERS))]  # of nearly one size
         mean, square = torch.stack(moments).mean(0)
     deviation = (square - mean.square()).clamp_min(0).sqrt()
     layer.get_buffer("mean").copy_(mean)

@@ -9,12 +9,12 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from blindspots.batching import ANSWERS
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
 from blindspots.models.training import alone
 
-_CHUNK = 256
 _ASIDE = 256
 _LEAST = 10
 _UPPER = 0.95
@@ -174,7 +174,7 @@ def scores(fitted: Fitted, x: Tensor) -> Tensor:
             f"{tuple(x.shape[1:])}: fit it to this data"
         )
     with fitted.model.borrowed(), full_precision(fitted.model.device), torch.no_grad():
-        return torch.cat([fitted(part).cpu() for part in torch.split(x, _CHUNK)])
+        return torch.cat([fitted(part).cpu() for part in torch.split(x, ANSWERS)])
 
 
 def _shuffled(examples: Examples) -> Examples:
@@ -184,7 +184,7 @@ def _shuffled(examples: Examples) -> Examples:
 def _scale(fitted: Fitted, x: Tensor) -> float:
     """See `Fitted`; 1 where nothing can be said. Quantiles, since a few clean scores are wild."""
     with torch.no_grad():
-        top = torch.cat([fitted.model.logits(part).topk(2, 1).values for part in torch.split(x, _CHUNK)])
+        top = torch.cat([fitted.model.logits(part).topk(2, 1).values for part in torch.split(x, ANSWERS)])
     clean = scores(fitted, x)
     spread, margin = clean.quantile(_UPPER) - clean.median(), (top[:, 0] - top[:, 1]).median()
     scale = float(spread) / float(margin) if margin > 0 else float(spread)

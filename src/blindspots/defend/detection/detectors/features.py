@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from blindspots.batching import ANSWERS
 from blindspots.defend.detection.detectors.detector import Detector, Fitted
 from blindspots.errors import InputError
 from blindspots.models.load import Batched
@@ -27,7 +28,6 @@ _ACTIVATION = {
     "tanh", "sigmoid", "hardtanh", "hardsigmoid",
 }  # fmt: skip
 _PROBE = (2, 3)  # rows: a layer's first axis has to be that of the rows both times
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def look(model: Model, x: Tensor, places: Sequence[int], pooled: bool = True) ->
 def gathered(model: Model, x: Tensor, places: Sequence[int]) -> Look:
     """As `look`, of any number of rows and without gradients, on the CPU."""
     with torch.no_grad():
-        looks = [look(model, part, places) for part in torch.split(x, _CHUNK)]
+        looks = [look(model, part, places) for part in torch.split(x, ANSWERS)]
     seen = (torch.cat(tensors).cpu() for tensors in zip(*(part.seen for part in looks), strict=True))
     return Look(torch.cat([part.logits for part in looks]).cpu(), tuple(seen))
 

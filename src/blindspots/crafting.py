@@ -1,4 +1,4 @@
-"""Examples for one model, of all rows, with no regard to whether the search succeeds: what is fed to the others."""
+"""Examples for one model, of all rows, with no regard to whether the search succeeds: what is fed to others."""
 
 from dataclasses import dataclass, replace
 
