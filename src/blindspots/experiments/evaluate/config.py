@@ -1,0 +1,62 @@
+"""What `evaluate` can be asked, and what `attack` has in common with it."""
+
+from typing import ClassVar, Literal
+
+from blindspots.runs.config import Number, OnData, setting
+
+_BY_SIZE = "by the size of an input"
+
+
+class Searched(OnData):
+    """Within which threat, at what cost, and how searches share calls of the network."""
+
+    group: ClassVar[str] = "What it may cost"
+
+    row_budget: int | None = setting(
+        None, "Forwards and backwards per row.", metavar="N", shown="no limit", ge=1, le=10**15
+    )
+    max_forwards: int | None = setting(
+        None, "Forwards of the run, shared out among its shards in advance.", metavar="N", shown="no limit", ge=1
+    )
+    max_backwards: int | None = setting(
+        None, "Backwards of the run, shared out among its shards in advance.", metavar="N", shown="no limit", ge=1
+    )
+    max_seconds: Number | None = setting(
+        None, "Seconds of the run, shared out in advance. Gives up determinism.", metavar="N", shown="no limit", ge=0
+    )
+
+
+class Batched(Searched):
+    group: ClassVar[str] = "How searches share the network"
+
+    slots: int | None = setting(None, "Rows in flight.", metavar="N", shown=_BY_SIZE, ge=1, le=2**20)
+    shard_rows: int | None = setting(None, "Rows per part.", metavar="N", shown=_BY_SIZE, ge=1, le=2**20)
+    precision: Literal["float32", "bf16"] = setting(
+        "float32", "Of the search; successes are confirmed in float32."
+    )
+    channels_last: bool = setting(False, "Memory layout of images.")
+    compile: bool = setting(False, "Use torch.compile.")
+    draws: int | None = setting(
+        None, "Answers of a randomised model to average over.", metavar="N", shown="what the protocol says", ge=1,
+        le=10**6,
+    )  # fmt: skip
+
+
+class EvaluateConfig(Batched):
+    group: ClassVar[str] = "What is measured"
+
+    threat: str = setting(..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10.", metavar="THREAT")
+    protocol: str | None = setting(
+        None, "Which attacks, in which order; `blindspots list` shows them.", metavar="NAME",
+        shown="fast, or blackbox-* for a model without gradients",
+    )  # fmt: skip
+    through: str | None = setting(
+        None,
+        "What inputs go through before the model: bits:depth=3, median:size=3, jpeg:quality=75 or noise:sigma=0.25, "
+        "several joined by +.",
+        metavar="CHANGES",
+        shown="nothing",
+    )
+
+    def words(self, kind: str) -> list[str]:
+        return [self.threat]
