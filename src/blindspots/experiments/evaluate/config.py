@@ -31,9 +31,7 @@ class Batched(Searched):
 
     slots: int | None = setting(None, "Rows in flight.", metavar="N", shown=_BY_SIZE, ge=1, le=2**20)
     shard_rows: int | None = setting(None, "Rows per part.", metavar="N", shown=_BY_SIZE, ge=1, le=2**20)
-    precision: Literal["float32", "bf16"] = setting(
-        "float32", "Of the search; successes are confirmed in float32."
-    )
+    precision: Literal["float32", "bf16"] = setting("float32", "Of the search; successes are confirmed in float32.")
     channels_last: bool = setting(False, "Memory layout of images.")
     compile: bool = setting(False, "Use torch.compile.")
     draws: int | None = setting(
