@@ -382,7 +382,7 @@ def test_names_that_a_network_keeps_have_to_be_as_many_as_its_classes() -> None:
 
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", ""], "ab", 5])
 def test_names_of_a_model_are_words_each_once(names: Any) -> None:
-    with pytest.raises(InputError, match=r"at least 2 different names|class_names of Model to be several of text"):
+    with pytest.raises(InputError, match=r"at least 2 different names|class_names of Model to be a list"):
         Model(nn.Identity(), class_names=names)
 
 

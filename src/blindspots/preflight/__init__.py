@@ -1,9 +1,9 @@
 """What is checked before an attack: can a verdict on this model and these data mean anything?
 
-All checks share one set of looks at a few rows. Gradients are taken for the classes that the model itself predicts, so
-wrong labels cannot disturb what is said of the network. The flags of AutoAttack (Croce and Hein 2020: randomised,
-probabilities, zero gradients, autograd in the forward pass, too few classes) and the unavailable gradients of Pintor
-et al. (2022, indicator I1) are among them. docs/findings.md explains every finding.
+All checks share one set of passes over a few rows. Gradients are taken for the classes that the model itself predicts,
+so wrong labels cannot distort what is found about the network. The flags of AutoAttack (Croce and Hein 2020:
+randomised, probabilities, zero gradients, autograd in the forward pass, too few classes) and the unavailable gradients
+of Pintor et al. (2022, indicator I1) are included. docs/findings.md explains every finding.
 """
 
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ CHECKS = (*inputs.CHECKS, *labels.CHECKS, *outputs.CHECKS, *forward.CHECKS, *gra
 NOT_EXAMINED = Finding(
     code="not-examined",
     severity="note",
-    saw="The model is known by its answers alone, so nothing was checked before the attack.",
-    do="Where its weights are at hand, evaluate those: gradients find more, and checks say what the numbers mean.",
+    saw="The model is known only through its outputs, so nothing was checked before the attack.",
+    do="If you have its weights, evaluate those: gradients find more, and the checks show what the numbers are worth.",
 )
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found, errors first, and what the looking cost: rows that went forwards and backwards in all."""
+    """The findings, errors first, and the cost of the checks: rows passed forward and backward in total."""
 
     findings: list[Finding]
     forwards: int
@@ -38,14 +38,14 @@ class Preflight:
 
 
 def examine(model: Model, x: Tensor, y: Tensor, *, seed: int = 0) -> Preflight:
-    """Look at a model and a few of its rows before they are attacked.
+    """Check a model on a few rows before it is attacked.
 
     Args:
-        model: any model; it comes back as it was, and so does the global random state.
-        x: (n, *shape), some rows, in the model's bounds if all is well; all go through the network at once, so at most
-            64 or so.
-        y: int64 (n,), their labels, if all is well.
-        seed: of the points and directions where gradients are compared with the network.
+        model: any model; it is left as it was, and so is the global random state.
+        x: (n, *shape), rows to check, within the model's bounds if all is well. They form a single batch, so pass about
+            64 at most.
+        y: their labels, int64 (n,) if all is well.
+        seed: decides the points and directions at which gradients are compared with the network.
 
     Returns:
         The findings, and the cost: 12 forwards and 3 backwards per row; 7 forwards and no backwards if no gradient
@@ -65,6 +65,6 @@ def _check_shapes(x: Tensor, y: Tensor) -> None:
     if x.ndim < 2:
         raise InputError(f"expected inputs (rows, *shape), got shape {tuple(x.shape)}: put the rows on the first axis")
     if len(x) == 0:
-        raise InputError("expected at least one row to look at, got none: pass some inputs")
+        raise InputError("expected at least one row to check, got none: pass some inputs")
     if y.ndim == 0 or len(y) != len(x):
         raise InputError(f"expected one label per input, got {y.numel()} labels for {len(x)} inputs: pair them up")

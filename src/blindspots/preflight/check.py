@@ -1,4 +1,4 @@
-"""One question to a sample."""
+"""A single check of a sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from blindspots.findings import Finding, Severity
 from blindspots.preflight.sample import Sample
 
-Said = tuple[str, str] | None  # what was seen, what to do
+Observation = tuple[str, str] | None  # what was seen and what to do; None: all is well
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to a sample. `look` returns what was seen and what to do, or None if all is well."""
+    """Turns what `find` observes in a sample into a finding."""
 
     code: str
     severity: Severity
-    look: Callable[[Sample], Said]
+    find: Callable[[Sample], Observation]
 
     def __call__(self, sample: Sample) -> Finding | None:
-        said = self.look(sample)
+        said = self.find(sample)
         return Finding(code=self.code, severity=self.severity, saw=said[0], do=said[1]) if said else None
 
 

@@ -1,25 +1,25 @@
 """Checks of the gradients: can an attack follow them?"""
 
-from blindspots.preflight.check import Check, Said, of_rows
+from blindspots.preflight.check import Check, Observation, of_rows
 from blindspots.preflight.sample import Sample, is_zero
 from blindspots.records import clopper_pearson
 
-# How far a gradient may be off, as a mean over rows: at most 0.1 was measured; 0.6 when half of the input is detached.
+# How far gradients may be off on average over rows. Measured: at most 0.1, and 0.6 when half of the input is detached.
 MISLED = 0.3
-# Up to this share rows without gradient are single cases (a provably trained network had 6 %), beyond it a pattern.
+# Up to this share, rows without gradient are isolated cases (a provably trained network had 6 %); beyond, a pattern.
 MANY = 0.1
 
 
-def _non_differentiable(s: Sample) -> Said:
-    if s.gradients is not None or not s.refusal:  # the first look may have said it already
+def _non_differentiable(s: Sample) -> Observation:
+    if s.gradients is not None or not s.refusal:  # `first_look` may have reported it already
         return None
     return (
         f"The network cannot be differentiated: {s.refusal}.",
-        "Use attacks that need no gradient, or put a differentiable stand-in where the chain breaks.",
+        "Use gradient-free attacks, or a differentiable substitute for the part that breaks the chain.",
     )
 
 
-def _nonfinite_gradient(s: Sample) -> Said:
+def _nonfinite_gradient(s: Sample) -> Observation:
     if s.gradients is None:
         return None
     bad = ~(s.gradients.ce.isfinite() & s.gradients.margin.isfinite()).flatten(1).all(1) & s.finite
@@ -27,49 +27,49 @@ def _nonfinite_gradient(s: Sample) -> Said:
         return None
     return (
         f"The gradient is NaN or infinite for {of_rows(int(bad.sum()), s)} whose logits are finite.",
-        "Look for a square root, norm or logarithm at 0, or a division by 0, and keep it away from 0.",
+        "Look for a square root, norm or logarithm at 0, or a division by 0, and keep the argument away from 0.",
     )
 
 
-def _zero_gradient(s: Sample) -> Said:
+def _zero_gradient(s: Sample) -> Observation:
     rows, many = _rows_without_gradient(s)
     if not many:
         return None
     return (
-        f"The gradient is exactly 0 for {of_rows(rows, s)}: it is masked there, which is not robustness.",
-        "Look for rounding, thresholds or saturation; use a differentiable stand-in, or attacks without gradients.",
+        f"The gradient is exactly 0 for {of_rows(rows, s)}: it is masked, which is not robustness.",
+        "Look for rounding, thresholds or saturation; use a differentiable substitute, or gradient-free attacks.",
     )
 
 
-def _some_zero_gradients(s: Sample) -> Said:
+def _some_zero_gradients(s: Sample) -> Observation:
     rows, many = _rows_without_gradient(s)
     if many or not rows:
         return None
     return (
         f"The gradient is exactly 0 for {of_rows(rows, s)}: the network is flat there.",
-        "Nothing, if the attack has random starts; else believe these rows only after an attack without gradients.",
+        "Nothing, if the attack has random starts; otherwise trust these rows only after a gradient-free attack.",
     )
 
 
-def _gradient_misleads(s: Sample) -> Said:
+def _gradient_misleads(s: Sample) -> Observation:
     if s.gradients is None or s.randomised or s.coupled:
         return None
     deviation = s.gradients.deviation
     rows = deviation.isfinite().sum(0)
-    off = float((deviation.nansum(0) / (rows + 1)).max())  # with one sound row more: a single odd one is no alarm
+    off = float((deviation.nansum(0) / (rows + 1)).max())  # one sound row added: a single odd row is no alarm
     if off < MISLED:
         return None
     return (
         (
-            f"Small steps change the margin otherwise than its gradient foretells: by {off:.0%} of the change that is "
-            f"typical, on average over {int(rows.max())} rows."
+            f"The gradient does not predict how small steps change the margin: it is off by {off:.0%} of the typical "
+            f"change, on average over {int(rows.max())} rows."
         ),
-        "Look for rounding, straight-through gradients or detached parts; also attack without gradients.",
+        "Look for rounding, straight-through gradients or detached parts; also run gradient-free attacks.",
     )
 
 
 def _rows_without_gradient(s: Sample) -> tuple[int, bool]:
-    """How many, and whether they are too many to be single rows' affair.
+    """How many there are, and whether they are too many to be isolated cases.
 
     The margin's gradient is exactly 0, or the cross entropy's although the confidence is below 1.
     """

@@ -1,28 +1,28 @@
 """Checks of the inputs: are they on the scale of the model's bounds?"""
 
-from blindspots.preflight.check import Check, Said, of_rows
+from blindspots.preflight.check import Check, Observation, of_rows
 from blindspots.preflight.sample import Sample
 
 
-def _nonfinite_input(s: Sample) -> Said:
+def _nonfinite_input(s: Sample) -> Observation:
     rows = int((~s.x.flatten(1).isfinite().all(1)).sum())
     if not rows:
         return None
-    return f"{of_rows(rows, s)} contain NaN or infinity.", "Remove these rows, or repair what reads them."
+    return f"{of_rows(rows, s)} contain NaN or infinity.", "Remove these rows, or fix the code that reads them."
 
 
-def _inputs_outside_bounds(s: Sample) -> Said:
+def _inputs_outside_bounds(s: Sample) -> Observation:
     (lo, hi), low, high = s.model.bounds, float(s.x.min()), float(s.x.max())
     rows = int(((s.x < lo) | (s.x > hi)).flatten(1).any(1).sum())
     if not rows:
         return None
     return (
-        f"{of_rows(rows, s)} leave the model's bounds ({lo:g}, {hi:g}): their values run from {low:.6g} to {high:.6g}.",
-        "Scale the inputs into the bounds, or say what the bounds are: Model(net, bounds=(low, high)).",
+        f"{of_rows(rows, s)} leave the model's bounds ({lo:g}, {hi:g}): values range from {low:.6g} to {high:.6g}.",
+        "Scale the inputs into the bounds, or give the right bounds: Model(net, bounds=(low, high)).",
     )
 
 
-def _inputs_look_normalised(s: Sample) -> Said:
+def _inputs_look_normalised(s: Sample) -> Observation:
     low, high, mean, std = float(s.x.min()), float(s.x.max()), float(s.x.mean()), float(s.x.std(correction=0))
     standardised = -5 < low < -0.05 and high < 5 and std > 0.25  # any (x - mean) / std of [0, 1]
     if s.model.bounds != (0, 1) or not standardised:
@@ -33,23 +33,23 @@ def _inputs_look_normalised(s: Sample) -> Said:
     )
 
 
-def _inputs_look_0_255(s: Sample) -> Said:
+def _inputs_look_0_255(s: Sample) -> Observation:
     whole = bool((s.x == s.x.round()).all())
     if s.model.bounds != (0, 1) or not whole or s.x.min() < 0 or not 2 < s.x.max() <= 255:
         return None
     return (
         f"The inputs look like 8-bit images: whole numbers up to {float(s.x.max()):g}.",
-        "Divide them by 255, or use Model(net, bounds=(0, 255)) if the network takes them so.",
+        "Divide them by 255, or use Model(net, bounds=(0, 255)) if that is what the network expects.",
     )
 
 
-def _inputs_nearly_constant(s: Sample) -> Said:
+def _inputs_nearly_constant(s: Sample) -> Observation:
     (lo, hi), low, high = s.model.bounds, float(s.x.min()), float(s.x.max())
     if not high - low < 0.01 * (hi - lo):
         return None
     return (
-        f"All values of all inputs lie between {low:.4g} and {high:.4g}, within 1 % of the bounds ({lo:g}, {hi:g}).",
-        "Check that the data were read, and that the bounds are those of the data, not of another scale.",
+        f"All input values lie between {low:.4g} and {high:.4g}, a range of under 1 % of the bounds ({lo:g}, {hi:g}).",
+        "Check that the data were read correctly, and that the bounds are on the scale of the data.",
     )
 
 

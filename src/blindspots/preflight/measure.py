@@ -1,4 +1,4 @@
-"""The passes through the network, forwards and backwards, that a `Sample` is made of."""
+"""The forward and backward passes that yield a `Sample`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,17 +19,18 @@ from blindspots.random import keys, sign, uniform
 
 # Three repetitions: a coin tossed once per batch goes unnoticed 1 time in 8.
 REPEATS = 3
-# Gradients are compared with the network NEAR a row, over a STEP; both are shares of the bounds. Together they stay
-# below half a grey level, or a network that rounds its input would look smooth. Steps five times as long deviate two to
-# five times as much on deep networks; steps of 0.5/255 by up to 0.6 of the change.
+# Gradients are compared with the network NEAR a row, over a STEP; both are shares of the bounds' width. Together they
+# stay below half a grey level, or a network that rounds its input would look smooth. On deep networks, steps five times
+# as long deviate two to five times as much, and steps of 0.5/255 by up to 0.6 of the change.
 NEAR = 0.49 / 255
 STEP = 0.025 / 255
-# A difference of logits counts from so many units in the last place of the largest one: 2.5 times what was measured.
+# Differences of logits below this many units in the last place of the largest one are taken for rounding: 2.5 times
+# what was measured.
 ROUNDING = 16
 
 
 class Network:
-    """The model, counted."""
+    """The model, with its passes counted."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.forwards, self.backwards = model, 0, 0
@@ -39,7 +40,7 @@ class Network:
         return self.model.logits(x)
 
     def gradient(self, values: Tensor, x: Tensor) -> Tensor:
-        """Of every row's value (n,) at the rows x (n, *shape). The graph is kept."""
+        """The gradient of every row's value (n,) at the rows x (n, *shape). The graph is kept."""
         if not values.requires_grad:
             raise InputError("no differentiable path leads from its input to its output")
         gradient = self.model.gradient(values.sum(), x, retain_graph=True)
@@ -48,7 +49,7 @@ class Network:
 
 
 class AutogradCalls(TorchFunctionMode):
-    """Counts the calls of autograd that are made inside."""
+    """Counts the calls of autograd made inside the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class AutogradCalls(TorchFunctionMode):
 
 
 def measure(model: Model, x: Tensor, y: Tensor, seed: int) -> tuple[Sample, Network]:
-    """Run all passes; the `Network` has counted them."""
+    """Run all passes; the `Network` returned has counted them."""
     network, in_training = Network(model), _in_training(model.net)
     with model.borrowed(), own_randomness(model.device, seed), full_precision(model.device):
         with torch.no_grad():
@@ -75,7 +76,7 @@ def measure(model: Model, x: Tensor, y: Tensor, seed: int) -> tuple[Sample, Netw
 
 
 def _first_half_twice(x: Tensor) -> Tensor:
-    """Other neighbours in a batch of the same size: some exported networks take no other."""
+    """Other rows beside each row, in a batch of the same size: some exported networks take no other size."""
     half = x[: (len(x) + 1) // 2]
     return torch.cat([half, half])[: len(x)]
 
@@ -104,7 +105,7 @@ def _deviation(network: Network, x: Tensor, seed: int) -> Tensor:
     key = keys(seed, torch.arange(len(x), device=x.device))
     clock = torch.zeros_like(key)
     inner = lo + (hi - lo) * (0.25 + 0.5 * uniform(key, clock, 0, x.shape[1:]))
-    step = (hi - lo) * STEP  # no further than the nearest wall of the box, which is NEAR / 4 away
+    step = (hi - lo) * STEP  # stays inside the box, whose nearest face is NEAR / 4 away
     beside = x.lerp(inner, NEAR).requires_grad_()
     logits = network(beside)
     pair = logits.topk(2).indices
@@ -129,13 +130,11 @@ def _lead(logits: Tensor, pair: Tensor) -> Tensor:
 
 
 def _in_training(net: nn.Module) -> list[str]:
-    """Modules in training mode whose forward pass asks for the mode, as "Dropout 'head.1'"."""
-    training = [
-        (name, m) for name, m in net.named_modules() if getattr(m, "training", False)
-    ]  # frozen scripts have none
-    return [f"{type(m).__name__} '{name}'" for name, m in training if _heeds_mode(m)]
+    """Modules in training mode whose forward pass depends on the mode, as "Dropout 'head.1'"."""
+    training = [(name, m) for name, m in net.named_modules() if getattr(m, "training", False)]  # frozen scripts lack it
+    return [f"{type(m).__name__} '{name}'" for name, m in training if _depends_on_mode(m)]
 
 
-def _heeds_mode(module: nn.Module) -> bool:
+def _depends_on_mode(module: nn.Module) -> bool:
     code = getattr(getattr(type(module), "forward", None), "__code__", None)
     return "training" in getattr(code, "co_names", ())

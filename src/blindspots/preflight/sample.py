@@ -1,4 +1,4 @@
-"""What all checks look at: a few rows, and what the network makes of them."""
+"""What the checks examine: a few rows, and what the network computes from them."""
 
 import math
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from blindspots.models.model import Model
 
 @dataclass(frozen=True)
 class Gradients:
-    """Of the predicted classes' cross entropy and margin, (n, *shape) each, and how well they foretell small steps.
+    """Gradients of the predicted classes' cross entropy and margin, (n, *shape) each, and how well they predict.
 
-    `deviation` (n, 2): how far the margin's change is from what its gradient foretells, along the gradient's signs and
-    along random signs, as a share (at most 1) of the change that is typical; nan where rounding hides it.
+    `deviation` (n, 2): how far the change of the margin in a small step is from what its gradient predicts, along the
+    signs of the gradient and along random signs, as a share (at most 1) of the typical change; nan where rounding hides
+    it.
     """
 
     ce: Tensor
@@ -25,18 +26,18 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Sample:
-    """All that the checks look at. Of n rows: inputs (n, *shape), labels as they came, logits (n, C).
+    """The input of every check, for n rows: inputs (n, *shape), labels as given, logits (n, C).
 
-    Of a model that rejects, logits are (n, C + 1).
+    Logits of a model that may reject are (n, C + 1).
     """
 
     model: Model
     x: Tensor
     y: Tensor
-    in_training: list[str]  # modules handed over in training mode that compute otherwise in it
+    in_training: list[str]  # modules passed in training mode that behave differently in it
     logits: Tensor
-    again: list[Tensor]  # logits of the same batch
-    elsewhere: list[Tensor]  # logits of the first rows beside other neighbours: (m, C), m <= n
+    again: list[Tensor]  # logits of the same batch, computed again
+    elsewhere: list[Tensor]  # logits of the first rows in batches with other rows: (m, C), m <= n
     autograd_calls: int  # in one forward pass without gradients
     gradients: Gradients | None
     refusal: str  # why there are no gradients
@@ -47,7 +48,7 @@ class Sample:
 
     @cached_property
     def labels_fit(self) -> bool:
-        """Whether each row has a class of the model."""
+        """Whether every label is a class of the model."""
         return self.y.dtype == torch.int64 and self.y.ndim == 1 and not self.strange_labels.any()
 
     @cached_property
@@ -61,17 +62,17 @@ class Sample:
 
     @cached_property
     def resolution(self) -> float:
-        """The smallest difference of logits that is none of rounding: half of the digits of the largest one."""
+        """Differences of logits up to this one may be due to rounding: half of the digits of the largest logit."""
         return math.sqrt(rounding_unit(self.model, self.logits)) * largest(self.logits)
 
     @cached_property
     def spread(self) -> float:
-        """The largest difference between logits of the same batch."""
+        """The largest difference between logits of repeated passes of the same batch."""
         return max(largest(other - self.logits) for other in self.again)
 
     @cached_property
     def coupling(self) -> float:
-        """The largest difference between logits of a row beside different neighbours."""
+        """The largest difference between logits of a row in different batches."""
         return max(largest(other - self.logits[: len(other)]) for other in self.elsewhere)
 
     @property
