@@ -68,10 +68,10 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
-            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself; or
-            "guarded:RUN", the model of a finished detection run with its detector, which may reject (`load_detector`).
-            With a suffix such as "|bits:depth=3", inputs pass through that transformation first (see `Transformed`);
-            with "@1" or "@logits", the scores are that output of the network (see `take` of `Model`).
+            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
+            such as "|bits:depth=3", inputs pass through that transformation first (see `Transformed`); with "@1" or
+            "@logits", the scores are that output of the network (see `take` of `Model`). Or "guarded:RUN", without a
+            suffix: the model of a finished detection run with its detector, which may reject (`load_detector`).
         say: called with sentences about slow steps.
 
     Raises:
@@ -169,7 +169,7 @@ def _about(path: Path) -> About:
         return About.model_validate_json(said)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its first bytes"
+        where = ".".join(map(str, first["loc"])) or "its beginning"
         raise InputError(
             f"expected name and bounds in {ABOUT} of {str(path)!r}, but {where} is wrong ({first['msg']}): export the "
             "model again"
@@ -203,7 +203,7 @@ def _exported(path: Path) -> nn.Module:
     inputs = _user_inputs(program)
     if len(inputs) != 1 or not inputs[0].ndim:
         raise InputError(
-            f"expected a network of one batch x in {str(path)!r}, got {len(inputs)} inputs: export one with a single input"
+            f"expected a network of one batch x in {str(path)!r}, got {len(inputs)} inputs: export one with one"
         )
     return _batched(program.module(), inputs[0].shape[0], program.range_constraints)
 

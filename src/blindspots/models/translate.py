@@ -113,7 +113,7 @@ class OneVsOne(nn.Module):
         return table
 
     def _chosen(self, against: Tensor) -> Tensor:
-        """The class with the most votes, (B, 1); ties go to the first, or to the one with the largest sum of decisions."""
+        """The class with the most votes, (B, 1); ties go to the first, or to the largest sum of decisions."""
         votes = (against > 0).sum(2).double()
         if self.break_ties:
             confidence = against.masked_fill(against.isinf(), 0).sum(2)
