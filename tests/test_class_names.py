@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blindspots.defend.smoothing import Asked
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.data import ArrayData, digits_arrays, load_data
-from blindspots.defend.smoothing import Asked
 from blindspots.errors import InputError
 from blindspots.evaluate import Evaluation, Options
 from blindspots.models import Model, from_estimator, load_model
@@ -180,10 +180,7 @@ def test_folders_in_words_for_a_model_without_names_go_by_place_where_that_can_b
     run = tried("digits", load_data(str(tmp_path)))
     assert run.clean_accuracy > 0.9
     assert "digit 3=3" in said(run)
-    assert (
-        "since the model has no names for its classes; if the order is wrong, list the classes"
-        in said(run)
-    )
+    assert "since the model has no names for its classes; if the order is wrong, list the classes" in said(run)
 
 
 def test_fewer_folders_in_words_than_classes_are_refused_until_the_classes_are_said(tmp_path: Path) -> None:
