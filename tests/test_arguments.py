@@ -144,8 +144,8 @@ def test_sentences_say_what_was_expected_and_what_came() -> None:
             Thing(*args)  # type: ignore[arg-type]
         said.append(str(error.value))
     assert said == [
-        "expected numbers of Thing to be several of a whole number, got list [1, 'a']: change it",
+        "expected numbers of Thing to be a list (a whole number per item), got list [1, 'a']: change it",
         "expected f of Thing to be a function, got int 3: change it",
         "expected net of Thing to be a Module or None, got int 3: change it",
-        "expected numbers of Thing to be several of a whole number, got str 'ab': change it",
+        "expected numbers of Thing to be a list (a whole number per item), got str 'ab': change it",
     ]

@@ -256,7 +256,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
     ("words", "part"),
     [
         ("evaluate digit --data=digits --threat=linf:1", "did you mean 'digits'?"),
-        ("evaluate missing.pt2 --data=digits --threat=linf:1", "not there"),
+        ("evaluate missing.pt2 --data=digits --threat=linf:1", "does not exist"),
         ("evaluate net.py:liner --data=digits --threat=linf:1", "did you mean 'linear'?"),
         ("evaluate net.py:linear --data=digist --threat=linf:1", "did you mean 'digits'?"),
         ("evaluate net.py:linear --data=digits --threat=lint:1", "one of linf, l2, l1, l0"),

@@ -1,4 +1,4 @@
-"""All attacks, one file each, by what they need to see; `CATALOGUE` describes them."""
+"""All attacks, one file each, grouped by the access they need; `CATALOGUE` describes them."""
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE, Entry

@@ -1,4 +1,4 @@
-"""Other images as starting points: what an attack without scores has instead of a direction."""
+"""Other images as starting points, for attacks that have no scores to follow."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class OtherImages:
 
     Args:
         samples: the rows of a shard; the choice depends on which rows these are, never on their order.
-        prediction: (N,) int64 on their clean inputs; `REJECTED` is as good as none.
+        prediction: (N,) int64 on their clean inputs; rows that are `REJECTED` do not qualify.
         goal: wants the target, or any class but the label.
     """
 

@@ -1,4 +1,4 @@
-"""DDN: the direction follows the gradient, the norm breathes with success."""
+"""DDN: the direction follows the gradient, the norm shrinks with success and grows with failure."""
 
 from dataclasses import dataclass
 from typing import ClassVar

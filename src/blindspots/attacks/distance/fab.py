@@ -93,11 +93,12 @@ class _FAB(Attack[F], Generic[F]):
 class FAB(_FAB[FABJacobianState]):
     """Croce and Hein 2020 (arXiv 1907.02044), algorithm 1: smallest linf, l2 or l1 distance.
 
-    A look costs one forward and a backward per class. Differs from the paper in two points. The authors' code looks
-    twice in every step, to see whether the point is adversarial and, after the step back by `beta`, for gradients. One
-    look is enough where the point is not adversarial; where it is, the first half of a run takes the gradients there
-    and steps back without a look, the second half looks twice. That is as strong, at half of the forwards. And the
-    final search, which is part of the steps, begins with Newton's method on the way to the nearest success.
+    An evaluation costs one forward and a backward per class. Differs from the paper in two points. The authors' code
+    evaluates twice in every step, to see whether the point is adversarial and, after the step back by `beta`, for
+    gradients. One evaluation suffices where the point is not adversarial; where it is, the first half of a run takes
+    the gradients there and steps back without another, the second half takes both. That is as strong, at half the
+    forwards. And the final search, which is part of the steps, begins with Newton's method on the way to the nearest
+    success.
 
     Args:
         steps: gradients per run and row.
@@ -107,7 +108,7 @@ class FAB(_FAB[FABJacobianState]):
         alpha_max: the largest weight of the clean input's projection.
         eta: how far beyond the boundary a step goes.
         beta: what is left of a perturbation after the step back.
-        search: looks at the end that shorten the nearest success.
+        search: evaluations at the end that shorten the nearest success.
         classes: the label and the likeliest others; the paper takes all, a directed goal needs label and target alone.
     """
 
@@ -128,7 +129,7 @@ class FAB(_FAB[FABJacobianState]):
 
 @dataclass(frozen=True)
 class FABT(_FAB[FABState]):
-    """FAB-T of AutoAttack (Croce and Hein 2020, arXiv 2003.01690): as `FAB`, at one backward per look.
+    """FAB-T of AutoAttack (Croce and Hein 2020, arXiv 2003.01690): as `FAB`, at one backward per evaluation.
 
     With a directed goal and the margin as its loss, the loss is the difference of the scores of label and target, and
     its gradient is all that a projection needs. Without a target the boundary is that of the likeliest other class.

@@ -1,4 +1,4 @@
-"""FMN: as far as the linearised boundary until the first success, then a radius that breathes with success."""
+"""FMN: as far as the linearised boundary until the first success, then a radius that follows success."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class FMN(Attack[FMNState]):
 
     Differs from the paper in three points. Before the first success the radius reaches 1 % behind the linearised
     boundary, because a tie is not a success; and it grows by gamma at least, because where the box or a curved boundary
-    lies in the way the linearised boundary stays out of reach for ever. And a step that ends inside the ball is
+    lies in the way, the linearised boundary stays out of reach forever. And a step that ends inside the ball is
     lengthened to its surface (as adv-lib's code does in l2): where gradients vanish, the stride alone would never get
     as far as the boundary.
 

@@ -24,7 +24,7 @@ class JSMA(Attack[JSMAState]):
     paper in four points. Pairs are formed among the `top` best components, so memory grows with the input and not with
     its square. Components may go down as well as up (`both`), a change is rated by how far the box lets it go, and
     where no pair both helps and hurts, the best two single changes are taken. The others are the strongest scores
-    only: what the weak ones lose is of no use, and a gradient per class is what the attack costs. Untargeted, the
+    only: what the weak ones lose does not help, and every class costs a gradient. Untargeted, the
     class is the strongest wrong one of the moment.
 
     Args:

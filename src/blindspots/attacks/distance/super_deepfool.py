@@ -18,11 +18,11 @@ class SuperDeepFool(BoundaryWalk):
     A point behind the boundary is followed by the projection of the clean input onto the boundary linearised there,
     any other one by a step of DeepFool. Differs from the paper in three points. It goes only a share `pull` of the way
     to the projection and does not end with the first one that is adversarial, but as soon as one gains little; both
-    bring it nearer. The projection keeps to the box. And the search along the last ray is one look at the point that
-    Newton's method gives, instead of ten halvings.
+    bring it nearer. The projection keeps to the box. And the search along the last ray is one evaluation of the point
+    that Newton's method gives, instead of ten halvings.
 
     Args:
-        steps: looks at gradients per row, each of `classes` backwards.
+        steps: gradient evaluations per row, each of `classes` backwards.
         overshoot: how far behind the linearised boundary a step aims, as a share of the step.
         classes: the label and the likeliest others; a directed goal needs label and target alone.
         pull: share of the way from an adversarial point to the projection; the paper's is 1.

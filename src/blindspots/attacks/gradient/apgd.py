@@ -32,7 +32,7 @@ class APGD(Attack[APGDState | SparseState]):
     not halve. The first step has no momentum.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
         rho: share of a window's steps that must lower the loss.
         random_start: begin at a uniform point of the ball, else at the job's start.
     """

@@ -13,12 +13,12 @@ from blindspots.problem import Job, Need, Problem, Seen
 class BIM(Attack[PGDState]):
     """Kurakin, Goodfellow, Bengio 2017 (arXiv 1607.02533), section 2.2: PGD without a random start (I-FGSM).
 
-    In the paper steps and stride hang together: 1.25 radii in all (4 pixel values more than the radius, if that is
+    In the paper steps and stride are coupled: 1.25 radii in all (4 pixel values more than the radius, if that is
     less). Its "least likely class" is this attack towards `LeastLikely()`.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
-        stride: length of a step in radii; None: 2.5 / steps, twice the paper's, which wins more.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
+        stride: length of a step in radii; None: 2.5 / steps, twice the paper's, which succeeds more often.
     """
 
     steps: int = 10

@@ -14,7 +14,7 @@ class FGSM(Attack[State]):
     """Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572): x + eps * sign(grad).
 
     In other norms the step goes along their steepest direction. The paper does not clip to the box; here every point
-    is projected. It starts at the clean input and looks twice: there and at the end of the step.
+    is projected. It evaluates two points: the clean input and the end of the step.
 
     Args:
         random_start: begin at a random point of the ball, and step 1.25 radii from there (Wong, Rice, Kolter 2020,

@@ -19,9 +19,9 @@ class Joint(TermsDescent):
     """Metzen et al. 2017 (arXiv 1702.04267), the dynamic adversary: (1 - s) J_cls + s J_det is descended.
 
     J_cls is the goal's loss of the classes alone, J_det the score of rejection less that of the largest class. Two
-    things differ from the paper. It adds the signs of the two gradients; where these disagree the larger weight then
-    has all of it, so here each gradient gets length 1, and their sum becomes a steepest step. And s is not the same
-    all the time: the larger share goes to the classifier until a wrong class is predicted, then to the detector. A
+    points differ from the paper. It adds the signs of the two gradients; where these disagree, the larger weight
+    decides alone, so here each gradient gets length 1, and their sum becomes a steepest step. And s is not constant:
+    the larger share goes to the classifier until a wrong class is predicted, then to the detector. A
     constant s ends where its weighted sum is lowest, which only by luck is a point where both terms are negative.
     On a model that never rejects it is a descent on the goal's loss.
 
@@ -29,7 +29,7 @@ class Joint(TermsDescent):
     rows stand; against the signs with a constant s 85.5 % do, at the best of six weights; 90 % are right at first.
 
     Args:
-        steps: steps; a row costs 2 steps + 1 looks, all but the last with a gradient.
+        steps: steps; a row costs 2 steps + 1 evaluations, all but the last with a gradient.
         stride: first length of a step in radii, cosine down to 0.
         random_start: begin at a random point of the ball, else at the job's start.
         weight: share of the term that is not satisfied yet, from 0.5 (s = 0.5 all the time) to 1 (that term alone);

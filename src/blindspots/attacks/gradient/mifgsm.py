@@ -26,8 +26,8 @@ class MIFGSM(Attack[MIState]):
     points that transfer to other networks.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
-        stride: length of a step in radii; None: 2.5 / steps, which wins more than the 1 / steps of the paper.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
+        stride: length of a step in radii; None: 2.5 / steps, which succeeds more often than the paper's 1 / steps.
         decay: what is kept of the sum at every step (the paper's mu).
         coordinates: share of coordinates moved per step in an l1 ball.
     """

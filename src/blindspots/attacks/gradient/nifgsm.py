@@ -17,7 +17,7 @@ class NIFGSM(MIFGSM):
 
     The gradient is that at x + stride * decay * g, projected here (the published code leaves ball and box). As there,
     g holds gradients over their mean absolute value; over the l1 norm, as the paper writes, the point would hardly
-    differ from x. Iterates are not looked at, except for the last one.
+    differ from x. Iterates are not evaluated, except for the last one.
     """
 
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")

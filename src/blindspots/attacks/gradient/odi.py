@@ -56,7 +56,7 @@ class ODI(Attack[ODIState]):
     Args:
         attack: any attack by gradients in a ball; its own random start is left out. Threats are this attack's, the loss
             is the paper's margin; with `PMA`, say loss="probability-margin".
-        steps: steps of the start; a row costs so many looks and gradients more than the attack itself.
+        steps: steps of the start; a row costs as many evaluations and gradients more than the attack itself.
     """
 
     attack: Attack = _INNER

@@ -25,7 +25,7 @@ class Orthogonal(TermsDescent):
     the goal's loss.
 
     Args:
-        steps: steps; a row costs 2 steps + 1 looks ("selective": steps + 1), all but the last with a gradient.
+        steps: steps; a row costs 2 steps + 1 evaluations ("selective": steps + 1), all but the last with a gradient.
         stride: first length of a step in radii, cosine down to 0.
         random_start: begin at a random point of the ball, else at the job's start.
         variant: "orthogonal" or "selective".
@@ -42,7 +42,7 @@ class Orthogonal(TermsDescent):
 
 
 def _without(g: Tensor, other: Tensor) -> Tensor:
-    """`g`, of unit length, less its component along `other`; `g` itself where hardly anything would be left."""
+    """`g`, of unit length, without its component along `other`; `g` itself where hardly anything would be left."""
     g, along = unit(g), unit(other)
     rest = g - col((g * along).flatten(1).sum(1), g) * along
     return pick(rest.flatten(1).square().sum(1) > _LEAST**2, rest, g)

@@ -23,7 +23,7 @@ class PGD(Attack[PGDState]):
     """Madry et al. 2018 (arXiv 1706.06083), with a random start, momentum and a step schedule as options.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
         stride: length of a step in radii; None: 2.5 / steps, as in the paper's follow-up code.
         schedule: "constant", or "cosine": from `stride` down to 0.
         momentum: share of a step that comes from the new direction is `momentum`; the rest repeats the last move

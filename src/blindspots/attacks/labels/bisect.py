@@ -19,7 +19,7 @@ class BisectState(State):
 
 @dataclass(frozen=True)
 class Bisect(Attack[BisectState]):
-    """Shortens the perturbation `job.start - job.x` and never looks at a gradient. Linear in the l2, l1 and linf norm.
+    """Shortens the perturbation `job.start - job.x` without gradients. Linear in the l2, l1 and linf norm.
 
     Args:
         steps: halvings; the length is known to 2 ** -steps of the first one.

@@ -11,7 +11,7 @@ from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import TINY
 
-_FAR = 1e3  # widths of the box: so far a point is projected to where the ball ends in its direction
+_FAR = 1e3  # widths of the box: the distance from which a point is projected to the end of the ball in its direction
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class GeoDA(PollSearch[PollState]):
     rest of the space stays in reach.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at for a start.
-        batch: looks of a poll.
+        queries: queries per row, in total.
+        tries: random images evaluated for a start.
+        batch: queries of a poll.
         reach: length of a poll's steps, in units of the Euclidean distance to the clean input.
         memory: weight of the polls before.
-        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
+        coarse: at first half of the steps are smooth over this many pixels, as gradients of images are; 1: none.
     """
 
     batch: int = 50

@@ -1,4 +1,4 @@
-"""Corruptions: noise, blur and faded contrast. Label-only baselines; what fools them would fool anybody."""
+"""Corruptions: noise, blur and faded contrast, as label-only baselines."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -16,7 +16,7 @@ from blindspots.rows import col
 
 @dataclass(frozen=True)
 class AdditiveNoise(LineSearch):
-    """Independent noise on every component, clipped to the box. The smallest amount that fools is looked for.
+    """Independent noise on every component, clipped to the box; searches for the smallest amount that fools the model.
 
     Args:
         kind: "gaussian", or "uniform".
@@ -51,7 +51,7 @@ class AdditiveNoise(LineSearch):
 
 @dataclass(frozen=True)
 class SaltAndPepper(LineSearch):
-    """Random pixels become the lower or the upper bound, in all channels alike. As few as fool are looked for.
+    """Random pixels become the lower or the upper bound, in all channels; searches for the fewest that fool the model.
 
     Args:
         most: share of the pixels that change at the end; it grows with the square of the amount.
@@ -79,7 +79,7 @@ class SaltAndPepper(LineSearch):
 
 @dataclass(frozen=True)
 class Blur(LineSearch):
-    """Gaussian blur, reflected at the border. As little as fools is looked for.
+    """Gaussian blur, reflected at the border; searches for the least blur that fools the model.
 
     Args:
         most: standard deviation at the end, as a share of the longer side; it grows with the square of the amount.
@@ -100,7 +100,7 @@ class Blur(LineSearch):
 
 @dataclass(frozen=True)
 class Contrast(LineSearch):
-    """Fades to one grey. As little as fools is looked for.
+    """Fades to one grey; searches for the least fading that fools the model.
 
     Args:
         to: the grey, as a share of the box.

@@ -27,15 +27,15 @@ class RotateState(State):
 class RotateTranslate(Attack[RotateState]):
     """Engstrom et al. 2019 (arXiv 1712.02779): all of a grid of rotations and shifts, or some random ones.
 
-    The limits are the attack's own, so it is run without a radius as a rule; with one, only what lies inside counts.
-    The grid is gone through from small moves to large ones, and a row ends with its first success. What comes in from
-    outside of the image is the lower bound of the box, as in the paper.
+    The limits are the attack's own, so it is usually run without a radius; with one, only points inside count. The grid
+    is searched from small moves to large ones, and a row ends with its first success. Pixels from outside the image are
+    at the lower bound of the box, as in the paper.
 
     Args:
         degrees: largest rotation.
         shift: largest shift, as a share of the side; paper: 3 pixels of 28 or 32.
         rotations, shifts: size of the grid; paper: 31 angles and 5 shifts along each axis, 775 moves.
-        tries: so many uniformly random moves instead of the grid ("worst of k").
+        tries: try this many uniformly random moves instead of the grid ("worst of k").
     """
 
     degrees: float = 30.0
@@ -76,8 +76,8 @@ class RotateTranslate(Attack[RotateState]):
 class RotateTranslatePGD(Attack[RotateState]):
     """The first-order form of `RotateTranslate` (Engstrom et al. 2019): signed steps on angle and shifts.
 
-    The paper finds the grid stronger, for the loss has many minima in three parameters; here as there it is the cheap
-    form. A row ends with its first success.
+    The paper finds the grid stronger, since the loss has many minima in three parameters; this is the cheap form. A row
+    ends with its first success.
 
     Args:
         degrees, shift: as in `RotateTranslate`.

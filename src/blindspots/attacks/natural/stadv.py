@@ -1,4 +1,4 @@
-"""stAdv: a smooth flow that carries pixels a little way."""
+"""stAdv: a smooth flow that moves pixels a short way."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,14 +29,14 @@ class StAdv(Attack[StAdvState]):
     """Xiao et al. 2018 (arXiv 1801.02612): descends adversarial loss + tau * roughness of a flow field (eq. 2 to 4).
 
     The roughness is the sum over neighbouring pixels of the length of the difference of their flows. Where a probe has
-    won, its adversarial loss is flat, as in the paper with kappa = 0: the flow only gets smoother. The paper keeps tau
+    succeeded, its loss is flat, as in the paper with kappa = 0: the flow only gets smoother. The paper keeps tau
     at 0.05 and uses L-BFGS. Here the adversarial gradient is scaled to a largest entry of 1, so that the scale of the
-    scores is of no importance, and every row has a tau of its own that grows while its probes win and shrinks while
-    they do not (40 rows of an MNIST network: 98 % won instead of 75 %). Steps are Adam's. The limit is the attack's
-    own, so it is run without a radius as a rule; of all probes that won, the nearest counts.
+    scores is of no importance, and every row has a tau of its own that grows while its probes succeed and shrinks
+    while they do not (40 rows of an MNIST network: 98 % broken instead of 75 %). Steps are Adam's. The limit is the
+    attack's own, so it is usually run without a radius; of all successful probes, the nearest counts.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
         lr: Adam's first step in pixels; it falls along half a cosine to 0.
         tau: weight of the roughness at first.
         gamma: share by which it grows and shrinks per step.

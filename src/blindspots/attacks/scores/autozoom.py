@@ -11,7 +11,7 @@ from blindspots.attacks.scores.estimate import EstimateState, Estimating, tiled
 from blindspots.problem import Job, Problem
 from blindspots.rows import Rows, col
 
-_LONGER, _SHORTER = 1.2, 0.5  # Rprop's factors: for the same outcome as before, and for another one
+_LONGER, _SHORTER = 1.2, 0.5  # Rprop's factors: for the same outcome as before, and for a different one
 _LEAST = 0.01  # of gamma: the distance never stands still
 
 

@@ -55,7 +55,7 @@ class SimBA(Attack[SimBAState]):
         better = seen.loss < state.loss
         base = pick(better, state.probe, state.base)
         back = ~better & ~state.back
-        # The first look was at the start, so the clock is one ahead of the directions.
+        # The first query was at the start, so the clock is one ahead of the directions.
         place = torch.where(back | (state.t == 0), state.place, state.place + 1)
         at = state.order.gather(1, (place % state.order.shape[1])[:, None])[:, 0]
         way = self._direction(job, at) * col(torch.where(back, -self.stride, self.stride) * job.r, base)
