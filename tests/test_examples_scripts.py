@@ -37,6 +37,9 @@ def test_every_script_is_run() -> None:
     assert sorted(file.name for file in FOLDER.glob("*.py")) == list(PRINTED)
 
 
-@pytest.mark.parametrize("script", PRINTED)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(name, marks=pytest.mark.slow if name == "harden_and_compare.py" else ()) for name in PRINTED],
+)
 def test_the_script_prints_what_it_promises(script: str, tmp_path: Path) -> None:
     assert re.search(PRINTED[script], run(script, tmp_path))
