@@ -46,6 +46,11 @@ def checked(**converters: Converter) -> Callable[[Callable[P, R]], Callable[P, R
 
 
 class _Checking(ABCMeta):
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, for `help` and editors; else they would show the one of `__call__`."""
+        return _signature(cls)
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         given = arguments_of(cls, args, kwargs)
         fit(cls, given, getattr(cls, "unchecked", frozenset()))
