@@ -78,16 +78,16 @@ def test_arguments_that_are_unknown_missing_or_too_many_are_sentences(name: str)
         getattr(bs, name)(nonsense=1, **ENOUGH.get(name, {}))
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("kind", CATALOGUE)
 @pytest.mark.parametrize("wrong", ["x", object(), float("nan"), -1])
-def test_every_setting_of_every_attack_is_checked(entry: Any, wrong: Any) -> None:
-    for field in inspect.signature(entry.attack.__init__).parameters.values():
+def test_every_setting_of_every_attack_is_checked(kind: Any, wrong: Any) -> None:
+    for field in inspect.signature(kind.__init__).parameters.values():
         if field.name == "self" or (isinstance(wrong, str) and "Literal" not in str(field.annotation)):
             continue
         if isinstance(wrong, int) and field.name not in ("steps", "queries"):
             continue
         with pytest.raises(InputError):
-            entry.attack(**{field.name: wrong})
+            kind(**{field.name: wrong})
 
 
 # ------------------------------------------------------------------ what is convenient

@@ -19,6 +19,7 @@ from blindspots.attacks import (
     CATALOGUE,
     MIFGSM,
     PGD,
+    Attack,
     GradientKernel,
     InputDiversity,
     Scales,
@@ -124,8 +125,8 @@ def test_list_names_every_attack_with_what_is_needed_to_choose() -> None:
     result = blindspots("list")
     said = plain(result.stdout)
     assert result.exit_code == 0
-    for entry in CATALOGUE:
-        assert all(word in said for word in (entry.name, *entry.attack.threats, str(entry.year)))
+    for kind in CATALOGUE:
+        assert all(word in said for word in (kind.__name__, *kind.threats, str(kind.facts.year)))
     assert "--protocol fast" in said
     assert "digits-robust" in said
 
@@ -359,9 +360,9 @@ def test_views_are_written_behind_an_attack() -> None:
     assert parse_attack("pgd+si:count=3") == Through(PGD(), (Scales(3),), copies=3)  # every scale at every step
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda e: e.name)
-def test_what_list_shows_of_an_attack_is_read_as_the_attack(entry: object) -> None:
-    assert parse_attack(describe(entry), alone=False) == entry.attack()  # type: ignore[arg-type,attr-defined]
+@pytest.mark.parametrize("kind", CATALOGUE)
+def test_what_list_shows_of_an_attack_is_read_as_the_attack(kind: type[Attack]) -> None:
+    assert parse_attack(describe(kind), alone=False) == kind()
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Ten
     nearest = to_8bit(found.adversarial, model.bounds).clamp(*model.bounds)
     if model.access is not Need.GRAD or not len(nearest):  # a model known only through its outputs gets no more queries
         same = found.prediction_8bit == found.prediction
-        return nearest, same & threat.holds(nearest, found.x, _radius(threat, found))
+        return nearest, same & threat.holds(nearest, found.x, Samples.within(threat, found.id, found.x, found.y).r)
     oracle = Oracle(model)
     with oracle.session():
         ledger = _repair(oracle, threat, found)
@@ -111,16 +111,12 @@ def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Ten
 def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
     """A search on the levels for points that are still classified as the same wrong class."""
     problem = Problem(Goal(targeted=True, loss="margin"), threat, oracle.model.rejects)
-    samples = Samples(found.id, found.x, found.y, _radius(threat, found)).to(oracle.device)
+    samples = Samples.within(threat, found.id, found.x, found.y).to(oracle.device)
     logits = oracle.fold(oracle.logits(samples.x), samples.y)
     jobs = Jobs(samples, logits, fixed(found.adversarial.to(oracle.device)), found.prediction[:, None], 1, 0, 0)
     ledger = Ledger.blank(samples.x, problem.goal.margin(logits, samples.y, found.prediction.to(oracle.device)))
     Search(Lattice(), oracle, problem, jobs, ledger, torch.arange(len(found.y)), Settings(stop_early=True)).run()
     return ledger.to(torch.device("cpu"))
-
-
-def _radius(threat: Threat, found: _Found) -> Tensor:
-    return torch.full((len(found.y),), torch.inf if threat.radius is None else float(threat.radius))
 
 
 def _wide(mask: Tensor, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
         access: the most that the model reveals; `Need.GRAD` stands for everything.
     """
     _check_lengths(attack)
-    able = ", ".join(e.name for e in CATALOGUE if _fits(e.attack, threat, access, goal))
+    able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, goal))
     if threat.name not in attack.threats:
         raise InputError(
             f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "

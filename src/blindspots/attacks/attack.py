@@ -26,6 +26,25 @@ class State(Rows):
     t: Tensor  # (B,) int64: the row's own clock, the number of its evaluations so far
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a user wants to know before choosing an attack, besides its settings, access and threats.
+
+    Attributes:
+        paper: authors and title.
+        year: of its publication.
+        family: the heading under which attacks are listed.
+        cost: forwards and backwards per row, in words.
+        use: when to use it.
+    """
+
+    paper: str
+    year: int
+    family: str
+    cost: str
+    use: str
+
+
 S = TypeVar("S", bound=State, default=Any)  # an `Attack` is one with whatever state it has
 
 
@@ -33,6 +52,7 @@ class Attack(Checked, ABC, Generic[S]):
     """Everything is row-wise: row i of a result depends on row i of the arguments alone.
 
     Attributes:
+        facts: paper, cost and advice: what lists of attacks say.
         need: the access it needs at the probes.
         threats: names of the threats it can search in.
         minimal: it minimises the distance, and runs to its end; else any point of the ball will do.
@@ -43,6 +63,7 @@ class Attack(Checked, ABC, Generic[S]):
             reaches the goal (the clean input where there is none).
     """
 
+    facts: ClassVar[Facts]
     need: ClassVar[Need]
     threats: ClassVar[tuple[str, ...]]
     minimal: ClassVar[bool] = False

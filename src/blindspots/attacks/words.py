@@ -3,7 +3,7 @@
 from typing import Any
 
 from blindspots.attacks.attack import Attack
-from blindspots.attacks.catalogue import CATALOGUE, Entry
+from blindspots.attacks.catalogue import CATALOGUE
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.errors import InputError
@@ -34,7 +34,7 @@ def parse_attack(text: str, *, alone: bool = True) -> Attack:
     Raises InputError: no attack has that name, it has no such setting, or the value does not fit.
     """
     name, *views = text.split("+")
-    attack = build("an attack", {entry.name.lower(): entry.attack for entry in CATALOGUE}, name)
+    attack = build("an attack", {kind.__name__.lower(): kind for kind in CATALOGUE}, name)
     if views:
         attack = _through(attack, tuple(build("a view", VIEWS, view) for view in views))
     if alone and not attack.alone:
@@ -51,6 +51,6 @@ def _through(attack: Attack, views: tuple[View, ...]) -> Attack:
     return Through(attack, views, copies=scales[0] if scales else _COPIES)
 
 
-def describe(entry: Entry) -> str:
+def describe(kind: type[Attack]) -> str:
     """An attack with all its settings and their defaults, as `parse_attack` reads it."""
-    return described(entry.name.lower(), entry.attack)
+    return described(kind.__name__.lower(), kind)

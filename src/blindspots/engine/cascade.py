@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack
-from blindspots.engine.jobs import Jobs, Samples, Starts, fixed
+from blindspots.engine.jobs import Jobs, Samples, Starts, fixed, visible
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
-from blindspots.engine.others import OtherImages
+from blindspots.engine.others import starts
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
 from blindspots.goal import Goal
 from blindspots.models.foreign import seed_everything
-from blindspots.oracle import Oracle, one_hot_prediction
-from blindspots.problem import Need, Problem
+from blindspots.oracle import Oracle
+from blindspots.problem import Problem
 from blindspots.random import keys, uniform
 from blindspots.records import NO_TARGET
 from blindspots.rows import Rows, leaves
@@ -264,8 +264,7 @@ class Cascade:
         self, index: int, problem: Problem, samples: Samples, board: Board, targets: Tensor | None, at: Tensor
     ) -> None:
         stage, ledger = self.stages[index], board.ledger
-        scores = self.oracle.fold(board.logits, samples.y)
-        scores = one_hot_prediction(scores) if stage.attack.need is Need.LABEL else scores
+        scores = visible(self.oracle.fold(board.logits, samples.y), stage.attack.need)
         jobs = Jobs(
             samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, self._stream(index)
         )
@@ -289,10 +288,11 @@ class Cascade:
 
     def _start(self, stage: Stage, samples: Samples, board: Board) -> Starts:
         start = stage.start or stage.attack.begins
-        if start == "other":
-            return OtherImages(samples, self.oracle.predict(board.logits), stage.goal)
-        points = {"clean": samples.x, "near": board.ledger.near, "found": board.ledger.best}[start]
-        return fixed(points)
+        if start == "near":
+            return fixed(board.ledger.near)
+        if start == "found":
+            return fixed(board.ledger.best)
+        return starts(start, samples, self.oracle.predict(board.logits), stage.goal)
 
     def _close(self, board: Board) -> None:
         """A row that was wrong initially, or had its target, stays that, whatever happened since."""

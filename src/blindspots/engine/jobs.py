@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blindspots.problem import Job
+from blindspots.oracle import one_hot_prediction
+from blindspots.problem import Job, Need
 from blindspots.random import keys
 from blindspots.rows import Rows
+from blindspots.threat import Threat
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,17 @@ class Samples(Rows):
     x: Tensor  # (N, ...) float32
     y: Tensor  # (N,) int64
     r: Tensor  # (N,) radius, inf for the smallest distance
+
+    @classmethod
+    def within(cls, threat: Threat, id: Tensor, x: Tensor, y: Tensor) -> "Samples":
+        """Rows that are all searched in the same threat."""
+        radius = torch.inf if threat.radius is None else float(threat.radius)
+        return cls(id, x, y, torch.full((len(y),), radius, device=y.device))
+
+
+def visible(scores: Tensor, need: Need) -> Tensor:
+    """Scores (N, C) as far as an attack may see them: of the predicted class alone where it sees labels."""
+    return one_hot_prediction(scores) if need is Need.LABEL else scores
 
 
 Starts = Callable[[Tensor, Tensor], Tensor]

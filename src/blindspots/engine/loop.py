@@ -35,6 +35,11 @@ class Settings:
     patience: int = 1
 
 
+def patience_of(device: torch.device) -> int:
+    """Turns between two settlements: on a CPU they cost nothing, an accelerator would be waited for every time."""
+    return 1 if device.type == "cpu" else 4
+
+
 @dataclass
 class Allowance:
     """What a whole run may still cost; None: unlimited. Searches draw from it."""

@@ -1,11 +1,12 @@
 """Other images as starting points, for attacks that have no scores to follow."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from blindspots.engine.jobs import Samples
+from blindspots.engine.jobs import Samples, Starts, fixed
 from blindspots.goal import Goal
 from blindspots.records import REJECTED
 from blindspots.rows import pick
@@ -32,3 +33,8 @@ class OtherImages:
         distance = torch.stack([(s.x - x).flatten(1).square().sum(1) for x in s.x[at]])
         nearest = distance.masked_fill(~wanted, torch.inf).argmin(1)
         return pick(wanted.any(1), s.x[nearest], s.x[at])
+
+
+def starts(begins: Literal["clean", "other"], samples: Samples, prediction: Tensor, goal: Goal) -> Starts:
+    """Where searches begin: at the clean inputs, or at other images that are predicted (N,) as the goal wants."""
+    return OtherImages(samples, prediction, goal) if begins == "other" else fixed(samples.x)

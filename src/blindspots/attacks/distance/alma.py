@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.directions import unit
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
@@ -59,6 +59,13 @@ class ALMA(Attack[ALMAState]):
     every: int = 3
     growth: float = 2.0
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rony et al.: Augmented Lagrangian Adversarial Attacks",
+        year=2021,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="small l2 or l1 distances with many steps",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2", "l1")
     minimal: ClassVar[bool] = True

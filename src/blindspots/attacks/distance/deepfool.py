@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.distance.hyperplane import Nearest, Plane, boundary, compared, to_plane
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
@@ -72,6 +72,13 @@ class DeepFool(BoundaryWalk):
     classes: int = 4
     refine: int = 1
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Moosavi-Dezfooli, Fawzi, Frossard: DeepFool: a Simple and Accurate Method to Fool Deep Neural Networks",
+        year=2016,
+        family="gradient, smallest distance",
+        cost="4 backwards per step, about 3 steps: a row leaves when it is through",
+        use="a rough distance in a few looks, in l2 or linf",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def step(self, problem: Problem, job: Job, state: DeepFoolState, seen: Seen) -> DeepFoolState:

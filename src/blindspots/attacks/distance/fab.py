@@ -8,7 +8,7 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.distance.hyperplane import Nearest, Plane, boundary, compared, to_plane
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import normal, uniform
@@ -114,6 +114,13 @@ class FAB(_FAB[FABJacobianState]):
 
     classes: int = 10
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Croce, Hein: Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack",
+        year=2020,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards per class",
+        use='distances to the nearest of several classes; in AutoAttack\'s version "plus"',
+    )
     need: ClassVar[Need] = Need.JACOBIAN
 
     def init(self, problem: Problem, job: Job) -> FABJacobianState:
@@ -136,6 +143,16 @@ class FABT(_FAB[FABState]):
     Losses that are not zero on the boundary ("ce") only mislead it. Arguments are those of `FAB`.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of "
+            "Diverse Parameter-free Attacks"
+        ),
+        year=2020,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="the part of AutoAttack that looks for distances; one target at a time",
+    )
     need: ClassVar[Need] = Need.GRAD
 
     def init(self, problem: Problem, job: Job) -> FABState:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.attacks.directions import unit
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
@@ -44,6 +44,13 @@ class FMN(Attack[FMNState]):
     stride: float | None = None
     gamma: float = 0.05
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Pintor et al.: Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints",
+        year=2021,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="smallest distances in l0, l1, l2 and linf: a whole security curve from one run",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
     minimal: ClassVar[bool] = True

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 
 
@@ -41,6 +41,13 @@ class JSMA(Attack[JSMAState]):
     classes: int = 2
     top: int = 64
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Papernot et al.: The Limitations of Deep Learning in Adversarial Settings",
+        year=2016,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, classes x steps backwards",
+        use="l0 by saliency, two components at a time; the historic baseline",
+    )
     need: ClassVar[Need] = Need.JACOBIAN
     threats: ClassVar[tuple[str, ...]] = ("l0",)
     minimal: ClassVar[bool] = True

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.distance.lbfgs_solver import Memory, Objective, Spot, dot, length
 from blindspots.goal import LossName, own
 from blindspots.problem import Job, Need, Problem, Seen
@@ -78,6 +78,13 @@ class LBFGS(Attack[LBFGSState]):
     tolerance: float = 0.005
     memory: int = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Szegedy et al.: Intriguing Properties of Neural Networks",
+        year=2013,
+        family="gradient, smallest distance",
+        cost="up to steps + 1 forwards, steps backwards; 20 to 40 of each on most networks",
+        use="the first attack of all; short l2 perturbations for a quarter of what DDN costs",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2",)
     minimal: ClassVar[bool] = True

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.distance.deepfool import BoundaryWalk, DeepFoolState, across
 from blindspots.attacks.distance.hyperplane import boundary, to_plane
 from blindspots.problem import Job, Problem, Seen
@@ -35,6 +36,13 @@ class SuperDeepFool(BoundaryWalk):
     pull: float = 0.5
     tolerance: float = 0.003
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Abdolahpourrostam, Abroshan, Moosavi-Dezfooli: Revisiting DeepFool: Generalization and Improvement",
+        year=2023,
+        family="gradient, smallest distance",
+        cost="4 backwards per step, about 10 steps",
+        use="l2 distances near the smallest in a few looks",
+    )
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 
     def step(self, problem: Problem, job: Job, state: DeepFoolState, seen: Seen) -> DeepFoolState:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import descent
 from blindspots.attacks.gradient.progress import Progress
 from blindspots.goal import LossName
@@ -51,6 +51,13 @@ class ACG(Attack[ACGState]):
     rho: float = 0.75
     random_start: bool = False
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Yamamura et al.: Diversified Adversarial Attacks based on Conjugate Gradient Method",
+        year=2022,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="a second opinion beside APGD",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
     loss: ClassVar[LossName] = "margin"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from blindspots.attacks.attack import Attack
+from blindspots.attacks.attack import Attack, Facts
 from blindspots.attacks.gradient.pgd import PGD, PGDState
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
@@ -24,6 +24,13 @@ class BIM(Attack[PGDState]):
     steps: int = 10
     stride: float | None = None
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Kurakin, Goodfellow, Bengio: Adversarial Examples in the Physical World",
+        year=2017,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="PGD without randomness: one answer that anybody can repeat",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

@@ -1,10 +1,11 @@
 """Joint descent: towards a wrong class and away from a detector at once, each with its share of every step."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.attack import full, zeros
+from blindspots.attacks.attack import Facts, full, zeros
 from blindspots.attacks.directions import unit
 from blindspots.attacks.gradient.terms import OPEN, OTHER, TermsDescent
 from blindspots.problem import Job
@@ -37,6 +38,14 @@ class Joint(TermsDescent):
     """
 
     weight: float | None = 0.75
+
+    facts: ClassVar[Facts] = Facts(
+        paper="Metzen et al.: On Detecting Adversarial Perturbations (its dynamic adversary)",
+        year=2017,
+        family="gradient, fixed radius",
+        cost="2 steps + 1 forwards, 2 steps backwards",
+        use="models that reject: classifier and detector at once, with one weight or, over restarts, many",
+    )
 
     @property
     def terms(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.directions import ascent, balanced, descent
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
@@ -37,6 +37,13 @@ class MIFGSM(Attack[MIState]):
     decay: float = 1.0
     coordinates: float = 0.01
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Dong et al.: Boosting Adversarial Attacks with Momentum",
+        year=2018,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="points that transfer to other models",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

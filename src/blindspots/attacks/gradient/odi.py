@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import ascent, descent
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.errors import InputError
@@ -62,6 +62,16 @@ class ODI(Attack[ODIState]):
     attack: Attack = _INNER
     steps: int = 2
 
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Tashiro, Song, Ermon: Diversity Can Be Transferred: Output Diversification for White- and "
+            "Black-box Attacks"
+        ),
+        year=2020,
+        family="gradient, fixed radius",
+        cost="the inner attack's, and steps forwards and backwards more",
+        use="restarts that end in different places",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "margin"

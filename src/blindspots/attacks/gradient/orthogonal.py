@@ -1,10 +1,11 @@
 """Orthogonal projected gradient descent: a step for one of two terms that leaves the other one alone."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.directions import unit
 from blindspots.attacks.gradient.terms import OPEN, OTHER, TermsDescent
 from blindspots.problem import Job
@@ -32,6 +33,17 @@ class Orthogonal(TermsDescent):
     """
 
     variant: Literal["orthogonal", "selective"] = "orthogonal"
+
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Bryniarski et al.: Evading Adversarial Example Detection Defenses with Orthogonal "
+            "Projected Gradient Descent"
+        ),
+        year=2021,
+        family="gradient, fixed radius",
+        cost="2 steps + 1 forwards, 2 steps backwards; the selective variant half of it",
+        use="models that reject: classifier first, then the detector without giving that up",
+    )
 
     @property
     def terms(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.attacks.directions import ascent, carried, descent
 from blindspots.attacks.starts import blocks
 from blindspots.goal import LossName
@@ -41,6 +41,13 @@ class PGD(Attack[PGDState]):
     blocks: bool = False
     coordinates: float = 0.01
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks",
+        year=2018,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="the standard inside adversarial training; with restarts a fair first measurement",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

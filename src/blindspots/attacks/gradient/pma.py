@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, zeros
 from blindspots.attacks.directions import ascent, carried, descent
 from blindspots.goal import Goal, LossName, own, strongest_other
 from blindspots.problem import Aim, Job, Need, Problem, Seen
@@ -58,6 +58,13 @@ class PMA(Attack[PMAState]):
     coordinates: float = 0.01
     random_start: bool = True
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Xie et al.: Towards Million-Scale Adversarial Robustness Evaluation With Stronger Individual Attacks",
+        year=2025,
+        family="gradient, fixed radius",
+        cost="2 (steps + 1) forwards, one backward less",
+        use="a strong single attack without targets",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "probability-margin"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.labels.start import LabelSearch, LineState, Turn
 from blindspots.problem import Job, Problem
 
@@ -21,6 +22,13 @@ class BlendedNoise(LabelSearch[LineState]):
         tries: random images evaluated until the first one succeeds.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (linear search blended uniform noise)",
+        year=2017,
+        family="labels",
+        cost="queries forwards",
+        use="a first distance from labels alone",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     begins: ClassVar[Literal["clean", "other"]] = "clean"
     compares: ClassVar[int] = 1 << 62

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.attack import full
+from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.directions import unit
 from blindspots.attacks.labels.poll import aside, grain
 from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase
@@ -44,6 +44,13 @@ class Boundary(LabelSearch[BoundaryState]):
     nearer: float = 0.02
     coarse: int = 2
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Brendel, Rauber, Bethge: Decision-Based Adversarial Attacks",
+        year=2018,
+        family="labels",
+        cost="queries forwards",
+        use="l2; simple, strong with few queries",
+    )
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> BoundaryState:

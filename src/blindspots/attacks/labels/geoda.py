@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.labels.poll import GAIN, PollSearch, PollState
 from blindspots.attacks.labels.start import LineState, choose
 from blindspots.problem import Job, Problem, Seen
@@ -36,6 +37,13 @@ class GeoDA(PollSearch[PollState]):
 
     batch: int = 50
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rahmati et al.: GeoDA: A Geometric Framework for Black-box Adversarial Attacks",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="the one for labels in l1; also l2 and linf",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> PollState:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.attack import full
+from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.labels.poll import PollSearch, PollState, aside
 from blindspots.attacks.labels.start import LineState, choose
 from blindspots.problem import Job, Problem, Seen
@@ -38,6 +38,13 @@ class HopSkipJump(PollSearch[HopSkipJumpState]):
         coarse: at first half of the steps are smooth over this many pixels, as gradients of images are; 1: none.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Chen, Jordan, Wainwright: HopSkipJumpAttack: A Query-Efficient Decision-Based Attack",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="the default for labels in l2; linf too",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> HopSkipJumpState:

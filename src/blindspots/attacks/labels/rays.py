@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.labels.start import choose
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
@@ -46,6 +46,13 @@ class RayS(Attack[RaySState]):
     queries: int = 1000
     tolerance: float = 0.01
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Chen, Gu: RayS: A Ray Searching Method for Hard-label Adversarial Attack",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="linf from labels, no start and no step size needed",
+    )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf",)
     minimal: ClassVar[bool] = True

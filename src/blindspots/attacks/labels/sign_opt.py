@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.attack import full
+from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.directions import unit
 from blindspots.attacks.labels.poll import GAIN, MOVE, PollSearch, PollState, aside
 from blindspots.attacks.labels.start import LineState, at_phase, choose
@@ -39,6 +39,13 @@ class SignOPT(PollSearch[SignOPTState]):
         coarse: at first half of the steps are smooth over this many pixels, as gradients of images are; 1: none.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Cheng et al.: Sign-OPT: A Query-Efficient Hard-label Adversarial Attack",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="l2: as good as HopSkipJump, better early",
+    )
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> SignOPTState:

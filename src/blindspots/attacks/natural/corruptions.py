@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.images import along_axes, gaussian
 from blindspots.attacks.natural.line import LineSearch
 from blindspots.attacks.starts import as_images
@@ -32,6 +33,13 @@ class AdditiveNoise(LineSearch):
     halvings: int = 8
     draws: int = 100
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (repeated additive noise)",
+        year=2017,
+        family="natural changes",
+        cost="steps + halvings + (draws - 1)(1 + halvings) forwards at most",
+        use="does plain noise fool it already",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     @property
@@ -63,6 +71,13 @@ class SaltAndPepper(LineSearch):
     halvings: int = 8
     draws: int = 200
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (salt and pepper noise)",
+        year=2017,
+        family="natural changes",
+        cost="as AdditiveNoise",
+        use="few pixels, black or white",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
 
     @property
@@ -90,6 +105,13 @@ class Blur(LineSearch):
     steps: int = 32
     halvings: int = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (Gaussian blur)",
+        year=2017,
+        family="natural changes",
+        cost="steps + halvings forwards at most",
+        use="the least blur that fools",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
@@ -111,6 +133,13 @@ class Contrast(LineSearch):
     steps: int = 32
     halvings: int = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (contrast reduction)",
+        year=2017,
+        family="natural changes",
+        cost="steps + halvings forwards at most",
+        use="the least fading that fools",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, zeros
 from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
 from blindspots.goal import LossName
@@ -44,6 +44,13 @@ class RotateTranslate(Attack[RotateState]):
     shifts: int = 5
     tries: int | None = None
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Engstrom et al.: Exploring the Landscape of Spatial Robustness",
+        year=2019,
+        family="natural changes",
+        cost="rotations x shifts x shifts forwards at most, or tries",
+        use="rotations and shifts; run it without a radius",
+    )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True
@@ -92,6 +99,13 @@ class RotateTranslatePGD(Attack[RotateState]):
     stride: float = 0.5
     random_start: bool = True
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Engstrom et al.: Exploring the Landscape of Spatial Robustness (its first-order form)",
+        year=2019,
+        family="natural changes",
+        cost="steps + 1 forwards, steps backwards at most",
+        use="rotations and shifts in a few looks; run it without a radius",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.adam import Adam
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
@@ -49,6 +49,13 @@ class StAdv(Attack[StAdvState]):
     gamma: float = 0.2
     most: float | None = None
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Xiao et al.: Spatially Transformed Adversarial Examples",
+        year=2018,
+        family="natural changes",
+        cost="steps + 1 forwards, steps backwards",
+        use="smooth local warps; run it without a radius",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True

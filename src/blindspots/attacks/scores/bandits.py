@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.scores.estimate import reach, tiled
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
@@ -46,6 +46,13 @@ class Bandits(Attack[BanditsState]):
     exploration: float = 0.5
     cells: int | None = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Ilyas, Engstrom, Madry: Prior Convictions: Black-box Adversarial Attacks with Bandits and Priors",
+        year=2019,
+        family="scores",
+        cost="queries forwards",
+        use="the strongest of those that estimate gradients",
+    )
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 

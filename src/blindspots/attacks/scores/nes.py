@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.scores.estimate import EstimateState, Estimating, tiled
 from blindspots.problem import Job, Problem
 from blindspots.rows import Rows, col
@@ -40,6 +41,13 @@ class NES(Estimating):
     momentum: float = 0.9
     cells: int | None = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Ilyas et al.: Black-box Adversarial Attacks with Limited Queries and Information",
+        year=2018,
+        family="scores",
+        cost="queries forwards",
+        use="estimated gradients; smooth models",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def remember(self, job: Job) -> Momentum:

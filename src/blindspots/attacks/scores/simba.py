@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import uniform
@@ -40,6 +40,13 @@ class SimBA(Attack[SimBAState]):
     stride: float = 0.2
     basis: Literal["dct", "pixel"] = "dct"
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Guo et al.: Simple Black-box Adversarial Attacks",
+        year=2019,
+        family="scores",
+        cost="queries forwards",
+        use="small l2 balls in few queries; one cosine after the other",
+    )
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 

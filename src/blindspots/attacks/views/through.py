@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.images import pulled
 from blindspots.attacks.views.views import Noise, Translations, View
@@ -62,6 +62,13 @@ class Through(Attack[ThroughState]):
     copies: int = 4
     plain: bool = False
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Athalye et al.: Synthesizing Robust Adversarial Examples (and DI, TI, SI)",
+        year=2018,
+        family="gradient, fixed radius",
+        cost="the inner attack's, times copies",
+        use="examples for a model one cannot see, made on a surrogate; models that answer at random",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"
