@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.data import ArrayData
-from blindspots.defend.detection import batches, experiment
-from blindspots.defend.detection import record as records
-from blindspots.defend.detection import run as running
-from blindspots.defend.detection.batches import SIZES, p_values, powers
-from blindspots.defend.detection.conclude import Evidence, OfDetector, Told, conclude
-from blindspots.defend.detection.detectors.density import Density
-from blindspots.defend.detection.folder import read_detect_file
-from blindspots.defend.detection.proof import verify_detect
-from blindspots.defend.detection.record import DetectFile, DetectManifest, DetectVerdict, Overhead
-from blindspots.defend.detection.rows import open_data, split
-from blindspots.defend.detection.run import Detection, detect
+from blindspots.experiments.detect import batches, experiment
+from blindspots.experiments.detect import record as records
+from blindspots.experiments.detect import run as running
+from blindspots.experiments.detect.batches import SIZES, p_values, powers
+from blindspots.experiments.detect.conclude import Evidence, OfDetector, Told, conclude
+from blindspots.experiments.detect.detectors.density import Density
+from blindspots.experiments.detect.folder import read_detect_file
+from blindspots.experiments.detect.proof import verify_detect
+from blindspots.experiments.detect.record import DetectFile, DetectManifest, DetectVerdict, Overhead
+from blindspots.experiments.detect.rows import open_data, split
+from blindspots.experiments.detect.run import Detection, detect
 from blindspots.errors import InputError
 from blindspots.evaluate import Options
 from blindspots.journal import sealed, text_of

@@ -8,7 +8,7 @@ from rich.text import Text
 from blindspots.attacks import CATALOGUE, Entry, describe
 from blindspots.cli import screen
 from blindspots.data import FORMS as DATA
-from blindspots.defend.detection.detectors.catalogue import DETECTORS
+from blindspots.experiments.detect.detectors.catalogue import DETECTORS
 from blindspots.defend.hardening.recipe import names, read_recipe
 from blindspots.models.load import FORMS as MODELS
 from blindspots.models.transformations import TRANSFORMATIONS

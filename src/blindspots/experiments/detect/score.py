@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.detectors.detector import Fitted
+from blindspots.experiments.detect.detectors.detector import Fitted
 from blindspots.errors import InputError
 from blindspots.models.precision import full_precision
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from blindspots.defend.detection.guarded import threshold_at
+from blindspots.experiments.detect.guarded import threshold_at
 from blindspots.records import Interval, Share, clopper_pearson
 
 Floats = NDArray[np.float64]

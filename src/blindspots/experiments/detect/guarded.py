@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from blindspots.defend.detection.detectors.detector import Fitted, scores
+from blindspots.experiments.detect.detectors.detector import Fitted, scores
 from blindspots.errors import InputError
 from blindspots.models.model import Model, Wrapper
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.detectors.distances import distances
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
+from blindspots.experiments.detect.detectors.distances import distances
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 

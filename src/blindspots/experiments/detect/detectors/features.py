@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from blindspots.batching import ANSWERS
-from blindspots.defend.detection.detectors.detector import Detector, Fitted
+from blindspots.experiments.detect.detectors.detector import Detector, Fitted
 from blindspots.errors import InputError
 from blindspots.models.load import Batched
 from blindspots.models.model import Model

@@ -1,18 +1,19 @@
 """From what a run keeps to its verdict: nothing here asks a model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blindspots.defend.detection import measure
-from blindspots.defend.detection.batches import powers
-from blindspots.defend.detection.measure import Scores
-from blindspots.defend.detection.record import (
+from blindspots.errors import InputError
+from blindspots.experiments.detect import measure
+from blindspots.experiments.detect.batches import powers
+from blindspots.experiments.detect.detectors.detector import Detector
+from blindspots.experiments.detect.measure import Scores
+from blindspots.experiments.detect.verdict import (
     Cell,
-    DetectManifest,
     DetectorRecord,
     DetectVerdict,
     Distortion,
@@ -20,10 +21,9 @@ from blindspots.defend.detection.record import (
     Overhead,
     Pair,
 )
-from blindspots.errors import InputError
-from blindspots.journal import Columns
 from blindspots.records import Share
-from blindspots.threat import parse_threat
+from blindspots.runs.experiment import Columns
+from blindspots.threat import Threat
 
 Array = NDArray[Any]
 RATES = (0.01, 0.05)
@@ -31,24 +31,23 @@ _BINS = 40
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the run knows of a detector beside its scores."""
-
-    title: str
-    paper: str
-    learns_from_attacks: bool
-    smooth: bool
-    fit_seconds: float
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """What a run keeps of n measured rows: see `folder`."""
+    """What a run keeps of n measured rows."""
 
+    threat: Threat
+    attacks: list[str]
+    radii: list[float]  # one of them is the threat's
+    smallest: str  # the attack for the smallest distance
     y: Array  # (n,)
     prediction: Array  # (n,) of the model on the rows as they are
     fooled: Array  # (attacks, radii, n) bool: the example is predicted otherwise than the label
     bare: dict[str, Array]  # `right`, `won`, `norm` (n,) of the evaluation of the model alone
+    smallest_model: Array  # (d,) of the first rows: the smallest norms, inf where no example was found
+
+    @property
+    def radius(self) -> int:
+        """Which of the radii is the threat's."""
+        return self.radii.index(float(self.threat.radius or 0))
 
     @property
     def right(self) -> Array:
@@ -60,49 +59,38 @@ class Evidence:
 class OfDetector:
     """What a run keeps of one detector."""
 
-    told: Told
+    detector: Detector
     scores: dict[str, Array]  # pair (2,): threshold and scale; clean (n,), attacks (attacks, radii, n), bare (n,)
     pair: dict[str, Array]  # right, won, norm (n,) of the evaluation of the pair; score (k,) of its examples
     batches: Columns  # p-values of a detector that tests batches, see `batches`; else none
-    distortion: dict[str, Array] | None  # model, pair (d,) of the first rows: smallest norms, inf where none was found
+    smallest: Array  # (d,) of the first rows: the smallest norms, inf where no example was found
     overhead: Overhead
 
 
-def arrays(columns: Columns) -> dict[str, Array]:
-    """As numpy."""
-    return {name: t.numpy() for name, t in columns.items()}
-
-
-def conclude(
-    manifest: DetectManifest, evidence: Evidence, detectors: dict[str, OfDetector], seconds: float
-) -> DetectVerdict:
+def conclude(evidence: Evidence, detectors: Mapping[str, OfDetector]) -> DetectVerdict:
     """The verdict, without findings.
 
     Raises InputError: no attack fooled the model within the threat, so there was nothing to detect.
     """
-    radius = manifest.radii.index(float(parse_threat(manifest.threat).radius or 0))
-    if not (evidence.fooled[:, radius] & evidence.right).any():
+    if not (evidence.fooled[:, evidence.radius] & evidence.right).any():
         raise InputError(
-            f"expected test attacks that fool the model within {manifest.threat}, got none on {len(evidence.y)} rows: "
-            "there is nothing to detect, so allow a larger change or use stronger attacks with --test-attack"
+            f"expected test attacks that fool the model within {evidence.threat.spec}, got none on {len(evidence.y)} "
+            "rows: there is nothing to detect, so allow a larger change or use stronger attacks with --test-attack"
         )
-    records = [_detector(manifest, evidence, name, radius, of) for name, of in detectors.items()]
+    records = [_detector(evidence, name, of) for name, of in detectors.items()]
     best = max(records, key=lambda r: (r.adaptive_accuracy, r.auc))
-    robust = evidence.bare["right"] & ~evidence.bare["won"]
     return DetectVerdict(
         detector=best.name,
         auc=best.auc,
         auc_interval=best.auc_interval,
-        tpr_at_fpr={c.attack: c.tpr_at_fpr for c in best.cells if c.radius == manifest.radii[radius]},
+        tpr_at_fpr={c.attack: c.tpr_at_fpr for c in best.cells if c.radius == evidence.radii[evidence.radius]},
         adaptive_accuracy=best.adaptive_accuracy,
         adaptive_interval=best.adaptive_interval,
         overhead=best.overhead,
         rows=len(evidence.y),
         clean=_share(evidence.right),
-        robust=Share.of(int(robust.sum()), len(robust)),
+        robust=_share(evidence.bare["right"] & ~evidence.bare["won"]),
         detectors=records,
-        seconds=seconds,
-        findings=[],
     )
 
 
@@ -110,17 +98,17 @@ def _share(hits: Array) -> Share:
     return Share.of(int(hits.sum()), len(hits))
 
 
-def _detector(manifest: DetectManifest, evidence: Evidence, name: str, radius: int, of: OfDetector) -> DetectorRecord:
+def _detector(evidence: Evidence, name: str, of: OfDetector) -> DetectorRecord:
     limit, scale = of.scores["pair"].tolist()
-    pair = _pair(evidence, of, radius, limit)
-    together = _scores(evidence, of, slice(None), radius)
+    pair = _pair(evidence, of, limit)
+    together = _scores(evidence, of, slice(None), evidence.radius)
     return DetectorRecord(
         name=name,
-        title=of.told.title,
-        paper=of.told.paper,
-        spec=manifest.detectors[name],
-        learns_from_attacks=of.told.learns_from_attacks,
-        smooth=of.told.smooth,
+        title=of.detector.title,
+        paper=of.detector.paper,
+        spec=repr(of.detector),
+        learns_from_attacks=of.detector.learns_from_attacks,
+        smooth=of.detector.smooth,
         threshold=limit,
         scale=scale,
         auc=measure.auc(together),
@@ -130,12 +118,11 @@ def _detector(manifest: DetectManifest, evidence: Evidence, name: str, radius: i
         adaptive_accuracy=pair.adaptive.share,
         adaptive_interval=pair.adaptive.interval,
         pair=pair,
-        cells=list(_cells(manifest, evidence, of, limit, pair.adaptive.share)),
+        cells=list(_cells(evidence, of, limit, pair.adaptive.share)),
         histogram=_histogram(together, of.pair["score"]),
         batches=list(powers(of.batches)),
-        distortion=None if of.distortion is None else _distortion(manifest, evidence, of, limit),
+        distortion=_distortion(evidence, of, limit),
         overhead=of.overhead,
-        fit_seconds=of.told.fit_seconds,
     )
 
 
@@ -148,11 +135,9 @@ def _scores(evidence: Evidence, of: OfDetector, attacks: Any, radius: int) -> Sc
     return Scores.of(of.scores["clean"][evidence.right], scores[fooled], rows[evidence.right], at[fooled])
 
 
-def _cells(
-    manifest: DetectManifest, evidence: Evidence, of: OfDetector, limit: float, adaptive: float
-) -> Iterator[Cell]:
-    for a, attack in enumerate(manifest.test_attacks):
-        for r, radius in enumerate(manifest.radii):
+def _cells(evidence: Evidence, of: OfDetector, limit: float, adaptive: float) -> Iterator[Cell]:
+    for a, attack in enumerate(evidence.attacks):
+        for r, radius in enumerate(evidence.radii):
             scores = _scores(evidence, of, a, r)
             yield Cell(
                 attack=attack,
@@ -169,9 +154,10 @@ def _cells(
             )
 
 
-def _pair(evidence: Evidence, of: OfDetector, radius: int, limit: float) -> Pair:
-    passes = of.scores["attacks"][:, radius] <= limit
-    fell = (evidence.fooled[:, radius] & passes).any(0) | (evidence.bare["won"] & (of.scores["bare"] <= limit))
+def _pair(evidence: Evidence, of: OfDetector, limit: float) -> Pair:
+    passes = of.scores["attacks"][:, evidence.radius] <= limit
+    fooled = (evidence.fooled[:, evidence.radius] & passes).any(0)
+    fell = fooled | (evidence.bare["won"] & (of.scores["bare"] <= limit))
     clean, stands = of.pair["right"], of.pair["right"] & ~of.pair["won"]
     return Pair(
         clean=_share(clean),
@@ -199,32 +185,23 @@ def _histogram(scores: Scores, adaptive: Array) -> Histogram:
     )
 
 
-def _distortion(manifest: DetectManifest, evidence: Evidence, of: OfDetector, limit: float) -> Distortion:
-    assert of.distortion is not None
-    first = len(of.distortion["pair"])
+def _distortion(evidence: Evidence, of: OfDetector, limit: float) -> Distortion:
+    first = len(of.smallest)
     both = (evidence.right & (of.scores["clean"] <= limit))[:first]
-    found = {"model": evidence.bare["norm"], "pair": of.pair["norm"]}
-    least = {name: np.minimum(of.distortion[name], norms[:first])[both] for name, norms in found.items()}
-    alone, pair = (_median(norms) for norms in least.values())
+    alone = np.minimum(evidence.smallest_model, evidence.bare["norm"][:first])[both]
+    pair = np.minimum(of.smallest, of.pair["norm"][:first])[both]
+    median_model, median_pair = _median(alone), _median(pair)
     return Distortion(
-        attack=SMALLEST[parse_threat(manifest.threat).name],
+        attack=evidence.smallest,
         rows=int(both.sum()),
-        median_model=alone,
-        median_pair=pair,
-        factor=pair / alone if pair and alone else None,
-        not_found=Share.of(int(np.isinf(least["pair"]).sum()), int(both.sum())),
+        median_model=median_model,
+        median_pair=median_pair,
+        factor=median_pair / median_model if median_pair and median_model else None,
+        not_found=Share.of(int(np.isinf(pair).sum()), int(both.sum())),
     )
-
-
-SMALLEST = {"linf": "fmn", "l2": "ddn", "l1": "fmn", "l0": "fmn"}  # attacks for the smallest distance
 
 
 def _median(norms: Array) -> float | None:
     """The lower one of two, so that it is there while half of the rows have an example; else None."""
     middle = float(np.sort(norms)[(len(norms) - 1) // 2]) if len(norms) else np.inf
     return middle if np.isfinite(middle) else None
-
-
-def best_first(records: Sequence[DetectorRecord]) -> list[DetectorRecord]:
-    """By the accuracy of the pair under attacks that know it."""
-    return sorted(records, key=lambda r: (-r.adaptive_accuracy, -r.auc))

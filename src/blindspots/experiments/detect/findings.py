@@ -1,18 +1,26 @@
-"""What a detection run showed, in sentences."""
+"""What to know before a detection run is believed, in sentences."""
 
 from collections.abc import Iterator
 
-from blindspots.defend.detection.record import DetectManifest, DetectorRecord, DetectVerdict
+from blindspots.experiments.detect.verdict import DetectorRecord, DetectVerdict
 from blindspots.findings import Finding
 from blindspots.records import Share, clopper_pearson
 
 _MISSED = 0.5  # of the detections that an adversary who knows the detector undoes: then it is called bypassed
 
 
-def remarks(manifest: DetectManifest, verdict: DetectVerdict) -> list[Finding]:
+def findings(verdict: DetectVerdict, fpr: float, threshold_rows: int) -> list[Finding]:
     """The findings on all detectors."""
-    return [f for record in verdict.detectors for f in (*_bypassed(record, verdict), *_rate(record, manifest),
-                                                        *_rough(record))]  # fmt: skip
+    return [
+        finding
+        for d in verdict.detectors
+        for finding in (*_bypassed(d, verdict), *_rate(d, fpr, threshold_rows), *_rough(d))
+    ]
+
+
+def left_out(name: str, why: str) -> Finding:
+    """A detector that could not be fitted, though nobody asked for it by name."""
+    return Finding(code="detector-left-out", severity="note", saw=f"The detector {name} was left out: {why}.", do="")
 
 
 def _bypassed(d: DetectorRecord, v: DetectVerdict) -> Iterator[Finding]:
@@ -36,13 +44,13 @@ def _bypassed(d: DetectorRecord, v: DetectVerdict) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _rate(d: DetectorRecord, manifest: DetectManifest) -> Iterator[Finding]:
+def _rate(d: DetectorRecord, fpr: float, threshold_rows: int) -> Iterator[Finding]:
     low, high = clopper_pearson(d.pair.rejected.hits, d.pair.rejected.rows, 0.99)
-    if not low <= manifest.fpr <= high:
+    if not low <= fpr <= high:
         yield Finding(
             code="false-positive-rate", severity="note",
-            saw=f"{d.name} rejects {_percent(d.pair.rejected)} of the measured clean rows, where {manifest.fpr:.1%} "
-            f"were asked for on {manifest.threshold_rows} other ones.",
+            saw=f"{d.name} rejects {_percent(d.pair.rejected)} of the measured clean rows, where {fpr:.1%} "
+            f"were asked for on {threshold_rows} other ones.",
             do="The rows differ, or the threshold rows are few: give more.",
         )  # fmt: skip
 

@@ -1,18 +1,17 @@
 """Which rows a detector is fitted on, which decide where it rejects, and which it is measured on: none is in two."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from blindspots.data import Dataset, digits_training, load_data
+from blindspots.data import Dataset
 from blindspots.data.splits import Rows, cut, divide, shuffled
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import pack_inputs
 
-FIT = 2000  # rows that detectors are fitted on and thresholds set with, unless more are asked for
+FIT = 2000  # rows that detectors are fitted on and thresholds set with, unless `fit` says more
 _SHARE = 0.6  # of the data, where other rows of it are measured
 _THRESHOLD = 0.25  # of the fit rows: they only set the threshold
 _LEAST = 20  # rows of each part, below which no rate at a false positive rate of 5 % means anything
@@ -20,24 +19,13 @@ _LEAST = 20  # rows of each part, below which no rate at a false positive rate o
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs float32 (n, *shape) and labels (n,) of each part."""
+    """Inputs float32 (n, *shape) and labels (n,) of each part; `places`: where they are in the data, by column."""
 
     fit: tuple[Tensor, Tensor]
     threshold: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
+    places: dict[str, Tensor]
     findings: tuple[Finding, ...]
-
-
-def open_data(
-    data: str, test: str | None, rows: int | None, read: Callable[..., Dataset] = load_data
-) -> tuple[Dataset, Dataset | None]:
-    """What is fitted on, and what is measured on (None: other rows of the same), by their names.
-
-    "digits" stands for its training rows, and for its test rows to measure on.
-    """
-    if data == "digits" and test in (None, "digits"):
-        return digits_training(), read("digits", rows)
-    return read(data), None if test is None else read(test, rows)
 
 
 def split(data: Dataset, test: Dataset | None, fit: int | None, rows: int | None, seed: int) -> Split:
@@ -52,11 +40,10 @@ def split(data: Dataset, test: Dataset | None, fit: int | None, rows: int | None
     most = len(data) if test is not None else int(_SHARE * len(data))
     division = divide(data, min(fit or FIT, most) or 1, test if test is not None else _measured(data, most, rows), seed)
     order = shuffled(len(division.fit), seed, -2)
-    threshold, fitted = cut(order, int(_THRESHOLD * len(order)))
-    parts = Split(
-        _taken(division.fit.only(fitted.tolist())), _taken(division.fit.only(threshold.tolist())),
-        _taken(division.heldout), division.findings,
-    )  # fmt: skip
+    at = cut(order, int(_THRESHOLD * len(order)))
+    threshold, fitted = (division.fit.only(places.tolist()) for places in at)
+    places = {"fit_at": fitted.at, "threshold_at": threshold.at, "measured_at": division.heldout.at}
+    parts = Split(_taken(fitted), _taken(threshold), _taken(division.heldout), places, division.findings)
     _check(parts)
     return parts
 
@@ -90,8 +77,9 @@ def _check(parts: Split) -> None:
 
 
 def columns(parts: Split) -> dict[str, Tensor]:
-    """What a run keeps of them; the fit rows are not needed again."""
+    """What a run keeps of them; of the fit rows their places alone."""
     return {
+        **parts.places,
         "threshold_x": pack_inputs(parts.threshold[0]),
         "threshold_y": parts.threshold[1],
         "x": pack_inputs(parts.test[0]),

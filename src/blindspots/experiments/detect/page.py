@@ -1,7 +1,7 @@
 """The sentences on a detection run, on a terminal and in the report."""
 
-from blindspots.defend.detection.conclude import RATES
-from blindspots.defend.detection.record import DetectManifest, DetectorRecord, DetectVerdict
+from blindspots.experiments.detect.conclude import RATES
+from blindspots.experiments.detect.record import DetectManifest, DetectorRecord, DetectVerdict
 from blindspots.report.words import ThreatWords, count, number, percent
 
 

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from blindspots.arguments import checked
 from blindspots.data import Dataset, reopened, same_rows
-from blindspots.defend.detection import overhead
-from blindspots.defend.detection.conclude import OfDetector, Told, arrays, conclude
-from blindspots.defend.detection.detectors.detector import Fitted
-from blindspots.defend.detection.detectors.file import load
-from blindspots.defend.detection.experiment import evidence
-from blindspots.defend.detection.folder import DETECTOR, read_columns, read_detect_file, read_part
-from blindspots.defend.detection.guarded import Guarded
-from blindspots.defend.detection.record import DetectFile, DetectVerdict
-from blindspots.defend.detection.score import scored
+from blindspots.experiments.detect import overhead
+from blindspots.experiments.detect.conclude import OfDetector, Told, arrays, conclude
+from blindspots.experiments.detect.detectors.detector import Fitted
+from blindspots.experiments.detect.detectors.file import load
+from blindspots.experiments.detect.experiment import evidence
+from blindspots.experiments.detect.folder import DETECTOR, read_columns, read_detect_file, read_part
+from blindspots.experiments.detect.guarded import Guarded
+from blindspots.experiments.detect.record import DetectFile, DetectVerdict
+from blindspots.experiments.detect.score import scored
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.journal import Columns, read_run_file, read_shard, unpack_inputs

@@ -6,8 +6,8 @@ import safetensors.torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
-from blindspots.defend.detection.detectors.catalogue import parse_detector
-from blindspots.defend.detection.detectors.detector import Fitted
+from blindspots.experiments.detect.detectors.catalogue import parse_detector
+from blindspots.experiments.detect.detectors.detector import Fitted
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 

@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.record import BatchPower
-from blindspots.journal import Columns
+from blindspots.experiments.detect.verdict import BatchPower
 from blindspots.records import Share
+from blindspots.runs.experiment import Columns
 
 SIZES = (5, 10, 20, 50)
 BATCHES = 50  # of each kind and size

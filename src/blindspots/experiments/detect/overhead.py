@@ -1,4 +1,4 @@
-"""What a detector costs beside the model: time, memory, parameters and passes."""
+"""What a detector costs beside the model: memory, parameters and passes; and how long both take, which is told apart."""
 
 import statistics
 import time
@@ -8,36 +8,47 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from blindspots.defend.detection.guarded import Guarded
-from blindspots.defend.detection.record import Overhead
-from blindspots.journal import Columns
+from blindspots.experiments.detect.guarded import Guarded
+from blindspots.experiments.detect.verdict import Overhead
 from blindspots.models.model import Model
+from blindspots.runs.experiment import Columns
 
 BATCHES = {1: 100, 32: 30}  # rows per call: calls that are timed
+BOTH = ("model", "pair")
 _WARM = 3
 
 
-def measured(model: Model, pair: Guarded, x: Tensor) -> Columns:
-    """Here and now, on rows x (B, ...): the model alone and the pair take turns, so that both see the same load."""
+def counted(model: Model, pair: Guarded, x: Tensor) -> Columns:
+    """What the model alone and the pair keep, and the passes that rows x (B, ...) take."""
     with pair.borrowed(), torch.no_grad():
-        seconds = [_seconds(model, pair, _batch(x, rows), calls) for rows, calls in BATCHES.items()]
         forwards = _passes(model, lambda: pair.logits(_batch(x, 8)), 8)
     size, more = (sum(t.nbytes for t in _numbers(net)) for net in (model.net, pair.detector))
     return {
-        "seconds": torch.tensor(seconds, dtype=torch.float64),  # (batches, 2)
         "parameters": torch.tensor([model.parameters, pair.detector.numbers]),
         "bytes": torch.tensor([size, more]),
         "forwards": torch.tensor(forwards, dtype=torch.float64),
     }
 
 
+def timed(model: Model, pair: Guarded, x: Tensor) -> dict[str, float]:
+    """Milliseconds per row here and now: the model alone and the pair take turns, so that both see the same load."""
+    with pair.borrowed(), torch.no_grad():
+        return {
+            called(who, rows): 1000 * seconds
+            for rows, calls in BATCHES.items()
+            for who, seconds in zip(BOTH, _seconds(model, pair, _batch(x, rows), calls), strict=True)
+        }
+
+
+def called(who: str, rows: int) -> str:
+    """How the log calls a time: of "model" or "pair", of so many rows per call."""
+    return f"{who}, ms per row, {rows} per call"
+
+
 def record(costs: Columns) -> Overhead:
-    """What was measured, as data."""
-    alone, both = (dict(zip(map(str, BATCHES), column, strict=True)) for column in costs["seconds"].T.tolist())
+    """What was counted, as data."""
     (parameters, learned), (size, more) = costs["parameters"].tolist(), costs["bytes"].tolist()
     return Overhead(
-        seconds_model=alone,
-        seconds_pair=both,
         parameters_model=parameters,
         parameters_detector=learned,
         bytes_model=size,

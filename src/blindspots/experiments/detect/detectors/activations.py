@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from blindspots.defend.detection.detectors.binary import Training, classifier, restored, train
-from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.detectors.features import Inside, Look, checked, hidden, look
+from blindspots.experiments.detect.detectors.binary import Training, classifier, restored, train
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
+from blindspots.experiments.detect.detectors.features import Inside, Look, checked, hidden, look
 from blindspots.models.model import Model
 
 

@@ -8,8 +8,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from blindspots.defend.detection.detectors.detector import Detector, Examples
-from blindspots.defend.detection.detectors.features import Inside, Look, gathered
+from blindspots.experiments.detect.detectors.detector import Detector, Examples
+from blindspots.experiments.detect.detectors.features import Inside, Look, gathered
 from blindspots.models.model import Model
 
 

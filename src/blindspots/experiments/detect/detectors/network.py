@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from blindspots.defend.detection.detectors.binary import Training, classifier, restored, train
-from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
+from blindspots.experiments.detect.detectors.binary import Training, classifier, restored, train
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.models.model import Model
 
 

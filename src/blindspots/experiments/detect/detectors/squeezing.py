@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.models.transformations import Bits, Median, Transformation

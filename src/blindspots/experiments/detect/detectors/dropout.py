@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.detectors.features import enters, layers, name_of, portions
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
+from blindspots.experiments.detect.detectors.features import enters, layers, name_of, portions
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.random import keys, uniform

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from blindspots.defend.detection.record import Cell, DetectorRecord, Points
+from blindspots.experiments.detect.verdict import Cell, DetectorRecord, Points
 from blindspots.report.charts import path
 from blindspots.report.universal_charts import Line, Mark, Plot
 from blindspots.report.words import number, percent

@@ -1,37 +1,46 @@
-"""What a detection run says, as data: the run.json of `blindspots detect`.
+"""What a detection run says, as data, and the columns of its parts.
 
 No figure of an area under a curve stands alone: every record that has one has the accuracy of the pair under attacks
 that know the detector beside it.
 """
 
-from typing import Literal
-
-from blindspots.findings import Finding
-from blindspots.records import DataRecord, Interval, ModelRecord, Record, Share
-from blindspots.verdict import Provenance, Sealed
+from blindspots.records import Interval, Record, Share
+from blindspots.runs.metric import Metric, Verdict
 
 Points = list[tuple[float, float]]
 
 
-class DetectManifest(Provenance):
-    """Everything that decides the bits of a run. Resuming refuses a manifest that differs."""
-
-    kind: Literal["detect"] = "detect"
-    model: ModelRecord
-    data: DataRecord  # detectors are fitted on rows of it
-    test: DataRecord | None  # measured on; None: rows of `data` that nothing was fitted on
-    fit_rows: int
-    threshold_rows: int  # clean rows of `data` that only decide where a detector rejects
-    test_rows: int
-    threat: str
-    radii: list[float]  # that examples are made within; one of them is the threat's
-    detectors: dict[str, str]  # how files and reports call them, and the constructor calls
-    train_attacks: dict[str, str]
-    test_attacks: dict[str, str]
-    fpr: float  # share of the threshold rows that the pair may reject
-    protocol: str  # of the attacks that know the detector
-    bare_protocol: str  # of the attacks on the model alone
-    chunk: int
+ROWS = {
+    "fit_at": "(f,) int64 places in the data of the rows that detectors were fitted on",
+    "threshold_at": "(t,) int64 places in the data of those that set the thresholds",
+    "measured_at": "(n,) int64 places of the measured rows in the data that they are from",
+    "threshold_x": "(t, ...) input",
+    "threshold_y": "(t,) int64 label",
+    "x": "(n, ...) input",
+    "y": "(n,) int64 label",
+    "prediction": "(n,) int64 what the model says of x",
+}
+TRAINING = {"x": "(k, ...) float32 what the detectors learned from: examples that fool the model", "y": "(k,) int64 label"}
+EXAMPLES = {
+    "adversarial": "(radii, n, ...) float32 what a test attack made of the measured rows",
+    "prediction": "(radii, n) int64 what the model says of it",
+}
+DETECTORS = {
+    "file": "(b,) uint8 bytes of the detector's file; none where it could not be fitted",
+    "left_out": "(c,) uint8 the reason, in UTF-8",
+}
+SCORES = {
+    "pair": "(2,) float64 threshold and scale",
+    "clean": "(n,) float32 of the measured rows",
+    "attacks": "(attacks, radii, n) float32 of what test attacks made of them",
+    "bare": "(n,) float32 of what the evaluation of the model alone made of them",
+}
+PAIRS = {"score": "(k,) float32 of the examples that fool model and detector together"}
+OVERHEAD = {
+    "parameters": "(2,) int64 of the model, of the detector",
+    "bytes": "(2,) int64",
+    "forwards": "() float64 of the model per row",
+}
 
 
 class Cell(Record):
@@ -63,10 +72,8 @@ class Histogram(Record):
 
 
 class Overhead(Record):
-    """What the detector costs beside the model: medians over repeated calls on this machine."""
+    """What the detector costs beside the model. How long it takes stands in the run's log."""
 
-    seconds_model: dict[str, float]  # per row, in batches of "1" and "32"
-    seconds_pair: dict[str, float]
     parameters_model: int
     parameters_detector: int  # numbers that it has learned or keeps, beyond the model's own
     bytes_model: int  # of parameters and buffers
@@ -131,12 +138,11 @@ class DetectorRecord(Record):
     cells: list[Cell]
     histogram: Histogram
     batches: list[BatchPower]  # of a detector that tests batches
-    distortion: Distortion | None  # None: no attack for the smallest distance fits
+    distortion: Distortion
     overhead: Overhead
-    fit_seconds: float
 
 
-class DetectVerdict(Record):
+class DetectVerdict(Verdict):
     """The first fields are those of `detector`: of several, the one whose pair withstands the most."""
 
     detector: str
@@ -150,22 +156,25 @@ class DetectVerdict(Record):
     clean: Share  # the model alone
     robust: Share  # the model alone, within the same threat
     detectors: list[DetectorRecord]
-    seconds: float
-    findings: list[Finding]
+
+    def metrics(self) -> dict[str, Metric]:
+        best = next(d for d in self.detectors if d.name == self.detector)
+        return {
+            "adaptive_accuracy": Metric.of(best.pair.adaptive),
+            "auc": _area(self.auc, self.auc_interval),
+            "tpr": Metric.of(best.tpr),
+            "clean_accuracy": Metric.of(best.pair.clean),
+            "rejected": Metric.of(best.pair.rejected, higher_is_better=False),
+            "bare_clean_accuracy": Metric.of(self.clean),
+            "bare_robust_accuracy": Metric.of(self.robust),
+            **{f"adaptive_accuracy@{d.name}": Metric.of(d.pair.adaptive) for d in self.detectors},
+            **{f"auc@{d.name}": _area(d.auc, d.auc_interval) for d in self.detectors},
+        }
+
+    def best_first(self) -> list[DetectorRecord]:
+        """By the accuracy of the pair under attacks that know it."""
+        return sorted(self.detectors, key=lambda d: (-d.adaptive_accuracy, -d.auc))
 
 
-class Part(Record):
-    """A file of the run that is finished."""
-
-    name: str  # below the run folder, without its ending
-    sha256: str
-    seconds: float
-
-
-class DetectFile(Sealed):
-    """The whole of run.json."""
-
-    manifest: DetectManifest
-    parts: list[Part]
-    verdict: DetectVerdict | None
-    seal: str | None
+def _area(value: float, interval: Interval) -> Metric:
+    return Metric(value=value, interval=interval, higher_is_better=True)

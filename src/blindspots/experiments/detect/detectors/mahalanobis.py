@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.defend.detection.detectors.combination import Layered, combined, halves
-from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted
-from blindspots.defend.detection.detectors.distances import distances
-from blindspots.defend.detection.detectors.features import Look, gathered, hidden
+from blindspots.experiments.detect.detectors.combination import Layered, combined, halves
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
+from blindspots.experiments.detect.detectors.distances import distances
+from blindspots.experiments.detect.detectors.features import Look, gathered, hidden
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 
