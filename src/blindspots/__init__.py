@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks
     from blindspots.data import ArrayData, load_data
-    from blindspots.experiments.detect.proof import load_detector
-    from blindspots.experiments.detect.run import detect
+    from blindspots.experiments.detect.loading import load_detector
+    from blindspots.experiments.detect.experiment import detect
     from blindspots.defend.hardening.run import harden
     from blindspots.errors import InputError
     from blindspots.evaluate import Evaluation, Options, attack, evaluate

@@ -15,7 +15,8 @@ from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.naming import numbered
 from blindspots.problem import Need
-from blindspots.protocols import protocol
+from blindspots.engine.cascade import Stage
+from blindspots.protocols import Protocol, protocol
 from blindspots.runs.world import World
 from blindspots.threat import Threat, parse_threat
 
@@ -92,6 +93,13 @@ def _attacks(said: Iterable[str | Attack], threat: Threat) -> dict[str, Attack]:
     for attack in attacks:
         check_fit(attack, threat, Need.GRAD, Goal())
     return dict(zip(numbered(type(a).__name__.lower() for a in attacks), attacks, strict=True))
+
+
+def smallest(threat: Threat) -> Protocol:
+    """The search for the smallest change."""
+    attack = parse_attack(SMALLEST[threat.name])
+    stage = Stage(type(attack).__name__, attack, "the smallest change", Goal(loss=attack.loss))
+    return Protocol("custom", (stage,))
 
 
 def check(model: Model) -> None:

@@ -12,11 +12,11 @@ from blindspots.arguments import checked
 from blindspots.attacks import Attack
 from blindspots.batching import rows_per_call
 from blindspots.crafting import Plan, craft
-from blindspots.data import ArrayData, Data, Dataset, as_data, load_data, one_of, part_of
+from blindspots.data import Data, Dataset, as_data, load_data, one_of, part_of
 from blindspots.errors import InputError
 from blindspots.experiments.detect import overhead
 from blindspots.experiments.detect.batches import TestsBatches, p_values
-from blindspots.experiments.detect.chosen import SMALLEST, TEST, TRAIN, Chosen, check, chosen
+from blindspots.experiments.detect.chosen import SMALLEST, TEST, TRAIN, check, chosen, smallest
 from blindspots.experiments.detect.conclude import Array, Evidence, OfDetector, conclude
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.detect.detectors.detector import Detector, Examples
@@ -28,9 +28,10 @@ from blindspots.experiments.detect.rows import Split, columns, split
 from blindspots.experiments.detect.score import scored
 from blindspots.experiments.detect.verdict import DetectVerdict
 from blindspots.experiments.evaluate.config import EvaluateConfig
+from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.findings import Finding
 from blindspots.goal import Goal
-from blindspots.journal import unpack_inputs
+from blindspots.packing import packed_text, unpack_inputs, unpacked_text
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -181,10 +182,12 @@ class Detect(Experiment[DetectConfig, DetectVerdict]):
     def inside(self, config: DetectConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
         what, _, name = part.name.partition("/")
         model = pair_of(needs, world.model, name) if name not in ("", "bare") else world.model
-        rows = needs["rows"]
-        n = DISTORTION_ROWS if what == "distortion" else None
-        measured = _source(world)
-        return {"model": model, "data": part_of(measured, unpack_inputs(rows["x"])[:n], rows["y"][:n], measured.name)}
+        x, y = _measured_rows(needs)
+        source, found = _source(world), chosen(config, world)
+        if what != "distortion":
+            return {"model": model, "data": part_of(source, x, y, source.name)}
+        first = part_of(source, x[:DISTORTION_ROWS], y[:DISTORTION_ROWS], source.name)
+        return {"model": model, "data": first, "protocol": smallest(found.threat)}
 
     def conclude(self, config: DetectConfig, world: World, parts: Parts) -> DetectVerdict:
         return conclude(evidence(config, world, parts), of_detectors(config, world, parts))
@@ -218,7 +221,7 @@ def _source(world: World) -> Dataset:
 
 def _why(parts: Parts, name: str) -> str:
     """Why a detector could not be fitted; "" where it could."""
-    return parts[f"detectors/{name}"]["left_out"].numpy().tobytes().decode()
+    return unpacked_text(parts[f"detectors/{name}"]["left_out"])
 
 
 # ------------------------------------------------------------------ runs inside the run
@@ -226,3 +229,182 @@ def _why(parts: Parts, name: str) -> str:
 
 def _attacking(config: DetectConfig, world: World, protocol: str, name: str = "") -> tuple[str, EvaluateConfig]:
     return "evaluate", _inner(config, world, name, protocol, config.threat)
+
+
+def _minimising(config: DetectConfig, world: World, name: str = "") -> tuple[str, EvaluateConfig]:
+    threat = chosen(config, world).threat
+    return "evaluate", _inner(config, world, name, "smallest", threat.name)
+
+
+def _inner(config: DetectConfig, world: World, name: str, protocol: str, threat: str) -> EvaluateConfig:
+    """Its model and its rows are given as objects: see `inside`."""
+    model = f"{config.model} guarded by {name}" if name else config.model
+    return EvaluateConfig(
+        model=model, data=_source(world).name, threat=threat, protocol=protocol, seed=config.seed, chunk=config.chunk
+    )
+
+
+# ------------------------------------------------------------------ parts
+
+
+class _Making:
+    """One part; every method makes those of its name."""
+
+    def __init__(self, config: DetectConfig, world: World, part: Part, needs: Parts) -> None:
+        self.config, self.world, self.part, self.needs = config, world, part, needs
+        self.model, self.split, self.chosen = world.model, _split(config, world), chosen(config, world)
+        self.chunk = config.chunk or 1
+
+    def _tell(self, said: str) -> None:
+        self.world.tell(Progress(self.part.name, said))
+
+    def _predicted(self, x: Tensor) -> Tensor:
+        """What the model says of inputs (N, *shape): (N,) on the CPU."""
+        oracle = Oracle(self.model, chunk=self.chunk)
+        with oracle.session():
+            return oracle.logits(x.to(oracle.device)).argmax(1).cpu()
+
+    def _crafted(self, attack: Attack, radius: float, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What an attack on the model alone makes of every row, searched to its end, and what the model says of it."""
+        threat = self.chosen.threat.within(*self.model.bounds)
+        threat = type(threat)(radius, threat.lo, threat.hi)
+        plan = Plan(threat, Goal(), None, 1, self.config.seed, 128, _TOGETHER)
+        moved = craft(Oracle(self.model, chunk=self.chunk), attack, plan, x, y).moved
+        return moved, self._predicted(moved)
+
+    def rows(self, _: str) -> Columns:
+        self._tell("asking the model about the clean rows")
+        return {**columns(self.split), "prediction": self._predicted(self.split.test[0])}
+
+    def examples(self, name: str) -> Columns:
+        """(radii, n, ...) examples of a test attack, and (radii, n) predictions."""
+        x, y = _measured_rows(self.needs)
+        made = []
+        for radius in self.chosen.radii:
+            self._tell(f"attacking within {radius:g}")
+            made.append(self._crafted(self.chosen.tests[name], radius, x, y))
+        return {"adversarial": torch.stack([m for m, _ in made]), "prediction": torch.stack([p for _, p in made])}
+
+    def training(self, _: str) -> Columns:
+        """What the training attacks make of the fit rows that the model gets right, where it fools the model."""
+        x, y = self.split.fit
+        right = self._predicted(x) == y
+        x, y, made = x[right], y[right], []
+        for name, attack in self.chosen.train.items():
+            self._tell(f"attacking with {name}")
+            moved, prediction = self._crafted(attack, self.chosen.radius, x, y)
+            made.append((moved[prediction != y], y[prediction != y]))
+        return {"x": torch.cat([m for m, _ in made]), "y": torch.cat([labels for _, labels in made])}
+
+    def detectors(self, name: str) -> Columns:
+        """A fitted detector, or where it was not asked for by name, why it could not be fitted."""
+        self._tell("fitting")
+        detector = self.chosen.detectors[name]
+        try:
+            learned = self._learned_from(detector)
+            content, why = save(detector.fit(self.model, Examples(*self.split.fit), learned, self.config.seed)), ""
+        except InputError as error:
+            if self.config.detector:
+                raise
+            content, why = b"", str(error)
+        return {"file": _bytes(content), "left_out": packed_text(why)}
+
+    def _learned_from(self, detector: Detector) -> Examples | None:
+        if not detector.learns_from_attacks:
+            return None
+        made = self.needs["training"]
+        if len(made["y"]):
+            return Examples(made["x"], made["y"])
+        if not detector.needs_attacks:
+            return None
+        raise InputError(
+            f"expected training attacks that fool the model within {self.chosen.threat.spec}, got none on "
+            f"{len(self.split.fit[1])} rows: there is nothing to learn from, so allow a larger change"
+        )
+
+    def scores(self, name: str) -> Columns:
+        self._tell("scoring")
+        fitted, rows = fitted_of(self.needs, self.model, name), self.needs["rows"]
+        pair = guard(self.model, fitted, unpack_inputs(rows["threshold_x"]), self.config.fpr)
+        made = [self.needs[f"examples/{attack}"]["adversarial"] for attack in self.chosen.tests]
+        bare = Evaluation(**vars(self.needs.run("bare")))
+        return {
+            "pair": torch.tensor([pair.threshold, pair.scale], dtype=torch.float64),
+            "clean": scored(fitted, unpack_inputs(rows["x"]), self.chunk),
+            "attacks": torch.stack([torch.stack([scored(fitted, x, self.chunk) for x in xs]) for xs in made]),
+            "bare": scored(fitted, bare.adversarial, self.chunk),
+        }
+
+    def pairs(self, name: str) -> Columns:
+        """What the detector says of the examples that fool the pair."""
+        return {"score": scored(fitted_of(self.needs, self.model, name), _passing(self.needs, name), self.chunk)}
+
+    def batches(self, name: str) -> Columns:
+        """p-values of whole batches."""
+        self._tell("testing batches")
+        test, rows = fitted_of(self.needs, self.model, name), self.needs["rows"]
+        assert isinstance(test, TestsBatches)
+        right, at = rows["prediction"] == rows["y"], self.chosen.radii.index(self.chosen.radius)
+        made = {attack: self.needs[f"examples/{attack}"] for attack in self.chosen.tests}
+        fooling = {a: e["adversarial"][at][right & (e["prediction"][at] != rows["y"])] for a, e in made.items()}
+        fooling["adaptive"] = _passing(self.needs, name)
+        return p_values(test, unpack_inputs(rows["x"])[right], fooling, self.config.seed)
+
+    def overhead(self, name: str) -> Columns:
+        """What can be counted; what can only be timed goes to the log."""
+        self._tell("measuring")
+        pair, x = pair_of(self.needs, self.model, name), unpack_inputs(self.needs["rows"]["x"])
+        self.world.timing.update(overhead.timed(self.model, pair, x))
+        return overhead.counted(self.model, pair, x)
+
+
+def _bytes(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.zeros(0, dtype=torch.uint8)
+
+
+def _measured_rows(parts: Parts) -> tuple[Tensor, Tensor]:
+    rows = parts["rows"]
+    return unpack_inputs(rows["x"]), rows["y"]
+
+
+def _passing(parts: Parts, name: str) -> Tensor:
+    """The examples (k, ...) that fool model and detector together."""
+    return torch.cat([shard["adversarial"] for shard in parts.run(f"adaptive/{name}").parts.below("shards")])
+
+
+# ------------------------------------------------------------------ what `conclude` counts
+
+
+def evidence(config: DetectConfig, world: World, parts: Parts) -> Evidence:
+    """Of the measured rows."""
+    rows, found = parts["rows"], chosen(config, world)
+    fooled = torch.stack([parts[f"examples/{name}"]["prediction"] != rows["y"] for name in found.tests])
+    return Evidence(
+        found.threat, list(found.tests), found.radii, SMALLEST[found.threat.name], rows["y"].numpy(),
+        rows["prediction"].numpy(), fooled.numpy(), _outcome(parts, "bare"), _norms(parts, "bare"),
+    )  # fmt: skip
+
+
+def of_detectors(config: DetectConfig, world: World, parts: Parts) -> dict[str, OfDetector]:
+    """Of every detector that could be fitted."""
+    detectors = chosen(config, world).detectors
+    return {name: _of(parts, name, d) for name, d in detectors.items() if not _why(parts, name)}
+
+
+def _of(parts: Parts, name: str, detector: Detector) -> OfDetector:
+    scores = {column: t.numpy() for column, t in parts[f"scores/{name}"].items()}
+    pair = {**_outcome(parts, f"adaptive/{name}"), "score": parts[f"pairs/{name}"]["score"].numpy()}
+    batches = parts[f"batches/{name}"] if detector.tests_batches else {}
+    costs = overhead.record(parts[f"overhead/{name}"])
+    return OfDetector(detector, scores, pair, batches, _norms(parts, name), costs)
+
+
+def _outcome(parts: Parts, name: str) -> dict[str, Array]:
+    """Row by row: right at first, broken, and how near the nearest example is."""
+    shards = parts.run(name).parts.joined("shards")
+    return {column: shards[column].numpy() for column in ("right", "won", "norm")}
+
+
+def _norms(parts: Parts, name: str) -> Array:
+    norms: Array = Evaluation(**vars(parts.run(f"distortion/{name}"))).norms.numpy()
+    return norms

@@ -57,6 +57,7 @@ class Detector(ABC):
     learns_from_attacks: ClassVar[bool] = False  # whether `fit` uses adversarial examples
     needs_attacks: ClassVar[bool] = False  # whether it cannot do without
     asks_model: ClassVar[bool] = True  # whether scores depend on the model
+    tests_batches: ClassVar[bool] = False  # whether what is fitted tests whole batches, too: see `batches`
     smooth: ClassVar[bool] = True  # whether the score's gradient is its slope; else the class says what it is
 
     @final

@@ -35,6 +35,7 @@ class MMD(Detector):
     needs: ClassVar[str] = "a batch for the test; better with adversarial examples for single rows"
     learns_from_attacks: ClassVar[bool] = True
     asks_model: ClassVar[bool] = False
+    tests_batches: ClassVar[bool] = True
 
     rows: int = 500
     bandwidth: float | None = None
