@@ -99,7 +99,7 @@ def smallest(threat: Threat) -> Protocol:
     """The search for the smallest change."""
     attack = parse_attack(SMALLEST[threat.name])
     stage = Stage(type(attack).__name__, attack, "the smallest change", Goal(loss=attack.loss))
-    return Protocol("custom", (stage,))
+    return Protocol("smallest", (stage,))
 
 
 def check(model: Model) -> None:

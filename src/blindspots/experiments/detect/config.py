@@ -55,6 +55,9 @@ class DetectConfig(Attacked):
     fpr: Number = setting(
         0.05, "Share of clean rows, of those that set the threshold, that may be rejected.", metavar="SHARE", gt=0, lt=1
     )
+    distortion_rows: int = setting(
+        200, "Search for the smallest change of the first N rows.", metavar="N", ge=1, le=10**9
+    )
     data_rows: int | None = setting(None, "Rows of `data`, where it was passed from Python.", hidden=True)
 
     @model_validator(mode="before")

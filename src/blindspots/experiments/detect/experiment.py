@@ -43,7 +43,6 @@ from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat
 
-DISTORTION_ROWS = 200  # of which the smallest changes are searched for
 _TOGETHER = 1024  # rows that attacks take at once
 
 
@@ -118,7 +117,7 @@ def detect(
     }  # fmt: skip
     settings = {"data_rows": len(rows), "rows": None if measured is None else len(measured), **settings}
     done = begin("detect", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
-    return Detection(**vars(done), model=first_look(model, rows))
+    return Detection(**vars(done), model=first_look(as_model(model), rows))
 
 
 class Detect(Experiment[DetectConfig, DetectVerdict]):
@@ -186,7 +185,7 @@ class Detect(Experiment[DetectConfig, DetectVerdict]):
         source, found = _source(world), chosen(config, world)
         if what != "distortion":
             return {"model": model, "data": part_of(source, x, y, source.name)}
-        first = part_of(source, x[:DISTORTION_ROWS], y[:DISTORTION_ROWS], source.name)
+        first = part_of(source, x[: config.distortion_rows], y[: config.distortion_rows], source.name)
         return {"model": model, "data": first, "protocol": smallest(found.threat)}
 
     def conclude(self, config: DetectConfig, world: World, parts: Parts) -> DetectVerdict:
