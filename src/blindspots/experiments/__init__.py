@@ -19,6 +19,19 @@ KINDS = (
         unseen="That no other attack would have found more cannot be shown.",
         several=True,
     ),
+    Kind(
+        "attack",
+        "Run a single attack and save what it made: pictures, tensors, a contact sheet, a table.\n"
+        "\n"
+        "A threat without a radius, such as l2, asks for the smallest distance.",
+        "blindspots.experiments.attack.config:AttackConfig",
+        "blindspots.experiments.attack.experiment:Attack",
+        verdict="blindspots.experiments.evaluate.verdict:EvaluateVerdict",
+        checks="blindspots.experiments.evaluate.verify:checks",
+        page="blindspots.experiments.evaluate.page:page",
+        unseen="That no other attack would have found more cannot be shown.",
+        several=True,
+    ),
     _kind(
         "detect",
         "Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.\n"
