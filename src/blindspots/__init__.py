@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks
     from blindspots.data import ArrayData, load_data
-    from blindspots.experiments.detect.loading import load_detector
-    from blindspots.experiments.detect.experiment import detect
     from blindspots.defend.hardening.run import harden
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
+    from blindspots.experiments.detect.experiment import detect
+    from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
     from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients

@@ -182,9 +182,9 @@ def _same_world(done: Run[Any, Any], world: World) -> Iterator[Check]:
 
 
 def _same_data(done: Run[Any, Any], world: World) -> Iterator[Check]:
-    for name in done.config.datasets():
+    for name, source in done.config.datasets().items():
         record = done.manifest.world[name]
-        if record["spec"] is None and name not in world.given:
+        if record["spec"] is None and name not in world.given and not source.is_digits_to_learn:
             yield note(f"{name} came from Python: its inputs and labels were taken as they are stored.")
             continue
         try:

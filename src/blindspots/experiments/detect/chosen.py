@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blindspots.attacks import Attack, parse_attack
+from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.detect.detectors.catalogue import DETECTORS, parse_detector
@@ -15,7 +16,6 @@ from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.naming import numbered
 from blindspots.problem import Need
-from blindspots.engine.cascade import Stage
 from blindspots.protocols import Protocol, protocol
 from blindspots.runs.world import World
 from blindspots.threat import Threat, parse_threat

@@ -67,9 +67,7 @@ class DetectConfig(Attacked):
         if not isinstance(said, dict) or said.get("threat") or "data" not in said:
             return said
         if said["data"] != "digits":
-            raise InputError(
-                f"expected --threat for {said['data']}, got none: say what may change, such as linf:8/255"
-            )
+            raise InputError(f"expected --threat for {said['data']}, got none: say what may change, such as linf:8/255")
         return {**said, "threat": _DIGITS}
 
     @property

@@ -31,10 +31,10 @@ from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.findings import Finding
 from blindspots.goal import Goal
-from blindspots.packing import packed_text, unpack_inputs, unpacked_text
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import packed_text, unpack_inputs, unpacked_text
 from blindspots.runs.entry import begin
 from blindspots.runs.experiment import Columns, Experiment, Part
 from blindspots.runs.run import Watch
@@ -208,9 +208,7 @@ class Detect(Experiment[DetectConfig, DetectVerdict]):
 
 
 def _split(config: DetectConfig, world: World) -> Split:
-    return world.once(
-        "split", lambda: split(world.data, world.rows.get("test"), config.fit, config.rows, config.seed)
-    )
+    return world.once("split", lambda: split(world.data, world.rows.get("test"), config.fit, config.rows, config.seed))
 
 
 def _source(world: World) -> Dataset:

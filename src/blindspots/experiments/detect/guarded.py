@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from blindspots.experiments.detect.detectors.detector import Fitted, scores
 from blindspots.errors import InputError
+from blindspots.experiments.detect.detectors.detector import Fitted, scores
 from blindspots.models.model import Model, Wrapper
 
 

@@ -1,4 +1,4 @@
-"""What a detector costs beside the model: memory, parameters and passes; and how long both take, which is told apart."""
+"""What a detector costs beside the model: memory, parameters and passes; and how long both take."""
 
 import statistics
 import time

@@ -16,7 +16,7 @@ from blindspots.pictures import is_image
 from blindspots.report.charts import Plot
 from blindspots.report.experiment import Page, Table
 from blindspots.report.shown import is_small
-from blindspots.report.words import ThreatWords, by_severity, count, interval, listing, number, percent, seconds
+from blindspots.report.words import ThreatWords, by_severity, count, interval, number, percent, seconds
 from blindspots.runs.store import Run
 
 Detected = Run[DetectConfig, DetectVerdict]
@@ -54,8 +54,7 @@ def page(run: Detected) -> Page:
             "threat": threat, "shown": shown, "counted": counted(), "pair_means": pair_means(run),
             "is_image": is_image(shape), "is_small": is_small(shape),
         },
-        cost=f"the model alone: {percent(v.robust.share)} ({interval(v.robust.interval)}) under attack, "
-        f"{percent(v.clean.share)} without; {count(v.rows, 'row')}",
+        cost=count(len(v.detectors), "detector"),
     )  # fmt: skip
 
 
@@ -115,9 +114,9 @@ def lede(run: Detected, threat: ThreatWords) -> str:
     v, rows = run.verdict, run.parts["rows"]
     return (
         f"Without an adversary {run.manifest.world['model']['name']} is right on {percent(v.clean.share)} of "
-        f"{count(v.rows, 'row')}. Detectors were fitted on {count(len(rows['fit_at']), 'other row')}, reject "
-        f"{percent(run.config.fpr)} of {count(len(rows['threshold_at']), 'clean row')} that set the threshold, and are "
-        f"measured within {threat.text}."
+        f"{count(v.rows, 'row')}, under attack on {percent(v.robust.share)} ({interval(v.robust.interval)}). Detectors "
+        f"were fitted on {count(len(rows['fit_at']), 'other row')}, reject {percent(run.config.fpr)} of "
+        f"{count(len(rows['threshold_at']), 'clean row')} that set the threshold, and are measured within {threat.text}."
     )
 
 

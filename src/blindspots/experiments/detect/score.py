@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from blindspots.experiments.detect.detectors.detector import Fitted
 from blindspots.errors import InputError
+from blindspots.experiments.detect.detectors.detector import Fitted
 from blindspots.models.precision import full_precision
 
 

@@ -20,7 +20,10 @@ ROWS = {
     "y": "(n,) int64 label",
     "prediction": "(n,) int64 what the model says of x",
 }
-TRAINING = {"x": "(k, ...) float32 what the detectors learned from: examples that fool the model", "y": "(k,) int64 label"}
+TRAINING = {
+    "x": "(k, ...) float32 what the detectors learned from: examples that fool the model",
+    "y": "(k,) int64 label",
+}
 EXAMPLES = {
     "adversarial": "(radii, n, ...) float32 what a test attack made of the measured rows",
     "prediction": "(radii, n) int64 what the model says of it",

@@ -63,8 +63,7 @@ def checks(config: DetectConfig, verdict: DetectVerdict, parts: Parts, world: Wo
     yield Check("the runs inside were made as the settings say", list(proof.runs_inside()))
     if not world.same.get("model"):
         return
-    yield Check("the model says of the measured rows and of every test example, which lies where it may, what was stored",
-                list(proof.predictions()))  # fmt: skip
+    yield Check("test examples lie where they may, and the model says of them what was stored", list(proof.examples()))
     yield Check("every detector gives the stored scores, and thresholds and costs follow from it", list(proof.scores()))
 
 
@@ -161,7 +160,7 @@ class _Proof:
 
     # -------------------------------------------------------------- from the model
 
-    def predictions(self) -> Problems:
+    def examples(self) -> Problems:
         yield from self._same("the measured rows", self.x, self.rows["prediction"])
         threat = self.threat.within(*self._model().bounds)
         for name in self.attacks:
@@ -217,7 +216,8 @@ class _Proof:
         stored = self.parts[f"overhead/{name}"]
         nets = (self._model().net, fitted)
         size = [sum(t.nbytes for t in (*net.parameters(), *net.buffers())) for net in nets]
-        if stored["bytes"].tolist() != size or stored["parameters"].tolist() != [self._model().parameters, fitted.numbers]:
+        learned = [self._model().parameters, fitted.numbers]
+        if (stored["bytes"].tolist(), stored["parameters"].tolist()) != (size, learned):
             yield f"expected the sizes of the model and of {name} as they are, found others"
 
     def _passing(self, name: str) -> Tensor:
@@ -337,7 +337,7 @@ class _Proof:
 
         def counts(values: Array) -> list[int]:
             place = np.digitize(values, edges[1:-1]).astype(np.int64)
-            return np.bincount(place, minlength=_BINS).tolist()
+            return [int(n) for n in np.bincount(place, minlength=_BINS)]
 
         again = [first + (last - first) * i / _BINS for i in range(_BINS + 1)]
         return {"edges": again, "clean": counts(low), "unaware": counts(high), "adaptive": counts(adaptive)}
@@ -403,7 +403,8 @@ def _alarms(fpr: float, rows: int) -> int:
 
 def _caught(low: Array, high: Array, rate: float) -> Array:
     """Which examples are above the lowest threshold that at most that share of the clean scores is above."""
-    return high > np.sort(low)[-1 - _alarms(rate, len(low))]
+    above: Array = high > np.sort(low)[-1 - _alarms(rate, len(low))]
+    return above
 
 
 def _labelled(low: Array, high: Array) -> tuple[Array, Array]:
@@ -460,7 +461,7 @@ def _curves(low: Array, high: Array) -> tuple[list[tuple[float, float]], list[tu
 
 
 def _thinned(x: Array, y: Array) -> list[tuple[float, float]]:
-    places = dict.fromkeys(int(round(i)) for i in np.linspace(0, len(x) - 1, _POINTS).tolist())
+    places = dict.fromkeys(round(i) for i in np.linspace(0, len(x) - 1, _POINTS).tolist())
     return [(float(x[i]), float(y[i])) for i in places]
 
 

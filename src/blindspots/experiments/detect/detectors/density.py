@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.experiments.detect.detectors.distances import distances
 from blindspots.experiments.detect.detectors.features import HEAD, Inside, Look, gathered
-from blindspots.errors import InputError
 from blindspots.models.model import Model
 
 _GRID = torch.logspace(-1.5, 0.5, 21)  # of bandwidths, in median distances

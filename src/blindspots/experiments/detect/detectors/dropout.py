@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.experiments.detect.detectors.features import enters, layers, name_of, portions
-from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.random import keys, uniform
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from blindspots.batching import ANSWERS
-from blindspots.experiments.detect.detectors.detector import Detector, Fitted
 from blindspots.errors import InputError
+from blindspots.experiments.detect.detectors.detector import Detector, Fitted
 from blindspots.models.load import Batched
 from blindspots.models.model import Model
 

@@ -6,9 +6,9 @@ import safetensors.torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 
+from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.catalogue import parse_detector
 from blindspots.experiments.detect.detectors.detector import Fitted
-from blindspots.errors import InputError
 from blindspots.models.model import Model
 
 _KEY = "blindspots detector 1"

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.combination import Layered, combined, halves
 from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.experiments.detect.detectors.distances import distances
 from blindspots.experiments.detect.detectors.features import Look, gathered, hidden
-from blindspots.errors import InputError
 from blindspots.models.model import Model
 
 _TINY = 1e-12  # the ratio of two distances, one of which may be 0

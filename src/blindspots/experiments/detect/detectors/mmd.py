@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.experiments.detect.detectors.distances import distances
-from blindspots.errors import InputError
 from blindspots.models.model import Model
 
 _TIE = 1e-12  # of the statistic: sums in another order

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.errors import InputError
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted
 from blindspots.models.model import Model
 from blindspots.models.transformations import Bits, Median, Transformation
 from blindspots.pictures import is_image
