@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blindspots import attacks
+    from blindspots import attacks, testing
     from blindspots.data import ArrayData, load_data
     from blindspots.defend.hardening.run import harden
     from blindspots.errors import InputError
@@ -60,6 +60,7 @@ __all__ = [
     "parse_threat",
     "require",
     "skip_gradients",
+    "testing",
     "transfer",
     "universal",
     "verify",
@@ -100,8 +101,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "attacks":
-        return import_module("blindspots.attacks")
+    if name in ("attacks", "testing"):
+        return import_module(f"blindspots.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'blindspots' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"blindspots.{_HOMES[name]}"), name)
