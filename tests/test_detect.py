@@ -24,6 +24,7 @@ from blindspots.experiments.detect.conclude import Evidence, OfDetector, conclud
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.detect.detectors.catalogue import DETECTORS
 from blindspots.experiments.detect.detectors.density import Density
+from blindspots.experiments.detect.detectors.detector import Detector
 from blindspots.experiments.detect.experiment import Detection, detect
 from blindspots.experiments.detect.measure import Scores
 from blindspots.experiments.detect.rows import split
@@ -32,7 +33,7 @@ from blindspots.models import BlackBox
 from blindspots.records import Share
 from blindspots.report.experiment import html
 from blindspots.runs.store import Folder, Run, opened, read_run
-from blindspots.runs.verify import verify
+from blindspots.runs.verify import Verification, verify
 from test_cli import blindspots as command
 from test_cli import in_one_sentence, plain
 
@@ -295,41 +296,45 @@ class Refusing(Density):
 
 
 @pytest.fixture(scope="module")
-def odd(quick: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detection]:
+def odd(quick: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Detection, Verification]:
     """Of two detectors that were not named one cannot be fitted, and the test attack is the training attack."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(DETECTORS):
-            patch.delitem(DETECTORS, name)
-        patch.setitem(DETECTORS, "refusing", Refusing)
-        patch.setitem(DETECTORS, "density", Density)
+        known(patch, Refusing, Density)
         out = tmp_path_factory.mktemp("odd") / "run"
-        yield on_digits(quick, out, detector=None, test_attack=[bs.attacks.FGSM()])
+        found = on_digits(quick, out, detector=None, test_attack=[bs.attacks.FGSM()])
+        return found, verify(out)
 
 
-def test_detectors_that_cannot_be_fitted_are_left_out(odd: Detection) -> None:
-    assert [d.name for d in odd.verdict.detectors] == ["density"]
-    said = [f.saw for f in odd.findings if f.code == "detector-left-out"]
+def known(patch: pytest.MonkeyPatch, *kinds: type[Detector]) -> None:
+    """As if these were all detectors that there are."""
+    for name in list(DETECTORS):
+        patch.delitem(DETECTORS, name)
+    for kind in kinds:
+        patch.setitem(DETECTORS, kind.name, kind)
+
+
+def test_detectors_that_cannot_be_fitted_are_left_out(odd: tuple[Detection, Verification]) -> None:
+    found, again = odd
+    assert [d.name for d in found.verdict.detectors] == ["density"]
+    said = [f.saw for f in found.findings if f.code == "detector-left-out"]
     assert said == ["The detector refusing was left out: expected something else: change it."]
-    assert "detectors/refusing" in odd.parts
-    assert "scores/refusing" not in odd.parts
-    assert odd.folder is not None
-    assert verify(odd.folder).ok
+    assert "detectors/refusing" in found.parts
+    assert "scores/refusing" not in found.parts
+    assert again.ok, again.problems
 
 
-def test_attacks_that_were_learned_from_are_no_test(odd: Detection) -> None:
-    assert odd.findings[0].code == "seen-attack"
+def test_attacks_that_were_learned_from_are_no_test(odd: tuple[Detection, Verification]) -> None:
+    assert odd[0].findings[0].code == "seen-attack"
 
 
 def test_named_detectors_have_to_be_fitted(quick: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DETECTORS, "refusing", Refusing)
+    known(monkeypatch, Refusing)
     with pytest.raises(InputError, match="expected something else"):
         on_digits(quick, None, detector=Refusing())
 
 
 def test_without_any_detector_there_is_no_verdict(quick: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(DETECTORS):
-        monkeypatch.delitem(DETECTORS, name)
-    monkeypatch.setitem(DETECTORS, "refusing", Refusing)
+    known(monkeypatch, Refusing)
     with pytest.raises(InputError, match="a detector that can be fitted, found none: The detector refusing was left"):
         on_digits(quick, None, detector=None)
 
@@ -478,7 +483,7 @@ def test_a_model_with_its_detector_is_evaluated_by_name(run: Path, quick: str, t
         ("--data digits --test-attack pgdd", "did you mean 'pgd'"),
         ("--data digits --protocol nothing", "expected a protocol among"),
         ("--data digits --rows 5", "expected at least 20 rows to measure, got 5"),
-        ("--data digits --fpr 1", "expected a false positive rate between 0 and 1"),
+        ("--data digits --fpr 1", "expected less than 1 for --fpr"),
         ("--data nowhere.npz", "expected --threat for nowhere.npz"),
         ("--data nowhere.npz --threat linf:0.1", "which does not exist"),
     ],
