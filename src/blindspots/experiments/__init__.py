@@ -33,6 +33,14 @@ KINDS = (
         several=True,
     ),
     _kind(
+        "detect",
+        "Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.\n"
+        "\n"
+        "Writes the detectors, their scores, the attacks on model and detector together, and a report.",
+        unseen="Fits, tests of batches and the searches for examples were not made again.",
+        inside=True,
+    ),
+    _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"
