@@ -18,7 +18,7 @@ from blindspots.report.detect_words import headline
 from blindspots.report.evidence import Run, read_run
 from blindspots.report.gallery import Group, gallery, is_small
 from blindspots.report.page import environment, write_page
-from blindspots.report.universal_charts import Plot
+from blindspots.report.plots import Plot
 from blindspots.report.words import ThreatWords
 
 __all__ = ["headline", "render_detect", "write_detect_report"]

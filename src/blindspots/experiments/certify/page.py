@@ -11,9 +11,8 @@ from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.records import clopper_pearson
 from blindspots.report import words
-from blindspots.report.charts import path, ticks
 from blindspots.report.experiment import Page, Table
-from blindspots.report.universal_charts import Line, Mark, Plot
+from blindspots.report.plots import Line, Mark, Plot, Point, curve, path, quarters, ticks
 from blindspots.report.words import count, interval, number, percent
 from blindspots.runs.store import Parts, Run
 
@@ -118,11 +117,10 @@ def _plot(parts: Parts, c: CertifyConfig, v: CertifyVerdict) -> Plot:
     if v.empirical:
         dots = [(100 * r / width, 100 * s.share) for r, s in v.empirical]
         shares = [percent(s.share) for _, s in v.empirical]
-        lines.append(Line("right under attack", path([(x, 100 - y) for x, y in dots]), "", dots, shares))
+        lines.append(Line("right under attack", curve(dots), "", dots, shares))
     x = [Mark(t.at, number(t.value)) for t in ticks(width)]
-    y = [Mark(share, f"{share} %") for share in (0, 25, 50, 75, 100)]
     marks = [Mark(100 * most / width, "all votes agree")]
-    return Plot("Accuracy against radius", "L2 radius", x, y, lines, marks, [number(r) for r in radii])
+    return Plot("Accuracy against radius", "L2 radius", x, quarters(), lines, marks, [number(r) for r in radii])
 
 
 def _steps(sure: np.ndarray, rows: int, width: float, values: Sequence[str]) -> Line:
@@ -130,11 +128,11 @@ def _steps(sure: np.ndarray, rows: int, width: float, values: Sequence[str]) -> 
     at = np.concatenate([[0.0], sure])
     kept = np.unique(np.linspace(0, len(at) - 1, _POINTS).round().astype(int))
     left = [len(sure) - int(k) for k in kept]
-    corners: list[list[tuple[float, float]]] = [[], [], []]
+    corners: list[list[Point]] = [[], [], []]
     for k, hits in zip(kept, left, strict=True):
         low, high = clopper_pearson(hits, rows)
         for line, share in zip(corners, (hits / rows, low, high), strict=True):
             x, y = 100 * float(at[k]) / width, 100 - 100 * share
             line.extend([(x, line[-1][1]), (x, y)] if line else [(x, y)])
-    curve, low_line, high_line = corners
-    return Line("certified", path(curve), path([*high_line, *low_line[::-1]]) + "Z", [], list(values))
+    steps, low_line, high_line = corners
+    return Line("certified", path(steps), path([*high_line, *low_line[::-1]]) + "Z", [], list(values))

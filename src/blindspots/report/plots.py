@@ -1,0 +1,88 @@
+"""What all charts of reports are made of. Plots are small SVGs in percent of their area; text around them is HTML,
+which stays readable at every width and follows the reader's colours. Knows no kind of run.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from blindspots.records import Share
+from blindspots.report.words import percent
+
+Point = tuple[float, float]
+Scale = Callable[[float], float]  # from a value to percent of an axis
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float  # percent of the axis
+    value: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place on an axis, in percent of it, and what stands there."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    line: str  # SVG path in percent, y downwards
+    band: str  # "" without intervals
+    dots: list[Point]  # percent from the left, percent from the bottom
+    values: list[str]  # of the points in `Plot.where`, for the table
+
+
+@dataclass(frozen=True)
+class Plot:
+    name: str
+    across: str
+    x: list[Mark]
+    y: list[Mark]
+    lines: list[Line]
+    marks: list[Mark]  # dashed
+    where: list[str]  # x of the points, for the table
+
+
+def ticks(largest: float, about: int = 6) -> list[Tick]:
+    """Round numbers 0, s, 2s, ... up to `largest`, with s = 1, 2 or 5 times a power of ten."""
+    rough = largest / about
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
+    return [Tick(100 * i * step / largest, i * step) for i in range(int(largest / step + 1e-9) + 1)]
+
+
+def quarters() -> list[Mark]:
+    """An axis of shares."""
+    return [Mark(share, f"{share} %") for share in (0, 25, 50, 75, 100)]
+
+
+def linear(low: float, high: float) -> Scale:
+    """An axis from one value to another one."""
+    return lambda value: 100 * (value - low) / (high - low)
+
+
+def logarithmic(low: float, high: float) -> Scale:
+    """The same between two positive values."""
+    return lambda value: 100 * math.log(value / low) / math.log(high / low)
+
+
+def path(corners: Sequence[Point]) -> str:
+    """An SVG path through corners in percent, y downwards."""
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in corners)
+
+
+def curve(points: Sequence[Point]) -> str:
+    """An SVG path through points in percent from the left and from the bottom."""
+    return path([(x, 100 - y) for x, y in points])
+
+
+def shares(label: str, at: Sequence[float], found: Sequence[Share], across: Scale) -> Line:
+    """A curve of shares with its band of intervals."""
+    x = [across(value) for value in at]
+    low, high = ([(a, 100 * s.interval[k]) for a, s in zip(x, found, strict=True)] for k in (0, 1))
+    points = [(a, 100 * s.share) for a, s in zip(x, found, strict=True)]
+    return Line(label, curve(points), curve([*high, *low[::-1]]) + "Z", points, [percent(s.share) for s in found])
