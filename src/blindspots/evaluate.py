@@ -27,12 +27,13 @@ from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
 from blindspots.goal import Goal, LossName
-from blindspots.journal import Columns, Journal, provenance, threads_of, unpack_inputs
+from blindspots.journal import Columns, Journal, provenance, threads_of
 from blindspots.models.binding import bound
 from blindspots.models.first_look import LOOKED_AT, as_model, first_look
 from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
@@ -452,7 +453,14 @@ class _Run:
                 cascade.watch = self._teller(start)
                 cascade.allowance = self._allowance(oracle, start, stop)
                 samples = self._samples(start, stop)
-                board, seconds = cascade.run(samples, unfinished(), remember)
+                running, board, seconds = cascade.stages_of(samples, unfinished()), None, []
+                while True:
+                    try:
+                        remember(next(running))
+                    except StopIteration as end:
+                        board, seconds = end.value
+                        break
+                assert board is not None
                 columns = shard_columns(oracle, samples, board)
                 self.standing += _standing(columns)
                 keep(columns, seconds)

@@ -19,9 +19,10 @@ from blindspots.engine.loop import Search, Settings
 from blindspots.evaluate import Evaluation
 from blindspots.files import make_folder, write_whole
 from blindspots.goal import Goal
-from blindspots.journal import Columns, unpack_inputs
+from blindspots.journal import Columns
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.problem import Need, Problem
 from blindspots.threat import Threat, parse_threat, to_8bit

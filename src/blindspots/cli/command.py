@@ -62,6 +62,8 @@ def _parameters(config: type[Config]) -> tuple[list[Parameter], list[Parameter]]
     options: list[Parameter] = []
     for owner, name in _owned(config):
         field = owner.model_fields[name] if owner is Where else config.model_fields[name]
+        if _extra(field)["hidden"]:
+            continue
         found = _parameter(name, field, _heading(owner, config))
         (arguments if _extra(field)["argument"] else options).append(found)
     return arguments, options
@@ -84,7 +86,7 @@ def _heading(owner: Any, config: type[Config]) -> str | None:
 
 
 def _extra(field: Any) -> Mapping[str, Any]:
-    return {"metavar": "", "shown": "", "argument": False, **(field.json_schema_extra or {})}
+    return {"metavar": "", "shown": "", "argument": False, "hidden": False, **(field.json_schema_extra or {})}
 
 
 def _parameter(name: str, field: Any, heading: str | None) -> Parameter:

@@ -1,7 +1,7 @@
 """A cascade: stages of attacks over the rows of one shard, each only on the rows where it has something to find."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -136,15 +136,22 @@ class Cascade:
         self.oracle, self.threat, self.stages, self.seed = oracle, threat, stages, seed
         self.settings, self.allowance, self.watch = settings or Settings(), allowance or Allowance(), watch
 
-    def run(
-        self,
-        samples: Samples,
-        unfinished: Mapping[str, Tensor] | None = None,
-        remember: Callable[[Mapping[str, Tensor]], None] = lambda columns: None,
-    ) -> tuple[Board, list[float]]:
-        """The board after all stages, and the seconds that each took.
+    def run(self, samples: Samples) -> tuple[Board, list[float]]:
+        """The board after all stages, and the seconds that each took."""
+        running = self.stages_of(samples)
+        while True:
+            try:
+                next(running)
+            except StopIteration as end:
+                found: tuple[Board, list[float]] = end.value
+                return found
 
-        `unfinished` is what `remember` was given after the last stage of an earlier attempt at the same rows.
+    def stages_of(
+        self, samples: Samples, unfinished: Mapping[str, Tensor] | None = None
+    ) -> Generator[dict[str, Tensor], None, tuple[Board, list[float]]]:
+        """The same, stage by stage: yields between two of them what an interrupted search goes on from.
+
+        `unfinished` is what was yielded last in an earlier attempt at the same rows.
         """
         seconds = [0.0] * len(self.stages)
         oracle, before = self.oracle, (self.oracle.forwards, self.oracle.backwards)
@@ -159,7 +166,7 @@ class Cascade:
             self._run_stage(i, samples, board)
             seconds[i] = time.monotonic() - began
             if i + 1 < len(self.stages):
-                remember(_columns(board, i + 1, seconds))
+                yield _columns(board, i + 1, seconds)
         self._close(board)
         self._seed_model(samples, len(self.stages))
         return board, seconds

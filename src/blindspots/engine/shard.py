@@ -7,8 +7,9 @@ from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
 from blindspots.goal import Goal
-from blindspots.journal import Columns, pack_inputs
+from blindspots.journal import Columns
 from blindspots.oracle import Oracle
+from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.threat import to_8bit
 

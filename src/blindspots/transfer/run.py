@@ -21,13 +21,14 @@ from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.goal import Goal
-from blindspots.journal import Columns, pack_inputs, provenance, threads_of, unpack_inputs
+from blindspots.journal import Columns, provenance, threads_of
 from blindspots.models.ensemble import Ensemble
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.foreign import own_state, seed_everything
 from blindspots.models.model import Model
 from blindspots.naming import numbered
 from blindspots.oracle import Oracle
+from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.records import DataRecord, ModelRecord

@@ -31,11 +31,10 @@ class Batched(Searched):
 
     slots: int | None = setting(None, "Rows in flight.", metavar="N", shown=_BY_SIZE, ge=1, le=2**20)
     shard_rows: int | None = setting(None, "Rows per part.", metavar="N", shown=_BY_SIZE, ge=1, le=2**20)
-    precision: Literal["float32", "bf16"] = setting(
-        "float32", "Of the search; successes are confirmed in float32."
-    )
+    precision: Literal["float32", "bf16"] = setting("float32", "Of the search; successes are confirmed in float32.")
     channels_last: bool = setting(False, "Memory layout of images.")
     compile: bool = setting(False, "Use torch.compile.")
+    stages: tuple[str, ...] = setting((), "Every stage of the protocol, as it is run.", hidden=True)
     draws: int | None = setting(
         None, "Answers of a randomised model to average over.", metavar="N", shown="what the protocol says", ge=1,
         le=10**6,
@@ -57,6 +56,8 @@ class EvaluateConfig(Batched):
         metavar="CHANGES",
         shown="nothing",
     )
+
+    chosen: bool = setting(False, "No protocol was named.", hidden=True)
 
     def words(self, kind: str) -> list[str]:
         return [self.threat]
