@@ -9,7 +9,6 @@ from torch import Tensor
 
 from blindspots.attacks import DeepFool
 from blindspots.errors import InputError
-from blindspots.evaluate import Options, attack
 from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -18,7 +17,9 @@ from blindspots.random import keys, normal
 from blindspots.records import Share
 from blindspots.rows import Rows
 from blindspots.threat import L2, TINY
-from blindspots.universal.record import Geometry
+from blindspots.experiments.universal.nearest import nearest
+from blindspots.experiments.universal.verdict import Geometry
+from blindspots.runs.experiment import Columns
 
 _FIRST, _SPAN = (1, 10, 100), 100
 _KEPT = 500  # singular values in the record
@@ -29,6 +30,7 @@ _SHARE, _CALIBRATED = 0.1, 128  # of inputs that random vectors fool, and on how
 _DEEPEST, _NARROW = 1e4, 1.05  # of the box's diagonal; what is left of the interval
 _TANGENT = 1e-3  # of a direction's length: a smaller part in the tangent plane is rounding
 _NEWTON = 2  # steps from DeepFool's point, which is a little behind the boundary, onto it
+_DIRECTIONS = ("singular", "universal", "random")
 _PROBED = 10  # singular vectors that curvature is taken along
 
 Field = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -56,7 +58,7 @@ def geometry(
     rows: int = 500,
     span: int | None = None,
     curved_rows: int = 64,
-) -> Geometry:
+) -> Columns:
     """Singular values, fooling rates and curvatures around the smallest changes of inputs.
 
     The matrix N of the paper has the rows r(x) / |r(x)|, where r(x) leads from x to the nearest other class: DeepFool's
@@ -87,6 +89,9 @@ def geometry(
             100, or a tenth of the dimensions where that is less.
         curved_rows: at how many boundary points curvature is taken; 0: not at all.
 
+    Returns:
+        What `geometry_of` counts, see `verdict.GEOMETRY`.
+
     Raises:
         InputError: fewer than two rows have a change that leads to another class.
     """
@@ -99,24 +104,49 @@ def geometry(
                 f"expected at least 2 inputs with a change that leads to another class, got {n} of "
                 f"{len(x[:rows])}: use more rows, or a model that answers with more than one class"
             )
-        values, left = _spectrum(_gram(normals))
-        random, _ = _spectrum(_random_gram(n, size, seed))
+        gram, random_gram = _gram(normals), _random_gram(n, size, seed)
+        values, left = _spectrum(gram)
         norm = _tenth(oracle, x[:_CALIBRATED], seed) if norm is None else norm
         span = min(_SPAN, max(1, size // 10)) if span is None else span
         spanned = min(span, int((values > _NEGLIGIBLE * values[0]).sum()))
         weights = left[:, :spanned] / values[:spanned]
-        return Geometry(
-            rows=n,
-            dimensions=size,
-            singular_values=values[: min(size, _KEPT)].tolist(),
-            singular_values_random=random[: min(size, _KEPT)].tolist(),
-            energy={str(k): (_energy(values, k), _energy(random, k)) for k in _FIRST if k <= min(n, size)},
-            span=spanned,
-            norm=norm,
-            fooled_in_span=_fooled(oracle, held, norm, lambda rows: _in_span(normals, weights, rows, seed)),
-            fooled_random=_fooled(oracle, held, norm, lambda rows: _draws(rows, (size,), 1, seed)),
-            curvature=_curvatures(oracle, points, weights[:, :_PROBED].T.float() @ normals, universal, seed),
-        )
+        curvatures = _curvatures(oracle, points, weights[:, :_PROBED].T.float() @ normals, universal, seed)
+        return {
+            "gram": gram,
+            "random_gram": random_gram,
+            "dimensions": torch.tensor([size]),
+            "span": torch.tensor([spanned]),
+            "norm": torch.tensor([norm], dtype=torch.float64),
+            "clean": torch.cat([_predictions(oracle, held[rows]) for rows in _chunks(oracle, held)]),
+            "in_span": _moved(oracle, held, norm, lambda rows: _in_span(normals, weights, rows, seed)),
+            "random": _moved(oracle, held, norm, lambda rows: _draws(rows, (size,), 1, seed)),
+            **{f"curvature_{name}": values.double() for name, values in curvatures.items()},
+        }
+
+
+def geometry_of(columns: Columns) -> Geometry:
+    """What columns of `geometry` say."""
+    c = columns
+    (values, _), (random, _) = _spectrum(c["gram"]), _spectrum(c["random_gram"])
+    n, size = len(values), int(c["dimensions"])
+    kept = min(size, _KEPT)
+    curvature = {name: c[f"curvature_{name}"] for name in _DIRECTIONS}
+    return Geometry(
+        rows=n,
+        dimensions=size,
+        singular_values=values[:kept].tolist(),
+        singular_values_random=random[:kept].tolist(),
+        energy={str(k): (_energy(values, k), _energy(random, k)) for k in _FIRST if k <= min(n, size)},
+        span=int(c["span"]),
+        norm=float(c["norm"]),
+        fooled_in_span=_fooled(c["clean"], c["in_span"]),
+        fooled_random=_fooled(c["clean"], c["random"]),
+        curvature={name: float(values.median()) for name, values in curvature.items() if len(values)},
+    )
+
+
+def _fooled(clean: Tensor, moved: Tensor) -> Share:
+    return Share.of(int((clean != moved).sum()), len(clean))
 
 
 def _boundary(model: Model, oracle: Oracle, x: Tensor, curved: int) -> tuple[Tensor, _Points]:
@@ -126,7 +156,8 @@ def _boundary(model: Model, oracle: Oracle, x: Tensor, curved: int) -> tuple[Ten
     found = 0
     for block in torch.split(x, _BLOCK):
         y = _predictions(oracle, block)
-        moved, won = _smallest(model, block, y, oracle.chunk)
+        moved = nearest(model, block, y, DeepFool(), oracle.chunk)
+        won = (moved != block).flatten(1).any(1)
         change = (moved - block)[won].flatten(1)
         size = change.norm(dim=1)
         normals[found : found + len(change)] = change / size[:, None]
@@ -135,13 +166,6 @@ def _boundary(model: Model, oracle: Oracle, x: Tensor, curved: int) -> tuple[Ten
         found += len(change)
     joined = (torch.cat([getattr(p, f.name) for p in points]) for f in fields(_Points))
     return normals[:found], _Points(*joined)
-
-
-def _smallest(model: Model, x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """x + r(x), and which rows have one: (B, *shape), (B,) bool."""
-    options = Options(chunk=chunk, slots=chunk, threads=torch.get_num_threads())
-    run = attack(model, x, y, DeepFool(), threat=L2(), options=options)
-    return run.adversarial, run.won
 
 
 def _predictions(oracle: Oracle, x: Tensor) -> Tensor:
@@ -197,15 +221,18 @@ def _in_span(normals: Tensor, weights: Tensor, rows: Tensor, seed: int) -> Tenso
     return (_draws(rows, weights.shape[1:], 0, seed).double() @ weights.T).float() @ normals
 
 
-def _fooled(oracle: Oracle, held: Tensor, norm: float, draw: Callable[[Tensor], Tensor]) -> Share:
-    """How many rows a vector of their own, drawn for their number, takes to another class."""
-    hits = 0
-    for rows in torch.split(torch.arange(len(held)), oracle.chunk):
-        x, v = held[rows], draw(rows)
-        v = (v * (norm / v.norm(dim=1, keepdim=True).clamp_min(TINY))).view_as(x)
-        moved = (x + v).clamp(*oracle.model.bounds)
-        hits += int((_predictions(oracle, moved) != _predictions(oracle, x)).sum())
-    return Share.of(hits, len(held))
+def _moved(oracle: Oracle, x: Tensor, norm: float, draw: Callable[[Tensor], Tensor]) -> Tensor:
+    """What rows are taken for with a vector of their own, drawn for their number: (n,)."""
+    parts = []
+    for rows in _chunks(oracle, x):
+        v = draw(rows)
+        v = (v * (norm / v.norm(dim=1, keepdim=True).clamp_min(TINY))).view_as(x[rows])
+        parts.append(_predictions(oracle, (x[rows] + v).clamp(*oracle.model.bounds)))
+    return torch.cat(parts)
+
+
+def _chunks(oracle: Oracle, x: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(torch.arange(len(x)), oracle.chunk)
 
 
 def _tenth(oracle: Oracle, x: Tensor, seed: int) -> float:
@@ -214,9 +241,10 @@ def _tenth(oracle: Oracle, x: Tensor, seed: int) -> float:
     size = x[0].numel()
     most = (hi - lo) * math.sqrt(size)
     low, high = most / _DEEPEST, most
+    clean = torch.cat([_predictions(oracle, x[rows]) for rows in _chunks(oracle, x)])
     while high > _NARROW * low:
         middle = math.sqrt(low * high)
-        share = _fooled(oracle, x, middle, lambda rows: _draws(rows, (size,), 4, seed)).share
+        share = _fooled(clean, _moved(oracle, x, middle, lambda rows: _draws(rows, (size,), 4, seed))).share
         low, high = (low, middle) if share >= _SHARE else (middle, high)
     return math.sqrt(low * high)
 
@@ -226,9 +254,9 @@ def _tenth(oracle: Oracle, x: Tensor, seed: int) -> float:
 
 def _curvatures(
     oracle: Oracle, points: _Points, vectors: Tensor, universal: Tensor, seed: int
-) -> dict[str, float]:  # fmt: skip
-    """The medians over the boundary points; a direction that is nowhere tangent is left out."""
-    values: dict[str, list[Tensor]] = {"singular": [], "universal": [], "random": []}
+) -> dict[str, Tensor]:  # fmt: skip
+    """Of every direction, at the boundary points where it has a tangent part."""
+    values: dict[str, list[Tensor]] = {name: [] for name in _DIRECTIONS}
     for start in range(0, len(points.y), oracle.chunk):
         rows = torch.arange(start, min(start + oracle.chunk, len(points.y)))
         field, at = _field(oracle, points[rows]), points.at[rows]
@@ -243,7 +271,7 @@ def _curvatures(
         slope = field(at)[1]
         for name, direction in directions.items():
             values[name].append(_curvature(field, at, slope, points.size[rows], direction))
-    return {name: float(torch.cat(parts).median()) for name, parts in values.items() if sum(map(len, parts))}
+    return {name: torch.cat([torch.zeros(0), *parts]) for name, parts in values.items()}
 
 
 def _field(oracle: Oracle, points: _Points) -> Field:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from blindspots.data.splits import shuffled
-from blindspots.universal.losses import clamped
-from blindspots.universal.methods.method import Method
-from blindspots.universal.parametrisation import Additive
-from blindspots.universal.task import Batch, Task
+from blindspots.experiments.universal.losses import clamped
+from blindspots.experiments.universal.methods.method import Method
+from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.task import Batch, Task
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from blindspots.engine.loop import Search, Settings
 from blindspots.problem import Need, Problem
 from blindspots.rows import col, pick
 from blindspots.threat import L2
-from blindspots.universal.methods.method import Method
-from blindspots.universal.parametrisation import Additive
-from blindspots.universal.record import Pass
-from blindspots.universal.task import Batch, Task
+from blindspots.experiments.universal.methods.method import Method
+from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.verdict import Pass
+from blindspots.experiments.universal.task import Batch, Task
 
 _FLAT = 1e-12  # of a squared gradient: from a plateau no tangent leads anywhere
 _WIDER = 1.0  # widths of the box that DeepFool may go beyond it: the paper's does not know of one

@@ -2,7 +2,7 @@
 
 from blindspots.records import Share
 from blindspots.report.words import ThreatWords, count, interval, listing, number, percent
-from blindspots.universal.record import Geometry, UniversalManifest, UniversalVerdict
+from blindspots.experiments.universal.verdict import Geometry, UniversalManifest, UniversalVerdict
 
 
 def best_control(verdict: UniversalVerdict) -> tuple[str, Share] | None:

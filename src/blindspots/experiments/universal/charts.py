@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from blindspots.report.plots import Line, Mark, Plot, Point, curve, linear, logarithmic, quarters, shares, ticks
 from blindspots.report.words import number, percent
-from blindspots.universal.record import DominantLabels, Edge, Geometry, UniversalVerdict
+from blindspots.experiments.universal.verdict import DominantLabels, Edge, Geometry, UniversalVerdict
 
 _NODES, _LARGEST, _LEAST = 64, 32, 8  # labels drawn: in all, of one component; of one that is cut off at least
 _NAME = 20  # letters of a class name

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from blindspots.errors import InputError
-from blindspots.universal.record import DominantLabels, Edge
+from blindspots.experiments.universal.verdict import DominantLabels, Edge
 
 _DOMINANT = 20
 _TOP = (1, 5, 10)

@@ -17,10 +17,10 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.records import DataRecord, ModelRecord, Share
 from blindspots.threat import parse_threat
-from blindspots.universal.file import load_perturbation
-from blindspots.universal.folder import read_universal_file
-from blindspots.universal.measure import fooled
-from blindspots.universal.record import Effect, UniversalFile, UniversalVerdict
+from blindspots.experiments.universal.file import load_perturbation
+from blindspots.experiments.universal.folder import read_universal_file
+from blindspots.experiments.universal.measure import fooled
+from blindspots.experiments.universal.verdict import Effect, UniversalFile, UniversalVerdict
 from blindspots.verify import EDGE, SLACK, Verification, norm, not_finished, tampered
 
 Say = Callable[[str], None]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from blindspots.batching import is_large
-from blindspots.universal.methods.method import Candidate
-from blindspots.universal.methods.sgd import SGD
+from blindspots.experiments.universal.methods.method import Candidate
+from blindspots.experiments.universal.methods.sgd import SGD
 
 _STARTS = 4
 

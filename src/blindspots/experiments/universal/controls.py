@@ -6,12 +6,13 @@ from torch import Tensor
 from blindspots.attacks import DeepFool
 from blindspots.batching import is_large
 from blindspots.data.splits import Rows
-from blindspots.evaluate import Options, attack
+from blindspots.experiments.universal.measure import random_direction, random_signs, scaled
+from blindspots.experiments.universal.nearest import nearest
+from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.verdict import CONTROLS_NAMED
 from blindspots.models.model import Model
 from blindspots.problem import Need
-from blindspots.threat import L2, Threat
-from blindspots.universal.measure import random_direction, random_signs, scaled
-from blindspots.universal.parametrisation import Additive
+from blindspots.threat import Threat
 
 _SINGLE, _SINGLE_LARGE = 128, 32  # rows whose own smallest perturbations are added up
 
@@ -25,30 +26,25 @@ def controls(model: Model, fit: Rows, threat: Threat, seed: int, chunk: int) -> 
     """
     radius = float(threat.radius or 0)
     x, y = fit.take(torch.arange(min(_rows(fit), len(fit))))
-    own = _smallest(model, x, y, chunk) if model.access is Need.GRAD else torch.zeros_like(x)
+    own = torch.zeros_like(x)
+    if model.access is Need.GRAD:
+        own = nearest(model, x, y, DeepFool(steps=20), chunk) - x
     shape = tuple(x.shape[1:])
-    made = {
-        "random signs": random_signs(Additive(threat, shape), seed),
-        "random sphere": random_direction(threat, shape, radius, seed),
-        "sum of single-image perturbations": scaled(own.sum(0, keepdim=True), threat, radius),
-        "one image's perturbation": scaled(_longest(own), threat, radius),
-        "mean image": scaled((x - (threat.lo + threat.hi) / 2).mean(0, keepdim=True), threat, radius),
-    }
-    return {name: v for name, v in made.items() if float(threat.norm(v)) > 0}
+    made = (
+        random_signs(Additive(threat, shape), seed),
+        random_direction(threat, shape, radius, seed),
+        scaled(own.sum(0, keepdim=True), threat, radius),
+        scaled(_first(own), threat, radius),
+        scaled((x - (threat.lo + threat.hi) / 2).mean(0, keepdim=True), threat, radius),
+    )
+    return {name: v for name, v in zip(CONTROLS_NAMED, made, strict=True) if float(threat.norm(v)) > 0}
 
 
 def _rows(fit: Rows) -> int:
     return _SINGLE_LARGE if is_large(fit.data.shape) else _SINGLE
 
 
-def _smallest(model: Model, x: Tensor, y: Tensor, chunk: int) -> Tensor:
-    """The smallest l2 change of each row, zero where none was found: (n, *shape)."""
-    options = Options(chunk=chunk, slots=chunk, threads=torch.get_num_threads())  # of the run that this belongs to
-    run = attack(model, x, y, DeepFool(steps=20), threat=L2(), options=options)
-    return run.adversarial - x
-
-
-def _longest(changes: Tensor) -> Tensor:
+def _first(changes: Tensor) -> Tensor:
     """The first change that is one."""
     at = int(changes.flatten(1).abs().sum(1).gt(0).long().argmax())
     return changes[at : at + 1]

@@ -20,7 +20,7 @@ from blindspots.errors import InputError
 from blindspots.pictures import is_image
 from blindspots.sizes import check_radius
 from blindspots.threat import L2, RELATIVE_SLACK, Linf, parse_threat
-from blindspots.universal.file import Perturbation
+from blindspots.experiments.universal.file import Perturbation
 
 Levels = NDArray[np.int64]
 

@@ -11,12 +11,12 @@ from blindspots.errors import InputError
 from blindspots.random import keys, sign
 from blindspots.rows import col, pick
 from blindspots.threat import TINY
-from blindspots.universal.losses import SharedLoss, clamped
-from blindspots.universal.methods.method import Candidate, Method
-from blindspots.universal.parametrisation import Additive
-from blindspots.universal.record import Pass
-from blindspots.universal.task import Batch, Task
-from blindspots.universal.transformations import parse_transformations
+from blindspots.experiments.universal.losses import SharedLoss, clamped
+from blindspots.experiments.universal.methods.method import Candidate, Method
+from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.verdict import Pass
+from blindspots.experiments.universal.task import Batch, Task
+from blindspots.experiments.universal.transformations import parse_transformations
 
 Optimizer = Literal["sign", "adam"]
 _ACROSS = 4.0  # radii: twice the way that all steps together have to be able to make, since they shrink evenly

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from blindspots.errors import InputError
-from blindspots.files import names_beside, read_bytes, write_whole
+from blindspots.files import names_beside, read_bytes
 from blindspots.findings import Finding
 from blindspots.spec import meant
 from blindspots.threat import RELATIVE_SLACK, Threat, parse_threat
@@ -53,18 +53,16 @@ class Perturbation:
         """Of one input."""
         return tuple(self.v.shape[1:])
 
+    @property
+    def spec(self) -> str:
+        """What a manifest calls it."""
+        return f"perturbation {self.sha}"
 
-def save_perturbation(
-    path: str | Path,
-    v: Tensor,
-    *,
-    threat: Threat,
-    model: str,
-    per_class: bool,
-    target: int | None,
-    bounds: tuple[float, float],
-) -> str:
-    """Write a perturbation as safetensors, whole or not at all, and return the SHA-256 of the file.
+
+def perturbation_bytes(
+    v: Tensor, *, threat: Threat, model: str, per_class: bool, target: int | None, bounds: tuple[float, float]
+) -> bytes:
+    """A perturbation as a safetensors file.
 
     Args:
         v: (groups, *shape) within `threat`; one group, or one per class with `per_class`.
@@ -75,7 +73,7 @@ def save_perturbation(
         InputError: `v` is not finite or larger than the radius.
     """
     v = v.detach().cpu().float().contiguous()
-    _check(v, threat.spec, str(path))
+    _check(v, threat.spec, "perturbation.safetensors")
     said = {
         "kind": _KIND,
         "threat": threat.spec,
@@ -85,16 +83,14 @@ def save_perturbation(
         "lo": repr(float(bounds[0])),
         "hi": repr(float(bounds[1])),
     }
-    content = _in_order(save({"v": v}, said))
-    write_whole(Path(path), content)
-    return hashlib.sha256(content).hexdigest()
+    return _in_order(save({"v": v}, said))
 
 
 def load_perturbation(path: str | Path) -> Perturbation:
     """Read a perturbation.
 
     Args:
-        path: what `save_perturbation` wrote; or "FILE.npz:KEY", an array (H, W), (H, W, C), (C, H, W) or one of these
+        path: what `perturbation_bytes` made; or "FILE.npz:KEY", an array (H, W), (H, W, C), (C, H, W) or one of these
             behind an axis of length 1, for inputs in [0, 1]. An array with values beyond -1 to 1 is taken as levels of
             8 bits and divided by 255; its threat is linf with its own largest value.
 

@@ -1,7 +1,6 @@
 """What a perturbation does to rows: how many it fools, what is left of the accuracy, and what chance does instead."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,36 +10,22 @@ from blindspots.oracle import Oracle
 from blindspots.random import keys, normal, sign
 from blindspots.records import Share
 from blindspots.threat import Threat
-from blindspots.universal.parametrisation import Additive
-from blindspots.universal.record import Effect
+from blindspots.experiments.universal.parametrisation import Additive
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Of the rows as they are: looked at once, compared with often."""
-
-    y: Tensor  # (N,) labels
-    clean: Tensor  # (N,) int64
+Change = Callable[[Tensor, Tensor], Tensor]  # of inputs (B, *shape) and their clean predictions (B,)
 
 
-def predictions(oracle: Oracle, rows: Rows) -> Predictions:
-    """What the model makes of the clean rows."""
-    parts = [(y, oracle.logits(x.to(oracle.device)).argmax(1).cpu()) for x, y in _blocks(rows)]
-    return Predictions(torch.cat([y for y, _ in parts]), torch.cat([p for _, p in parts]))
-
-
-def moved(oracle: Oracle, rows: Rows, change: Callable[[Tensor, Tensor], Tensor], clean: Tensor) -> Tensor:
-    """What the model makes of the rows after `change(x, clean predictions)`: (N,)."""
-    parts, at = [], 0
-    for x, y in _blocks(rows):
-        painted = change(x.to(oracle.device), clean[at : at + len(y)].to(oracle.device))
-        parts.append(oracle.logits(painted).argmax(1).cpu())
-        at += len(y)
+def predictions(
+    oracle: Oracle, rows: Rows, change: Change = lambda x, clean: x, clean: Tensor | None = None
+) -> Tensor:
+    """What the model makes of the rows, whose clean predictions (N,) are known where they are changed: (N,) int64."""
+    parts = []
+    for places in rows.blocks():
+        x = rows.take(places)[0].to(oracle.device)
+        known = places if clean is None else clean[places]
+        parts.append(oracle.logits(change(x, known.to(oracle.device))).argmax(1).cpu())
     return torch.cat(parts)
-
-
-def _blocks(rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
-    return (rows.take(places) for places in rows.blocks())
 
 
 def fooled(clean: Tensor, now: Tensor, target: int | None) -> Tensor:
@@ -52,16 +37,6 @@ def share(clean: Tensor, now: Tensor, target: int | None) -> Share:
     """The fooled rows of all, or, towards a target, of those that were not taken for it before."""
     rows = len(clean) if target is None else int((clean != target).sum())
     return Share.of(int(fooled(clean, now, target).sum()), rows)
-
-
-def effect(known: Predictions, now: Tensor, target: int | None) -> Effect:
-    """Fooling rate and accuracies."""
-    rows = len(known.y)
-    return Effect(
-        fooled=share(known.clean, now, target),
-        clean_accuracy=Share.of(int((known.clean == known.y).sum()), rows),
-        accuracy=Share.of(int((now == known.y).sum()), rows),
-    )
 
 
 def random_signs(space: Additive, seed: int) -> Tensor:

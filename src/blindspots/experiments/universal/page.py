@@ -16,9 +16,9 @@ from blindspots.report.gallery import Change, data_uri, is_small, largest_change
 from blindspots.report.page import environment, write_page
 from blindspots.report.plots import Plot
 from blindspots.report.words import ThreatWords
-from blindspots.universal.file import Perturbation, load_perturbation
-from blindspots.universal.folder import Shown, read_shown, read_universal_file
-from blindspots.universal.record import Effect, UniversalFile, UniversalManifest, UniversalVerdict
+from blindspots.experiments.universal.file import Perturbation, load_perturbation
+from blindspots.experiments.universal.folder import Shown, read_shown, read_universal_file
+from blindspots.experiments.universal.verdict import Effect, UniversalFile, UniversalManifest, UniversalVerdict
 
 _SIDE = 320  # px of the perturbation alone
 _SEVERAL = 12  # perturbations shown where there is one per class
