@@ -17,7 +17,7 @@ from PIL import Image
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.report import render, words, write_report
-from blindspots.report.charts import confusion, curve_charts, points
+from blindspots.report.charts import confusion, curve_charts, points, ticks
 from blindspots.report.evidence import read_run
 from blindspots.report.gallery import (
     across_classes,
@@ -26,7 +26,6 @@ from blindspots.report.gallery import (
     largest_changes,
     standing,
 )
-from blindspots.report.plots import ticks
 from blindspots.report.words import ThreatWords
 from runs_factory import make_run
 

@@ -19,6 +19,26 @@ KINDS = (
         unseen="That no other attack would have found more cannot be shown.",
         several=True,
     ),
+    Kind(
+        "attack",
+        "Run a single attack and save what it made: pictures, tensors, a contact sheet, a table.\n"
+        "\n"
+        "A threat without a radius, such as l2, asks for the smallest distance.",
+        "blindspots.experiments.attack.config:AttackConfig",
+        "blindspots.experiments.attack.experiment:Attack",
+        verdict="blindspots.experiments.evaluate.verdict:EvaluateVerdict",
+        checks="blindspots.experiments.evaluate.verify:checks",
+        page="blindspots.experiments.evaluate.page:page",
+        unseen="That no other attack would have found more cannot be shown.",
+        several=True,
+    ),
+    _kind(
+        "universal",
+        "Search for one change that fools a model on most inputs, and say on how many unseen ones it does.\n"
+        "\n"
+        "Writes the perturbation, pictures and a report.",
+        unseen="That no other search would fool more inputs cannot be shown.",
+    ),
     _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"

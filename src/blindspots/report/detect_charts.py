@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from blindspots.defend.detection.record import Cell, DetectorRecord, Points
-from blindspots.report.plots import Line, Mark, Plot, curve, path, quarters
+from blindspots.report.charts import Line, Mark, Plot, path, quarters
 from blindspots.report.words import number, percent
 
 _FPR = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -26,7 +26,7 @@ def precision_recall(cells: Sequence[Cell]) -> Plot:
 
 
 def _line(name: str, points: Points, at: Sequence[float], value: Callable[[Points, float], float]) -> Line:
-    drawn = curve([(100 * x, 100 * y) for x, y in points])
+    drawn = path([(100 * x, 100 - 100 * y) for x, y in points])
     return Line(name, drawn, "", [], [percent(value(points, x)) for x in at])
 
 

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from blindspots.defend.hardening.record import Epoch, HardenVerdict
 from blindspots.defend.hardening.study_record import Study
 from blindspots.records import Share, clopper_pearson
-from blindspots.report.charts import points
-from blindspots.report.plots import Line, Mark, Plot, Point, curve, quarters, ticks
+from blindspots.report.charts import Line, Mark, Plot, Point, points, quarters, rising, ticks
 from blindspots.report.words import ThreatWords, number, percent
 from blindspots.verdict import Verdict
 
@@ -16,15 +15,15 @@ _DOTS = 40  # epochs up to which every one has a dot
 
 def against_radius(study: Study, threat: ThreatWords) -> Plot:
     """Accuracy of both networks against the radius, with the bands of exact 95 % intervals."""
-    measured = study.curve
-    width = measured.radii[-1]
-    picked = _spread(len(measured.radii), _TABLE)
+    curve = study.curve
+    width = curve.radii[-1]
+    picked = _spread(len(curve.radii), _TABLE)
     lines = [
-        _band(label, [(r / width, a) for r, a in zip(measured.radii, shares, strict=True)], study.rows, picked)
-        for label, shares in (("before", measured.before), ("after", measured.after))
+        _band(label, [(r / width, a) for r, a in zip(curve.radii, shares, strict=True)], study.rows, picked)
+        for label, shares in (("before", curve.before), ("after", curve.after))
     ]
     x = [Mark(t.at, number(t.value)) for t in ticks(width)]
-    where = [number(measured.radii[i]) for i in picked]
+    where = [number(curve.radii[i]) for i in picked]
     return Plot(
         "Accuracy against radius", f"{threat.norm} radius", x, quarters(), lines, _trained(threat, width), where
     )
@@ -79,15 +78,15 @@ def _line(
 ) -> Line:
     at = [(_place(e, ends), 100 * share(e).share) for e in epochs]
     dots = at if len(at) <= _DOTS else []
-    return Line(label, curve(at), "", dots, [percent(share(epochs[i]).share) for i in picked])
+    return Line(label, rising(at), "", dots, [percent(share(epochs[i]).share) for i in picked])
 
 
-def _band(label: str, known: Sequence[Point], rows: int, picked: Sequence[int]) -> Line:
-    bounds = [clopper_pearson(round(a * rows), rows) for _, a in known]
-    low, high = ([(100 * r, 100 * b[k]) for (r, _), b in zip(known, bounds, strict=True)] for k in (0, 1))
+def _band(label: str, curve: Sequence[Point], rows: int, picked: Sequence[int]) -> Line:
+    bounds = [clopper_pearson(round(a * rows), rows) for _, a in curve]
+    low, high = ([(100 * r, 100 * b[k]) for (r, _), b in zip(curve, bounds, strict=True)] for k in (0, 1))
     return Line(
-        label, curve([(100 * r, 100 * a) for r, a in known]), curve([*high, *low[::-1]]) + "Z", [],
-        [percent(known[i][1]) for i in picked],
+        label, rising([(100 * r, 100 * a) for r, a in curve]), rising([*high, *low[::-1]]) + "Z", [],
+        [percent(curve[i][1]) for i in picked],
     )  # fmt: skip
 
 
@@ -97,7 +96,7 @@ def _steps(label: str, verdict: Verdict, width: float) -> Line:
     for radius, accuracy in known[1:]:
         corners += [(radius, corners[-1][1]), (radius, accuracy)]
     at = [(100 * r / width, 100 * a) for r, a in corners]
-    return Line(label, curve(at), "", [], [percent(verdict.clean_accuracy), percent(verdict.robust_accuracy)])
+    return Line(label, rising(at), "", [], [percent(verdict.clean_accuracy), percent(verdict.robust_accuracy)])
 
 
 def _trained(threat: ThreatWords, width: float) -> list[Mark]:

@@ -11,8 +11,8 @@ from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.records import clopper_pearson
 from blindspots.report import words
+from blindspots.report.charts import Line, Mark, Plot, path, quarters, rising, ticks
 from blindspots.report.experiment import Page, Table
-from blindspots.report.plots import Line, Mark, Plot, Point, curve, path, quarters, ticks
 from blindspots.report.words import count, interval, number, percent
 from blindspots.runs.store import Parts, Run
 
@@ -117,7 +117,7 @@ def _plot(parts: Parts, c: CertifyConfig, v: CertifyVerdict) -> Plot:
     if v.empirical:
         dots = [(100 * r / width, 100 * s.share) for r, s in v.empirical]
         shares = [percent(s.share) for _, s in v.empirical]
-        lines.append(Line("right under attack", curve(dots), "", dots, shares))
+        lines.append(Line("right under attack", rising(dots), "", dots, shares))
     x = [Mark(t.at, number(t.value)) for t in ticks(width)]
     marks = [Mark(100 * most / width, "all votes agree")]
     return Plot("Accuracy against radius", "L2 radius", x, quarters(), lines, marks, [number(r) for r in radii])
@@ -128,11 +128,11 @@ def _steps(sure: np.ndarray, rows: int, width: float, values: Sequence[str]) -> 
     at = np.concatenate([[0.0], sure])
     kept = np.unique(np.linspace(0, len(at) - 1, _POINTS).round().astype(int))
     left = [len(sure) - int(k) for k in kept]
-    corners: list[list[Point]] = [[], [], []]
+    corners: list[list[tuple[float, float]]] = [[], [], []]
     for k, hits in zip(kept, left, strict=True):
         low, high = clopper_pearson(hits, rows)
         for line, share in zip(corners, (hits / rows, low, high), strict=True):
             x, y = 100 * float(at[k]) / width, 100 - 100 * share
             line.extend([(x, line[-1][1]), (x, y)] if line else [(x, y)])
-    steps, low_line, high_line = corners
-    return Line("certified", path(steps), path([*high_line, *low_line[::-1]]) + "Z", [], list(values))
+    curve, low_line, high_line = corners
+    return Line("certified", path(curve), path([*high_line, *low_line[::-1]]) + "Z", [], list(values))

@@ -15,7 +15,7 @@ from blindspots.batching import is_large, rows_in_flight, rows_per_call, rows_pe
 from blindspots.data import Data, one_of
 from blindspots.engine.cascade import Cascade, Live, Stage, is_targeted
 from blindspots.engine.jobs import Samples
-from blindspots.engine.loop import Allowance, Settings
+from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.result import Result
 from blindspots.engine.shard import LOOKS_AFTER, shard_columns
 from blindspots.errors import InputError
@@ -300,7 +300,7 @@ class _Shard:
             world.model, bf16=c.precision == "bf16", channels_last=c.channels_last, compile=c.compile,
             chunk=c.chunk or 1, draws=c.draws or 1,
         )  # fmt: skip
-        patience = 1 if world.model.device.type == "cpu" else 4
+        patience = patience_of(world.model.device)
         cascade = Cascade(
             oracle, threat_of(world), self.stages, seed=c.seed,
             settings=Settings(c.slots or 1, row_budget=c.row_budget, patience=patience),
@@ -319,9 +319,7 @@ class _Shard:
         rows, device = self.part.rows, self.world.model.device
         x, y = (t.to(device) for t in self.world.data.rows(rows.start, rows.stop))
         threat = threat_of(self.world)
-        radius = torch.inf if threat.radius is None else float(threat.radius)
-        ids = torch.arange(rows.start, rows.stop, device=x.device)
-        return Samples(ids, x, y, torch.full((len(y),), radius, device=x.device))
+        return Samples.within(threat, torch.arange(rows.start, rows.stop, device=x.device), x, y)
 
     def _tell(self, live: Live) -> None:
         self._check_service()

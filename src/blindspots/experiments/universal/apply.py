@@ -17,10 +17,10 @@ from PIL import Image
 
 from blindspots.data import IMAGES, levels_of, read_picture, size_of
 from blindspots.errors import InputError
+from blindspots.experiments.universal.file import Perturbation
 from blindspots.pictures import is_image
 from blindspots.sizes import check_radius
 from blindspots.threat import L2, RELATIVE_SLACK, Linf, parse_threat
-from blindspots.experiments.universal.file import Perturbation
 
 Levels = NDArray[np.int64]
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from blindspots.report.plots import Line, Mark, Plot, Point, curve, linear, logarithmic, quarters, shares, ticks
-from blindspots.report.words import number, percent
 from blindspots.experiments.universal.verdict import DominantLabels, Edge, Geometry, UniversalVerdict
+from blindspots.records import Share
+from blindspots.report.charts import Line, Mark, Plot, Point, quarters, rising, ticks
+from blindspots.report.words import number, percent
 
 _NODES, _LARGEST, _LEAST = 64, 32, 8  # labels drawn: in all, of one component; of one that is cut off at least
 _NAME = 20  # letters of a class name
@@ -17,15 +18,36 @@ _ALONG = 15.0  # px that a label takes along its ring
 _TOP = 1.04  # of the largest value that a curve shows
 
 
+Scale = Callable[[float], float]
+
+
+def _linear(low: float, high: float) -> Scale:
+    return lambda value: 100 * (value - low) / (high - low)
+
+
+def _logarithmic(low: float, high: float) -> Scale:
+    return lambda value: 100 * math.log(value / low) / math.log(high / low)
+
+
+def _shares(label: str, at: Sequence[float], shares: Sequence[Share], across: Scale) -> Line:
+    """A curve of shares with its band of intervals."""
+    x = [across(value) for value in at]
+    low, high = ([(a, 100 * s.interval[k]) for a, s in zip(x, shares, strict=True)] for k in (0, 1))
+    points = [(a, 100 * s.share) for a, s in zip(x, shares, strict=True)]
+    return Line(
+        label, rising(points), rising([*high, *low[::-1]]) + "Z", points, [percent(s.share) for s in shares]
+    )  # fmt: skip
+
+
 def history(v: UniversalVerdict) -> Plot | None:
     """Share of fit rows fooled after every pass; None where there were fewer than two."""
     if len(v.history) < 2:
         return None
     last = max(p.number for p in v.history)
-    across = linear(0, last)
+    across = _linear(0, last)
     points = [(across(p.number), 100 * p.fooled_fit) for p in v.history]
     marks = [Mark(t.at, f"{t.value:.0f}") for t in ticks(last) if t.value == round(t.value)]
-    line = Line("fit rows", curve(points), "", points, [percent(p.fooled_fit) for p in v.history])
+    line = Line("fit rows", rising(points), "", points, [percent(p.fooled_fit) for p in v.history])
     return Plot("Fooled after every pass", "pass", marks, quarters(), [line], [], [str(p.number) for p in v.history])
 
 
@@ -35,10 +57,10 @@ def against_norm(v: UniversalVerdict, norm: str, radius: float | None, text: str
     if len(points) < 2:
         return None
     at = [p.radius for p in points]
-    across = linear(0, _TOP * at[-1])
+    across = _linear(0, _TOP * at[-1])
     lines = [
-        shares("the perturbation, scaled", at, [p.fooled for p in points], across),
-        shares("random signs of the same norm", at, [p.random for p in points], across),
+        _shares("the perturbation, scaled", at, [p.fooled for p in points], across),
+        _shares("random signs of the same norm", at, [p.random for p in points], across),
     ]
     marks = [] if radius is None or radius > _TOP * at[-1] else [Mark(across(radius), text)]
     x = [Mark(t.at, number(t.value)) for t in ticks(_TOP * at[-1])]
@@ -56,8 +78,8 @@ def against_images(v: UniversalVerdict, fit_rows: int) -> Plot | None:
     if len(known) < 2:
         return None
     at = sorted(known)
-    across = logarithmic(at[0] / 1.1, at[-1] * 1.1)
-    line = shares("unseen rows", at, [known[n] for n in at], across)
+    across = _logarithmic(at[0] / 1.1, at[-1] * 1.1)
+    line = _shares("unseen rows", at, [known[n] for n in at], across)
     x = [Mark(across(n), f"{n:,}") for n in at]
     return Plot(
         "Fooling rate against fit rows", "fit rows", x, quarters(), [line], [], [f"{n:,}" for n in at]
@@ -72,12 +94,12 @@ def singular_values(g: Geometry) -> Plot | None:
     largest = max(max(s) for s in spectra)
     high = 1.15 * largest
     low = max(min(min(s) for s in spectra) / 1.15, high / 1000)
-    up, across = logarithmic(low, high), linear(1, max(map(len, spectra)))
+    up, across = _logarithmic(low, high), _linear(1, max(map(len, spectra)))
     kept = [[(across(i + 1), up(s)) for i, s in enumerate(values) if s >= low] for values in spectra]
     names = ("normals", "random unit vectors")
     shown = sorted({0, 1, 4, 9, 19, 49, 99, 199, 499} & set(range(min(map(len, spectra)))))
     lines = [
-        Line(name, curve(points), "", [], [number(values[i]) for i in shown])
+        Line(name, rising(points), "", [], [number(values[i]) for i in shown])
         for name, points, values in zip(names, kept, spectra, strict=True)
     ]
     x = [Mark(across(t.value), number(t.value)) for t in ticks(max(map(len, spectra))) if t.value >= 1]

@@ -119,8 +119,7 @@ class _Count:
 
     def _cross(self) -> Cross:
         columns = [
-            [share(c["clean"], moved, self.config.target) for moved in c["moved"]]
-            for c in self.parts.below("crossed")
+            [share(c["clean"], moved, self.config.target) for moved in c["moved"]] for c in self.parts.below("crossed")
         ]
         return Cross(models=[m.name for m in self.models], fooled=[list(row) for row in zip(*columns, strict=True)])
 

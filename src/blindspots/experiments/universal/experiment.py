@@ -32,13 +32,13 @@ from blindspots.threat import Threat, as_threat
 _ROWS = 512  # per part; a multiple of what is read at once
 
 
-class Universal(Run[UniversalConfig, UniversalVerdict]):
+class UniversalRun(Run[UniversalConfig, UniversalVerdict]):
     """A finished run."""
 
     def __repr__(self) -> str:
         v = self.verdict
         return (
-            f"Universal(fooling_rate_heldout={v.fooling_rate_heldout:.4f}, interval=({v.interval[0]:.4f}, "
+            f"UniversalRun(fooling_rate_heldout={v.fooling_rate_heldout:.4f}, interval=({v.interval[0]:.4f}, "
             f"{v.interval[1]:.4f}), fooling_rate_fit={v.fooling_rate_fit:.4f}, norm={v.norm:.4g})"
         )
 
@@ -66,7 +66,7 @@ def universal(
     watch: Watch | None = None,
     command: str | None = None,
     **settings: Any,
-) -> Universal:
+) -> UniversalRun:
     """Search for one change that fools a model on most inputs, and say on how many unseen ones it does.
 
     Args:
@@ -99,10 +99,10 @@ def universal(
         "on": [as_model(other) for other in on],
     }
     done = begin("universal", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
-    return Universal(**vars(done))
+    return UniversalRun(**vars(done))
 
 
-class Universals(Experiment[UniversalConfig, UniversalVerdict]):
+class Universal(Experiment[UniversalConfig, UniversalVerdict]):
     name = "universal"
     Config, Verdict = UniversalConfig, UniversalVerdict
 

@@ -1,4 +1,4 @@
-"""From fit rows to a perturbation: trials of candidates, then the search, with a state to go on from after each pass."""
+"""From fit rows to a perturbation: trials of candidates, then the search, with a state to go on from after a pass."""
 
 from collections import deque
 from collections.abc import Generator, Sequence

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from blindspots.attacks import DeepFool
 from blindspots.errors import InputError
+from blindspots.experiments.universal.nearest import nearest
+from blindspots.experiments.universal.verdict import Geometry
 from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -16,10 +18,8 @@ from blindspots.problem import Need, Problem
 from blindspots.random import keys, normal
 from blindspots.records import Share
 from blindspots.rows import Rows
-from blindspots.threat import L2, TINY
-from blindspots.experiments.universal.nearest import nearest
-from blindspots.experiments.universal.verdict import Geometry
 from blindspots.runs.experiment import Columns
+from blindspots.threat import L2, TINY
 
 _FIRST, _SPAN = (1, 10, 100), 100
 _KEPT = 500  # singular values in the record

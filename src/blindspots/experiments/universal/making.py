@@ -65,9 +65,7 @@ class Making:
             found = yield from self._searched(self.oracle, self.setup.method, self.fit, wanted)
         return found.columns
 
-    def _searched(
-        self, oracle: Oracle, method: Method, rows: Rows, wanted: Wanted
-    ) -> Generator[Columns, None, Found]:
+    def _searched(self, oracle: Oracle, method: Method, rows: Rows, wanted: Wanted) -> Generator[Columns, None, Found]:
         return (yield from fit(oracle, method, rows, wanted, self._tell, self.kept))
 
     def _tell(self, stage: Stage) -> None:

@@ -6,19 +6,16 @@ import torch
 from torch import Tensor
 
 from blindspots.data.splits import Rows
+from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.oracle import Oracle
 from blindspots.random import keys, normal, sign
 from blindspots.records import Share
 from blindspots.threat import Threat
-from blindspots.experiments.universal.parametrisation import Additive
-
 
 Change = Callable[[Tensor, Tensor], Tensor]  # of inputs (B, *shape) and their clean predictions (B,)
 
 
-def predictions(
-    oracle: Oracle, rows: Rows, change: Change = lambda x, clean: x, clean: Tensor | None = None
-) -> Tensor:
+def predictions(oracle: Oracle, rows: Rows, change: Change = lambda x, clean: x, clean: Tensor | None = None) -> Tensor:
     """What the model makes of the rows, whose clean predictions (N,) are known where they are changed: (N,) int64."""
     parts = []
     for places in rows.blocks():

@@ -1,8 +1,40 @@
 """The sentences on a universal perturbation, on a terminal and in the report."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from blindspots.experiments.universal.config import UniversalConfig
+from blindspots.experiments.universal.verdict import Geometry, UniversalVerdict
 from blindspots.records import Share
 from blindspots.report.words import ThreatWords, count, interval, listing, number, percent
-from blindspots.experiments.universal.verdict import Geometry, UniversalManifest, UniversalVerdict
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run is about."""
+
+    config: UniversalConfig
+    model: str
+    class_names: Sequence[str]
+    threat: ThreatWords
+
+    def name(self, label: int) -> str:
+        """Of a class."""
+        return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
+
+    @property
+    def target(self) -> str | None:
+        return None if self.config.target is None else self.name(self.config.target)
+
+    @property
+    def was_given(self) -> bool:
+        """Whether the perturbation was only measured: then no row is one that it was made from."""
+        return self.config.measured is not None
+
+
+def passes(n: int) -> str:
+    """How long a search was."""
+    return "1 pass" if n == 1 else f"{n} passes"
 
 
 def best_control(verdict: UniversalVerdict) -> tuple[str, Share] | None:
@@ -10,21 +42,16 @@ def best_control(verdict: UniversalVerdict) -> tuple[str, Share] | None:
     return max(verdict.controls.items(), key=lambda item: item[1].share, default=None)
 
 
-def headline(manifest: UniversalManifest, verdict: UniversalVerdict, threat: ThreatWords, target: str | None) -> str:
+def headline(s: Subject, verdict: UniversalVerdict) -> str:
     """The rate that counts in one sentence, without a full stop."""
-    size, rate = threat.text, percent(verdict.fooling_rate_heldout)
-    change = f"A change of {size} for each class" if manifest.per_class else f"One and the same change of {size}"
-    does = f"makes {manifest.model.name} say {target} on" if target else f"fools {manifest.model.name} on"
-    of = "these inputs" if was_given(manifest) else "the inputs it was not made from"
+    size, rate = s.threat.text, percent(verdict.fooling_rate_heldout)
+    change = f"A change of {size} for each class" if s.config.per_class else f"One and the same change of {size}"
+    does = f"makes {s.model} say {s.target} on" if s.target else f"fools {s.model} on"
+    of = "these inputs" if s.was_given else "the inputs it was not made from"
     return f"{change} {does} {rate} of {of}"
 
 
-def was_given(manifest: UniversalManifest) -> bool:
-    """Whether the perturbation was only measured: then no row is one that it was made from."""
-    return manifest.method.startswith("measured:")
-
-
-def lede(manifest: UniversalManifest, verdict: UniversalVerdict) -> str:
+def lede(verdict: UniversalVerdict) -> str:
     """The interval, the best control, and what is left of the accuracy."""
     held = verdict.heldout
     control = best_control(verdict)
@@ -37,16 +64,16 @@ def lede(manifest: UniversalManifest, verdict: UniversalVerdict) -> str:
     )
 
 
-def fooled_means(target: str | None) -> str:
+def fooled_means(s: Subject) -> str:
     """What is counted."""
-    if target is not None:
-        return f"Fooled: taken for {target}, of the rows that were not taken for it before."
+    if s.target is not None:
+        return f"Fooled: taken for {s.target}, of the rows that were not taken for it before."
     return "Fooled: taken for another class than without the perturbation, whether that was right or wrong."
 
 
-def generalises(manifest: UniversalManifest, verdict: UniversalVerdict) -> str:
+def generalises(s: Subject, verdict: UniversalVerdict) -> str:
     """How the fit rows compare with unseen ones; "" where all are unseen."""
-    if was_given(manifest):
+    if s.was_given:
         return ""
     fit, held = verdict.fit.fooled, verdict.heldout.fooled
     points = 100 * (fit.share - held.share)

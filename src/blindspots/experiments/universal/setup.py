@@ -69,9 +69,7 @@ class Setup:
         """The rows that are searched on, and those that judge."""
         heldout = self.config.heldout
         held = self.world.rows.get("heldout", heldout if isinstance(heldout, int) else None)
-        return self.world.once(
-            "division", lambda: divide(self.world.data, self.fit_rows, held, self.config.seed)
-        )
+        return self.world.once("division", lambda: divide(self.world.data, self.fit_rows, held, self.config.seed))
 
     @property
     def per_class(self) -> bool:

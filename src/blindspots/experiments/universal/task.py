@@ -8,13 +8,13 @@ from torch import Tensor
 
 from blindspots.attacks.views.views import View
 from blindspots.data.splits import Rows
+from blindspots.experiments.universal.losses import Aimed
+from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.goal import Goal
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim, Need, Problem
 from blindspots.random import keys
 from blindspots.threat import Threat
-from blindspots.experiments.universal.losses import Aimed
-from blindspots.experiments.universal.parametrisation import Additive
 
 _KNOWN = 1 << 26  # scores of clean rows that are kept
 

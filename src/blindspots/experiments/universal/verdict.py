@@ -214,6 +214,4 @@ class UniversalVerdict(Verdict):
         if self.norm and self.heldout.fooled.rows:
             return found
         what = "the perturbation is zero" if not self.norm else "all unseen rows are taken for the target as they are"
-        return found.model_copy(
-            update={"shown": (1.0, (0.0, 1.0)), "why": f"{what}: there is no evidence to go by"}
-        )
+        return found.model_copy(update={"shown": (1.0, (0.0, 1.0)), "why": f"{what}: there is no evidence to go by"})

@@ -1,12 +1,12 @@
 """Methods that make a universal perturbation: one file and one row each."""
 
-from blindspots.spec import build
 from blindspots.experiments.universal.methods.datafree import DataFree
 from blindspots.experiments.universal.methods.method import Method
 from blindspots.experiments.universal.methods.periodic import Periodic
 from blindspots.experiments.universal.methods.sga import SGA
 from blindspots.experiments.universal.methods.sgd import SGD
 from blindspots.experiments.universal.methods.uap import UAP
+from blindspots.spec import build
 
 __all__ = ["METHODS", "SGA", "SGD", "UAP", "DataFree", "Method", "Periodic", "parse_method"]
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
-from blindspots.models.model import Model
 from blindspots.experiments.universal.losses import Sum
 from blindspots.experiments.universal.methods.sgd import SGD, Descent, random_numbers
 from blindspots.experiments.universal.parametrisation import Additive
-from blindspots.experiments.universal.verdict import Pass
 from blindspots.experiments.universal.task import Batch, Task
+from blindspots.experiments.universal.verdict import Pass
+from blindspots.models.model import Model
 
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 

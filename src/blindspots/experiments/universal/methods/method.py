@@ -9,8 +9,8 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 from blindspots.experiments.universal.parametrisation import Additive
-from blindspots.experiments.universal.verdict import Pass
 from blindspots.experiments.universal.task import Batch, Task
+from blindspots.experiments.universal.verdict import Pass
 
 _LEAST = {"passes": 1, "batch": 1, "small": 1, "rounds": 1, "steps": 1, "classes": 2, "patience": 1, "starts": 0}
 

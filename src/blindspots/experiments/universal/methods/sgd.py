@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from blindspots.errors import InputError
-from blindspots.random import keys, sign
-from blindspots.rows import col, pick
-from blindspots.threat import TINY
 from blindspots.experiments.universal.losses import SharedLoss, clamped
 from blindspots.experiments.universal.methods.method import Candidate, Method
 from blindspots.experiments.universal.parametrisation import Additive
-from blindspots.experiments.universal.verdict import Pass
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.transformations import parse_transformations
+from blindspots.experiments.universal.verdict import Pass
+from blindspots.random import keys, sign
+from blindspots.rows import col, pick
+from blindspots.threat import TINY
 
 Optimizer = Literal["sign", "adam"]
 _ACROSS = 4.0  # radii: twice the way that all steps together have to be able to make, since they shrink evenly

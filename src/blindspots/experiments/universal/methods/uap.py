@@ -11,13 +11,13 @@ from blindspots.attacks import DeepFool
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
+from blindspots.experiments.universal.methods.method import Method
+from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.task import Batch, Task
+from blindspots.experiments.universal.verdict import Pass
 from blindspots.problem import Need, Problem
 from blindspots.rows import col, pick
 from blindspots.threat import L2
-from blindspots.experiments.universal.methods.method import Method
-from blindspots.experiments.universal.parametrisation import Additive
-from blindspots.experiments.universal.verdict import Pass
-from blindspots.experiments.universal.task import Batch, Task
 
 _FLAT = 1e-12  # of a squared gradient: from a plateau no tangent leads anywhere
 _WIDER = 1.0  # widths of the box that DeepFool may go beyond it: the paper's does not know of one
