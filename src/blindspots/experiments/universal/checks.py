@@ -28,6 +28,8 @@ def check(s: Setup) -> None:
             "`blindspots evaluate`"
         )
     check_answers(s.model, "a universal perturbation")
+    if s.searches:
+        s.method.check_model(s.model)
     _check_others(s)
     if s.config.target is not None and not s.method.targeted:
         raise InputError(f"expected a method that can run towards a class, got {s.method!r}: leave the target out")

@@ -36,6 +36,13 @@ class DataFree(SGD):
     def targeted(self) -> bool:
         return False
 
+    def check_model(self, model: Model) -> None:
+        if len(_layers(model)) < 2:
+            raise InputError(
+                f"expected a network with at least 2 convolutional or linear layers, got {len(_layers(model))} in "
+                f"{model.name}, so there are no activations to make large: use a method that looks at data"
+            )
+
     def begin(self, space: Additive, seed: int, updates: int) -> Descent:
         """From random signs: at zero no direction excites more than its opposite."""
         descent = super().begin(space, seed, updates)
@@ -50,22 +57,20 @@ class DataFree(SGD):
         return self.descend(task, state, slope.grad, batch.group), torch.zeros_like(batch.y, dtype=torch.bool)
 
 
+def _layers(model: Model) -> list[nn.Module]:
+    return [m for m in model.net.modules() if isinstance(m, _LAYERS)]
+
+
 class Activations(nn.Module):
     """A network whose output is log |positive part| of what each of its layers gives, but the last: (B, layers)."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.model, self.net = model, model.net
+        self.model, self.net = model, model.net  # whose parameters are those of this module
 
     def forward(self, x: Tensor) -> Tensor:
         seen: list[Tensor] = []
-        layers = [m for m in self.net.modules() if isinstance(m, _LAYERS)]
-        if len(layers) < 2:
-            raise InputError(
-                f"expected a network with at least 2 convolutional or linear layers, got {len(layers)} in "
-                f"{self.model.name}, so there are no activations to make large: use a method that looks at data"
-            )
-        hooks = [m.register_forward_hook(lambda _, __, out: seen.append(out)) for m in layers]
+        hooks = [m.register_forward_hook(lambda _, __, out: seen.append(out)) for m in _layers(self.model)]
         try:
             self.model.logits(x)
         finally:

@@ -11,6 +11,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.verdict import Pass
+from blindspots.models.model import Model
 
 _LEAST = {"passes": 1, "batch": 1, "small": 1, "rounds": 1, "steps": 1, "classes": 2, "patience": 1, "starts": 0}
 
@@ -54,6 +55,9 @@ class Method(ABC):
             value = getattr(self, name, least)
             if value < least:
                 raise InputError(f"expected {name} of at least {least}, got {value} in {self!r}: give a larger number")
+
+    def check_model(self, model: Model) -> None:  # noqa: B027 - most methods take any
+        """Raises InputError: it cannot search on this model."""
 
     @abstractmethod
     def begin(self, space: Additive, seed: int, updates: int) -> Any:
