@@ -635,13 +635,7 @@ def test_clipped_and_unclipped_differ_for_inputs_at_the_boxs_edge() -> None:
 
 def test_a_run_that_was_interrupted_is_resumed_to_the_same_files(tmp_path: Path) -> None:
     """Killed in the fourth pass, with the state of the third."""
-    words: dict[str, Any] = {
-        "model": "digits",
-        "data": "digits",
-        "rows": 60,
-        "threat": "linf:0.1",
-        "method": "periodic:passes=4,starts=1",
-    }
+    method = "periodic:passes=4,starts=1"
     config = UniversalConfig(
         model="digits", data="digits", rows=60, threat="linf:0.1", method=method, fit=40, norms=False, threads=1
     )
