@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.data import digits_arrays
+from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.binary import Training, classifier, train
 from blindspots.experiments.detect.detectors.catalogue import DETECTORS, parse_detector
 from blindspots.experiments.detect.detectors.density import likeliest, log_density
@@ -27,7 +28,6 @@ from blindspots.experiments.detect.detectors.lid import dimensionality
 from blindspots.experiments.detect.detectors.mahalanobis import gaussians
 from blindspots.experiments.detect.detectors.mmd import MMD, FittedMMD, discrepancies
 from blindspots.experiments.detect.guarded import Guarded, guard, threshold_at
-from blindspots.errors import InputError
 from blindspots.models import BlackBox, Model, load_model
 from blindspots.models.load import Batched
 from blindspots.oracle import Oracle

@@ -15,7 +15,6 @@ from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import takes
 from blindspots.cli.options import Classes, Layout
 from blindspots.cli.transfer_job import TransferJob
-from blindspots.cli.universal_job import UniversalJob
 from blindspots.experiments import KINDS
 
 EPILOG = (
@@ -147,18 +146,6 @@ def reproduce(
     from blindspots.cli.reproducing import reproduce as run
 
     run(Experiment(data, test, rows, targets, decay, out, seed, threads, layout, classes))
-
-
-@command()
-@takes(UniversalJob)
-def universal(model: Model, job: UniversalJob) -> None:
-    """Search for one change that fools a model on most inputs, and say on how many unseen ones it does.
-
-    Writes the perturbation, pictures and a report.
-    """
-    from blindspots.cli.universal import universal
-
-    universal(model, job)
 
 
 for _kind in KINDS:

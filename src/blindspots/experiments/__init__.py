@@ -41,6 +41,13 @@ KINDS = (
         inside=True,
     ),
     _kind(
+        "universal",
+        "Search for one change that fools a model on most inputs, and say on how many unseen ones it does.\n"
+        "\n"
+        "Writes the perturbation, pictures and a report.",
+        unseen="That no other search would fool more inputs cannot be shown.",
+    ),
+    _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"
