@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from blindspots.evaluate import Evaluation, Options, attack, evaluate
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
+    from blindspots.experiments.transfer.experiment import transfer
     from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
     from blindspots.report import write_report
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
-    from blindspots.transfer.run import transfer
     from blindspots.universal import universal
     from blindspots.verify import verify
 
@@ -90,7 +90,7 @@ _HOMES = {
     "load_model": "models",
     "parse_threat": "threat",
     "skip_gradients": "models",
-    "transfer": "transfer.run",
+    "transfer": "experiments.transfer.experiment",
     "universal": "universal",
     "verify": "verify",
     "write_report": "report",

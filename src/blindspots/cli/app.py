@@ -15,7 +15,6 @@ from blindspots.cli.given import check_values, check_words
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import Job, takes
 from blindspots.cli.options import Classes, Layout
-from blindspots.cli.transfer_job import TransferJob
 from blindspots.cli.universal_job import UniversalJob
 from blindspots.experiments import KINDS
 
@@ -55,7 +54,6 @@ MODELS = (
     "package.module:factory or guarded:RUN, the model of a detect run with its detector."
 )
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
-Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
 Folder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that evaluate, attack, harden or another command wrote.")
 ]
@@ -184,18 +182,6 @@ def detect(model: Model, job: DetectJob) -> None:
     from blindspots.cli.detecting import detect
 
     detect(model, job)
-
-
-@command()
-@takes(TransferJob)
-def transfer(models: Models, job: TransferJob) -> None:
-    """Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.
-
-    Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.
-    """
-    from blindspots.cli.transferring import transfer
-
-    transfer(models, job)
 
 
 @command()

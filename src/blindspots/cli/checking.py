@@ -17,18 +17,15 @@ from blindspots.report.detect import write_detect_report
 from blindspots.report.experiment import write_run_report
 from blindspots.report.harden import write_harden_report
 from blindspots.report.szegedy import write_szegedy_report
-from blindspots.report.transfer import write_transfer_report
 from blindspots.report.universal import write_universal_report
 from blindspots.report.words import count
 from blindspots.runs.experiment import kinds
 from blindspots.runs.verify import verify as verify_run
-from blindspots.transfer.proof import verify_transfer
 from blindspots.universal.proof import verify_universal
 from blindspots.verify import Verification
 from blindspots.verify import verify as prove
 
 _PAGES = {
-    "transfer": write_transfer_report,
     "szegedy-2013": write_szegedy_report,
     "universal": write_universal_report,
     "harden": write_harden_report,
@@ -37,7 +34,6 @@ _PAGES = {
 
 
 _PROOFS: dict[str, Callable[..., Verification]] = {
-    "transfer": verify_transfer,
     "universal": verify_universal,
     "harden": verify_harden,
     "detect": verify_detect,

@@ -20,4 +20,12 @@ KINDS = (
         "Writes a run folder with the votes, the certified accuracy against the radius and a report.",
         unseen="Votes were taken again for three rows; those of the others are taken as they are stored.",
     ),
+    _kind(
+        "transfer",
+        "Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.\n"
+        "\n"
+        "Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.",
+        unseen="Whether another search would have found more is not known; with which attack examples were made is "
+        "taken as it is stored.",
+    ),
 )
