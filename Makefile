@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test test-all lint format type rules bench clean
+.PHONY: help setup demo test test-all lint format type rules docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime ## Attack a digit classifier, harden it, attack it again,
 	$(BIN)/blindspots demo
 
 # One thread per process: the processes already fill the cores.
-test test-all lint type rules bench: export OMP_NUM_THREADS := 1
+test test-all lint type rules docs bench: export OMP_NUM_THREADS := 1
 
 test: $(VENV)/.dev ## Run the tests, without the slow ones
 	$(BIN)/pytest -n $(JOBS) -m "not slow"
@@ -38,11 +38,16 @@ type: $(VENV)/.dev ## Check types
 rules: $(VENV)/.dev ## Check that imports run one way
 	$(BIN)/lint-imports
 
+# Afresh every time: what was built before would neither warn again nor vanish with its name.
+docs: $(VENV)/.docs ## Build docs/ with the API reference into docs/_build/html
+	rm -rf docs/_build docs/reference
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+
 bench: $(VENV)/.bench ## Measure side by side with other attack libraries
 	$(BIN)/python -m benchmarks
 
 clean: ## Delete caches and build outputs; .venv and runs/ stay
-	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist docs/_build docs/reference src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last: an interrupted installation is taken up again, a finished one costs nothing.
@@ -55,6 +60,10 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.runtime
 	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	@$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 # torchattacks goes in without its own pins, which would replace torch.

@@ -18,7 +18,7 @@ from blindspots.problem import Need
 from small_run import Net, inputs
 
 ROWS = 12
-ALONE = [entry for entry in CATALOGUE if entry.attack.alone]
+ALONE = [kind for kind in CATALOGUE if kind.alone]
 
 
 class Asked:
@@ -129,18 +129,18 @@ def named(sentence: str) -> set[str]:
 
 
 def test_an_attack_in_another_threat_is_refused_with_those_that_would_do() -> None:
-    assert named(refused(DDN(), bs.Linf(0.1), None)) == {e.name for e in ALONE if "linf" in e.attack.threats}
+    assert named(refused(DDN(), bs.Linf(0.1), None)) == {kind.__name__ for kind in ALONE if "linf" in kind.threats}
 
 
 def test_an_attack_without_its_radius_is_refused_with_those_that_need_none() -> None:
-    fitting = {e.name for e in ALONE if e.attack.minimal and "l2" in e.attack.threats}
+    fitting = {kind.__name__ for kind in ALONE if kind.minimal and "l2" in kind.threats}
     assert named(refused(PGD(), bs.L2(), None)) == fitting
 
 
 @pytest.mark.parametrize("labels", [False, True])
 def test_an_attack_that_needs_more_access_is_refused_with_those_that_do_not(labels: bool) -> None:
     enough = {Need.LABEL} if labels else {Need.LABEL, Need.VALUE}
-    fitting = {e.name for e in ALONE if e.attack.need in enough and "linf" in e.attack.threats and e.attack.minimal}
+    fitting = {kind.__name__ for kind in ALONE if kind.need in enough and "linf" in kind.threats and kind.minimal}
     assert named(refused(FMN(), bs.Linf(), labels)) == fitting
 
 

@@ -78,16 +78,16 @@ def test_arguments_that_are_unknown_missing_or_too_many_are_sentences(name: str)
         getattr(bs, name)(nonsense=1, **ENOUGH.get(name, {}))
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("kind", CATALOGUE)
 @pytest.mark.parametrize("wrong", ["x", object(), float("nan"), -1])
-def test_every_setting_of_every_attack_is_checked(entry: Any, wrong: Any) -> None:
-    for field in inspect.signature(entry.attack.__init__).parameters.values():
+def test_every_setting_of_every_attack_is_checked(kind: Any, wrong: Any) -> None:
+    for field in inspect.signature(kind.__init__).parameters.values():
         if field.name == "self" or (isinstance(wrong, str) and "Literal" not in str(field.annotation)):
             continue
         if isinstance(wrong, int) and field.name not in ("steps", "queries"):
             continue
         with pytest.raises(InputError):
-            entry.attack(**{field.name: wrong})
+            kind(**{field.name: wrong})
 
 
 # ------------------------------------------------------------------ what is convenient
@@ -144,8 +144,8 @@ def test_sentences_say_what_was_expected_and_what_came() -> None:
             Thing(*args)  # type: ignore[arg-type]
         said.append(str(error.value))
     assert said == [
-        "expected numbers of Thing to be several of a whole number, got list [1, 'a']: change it",
+        "expected numbers of Thing to be a list (a whole number per item), got list [1, 'a']: change it",
         "expected f of Thing to be a function, got int 3: change it",
         "expected net of Thing to be a Module or None, got int 3: change it",
-        "expected numbers of Thing to be several of a whole number, got str 'ab': change it",
+        "expected numbers of Thing to be a list (a whole number per item), got str 'ab': change it",
     ]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from blindspots import attacks
 from blindspots.attacks import (
     ACG,
     ALMA,
@@ -149,7 +150,11 @@ CHECKS = [check for attack in TABLE for check in check_attack(attack)]
 
 
 def test_every_attack_is_in_the_table() -> None:
-    assert {type(attack) for attack in TABLE} == {entry.attack for entry in CATALOGUE}
+    assert {type(attack) for attack in TABLE} == set(CATALOGUE)
+
+
+def test_every_attack_states_facts_of_its_own_and_is_exported() -> None:
+    assert all("facts" in vars(kind) and vars(attacks)[kind.__name__] is kind for kind in CATALOGUE)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)

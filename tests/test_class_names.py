@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blindspots.defend.smoothing import Asked
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.data import ArrayData, digits_arrays, load_data
-from blindspots.defend.smoothing import Asked
 from blindspots.errors import InputError
 from blindspots.evaluate import Evaluation, Options
 from blindspots.models import Model, from_estimator, load_model
@@ -137,7 +137,7 @@ def test_folders_named_by_numbers_are_the_classes_of_these_numbers(names: list[s
 
 def test_two_folders_of_one_number_are_refused(tmp_path: Path) -> None:
     in_folders(tmp_path, ["0", "1", "01", *map(str, range(3, 10))])
-    with pytest.raises(InputError, match="different numbers, got 01, 1: put them together"):
+    with pytest.raises(InputError, match="different numbers, got 01, 1: merge them"):
         load_data(str(tmp_path))
 
 
@@ -180,7 +180,7 @@ def test_folders_in_words_for_a_model_without_names_go_by_place_where_that_can_b
     run = tried("digits", load_data(str(tmp_path)))
     assert run.clean_accuracy > 0.9
     assert "digit 3=3" in said(run)
-    assert "since the model has no names for its classes; say another order with --classes" in said(run)
+    assert "since the model has no names for its classes; if the order is wrong, list the classes" in said(run)
 
 
 def test_fewer_folders_in_words_than_classes_are_refused_until_the_classes_are_said(tmp_path: Path) -> None:
@@ -376,13 +376,13 @@ def test_names_that_only_number_classes_are_none() -> None:
 
 
 def test_names_that_a_network_keeps_have_to_be_as_many_as_its_classes() -> None:
-    with pytest.raises(InputError, match=r"expected 10 names, as .* tells 10 classes apart, got 3"):
+    with pytest.raises(InputError, match=r"expected 10 names for the 10 classes of .*, got 3"):
         tried(Pretrained({0: "a", 1: "b", 2: "c"}), ArrayData(X, Y))
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", ""], "ab", 5])
 def test_names_of_a_model_are_words_each_once(names: Any) -> None:
-    with pytest.raises(InputError, match=r"at least 2 different names|class_names of Model to be several of text"):
+    with pytest.raises(InputError, match=r"at least 2 different names|class_names of Model to be a list"):
         Model(nn.Identity(), class_names=names)
 
 
@@ -469,7 +469,7 @@ def test_rows_that_judge_have_the_classes_of_the_rows_that_train(folder: str, tm
     assert labels(test).count(nine) == Y.tolist().count(9)
     with pytest.raises(InputError, match="got ten"):
         bind(model, load_data(folder), ArrayData(X, ["ten"] * 60))
-    with pytest.raises(InputError, match="expected classes that are numbers in"):
+    with pytest.raises(InputError, match="expected numbered classes in"):
         bind(model, ArrayData(X, Y), load_data(folder))
 
 

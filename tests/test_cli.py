@@ -19,6 +19,7 @@ from blindspots.attacks import (
     CATALOGUE,
     MIFGSM,
     PGD,
+    Attack,
     GradientKernel,
     InputDiversity,
     Scales,
@@ -124,8 +125,8 @@ def test_list_names_every_attack_with_what_is_needed_to_choose() -> None:
     result = blindspots("list")
     said = plain(result.stdout)
     assert result.exit_code == 0
-    for entry in CATALOGUE:
-        assert all(word in said for word in (entry.name, *entry.attack.threats, str(entry.year)))
+    for kind in CATALOGUE:
+        assert all(word in said for word in (kind.__name__, *kind.threats, str(kind.facts.year)))
     assert "--protocol fast" in said
     assert "digits-robust" in said
 
@@ -256,7 +257,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
     ("words", "part"),
     [
         ("evaluate digit --data=digits --threat=linf:1", "did you mean 'digits'?"),
-        ("evaluate missing.pt2 --data=digits --threat=linf:1", "not there"),
+        ("evaluate missing.pt2 --data=digits --threat=linf:1", "does not exist"),
         ("evaluate net.py:liner --data=digits --threat=linf:1", "did you mean 'linear'?"),
         ("evaluate net.py:linear --data=digist --threat=linf:1", "did you mean 'digits'?"),
         ("evaluate net.py:linear --data=digits --threat=lint:1", "one of linf, l2, l1, l0"),
@@ -359,9 +360,9 @@ def test_views_are_written_behind_an_attack() -> None:
     assert parse_attack("pgd+si:count=3") == Through(PGD(), (Scales(3),), copies=3)  # every scale at every step
 
 
-@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda e: e.name)
-def test_what_list_shows_of_an_attack_is_read_as_the_attack(entry: object) -> None:
-    assert parse_attack(describe(entry), alone=False) == entry.attack()  # type: ignore[arg-type,attr-defined]
+@pytest.mark.parametrize("kind", CATALOGUE)
+def test_what_list_shows_of_an_attack_is_read_as_the_attack(kind: type[Attack]) -> None:
+    assert parse_attack(describe(kind), alone=False) == kind()
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_the_first_rows_are_a_prefix(form: Callable[..., Dataset]) -> None:
 
 def test_asking_for_more_rows_than_there_are_is_said(form: Callable[..., Dataset]) -> None:
     assert len(form(30)) == 20
-    assert "30 rows were asked for, there are 20" in notes(form(30))
+    assert "30 rows were requested, but there are only 20" in notes(form(30))
 
 
 @pytest.mark.parametrize("rows", [0, -1])
@@ -145,7 +145,7 @@ def test_rows_outside_are_an_error_of_the_caller(form: Callable[..., Dataset], s
         ((20, 3, 6, 5), (3, 6, 5), "images (N, C, H, W)."),
         ((20, 1, 6, 5), (1, 6, 5), "images (N, C, H, W)."),
         ((20, 3, 5, 3), (3, 5, 3), "both orders are possible"),
-        ((20, 6, 5, 7), (6, 5, 7), "neither axis"),
+        ((20, 6, 5, 7), (6, 5, 7), "no axis has"),
         ((20, 6, 5), (1, 6, 5), "grey images (N, H, W)"),
         ((20, 6), (6,), "a table (N, D)"),
     ],
@@ -245,7 +245,7 @@ LABELS_IN_OTHER_FORMS: list[tuple[Any, str]] = [
     (torch.from_numpy(LABELS), ""),
     (LABELS.astype(np.uint8), ""),
     (LABELS.astype(object), ""),
-    (LABELS.astype(np.float32), "float32 and holds whole numbers"),
+    (LABELS.astype(np.float32), "float32 and holds only whole numbers"),
     (torch.from_numpy(LABELS).bfloat16(), "whole numbers"),
     (LABELS[:, None], "its only column"),
     (LABELS[:, None].astype(float), "its only column"),
@@ -358,7 +358,7 @@ def test_layouts_that_do_not_fit_are_refused(layout: str, said: str, tmp_path: P
 @pytest.mark.parametrize("spec", ["digits", "folder"])
 def test_only_archives_have_a_layout(spec: str, tmp_path: Path) -> None:
     in_classes(tmp_path)
-    with pytest.raises(InputError, match=r"expected a layout for an .npz file alone"):
+    with pytest.raises(InputError, match=r"expected a layout only for an .npz file"):
         load_data(spec if spec == "digits" else str(tmp_path), layout="nhw")
 
 
@@ -489,7 +489,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "close"), [("imags.npz", "images.npz"), ("digit", "digits")])
 def test_a_missing_file_is_named_with_its_neighbour(tmp_path: Path, name: str, close: str) -> None:
     saved(tmp_path / "images.npz", IMAGES)
-    with pytest.raises(InputError, match=f"not there .did you mean '{close}'"):
+    with pytest.raises(InputError, match=f"does not exist .did you mean '{close}'"):
         load_data(str(tmp_path / name))
 
 
@@ -516,7 +516,7 @@ def test_integer_names_are_the_labels(tmp_path: Path) -> None:
         Image.fromarray(IMAGES[0]).save(tmp_path / name / "a.png")
     data = load_data(str(tmp_path))
     assert (everything(data)[1].tolist(), data.class_names) == ([10, 2, 7], None)
-    assert "3 class folders: 2 (1 image), 7 (1), 10 (1); labels: the numbers that the folders are." in notes(data)
+    assert "3 class folders: 2 (1 image), 7 (1), 10 (1); labels: the folder names as numbers." in notes(data)
 
 
 def test_rows_take_turns_through_uneven_classes(tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_rows_take_turns_through_uneven_classes(tmp_path: Path) -> None:
     data = load_data(str(tmp_path))
     assert everything(data)[1].tolist() == [0, 1, 2, 1, 2, 1]
     assert (
-        "3 class folders: a=0 (1 image), b=1 (3), d=2 (2); labels: places in the sorted names of the folders; "
+        "3 class folders: a=0 (1 image), b=1 (3), d=2 (2); labels: indices of the sorted folder names; "
         "skipped: 1 folder without pictures."
     ) in notes(data)
 

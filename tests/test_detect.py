@@ -497,7 +497,7 @@ def test_a_model_with_its_detector_is_evaluated_by_name(run: Path, quick: str, t
         ("--data digits --rows 5", "expected at least 20 rows to measure, got 5"),
         ("--data digits --fpr 1", "expected a false positive rate between 0 and 1"),
         ("--data nowhere.npz", "expected --threat for nowhere.npz"),
-        ("--data nowhere.npz --threat linf:0.1", "which is not there"),
+        ("--data nowhere.npz --threat linf:0.1", "which does not exist"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(line: str, said: str, tmp_path: Path) -> None:

@@ -481,7 +481,7 @@ def test_a_file_with_other_types_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("no.skops", None, "which is not there"),
+        ("no.skops", None, "which does not exist"),
         ("old.pkl", b"\x80\x04N.", "may be pickled and is not unpickled"),
         ("empty.skops", b"", "expected a file of skops.io.dump"),
     ],

@@ -410,7 +410,7 @@ def test_the_command_prints_its_verdict_as_json_and_judges_it() -> None:
     ("change", "said"),
     [
         ("--recipe fats", "did you mean 'fast'"),
-        ("--data nothing.npz", "which is not there"),
+        ("--data nothing.npz", "which does not exist"),
         ("--extra digits", "expected extra inputs of shape"),
     ],
 )

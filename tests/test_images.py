@@ -176,7 +176,7 @@ def test_one_picture_in_colour_gives_all_three_channels(tmp_path: Path) -> None:
     assert data.shape == (3, 6, 5)
     last = next(i for i, p in enumerate(data._files) if p.stem == "19")  # type: ignore[attr-defined]
     assert torch.equal(data.rows(last, last + 1)[0][0], torch.from_numpy(COLOUR[19]).permute(2, 0, 1).float() / 255)
-    assert "19 of 20 images are stored in grey, others have colours" in notes(spec)
+    assert "19 of 20 images are stored in grey while others have colours" in notes(spec)
 
 
 def test_grey_pictures_for_a_model_of_three_channels_are_given_in_three(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_colours_for_a_grey_model_are_refused_with_the_picture(tmp_path: Path) -
         image[0, 0, 0] ^= path.name == "11"
         Image.fromarray(image).save(path.with_suffix(".png"))
 
-    with pytest.raises(InputError, match=r"all that digits takes, got colours in .*11.png"):
+    with pytest.raises(InputError, match=r"the only kind that digits takes, got colours in .*11.png"):
         bs.attack("digits", data=folder_of(tmp_path, save), attack=bs.attacks.FGSM(), threat=bs.Linf(0.05))
 
 
@@ -218,7 +218,7 @@ def test_pictures_are_turned_as_their_exif_says(orientation: int, suffix: str, t
     assert load_data(spec).shape == (3, 6, 5)
     if suffix != ".jpg":
         assert torch.equal(rows(spec), rows(plain))
-    assert ("20 of 20 images were turned" in notes(spec)) == (orientation != 1)
+    assert ("20 of 20 images were rotated" in notes(spec)) == (orientation != 1)
     digits = folder_of(tmp_path / "digits", save)
     run = bs.attack("digits", data=digits, attack=bs.attacks.FGSM(), threat=bs.Linf(0.05))
     assert run.clean_accuracy >= 0.9
@@ -258,7 +258,7 @@ def bomb(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "moving": (moving, "it moves: it has 3 frames"),
+    "moving": (moving, "it is animated: it has 3 frames"),
     "bomb": (bomb, "decompression bomb"),
     "empty": (lambda path: path.write_bytes(b""), "cannot identify"),
     "text": (lambda path: path.write_text("a picture"), "cannot identify"),
@@ -326,7 +326,7 @@ def test_a_folder_that_looks_like_a_picture_is_none(tmp_path: Path) -> None:
 
 def test_class_folders_one_level_deeper_are_hinted_at(tmp_path: Path) -> None:
     folder_of(tmp_path / "train", in_mode("L"))
-    with pytest.raises(InputError, match=r"they lie one level deeper, so name .*train"):
+    with pytest.raises(InputError, match=r"they lie one level deeper, so pass e.g. .*train"):
         load_data(str(tmp_path))
 
 
@@ -374,7 +374,7 @@ def test_the_model_decides_between_layouts_where_only_one_fits(tmp_path: Path) -
             out=tmp_path / f"run {given}",
         )
         assert (run.file.manifest.data.shape, run.file.manifest.data.layout) == ((3, 16), "as-is")
-        assert "the model takes it so, and not as (1, 3, 16)" in " ".join(f.saw for f in run.findings)
+        assert "which the model takes, and not as (1, 3, 16)" in " ".join(f.saw for f in run.findings)
         assert verify(tmp_path / f"run {given}").problems == []
     last = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
     assert bound(load_model("digits"), bs.ArrayData(torch.from_numpy(last), Y)).shape == (1, 8, 8)

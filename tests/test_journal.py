@@ -12,7 +12,8 @@ from safetensors.torch import save
 import small_run
 from blindspots import journal
 from blindspots.errors import InputError
-from blindspots.journal import Journal, pack_inputs, read_run_file, read_shard, seal, text_of, unpack_inputs
+from blindspots.journal import Journal, read_run_file, read_shard, seal, text_of
+from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.threat import to_8bit
 from blindspots.verdict import Manifest, ShardRecord
 

@@ -439,7 +439,7 @@ def test_a_missing_file_is_named_with_its_neighbour(tmp_path: Path) -> None:
         ("net.py:", "expected a model"),
         (":factory", "expected a model"),
         ("", "expected a model"),
-        ("missing/net.py:factory", "not there"),
+        ("missing/net.py:factory", "does not exist"),
         ("no_such_package:factory", "not installed"),
         ("no_such_package.part:factory", "No module named"),
         ("not a module:factory", "not installed"),

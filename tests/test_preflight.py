@@ -344,7 +344,7 @@ def test_findings_come_errors_first_and_say_what_was_seen() -> None:
     model.net.train()
     found = examine(model, x, y.float()).findings
     assert [f.severity for f in found] == sorted((f.severity for f in found), key=["error", "warning", "note"].index)
-    assert "run from 0 to 255" in found[0].saw
+    assert "range from 0 to 255" in found[0].saw
     assert "'1'" in found[-1].saw
 
 

@@ -58,7 +58,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert {language for language, _ in blocks("README.md")} == {"python", "sh"}
     for language, block in blocks("README.md"):
         {"python": run_python, "sh": run_shell}[language](block)
-    assert "right at first" in capsys.readouterr().out
+    assert "robust accuracy" in capsys.readouterr().out
     assert (tmp_path / "runs/report.html").is_file()
 
 

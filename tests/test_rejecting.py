@@ -126,7 +126,7 @@ def test_a_clean_row_that_is_rejected_counts_as_wrong() -> None:
 
 def test_rejection_is_no_label() -> None:
     x, y = start()
-    with pytest.raises(InputError, match="expected labels from 0 to 1, as the model tells 2 classes apart, got 2"):
+    with pytest.raises(InputError, match="expected labels from 0 to 1, since the model has 2 classes, got 2"):
         bs.attack(LINEAR, x, y + 2, PGD(2), threat=Linf(0.1))
     assert "labels-out-of-range" in [f.code for f in examine(LINEAR, x, y + 2).findings]
     assert "labels-out-of-range" not in [f.code for f in examine(LINEAR, x, y).findings]

@@ -180,7 +180,7 @@ def in_one_sentence_at_the_end(result: object) -> str:
         (0.25, (0, 255), r"did you mean 63.75\?"),
         (0.99, (0, 255), "less than one level"),
         (64.0, (0, 1), r"did you mean 0.25098\?"),
-        (1e6, (0, 1), "noise that leaves something"),
+        (1e6, (0, 1), "noise that does not drown"),
     ],
 )
 def test_noise_on_another_scale_is_refused(sigma: float, bounds: tuple[float, float], said: str) -> None:

@@ -16,7 +16,11 @@ import blindspots as bs
 import small_run
 from blindspots.attacks import PGD
 from blindspots.cli.app import app
-from blindspots.defend.transformations import (
+from blindspots.journal import read_run_file
+from blindspots.models.blackbox import BlackBox
+from blindspots.models.load import load_model
+from blindspots.models.model import Model
+from blindspots.models.transformations import (
     TRANSFORMATIONS,
     Bits,
     Jpeg,
@@ -27,10 +31,6 @@ from blindspots.defend.transformations import (
     parse_chain,
     parse_transformation,
 )
-from blindspots.journal import read_run_file
-from blindspots.models.blackbox import BlackBox
-from blindspots.models.load import load_model
-from blindspots.models.model import Model
 from blindspots.problem import Need
 
 FIXED = (Bits(3), Median(3), Jpeg(60))

@@ -14,22 +14,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blindspots import attacks
+    from blindspots import attacks, testing
     from blindspots.data import ArrayData, load_data
     from blindspots.defend.detection.proof import load_detector
     from blindspots.defend.detection.run import detect
     from blindspots.defend.hardening.run import harden
     from blindspots.errors import InputError
-    from blindspots.evaluate import Evaluation, Options, attack, evaluate
+    from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
+    from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
-    from blindspots.report import write_report
+    from blindspots.report.experiment import write_report
+    from blindspots.runs.metric import require
+    from blindspots.runs.verify import verify
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
     from blindspots.universal import universal
-    from blindspots.verify import verify
 
 __all__ = [
     "L0",
@@ -43,7 +45,6 @@ __all__ = [
     "InputError",
     "Linf",
     "Model",
-    "Options",
     "Smoothed",
     "Transformed",
     "attack",
@@ -57,7 +58,9 @@ __all__ = [
     "load_detector",
     "load_model",
     "parse_threat",
+    "require",
     "skip_gradients",
+    "testing",
     "transfer",
     "universal",
     "verify",
@@ -68,7 +71,7 @@ _HOMES = {
     "ArrayData": "data",
     "BlackBox": "models",
     "Ensemble": "models",
-    "Evaluation": "evaluate",
+    "Evaluation": "experiments.evaluate.experiment",
     "Goal": "goal",
     "InputError": "errors",
     "L0": "threat",
@@ -76,30 +79,30 @@ _HOMES = {
     "L2": "threat",
     "Linf": "threat",
     "Model": "models",
-    "Options": "evaluate",
     "Smoothed": "experiments.certify.smoothed",
     "Transformed": "models",
-    "attack": "evaluate",
+    "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",
     "detect": "defend.detection.run",
-    "evaluate": "evaluate",
+    "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
     "harden": "defend.hardening.run",
     "load_data": "data",
     "load_detector": "defend.detection.proof",
     "load_model": "models",
     "parse_threat": "threat",
+    "require": "runs.metric",
     "skip_gradients": "models",
     "transfer": "experiments.transfer.experiment",
     "universal": "universal",
-    "verify": "verify",
-    "write_report": "report",
+    "verify": "runs.verify",
+    "write_report": "report.experiment",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "attacks":
-        return import_module("blindspots.attacks")
+    if name in ("attacks", "testing"):
+        return import_module(f"blindspots.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'blindspots' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"blindspots.{_HOMES[name]}"), name)

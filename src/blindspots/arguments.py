@@ -1,4 +1,4 @@
-"""What is given to public functions and classes: wrong types end in a sentence, and what is plain is taken."""
+"""Checks of the arguments of public functions and classes: wrong types raise a sentence, plain ones are converted."""
 
 import inspect
 import math
@@ -23,8 +23,8 @@ def checked(**converters: Converter) -> Callable[[Callable[P, R]], Callable[P, R
     """Check the arguments of a function against its annotations before it runs. Numpy's numbers become Python's.
 
     Args:
-        converters: for parameters that take more than their annotation says, as in threat="linf:0.1": what is not None
-            goes through that function first.
+        converters: for parameters that take more than their annotation says, as in threat="linf:0.1": values
+            other than None go through that function first.
 
     The function raises InputError for a type that does not fit, an argument it does not know, and one that is missing.
     """
@@ -33,7 +33,7 @@ def checked(**converters: Converter) -> Callable[[Callable[P, R]], Callable[P, R
         @wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             given = arguments_of(function, args, kwargs)
-            fit(function, given, frozenset(converters))  # what is dear to convert comes last
+            fit(function, given, frozenset(converters))  # expensive conversions come last
             for name, convert in converters.items():
                 if given.arguments.get(name) is not None:
                     given.arguments[name] = convert(given.arguments[name])
@@ -46,6 +46,11 @@ def checked(**converters: Converter) -> Callable[[Callable[P, R]], Callable[P, R
 
 
 class _Checking(ABCMeta):
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, for `help` and editors; else they would show the one of `__call__`."""
+        return _signature(cls)
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         given = arguments_of(cls, args, kwargs)
         fit(cls, given, getattr(cls, "unchecked", frozenset()))
@@ -57,14 +62,14 @@ class Checked(metaclass=_Checking):
     """A class whose constructor's arguments are checked as those of a function that is `checked`.
 
     Attributes:
-        unchecked: parameters of which the constructor itself says what does not fit.
+        unchecked: parameters that the constructor checks itself.
     """
 
     unchecked: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def check_arguments(cls, settings: Mapping[str, Any]) -> None:
-        """Raises InputError for arguments of the right types that cannot be meant all the same."""
+        """Raises InputError for arguments of the right types whose values make no sense."""
 
 
 def arguments_of(of: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
@@ -78,7 +83,7 @@ def arguments_of(of: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 
 
 def fit(of: Callable[..., Any], given: inspect.BoundArguments, left: frozenset[str] = frozenset()) -> None:
-    """Check arguments, but for those that are `left` out, against the annotations of what they are for, in place."""
+    """Check arguments, except for those `left` out, against the annotations of what takes them, in place."""
     hints = _hints(of)
     for name, value in given.arguments.items():
         if name in hints and name not in left:
@@ -90,7 +95,7 @@ def fit(of: Callable[..., Any], given: inspect.BoundArguments, left: frozenset[s
 
 
 def check_numbers(name: str, settings: Mapping[str, Any], fewest: int = 1) -> None:
-    """Refuse counts below `fewest` and numbers that are not finite among the settings of what is called `name`."""
+    """Refuse counts below `fewest` and numbers that are not finite among the settings of `name`."""
     for key, value in settings.items():
         if key in _COUNTS and isinstance(value, int) and value < fewest:
             raise InputError(f"expected {key} of at least {fewest} for {name}, got {value}: give a positive number")
@@ -126,7 +131,7 @@ def _fitted(value: Any, hint: Any, name: str, of: Callable[..., Any]) -> Any:
 
 
 def _fits_as_list(hint: Any) -> bool:
-    """Whether a list is what is meant, not only taken in place of a tuple."""
+    """Whether a list is what is asked for, not just accepted in place of a tuple."""
     kinds = [hint, *get_args(hint)] if get_origin(hint) in (Union, UnionType) else [hint]
     return any(kind is Any or get_origin(kind) not in (None, tuple, Union, UnionType) for kind in kinds)
 
@@ -160,7 +165,7 @@ def _fits_container(value: Any, origin: Any, args: tuple[Any, ...]) -> bool:
         return isinstance(value, type)
     if issubclass(origin, Mapping):
         return isinstance(value, Mapping)
-    if not isinstance(value, list | tuple):  # neither text nor arrays are meant where several things are
+    if not isinstance(value, list | tuple):  # neither text nor arrays count as several values
         return isinstance(value, origin) and not isinstance(value, str | bytes)
     if origin is tuple and args and args[-1] is not Ellipsis:
         return len(value) == len(args) and all(map(_fits, value, args))
@@ -175,7 +180,7 @@ def _is(value: Any, kind: Any) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not math.isnan(value)
     if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
-        return True  # protocols say by their own methods what does not fit
+        return True  # protocols check themselves, by their methods
     return isinstance(value, kind)
 
 
@@ -195,7 +200,7 @@ def _words(hint: Any) -> str:
     if origin is tuple and args and args[-1] is not Ellipsis:
         return f"({', '.join(map(_words, args))})"
     if origin is not None and args and not issubclass(origin, Mapping):
-        return f"several of {_words(args[0])}"
+        return f"a list ({_words(args[0])} per item)"
     if origin is not None:
         return f"a {origin.__name__}"
     return _WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}")

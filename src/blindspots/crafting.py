@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import FMN, MIFGSM, Attack, GeoDA, HopSkipJump, OnePixel, RayS, SaltAndPepper, Square
-from blindspots.engine.jobs import Jobs, Samples, Starts, fixed
+from blindspots.engine.jobs import Jobs, Samples, visible
 from blindspots.engine.ledger import Ledger
-from blindspots.engine.loop import Search, Settings
-from blindspots.engine.others import OtherImages
+from blindspots.engine.loop import Search, Settings, patience_of
+from blindspots.engine.others import starts
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
 from blindspots.fit import check_answers, check_fit
 from blindspots.goal import Goal
 from blindspots.models.foreign import seed_everything
-from blindspots.oracle import Oracle, one_hot_prediction
+from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys
 from blindspots.threat import Threat
@@ -97,7 +97,7 @@ def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, firs
 
 def _part(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, first: int) -> tuple[Tensor, Tensor]:
     x, y = x.to(oracle.device), y.to(oracle.device)
-    samples = Samples(torch.arange(first, first + len(y), device=y.device), x, y, _radii(plan.threat, y))
+    samples = Samples.within(plan.threat, torch.arange(first, first + len(y), device=y.device), x, y)
     seed_everything(int(keys(plan.seed, samples.id[:1])[0]))  # inside the session: for models that answer at random
     logits = oracle.logits(x)
     plan = replace(plan, goal=plan.goal.defined(logits.shape[1]))
@@ -109,17 +109,12 @@ def _part(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, firs
         targets = plan.targets.choose(oracle, problem, samples, logits, ledger, at)
     at = at[_to_search(plan, logits, y, targets)[at]]
     if len(at):
-        scores = one_hot_prediction(logits) if attack.need is Need.LABEL else logits
-        starts = _starts(attack, samples, logits, plan.goal)
-        jobs = Jobs(samples, scores, starts, targets, plan.restarts, plan.seed, 0)
-        settings = Settings(plan.slots, stop_early=False, patience=1 if y.device.type == "cpu" else 4)
+        begin = starts(attack.begins, samples, logits.argmax(1), plan.goal)
+        jobs = Jobs(samples, visible(logits, attack.need), begin, targets, plan.restarts, plan.seed, 0)
+        settings = Settings(plan.slots, stop_early=False, patience=patience_of(oracle.device))
         Search(attack, oracle, problem, jobs, ledger, at, settings).run()
     moved = ledger.best if plan.threat.radius is None else ledger.near
     return moved.cpu(), _target(plan.goal, y, targets).cpu()
-
-
-def _radii(threat: Threat, y: Tensor) -> Tensor:
-    return torch.full((len(y),), torch.inf if threat.radius is None else float(threat.radius), device=y.device)
 
 
 def _first_margin(goal: Goal, logits: Tensor, y: Tensor) -> Tensor:
@@ -145,7 +140,3 @@ def _target(goal: Goal, y: Tensor, targets: Tensor | None) -> Tensor:
             "random, runner-up or least-likely, say"
         )
     return torch.where(targets[:, 0] == y, NOBODY, targets[:, 0])
-
-
-def _starts(attack: Attack, samples: Samples, logits: Tensor, goal: Goal) -> Starts:
-    return OtherImages(samples, logits.argmax(1), goal) if attack.begins == "other" else fixed(samples.x)

@@ -9,7 +9,7 @@ from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.verdict import Verdict
 
-MANY = 0.01  # of the rows: what a single attack breaks after all others by luck is less
+MANY = 0.01  # of the rows: one more attack breaks fewer than that by luck
 
 
 def diagnose(verdict: Verdict, stages: Sequence[Stage], oracle: Oracle) -> list[Finding]:
@@ -18,7 +18,7 @@ def diagnose(verdict: Verdict, stages: Sequence[Stage], oracle: Oracle) -> list[
 
 
 def _misleading_gradients(verdict: Verdict, stages: Sequence[Stage]) -> Iterator[Finding]:
-    """Did rows fall only when gradients inside the ball were given up?"""
+    """Did rows fall only to searches that do not follow gradients inside the ball?"""
     pairs = list(zip(verdict.stages, stages, strict=True))
     followed = any(stage.attack.need in (Need.GRAD, Need.JACOBIAN) for stage in stages)
     scores = sum(s.won for s, stage in pairs if isinstance(stage.attack, Square)) * followed
@@ -34,19 +34,19 @@ def _misleading_gradients(verdict: Verdict, stages: Sequence[Stage]) -> Iterator
         yield Finding(
             code="gradients-mislead-inside",
             severity="warning",
-            saw=f"{afar} of {verdict.rows} rows fell only to searches that came in from far outside the ball.",
-            do="Inside it gradients lead nowhere on this model, so its true robust accuracy may be lower still.",
+            saw=f"{afar} of {verdict.rows} rows fell only to searches that started far outside the ball.",
+            do="Gradients inside the ball lead nowhere on this model, so its true robust accuracy may be lower still.",
         )
 
 
 def _loose_ends(verdict: Verdict) -> Iterator[Finding]:
-    """Rows whose search ended for another reason than success or exhaustion."""
+    """Rows whose search ended for a reason other than success or exhaustion."""
     for code, severity, outcome, what, do in _ENDS:
         if rows := verdict.outcomes.get(outcome):
             yield Finding(code=code, severity=severity, saw=f"{rows} of {verdict.rows} rows {what}.", do=do)
 
 
-# Code, severity, outcome, what is said of the rows with that outcome, what to do.
+# Code, severity, outcome, what is said about the rows with that outcome, what to do.
 _ENDS: tuple[tuple[str, Severity, str, str, str], ...] = (
     (
         "budget-spent", "warning", "budget", "stand because the budget was spent",
@@ -54,32 +54,32 @@ _ENDS: tuple[tuple[str, Severity, str, str, str], ...] = (
     ),
     (
         "no-start", "warning", "no_start", "stand because the attack found no adversarial point to start from",
-        "Nothing was proven of them: add images of other classes, or an attack that begins at the clean input.",
+        "Nothing was shown about them: add images of other classes, or an attack that begins at the clean input.",
     ),
     (
         "never-searched", "warning", "unsearched", "stand although no attack took a step on them",
-        "Look for a radius of 0, an attack of a single look, stages that they do not enter, or gradients that are 0.",
+        "Look for a radius of 0, an attack with one evaluation, stages that these rows skip, or zero gradients.",
     ),
     (
         "success-not-confirmed", "warning", "unconfirmed",
-        "stand because what fooled the model did not do so when it was looked at again",
-        "The model answers at random: average over several answers with --draws 20.",
+        "stand because their adversarial examples did not fool the model a second time",
+        "The model is randomised: average over several evaluations with --draws 20.",
     ),
     (
         "already-target", "note", "already_target", "had their target class from the start",
-        "They do not count: robust accuracy is of the others.",
+        "They do not count: robust accuracy is that of the other rows.",
     ),
     (
         "no-answer", "error", "no_answer", "got no answer from the model, which raised exceptions",
         (
-            "Nothing was proven of them: those without an answer to the clean input count as wrong, the others as "
-            "standing. Mend the service and run again."
+            "Nothing was shown about them: those without an answer to the clean input count as wrong, the others as "
+            "standing. Fix the service and run again."
         ),
     ),
     (
-        "nonfinite-search", "error", "nonfinite", "met scores or gradients that are not finite",
+        "nonfinite-search", "error", "nonfinite", "had scores or gradients that were not finite",
         (
-            "Nothing was proven of them: those whose clean scores are not finite count as wrong, the others as "
+            "Nothing was shown about them: those whose clean scores are not finite count as wrong, the others as "
             "standing. Look for overflow in the network."
         ),
     ),
@@ -92,5 +92,5 @@ def _memory(oracle: Oracle) -> Iterator[Finding]:
             code="memory-back-off",
             severity="note",
             saw=f"Memory ran out, so the network was called with {oracle.chunk} rows at a time.",
-            do=f"For the same bits on another machine use --chunk {oracle.chunk}.",
+            do=f"For the same bits on another machine, use --chunk {oracle.chunk}.",
         )

@@ -18,7 +18,7 @@ from blindspots.data import Data, Dataset, one_of
 from blindspots.diagnose import diagnose
 from blindspots.engine.cascade import Cascade, Live, Stage, Start, is_targeted
 from blindspots.engine.jobs import Samples
-from blindspots.engine.loop import Allowance, Settings
+from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.result import Result
 from blindspots.engine.shard import LOOKS_AFTER, shard_columns
 from blindspots.engine.targets import Targets, as_targets
@@ -27,12 +27,13 @@ from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
 from blindspots.goal import Goal, LossName
-from blindspots.journal import Columns, Journal, provenance, threads_of, unpack_inputs
+from blindspots.journal import Columns, Journal, provenance, threads_of
 from blindspots.models.binding import bound
 from blindspots.models.first_look import LOOKED_AT, as_model, first_look
 from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
@@ -440,7 +441,7 @@ class _Run:
             self.threat,
             self.stages,
             seed=options.seed,
-            settings=Settings(options.slots, row_budget=options.row_budget, patience=_patience(self.model.device)),
+            settings=Settings(options.slots, row_budget=options.row_budget, patience=patience_of(self.model.device)),
         )
         self._check_budget(oracle)
         oracle.forwards, oracle.backwards = behind.forwards, behind.backwards
@@ -452,7 +453,14 @@ class _Run:
                 cascade.watch = self._teller(start)
                 cascade.allowance = self._allowance(oracle, start, stop)
                 samples = self._samples(start, stop)
-                board, seconds = cascade.run(samples, unfinished(), remember)
+                running, board, seconds = cascade.stages_of(samples, unfinished()), None, []
+                while True:
+                    try:
+                        remember(next(running))
+                    except StopIteration as end:
+                        board, seconds = end.value
+                        break
+                assert board is not None
                 columns = shard_columns(oracle, samples, board)
                 self.standing += _standing(columns)
                 keep(columns, seconds)
@@ -468,8 +476,7 @@ class _Run:
 
     def _samples(self, start: int, stop: int) -> Samples:
         x, y = (t.to(self.model.device) for t in self.data.rows(start, stop))
-        radius = torch.inf if self.threat.radius is None else float(self.threat.radius)
-        return Samples(torch.arange(start, stop, device=x.device), x, y, torch.full((len(y),), radius, device=x.device))
+        return Samples.within(self.threat, torch.arange(start, stop, device=x.device), x, y)
 
     def _teller(self, start: int) -> Callable[[Live], None]:
         def tell(live: Live) -> None:
@@ -565,7 +572,3 @@ def _fitted(options: Options, shape: tuple[int, ...], device: torch.device, stag
     chunk = rows_per_call("search" if stages == 1 else "cascade", shape, device, options.chunk)
     slots = rows_in_flight(shape, device, chunk, options.slots)
     return replace(options, chunk=chunk, slots=slots, shard_rows=rows_per_shard(shape, slots, options.shard_rows))
-
-
-def _patience(device: torch.device) -> int:
-    return 1 if device.type == "cpu" else 4

@@ -1,4 +1,4 @@
-"""What an attack made, as files: pictures that still fool, the exact tensors, a contact sheet, a table."""
+"""Adversarial examples as files: pictures that still fool the model, the exact tensors, a contact sheet, a table."""
 
 import csv
 from collections.abc import Iterator
@@ -19,15 +19,16 @@ from blindspots.engine.loop import Search, Settings
 from blindspots.evaluate import Evaluation
 from blindspots.files import make_folder, write_whole
 from blindspots.goal import Goal
-from blindspots.journal import Columns, unpack_inputs
+from blindspots.journal import Columns
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.problem import Need, Problem
 from blindspots.threat import Threat, parse_threat, to_8bit
 
-_SHEET, _ABREAST = 24, 3  # examples on the contact sheet, and in one line of it
-_SIDE = 128  # px of a picture in it
+_SHEET, _ABREAST = 24, 3  # examples on the contact sheet, and in each line of it
+_SIDE = 128  # px of each picture in it
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ def _broken(c: Columns) -> _Found:
 
 
 def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Tensor]:
-    """The examples on the 256 levels, and whether they still are examples: (k, ...), (k,) bool."""
+    """The examples on the 256 levels, and whether they are still adversarial: (k, ...), (k,) bool."""
     nearest = to_8bit(found.adversarial, model.bounds).clamp(*model.bounds)
-    if model.access is not Need.GRAD or not len(nearest):  # nothing more is asked of a model that counts its answers
+    if model.access is not Need.GRAD or not len(nearest):  # a model known only through its outputs gets no more queries
         same = found.prediction_8bit == found.prediction
-        return nearest, same & threat.holds(nearest, found.x, _radius(threat, found))
+        return nearest, same & threat.holds(nearest, found.x, Samples.within(threat, found.id, found.x, found.y).r)
     oracle = Oracle(model)
     with oracle.session():
         ledger = _repair(oracle, threat, found)
@@ -108,18 +109,14 @@ def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Ten
 
 
 def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
-    """A search on the levels for points that are still taken for the same wrong class."""
+    """A search on the levels for points that are still classified as the same wrong class."""
     problem = Problem(Goal(targeted=True, loss="margin"), threat, oracle.model.rejects)
-    samples = Samples(found.id, found.x, found.y, _radius(threat, found)).to(oracle.device)
+    samples = Samples.within(threat, found.id, found.x, found.y).to(oracle.device)
     logits = oracle.fold(oracle.logits(samples.x), samples.y)
     jobs = Jobs(samples, logits, fixed(found.adversarial.to(oracle.device)), found.prediction[:, None], 1, 0, 0)
     ledger = Ledger.blank(samples.x, problem.goal.margin(logits, samples.y, found.prediction.to(oracle.device)))
     Search(Lattice(), oracle, problem, jobs, ledger, torch.arange(len(found.y)), Settings(stop_early=True)).run()
     return ledger.to(torch.device("cpu"))
-
-
-def _radius(threat: Threat, found: _Found) -> Tensor:
-    return torch.full((len(found.y),), torch.inf if threat.radius is None else float(threat.radius))
 
 
 def _wide(mask: Tensor, like: Tensor) -> Tensor:
@@ -173,7 +170,7 @@ def _scaled(model: Model, x: Tensor) -> Image.Image:
 
 
 def _contact_sheet(model: Model, table: list[Example], found: _Found, rounded: Tensor) -> Image.Image:
-    """Original, change and adversarial side by side, with what they are taken for; three examples in a line."""
+    """Original, change and adversarial side by side, with label and prediction; three examples per line."""
     count, gap, text = min(len(table), _SHEET), 8, 18
     wide, high = 3 * _SIDE + 5 * gap, _SIDE + text + gap
     sheet = Image.new("RGB", (_ABREAST * wide, gap + -(-max(count, 1) // _ABREAST) * high), "white")

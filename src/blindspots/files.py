@@ -1,4 +1,4 @@
-"""Files of others and of ours: read with suspicion, written whole or not at all."""
+"""Files: nothing is trusted in those that are read, and ours are written whole or not at all."""
 
 import os
 import stat
@@ -20,7 +20,7 @@ def check_regular(path: Path, what: str, most: int | None = None) -> None:
         said = getattr(error, "strerror", None) or error
         raise InputError(f"expected {what} in {str(path)!r}, got: {said}: check the path") from error
     if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"expected {what} in {str(path)!r}, which is no regular file: name a file")
+        raise InputError(f"expected {what} in {str(path)!r}, which is not a regular file: name a file")
     if most is not None and found.st_size > most:
         raise InputError(
             f"expected {what} of at most {most:,} bytes, got {found.st_size:,} in {str(path)!r}: name another"
@@ -28,7 +28,7 @@ def check_regular(path: Path, what: str, most: int | None = None) -> None:
 
 
 def names_beside(path: Path, *endings: str) -> list[str]:
-    """What lies in the same folder and has one of these endings; folders have the ending "/"."""
+    """Names in the same folder that have one of these endings; folders have the ending "/"."""
     try:
         beside = [p.name + "/" * p.is_dir() for p in path.parent.iterdir()]
     except (OSError, ValueError):
@@ -46,18 +46,18 @@ def read_bytes(path: Path, what: str, most: int = MOST_TEXT) -> bytes:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The content of a file in UTF-8 that says something. Raises InputError: it does not, or cannot be read."""
+    """The content of a UTF-8 text file. Raises InputError: it is blank, not UTF-8, or cannot be read."""
     try:
         text = read_bytes(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"expected {what} in UTF-8, but {str(path)!r} is not ({error}): save it again so") from error
+        raise InputError(f"expected {what} in UTF-8, but {str(path)!r} is not ({error}): save it as UTF-8") from error
     if not text.strip():
         raise InputError(f"expected {what} in {str(path)!r}, which is empty: name another file")
     return text
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` holds either what it held before or all of it, also when the power fails."""
+    """Write `content` so that `path` holds either what it held before or all of it, even if the power fails."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("wb") as file:
@@ -75,7 +75,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create it if need be. Raises InputError where that cannot be done, or nothing can be written to it."""
+    """Create it if necessary. Raises InputError where that is impossible, or nothing can be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder) as file:
@@ -85,7 +85,7 @@ def make_folder(folder: Path) -> None:
 
 
 def check_place(folder: Path) -> None:
-    """As `make_folder` without making it: raises InputError where that could not be done."""
+    """Raises InputError where `make_folder` would, without creating the folder."""
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
         with TemporaryFile(dir=nearest) as file:
@@ -100,7 +100,7 @@ def _no_place(folder: Path, error: Exception) -> InputError:
 
 
 def refuse_files_of_others(folder: Path, ours: Iterable[str]) -> None:
-    """Raises InputError for a folder with anything in it but hidden files and what fits one of the patterns `ours`."""
+    """Raises InputError for a folder that holds anything but hidden files and names that match a pattern of `ours`."""
     if not folder.is_dir():
         return
     own = {path for pattern in ours for path in folder.glob(pattern)}

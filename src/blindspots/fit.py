@@ -1,4 +1,4 @@
-"""Does an attack fit what it is asked for? Said before the first query, with the attacks that would do."""
+"""Does an attack fit threat, access and goal? Checked before the first query; errors name the attacks that do."""
 
 from blindspots.attacks import CATALOGUE, Attack
 from blindspots.errors import InputError
@@ -15,10 +15,10 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
     """Refuse an attack that does not search in such a threat, needs more access, or cannot pursue the goal.
 
     Args:
-        access: what the model lets one see; `Need.GRAD` stands for everything.
+        access: the most that the model reveals; `Need.GRAD` stands for everything.
     """
     _check_lengths(attack)
-    able = ", ".join(e.name for e in CATALOGUE if _fits(e.attack, threat, access, goal))
+    able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, goal))
     if threat.name not in attack.threats:
         raise InputError(
             f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "
@@ -42,7 +42,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
 
 
 def _check_lengths(attack: Attack) -> None:
-    """A step that goes nowhere, or backwards, finds nothing, and would be taken for a search."""
+    """Steps of length 0, or backwards, find nothing but would count as a search."""
     for name, least in (("stride", "above 0"), ("overshoot", "of at least 0")):
         length = getattr(attack, name, None)
         if isinstance(length, int | float) and not (length > 0 or (length == 0 and name == "overshoot")):
@@ -50,7 +50,7 @@ def _check_lengths(attack: Attack) -> None:
 
 
 def check_answers(model: Model, what: str) -> None:
-    """Refuse a model that rejects for a job in which "reject" would be counted as one more class."""
+    """Refuse a model that may reject where "reject" would be counted as one more class."""
     if model.rejects:
         raise InputError(
             f"expected a model that answers every input for {what}, got {model.name!r}, which may reject: use the "
@@ -69,5 +69,5 @@ def _fits(kind: type[Attack], threat: Threat, access: Need, goal: Goal) -> bool:
 
 
 def affords(access: Need, attack: Attack | type[Attack]) -> bool:
-    """Whether a model that shows so much shows what the attack needs."""
+    """Whether a model with this access reveals what the attack needs."""
     return access is Need.GRAD or _ORDER.index(attack.need) <= _ORDER.index(access)

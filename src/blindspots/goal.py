@@ -1,8 +1,8 @@
-"""What counts as success, and what is descended on the way there.
+"""What counts as success, and which loss attacks descend to reach it.
 
-Success is a property of the logits, never of the loss: an untargeted goal is reached when another class than the
-label has strictly the largest logit, a targeted one when the target has. A tie is not a win. Where a model may reject,
-no goal is reached by being rejected: see `folded`.
+Success is a property of the logits, never of the loss: an untargeted goal is reached when a class other than the
+label has strictly the largest logit, a targeted one when the target has. A tie is not a success. Where a model may
+reject, being rejected never reaches a goal: see `folded`.
 """
 
 from collections.abc import Callable
@@ -37,11 +37,11 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def folded(logits: Tensor, y: Tensor) -> Tensor:
-    """Scores (B, C) of a model that rejects, out of its scores (B, C + 1), the last one being that of "reject".
+    """Scores (B, C) of a model that rejects, from its scores (B, C + 1), the last one being that of "reject".
 
-    To be rejected is as bad for an adversary as to be recognised: the label gets the larger of the two scores. So the
-    label is beaten strictly exactly where another class beats both, and every loss and attack runs on such a model as
-    on any other (Carlini and Wagner 2017, arXiv 1705.07263, take rejection for one more class).
+    For an adversary, rejection is as bad as a correct prediction: the label gets the larger of the two scores. So the
+    label is strictly beaten exactly where another class beats both, and every loss and attack runs on such a model as
+    on any other (Carlini and Wagner 2017, arXiv 1705.07263, treat rejection as one more class).
     """
     held = own(logits, y).maximum(logits[:, -1])
     return logits[:, :-1].scatter(1, y[:, None], held[:, None])
@@ -52,7 +52,7 @@ def _ce(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """Difference of logits ratio (Croce and Hein 2020, eq. 6), sign turned: it is descended."""
+    """Difference of logits ratio (Croce and Hein 2020, eq. 6), negated, since losses are descended."""
     top = logits.topk(3, dim=1).values
     return margin(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(1e-12)
 
@@ -71,7 +71,7 @@ def _margin_to(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 
 def _dlr_to(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """Targeted difference of logits ratio (Croce and Hein 2020, eq. 7), sign turned: it is descended."""
+    """Targeted difference of logits ratio (Croce and Hein 2020, eq. 7), negated, since losses are descended."""
     top = logits.topk(4, dim=1).values
     return _margin_to(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(1e-12)
 
@@ -102,11 +102,11 @@ class Goal(Checked):
     loss: LossName = "margin"
 
     def defined(self, classes: int) -> "Goal":
-        """The same goal with a loss that so many classes define, if there are at least two.
+        """The same goal with a loss that is defined for this number of classes, if there are at least two.
 
-        AutoAttack's own checks name both cases (Croce and Hein 2020, `check_n_classes`). With three classes the DLR
-        loss has no targeted form: the untargeted one is taken, unless only the target counts. With two it has none, and
-        what is left of it is its numerator, the margin.
+        AutoAttack checks for both cases (Croce and Hein 2020, `check_n_classes`). With three classes the DLR loss has
+        no targeted form: the untargeted one is used, unless only the target counts. With two classes it is undefined,
+        and its numerator, the margin, is used.
         """
         if self.loss != "dlr" or classes >= CLASSES_NEEDED["dlr", self.directed or self.targeted]:
             return self
@@ -115,7 +115,7 @@ class Goal(Checked):
         return replace(self, directed=False)
 
     def check(self, classes: int) -> None:
-        """Refuse, with a sentence, a loss that `classes` classes do not define."""
+        """Raises InputError for a loss that is not defined for this number of classes."""
         if classes < 2:
             raise InputError(
                 f"expected a model with at least 2 classes, got {classes}: there is no other class to move to"
@@ -132,7 +132,7 @@ class Goal(Checked):
         return -margin(logits, target) if self.targeted else margin(logits, y)
 
     def descend(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        """The loss that attacks make small: (B,), one number per row, never averaged."""
+        """The loss that attacks minimise: (B,), one number per row, never averaged."""
         if self.targeted and self.loss == "margin":
             return -margin(logits, target)
         if self.targeted or self.directed:

@@ -309,18 +309,6 @@ def _agrees(shape: tuple[int, ...], dims: str, sizes: dict[str, tuple[int, ...]]
     return all((int(n),) == size if n.isdigit() else sizes.setdefault(n, size) == size for n, size in parts.items())
 
 
-def pack_inputs(x: Tensor) -> Tensor:
-    """Images that came from 8 bits are stored as 8 bits; anything else as it is."""
-    levels = (x * 255).round()
-    exact = bool(((levels >= 0) & (levels <= 255)).all()) and torch.equal(levels / 255, x)
-    return levels.to(torch.uint8) if exact else x.contiguous()
-
-
-def unpack_inputs(x: Tensor) -> Tensor:
-    """The float32 inputs of a shard's column `x`."""
-    return x.float() / 255 if x.dtype is torch.uint8 else x
-
-
 class Journal:
     """Writes a run folder while the run goes on. What cannot run leaves no run.json behind: it is first written with
     what the first stage found. A finished run that is resumed keeps its verdict until the next one is there.

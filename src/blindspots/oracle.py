@@ -1,4 +1,4 @@
-"""The only caller of a model. It counts what it computes and never mixes rows."""
+"""The only caller of a model. It counts its passes and never mixes rows."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,15 +24,15 @@ class Oracle:
     """Evaluates probes.
 
     Args:
-        model: what is asked.
-        bf16: craft under bfloat16 autocast. Whoever claims a success confirms it with `logits`, always float32.
+        model: what is evaluated.
+        bf16: craft under bfloat16 autocast. Successes are confirmed with `logits`, always float32.
         channels_last: convert 4-dimensional inputs to channels-last memory.
         compile: run the network through torch.compile (static shapes).
-        chunk: rows in every single call of the network. The last call is padded to it, so that a row's bits depend
-            neither on how many rows are looked at nor on which. Halved when memory runs out (then `shrunk` is set).
-            A model that is known by its answers alone is never asked for padding.
-        draws: how many answers of a randomised model are averaged in every look (Athalye et al. 2018, expectation over
-            the model's randomness): losses and gradients as they are, scores as probabilities.
+        chunk: rows in every call of the network. The last call is padded to it, so that a row's bits depend neither on
+            the number of the other rows nor on their content. Halved when memory runs out (then `shrunk` is set).
+            Calls of a model that is known only through its outputs are never padded.
+        draws: how many outputs of a randomised model are averaged in every evaluation (Athalye et al. 2018, expectation
+            over the model's randomness): losses and gradients as they are, scores as probabilities.
 
     Attributes:
         forwards, backwards: rows evaluated so far, padding and confirmations included.
@@ -56,32 +56,32 @@ class Oracle:
 
     @property
     def unit(self) -> int:
-        """The number of rows of which every call is a multiple."""
+        """The number of rows that every call is padded to a multiple of."""
         return self.chunk if self.pads else 1
 
     def cost(self, rows: int) -> int:
-        """Forwards that a look at so many rows really takes."""
+        """Forwards that evaluating this many rows really takes."""
         return -(-rows // self.unit) * self.unit * self.draws
 
     @contextmanager
     def session(self) -> Iterator["Oracle"]:
-        """Borrow the model: evaluation mode, frozen parameters and real float32 inside, as it was before outside.
+        """Borrow the model: evaluation mode, frozen parameters and true float32 inside; restored afterwards.
 
-        So are the generators of torch, numpy and Python, which a randomised model draws from.
+        The generators of torch, numpy and Python, from which a randomised model draws, are restored too.
         """
         with self.model.borrowed(), full_precision(self.device), own_randomness(self.device):
             yield self
 
     def logits(self, x: Tensor) -> Tensor:
-        """Float32 scores (B, C) without gradients: the form that verdicts are made from.
+        """Float32 scores (B, C) without gradients: what verdicts are based on.
 
-        Those of a model that rejects are (B, C + 1), as it gives them.
+        A model that rejects has scores (B, C + 1), returned as they are.
         """
         answers = [self._in_parts(self._value, x) for _ in range(self.draws)]
         return answers[0] if self.draws == 1 else _expected(answers)
 
     def fold(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Scores as goals and attacks see them, (B, C), for labels (B,): see `goal.folded`."""
+        """Scores (B, C) as goals and attacks see them, for labels (B,): see `goal.folded`."""
         return folded(logits, y) if self.model.rejects else logits
 
     def predict(self, logits: Tensor) -> Tensor:
@@ -103,14 +103,14 @@ class Oracle:
         *,
         backward: bool = True,
     ) -> Seen:
-        """What is at the probes `x` (B, ...), in the sense of `problem`, for labels and targets (B,).
+        """Evaluate the probes `x` (B, ...) for `problem`, with labels and targets (B,).
 
         Scores, losses, margins and gradients are those of the folded scores (see `fold`).
-        With `Need.GRAD`, gradients are of `aim`, if there is one, else of the loss. With `Need.JACOBIAN`, `classes`
-        (B, K) says whose scores' gradients (B, K, ...) are wanted. With `Need.LABEL` the scores are those of the
-        predicted class alone (one-hot), so an attack cannot see more than the label.
-        Without `backward` no gradient is taken, but the scores are the same to the last bit: some networks compute
-        them in another way where gradients are switched off.
+        With `Need.GRAD`, gradients are those of `aim`, if there is one, else of the loss. With `Need.JACOBIAN`,
+        `classes` (B, K) selects the scores whose gradients (B, K, ...) are taken. With `Need.LABEL` the scores are the
+        one-hot prediction, so an attack cannot see more than the label.
+        Without `backward` no gradient is taken, but gradients stay enabled, so that scores are the same to the last
+        bit: some networks compute them differently where gradients are disabled.
         """
         looks = [self._look(problem, y, target, x, need, classes, aim, backward) for _ in range(self.draws)]
         seen = looks[0] if self.draws == 1 else self._averaged(problem, y, target, looks, need)
@@ -137,7 +137,7 @@ class Oracle:
         return self._in_parts(lambda *part: look(problem, *part), x, y, target)
 
     def confirm(self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
-        """`claimed`, with the margins of its wins taken again in float32: only what holds there is a win."""
+        """`claimed`, with the margins of its successes computed again in float32: only those that hold are kept."""
         scores = self.fold(self.logits(x), y)
         margin = torch.where(claimed.won, problem.goal.margin(scores, y, target), claimed.margin)
         return replace(claimed, margin=margin, won=margin < 0)
@@ -165,9 +165,9 @@ class Oracle:
 
     def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         logits = self._value(x)
-        # Of the scores: in a tie, the label alone would lie.
+        # From the scores: in a tie, the predicted label alone would claim a success.
         margin = problem.goal.margin(self.fold(logits, y), y, target)
-        margin = margin.sign() + 0 * margin  # what is not a number stays that
+        margin = margin.sign() + 0 * margin  # NaN stays NaN
         return Seen(one_hot_prediction(logits), margin, margin, margin < 0, None)
 
     def _gradient(
@@ -182,7 +182,7 @@ class Oracle:
             aimed = loss
             if aim is not None:
                 aimed = aim.descend(problem.goal, logits if aim.unfolded else scores, y, target)
-            # Of the sum, never of a mean: rows stay independent.
+            # Of the sum, never of a mean, so that rows stay independent.
             grad = self.model.gradient(aimed.sum(), x) if backward else None
         self.backwards += backward * len(x)
         return self._seen(problem, logits.detach(), y, target, loss.detach(), grad)
@@ -204,13 +204,13 @@ class Oracle:
     def _seen(
         self, problem: Problem, logits: Tensor, y: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None
     ) -> Seen:
-        """Its scores stay unfolded until those of all draws are one."""
+        """Scores stay unfolded until those of all draws have been averaged."""
         margin = problem.goal.margin(self.fold(logits, y), y, target)
         return Seen(logits, loss, margin, margin < 0, grad)
 
     def _averaged(self, problem: Problem, y: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:
         mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))
-        if need is Need.LABEL:  # the label that most answers gave
+        if need is Need.LABEL:  # the most frequent label
             return self._seen(problem, one_hot_prediction(mean.logits), y, target, mean.margin.sign(), None)
         return self._seen(problem, _expected([look.logits for look in looks]), y, target, mean.loss, mean.grad)
 
@@ -226,7 +226,7 @@ class Oracle:
 
 
 def one_hot_prediction(logits: Tensor) -> Tensor:
-    """All that a label tells of the scores (B, C): 1 for the predicted class, 0 for the others."""
+    """What a label reveals of scores (B, C): 1 for the predicted class, 0 for the others."""
     return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
 
 
@@ -245,7 +245,7 @@ def _fill(t: Tensor, size: int) -> Tensor:
 
 
 def _expected(answers: list[Tensor]) -> Tensor:
-    """Scores whose softmax is the mean of the answers' softmax: (B, C)."""
+    """Scores whose softmax is the mean of the softmax of all `answers`: (B, C)."""
     return torch.stack(answers).log_softmax(2).logsumexp(0) - math.log(len(answers))
 
 

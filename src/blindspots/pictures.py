@@ -1,4 +1,4 @@
-"""Pictures of inputs and of what was done to them."""
+"""Pictures of inputs and of their perturbations."""
 
 from collections.abc import Sequence
 from typing import Any

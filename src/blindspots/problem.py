@@ -1,4 +1,4 @@
-"""What attacks and oracle speak about: the problem, a row's job, and what was seen at its probe."""
+"""What attacks and oracle exchange: the problem, a row's job, and what was observed at its probe."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from blindspots.threat import Threat
 
 
 class Need(Enum):
-    """What an attack needs to see at its probes; the value is what it costs in words."""
+    """What an attack needs to see at its probes; the value says what that costs."""
 
     VALUE = "scores: one forward"
     GRAD = "gradients: one forward, one backward"
@@ -31,7 +31,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Job(Rows):
-    """One (sample, restart, target): everything an attack may know of a row."""
+    """One (sample, restart, target): everything an attack may know about a row."""
 
     x: Tensor  # (B, ...) clean input
     start: Tensor  # (B, ...) where a search may begin: the clean input, another image, or an earlier stage's best
@@ -44,16 +44,16 @@ class Job(Rows):
 
 @dataclass(frozen=True)
 class Aim(Rows, ABC):
-    """What gradients are of where an attack wants another slope than that of the goal's loss: its state's `aim`."""
+    """A function whose gradient an attack wants in place of that of the goal's loss: its state's `aim`."""
 
     @property
     def unfolded(self) -> bool:
-        """Whether it takes the scores of a model that rejects with that of "reject" behind them: (B, C + 1)."""
+        """Whether it takes the scores of a model that rejects unfolded, with that of "reject" last: (B, C + 1)."""
         return False
 
     @abstractmethod
     def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        """What the gradient at the probe is of, for scores (B, C), labels and targets (B,): (B,)."""
+        """The value to differentiate at the probe, for scores (B, C), labels and targets (B,): (B,)."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Randomness as a pure function of (row key, row clock, stream): no generator state exists.
 
-So a draw does not depend on who shares the batch, on the slot, or on how often a run was interrupted.
+So a draw does not depend on the rest of the batch, on the slot, or on how often a run was interrupted.
 Counter-based: splitmix64 (Steele, Lea, Flood 2014) over a hash of key, clock and stream. The integer part is exact on
 every device; `normal` goes through log and cos, which may differ in the last bit between devices.
 """

@@ -1,4 +1,4 @@
-"""Rows: structs of tensors that share dimension 0. Row i never looks at its neighbours."""
+"""Rows: structs of tensors that share dimension 0. Row i never depends on its neighbours."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass

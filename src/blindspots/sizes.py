@@ -1,4 +1,4 @@
-"""Can a radius, or the noise of a certificate, be meant? Said before the first query, with what was probably meant."""
+"""Is a radius, or the noise of a certificate, plausible? Checked before the first query; errors say what was meant."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,17 +8,17 @@ from blindspots.findings import Finding
 from blindspots.pictures import is_image
 from blindspots.threat import UNIT_ROUNDOFF, Threat
 
-_ROUNDING = 1e-6  # a radius may be as much larger than the box as float32 makes it, as a share
-_LOUD = 4.0  # noise this many times as large as the range of the inputs leaves nothing of them
-_SMALL_SCALE = 2.0  # up to this width of the box, radii below a level are often meant
+_ROUNDING = 1e-6  # by this share float32 may make a radius larger than the box
+_LOUD = 4.0  # noise this many times as large as the range of the inputs drowns them
+_SMALL_SCALE = 2.0  # up to this width of the box, radii below a level are often intended
 LEVELS = 255
 GREY = (0.0, 255.0)  # bounds of inputs in levels
 
 
 def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
-    """What is doubtful about the radius of a threat in its box, for inputs of this shape.
+    """Findings about a radius that is doubtful for inputs of this shape in the threat's box.
 
-    Raises InputError: no two inputs are that far apart, nothing changes in float32, or it is plainly on another scale.
+    Raises InputError: no two inputs are that far apart, float32 shows no change, or it is clearly on another scale.
     """
     if threat.radius is None:
         return []
@@ -29,30 +29,30 @@ def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
 
 
 def check_curve(radii: Sequence[float], threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
-    """What is doubtful about the radii of a curve: beyond the largest distance of two inputs there is nothing."""
+    """Findings about the radii of a curve: beyond the largest distance between two inputs there is nothing."""
     most = threat.diameter(shape)
     beyond = [radius for radius in radii if radius > most * (1 + _ROUNDING)]
     if not beyond:
         return []
     return [Finding(
         code="radius-beyond-box", severity="warning",
-        saw=f"No two inputs of shape {shape} in [{threat.lo:g}, {threat.hi:g}] are further apart than {most:.3g}, and "
-        f"radii up to {beyond[-1]:g} were asked for.",
-        do="Leave those out.",
+        saw=f"No two inputs of shape {shape} in [{threat.lo:g}, {threat.hi:g}] are further apart than {most:.3g}, but "
+        f"radii up to {beyond[-1]:g} were requested.",
+        do="Leave out the larger ones.",
     )]  # fmt: skip
 
 
 def check_noise(sigma: float, bounds: tuple[float, float], shape: tuple[int, ...]) -> list[Finding]:
-    """What is doubtful about normal noise of this standard deviation, for inputs of this shape within the bounds.
+    """Findings about normal noise of this standard deviation, for inputs of this shape within the bounds.
 
-    Raises InputError: it drowns every input, or is plainly on another scale.
+    Raises InputError: it drowns every input, or is clearly on another scale.
     """
     lo, hi = bounds
     level, share = (hi - lo) / LEVELS, sigma / (hi - lo)
     if share > _LOUD:
         meant = f" (did you mean {sigma / LEVELS * (hi - lo):g}?)" if sigma <= LEVELS else ""
         raise InputError(
-            f"expected noise that leaves something of inputs in [{lo:g}, {hi:g}], got sigma {sigma:g}, {share:g} times "
+            f"expected noise that does not drown inputs in [{lo:g}, {hi:g}], got sigma {sigma:g}, {share:g} times "
             f"their range{meant}: choose e.g. {0.25 * (hi - lo):g}"
         )
     if sigma < level and bounds == GREY:
@@ -63,15 +63,15 @@ def check_noise(sigma: float, bounds: tuple[float, float], shape: tuple[int, ...
     if sigma < level and is_image(shape):
         return [Finding(
             code="noise-below-a-level", severity="warning",
-            saw=f"Noise of sigma {sigma:g} is smaller than one of 255 levels, {level:.3g}: it changes hardly anything, "
-            "and what is proved with it says hardly more.",
+            saw=f"Noise of sigma {sigma:g} is smaller than one of 255 levels, {level:.3g}: it changes almost "
+            "nothing, so what it certifies means almost nothing.",
             do="Choose sigma in the units of the input, e.g. a quarter of their range.",
         )]  # fmt: skip
     return []
 
 
 def _refuse_unlike(threat: Threat) -> None:
-    """A radius of another kind than the threat's."""
+    """A radius of the wrong kind for the threat."""
     assert threat.radius is not None
     if math.isinf(threat.radius):
         raise InputError(
@@ -97,7 +97,7 @@ def _refuse_large(threat: Threat, shape: tuple[int, ...]) -> None:
 
 
 def _probably(threat: Threat, most: float) -> str:
-    """What was meant by a radius in levels of 255, where it would do so."""
+    """The radius that was meant, if it was given in levels of 255 and would fit."""
     assert threat.radius is not None
     share = threat.radius / LEVELS
     if threat.name == "l0" or not share * (threat.hi - threat.lo) < most:
@@ -115,7 +115,7 @@ def _refuse_small(threat: Threat) -> None:
     if threat.radius < UNIT_ROUNDOFF * width:
         raise InputError(
             f"expected a radius that float32 can tell from 0 in [{threat.lo:g}, {threat.hi:g}], got {_said(threat)}: "
-            "write 0 if nothing is to change, else a larger one"
+            "write 0 if nothing may change, else a larger one"
         )
     levels = threat.radius * LEVELS
     if (threat.lo, threat.hi) == GREY and threat.radius < 1 and _is_whole(levels):
@@ -130,17 +130,17 @@ def _is_whole(value: float) -> bool:
 
 
 def _covers(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
-    """From half the diameter on, every input can become the one in the middle of the box, which has one class."""
+    """From half the diameter on, every input can become the centre of the box, which has one class."""
     assert threat.radius is not None
     most = threat.diameter(shape)
     if threat.radius < (most if threat.name == "l0" else most / 2) * (1 - _ROUNDING):
         return
-    into = "any other" if threat.radius >= most * (1 - _ROUNDING) else "the one in the middle of the box"
+    into = "any other" if threat.radius >= most * (1 - _ROUNDING) else "the centre of the box"
     yield Finding(
         code="radius-covers-box", severity="warning",
-        saw=f"Within {_said(threat)} every input can become {into}, so no model can stay right on two classes.",
-        do="Expect that everything falls, and take rows that stand for a failure of the search; for a measurement take "
-        "a smaller radius.",
+        saw=f"Within {_said(threat)} every input can become {into}, so no model can be robust on two classes.",
+        do="Expect every row to fall, and take rows that stand for failures of the search; choose a smaller radius for "
+        "a meaningful measurement.",
     )  # fmt: skip
 
 
@@ -149,9 +149,8 @@ def _below_a_level(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
     level = (threat.hi - threat.lo) / LEVELS
     if threat.name != "l0" and 0 < threat.radius < level * (1 - _ROUNDING) and is_image(shape):
         yield Finding(
-                        code="radius-below-a-level",
+            code="radius-below-a-level",
             severity="warning" if threat.hi - threat.lo > _SMALL_SCALE else "note",
-
             saw=f"Within {_said(threat)} no value of a picture changes by one of the 255 levels between "
             f"{threat.lo:g} and {threat.hi:g}, which is {level:.3g}.",
             do="Check the scale: radii are in the units of the input.",

@@ -1,7 +1,7 @@
 """What an adversary may change: balls of the Lp norms, intersected with the box of valid inputs.
 
 Everything that measures, projects onto, or draws from such a set lives here; nothing else projects. Inputs are float32
-(B, ...) with any number of trailing dimensions, radii are (B,) and may be inf; no row looks at another one. The clean
+(B, ...) with any number of trailing dimensions, radii are (B,) and may be inf; no row depends on another. The clean
 points `x0` lie in the box.
 """
 
@@ -20,7 +20,7 @@ from blindspots.rows import col, pick
 
 RELATIVE_SLACK = 1e-5  # of the radius: well above the rounding of a float32 norm, 2e-7 at 150,528 components
 UNIT_ROUNDOFF = 2.0**-24  # of float32
-FLOAT32_EXACT = 1e-9  # a relative error in float64 that a float32 result does not show
+FLOAT32_EXACT = 1e-9  # a relative error in float64 that is invisible in a float32 result
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -71,7 +71,7 @@ def _scale(d: Tensor, low: Tensor, high: Tensor, r: Tensor, scale: Tensor, most:
     """The s <= `most` at which clip(s d, low, high) has the Euclidean norm r, for rows (B, D), from a `scale` below it.
 
     The set of clipped components only grows with s, so solving for the others gives an increasing sequence that ends
-    after finitely many steps; a row that has ended stays where it is.
+    after finitely many steps; a row that has converged stays where it is.
     """
     squares, wanted, got = d.square(), torch.empty_like(d), torch.empty_like(d)
     while True:
@@ -90,8 +90,8 @@ def _scale(d: Tensor, low: Tensor, high: Tensor, r: Tensor, scale: Tensor, most:
 def _threshold(size: Tensor, room: Tensor, r: Tensor) -> Tensor:
     """The t >= 0 at which sum_i clip(size_i - t, 0, room_i) is r, for rows (B, D) where it is more than r at t = 0.
 
-    The sum falls with t, linearly as long as no component reaches 0 or leaves its bound: Newton's method is exact
-    once it is that near. A step that leaves the bracket is replaced by the middle.
+    The sum falls with t, linearly as long as no component reaches 0 or leaves its bound: once it is that near, Newton's
+    method is exact. A step that leaves the bracket is replaced by bisection.
     """
     below, above = torch.zeros_like(size[:, 0]), size.amax(1)
     t, wanted, got = below, torch.empty_like(size), torch.empty_like(size)
@@ -107,12 +107,12 @@ def _threshold(size: Tensor, room: Tensor, r: Tensor) -> Tensor:
         off = excess.abs() > FLOAT32_EXACT * r
         going = off & (following > below) & (following != t)
         if not bool(going.any()):
-            return torch.where(off, above, t)  # no number is left between the two: the one inside the ball
+            return torch.where(off, above, t)  # no number lies between the two: take the one inside the ball
         t = torch.where(going, following, t)
 
 
 def _clock(key: Tensor) -> Tensor:
-    return torch.full_like(key, -1)  # an attack's own clock starts at 0, so its draws are others
+    return torch.full_like(key, -1)  # an attack's own clock starts at 0, so its draws differ
 
 
 def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -125,7 +125,7 @@ def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 class Threat(Checked, ABC):
     """{x : |x - x0|_p <= radius} within the box [lo, hi].
 
-    `radius`: None stands for unbounded (the smallest distance is searched for). Raises InputError for a radius that is
+    `radius`: None means unbounded (attacks search for the smallest distance). Raises InputError for a radius that is
     negative or NaN, and for a box that is empty or not finite.
     """
 
@@ -248,7 +248,7 @@ class L2(Threat):
         scale = (r / _length(unit).clamp_min(TINY)).minimum(peak)
         moved = x0 + unit * col(scale, unit)
         short = ((scale < peak) & ~self._in_box(moved)).nonzero()[:, 0]
-        if len(short):  # where the box stops some components, the others have more room
+        if len(short):  # where the box stops some components, the others may go further
             unit, x0, most = unit[short], x0[short], peak[short]
             low, high = (self.lo - x0).flatten(1), (self.hi - x0).flatten(1)
             scale = _scale(unit.flatten(1), low, high, r[short], scale[short], most)
@@ -323,7 +323,7 @@ class L0(Threat):
         return _keep_best(change * (2 * (x - x0) - change), inside, x0, r)
 
     def holds(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
-        """As everywhere; a count needs no slack."""
+        """As for other threats; a count needs no slack."""
         return self._in_box(x) & (self.norm(x - x0) <= r)
 
     def sample(self, x0: Tensor, r: Tensor, key: Tensor) -> Tensor:
@@ -334,7 +334,7 @@ THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Linf, L2,
 
 
 def as_threat(given: Any) -> Any:
-    """Words as a threat, anything else as it is."""
+    """Text becomes a threat, anything else is returned as it is."""
     return parse_threat(given) if isinstance(given, str) else given
 
 

@@ -17,11 +17,12 @@ from torch import Tensor
 from blindspots.arguments import checked
 from blindspots.data import Dataset, reopened, same_rows
 from blindspots.errors import InputError
-from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, shard_path, unpack_inputs
+from blindspots.journal import SHARD, Columns, read_run_file, read_shard, seal, shard_path
 from blindspots.models.first_look import as_model
 from blindspots.models.foreign import own_state
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
+from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.threat import parse_threat, to_8bit
 from blindspots.verdict import Manifest, RunFile, ShardRecord, Verdict, conclude

@@ -1,7 +1,7 @@
-"""All attacks, one file each, by what they need to see; `CATALOGUE` describes them."""
+"""All attacks, one file each, grouped by the access they need; `CATALOGUE` describes them."""
 
-from blindspots.attacks.attack import Attack
-from blindspots.attacks.catalogue import CATALOGUE, Entry
+from blindspots.attacks.attack import Attack, Facts
+from blindspots.attacks.catalogue import CATALOGUE
 from blindspots.attacks.distance.alma import ALMA
 from blindspots.attacks.distance.carlini_wagner import CarliniWagner
 from blindspots.attacks.distance.ddn import DDN
@@ -83,7 +83,7 @@ __all__ = [
     "CarliniWagner",
     "Contrast",
     "DeepFool",
-    "Entry",
+    "Facts",
     "GenAttack",
     "GeoDA",
     "GradientKernel",

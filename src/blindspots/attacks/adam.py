@@ -1,4 +1,4 @@
-"""Adam for rows: every row has moments and a clock of its own."""
+"""Adam for rows: every row has its own moments and clock."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -17,7 +17,7 @@ class Adam(Rows):
 
     mean: Tensor  # (B, ...) decayed sum of the gradients
     square: Tensor  # (B, ...) decayed sum of their squares
-    weight: Tensor  # (B, 2) what the decayed sums of 1 are by now
+    weight: Tensor  # (B, 2) the decayed sums of ones
 
     @classmethod
     def blank(cls, x: Tensor) -> Self:
@@ -41,10 +41,10 @@ class Adam(Rows):
 
     @property
     def direction(self) -> Tensor:
-        """Where the gradients point, every component in units of its own usual size."""
+        """The direction of the gradients, every component in units of its own usual size."""
         return self.usual / self.size
 
     def reset(self, where: Tensor) -> Self:
-        """Rows `where` (B,) forget."""
+        """Reset the rows `where` (B,)."""
         old = (self.mean, self.square, self.weight)
         return type(self)(*(pick(where, torch.zeros_like(t), t) for t in old))

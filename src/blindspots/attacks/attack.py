@@ -1,6 +1,6 @@
-"""What an attack is: a frozen object that holds hyper-parameters only and proposes what to look at next.
+"""What an attack is: a frozen object that holds only hyper-parameters and proposes the next point to evaluate.
 
-The engine evaluates every proposal, judges it, keeps the best, counts the cost and decides who stays.
+The engine evaluates every proposal, judges it, keeps the best, counts the cost and decides which rows stay.
 """
 
 from abc import ABC, abstractmethod
@@ -20,10 +20,29 @@ from blindspots.rows import Rows
 
 @dataclass(frozen=True)
 class State(Rows):
-    """What an attack remembers of each row. Subclasses add tensors (B, ...)."""
+    """What an attack remembers about each row. Subclasses add tensors (B, ...)."""
 
     probe: Tensor  # (B, ...) the point to be evaluated next
     t: Tensor  # (B,) int64: the row's own clock, the number of its evaluations so far
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a user wants to know before choosing an attack, besides its settings, access and threats.
+
+    Attributes:
+        paper: authors and title.
+        year: of its publication.
+        family: the heading under which attacks are listed.
+        cost: forwards and backwards per row, in words.
+        use: when to use it.
+    """
+
+    paper: str
+    year: int
+    family: str
+    cost: str
+    use: str
 
 
 S = TypeVar("S", bound=State, default=Any)  # an `Attack` is one with whatever state it has
@@ -33,16 +52,18 @@ class Attack(Checked, ABC, Generic[S]):
     """Everything is row-wise: row i of a result depends on row i of the arguments alone.
 
     Attributes:
-        need: what must be seen at the probes.
+        facts: paper, cost and advice: what lists of attacks say.
+        need: the access it needs at the probes.
         threats: names of the threats it can search in.
-        minimal: it looks for the smallest distance, and runs to its end; else any point of the ball will do.
-        loss: what it descends unless the user says otherwise.
-        alone: it finds adversarial examples itself; else it only betters those that `job.start` brings.
-        targeted: it can be made to run towards a class.
-        begins: where `job.start` is unless the user says otherwise: at the clean input, or at the nearest other image
-            that the model already takes for what the goal wants (the clean input where there is none).
+        minimal: it minimises the distance, and runs to its end; else any point of the ball will do.
+        loss: the loss it descends by default.
+        alone: it finds adversarial examples itself; else it only improves those given as `job.start`.
+        targeted: it can run towards a target class.
+        begins: the default of `job.start`: the clean input, or the nearest other image whose prediction already
+            reaches the goal (the clean input where there is none).
     """
 
+    facts: ClassVar[Facts]
     need: ClassVar[Need]
     threats: ClassVar[tuple[str, ...]]
     minimal: ClassVar[bool] = False
@@ -63,18 +84,18 @@ class Attack(Checked, ABC, Generic[S]):
 
     @abstractmethod
     def init(self, problem: Problem, job: Job) -> S:
-        """The first state; its `probe` is the first point to be looked at."""
+        """The first state; its `probe` is the first point to be evaluated."""
 
     @abstractmethod
     def step(self, problem: Problem, job: Job, state: S, seen: Seen) -> S:
-        """The next state, once `state.probe` was seen."""
+        """The next state, after `state.probe` has been evaluated."""
 
     def classes_of(self, state: S) -> Tensor | None:
-        """(B, K) int64: the classes whose scores are differentiated at the probe. With `Need.JACOBIAN` alone."""
+        """(B, K) int64: the classes whose scores are differentiated at the probe. Only with `Need.JACOBIAN`."""
         return None
 
     def aim_of(self, state: S) -> Aim | None:
-        """What gradients at the probe are of; None: the loss of the goal."""
+        """The value to differentiate at the probe; None: the loss of the goal."""
         return None
 
     def exhausted(self, state: S) -> Tensor:

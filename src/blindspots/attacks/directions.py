@@ -44,7 +44,7 @@ def descent(problem: Problem, job: Job, x: Tensor, u: Tensor, length: Tensor) ->
 
 
 def carried(problem: Problem, job: Job, x: Tensor, last: Tensor, new: Tensor, share: float) -> Tensor:
-    """`share` of the way from `x` to `new`; the rest repeats the move from `last` (Croce and Hein 2020, eq. 3)."""
+    """`share` of a step from `x` to `new`; the rest repeats the move from `last` (Croce and Hein 2020, eq. 3)."""
     return problem.threat.project(x + share * (new - x) + (1 - share) * (x - last), job.x, job.r)
 
 

@@ -14,7 +14,7 @@ from blindspots.threat import Threat
 def along_axes(x: Tensor, lines: Tensor, columns: Tensor) -> Tensor:
     """lines @ image @ columns^T for every channel of each row of `x` (B, ...), with (B, H, H) and (B, W, W) float64.
 
-    A matrix product may round a row by its place in the batch; in float64 nothing of that reaches a float32 result.
+    A matrix product may round a row depending on its place in the batch; in float64 that does not show in float32.
     """
     return (lines[:, None] @ as_images(x).double() @ columns[:, None].mT).to(x.dtype).view_as(x)
 
@@ -30,7 +30,7 @@ def sampled(x: Tensor, line: Tensor, column: Tensor, padding: Literal["zeros", "
 def pulled(outer: Tensor, inner: Tensor, grad: Tensor) -> Tensor:
     """The gradient in `inner`, which requires one, of a loss whose gradient in `outer` is `grad`, all of them (B, ...).
 
-    No row of `outer` depends on another row of `inner`; no network is asked.
+    No row of `outer` depends on another row of `inner`; no network is evaluated.
     """
     return torch.autograd.grad(outer, inner, grad)[0]
 

@@ -1,9 +1,9 @@
-"""Attacks in words, as a command line or a protocol names them."""
+"""Attacks as text, as on the command line or in a protocol."""
 
 from typing import Any
 
 from blindspots.attacks.attack import Attack
-from blindspots.attacks.catalogue import CATALOGUE, Entry
+from blindspots.attacks.catalogue import CATALOGUE
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.errors import InputError
@@ -21,7 +21,7 @@ _COPIES = 4
 
 
 def as_attack(given: Any) -> Any:
-    """Words as an attack, anything else as it is."""
+    """Text becomes an attack, anything else is returned as it is."""
     return parse_attack(given) if isinstance(given, str) else given
 
 
@@ -29,18 +29,18 @@ def parse_attack(text: str, *, alone: bool = True) -> Attack:
     """The attack that e.g. "pgd" or "pgd:steps=40,random_start=false" describes, also behind views: "mifgsm+di+ti".
 
     Args:
-        alone: it has to find adversarial examples, not only to better those of a stage before it.
+        alone: it has to find adversarial examples itself, not just improve those of an earlier stage.
 
     Raises InputError: no attack has that name, it has no such setting, or the value does not fit.
     """
     name, *views = text.split("+")
-    attack = build("an attack", {entry.name.lower(): entry.attack for entry in CATALOGUE}, name)
+    attack = build("an attack", {kind.__name__.lower(): kind for kind in CATALOGUE}, name)
     if views:
         attack = _through(attack, tuple(build("a view", VIEWS, view) for view in views))
     if alone and not attack.alone:
         raise InputError(
-            f"expected an attack that finds adversarial examples, got {text!r}, which only betters those of a stage "
-            "before it: use it in a protocol"
+            f"expected an attack that finds adversarial examples, got {text!r}, which only improves those of an "
+            "earlier stage: use it in a protocol"
         )
     return attack
 
@@ -51,6 +51,6 @@ def _through(attack: Attack, views: tuple[View, ...]) -> Attack:
     return Through(attack, views, copies=scales[0] if scales else _COPIES)
 
 
-def describe(entry: Entry) -> str:
+def describe(kind: type[Attack]) -> str:
     """An attack with all its settings and their defaults, as `parse_attack` reads it."""
-    return described(entry.name.lower(), entry.attack)
+    return described(kind.__name__.lower(), kind)

@@ -13,7 +13,7 @@ from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
 from blindspots.cli.harden_job import HardenJob
-from blindspots.cli.job import Job, takes
+from blindspots.cli.job import takes
 from blindspots.cli.options import Classes, Layout
 from blindspots.cli.universal_job import UniversalJob
 from blindspots.experiments import KINDS
@@ -87,77 +87,6 @@ def demo(
     from blindspots.cli.demo import demo
 
     demo(out)
-
-
-@command()
-@takes(Job)
-def evaluate(
-    model: Model,
-    job: Job,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Which attacks, in which order; `blindspots list` shows them.",
-            show_default="fast, or blackbox-* for a model without gradients",
-        ),
-    ] = None,
-) -> None:
-    """Measure how often a model stays right on inputs that an adversary may change. Writes a run folder."""
-    from blindspots.cli.running import evaluate
-
-    evaluate(model, protocol, job)
-
-
-@command()
-@takes(Job)
-def attack(
-    model: Model,
-    job: Job,
-    attack: Annotated[
-        str,
-        typer.Option(
-            metavar="ATTACK",
-            help="Its name and settings, as in pgd:steps=40,random_start=false; see `blindspots list`.",
-        ),
-    ],
-    loss: Annotated[
-        Literal["ce", "margin", "dlr", "probability-margin"] | None,
-        typer.Option(help="What it descends.", show_default="its usual one"),
-    ] = None,
-    targeted: Annotated[
-        bool, typer.Option("--targeted", help="Only the target class counts as a success (default target: runner-up).")
-    ] = False,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RULE",
-            help="Which wrong classes the search runs towards: runner-up, closest:count=9, least-likely, random, all, "
-            "malt:count=3,among=4 or class:number=7.",
-            show_default="none in particular",
-        ),
-    ] = None,
-    restarts: Annotated[int, typer.Option(metavar="N", min=1, help="How often each search is tried.")] = 1,
-    start: Annotated[
-        Literal["clean", "other"] | None,
-        typer.Option(
-            help="Begin at the clean input, or at the nearest other image of what is wanted.",
-            show_default="where the attack says",
-        ),
-    ] = None,
-    to_the_end: Annotated[
-        bool, typer.Option("--to-the-end", help="Go on after a success: examples that are to fool other models.")
-    ] = False,
-    pictures: Annotated[int, typer.Option(metavar="N", min=0, help="How many examples are saved as PNG.")] = 100,
-) -> None:
-    """Run a single attack and save what it made: pictures, tensors, a contact sheet, a table.
-
-    A threat without a radius, such as l2, asks for the smallest distance.
-    """
-    from blindspots.cli.running import Search
-    from blindspots.cli.running import attack as run
-
-    run(model, Search(attack, loss, targeted, targets, restarts, start, to_the_end, pictures), job)
 
 
 @command()

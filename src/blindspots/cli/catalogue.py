@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from blindspots.attacks import CATALOGUE, Entry, describe
+from blindspots.attacks import CATALOGUE, Attack, describe
 from blindspots.cli import screen
 from blindspots.data import FORMS as DATA
 from blindspots.defend.detection.detectors.catalogue import DETECTORS
@@ -55,7 +55,7 @@ def catalogue(markdown: bool) -> None:
 
 def _stacked() -> Text:
     """All attacks one below the other, for a terminal without room for columns."""
-    parts = ((_name(e), Text(", ".join(e.attack.threats)), _cost(e), _use(e)) for e in CATALOGUE)
+    parts = ((_name(kind), Text(", ".join(kind.threats)), _cost(kind), _use(kind)) for kind in CATALOGUE)
     return Text("\n\n").join(Text("\n").join(part) for part in parts)
 
 
@@ -65,19 +65,19 @@ def page() -> str:
 
 
 def _families() -> Iterator[str]:
-    for family in dict.fromkeys(entry.family for entry in CATALOGUE):
+    for family in dict.fromkeys(kind.facts.family for kind in CATALOGUE):
         yield f"## {family[0].upper()}{family[1:]}\n"
         yield "| attack | needs | threats | finds | targeted | cost per row | when to use |"
         yield "|---|---|---|---|---|---|---|"
-        yield from (_row(entry) for entry in CATALOGUE if entry.family == family)
+        yield from (_row(kind) for kind in CATALOGUE if kind.facts.family == family)
         yield ""
 
 
-def _row(entry: Entry) -> str:
-    kind = entry.attack
+def _row(kind: type[Attack]) -> str:
+    facts = kind.facts
     finds = "smallest distance" if kind.minimal else "a point in the ball"
-    name = f"**{entry.name}** `{describe(entry)}`<br>{entry.paper} ({entry.year})"
-    cells = name, _needs(entry), ", ".join(kind.threats), finds, "yes" if kind.targeted else "no", entry.cost, entry.use
+    name = f"**{kind.__name__}** `{describe(kind)}`<br>{facts.paper} ({facts.year})"
+    cells = name, _needs(kind), ", ".join(kind.threats), finds, "yes" if kind.targeted else "no", facts.cost, facts.use
     return f"| {' | '.join(cells)} |"
 
 
@@ -90,8 +90,8 @@ def _protocols() -> Iterator[str]:
     yield from (f"| `{name}` | {about(name)} |" for name in NAMES)
 
 
-def _needs(entry: Entry) -> str:
-    return entry.attack.need.value.partition(":")[0]
+def _needs(kind: type[Attack]) -> str:
+    return kind.need.value.partition(":")[0]
 
 
 def _names() -> Table:
@@ -115,19 +115,19 @@ def _attacks() -> Table:
     for column, ratio in (("Attack", 6), ("Threats", None), ("Needs and costs", 5), ("Use", 13)):
         table.add_column(column, ratio=ratio, no_wrap=ratio is None)
     table.expand = True
-    for entry in CATALOGUE:
-        table.add_row(_name(entry), "\n".join(entry.attack.threats), _cost(entry), _use(entry))
+    for kind in CATALOGUE:
+        table.add_row(_name(kind), "\n".join(kind.threats), _cost(kind), _use(kind))
     return table
 
 
-def _name(entry: Entry) -> Text:
-    return Text.assemble((entry.name, "bold"), f"\n{entry.family}")
+def _name(kind: type[Attack]) -> Text:
+    return Text.assemble((kind.__name__, "bold"), f"\n{kind.facts.family}")
 
 
-def _cost(entry: Entry) -> Text:
-    return Text(f"{_needs(entry)}\n{entry.cost}")
+def _cost(kind: type[Attack]) -> Text:
+    return Text(f"{_needs(kind)}\n{kind.facts.cost}")
 
 
-def _use(entry: Entry) -> Text:
-    settings = describe(entry).replace(",", ", ")
-    return Text.assemble(f"{entry.use}\n", (f"{entry.paper} ({entry.year})\n", "dim"), (settings, "cyan"))
+def _use(kind: type[Attack]) -> Text:
+    facts, settings = kind.facts, describe(kind).replace(",", ", ")
+    return Text.assemble(f"{facts.use}\n", (f"{facts.paper} ({facts.year})\n", "dim"), (settings, "cyan"))

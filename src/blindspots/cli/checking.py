@@ -14,7 +14,7 @@ from blindspots.errors import InputError
 from blindspots.journal import kind_of
 from blindspots.report import write_report
 from blindspots.report.detect import write_detect_report
-from blindspots.report.experiment import write_run_report
+from blindspots.report.experiment import write_report as write_run_report
 from blindspots.report.harden import write_harden_report
 from blindspots.report.szegedy import write_szegedy_report
 from blindspots.report.universal import write_universal_report

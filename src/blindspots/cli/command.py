@@ -71,14 +71,10 @@ def _parameters(config: type[Config]) -> tuple[list[Parameter], list[Parameter]]
 
 def _owned(config: type[Config]) -> list[tuple[Any, str]]:
     """Every field with the class that declares it, in the order of `--help`."""
-    classes = [c for c in config.__mro__ if issubclass(c, Config)]
-    declared = [(c, n) for c in classes for n in vars(c).get("__annotations__", {}) if n in config.model_fields]
-    seen: dict[str, Any] = {}
-    for owner, name in declared:
-        seen.setdefault(name, owner)
-    pairs = [(owner, name) for name, owner in seen.items()]
-    last = [pair for pair in pairs if pair[0] is Config]
-    return [pair for pair in pairs if pair[0] is not Config] + [(Where, n) for n in Where.model_fields] + last
+    own, *others = [c for c in config.__mro__ if issubclass(c, Config) and c is not Config]
+    declared = [(c, n) for c in [own, *reversed(others)] for n in vars(c).get("__annotations__", {})]
+    found = [(owner, name) for owner, name in declared if name in config.model_fields]
+    return [*found, *((Where, name) for name in Where.model_fields), *((Config, name) for name in Config.model_fields)]
 
 
 def _heading(owner: Any, config: type[Config]) -> str | None:

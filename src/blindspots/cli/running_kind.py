@@ -19,7 +19,7 @@ from blindspots.cli.command import Where
 from blindspots.cli.endings import UNMET, resumable
 from blindspots.cli.progress import PLAIN_EVERY, Every
 from blindspots.command_line import command_line
-from blindspots.report.experiment import Page, page_of, write_run_report
+from blindspots.report.experiment import Page, page_of, write_report
 from blindspots.report.words import count, seconds
 from blindspots.runs.config import Config
 from blindspots.runs.experiment import Kind
@@ -46,7 +46,7 @@ def run_kind(kind: Kind, config: Config, where: Where) -> None:
 
 def finish(console: Console, done: Run[Any, Any], out: Path, where: Where) -> None:
     """Show a finished run, write its report, and judge its gates."""
-    report = write_run_report(out)
+    report = write_report(out)
     if where.json_:
         screen.document(done.verdict)
         show.where(console, report)

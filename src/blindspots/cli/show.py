@@ -14,7 +14,6 @@ from blindspots.findings import Finding
 from blindspots.report.words import (
     ThreatWords,
     by_severity,
-    comparison,
     count,
     interval,
     is_believable,
@@ -25,7 +24,7 @@ from blindspots.report.words import (
     right_and_standing,
     seconds,
 )
-from blindspots.verdict import Manifest, Verdict
+from blindspots.verdict import Verdict
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -57,21 +56,6 @@ def examples(console: Console, table: Sequence[Example], folder: Path) -> None:
             console,
             f"{count(len(table), 'example')} in {folder}; {kept:,} of them fool the model as 8-bit pictures, too.",
         )
-
-
-def side_by_side(console: Console, runs: Sequence[Evaluation]) -> None:
-    """The verdicts of several runs in one table, and what their difference means."""
-    labels, manifests = [r.file.manifest.model.name for r in runs], [r.file.manifest for r in runs]
-    verdicts = [r.verdict for r in runs]
-    compared = table("", *labels)
-    for name, cells in _comparable(manifests, verdicts):
-        compared.add_row(name, *cells)
-    console.print()
-    console.print(screen.fitting(console, compared))
-    console.print()
-    _say(console, comparison(labels, manifests, verdicts))
-    for run in runs:
-        findings(console, run.verdict.findings)
 
 
 def findings(console: Console, found: Sequence[Finding]) -> None:
@@ -147,22 +131,3 @@ def _stages(v: Verdict) -> Table:
                 Text(s.name), count(s.rows), count(s.won), count(s.forwards), count(s.backwards), seconds(s.seconds)
             )
     return stages
-
-
-def _comparable(manifests: Sequence[Manifest], verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
-    cost = [f"{number(v.forwards_per_row)} + {number(v.backwards_per_row)}" for v in verdicts]
-    return [
-        ("Right at first", [percent(v.clean_accuracy) for v in verdicts]),
-        ("Robust", [percent(v.robust_accuracy) for v in verdicts]),
-        *_searched(verdicts),
-        ("  95 % interval", [interval(v.interval) for v in verdicts]),
-        ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts]),
-        ("Rows", [count(v.counted) for v in verdicts]),
-        ("Threat", [ThreatWords(m.threat, m.model.bounds).text for m in manifests]),
-        ("Forwards + backwards per row", cost),
-        ("Time", [seconds(v.seconds) for v in verdicts]),
-    ]
-
-
-def _searched(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
-    return [("Robust, searched", [percent(v.searched.share) for v in verdicts])] * any(v.unsearched for v in verdicts)

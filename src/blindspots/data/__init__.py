@@ -1,6 +1,6 @@
 """Rows to evaluate on: a stream of inputs and labels, whether they come from memory, a file or a folder.
 
-Nothing here grows with the number of inputs but the labels and the names of files: `rows` reads what it is asked for.
+Only labels and file names are held for all rows; inputs are read when `rows` is called.
 """
 
 from collections.abc import Iterable, Mapping
@@ -59,14 +59,14 @@ def load_data(
     Args:
         spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16); the path of a folder that has a
             folder of images per class; or the path of an `.npz` file with the arrays `x` and `y`, and perhaps `names`.
-        rows: how many at most, positive.
+        rows: their number at most, positive.
         layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others; None: it
-            is recognised, and the notes say how.
-        classes: names, in the order of the model's outputs: labels become places among them. None: where the model
-            has names itself, these are taken.
+            is inferred, and the notes say how.
+        classes: names in the order of the model's outputs, which labels become indices of. None: the model's own names
+            are used, if it has any.
 
     Raises:
-        InputError: nothing is there, or it is empty, or not what is described above.
+        InputError: there is nothing, or it is empty, or not what is described above.
     """
     data = _opened(str(spec), rows, layout, classes is not None)
     try:
@@ -79,14 +79,14 @@ def load_data(
 def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Stream:
     path = Path(spec)
     if layout is not None and (spec == "digits" or path.is_dir()):
-        raise InputError(f"expected a layout for an .npz file alone, got {layout!r} for {spec!r}: leave it out")
+        raise InputError(f"expected a layout only for an .npz file, got {layout!r} for {spec!r}: leave it out")
     if spec == "digits":
         return digits(rows)
     if path.is_dir():
         return FolderData(path, spec, rows, named)
     if not path.exists():
         around = names_beside(path, "/", ".npz")
-        raise InputError(f"expected {FORMS}, got {spec!r}, which is not there{meant(path.name, [*around, 'digits'])}")
+        raise InputError(f"expected {FORMS}, got {spec!r}, which does not exist{meant(path.name, [*around, 'digits'])}")
     check_regular(path, FORMS)
     if path.suffix.lower() != ".npz":
         raise InputError(f"expected {FORMS}, got {spec!r}: save it with np.savez(file, x=..., y=...)")
@@ -94,18 +94,18 @@ def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Str
 
 
 def reopened(record: DataRecord) -> Dataset:
-    """The data that a record speaks of, read as they were.
+    """The data that a record describes, read as they were.
 
-    Raises InputError: they are not there any more, or cannot be read so.
+    Raises InputError: they no longer exist, or can no longer be read in that way.
     """
     data = _opened(str(record.spec), record.rows, record.layout, record.class_names is not None)
     return same_rows(data, record)
 
 
 def same_rows(given: Any, record: DataRecord) -> Dataset:
-    """Data that are at hand, with the labels and in the shape that a record has of them, as far as they allow it.
+    """Given data, with the labels and in the shape that a record has of them, as far as possible.
 
-    Where they do not, they are other data, and their digest tells it.
+    Where that is impossible, they are other data, and their digest shows it.
     """
     data = as_data(given)
     if not isinstance(data, Stream):
@@ -119,7 +119,7 @@ def same_rows(given: Any, record: DataRecord) -> Dataset:
 
 
 def as_data(given: Any) -> Dataset:
-    """What a public function was given as its data: a dataset, a name, arrays (x, y), or one of torch's.
+    """A dataset from what a public function takes as data: a dataset, a name, arrays (x, y), or torch's classes.
 
     Raises InputError: it is none of these.
     """
@@ -143,7 +143,7 @@ def as_data(given: Any) -> Dataset:
 
 
 def one_of(x: Any, y: Any, data: Any) -> Dataset:
-    """What was passed from Python, arrays or data. Raises InputError for neither, a mixture, or no rows."""
+    """Data from arrays or from data, as passed from Python. Raises InputError for neither, a mixture, or no rows."""
     if data is None and y is None and (is_dataset(x) or is_foreign(x) or isinstance(x, str | Path)):
         x, data = None, x  # evaluate(model, loader)
     if data is None and x is not None and y is not None:
@@ -152,12 +152,12 @@ def one_of(x: Any, y: Any, data: Any) -> Dataset:
         raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
     rows = as_data(data)
     if not len(rows):
-        raise InputError(f"expected at least one row in {rows.name}, got none: name data with rows")
+        raise InputError(f"expected at least one row in {rows.name}, got none: pass data with rows")
     return rows
 
 
 def notes_of(data: Dataset, *others: Any) -> list[Finding]:
-    """What was decided about all rows of a job, those of `others` (datasets, or anything else) with their names."""
+    """Notes on all rows of a run; those of `others` (datasets, or anything else) begin with their names."""
     more = [(rows.name, note) for rows in others if is_dataset(rows) for note in rows.notes]
     return [*data.notes, *(note.model_copy(update={"saw": f"{name}: {note.saw}"}) for name, note in more)]
 

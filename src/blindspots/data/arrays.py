@@ -34,18 +34,18 @@ class Laid(Stream):
 
     @property
     def notes(self) -> list[Finding]:
-        """What was recognised or decided."""
+        """What was inferred or decided."""
         return [*self._axes.notes, *super().notes]
 
     def readings(self) -> list[Self]:
-        """In the other layouts that the array's shape allows, where none was asked for."""
+        """The same rows in the other layouts that the array's shape allows, unless a layout was given."""
         return [self._relaid(word) for word in self._axes.others]
 
     def _relaid(self, word: str) -> Self:
         axes = asked_layout(self._stored_shape, self.name, word)
-        said = f"x {self._stored_shape} was read as inputs {axes.shape} ({word}): the model takes it so, and not as "
+        said = f"x {self._stored_shape} was read as inputs {axes.shape} ({word}), which the model takes, and not as "
         made = copy.copy(self)
-        made.__dict__.pop("content", None)  # kept of the other reading
+        made.__dict__.pop("content", None)  # cached for the other reading
         made._axes = replace(axes, said=f"{said}{self.shape}.")
         made.shape, made.layout = axes.shape, word
         return made
@@ -56,13 +56,13 @@ class ArrayData(Laid, Checked):
 
     Args:
         x: a torch tensor (N, *shape), taken as it is, or a numpy array (N, H, W, C), (N, C, H, W), (N, H, W) or (N, D)
-            whose layout is recognised and said in `notes`; lists and data frames become numpy arrays. uint8 is divided
+            whose layout is inferred and noted in `notes`; lists and data frames become numpy arrays. uint8 is divided
             by 255; other numbers become float32 as they are.
-        y: one class per row (N,): integers or words; see `labels_of` for what else is taken.
-        class_names: what the labels 0, 1, ... stand for; words in y are looked up among them.
-        layout: what the axes of x mean, where it is not plain: "nchw", "nhwc", "nhw", or "as-is" for any others.
-        rows: the first so many only.
-        notes: on how the arrays came about.
+        y: one class per row (N,): integers or words; see `labels_of` for other forms.
+        class_names: names of the labels 0, 1, ...; words in y are looked up among them.
+        layout: what the axes of x mean, where that is ambiguous: "nchw", "nhwc", "nhw", or "as-is" for any others.
+        rows: use only the first `rows` rows.
+        notes: findings on where the arrays come from.
 
     Raises:
         InputError: shapes, dtypes or lengths do not fit, or there are no rows.
@@ -102,7 +102,7 @@ class ArrayData(Laid, Checked):
         return to_float(self._axes.arrange(self._block(start, stop)), self.name)
 
     def _block(self, start: int, stop: int) -> Tensor:
-        """A copy: whoever gets rows may write into them."""
+        """A copy, since callers may write into rows."""
         block = self._x[start:stop]
         if not isinstance(block, Tensor):
             return native(block)
@@ -110,17 +110,17 @@ class ArrayData(Laid, Checked):
 
 
 def part_of(data: Dataset, x: Tensor, y: Tensor, name: str) -> ArrayData:
-    """Some of its rows, in memory: they have its classes, and its notes speak for them."""
+    """Some of its rows, in memory, with its classes and its notes."""
     part = ArrayData(x, y, name, class_names=data.class_names, notes=data.notes)
     part._how = ""
     return part
 
 
 def _array(x: Any, name: str) -> "Tensor | np.ndarray[Any, Any]":
-    """Inputs as an array. Raises InputError for what is none."""
+    """Inputs as an array. Raises InputError if they are none."""
     if isinstance(x, Tensor) and (x.is_meta or x.layout != torch.strided):
         kind = "without numbers (meta)" if x.is_meta else f"of layout {x.layout}"
-        raise InputError(f"expected x of {name} to be a dense tensor, got one {kind}: pass its numbers, x.to_dense()")
+        raise InputError(f"expected x of {name} to be a dense tensor, got one {kind}: pass x.to_dense()")
     if np.ma.is_masked(x):
         raise InputError(f"expected x of {name} without masked values, got some: fill them in, or leave the rows out")
     if isinstance(x, Tensor):
@@ -132,7 +132,7 @@ def _array(x: Any, name: str) -> "Tensor | np.ndarray[Any, Any]":
     except (ValueError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise InputError(
-            f"expected inputs of one shape in {name}, got rows that make no array ({said}): bring them to one shape"
+            f"expected inputs of one shape in {name}, got rows that form no array ({said}): resize them to one shape"
         ) from error
     if found is None:
         raise InputError(
@@ -161,7 +161,7 @@ def digits(rows: int | None = None) -> ArrayData:
 
 
 def digits_training(rows: int | None = None) -> ArrayData:
-    """The 1297 other rows, which the embedded networks learned from."""
+    """The other 1297 rows, on which the embedded networks were trained."""
     return ArrayData(*digits_arrays("train"), "digits, training rows", class_names=_TEN, rows=rows)
 
 

@@ -1,4 +1,4 @@
-"""What the engine reads from: rows with labels, wherever they lie, and in which words they say what they are."""
+"""What the engine reads from: rows with labels, wherever they are stored, and how datasets describe themselves."""
 
 import copy
 import hashlib
@@ -18,7 +18,7 @@ from blindspots.findings import Finding, Severity
 
 
 class Dataset(Protocol):
-    """What the engine reads from. Row i is the same input and label whenever it is asked for."""
+    """What the engine reads from. Row i is the same input and label whenever it is read."""
 
     @property
     def name(self) -> str: ...
@@ -28,41 +28,41 @@ class Dataset(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the data, and of what their labels mean."""
+        """SHA-256 (hex) of the data and of the meaning of their labels."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input: (channels, height, width) for images, (features,) for tables."""
+        """Shape of one input: (channels, height, width) for images, (features,) for tables."""
 
     @property
     def class_names(self) -> list[str] | None:
-        """What the labels 0, 1, ... stand for; None for bare numbers."""
+        """Names of the labels 0, 1, ...; None for bare numbers."""
 
     @property
     def notes(self) -> list[Finding]:
-        """What was recognised or decided when the data was opened."""
+        """What was inferred or decided when the data was opened."""
 
     def __len__(self) -> int: ...
 
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Inputs float32 (n, *shape) and labels int64 (n,) of rows start .. stop - 1, n = stop - start.
 
-        8-bit images are divided by 255, so in [0, 1]; floats come as they are stored.
+        8-bit images are divided by 255, so they are in [0, 1]; floats are returned as stored.
 
         Raises:
-            InputError: a value is NaN or infinite (the sentence names the row), or the file broke meanwhile.
+            InputError: a value is NaN or infinite (the sentence names the row), or the file has been damaged since.
         """
 
 
 def note(code: str, saw: str, do: str = "", severity: Severity = "note") -> Finding:
-    """Something that was recognised or decided."""
+    """Something that was inferred or decided."""
     return Finding(code=code, severity=severity, saw=saw, do=do)
 
 
 class Stream(ABC):
     """The part of every dataset that does not depend on where its inputs come from."""
 
-    layout: str | None = None  # the word that `load_data` needs to read the same rows again; None: it sees that itself
+    layout: str | None = None  # the layout that `load_data` needs to read the same rows again; None: it is inferred
     unit = "row"  # what a row is called
 
     def __init__(self, name: str, spec: str | None, shape: tuple[int, ...], labels: Labels, notes: list[Finding]):
@@ -81,12 +81,12 @@ class Stream(ABC):
 
     @property
     def notes(self) -> list[Finding]:
-        """What was recognised or decided, the classes and their labels in one of them."""
+        """What was inferred or decided; one of the notes lists the classes and their labels."""
         return [*self._notes, *([note("classes", f"{self._classes()}.")] if self._how else [])]
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the data, and of what their labels mean where these have names."""
+        """SHA-256 (hex) of the data, and of the meaning of their labels where these have names."""
         if not telling(self.class_names):
             return self.content
         meaning = repr((self.content, self.class_names)).encode()
@@ -112,16 +112,16 @@ class Stream(ABC):
     def _read(self, start: int, stop: int) -> Tensor: ...
 
     def readings(self) -> "list[Self]":
-        """The same rows read in other ways, where their form leaves a choice that nobody has made."""
+        """The same rows read in other ways, where their form is ambiguous and no choice was given."""
         return []
 
     def among(self, classes: Iterable[str], whose: str = "the model's classes") -> Self:
-        """The same rows, with labels that are places in `classes`, found by their names.
+        """The same rows, with labels that are indices of `classes`, found by name.
 
-        Labels without names are looked up by number where the classes are named by numbers other than their places
-        (3, 5, 8); else they are places already.
+        Labels without names are looked up by number where the classes are named by numbers other than their indices
+        (3, 5, 8); else they are indices already.
 
-        Raises InputError: a class of the rows is none of these.
+        Raises InputError: a class of the rows is not among them.
         """
         classes = checked(classes, whose)
         if self.class_names == classes:
@@ -133,7 +133,7 @@ class Stream(ABC):
         return made
 
     def _places(self, classes: Sequence[str], whose: str) -> tuple[Mapping[int, int], str]:
-        """The place of every label in use, and how it was found."""
+        """The index of every label in use, and how it was found."""
         used = sorted(set(self._y.tolist()))
         names = telling(self.class_names)
         if names:
@@ -144,13 +144,13 @@ class Stream(ABC):
             return found(numbered(used, classes), classes, self.name, whose), how
         if used and not 0 <= used[0] <= used[-1] < len(classes):
             raise InputError(
-                f"expected labels from 0 to {len(classes) - 1} in {self.name}, the places of {whose} "
-                f"({shown(classes)}), got {used[0]} to {used[-1]}: map them to these places"
+                f"expected labels from 0 to {len(classes) - 1} in {self.name}, the indices of {whose} "
+                f"({shown(classes)}), got {used[0]} to {used[-1]}: map them to these indices"
             )
-        return {k: k for k in used}, f"places among {whose}"
+        return {k: k for k in used}, f"indices of {whose}"
 
     def by_place(self, why: str) -> Self:
-        """The same rows and labels; where their order is that of the data alone, the notes say why it was taken."""
+        """The same rows and labels; where only the data give their order, the notes say why it was used."""
         if not self._how or self.ordered or self._how.endswith(why):
             return self
         made = copy.copy(self)
@@ -158,12 +158,12 @@ class Stream(ABC):
         return made
 
     def close(self) -> None:  # noqa: B027 - most have nothing open
-        """Let go of what is open; it is opened again when something is read."""
+        """Close what is open; it is opened again when rows are read."""
 
     # -------------------------------------------------------------- in words
 
     def _classes(self) -> str:
-        """ "3 class folders: cat=0 (12 images), dog=1 (9), ship=2 (11); labels: places in the sorted names" """
+        """ "3 class folders: cat=0 (12 images), dog=1 (9), ship=2 (11); labels: indices of the sorted names" """
         rows = Counter(zip(self._stored.tolist(), self._y.tolist(), strict=True))
         spoken = [self._spoken(*pair, rows[pair], unit=i == 0) for i, pair in enumerate(sorted(rows))]
         return f"{self._headed(len(spoken))}: {shown(spoken)}; labels: {self._how}"

@@ -21,7 +21,7 @@ from blindspots.data.names import number, shown
 from blindspots.errors import InputError
 from blindspots.findings import Finding, Severity
 
-_SINGULAR = {  # what is left out beside the classes
+_SINGULAR = {  # what is skipped beside the classes
     "hidden ones": "hidden one",
     "pictures outside of class folders": "picture outside of class folders",
     "files of other kinds": "file of another kind",
@@ -35,14 +35,14 @@ class FolderData(Stream):
     """A folder that has a folder of pictures for each class.
 
     Rows take turns through the classes in sorted order (first picture of every class, second picture of every class,
-    ...), so that the first N rows cover as many classes as they can. A folder without pictures is no class. Labels are
-    the folders' names where all are whole numbers, else their places in sorted order.
+    ...), so that the first N rows cover as many classes as possible. A folder without pictures is not a class. Labels
+    are the folders' names where all are whole numbers, else their indices in sorted order.
 
-    Pictures are turned as their EXIF says, and have one channel if none of them has a colour, else three; 16 bits
-    are kept unless they are 8 in disguise.
+    Pictures are rotated according to EXIF, and have one channel if none of them has a colour, else three; 16 bits are
+    kept unless they only hold 8.
 
     Args:
-        named: the names say what the classes are, numbers among them or not; else a mixture of both is refused.
+        named: folder names are names of classes even if some are numbers; else a mixture of both is refused.
     """
 
     unit = "image"
@@ -66,7 +66,7 @@ class FolderData(Stream):
         return [] if self._facts.coloured else [self._with_channels(4 - self.shape[0])]
 
     def grey(self) -> "Self | None":
-        """As if all were grey, to ask whether a model takes it; None where they are."""
+        """The same rows as if all were grey, to try whether a model takes them; None where they are grey."""
         return self._with_channels(1) if self._facts.coloured else None
 
     @property
@@ -78,7 +78,7 @@ class FolderData(Stream):
         made = copy.copy(self)
         made.shape = (channels, *self.shape[1:])
         if channels == 3:
-            said = "No picture has a colour: each was given to the model in 3 equal channels, since it takes so many."
+            said = "No picture has a colour: each was given to the model in 3 equal channels, since it takes 3."
             made._notes = [*self._notes, note("channels", said)]
         return made
 
@@ -94,7 +94,7 @@ class FolderData(Stream):
         return f"{classes} class folder{'s' * (classes != 1)}"
 
     def _classes(self) -> str:
-        """The classes, and what was left out beside them."""
+        """The classes, and what was skipped beside them."""
         skipped = [f"{n} {what if n > 1 else _SINGULAR[what]}" for what, n in self._skipped.items()]
         return super()._classes() + (f"; skipped: {', '.join(skipped)}" if skipped else "")
 
@@ -104,7 +104,7 @@ class FolderData(Stream):
 
 @dataclass(frozen=True)
 class _Inside:
-    """Class folders in sorted order, the pictures of each, sorted, and what is neither."""
+    """Class folders in sorted order, the pictures of each, sorted, and counts of everything else."""
 
     classes: list[Path]
     files: list[list[Path]]
@@ -167,7 +167,7 @@ def _deeper(folder: Path) -> str:
     inner = (p for p in _listed(folder) if p.is_dir() and not p.name.startswith("."))
     for path in inner:
         if any(p.is_dir() and _pictures(p)[0] for p in _listed(path)):
-            return f": they lie one level deeper, so name {str(path)!r}, say"
+            return f": they lie one level deeper, so pass e.g. {str(path)!r}"
     return ""
 
 
@@ -179,41 +179,41 @@ def _turns(found: _Inside, spec: str, named: bool) -> tuple[Labels, list[Path]]:
         words = [name for name in names if number(name) is None]
         raise InputError(
             f"expected class folders that are named by numbers or by words in {spec}, got both: {shown(numbers)} and "
-            f"{shown(words)}: move what is no class elsewhere, or say what the classes are with --classes"
+            f"{shown(words)}: move folders that are not classes elsewhere, or list the classes with --classes"
         )
     turns = [(p, i) for turn in zip_longest(*found.files) for i, p in enumerate(turn) if p is not None]
     at = np.array([i for _, i in turns])
     mixed = bool(numbers) and len(numbers) < len(names)
-    labels = _by_name(names, at) if mixed else of_names(names, at, f"class folders of {spec}", "folders")
+    labels = _by_name(names, at) if mixed else of_names(names, at, f"class folders of {spec}", "folder names")
     return labels, [p for p, _ in turns]
 
 
 def _by_name(names: list[str], at: NDArray[np.int64]) -> Labels:
-    return Labels(torch.from_numpy(at), names, "places in the sorted names of the folders", called=lambda k: names[k])
+    return Labels(torch.from_numpy(at), names, "indices of the sorted folder names", called=lambda k: names[k])
 
 
 # ------------------------------------------------------------------ what the pictures are
 
-_CLEAR = "Put them on the background that is meant, if the colours hidden there are not."
+_CLEAR = "If the hidden colours are not intended, blend the pictures with the intended background."
 _SAYINGS: dict[str, tuple[str, str, Severity]] = {
-    "turned": ("were turned as their EXIF orientation says", "", "note"),
-    "colourless": ("are stored in colour but have none: they were read as grey, which loses nothing", "", "note"),
-    "grey": ("are stored in grey, others have colours: they were given three equal channels", "", "note"),
+    "turned": ("were rotated according to their EXIF orientation", "", "note"),
+    "colourless": ("are stored in colour but have none: they were read as grey without loss", "", "note"),
+    "grey": ("are stored in grey while others have colours: they were given three equal channels", "", "note"),
     "deep": ("have 16 bits: they were divided by 65535, and no bit was dropped", "", "note"),
     "shifted": ("have 16 bits, of which only the upper 8 are used: these were taken", "", "note"),
     "clear": ("have pixels that are not opaque: the colours stored there were taken, without alpha", _CLEAR, "warning"),
-}  # by what an image is
+}  # by properties of an image
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What all pictures in use come to.
+    """A summary of all pictures in use.
 
     Attributes:
         digest: of their names and bytes.
-        size: (width, height) of all, after turning.
+        size: (width, height) of all, after rotation.
         coloured: the first one with a colour, "" where there is none.
-        shift: the 16 bits of all deep ones are 8 bits shifted up.
+        shift: 16-bit pictures all hold 8 bits shifted up.
         notes: what was decided about them.
     """
 
@@ -236,7 +236,7 @@ class _Facts:
 
 
 def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
-    """Look at every picture once, and into those that this tells something of.
+    """Open every picture once, and decode those where that decides something.
 
     Raises InputError: one is broken, or two differ in size.
     """
@@ -251,7 +251,7 @@ def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
             raise InputError(f"expected images of one size, got {both}: resize them first")
         kinds.update(turned=seen.turned, grey=not seen.stored_in_colour)
         if seen.simple and (coloured or not seen.stored_in_colour):
-            continue  # decoding it would tell nothing new
+            continue  # decoding it would reveal nothing new
         picture = read_picture(path, raw)
         coloured = coloured or (str(path) if picture.coloured else "")
         kinds.update(_kinds(picture))
@@ -274,7 +274,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _kinds(picture: Picture) -> dict[str, int]:
-    """Which of `_SAYINGS` it may count for, now that it is decoded."""
+    """Those of `_SAYINGS` that the decoded picture may count for."""
     return {
         "colourless": picture.stored_in_colour and not picture.coloured,
         "deep": picture.deep,

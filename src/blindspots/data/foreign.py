@@ -1,4 +1,4 @@
-"""Data in other people's classes: torch's datasets and loaders, pairs of arrays."""
+"""Data in classes of other packages: torch's datasets and loaders, pairs of arrays."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,21 +21,21 @@ from blindspots.findings import Finding
 INPUTS = ("x", "pixel_values", "image", "images", "img", "input", "inputs", "data", "features")
 LABELS = ("y", "label", "labels", "target", "targets", "fine_label")
 _MOST = 1 << 33  # bytes of inputs that are read into memory
-_ENDLESS = 1 << 30  # of a stream that does not say how long it is
-_LOOKED_AT = 4  # items that are read twice: what changes is drawn at random
+_ENDLESS = 1 << 30  # of a stream of unknown length
+_LOOKED_AT = 4  # items that are read twice, since random ones differ
 _BATCH = 256
 
 Pair = tuple[Any, Any]  # inputs (B, ...) and labels (B,)
 
 
 def from_torch(data: Any) -> ArrayData:
-    """A torch data set or loader, in its own order without shuffling, read once into memory.
+    """A torch dataset or loader, in its own order without shuffling, read once into memory.
 
     Tensors in a `TensorDataset` stay where they are. Items and batches are pairs (x, y), or mappings with one key for
     each of the two (see `INPUTS` and `LABELS`). A loader's batches and its `collate_fn` are respected.
 
     Raises:
-        InputError: they are not, rows are drawn at random, differ in shape, or are too many for the memory.
+        InputError: items are of another form, drawn at random, differ in shape, or need too much memory.
     """
     loader = data if isinstance(data, DataLoader) else None
     items = loader.dataset if loader is not None else data
@@ -55,7 +55,7 @@ def from_torch(data: Any) -> ArrayData:
 
 
 def is_foreign(data: Any) -> bool:
-    """Whether it is one of torch's, or has items by number and a length, as those of Hugging Face have."""
+    """Whether it is a torch class, or has items by number and a length, like Hugging Face datasets."""
     if isinstance(data, DataLoader | TorchDataset):
         return True
     known = isinstance(data, np.ndarray | Tensor | list | tuple | Mapping | str | bytes) or hasattr(data, "to_numpy")
@@ -63,20 +63,20 @@ def is_foreign(data: Any) -> bool:
 
 
 def of_keys(item: Mapping[Any, Any]) -> Pair:
-    """Input and label under the keys that people use for them. Raises InputError: none or several could be meant."""
+    """Input and label under their usual keys. Raises InputError: no key or several fit."""
     x, y = ([key for key in names if key in item] for names in (INPUTS, LABELS))
     if len(x) != 1 or len(y) != 1:
         raise InputError(
             f"expected one key for the input ({', '.join(INPUTS)}) and one for the class ({', '.join(LABELS)}), got "
-            f"{shown(list(map(str, item)))}: give pairs (x, y)"
+            f"{shown(list(map(str, item)))}: return pairs (x, y)"
         )
     return item[x[0]], item[y[0]]
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Whatever the reading draws at random, nobody else's draws change."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - other people's code draws there
+    """Restores the random generators that reading may draw from."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - users' code draws from it
     try:
         with torch.random.fork_rng(devices=[]):
             yield
@@ -89,20 +89,20 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _order(loader: "DataLoader[Any]") -> tuple[list[list[int]] | None, list[Finding]]:
-    """The batches of places that a loader reads; None: all, one after the other."""
+    """The batches of indices that a loader reads; None: all, one after the other."""
     if isinstance(loader.dataset, IterableDataset):
         return None, []
     size, step = len(loader.dataset), loader.batch_size or _BATCH  # type: ignore[arg-type]
     whole = loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler
     places, said = _places(loader, loader.sampler if whole else loader.batch_sampler)
     if whole and loader.drop_last and len(places) % step:
-        said.append(f"The loader drops its last {len(places) % step} rows, which fill no batch: they were taken, too.")
+        said.append(f"The loader drops its last {len(places) % step} rows, an incomplete batch: they were used too.")
     notes = [note("loader", sentence) for sentence in said]
     return None if places == list(range(size)) else _cut(places, step), notes
 
 
 def _places(loader: "DataLoader[Any]", sampler: Any) -> tuple[list[int], list[str]]:
-    """The places of its rows, in the order of the data set where the loader's own is drawn at random."""
+    """The indices of its rows, in the order of the dataset where the loader's own is random."""
     generator = loader.generator
     before = None if generator is None else generator.get_state()
     first, second = _drawn(sampler), _drawn(sampler)
@@ -112,10 +112,10 @@ def _places(loader: "DataLoader[Any]", sampler: Any) -> tuple[list[int], list[st
         return first, []
     if sorted(first) != sorted(second):
         raise InputError(
-            "expected a loader that reads the same rows each time, got one that draws others: pass its dataset, or a "
+            "expected a loader that reads the same rows each time, got one that draws others: pass its dataset or a "
             "Subset of it"
         )
-    return sorted(first), ["The loader shuffles: its rows were taken in the order of its dataset."]
+    return sorted(first), ["The loader shuffles: its rows were used in the order of its dataset."]
 
 
 def _drawn(sampler: Any) -> list[int]:
@@ -132,12 +132,12 @@ def _cut(places: Sequence[int], step: int) -> list[list[int]]:
 
 def _of_tensors(items: "TensorDataset", name: str, notes: Sequence[Finding]) -> ArrayData:
     if len(items.tensors) != 2:
-        raise InputError(f"expected a TensorDataset of x and y, got {len(items.tensors)} tensors: pass the two alone")
+        raise InputError(f"expected a TensorDataset of x and y, got {len(items.tensors)} tensors: pass just these two")
     return ArrayData(*items.tensors, name, notes=notes)
 
 
 def _streamed(items: Any, loader: "DataLoader[Any] | None") -> Iterator[Pair]:
-    """The batches of what can only be read once."""
+    """The batches of data that can only be read once."""
     collate, step, stream = _collate(loader), _step(loader), iter(items)
     if step is None:
         yield from (_pair(collate(item)) for item in stream)
@@ -175,30 +175,30 @@ def _collate(loader: "DataLoader[Any] | None") -> Callable[[Any], Any]:
 
 
 def _stacked(items: list[Any]) -> Pair:
-    """Items as a batch; unlike torch's own way, it takes words for labels and pictures for inputs."""
+    """Items as a batch; unlike torch's default, it accepts words as labels and pictures as inputs."""
     pairs = [_pair(item) for item in items]
     return [_input(x) for x, _ in pairs], [y for _, y in pairs]
 
 
 def _input(x: Any) -> Any:
-    """Of Pillow's pictures the levels, (1, H, W) or (3, H, W), as torchvision's `pil_to_tensor` has them."""
+    """The levels of a Pillow picture, (1, H, W) or (3, H, W), as in torchvision's `pil_to_tensor`."""
     if not hasattr(x, "getbands"):
         return x
     if x.mode.startswith(("I", "F")):
-        raise InputError(f"expected pictures of 8 bits, got one of mode {x.mode}: let a transform make tensors of them")
+        raise InputError(f"expected pictures of 8 bits, got one of mode {x.mode}: make tensors of them in a transform")
     grey = x.mode in ("1", "L", "LA")
     levels = torch.from_numpy(np.array(x.convert("L" if grey else "RGB")))
     return levels[None] if grey else levels.permute(2, 0, 1)
 
 
 def _check_same(read: Callable[[Sequence[int]], Iterator[Pair]], places: Sequence[int], name: str) -> None:
-    """Refuse items that are others each time: random crops, flips, noise."""
+    """Refuse items that change each time they are read: random crops, flips, noise."""
     for i in places:
         one, other = (np.asarray(_tensor(next(read([i]))[0], name).detach().cpu()) for _ in range(2))
         if not np.array_equal(one, other, equal_nan=one.dtype.kind == "f"):
             raise InputError(
-                f"expected item {i} of {name} to be the same whenever it is read, got two that differ: leave random "
-                "transforms out, for what is measured are its rows as they are"
+                f"expected item {i} of {name} to be the same whenever it is read, got two that differ: leave out "
+                "random transforms, since its rows are measured as they are"
             )
 
 
@@ -210,7 +210,7 @@ def _pair(item: Any) -> Pair:
         return item[0], item[1]
     got = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
     raise InputError(
-        f"expected items (x, y), got a {got}: let the dataset, or its collate_fn, give an input and a class"
+        f"expected items (x, y), got a {got}: let the dataset, or its collate_fn, return an input and a class"
     )
 
 
@@ -233,7 +233,7 @@ def _together(batches: Iterable[Pair], name: str, endless: bool) -> Pair:
                 f"expected at most {most >> 30} GiB of inputs in {name}, got more: save them as .npz files"
             )
     if not inputs:
-        raise InputError(f"expected at least one row in {name}, got none: name data with rows")
+        raise InputError(f"expected at least one row in {name}, got none: pass data with rows")
     return torch.cat(inputs), [label.tolist() if isinstance(label, Tensor) else label for label in labels]
 
 
@@ -247,7 +247,7 @@ def _tensor(x: Any, name: str) -> Tensor:
     except (ValueError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(
-            f"expected inputs of one shape in {name}, got rows that make no array ({said}): bring them to one shape"
+            f"expected inputs of one shape in {name}, got rows that form no array ({said}): resize them to one shape"
         ) from error
 
 
@@ -261,12 +261,12 @@ def _check_block(block: Tensor, y: Any, before: Sequence[Tensor], name: str) -> 
     if before and (block.shape[1:], block.dtype) != (before[0].shape[1:], before[0].dtype):
         raise InputError(
             f"expected inputs of one shape and type in {name}, got {tuple(before[0].shape[1:])} {before[0].dtype} and "
-            f"{tuple(block.shape[1:])} {block.dtype}: bring them to one shape"
+            f"{tuple(block.shape[1:])} {block.dtype}: convert them to one"
         )
 
 
 def _names(items: Any, y: Sequence[Any]) -> list[str] | None:
-    """What the data set itself calls its classes, if it says so."""
+    """The dataset's own names of its classes, if it has any."""
     inner = items
     while isinstance(inner, Subset):
         inner = inner.dataset

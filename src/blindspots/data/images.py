@@ -1,4 +1,4 @@
-"""Pictures as they are meant: turned as their EXIF says, without colour where they have none, with all their bits."""
+"""Reading pictures: rotated according to EXIF, grey where they have no colour, with all their bits."""
 
 import warnings
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB")  # whatever a file is called: Pillow would run programs for others
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB")  # whatever a file's name: for other formats Pillow may run programs
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _ORIENTATION = 0x0112  # EXIF's tag
-_SMALL = 128 * 128  # pixels: decoding takes no longer than opening, or a millisecond
+_SMALL = 128 * 128  # pixels: decoding takes no longer than opening, about a millisecond
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Picture:
     Attributes:
         levels: uint8 or uint16, (H, W) where no pixel has a colour, else (H, W, 3).
         stored_in_colour: whether the file has several channels, equal ones or not.
-        turned: it was turned as its EXIF says.
+        turned: it was rotated according to EXIF.
         see_through: it has pixels that are not opaque; their colour is kept, their transparency is not.
     """
 
@@ -54,17 +54,17 @@ class Picture:
         return self.levels.shape[1], self.levels.shape[0]
 
     def channels(self, count: int) -> NDArray[Any]:
-        """(H, W, count) levels; a picture without colour has the same ones in all."""
+        """(H, W, count) levels; a picture without colour has equal channels."""
         levels = self.levels if self.coloured else self.levels[..., None]
         return np.broadcast_to(levels, (*levels.shape[:2], count))
 
 
 def read_picture(path: Path, raw: bytes | None = None) -> Picture:
-    """The picture in a file. Raises InputError: it is broken, moves, or has more pixels than a picture should."""
+    """The picture in a file. Raises InputError: it is broken, animated, or too large."""
     with _decoding(path):
         content = path.read_bytes() if raw is None else raw
         with _opened(content) as image:
-            packed = _packed(image)  # first: whatever asks for EXIF may decode the picture
+            packed = _packed(image)  # first: reading EXIF may decode the picture
             turned = _orientation(image, content) in range(2, 9)
             levels, alpha = _channels(content, image, packed)
             return _picture(levels, alpha, image.mode not in _GREY, turned)
@@ -72,11 +72,11 @@ def read_picture(path: Path, raw: bytes | None = None) -> Picture:
 
 @dataclass(frozen=True)
 class Glance:
-    """What a file says of its picture before that is decoded.
+    """What a file reveals of its picture without decoding it.
 
     Attributes:
-        size: width and height, once it is turned.
-        simple: it has 8 bits per channel, no transparency, its end, and is too large to be decoded for a look.
+        size: width and height after rotation.
+        simple: it has 8 bits per channel, no transparency, a complete end, and is too large to decode just to check.
     """
 
     size: tuple[int, int]
@@ -86,7 +86,7 @@ class Glance:
 
 
 def glance_at(path: Path, raw: bytes) -> Glance:
-    """A look at a picture's file. Raises InputError as `read_picture` does, as far as that can be seen without it."""
+    """Inspect a picture's file. Raises InputError as `read_picture` does, as far as that shows without decoding."""
     with _decoding(path), _opened(raw) as image:
         packed, (width, height) = _packed(image), image.size
         simple = image.mode in ("L", "RGB", "CMYK") and ";16" not in packed and not _keyed(image)
@@ -99,7 +99,7 @@ def glance_at(path: Path, raw: bytes) -> Glance:
 
 
 def _orientation(image: "Image", raw: bytes) -> int:
-    """EXIF's, 1 where there is none. A PNG is decoded to find it only if something in it may say so."""
+    """The EXIF orientation, 1 where there is none. A PNG is decoded for it only if its header may hold one."""
     silent = image.format == "PNG" and not any(mark in raw for mark in (b"eXIf", b"rientation", b"profile type"))
     return 1 if silent else int(image.getexif().get(_ORIENTATION, 1))
 
@@ -110,13 +110,13 @@ def _has_its_end(image: "Image", raw: bytes) -> bool:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of a picture, turned as its EXIF says. Raises InputError as `read_picture` does."""
+    """Width and height of a picture, rotated according to EXIF. Raises InputError as `read_picture` does."""
     with _decoding(path):
         return glance_at(path, path.read_bytes()).size
 
 
 def in_8_bits(levels: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Levels of 8 bits that 16 bits were made from, k as 257 k or 256 k; None where that would lose something."""
+    """The 8-bit levels k that 16-bit levels 257 k or 256 k were made from; None where that would lose something."""
     if levels.dtype == np.uint8:
         return levels
     high, low = (levels >> 8).astype(np.uint8), (levels & 255).astype(np.uint8)
@@ -146,8 +146,8 @@ def _opened(content: bytes) -> "Image":
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         image = Image.open(BytesIO(content), formats=[f for f in _FORMATS if f in Image.OPEN])
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview behind it
-        raise ValueError(f"it moves: it has {frames} frames")
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with an embedded preview
+        raise ValueError(f"it is animated: it has {frames} frames")
     return image
 
 
@@ -159,7 +159,7 @@ def _picture(levels: NDArray[Any], alpha: NDArray[Any] | None, stored_in_colour:
 
 
 def _channels(content: bytes, image: "Image", packed: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Levels (H, W) or (H, W, 3), turned, and alpha (H, W), if there is one."""
+    """Levels (H, W) or (H, W, 3), rotated, and alpha (H, W), if there is one."""
     if image.mode.startswith("I"):
         return _whole(np.asarray(_turned(image))), None
     if packed in ("RGB;16B", "RGBA;16B"):
@@ -192,7 +192,7 @@ def _keyed(image: "Image") -> bool:
 
 
 def _packed(image: "Image") -> str:
-    """How the file packs its levels, in Pillow's words."""
+    """How the file packs its levels, as Pillow names it."""
     tiles = getattr(image, "tile", None)
     return str(tiles[0][3]) if tiles else ""
 

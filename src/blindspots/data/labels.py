@@ -1,4 +1,4 @@
-"""Labels as people have them: numbers, words, one-hot rows. Each becomes one int64 class per row, or is refused."""
+"""Labels in their usual forms: numbers, words, one-hot rows. They become one int64 class per row, or are refused."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,14 +17,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Labels:
-    """One class per row, and what is known of the classes.
+    """One class per row, and what is known about the classes.
 
     Attributes:
         y: int64 (N,).
-        names: what the labels 0, 1, ... stand for, if they have names.
-        how: where the labels come from, in words; "" for numbers that were given as such.
-        ordered: somebody said which class is the first, and so on; else their names are sorted.
-        called: what the data call the class that has this label.
+        names: names of the labels 0, 1, ..., if they have any.
+        how: where the labels come from, as text; "" for numbers that were given as such.
+        ordered: the order of the classes was given; else their names are sorted.
+        called: the data's own name of the class with this label.
         notes: what was decided.
     """
 
@@ -36,12 +36,12 @@ class Labels:
     notes: tuple[Finding, ...] = ()
 
     def first(self, rows: int | None) -> "Labels":
-        """The first `rows` of them; a note says it where there are fewer. Raises InputError for no rows."""
+        """The first `rows` labels; a note says if there are fewer. Raises InputError for no rows."""
         if rows is not None and rows <= 0:
             raise InputError(f"expected a positive number of rows, got {rows}: ask for at least one")
         if rows is None or rows <= len(self.y):
             return replace(self, y=self.y[:rows])
-        said = f"{rows} rows were asked for, there are {len(self.y)}: all are used."
+        said = f"{rows} rows were requested, but there are only {len(self.y)}: all are used."
         return replace(self, notes=(*self.notes, Finding(code="rows", severity="note", saw=said, do="")))
 
 
@@ -61,10 +61,10 @@ class _Found:
 
 
 def labels_of(y: Any, rows: int, name: str, names: Iterable[str] | None = None) -> Labels:
-    """Labels of any form for so many inputs.
+    """Labels of any form for this number of inputs.
 
     Integers, booleans, whole floats, one-hot rows and columns (N, 1) are numbers; words are looked up in `names`, else
-    numbers if all of them are, else placed in the order of their names.
+    they become numbers if all of them are, else indices of the sorted words.
 
     Args:
         names: of the classes, in order, where they are known.
@@ -90,7 +90,7 @@ def _array(y: Any, name: str) -> Array:
     try:
         labels: Array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"expected labels (N,) in {name}, got what is no array ({error}): give one per row") from error
+        raise InputError(f"expected labels (N,) in {name}, got no array ({error}): give one per row") from error
     if labels.dtype.kind == "O":
         labels = _plain(labels)
     if labels.dtype.kind == "S":
@@ -99,7 +99,7 @@ def _array(y: Any, name: str) -> Array:
 
 
 def _plain(labels: Array) -> Array:
-    """Objects that are all words, or all numbers, as such."""
+    """Objects that are all words, or all numbers, as an array of these."""
     kinds = {type(label) for label in labels.flat}
     if kinds and all(issubclass(k, str) for k in kinds):
         return labels.astype(str)
@@ -113,13 +113,13 @@ def _one_column(given: _Found) -> None:
     labels = given.labels
     if labels.ndim == 2 and labels.shape[1] == 1:
         given.labels = labels[:, 0]
-        given.said.append(f"has the shape {labels.shape}: its only column was taken")
+        given.said.append(f"has the shape {labels.shape}: its only column was used")
     elif labels.ndim == 2 and labels.dtype.kind in "iufb":
         one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()
         if not one_hot or not len(labels):
             raise given.refused(", which is not one-hot", "give each row the number of its class")
         given.labels = labels.argmax(1)
-        given.said.append(f"has the shape {labels.shape} and is one-hot: the column of the 1 was taken for the class")
+        given.said.append(f"has the shape {labels.shape} and is one-hot: the column of the 1 was taken as the class")
     if given.labels.ndim != 1 or given.labels.dtype.kind not in "iufbU":
         raise given.refused("", "give each row the number or the name of its class")
 
@@ -132,7 +132,7 @@ def _whole(given: _Found, names: list[str] | None) -> Labels:
         strange = (~np.isfinite(labels) | (labels != np.rint(labels))).nonzero()[0]
         if len(strange):
             raise given.refused(f", {labels[strange[0]]} in row {strange[0]}", "give each row the number of its class")
-        given.said.append(f"is {labels.dtype} and holds whole numbers alone: they were taken for the classes")
+        given.said.append(f"is {labels.dtype} and holds only whole numbers: they were taken as the classes")
     y = torch.from_numpy(labels.astype(np.int64))
     return Labels(y) if names is None else _named(y, names, given.name)
 
@@ -143,7 +143,7 @@ def _named(y: Tensor, names: list[str], name: str) -> Labels:
             f"expected labels from 0 to {len(names) - 1} in {name}, whose classes are {shown(names)}, got "
             f"{int(y.min())} to {int(y.max())}: name every class"
         )
-    how = "places in the names that came with them" if telling(names) else ""
+    how = "indices of the names given with them" if telling(names) else ""
     return Labels(y, names, how, True, lambda k: names[k])
 
 
@@ -153,18 +153,18 @@ def _words(labels: Array, name: str, names: list[str] | None) -> Labels:
     if names is not None:
         where = found(places(words, names), names, f"y in {name}", "its names")
         y = np.array([where[word] for word in words], np.int64)[at.reshape(-1)]
-        return Labels(torch.from_numpy(y), names, "places in the names that came with them", True, lambda k: names[k])
+        return Labels(torch.from_numpy(y), names, "indices of the names given with them", True, lambda k: names[k])
     return of_names(words, at.reshape(-1), f"words in y of {name}", "words")
 
 
 def of_names(words: Sequence[str], at: Array, what: str, source: str) -> Labels:
-    """Labels from the names of classes alone: the numbers that they are, else their places in sorted order.
+    """Labels from the names of classes: the numbers that they are, else their indices in sorted order.
 
     Args:
         words: sorted, each once.
-        at: for every row, which of the words is its own.
+        at: for every row, the index of its word.
 
-    Raises InputError: two names are one number.
+    Raises InputError: two names are the same number.
     """
     numbers = [number(word) for word in words]
     whole = [k for k in numbers if k is not None]
@@ -172,9 +172,9 @@ def of_names(words: Sequence[str], at: Array, what: str, source: str) -> Labels:
         called = dict(zip(whole, words, strict=True))
         if len(called) < len(words):
             twice = [w for w, k in zip(words, numbers, strict=True) if numbers.count(k) > 1]
-            raise InputError(f"expected {what} that are different numbers, got {shown(twice)}: put them together")
+            raise InputError(f"expected {what} that are different numbers, got {shown(twice)}: merge them")
         y = torch.tensor(whole, dtype=torch.int64)[torch.from_numpy(at.astype(np.int64))]
-        return Labels(y, None, f"the numbers that the {source} are", True, lambda k: called[k])
+        return Labels(y, None, f"the {source} as numbers", True, lambda k: called[k])
     y = torch.from_numpy(at.astype(np.int64))
     names = list(words)
-    return Labels(y, names, f"places in the sorted names of the {source}", called=lambda k: names[k])
+    return Labels(y, names, f"indices of the sorted {source}", called=lambda k: names[k])

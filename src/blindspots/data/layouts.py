@@ -16,7 +16,7 @@ LAYOUTS: tuple[str, ...] = get_args(LayoutName)
 AXES = {"nchw": 4, "nhwc": 4, "nhw": 3}
 CHANNELS = (1, 3, 4)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_EXACT = 1 << 24  # up to which float32 holds every whole number
+_EXACT = 1 << 24  # the largest integer up to which float32 holds every one
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Layout:
 
     Attributes:
         word: the layout's name.
-        others: names of layouts that the array's shape would allow as well.
+        others: names of other layouts that the array's shape allows.
     """
 
     word: str
@@ -35,8 +35,8 @@ class Layout:
 
     @property
     def notes(self) -> list[Finding]:
-        """How the array was read, and how to have it read otherwise."""
-        do = f"If that is wrong, say how it is laid out: {' or '.join(self.others)} (--layout)." if self.others else ""
+        """How the array was read, and how to choose another layout."""
+        do = f"If that is wrong, choose another layout: {' or '.join(self.others)} (--layout)." if self.others else ""
         return [note("layout", self.said, do)] if self.said else []
 
     def arrange(self, x: Tensor) -> Tensor:
@@ -58,12 +58,12 @@ def asked_layout(shape: tuple[int, ...], name: str, word: str) -> Layout:
 
 
 def recognised(shape: tuple[int, ...], name: str) -> Layout:
-    """Recognise N, H, W, C and their order from an array's shape; the axis with 1, 3 or 4 entries is the channels."""
+    """Infer N, H, W, C and their order from an array's shape; an axis with 1, 3 or 4 entries holds the channels."""
     if len(shape) > 4:
         orders = "(N, H, W, C), (N, C, H, W), (N, H, W) or (N, D)"
         raise InputError(
-            f"expected x to have 2 to 4 axes in {name}, got shape {shape}: store it as {orders}, or say that it is to "
-            "be taken as it is with the layout as-is"
+            f"expected x to have 2 to 4 axes in {name}, got shape {shape}: store it as {orders}, or use it as it "
+            "is with the layout as-is"
         )
     _check_rows(shape, name)
     if len(shape) == 2:
@@ -75,14 +75,14 @@ def recognised(shape: tuple[int, ...], name: str) -> Layout:
         return Layout("nhwc", (shape[3], *shape[1:3]), f"x {shape} was read as images (N, H, W, C).")
     if first and not last:
         return Layout("nchw", shape[1:], f"x {shape} was read as images (N, C, H, W).")
-    reason = "as both orders are possible and torch's is this one" if first else (
-        "as neither axis has the length 1, 3 or 4 of channels"
+    reason = "since both orders are possible and this is torch's" if first else (
+        "since no axis has 1, 3 or 4 entries as channels do"
     )  # fmt: skip
     return Layout("nchw", shape[1:], f"x {shape} was read as images (N, C, H, W), {reason}: {shape[1:]}.", ("nhwc",))
 
 
 def as_is(shape: tuple[int, ...], name: str) -> Layout:
-    """A torch tensor's: the axes are in torch's order already, unless a model does not take them so."""
+    """The layout of a torch tensor: in torch's order already, unless a model does not take it."""
     _check_rows(shape, name)
     last = len(shape) == 4 and shape[3] in CHANNELS and shape[1] not in CHANNELS
     return Layout("as-is", shape[1:], others=("nhwc",) if last else ("nhw",) if len(shape) == 3 else ())
@@ -97,7 +97,7 @@ def _check_rows(shape: tuple[int, ...], name: str) -> None:
 
 
 def scaling(dtype: str, name: str) -> list[Finding]:
-    """A note on how stored numbers become float32. Raises InputError for what are no numbers."""
+    """A note on how stored numbers become float32. Raises InputError for anything but numbers."""
     if dtype == "uint8":
         return [note("scale", "x is 8-bit: it was divided by 255, so that inputs are in [0, 1].")]
     if dtype in _FLOATS:
@@ -106,19 +106,19 @@ def scaling(dtype: str, name: str) -> list[Finding]:
         return [note("scale", "x is boolean: False is 0, True is 1.")]
     if np.dtype(dtype).kind in "iu" if dtype in np.sctypeDict else False:
         do = "Divide 8-bit images by 255, or store them as uint8, which is divided."
-        return [note("scale", f"x is {dtype}: its whole numbers were taken as they are, and not divided.", do)]
+        return [note("scale", f"x is {dtype}: its whole numbers were used as they are, without division.", do)]
     raise InputError(
         f"expected x of dtype uint8 (0 to 255), float, integer or bool in {name}, got {dtype}: convert it first"
     )
 
 
 def dtype_name(x: "Tensor | np.ndarray[Any, Any]") -> str:
-    """ "uint8", "float32", whatever holds the numbers."""
+    """The name of the dtype, "uint8", "float32" and so on."""
     return str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else x.dtype.newbyteorder("=").name
 
 
 def native(block: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor of its own: torch takes neither foreign byte order nor read-only memory."""
+    """A tensor with a copy: torch accepts neither foreign byte order nor read-only memory."""
     return torch.from_numpy(np.array(block, dtype=block.dtype.newbyteorder("="), order="C"))
 
 

@@ -27,14 +27,14 @@ NAMES = ("class_names", "classes", "names", "label_names", "target_names")
 
 
 class NpzData(Laid):
-    """An `.npz` file with `x`, read member by member and chunk by chunk, never as a whole, and `y`.
+    """An `.npz` file with `x`, which is read by ranges of rows, never as a whole, and `y`.
 
-    What the labels 0, 1, ... stand for is taken from an array of names, if there is one (see `NAMES`).
+    Names of the labels 0, 1, ... are taken from an array of names, if there is one (see `NAMES`).
     """
 
     def __init__(self, path: Path, spec: str, rows: int | None = None, layout: str | None = None) -> None:
         self._path, self._lock = path, threading.Lock()
-        self._member: _Member | None = None  # open once inputs were read
+        self._member: _Member | None = None  # opened by the first read
         with _explained(path), zipfile.ZipFile(path) as archive:
             with _Member(archive, "x", path.name) as member:
                 shape, dtype = member.shape, member.dtype.newbyteorder("=").name
@@ -47,7 +47,7 @@ class NpzData(Laid):
         self.layout = layout
 
     def close(self) -> None:
-        """Let go of the file until something is read again."""
+        """Close the file until rows are read again."""
         if self._member is not None:
             self._member.close()
         self._member = None
@@ -67,16 +67,16 @@ class NpzData(Laid):
 
 
 def _names(archive: zipfile.ZipFile, y: np.ndarray[Any, Any], name: str) -> tuple[list[str] | None, str]:
-    """The names of classes, and the array that they are from."""
+    """The names of classes, and the array they come from."""
     there = [key for key in NAMES if f"{key}.npy" in archive.namelist()]
     listed = {key: words for key in there if (words := _listed(archive, key, y, name))}
     if len(set(map(tuple, listed.values()))) > 1:
-        raise InputError(f"expected one array of names in {name}, got {', '.join(listed)}, which differ: leave one out")
+        raise InputError(f"expected one array of names in {name}, got {', '.join(listed)}, which differ: keep one")
     return next(((words, key) for key, words in listed.items()), (None, ""))
 
 
 def _listed(archive: zipfile.ZipFile, key: str, y: np.ndarray[Any, Any], name: str) -> list[str]:
-    """An array's words or numbers, if these can be names of classes: one each, not one per row."""
+    """An array's words or numbers, if they can be names of classes: one per class, not one per row."""
     try:
         array = _all_of(archive, key, name)
     except InputError:  # objects, which are not unpickled
@@ -92,19 +92,15 @@ def _all_of(archive: zipfile.ZipFile, key: str, name: str) -> np.ndarray[Any, An
         return member.read(0, member.shape[0]) if member.shape else np.empty(())
 
 
-def _can_name(array: np.ndarray[Any, Any]) -> bool:
-    return array.ndim == 1 and array.dtype.kind in "Uiu" and len(array) > 1
-
-
 def _fitting(names: Sequence[str] | None, y: np.ndarray[Any, Any]) -> Sequence[str] | None:
-    """The names, but where the labels are the numbers in the names, not places among them: classes 3, 5, 8."""
+    """The names, unless the labels are the numbers in the names instead of indices: classes 3, 5, 8."""
     if names is None or y.dtype.kind not in "iu" or not y.size:
         return names
     return None if int(y.max()) >= len(names) and set(map(str, np.unique(y).tolist())) <= set(names) else names
 
 
 def _unread(archive: zipfile.ZipFile, names: str) -> list[Finding]:
-    """A note on arrays that nobody asked for."""
+    """A note on arrays that are not used."""
     more = [key.removesuffix(".npy") for key in archive.namelist() if key not in ("x.npy", "y.npy", f"{names}.npy")]
     if not more:
         return []
@@ -137,13 +133,15 @@ class _Member:
         if self.dtype.hasobject or self.dtype.names:
             raise InputError(f"expected numbers in {key} of {name}, got dtype {self.dtype}: objects are not unpickled")
         if column_major and len(self.shape) > 1:
-            raise InputError(f"expected {key} in {name} row by row, got columns: save np.ascontiguousarray({key})")
+            raise InputError(
+                f"expected {key} of {name} in row-major order, got columns: save np.ascontiguousarray({key})"
+            )
         self._start, self._row_bytes = self._stream.tell(), self.dtype.itemsize * math.prod(self.shape[1:])
         if archive.getinfo(f"{key}.npy").file_size != self._start + self.dtype.itemsize * math.prod(self.shape):
-            raise EOFError(f"{key} does not have the length that its header says")
+            raise EOFError(f"{key} does not have the length given in its header")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._stream.close()
         self._archive.close()
 
@@ -154,7 +152,7 @@ class _Member:
         self._stream.close()
 
     def read(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Rows start .. stop - 1 as they are stored."""
+        """Rows start .. stop - 1 as stored."""
         block = np.empty((stop - start, *self.shape[1:]), self.dtype)
         self._stream.seek(self._start + start * self._row_bytes)
         if self._stream.readinto(block.reshape(-1).view(np.uint8)) < block.nbytes:  # type: ignore[attr-defined]

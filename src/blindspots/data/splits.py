@@ -15,7 +15,7 @@ from torch import Tensor
 from blindspots.data.dataset import Dataset
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.journal import pack_inputs, unpack_inputs
+from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.random import keys, uniform
 
 _KEPT = 1 << 30  # bytes of inputs that are kept in memory; others are read again whenever they are wanted

@@ -1,7 +1,7 @@
 """A cascade: stages of attacks over the rows of one shard, each only on the rows where it has something to find."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack
-from blindspots.engine.jobs import Jobs, Samples, Starts, fixed
+from blindspots.engine.jobs import Jobs, Samples, Starts, fixed, visible
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
-from blindspots.engine.others import OtherImages
+from blindspots.engine.others import starts
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
 from blindspots.goal import Goal
 from blindspots.models.foreign import seed_everything
-from blindspots.oracle import Oracle, one_hot_prediction
-from blindspots.problem import Need, Problem
+from blindspots.oracle import Oracle
+from blindspots.problem import Problem
 from blindspots.random import keys, uniform
 from blindspots.records import NO_TARGET
 from blindspots.rows import Rows, leaves
@@ -33,30 +33,30 @@ UNSET, SEVERAL = -2, -3  # besides `NO_TARGET`, in place of a class: none was ch
 class Stage:
     """One attack, and the rows it is for.
 
-    A row's *reach* is its lowest margin divided by how far the stages before have brought it down: at 0.1, a tenth of
-    what was gained so far would do. A row has *moved* by the share of its margin that the stage before this one took.
+    A row's *reach* is its lowest margin divided by how far earlier stages have lowered it: at 0.1, a tenth of the
+    progress so far would suffice. A row has *moved* by the share of its margin that the previous stage removed.
     Its jobs there *disagree* by the share of its margin that the second best of them stayed above the best point known:
-    a minimum that was found twice is hardly one of many.
+    a minimum that was found twice is probably the only one.
 
     Args:
-        name: how reports call it.
-        attack: what is run.
+        name: its name in reports.
+        attack: the attack to run.
         why: one sentence for the report.
-        goal: what is descended and what counts.
+        goal: the loss and what counts as success.
         targets: which classes to run towards; None: none.
-        restarts: how often, each time with other randomness.
+        restarts: number of runs, each with its own randomness.
         start: where searches begin: at the clean input, at the best point so far ("near"), at the adversarial example
-            that is to be shortened ("found"), or at the nearest other image of the shard that the model takes for what
-            the goal wants ("other"); None: where the attack says.
+            that is to be shortened ("found"), or at the nearest other image of the shard whose prediction reaches the
+            goal ("other"); None: the attack's own.
         reach: rows enter whose reach is at most this,
-        moved, disagree: and rows that have moved, or whose jobs disagree, at least this much,
+        moved, disagree: as do rows that have moved, or whose jobs disagree, by at least this much,
         wide_reach: while their reach is at most this.
-        flat: rows enter whose margin no search has lowered at all, as where gradients are masked: they have no reach.
-        who: rows that still stand, rows that are already broken, or all that were right at first.
+        flat: rows enter whose margin no search has lowered, e.g. with masked gradients: their reach is undefined.
+        who: rows that still stand, rows that are already broken, or all that were initially right.
         share: of these, the rows whose own draw is below this.
-        after: the name of a stage that must have broken a row of the shard, or nobody enters. This is the only place
+        after: the name of a stage that must have broken a row of the shard, or no row enters. This is the only place
             where a row's fate depends on the other rows of its shard, and never on their order.
-        stop_early: a row leaves with its first win; None: unless the attack looks for the smallest distance.
+        stop_early: a row leaves with its first success; None: unless the attack minimises the distance.
     """
 
     name: str
@@ -78,13 +78,13 @@ class Stage:
 
 
 def is_targeted(stages: Sequence[Stage]) -> bool:
-    """Whether nothing but the target classes counts as a success."""
+    """Whether only the target classes count as a success."""
     return bool(stages) and all(stage.goal.targeted for stage in stages)
 
 
 @dataclass(frozen=True)
 class Board(Rows):
-    """What a cascade knows of the rows of its shard between two stages."""
+    """What a cascade knows about the rows of its shard between two stages."""
 
     ledger: Ledger
     logits: Tensor  # (N, C) on the clean inputs, (N, C + 1) of a model that rejects
@@ -110,7 +110,7 @@ class Board(Rows):
 
 @dataclass(frozen=True)
 class Live:
-    """What is told while a stage runs."""
+    """Progress of a stage."""
 
     stage: str
     entered: int
@@ -136,15 +136,22 @@ class Cascade:
         self.oracle, self.threat, self.stages, self.seed = oracle, threat, stages, seed
         self.settings, self.allowance, self.watch = settings or Settings(), allowance or Allowance(), watch
 
-    def run(
-        self,
-        samples: Samples,
-        unfinished: Mapping[str, Tensor] | None = None,
-        remember: Callable[[Mapping[str, Tensor]], None] = lambda columns: None,
-    ) -> tuple[Board, list[float]]:
-        """The board after all stages, and the seconds that each took.
+    def run(self, samples: Samples) -> tuple[Board, list[float]]:
+        """The board after all stages, and the seconds that each took."""
+        running = self.stages_of(samples)
+        while True:
+            try:
+                next(running)
+            except StopIteration as end:
+                found: tuple[Board, list[float]] = end.value
+                return found
 
-        `unfinished` is what `remember` was given after the last stage of an earlier attempt at the same rows.
+    def stages_of(
+        self, samples: Samples, unfinished: Mapping[str, Tensor] | None = None
+    ) -> Generator[dict[str, Tensor], None, tuple[Board, list[float]]]:
+        """The same, stage by stage: yields between two of them what an interrupted search goes on from.
+
+        `unfinished` is what was yielded last in an earlier attempt at the same rows.
         """
         seconds = [0.0] * len(self.stages)
         oracle, before = self.oracle, (self.oracle.forwards, self.oracle.backwards)
@@ -152,14 +159,14 @@ class Cascade:
         board, first = self._look_first(samples), 0
         if unfinished is not None:
             board, first, seconds = _restore(board, unfinished)
-            # As if there had been one attempt: a budget of the run counts what the earlier one cost.
+            # As if there had been one attempt: the run's budget includes the cost of the earlier one.
             oracle.forwards, oracle.backwards = (n + k for n, k in zip(before, _cost(board), strict=True))
         for i in range(first, len(self.stages)):
             began = time.monotonic()
             self._run_stage(i, samples, board)
             seconds[i] = time.monotonic() - began
             if i + 1 < len(self.stages):
-                remember(_columns(board, i + 1, seconds))
+                yield _columns(board, i + 1, seconds)
         self._close(board)
         self._seed_model(samples, len(self.stages))
         return board, seconds
@@ -218,7 +225,7 @@ class Cascade:
         board.unbilled.add_(cost[2:] - cost[:2])
 
     def _targets(self, stage: Stage, problem: Problem, samples: Samples, board: Board, enters: Tensor) -> Tensor | None:
-        """Target classes (N, K). Rows that have one already, or for which there is none, do not enter after all."""
+        """Target classes (N, K). Rows that have one already, or for which there is none, do not enter."""
         if stage.targets is None:
             return None
         at, scores = enters.nonzero()[:, 0], self.oracle.fold(board.logits, samples.y)
@@ -237,12 +244,12 @@ class Cascade:
         return uniform(key, torch.zeros_like(key), 0, (1,))[:, 0] < stage.share
 
     def _needed(self, stage: Stage, board: Board) -> bool:
-        """Whether the stage that this one comes after broke a row, if it comes after one."""
+        """Whether the stage named by `after`, if any, broke a row."""
         won = board.counts[:, 1].tolist()
         return stage.after is None or any(s.name == stage.after and n for s, n in zip(self.stages, won, strict=True))
 
     def _undecided(self, stage: Stage, board: Board) -> bool:
-        """Whether it cannot be told if it is needed, since the stage that this one comes after was cut short."""
+        """Whether it is unknown if this stage is needed, since the stage named by `after` was cut short."""
         cut = board.cut.tolist()
         return not self._needed(stage, board) and any(
             s.name == stage.after and c for s, c in zip(self.stages, cut, strict=True)
@@ -257,8 +264,7 @@ class Cascade:
         self, index: int, problem: Problem, samples: Samples, board: Board, targets: Tensor | None, at: Tensor
     ) -> None:
         stage, ledger = self.stages[index], board.ledger
-        scores = self.oracle.fold(board.logits, samples.y)
-        scores = one_hot_prediction(scores) if stage.attack.need is Need.LABEL else scores
+        scores = visible(self.oracle.fold(board.logits, samples.y), stage.attack.need)
         jobs = Jobs(
             samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, self._stream(index)
         )
@@ -275,20 +281,21 @@ class Cascade:
         Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch).run()
 
     def _stream(self, index: int) -> int:
-        """What tells the draws of a stage from those of others: its place among those that are not for flat rows."""
+        """Separates the draws of stages: the index of this one among those that are not for flat rows."""
         if self.stages[index].flat:
             return len(self.stages) + index
         return sum(not stage.flat for stage in self.stages[:index])
 
     def _start(self, stage: Stage, samples: Samples, board: Board) -> Starts:
         start = stage.start or stage.attack.begins
-        if start == "other":
-            return OtherImages(samples, self.oracle.predict(board.logits), stage.goal)
-        points = {"clean": samples.x, "near": board.ledger.near, "found": board.ledger.best}[start]
-        return fixed(points)
+        if start == "near":
+            return fixed(board.ledger.near)
+        if start == "found":
+            return fixed(board.ledger.best)
+        return starts(start, samples, self.oracle.predict(board.logits), stage.goal)
 
     def _close(self, board: Board) -> None:
-        """A row that was wrong at first, or had its target, stays that, whatever was done to it."""
+        """A row that was wrong initially, or had its target, stays that, whatever happened since."""
         board.ledger.settle_(~board.right, Result.ALREADY_WRONG)
         board.ledger.settle_(board.carries, Result.ALREADY_TARGET)
         board.ledger.settle_(~board.clean_margin.isfinite(), Result.NONFINITE)
@@ -299,13 +306,13 @@ def _check_labels(samples: Samples, classes: int) -> None:
     if len(strange):
         row, label = int(samples.id[strange[0]]), int(samples.y[strange[0]])
         raise InputError(
-            f"expected labels from 0 to {classes - 1}, as the model tells {classes} classes apart, got {label} in row "
+            f"expected labels from 0 to {classes - 1}, since the model has {classes} classes, got {label} in row "
             f"{row}: give every row the number of its class, in the model's order"
         )
 
 
 def _keep_searched(ledger: Ledger, before: Tensor) -> None:
-    """One stage that searched is enough, whether another one found a point to start from or not."""
+    """One stage that searched is enough, whether or not another one found a starting point."""
     ledger.settle_((before == Result.STOOD) & (ledger.result == Result.NO_START), Result.STOOD)
     ledger.settle_((before == Result.NO_START) & (ledger.result == Result.UNSEARCHED), Result.NO_START)
 
@@ -323,7 +330,7 @@ def _note_targets(board: Board, targets: Tensor) -> None:
 
 
 def _cost(board: Board) -> tuple[int, int]:
-    """Forwards and backwards of the oracle so far, charged to rows or not."""
+    """Forwards and backwards of the oracle so far, whether charged to rows or not."""
     forwards, backwards = board.unbilled.tolist()
     return forwards + int(board.ledger.forwards.sum()), backwards + int(board.ledger.backwards.sum())
 
@@ -348,10 +355,10 @@ def _columns(board: Board, stages: int, seconds: list[float]) -> dict[str, Tenso
 
 
 def _restore(blank: Board, columns: Mapping[str, Tensor]) -> tuple[Board, int, list[float]]:
-    """Fill a fresh board in place with what was remembered."""
+    """Fill a fresh board in place from what was remembered."""
     if missing := {name for name, _ in leaves(blank)} - columns.keys():
         raise InputError(
-            f"expected {', '.join(sorted(missing))} among what was kept of the shard in hand, found a file of an "
+            f"expected {', '.join(sorted(missing))} in what was kept of the current shard, found a file of an "
             "earlier version: delete unfinished.safetensors, then --resume begins that shard again"
         )
     for name, t in leaves(blank):

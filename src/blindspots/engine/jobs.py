@@ -1,4 +1,4 @@
-"""What has to be searched: rows of a shard, and for each of them its jobs, one after the other."""
+"""The searches to run: rows of a shard, and for each of them its jobs, one after the other."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blindspots.problem import Job
+from blindspots.oracle import one_hot_prediction
+from blindspots.problem import Job, Need
 from blindspots.random import keys
 from blindspots.rows import Rows
+from blindspots.threat import Threat
 
 
 @dataclass(frozen=True)
 class Samples(Rows):
     """The rows of a shard."""
 
-    id: Tensor  # (N,) int64: the row's place in the data, which its randomness hangs on
+    id: Tensor  # (N,) int64: the row's index in the data, which decides its randomness
     x: Tensor  # (N, ...) float32
     y: Tensor  # (N,) int64
     r: Tensor  # (N,) radius, inf for the smallest distance
+
+    @classmethod
+    def within(cls, threat: Threat, id: Tensor, x: Tensor, y: Tensor) -> "Samples":
+        """Rows that are all searched in the same threat."""
+        radius = torch.inf if threat.radius is None else float(threat.radius)
+        return cls(id, x, y, torch.full((len(y),), radius, device=y.device))
+
+
+def visible(scores: Tensor, need: Need) -> Tensor:
+    """Scores (N, C) as far as an attack may see them: of the predicted class alone where it sees labels."""
+    return one_hot_prediction(scores) if need is Need.LABEL else scores
 
 
 Starts = Callable[[Tensor, Tensor], Tensor]
@@ -33,15 +46,15 @@ def fixed(points: Tensor) -> Starts:
 class Jobs:
     """For each sample: restarts x targets, in that order. A sample's next job begins when the last one has failed.
 
-    So when one job wins, the rest of its group is never run; and whether it is run depends on its own sample alone.
+    So once a job succeeds, the rest of its group is never run; and that depends on its own sample alone.
 
     Args:
         samples: the rows.
-        scores: (N, C) on the clean inputs, as far as the attack may see them.
+        scores: (N, C) on the clean inputs, as the attack may see them.
         start: where the searches of the samples at the places (B,) with the targets (B,) begin: (B, ...).
         targets: (N, K) int64 target classes, or None for searches without a target.
-        restarts: how often every target is tried, each time with other randomness.
-        seed, stream: decide the randomness; `stream` tells the stages of a protocol apart.
+        restarts: how often every target is tried, each time with its own randomness.
+        seed, stream: decide the randomness; `stream` differs between the stages of a protocol.
     """
 
     samples: Samples

@@ -1,4 +1,4 @@
-"""Per row: the best certified point, how near the others came, and what it all cost. Attacks never see it."""
+"""Per row: the best confirmed point, how near the others came, and the total cost. Attacks never see it."""
 
 from dataclasses import dataclass
 
@@ -15,24 +15,24 @@ from blindspots.threat import Threat
 class Ledger(Rows):
     """The engine writes it in place; entry i belongs to row i of a shard, or to the row in slot i."""
 
-    best: Tensor  # (B, ...) winning point of the smallest norm; the clean input until there is one
+    best: Tensor  # (B, ...) successful point of the smallest norm; the clean input until there is one
     norm: Tensor  # (B,) its norm; inf until there is one
-    said: Tensor  # (B,) int64 the class that the model said there, which a service may not say again; -1 until then
+    said: Tensor  # (B,) int64 the prediction there, which a service may not repeat; -1 until then
     near: Tensor  # (B, ...) the point inside the threat where the margin was lowest
     margin: Tensor  # (B,) that margin
-    low: Tensor  # (B,) lowest margin of the job in hand
-    once: Tensor  # (B,) lowest margin that an ended job of this search reached; inf until there is one
+    low: Tensor  # (B,) lowest margin of the current job
+    once: Tensor  # (B,) lowest margin that a finished job of this search reached; inf until there is one
     twice: Tensor  # (B,) lowest margin that two of them reached; inf until there are two
     won: Tensor  # (B,) bool
     looks: Tensor  # (B,) int64 of attacks
-    moved: Tensor  # (B,) bool: one of them was at another point than the clean input
+    moved: Tensor  # (B,) bool: one of them was not at the clean input
     result: Tensor  # (B,) uint8, a Result
     forwards: Tensor  # (B,) int64
     backwards: Tensor  # (B,) int64
 
     @classmethod
     def blank(cls, x: Tensor, margin: Tensor, draws: int = 1) -> "Ledger":
-        """For rows whose clean inputs `x` were looked at once, `draws` times over, with the margins seen there."""
+        """For rows whose clean inputs `x` were evaluated once, with `draws` draws, and had these margins."""
         none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return cls(
             best=x.clone(),
@@ -61,9 +61,9 @@ class Ledger(Rows):
         self.backwards.index_add_(0, at, torch.full_like(at, backwards))
 
     def judge_(self, live: Tensor, threat: Threat, x: Tensor, r: Tensor, probe: Tensor, seen: Seen) -> None:
-        """Enter what was seen at `probe`: only points that really lie inside the threat count."""
+        """Record what was seen at `probe`: only points that really lie inside the threat count."""
         hopeful = live & (seen.won | (seen.margin < self.margin) | (seen.margin < self.low))
-        # Measuring and copying only these rows is what makes cheap models fast; on a GPU it would mean to wait for it.
+        # Measuring and copying only these rows is what makes cheap models fast; on a GPU it would force a wait.
         at = hopeful.nonzero()[:, 0] if hopeful.device.type == "cpu" else torch.arange(len(live), device=live.device)
         if len(at):
             self._enter_(at, hopeful[at], threat, x[at], r[at], probe[at], seen.margin[at], seen.logits[at])
@@ -93,9 +93,9 @@ class Ledger(Rows):
         self.won.index_copy_(0, at, self.won[at] | better)
 
     def count_look_(self, live: Tensor, x: Tensor, r: Tensor, probe: Tensor) -> None:
-        """The rows that are `live` (B,) are looked at once: is that at another point than their clean input `x`?
+        """Count an evaluation of the rows that are `live` (B,), and whether it was away from their clean input `x`.
 
-        Where nothing may change, nothing that is looked at says anything.
+        Where nothing may change, no evaluation is informative.
         """
         self.looks.add_(live)
         new = live & ~self.moved & (r > 0)
@@ -105,21 +105,21 @@ class Ledger(Rows):
             self.moved[at] = _differ(probe[at], x[at])
 
     def end_job_(self, at: Tensor) -> None:
-        """The jobs in hand of the rows `at` (K,) have ended: remember how low the two best of them came."""
+        """The current jobs of the rows `at` (K,) have ended: remember how low the two best of them came."""
         low, once = self.low[at], self.once[at]
         self.twice[at] = self.twice[at].minimum(low.maximum(once))
         self.once[at] = low.minimum(once)
         self.low[at] = torch.inf
 
     def begin_search_(self) -> None:
-        """Forget the jobs of the search before."""
+        """Forget the jobs of the previous search."""
         for column in (self.low, self.once, self.twice):
             column.fill_(torch.inf)
 
     def stand_(self, ended: Tensor) -> None:
-        """A job of the rows in `ended` (B,) came to its end: they stand, unless another one was broken off.
+        """A job of the rows in `ended` (B,) ran to its end: they stand, unless another one was cut short.
 
-        One look alone is a guess, and so are looks at the clean input: a search takes a step from what it saw.
+        A single evaluation is a guess, and so are those at the clean input: a search takes a step from what it saw.
         """
         searched = ended & self.moved & (self.looks > 1)
         self.settle_(searched & (self.result == Result.UNSEARCHED), Result.STOOD)
@@ -129,5 +129,5 @@ class Ledger(Rows):
 
 
 def _differ(a: Tensor, b: Tensor) -> Tensor:
-    """Whether each row of the two (B, ...) is another: (B,) bool."""
+    """Whether corresponding rows of the two (B, ...) differ: (B,) bool."""
     return (a != b).flatten(1).any(1)

@@ -1,4 +1,4 @@
-"""The one loop that runs every attack: look, judge, step; rows that are done leave, waiting rows take their slots."""
+"""The loop that runs every attack: evaluate, judge, step; finished rows leave, and waiting rows take their slots."""
 
 import time
 from collections.abc import Callable
@@ -20,11 +20,11 @@ _NOBODY = -1
 
 @dataclass(frozen=True)
 class Settings:
-    """How a search is run; none of it changes what the attack does to a row.
+    """How a search is run; none of this changes what the attack does to a row.
 
     Args:
         slots: rows in flight.
-        stop_early: a row leaves with its first win; else every job runs to its end and the smallest norm counts.
+        stop_early: a row leaves with its first success; else every job runs to its end and the smallest norm counts.
         row_budget: forwards + backwards that one row may cost.
         patience: turns between two settlements, each of which waits for the device.
     """
@@ -35,9 +35,14 @@ class Settings:
     patience: int = 1
 
 
+def patience_of(device: torch.device) -> int:
+    """Turns between two settlements: on a CPU they cost nothing, an accelerator would be waited for every time."""
+    return 1 if device.type == "cpu" else 4
+
+
 @dataclass
 class Allowance:
-    """What a whole run may still cost; None: as much as it takes. Searches draw from it."""
+    """What a whole run may still cost; None: unlimited. Searches draw from it."""
 
     forwards: int | None = None
     backwards: int | None = None
@@ -53,9 +58,9 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Slots(Rows):
-    """Everything that is in flight: what a checkpoint has to hold."""
+    """Everything in flight: what a checkpoint must contain."""
 
-    at: Tensor  # (S,) place of the sample in its shard, -1: empty
+    at: Tensor  # (S,) index of the sample in its shard, -1: empty
     number: Tensor  # (S,) which of the sample's jobs
     done: Tensor  # (S,) bool: waits for the next settlement
     job: Job
@@ -67,7 +72,7 @@ class Search:
     """One attack over some rows of a shard. Writes their entries of `ledger` in place.
 
     Args:
-        entering: (K,) places of the rows to search, in the order in which they are admitted.
+        entering: (K,) indices of the rows to search, in the order of admission.
         watch: called after every settlement with the number of rows that left since the last call.
     """
 
@@ -98,7 +103,7 @@ class Search:
                 self._give_up(self.slots)
 
     def turn(self) -> None:
-        """One batch for everybody in flight."""
+        """One batch for all rows in flight."""
         assert self.slots is not None
         s = self.slots
         live, attack = ~s.done, self.attack
@@ -128,7 +133,7 @@ class Search:
         )
 
     def _slopes(self, state: State) -> int:
-        """Gradients that a look at a probe returns, unless it is a row's last."""
+        """Number of gradients that an evaluation of a probe returns, unless it is a row's last."""
         classes = self.attack.classes_of(state)
         return int(self.attack.need is Need.GRAD) if classes is None else classes.shape[1]
 
@@ -138,19 +143,19 @@ class Search:
         s.ledger.judge_(live, self.problem.threat, s.job.x, s.job.r, s.state.probe, seen)
 
     def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: State) -> Tensor:
-        """Rows that leave although their job has not ended, or others of theirs wait."""
+        """Rows that leave although their job has not ended, or more of their jobs wait."""
         poor = live & ~ended & self._poor(s.ledger, self._slopes(state) * ~self.attack.final(state))
         s.ledger.settle_(poor, Result.BUDGET)
         return poor | (live & s.ledger.won) if self.settings.stop_early else poor
 
     def _poor(self, ledger: Ledger, backwards: Tensor | int) -> Tensor:
-        """Rows that cannot afford a look with so many backwards: (B,) bool."""
+        """Rows that cannot afford an evaluation with this many backwards: (B,) bool."""
         if self.settings.row_budget is None:
             return torch.zeros_like(ledger.won)
         return ledger.forwards + ledger.backwards + (1 + backwards) * self.oracle.draws > self.settings.row_budget
 
     def _settle(self) -> None:
-        """Write back the rows that are done, and give their slots to waiting ones."""
+        """Write back finished rows, and give their slots to waiting ones."""
         s = self.slots
         assert s is not None
         gone, staying = self._end_jobs(s)
@@ -168,7 +173,7 @@ class Search:
         self.watch(len(gone))
 
     def _end_jobs(self, s: Slots) -> tuple[Tensor, Tensor]:
-        """Of the slots whose job has ended: those that leave, written back, and those that have another one to do."""
+        """Among the slots whose job has ended: those that leave, written back, and those with another job to do."""
         out = (s.done & (s.at != _NOBODY)).nonzero()[:, 0]
         s.ledger.end_job_(out)
         leaves = self._leaves(s, out)
@@ -202,13 +207,13 @@ class Search:
         return replace(s, state=state)
 
     def _turned_away(self, ledger: Ledger, state: State) -> Tensor:
-        """Rows that cannot afford a job's first look: done before they begin."""
+        """Rows that cannot afford a job's first evaluation: done before they begin."""
         poor = self._poor(ledger, self._slopes(state))
         ledger.settle_(poor, Result.BUDGET)
         return poor
 
     def _without_empty(self, s: Slots) -> Slots | None:
-        """Nobody waits any more: drop empty slots as soon as that saves a whole call of the network."""
+        """No row waits any more: drop empty slots as soon as that saves a whole call of the network."""
         held = (s.at != _NOBODY).nonzero()[:, 0]
         if not len(held):
             return None
@@ -223,7 +228,7 @@ class Search:
         return Slots(at.clone(), number, self._turned_away(ledger, state), job, ledger, state)
 
     def _give_up(self, s: Slots) -> None:
-        """The run can afford no further look: whoever is not done ends here, also those who still wait."""
+        """The run can afford no further evaluation: unfinished rows end here, and so do waiting ones."""
         gone, _ = self._end_jobs(s)
         s.at[gone] = _NOBODY
         held = (s.at != _NOBODY).nonzero()[:, 0]

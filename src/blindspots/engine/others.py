@@ -1,11 +1,12 @@
-"""Other images as starting points: what an attack without scores has instead of a direction."""
+"""Other images as starting points, for attacks that have no scores to follow."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from blindspots.engine.jobs import Samples
+from blindspots.engine.jobs import Samples, Starts, fixed
 from blindspots.goal import Goal
 from blindspots.records import REJECTED
 from blindspots.rows import pick
@@ -17,7 +18,7 @@ class OtherImages:
 
     Args:
         samples: the rows of a shard; the choice depends on which rows these are, never on their order.
-        prediction: (N,) int64 on their clean inputs; `REJECTED` is as good as none.
+        prediction: (N,) int64 on their clean inputs; rows that are `REJECTED` do not qualify.
         goal: wants the target, or any class but the label.
     """
 
@@ -32,3 +33,8 @@ class OtherImages:
         distance = torch.stack([(s.x - x).flatten(1).square().sum(1) for x in s.x[at]])
         nearest = distance.masked_fill(~wanted, torch.inf).argmin(1)
         return pick(wanted.any(1), s.x[nearest], s.x[at])
+
+
+def starts(begins: Literal["clean", "other"], samples: Samples, prediction: Tensor, goal: Goal) -> Starts:
+    """Where searches begin: at the clean inputs, or at other images that are predicted (N,) as the goal wants."""
+    return OtherImages(samples, prediction, goal) if begins == "other" else fixed(samples.x)

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Result(IntEnum):
-    """Stored as a number; said as a sentence."""
+    """Stored as a number, shown as a sentence."""
 
     STOOD = 0
     WON = 1
@@ -30,7 +30,7 @@ _SENTENCES = {
     Result.NONFINITE: "the model returned numbers that are not finite",
     Result.NO_START: "no adversarial starting point was found",
     Result.ALREADY_TARGET: "the target class was there from the start, so there was nothing to search for",
-    Result.UNSEARCHED: "no attack took a step: at most one other input than the clean one was looked at",
-    Result.UNCONFIRMED: "an adversarial example was found, but when it was looked at again it did not fool the model",
-    Result.NO_ANSWER: "the model raised an exception in place of an answer, and again when it was asked again",
+    Result.UNSEARCHED: "no attack took a step: at most one input other than the clean one was evaluated",
+    Result.UNCONFIRMED: "an adversarial example was found, but it did not fool the model a second time",
+    Result.NO_ANSWER: "the model raised an exception, and did so again when the query was repeated",
 }

@@ -7,8 +7,9 @@ from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
 from blindspots.goal import Goal
-from blindspots.journal import Columns, pack_inputs
+from blindspots.journal import Columns
 from blindspots.oracle import Oracle
+from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.threat import to_8bit
 
@@ -16,14 +17,14 @@ LOOKS_AFTER = 3
 
 
 def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
-    """The columns that `journal.SHARD` names: every success is looked at again in the bytes that are kept.
+    """The columns that `journal.SHARD` names: every success is evaluated again from the bytes that are kept.
 
-    That takes at most `LOOKS_AFTER` looks per row.
+    That takes at most `LOOKS_AFTER` evaluations per row.
     """
     ledger = board.ledger
     calls = oracle.forwards
     broken = (board.right & ledger.won).nonzero()[:, 0]
-    # In a ball the strongest example says most; without one it would be far away, so the nearest stands for both.
+    # In a ball the strongest example is the most telling; without a ball it would be far away, so the nearest is kept.
     strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
     logits = _scores(oracle, strongest[broken], board)
     if _silent(oracle):
@@ -71,7 +72,7 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
 
 
 def _unconfirmed(oracle: Oracle, result: Tensor, lost: Tensor) -> Tensor:
-    """Results (B,) with those of the rows that are `lost`: their success was not seen again."""
+    """Results (B,) with those of the rows that are `lost`, whose success could not be repeated."""
     service = oracle.model.service
     failed = service is not None and service.failure != ""
     result = torch.where(lost, int(Result.NO_ANSWER if failed else Result.UNCONFIRMED), result)
@@ -79,12 +80,12 @@ def _unconfirmed(oracle: Oracle, result: Tensor, lost: Tensor) -> Tensor:
 
 
 def _silent(oracle: Oracle) -> bool:
-    """Whether nothing can be looked at again: then a success is what the engine itself saw at the nearest example."""
+    """Whether nothing can be evaluated again: then a success is what the engine itself saw at the nearest example."""
     return oracle.model.service is not None and oracle.model.service.silent
 
 
 def _remembered(said: Tensor, like: Tensor) -> Tensor:
-    """Scores (k, C) of which only the largest one's place is known."""
+    """Scores (k, C) of which only the position of the largest is known."""
     scores = torch.full((len(said), like.shape[1]), -torch.inf, device=like.device)
     return scores.scatter(1, said[:, None], 0.0)
 
@@ -94,13 +95,13 @@ def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
 
 
 def _fools(oracle: Oracle, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """Misclassified, and as the target (B,) where there is one."""
+    """Whether rows are misclassified, and as the target (B,) where there is one."""
     wrong = Goal().margin(oracle.fold(logits, y), y, y) < 0
     return wrong & ((target < 0) | (oracle.predict(logits) == target))
 
 
 def _target(oracle: Oracle, board: Board, broken: Tensor, logits: Tensor) -> Tensor:
-    """Each row's target; where several would do, the one that was reached or that the row had at first, or none."""
+    """Each row's target; where there are several, the one reached or predicted initially, or none."""
     had = torch.where(board.carries, oracle.predict(board.logits), NO_TARGET)
     reached = had.index_copy(0, broken, oracle.predict(logits))
     return torch.where(board.target == SEVERAL, reached, board.target.clamp_min(NO_TARGET))

@@ -16,12 +16,12 @@ from blindspots.spec import build
 
 
 class Targets(Protocol):
-    """A rule. It may ask the oracle, and then charges the rows `at` (K,) in the ledger for it."""
+    """A rule. It may query the oracle, and then charges the rows `at` (K,) in the ledger for it."""
 
     def choose(
         self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
-        """Target classes (N, K) of all samples, those outside `at` being of no importance; K may be 0."""
+        """Target classes (N, K) of all samples; those outside `at` do not matter. K may be 0."""
         ...
 
 
@@ -46,7 +46,7 @@ class Closest:
 
 @dataclass(frozen=True)
 class OneClass:
-    """The same class for every row; a row that has it already is none to search."""
+    """The same class for every row; rows that have it already are not searched."""
 
     number: int
 
@@ -96,7 +96,7 @@ class RandomClass:
 
 @dataclass(frozen=True)
 class Given:
-    """One class per row of the data, by the row's place in it."""
+    """One class per row of the data, by the row's index."""
 
     classes: tuple[int, ...]
 
@@ -160,7 +160,7 @@ TARGETS: dict[str, type[Targets]] = {
 
 
 def as_targets(given: Any) -> Any:
-    """Words as a rule for targets, a rule as it is. Raises InputError: it is none."""
+    """Text becomes a rule for targets, a rule is returned as it is. Raises InputError for anything else."""
     if isinstance(given, str):
         return parse_targets(given)
     if isinstance(given, type) or not callable(getattr(given, "choose", None)):

@@ -8,10 +8,10 @@ import torch
 
 
 def free_threads() -> int:
-    """OMP_NUM_THREADS if it is set, else the processors this process may use, less those that others keep busy.
+    """OMP_NUM_THREADS if it is set, else the processors that this process may use, less those that others keep busy.
 
-    Two processes with as many threads each as there are processors wait for each other at every parallel loop, which
-    can make both a hundred times slower.
+    Two processes with one thread per processor each wait for each other at every parallel loop, which can make both a
+    hundred times slower.
     """
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told) > 0:

@@ -3,16 +3,35 @@
 from blindspots.runs.experiment import Kind
 
 
-def _kind(name: str, about: str, unseen: str = "", inside: bool = False) -> Kind:
+def _kind(name: str, about: str, *, unseen: str = "", inside: bool = False, several: bool = False) -> Kind:
     """A kind of our own: experiments/NAME/ with one module for each of its parts."""
     home, title = f"blindspots.experiments.{name}", name.capitalize()
     return Kind(
         name, about, f"{home}.config:{title}Config", f"{home}.experiment:{title}", f"{home}.verdict:{title}Verdict",
-        f"{home}.verify:checks", f"{home}.page:page", f"{home}.verify:inside" if inside else "", unseen,
+        f"{home}.verify:checks", f"{home}.page:page", f"{home}.verify:inside" if inside else "", unseen, several,
     )  # fmt: skip
 
 
 KINDS = (
+    _kind(
+        "evaluate",
+        "Measure how often a model stays right on inputs that an adversary may change. Writes a run folder.",
+        unseen="That no other attack would have found more cannot be shown.",
+        several=True,
+    ),
+    Kind(
+        "attack",
+        "Run a single attack and save what it made: pictures, tensors, a contact sheet, a table.\n"
+        "\n"
+        "A threat without a radius, such as l2, asks for the smallest distance.",
+        "blindspots.experiments.attack.config:AttackConfig",
+        "blindspots.experiments.attack.experiment:Attack",
+        verdict="blindspots.experiments.evaluate.verdict:EvaluateVerdict",
+        checks="blindspots.experiments.evaluate.verify:checks",
+        page="blindspots.experiments.evaluate.page:page",
+        unseen="That no other attack would have found more cannot be shown.",
+        several=True,
+    ),
     _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"

@@ -1,4 +1,4 @@
-"""Data meet the model: labels become the model's classes, inputs get the shape that it takes, or both are refused."""
+"""Fitting data to a model: labels become its classes, inputs get the shape it takes, or an error says why not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from blindspots.models.ensemble import Ensemble
 from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model, Wrapper, is_lazy
 
-_ROWS = 2  # that a network is tried on
+_ROWS = 2  # that the network is tried on
 _WAYS = "--classes a,b,c (in Python load_data(..., classes=[...]) or Model(net, class_names=[...]))"
 _ATTRIBUTES = ("class_names", "classes", "names")  # where networks keep the names of their classes
 
@@ -21,14 +21,14 @@ _ATTRIBUTES = ("class_names", "classes", "names")  # where networks keep the nam
 def bind(model: Model, data: Dataset, *others: Dataset | None) -> tuple[Any, ...]:
     """The data with labels that are classes of the model, and in a shape that it takes.
 
-    Where both sides have names, labels are matched by them. Where only the data have, their places are the classes if
-    there are as many, which the notes say. Where only the model has, labels are places among its classes, unless these
-    are named by other numbers: then those are looked up.
+    Where both sides have class names, labels are matched by name. Where only the data have names, their order gives
+    the classes if the numbers of classes agree, and a note says so. Where only the model has names, labels are indices
+    of its classes, unless the names are other numbers: then labels are looked up among them.
 
     Args:
-        others: more rows for the same model (test rows, extra rows), whose labels have to mean the same; None stays.
+        others: more rows for the same model (test rows, extra rows), whose labels must mean the same; None stays None.
 
-    Returns: `data` and `others`, as they were asked for, in one tuple.
+    Returns: `data` and `others`, in this order, in one tuple.
 
     Raises:
         InputError: classes do not match, or could be matched in several ways.
@@ -57,9 +57,9 @@ def bound(model: Model, data: Dataset) -> Dataset:
 
 
 def like(data: Dataset, other: Dataset) -> Dataset:
-    """Other rows, in the shape of `data` if they can be, whose labels mean what those of `data` mean.
+    """Other rows, in the shape of `data` if possible, with labels that mean what those of `data` mean.
 
-    Raises InputError: these labels cannot.
+    Raises InputError: the labels cannot be matched.
     """
     if isinstance(other, Stream) and other.shape != data.shape:
         other = next((reading for reading in other.readings() if reading.shape == data.shape), other)
@@ -68,14 +68,14 @@ def like(data: Dataset, other: Dataset) -> Dataset:
         return among(other, names, f"the classes of {data.name}")
     if telling(other.class_names):
         raise InputError(
-            f"expected classes that are numbers in {other.name}, as in {data.name}, got "
-            f"{shown(other.class_names or [])}: name them alike"
+            f"expected numbered classes in {other.name}, as in {data.name}, got "
+            f"{shown(other.class_names or [])}: name both in the same way"
         )
     return other
 
 
 def among(data: Dataset, names: Sequence[str], whose: str) -> Dataset:
-    """Data with labels that are places among these names."""
+    """Data with labels that are indices of these names."""
     if isinstance(data, Stream):
         return data.among(names, whose)
     if telling(data.class_names) not in (None, list(names)):
@@ -87,7 +87,7 @@ def among(data: Dataset, names: Sequence[str], whose: str) -> Dataset:
 
 
 def names_of(model: Model) -> list[str] | None:
-    """The names of its classes, where it has any: given, of the model inside it, or kept by its network.
+    """The names of its classes, if it has any: given, those of the model inside it, or stored by its network.
 
     Raises InputError: the members of an ensemble disagree.
     """
@@ -104,7 +104,7 @@ def names_of(model: Model) -> list[str] | None:
 
 
 def _kept(net: nn.Module) -> list[str] | None:
-    """The names that a network itself keeps: as Hugging Face's config, or in an attribute."""
+    """The names that a network itself stores: in a Hugging Face config, or in an attribute."""
     config = getattr(net, "config", None)
     for holder, attributes in ((config, ("id2label",)), (net, _ATTRIBUTES)):
         for name in attributes:
@@ -115,7 +115,7 @@ def _kept(net: nn.Module) -> list[str] | None:
 
 
 def _listed(names: Any) -> list[str] | None:
-    """Words in order, from a list of them or from {0: word, 1: word, ...}."""
+    """Names in order, from a list or from {0: name, 1: name, ...}."""
     if isinstance(names, Mapping):
         numbered = {int(k): v for k, v in names.items() if str(k).isdecimal()}
         names = [numbered.get(i) for i in range(len(names))]
@@ -127,26 +127,26 @@ def _listed(names: Any) -> list[str] | None:
 
 
 def _checked(model: Model, data: Dataset) -> list[str] | None:
-    """The model's names. Raises InputError: there are not as many as it has classes."""
+    """The model's names. Raises InputError: their number is not that of its classes."""
     names = names_of(model)
     classes = None if names is None else _count(model, data)
     if names is not None and classes not in (None, len(names)):
         raise InputError(
-            f"expected {classes} names, as {model.name} tells {classes} classes apart, got {len(names)}: "
-            f"{shown(names)}. Give it the names of all of them, Model(net, class_names=[...])"
+            f"expected {classes} names for the {classes} classes of {model.name}, got {len(names)}: "
+            f"{shown(names)}. Name all of them, Model(net, class_names=[...])"
         )
     return names
 
 
 def _by_place(model: Model, data: Dataset) -> Dataset:
-    """Data whose classes have names, for a model whose classes have none."""
+    """Data with named classes, for a model without class names."""
     names = telling(data.class_names)
     if names is None or not isinstance(data, Stream):
         return data
     if not data.ordered and not isinstance(data, FolderData):
         raise InputError(
             f"expected labels that are numbers in {data.name}, or a model whose classes have names, got {shown(names)} "
-            f"for {model.name}, which has none: say what they are in order, {_WAYS}"
+            f"for {model.name}, which has none: list them in order, {_WAYS}"
         )
     classes = _count(model, data)
     if classes not in (None, len(names)):
@@ -155,12 +155,12 @@ def _by_place(model: Model, data: Dataset) -> Dataset:
             f"({shown(names)}), but the model has no names for its own: list all of its classes in order, {_WAYS}, or "
             "name folders by the numbers of their classes"
         )
-    why = "since the model has no names for its classes; say another order with --classes"
+    why = "since the model has no names for its classes; if the order is wrong, list the classes with --classes"
     return data.by_place(f", {why}")
 
 
 def _count(model: Model, data: Dataset) -> int | None:
-    """How many classes the model tells apart; None where it would have to be asked, or does not take the rows."""
+    """The number of the model's classes; None where that would take a query, or the model does not take the rows."""
     if model.service:
         return model.service.classes
     logits = _tried(model, data)
@@ -171,9 +171,9 @@ def _count(model: Model, data: Dataset) -> int | None:
 
 
 def shaped(model: Model, data: Dataset) -> Dataset:
-    """The data as they are, or, if the model does not take them so, in the one other reading that it takes.
+    """The data as they are, or, if the model does not take them, in the one other reading that it takes.
 
-    Raises InputError: it takes grey pictures alone, and some have a colour.
+    Raises InputError: it takes only grey pictures, and some have colours.
     """
     if not isinstance(data, Stream) or model.service or _unbuilt(model) or _tried(model, data) is not None:
         return data
@@ -181,7 +181,7 @@ def shaped(model: Model, data: Dataset) -> Dataset:
     grey = data.grey() if isinstance(data, FolderData) else None
     if isinstance(data, FolderData) and grey is not None and _tried(model, grey) is not None:
         raise InputError(
-            f"expected grey pictures in {data.name}, which is all that {model.name} takes, got colours in "
+            f"expected grey pictures in {data.name}, the only kind that {model.name} takes, got colours in "
             f"{data.coloured!r}: save them in grey, if their colours do not matter"
         )
     return fitting[0] if len(fitting) == 1 else data
@@ -193,10 +193,10 @@ def _tried(model: Model, data: Dataset) -> torch.Tensor | None:
     try:
         with model.borrowed(), torch.no_grad(), own_randomness(model.device, seed=0):
             return model.logits(x)
-    except Exception:  # noqa: BLE001 - whatever code of a user's model raises; whoever runs it says what
+    except Exception:  # noqa: BLE001 - a user's model may raise anything; the caller that runs it reports it
         return None
 
 
 def _unbuilt(model: Model) -> bool:
-    """Whether it takes the shape of its layers from what it is given first."""
+    """Whether its layers take their shape from the first input."""
     return any(is_lazy(p) for p in model.net.parameters())

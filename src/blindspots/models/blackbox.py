@@ -1,4 +1,4 @@
-"""A classifier of which nothing is known but its answers: a plain function, a remote service, a device."""
+"""A classifier known only through its outputs: a plain function, a remote service, a device."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -19,24 +19,24 @@ Answers = Literal["labels", "scores", "probabilities"]
 class BlackBox(Model):
     """A function of inputs that returns labels or scores.
 
-    It is asked for nothing but attacks: no checks beforehand, no padding; `queries` counts every input it was given.
-    Where it raises an exception it is asked again, then row by row. A row that it never answers leaves the search with
-    an outcome of its own; once it answers none of a batch it is not asked any more (`silent`), and what was found by
-    then is the result.
+    Only attacks query it: there are no checks beforehand and no padding; `queries` counts every input it was given.
+    After an exception the query is repeated, then sent row by row. A row that never gets an answer leaves the search
+    with an outcome of its own; once a whole batch gets none, there are no more queries (`silent`), and what was found
+    by then is the result.
 
     Args:
         function: takes a float32 array (B, *shape) of its own with values within the bounds, returns an array: labels
             (B,) integers, or scores (B, C).
         answers: what it returns; "scores" are logits or anything else whose largest entry is the prediction.
-        classes: how many classes there are; needed where it returns labels.
+        classes: the number of classes; required where it returns labels.
         bounds: the smallest and the largest value an input can have.
-        name: how reports call it.
-        class_names: of its classes, in order; labels of data that have names are matched by them.
-        retries: how often it is asked again after an exception.
-        wait: seconds before the first time, doubled every time.
+        name: its name in reports.
+        class_names: names of the classes, in order; data with named classes are matched by them.
+        retries: how often a query is repeated after an exception.
+        wait: seconds before the first repetition, doubled each time.
 
     Raises:
-        InputError: a value above does not fit, or, when called, the function's answer does not.
+        InputError: a value above does not fit, or, when called, the function's output does not.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class BlackBox(Model):
             raise InputError(f"expected answers to be one of {', '.join(get_args(Answers))}, got {answers!r}: pick one")
         if answers == "labels" and (classes is None or classes < 2):
             raise InputError(
-                f"expected the number of classes (at least 2) of a model that answers with labels, got {classes}: pass "
-                "classes=10, say"
+                f"expected the number of classes (at least 2) of a model that returns labels, got {classes}: pass "
+                "e.g. classes=10"
             )
         super().__init__(function, bounds, name=name, class_names=class_names)
         self.access = Need.LABEL if answers == "labels" else Need.VALUE
@@ -63,18 +63,18 @@ class BlackBox(Model):
         if retries < 0 or not 0 <= wait < float("inf"):
             raise InputError(f"expected retries and wait of at least 0, got {retries} and {wait}: change them")
         self.retries, self.wait = retries, wait
-        self.queries = self.repeats = 0  # inputs it was given, and those of them that it was given again
-        self.silent, self.failure = False, ""  # it has stopped answering; what it raised last
-        self._width = classes  # of its scores, once it is known
+        self.queries = self.repeats = 0  # inputs that were sent, and those among them that were sent again
+        self.silent, self.failure = False, ""  # it no longer answers; its last exception
+        self._width = classes  # of its scores, once known
 
     @property
     def service(self) -> Service:
         return self
 
     def logits(self, x: Tensor) -> Tensor:
-        """Scores (B, C) of inputs x (B, *shape); 1 for the label and 0 elsewhere if that is all there is.
+        """Scores (B, C) of inputs x (B, *shape); 1 for the label and 0 elsewhere if it returns labels.
 
-        NaN for rows without an answer. Raises ModelError where there never was one.
+        NaN for rows without an answer. Raises ModelError if there has never been an answer.
         """
         x = x.detach().cpu()
         if self.silent:
@@ -141,7 +141,7 @@ class BlackBox(Model):
 
 
 def _array(answer: Any) -> Any:
-    """Tensors and lists, too. What is no array of numbers has a shape or a dtype that is refused afterwards."""
+    """The output as an array; where that is no array of numbers, its shape or dtype is refused afterwards."""
     if isinstance(answer, Tensor):
         return answer.detach().cpu().numpy()
     try:

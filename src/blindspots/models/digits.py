@@ -1,7 +1,7 @@
-"""Two small networks for scikit-learn's digits, trained on this machine the first time they are asked for.
+"""Two small networks for scikit-learn's digits, trained on this machine when they are first used.
 
-`digits` is trained as usual, `digits-robust` on examples that PGD made (Madry et al. 2018), linf 0.15. Training is
-deterministic: same machine, same bits. The result is kept in the cache folder: $BLINDSPOTS_CACHE, else
+`digits` is trained as usual, `digits-robust` on adversarial examples of PGD (Madry et al. 2018), linf 0.15. Training
+is deterministic: same machine, same bits. The result is kept in the cache folder: $BLINDSPOTS_CACHE, else
 $XDG_CACHE_HOME/blindspots, else ~/.cache/blindspots.
 """
 
@@ -64,7 +64,7 @@ def load_digits_model(name: str, say: Say | None = None) -> Model:
     """The network `name`, one of RECIPES, from the cache or freshly trained.
 
     Args:
-        say: gets a sentence on the training's progress now and then; is not called when the network was cached.
+        say: called now and then with a sentence on the progress of training; not called if the network is cached.
     """
     path = cache_folder() / f"{name}-{_version(RECIPES[name])}.safetensors"
     net = _restored(path)
@@ -126,7 +126,7 @@ def _empty() -> nn.Sequential:
 
 
 def _restored(path: Path) -> nn.Sequential | None:
-    """The network of the file if it is there and whole."""
+    """The network in the file, if that exists and is complete."""
     if not path.is_file():
         return None
     net = _empty()
@@ -139,7 +139,7 @@ def _restored(path: Path) -> nn.Sequential | None:
 
 
 def _keep(net: nn.Module, path: Path) -> None:
-    """Write whole or not at all; without a cache the network is only trained again next time."""
+    """Write the whole file or nothing; without a cache the network is just trained again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:

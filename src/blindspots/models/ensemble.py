@@ -1,4 +1,4 @@
-"""Several models as one: the surrogate that attacks for another model run on."""
+"""Several models as one: a surrogate for attacks on another model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
@@ -16,20 +16,20 @@ _SHOWN = (Need.LABEL, Need.VALUE, Need.GRAD)  # from least to most
 
 
 class Ensemble(Model):
-    """The mean of several models, as one model: whatever runs on a model runs on it (Liu et al. 2017).
+    """The mean of several models as one model, for anything that takes a model (Liu et al. 2017).
 
     Args:
         models: networks or `Model`s with the same classes and the same bounds.
         combine: what is averaged.
-            "logits": the logits, which transfers best as a rule (Dong et al. 2018, arXiv 1710.06081).
+            "logits": the logits, which usually transfers best (Dong et al. 2018, arXiv 1710.06081).
             "probabilities": the probabilities; the logits are the logarithms of the mean.
             "loss": the cross entropies. No scores of the C classes have the mean of the members' cross entropies for
-            every class, for their probabilities would add up to less than 1. So there is one more class, the last one,
-            with the rest: it stands for "the members disagree", and wins where they do. The cross entropy and its
-            gradient are exact in all others. Targets should be given as classes, not as a rule over all classes.
+            every class, since their probabilities would add up to less than 1. So one more class, the last one, takes
+            the rest: it stands for "the members disagree", and wins where they do. The cross entropy and its gradient
+            are exact for all other classes. Targets should be given as classes, not as a rule over all classes.
 
     Raises:
-        InputError: no model, or models that do not fit together.
+        InputError: no model, or models that cannot be combined.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Ensemble(Model):
 
 
 class _Members(nn.Module):
-    """The networks as one: so modes, devices and digests are those of all of them."""
+    """The networks as one module, so that modes, devices and digests cover all of them."""
 
     def __init__(self, members: tuple[Model, ...], combine: Combine) -> None:
         super().__init__()
@@ -89,11 +89,11 @@ def _mean_logits(logits: Tensor) -> Tensor:
 
 
 def _mean_probabilities(logits: Tensor) -> Tensor:
-    return logits.log_softmax(2).logsumexp(0)  # less a constant, which no probability feels
+    return logits.log_softmax(2).logsumexp(0)  # up to a constant, which does not change probabilities
 
 
 def _mean_loss(logits: Tensor) -> Tensor:
-    """log p of (B, C + 1) classes: the geometric means of the probabilities, and what they lack."""
+    """log p of (B, C + 1) classes: the geometric means of the probabilities, and the rest to 1."""
     mean = logits.log_softmax(2).mean(0)
     rest = 1 - mean.exp().sum(1, keepdim=True)
     return torch.cat([mean, rest.clamp_min(torch.finfo(rest.dtype).tiny).log()], 1)

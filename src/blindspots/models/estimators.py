@@ -1,4 +1,4 @@
-"""scikit-learn's estimators as models: networks where their formulas are known, else functions that are asked."""
+"""scikit-learn's estimators as models: networks where their formulas are known, else black boxes."""
 
 import hashlib
 import math
@@ -20,7 +20,7 @@ from blindspots.models.translate import translate
 from blindspots.random import keys, uniform
 
 _PROBES = 512
-_AGREEMENT = 0.99  # of a translation with what was translated: rows on a boundary may fall to either side
+_AGREEMENT = 0.99  # of a translation with the estimator: rows on a boundary may fall to either side
 
 
 @checked()
@@ -33,34 +33,34 @@ def from_estimator(
 ) -> Model:
     """A fitted scikit-learn classifier as a model of inputs (B, *shape), which are flattened to its features.
 
-    Class i is `estimator.classes_[i]`, and named by it: labels are given as the estimator was fitted on them, words or
-    numbers such as 3, 5 and 8.
+    Class i is `estimator.classes_[i]`, which is also its name: pass labels as the estimator was fitted on them, words
+    or numbers such as 3, 5 and 8.
 
     These become networks in float64, so they have gradients: LogisticRegression, LinearSVC, SGDClassifier, Perceptron,
     PassiveAggressiveClassifier, RidgeClassifier, LinearDiscriminantAnalysis, MLPClassifier, SVC and NuSVC (kernels
     linear, rbf, poly and sigmoid), GaussianNB, MultinomialNB, QuadraticDiscriminantAnalysis, NearestCentroid
-    (Euclidean, equal priors), those that a grid search or a random one fitted again, and a Pipeline of StandardScaler,
-    MinMaxScaler, PCA and Normalizer with one of them at its end. Their logits are the `decision_function`, z of two
-    classes as (-z/2, z/2); the logarithm of `predict_proba` for GaussianNB and QuadraticDiscriminantAnalysis; the
-    nearest centroid's advantage, c x - |c|^2 / 2. Of a support vector machine with more than two classes, class i gets
-    the smallest of its decisions against the others, so that the margin is zero exactly where the prediction changes:
-    see `translate.OneVsOne`. Softmax of the logits is `predict_proba` for the logistic, discriminant, neural and
-    naive Bayes ones.
+    (Euclidean, equal priors), the best estimator of a grid or random search, and a Pipeline of StandardScaler,
+    MinMaxScaler, PCA and Normalizer that ends in one of them. Their logits are the `decision_function`, with z of two
+    classes as (-z/2, z/2); the logarithm of `predict_proba` for GaussianNB and QuadraticDiscriminantAnalysis; and
+    c x - |c|^2 / 2 for the centroids c of NearestCentroid. In a support vector machine with more than two classes,
+    class i gets the smallest of its decisions against the others, so that the margin is zero exactly where the
+    prediction changes: see `translate.OneVsOne`. Softmax of the logits is `predict_proba` for logistic regression,
+    discriminant analysis, neural networks and naive Bayes.
 
-    Everything else (nearest neighbours, trees, forests, boosting, votes, other people's classes) is asked: it becomes
-    a `BlackBox` that answers with `predict_proba`, else `decision_function`, else labels, the first of these whose
-    largest entry is what `predict` says. Its digest is that of the answers to 512 fixed inputs. Gradients in its place
-    are those of a network trained on its labels: `blindspots.transfer.substitute.train_substitute`.
+    Everything else (nearest neighbours, trees, forests, boosting, votes, classes from other packages) becomes a
+    `BlackBox` that returns `predict_proba`, else `decision_function`, else labels: the first of these whose largest
+    entry is the output of `predict`. Its digest covers the outputs for 512 fixed inputs. To get gradients, train a
+    network on its labels: `blindspots.transfer.substitute.train_substitute`.
 
     Args:
         estimator: fitted on one label per row, integers or words.
         bounds: the smallest and the largest value an input can have, before the pipeline's own scaling.
-        name: how reports call it. Default: the class, of a pipeline its last step's.
+        name: its name in reports. Default: the class, for a pipeline that of the last step.
         spec: what `load_model` was given, if anything.
-        shape: of one input; others are refused. None: anything with as many numbers as there are features.
+        shape: of one input; others are refused. None: any shape with as many numbers as there are features.
 
     Raises:
-        InputError: it is not a fitted classifier of that kind, or the shape does not fit.
+        InputError: it is not a fitted classifier of a supported kind, or the shape does not fit.
     """
     known = _Estimator(estimator, bounds, shape)
     called = name or type(getattr(estimator, "steps", [(None, estimator)])[-1][1]).__name__
@@ -73,7 +73,7 @@ def from_estimator(
 
 
 def is_estimator(thing: Any) -> bool:
-    """Whether it has what scikit-learn's estimators have, fitted or not, classifier or not."""
+    """Whether it has the methods of scikit-learn's estimators, fitted or not, classifier or not."""
     return not isinstance(thing, type) and hasattr(thing, "get_params") and hasattr(thing, "fit")
 
 
@@ -101,7 +101,7 @@ class Flatten(nn.Module):
 
 
 class _AskedEstimator(BlackBox):
-    """A black box that knows what it holds."""
+    """A black box around a fitted estimator."""
 
     def __init__(self, known: "_Estimator", bounds: tuple[float, float], name: str, spec: str | None) -> None:
         super().__init__(known.function, known.answers, len(known.classes), bounds, name)
@@ -109,14 +109,14 @@ class _AskedEstimator(BlackBox):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of class, bounds and the answers to fixed inputs, equal wherever the estimator is loaded."""
+        """SHA-256 (hex) of class, bounds and the outputs for fixed inputs, equal wherever the estimator is loaded."""
         answers = np.ascontiguousarray(self.known.ask(self.answers, self.known.probes.numpy()))
         kind = (type(self.known.estimator).__qualname__, self.bounds, self.known.classes.tolist(), self.answers)
         return hashlib.sha256(repr((kind, answers.shape)).encode() + answers.tobytes()).hexdigest()
 
 
 class _Estimator:
-    """A fitted classifier and the ways to ask it."""
+    """A fitted classifier and the ways to query it."""
 
     def __init__(self, estimator: Any, bounds: tuple[float, float], shape: Sequence[int] | None) -> None:
         _check(estimator)
@@ -127,7 +127,7 @@ class _Estimator:
 
     @cached_property
     def probes(self) -> Tensor:
-        """Inputs (512, features) within the bounds, each with its own share of values at the lower one."""
+        """Inputs (512, features) within the bounds, each with its own share of values at the lower bound."""
         rows = torch.arange(_PROBES)
         key, lo, hi = keys(0, rows), *self.bounds
         value, kept = (uniform(key, rows, stream, (self.flatten.features,)) for stream in (0, 1))
@@ -136,7 +136,7 @@ class _Estimator:
 
     @cached_property
     def predicted(self) -> Any:
-        """The places of the labels that `predict` gives to the probes: (512,)."""
+        """The indices of the labels that `predict` returns for the probes: (512,)."""
         labels = self._asked("predict", self.probes.numpy())
         if labels.shape != (_PROBES,):
             raise InputError(
@@ -146,7 +146,7 @@ class _Estimator:
         return self._places(labels)
 
     def agrees(self, model: Model) -> bool:
-        """Whether the model predicts what the estimator does, but for a few rows."""
+        """Whether the model predicts what the estimator does, except for a few rows."""
         with torch.no_grad():
             same = model.logits(self.flatten.undone(self.probes)).argmax(1).numpy() == self.predicted
         return bool(same.mean() >= _AGREEMENT)
@@ -161,11 +161,11 @@ class _Estimator:
         return "labels"
 
     def function(self, x: Any) -> Any:
-        """What a `BlackBox` asks: an array (B, *shape) gets `answers`."""
+        """The function of a `BlackBox`: `answers` for an array (B, *shape)."""
         return self.ask(self.answers, self.flatten(torch.from_numpy(x)).numpy())
 
     def ask(self, answers: Answers, x: Any) -> Any:
-        """What the estimator answers to an array (B, features)."""
+        """The estimator's output for an array (B, features)."""
         found = self._asked(_METHODS[answers], x)
         if answers == "labels":
             return self._places(found)
@@ -186,7 +186,7 @@ _METHODS: dict[str, str] = {"probabilities": "predict_proba", "scores": "decisio
 
 @contextmanager
 def _quiet(what: str) -> Iterator[None]:
-    """One thread, so that sums have one order; no remarks on the names of features; errors as sentences."""
+    """One thread, so that sums have one order; no warnings about feature names; errors as sentences."""
     import joblib
 
     try:
@@ -199,7 +199,7 @@ def _quiet(what: str) -> Iterator[None]:
 
 
 def _check(estimator: Any) -> None:
-    """Refuse what is no fitted classifier with one integer label per row."""
+    """Refuse what is not a fitted classifier with one label per row."""
     from sklearn.base import is_classifier
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
@@ -229,7 +229,7 @@ def _are_labels(classes: Any) -> bool:
 
 
 def _named(classes: Any) -> list[str]:
-    """Words for the classes: what labels of data are matched by."""
+    """Names of the classes, by which labels of data are matched."""
     return [str(int(label) if classes.dtype.kind == "f" else label) for label in classes]
 
 
@@ -239,7 +239,7 @@ def _features(estimator: Any, shape: Sequence[int] | None) -> int:
     if fitted is None:
         raise InputError(
             f"expected the shape of an input, for {type(estimator).__name__} does not say how many features it was "
-            "fitted on: pass shape=(1, 28, 28), say"
+            "fitted on: pass e.g. shape=(1, 28, 28)"
         )
     if given not in (None, fitted):
         raise InputError(f"expected a shape with {fitted} numbers, got {shape}: give that of one input")

@@ -1,4 +1,4 @@
-"""A model meets its data: what every job has to know before its first query."""
+"""A first forward and backward pass: what every run has to know about a model before its first query."""
 
 import copy
 from typing import Any
@@ -15,11 +15,11 @@ from blindspots.models.load import load_model
 from blindspots.models.model import Model, is_lazy
 from blindspots.problem import Need
 
-LOOKED_AT = 8  # networks that are flat at 6 % of their rows are known: at all of these none is by chance
+LOOKED_AT = 8  # some networks are flat at 6 % of their rows: none is flat at all of these by chance
 
 
 def as_model(given: Any) -> Model:
-    """A `Model` as it is; a network, a function of tensors, a fitted scikit-learn classifier or a name as one.
+    """A `Model` as it is; a network, a function of tensors, a fitted scikit-learn classifier or a name as a `Model`.
 
     Raises InputError: it is none of these.
     """
@@ -31,12 +31,12 @@ def as_model(given: Any) -> Model:
 
 
 def first_look(model: Model, data: Dataset) -> Model:
-    """The model after a look at a few rows: lazy layers have their shapes, and it is known whether it has gradients.
+    """The model after a pass over a few rows: lazy layers have their shapes, and it is known whether it has gradients.
 
-    A network whose scores do not lead back to its input by differentiable steps (detached, quantised, under no_grad)
-    comes back as a model that shows its scores alone: attacks and protocols by scores run on it, all others are
-    refused before anything is asked. One whose gradient is exactly 0 at all of these rows (its input is rounded) comes
-    back as `flat`. A model whose every answer counts is left alone. Costs a forward and a backward per row.
+    A network without a differentiable path from its input to its scores (detached, quantised, under no_grad) is
+    returned as a model with access to its scores only: score-based attacks and protocols run on it, all others are
+    refused before the first query. One whose gradient is exactly 0 at all of these rows (its input is rounded) is
+    returned as `flat`. A model whose every query counts is left alone. Costs a forward and a backward per row.
 
     Raises:
         InputError: the network does not take the rows, or what it returns cannot be scores.
@@ -47,7 +47,7 @@ def first_look(model: Model, data: Dataset) -> Model:
     lazy = [name for name, p in model.net.named_parameters() if is_lazy(p)]
     if lazy:
         with own_randomness(model.device, seed=0), torch.no_grad():
-            model.logits(x)  # not borrowed: what has no shape yet cannot be frozen
+            model.logits(x)  # not borrowed: parameters without a shape cannot be frozen
         model = _remarked(model, _drawn(lazy))
     return _with_gradients(model, x) if model.access is Need.GRAD else model
 
@@ -60,7 +60,7 @@ def _with_gradients(model: Model, x: Tensor) -> Model:
             if out_of_memory(error):
                 raise
             with torch.no_grad():
-                model.logits(x)  # what fails here, too, has another reason
+                model.logits(x)  # if this fails too, gradients are not the reason
             model = _remarked(model, _without(told(error.__cause__ or error)))
             model.access = Need.VALUE
             return model
@@ -89,8 +89,8 @@ def _drawn(lazy: list[str]) -> Finding:
     return Finding(
         code="weights-drawn",
         severity="warning",
-        saw=f"Layers of the network had no weights before its first input, so they were drawn: {', '.join(lazy)}.",
-        do="The network is untrained, unless it is trained now: call it on an input, then load its weights.",
+        saw=f"Layers had no weights before the first input, so these were initialised at random: {', '.join(lazy)}.",
+        do="Unless this run trains it, the network is untrained: call it on an input, then load its weights.",
     )
 
 
@@ -98,7 +98,7 @@ def _without(refusal: str) -> Finding:
     return Finding(
         code="non-differentiable",
         severity="warning",
-        saw=f"The network cannot be differentiated: {refusal.removeprefix('RuntimeError: ')}. It is attacked by its "
-        "scores alone.",
-        do="Where a differentiable form of it is at hand, evaluate that, too: gradients find more.",
+        saw=f"The network cannot be differentiated: {refusal.removeprefix('RuntimeError: ')}. It is attacked "
+        "through its scores only.",
+        do="If you have a differentiable version of it, evaluate that as well: gradients find more.",
     )

@@ -1,4 +1,4 @@
-"""Code that is not ours: a forward pass, a service, a factory. What it does to the process ends with the call."""
+"""Running users' code (a forward pass, a service, a factory) so that its side effects end with the call."""
 
 import os
 import random
@@ -22,15 +22,15 @@ class ModelError(InputError):
 
 
 def call(function: Callable[[Any], T], x: Any, what: str) -> T:
-    """`function(x)`, contained.
+    """`function(x)`, with its side effects contained.
 
     Args:
-        what: what is called, as the sentence names it.
+        what: what is called, for the error message.
 
     Raises:
-        ModelError: it raised something. Memory that ran out passes as it is, for whoever can ask for less at once.
+        ModelError: it raised something. Out-of-memory errors pass unchanged: the caller may retry with fewer rows.
     """
-    if torch.compiler.is_compiling():  # the graph has none of what is put back below
+    if torch.compiler.is_compiling():  # a graph cannot hold what is restored below
         return function(x)
     try:
         with contained():
@@ -41,16 +41,16 @@ def call(function: Callable[[Any], T], x: Any, what: str) -> T:
         if out_of_memory(error):
             raise
         raise ModelError(
-            f"expected {what} that takes inputs of shape {tuple(x.shape)}, got {told(error)}: check what shape and "
-            "type it was made for"
+            f"expected {what} that takes inputs of shape {tuple(x.shape)}, got {told(error)}: check which shape and "
+            "type it expects"
         ) from error
 
 
 @contextmanager
 def contained(prints: bool = False) -> Iterator[None]:
-    """Foreign code runs inside; what it prints goes to stderr, unless it `prints`, and what it changed is put back.
+    """A context for users' code: what it prints goes to stderr, unless it `prints`, and what it changes is restored.
 
-    Random generators go on, as they do for any caller: see `own_randomness`.
+    Random generators are not restored, as for any caller: see `own_randomness`.
     """
     before, stdout = _state(), sys.stdout
     filters = warnings.filters[:]
@@ -69,9 +69,9 @@ def contained(prints: bool = False) -> Iterator[None]:
 
 @contextmanager
 def own_state() -> Iterator[None]:
-    """Default dtype and device, no_grad, inference mode or autocast of the caller do not reach what runs inside.
+    """Shields what runs inside from the caller's default dtype and device, no_grad, inference mode and autocast.
 
-    So a job's numbers are the same wherever it is called. Afterwards everything is as the caller had it.
+    So a run's numbers are the same wherever it is called. Afterwards everything is as the caller had it.
     """
     with ExitStack() as stack:
         stack.enter_context(contained(prints=True))
@@ -102,7 +102,7 @@ def _set_numpy_errors(kinds: dict[str, Any]) -> None:
     np.seterr(**kinds)
 
 
-# What is read and put back: grad mode first, without which nothing else of torch's is sure to work.
+# What is read and restored: grad mode first, without which nothing else of torch is sure to work.
 _STATE: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
@@ -122,8 +122,8 @@ def _state() -> list[Any]:
 
 @contextmanager
 def own_randomness(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """All global generators that foreign code draws from come back as they were; inside they may begin at `seed`."""
-    numbers, words = np.random.get_state(), random.getstate()  # noqa: NPY002 - it is what foreign code draws from
+    """Restores all global generators that users' code draws from; inside, they may begin at `seed`."""
+    numbers, words = np.random.get_state(), random.getstate()  # noqa: NPY002 - users' code draws from it
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             if seed is not None:
@@ -135,14 +135,14 @@ def own_randomness(device: torch.device, seed: int | None = None) -> Iterator[No
 
 
 def seed_everything(seed: int) -> None:
-    """Begin all global generators anew: torch's, numpy's and Python's."""
+    """Seed all global generators: those of torch, numpy and Python."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     random.seed(seed)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether asking for fewer rows at once may help."""
+    """Whether fewer rows per call may help."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -153,5 +153,5 @@ def told(error: BaseException) -> str:
 
 
 def own_copy(x: Tensor, given: Tensor) -> Tensor:
-    """`x`, or a copy of it where it is the very tensor that was given: whoever gets it may write into it."""
+    """`x`, or a copy where it is the very tensor that was given: the recipient may write into it."""
     return x.clone() if x is given else x

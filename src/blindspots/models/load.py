@@ -1,8 +1,8 @@
 """Models by name: embedded ones, exported files, and factories in Python files or packages.
 
-Weights that are pickled objects are refused: unpickling runs whatever the file says. A factory runs its own code
-too, torch.export's reader trusts the graph in the file, and scikit-learn's trees trust the numbers in theirs: load only
-what you would run.
+Weights that are pickled objects are refused, since unpickling runs whatever the file contains. But a factory runs its
+own code too, torch.export trusts the graph in its file, and scikit-learn's trees trust the numbers in theirs: load
+only what you would run.
 """
 
 import copy
@@ -40,9 +40,9 @@ FORMS = (
     "package.module:factory or guarded:RUN"
 )
 ESTIMATORS = "sklearn:"
-ABOUT = "blindspots.json"  # the extra file of an archive in which a model says its name and its bounds
+ABOUT = "blindspots.json"  # the extra file in an archive with the model's name and bounds
 _LONGEST = 1 << 20  # bytes of that file
-SAFE_PARTS = {  # of scikit-learn's estimators, beyond what skops trusts: they hold numbers and call nothing by name
+SAFE_PARTS = {  # types of scikit-learn, beyond those that skops trusts: they hold numbers and call nothing by name
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -65,14 +65,14 @@ def load_model(spec: str, say: Say | None = None) -> Model:
 
     Args:
         spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`, with the
-            name, the bounds and the classes that `blindspots harden` puts into it, else inputs in [0, 1]; "file.pt" of
+            name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
-            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself; any of them with
-            "|bits:depth=3" behind it, say, gets its inputs through that transformation (see `Transformed`), and with
-            "@1" or "@logits" behind it, its scores are that one of the network's outputs (see `Model`, `take`); or
-            "guarded:RUN", the model of a finished detection run with its detector, which may reject (`load_detector`).
-        say: gets sentences on what takes long.
+            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
+            such as "|bits:depth=3", inputs pass through that transformation first (see `Transformed`); with "@1" or
+            "@logits", the scores are that output of the network (see `take` of `Model`). Or "guarded:RUN", without a
+            suffix: the model of a finished detection run with its detector, which may reject (`load_detector`).
+        say: called with sentences about slow steps.
 
     Raises:
         InputError: there is no such model, or it cannot be loaded.
@@ -82,7 +82,7 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _of_scheme(open_it, rest, spec)
     inner, bar, chain = spec.rpartition("|")
     if bar:
-        changes = parse_chain(chain)  # wrong words are said before anything is loaded
+        changes = parse_chain(chain)  # mistakes are reported before anything is loaded
         return Transformed(load_model(inner, say), *changes)
     inner, at, key = spec.rpartition("@")
     if at and inner and not Path(spec).exists():
@@ -107,7 +107,7 @@ def _of_scheme(open_it: Callable[[str], Model], words: str, spec: str) -> Model:
 
 
 def _taking(model: Model, key: str, spec: str) -> Model:
-    model = copy.copy(model)  # a factory may return the same one again
+    model = copy.copy(model)  # a factory may return the same model again
     model.take, model.spec = int(key) if key.lstrip("-").isdecimal() else key, spec
     return model
 
@@ -115,13 +115,13 @@ def _taking(model: Model, key: str, spec: str) -> Model:
 def _there(path: Path) -> Path:
     if not path.is_file():
         close = meant(path.name, names_beside(path, path.suffix.lower() or "/"))
-        raise InputError(f"expected a model file, got {str(path)!r}, which is not there{close}: check the path")
+        raise InputError(f"expected a model file, got {str(path)!r}, which does not exist{close}: check the path")
     return path
 
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turns whatever foreign code raises into a sentence; Ctrl-C passes."""
+    """Turns whatever users' code raises into a sentence; Ctrl-C passes."""
     try:
         with contained(), own_randomness(torch.device("cpu")):
             yield
@@ -148,7 +148,7 @@ def _from_weights(path: Path, spec: str) -> Model:
 
 
 class About(BaseModel):
-    """What an archive says of its model besides the program."""
+    """What an archive says about its model besides the program."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -158,7 +158,7 @@ class About(BaseModel):
 
 
 def _about(path: Path) -> About:
-    """From the extra file that blindspots writes; without one the name is the file's, and inputs lie in [0, 1]."""
+    """From the extra file that blindspots writes; without it, the file's name, and inputs in [0, 1]."""
     with zipfile.ZipFile(path) as archive:
         found = [info for info in archive.infolist() if info.filename.endswith(f"extra/{ABOUT}")]
         if not found:
@@ -169,7 +169,7 @@ def _about(path: Path) -> About:
         return About.model_validate_json(said)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its first bytes"
+        where = ".".join(map(str, first["loc"])) or "its beginning"
         raise InputError(
             f"expected name and bounds in {ABOUT} of {str(path)!r}, but {where} is wrong ({first['msg']}): export the "
             "model again"
@@ -177,12 +177,12 @@ def _about(path: Path) -> About:
 
 
 def _kind(path: Path) -> Callable[[Path], nn.Module] | None:
-    """The loader that fits what is inside the file, whatever it is called."""
+    """The loader that fits the content of the file, whatever its name."""
     if not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:
         inside = [name.partition("/")[2] for name in archive.namelist()]
-        inside += archive.namelist()  # the archives of older versions have no folder around them
+        inside += archive.namelist()  # archives of older versions have no enclosing folder
     if any("aotinductor" in name for name in inside):  # machine code
         return None
     if any(name.startswith("models/") or name == "serialized_exported_program.json" for name in inside):
@@ -192,7 +192,7 @@ def _kind(path: Path) -> Callable[[Path], nn.Module] | None:
 
 def _scripted(path: Path) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # whoever saved the file has to move, not its reader
+        warnings.simplefilter("ignore", DeprecationWarning)  # a matter for the writer of the file, not its reader
         net: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     return net
 
@@ -202,13 +202,15 @@ def _exported(path: Path) -> nn.Module:
         program = torch.export.load(path)
     inputs = _user_inputs(program)
     if len(inputs) != 1 or not inputs[0].ndim:
-        raise InputError(f"expected a network of one batch x in {str(path)!r}, got {len(inputs)} inputs: export it so")
+        raise InputError(
+            f"expected a network of one batch x in {str(path)!r}, got {len(inputs)} inputs: export one with one"
+        )
     return _batched(program.module(), inputs[0].shape[0], program.range_constraints)
 
 
 @contextmanager
 def _never_unpickling() -> Iterator[None]:
-    """torch.export falls back to a full unpickling of weights; torch's own switch forbids it."""
+    """torch.export falls back to unpickling weights; torch's own switch forbids it."""
     switch, before = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     os.environ[switch] = "1"
     try:
@@ -227,7 +229,7 @@ def _user_inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
 
 
 def _batched(net: nn.Module, batch: Any, ranges: Any) -> nn.Module:
-    """`net` as it is if it takes any batch, else in an adapter that feeds it batches it takes."""
+    """`net` as it is if it takes any batch size, else in an adapter that feeds it batches of a size it takes."""
     if isinstance(batch, int):
         return Batched(net, batch, batch)
     allowed = ranges.get(batch.node.expr)
@@ -238,9 +240,9 @@ def _batched(net: nn.Module, batch: Any, ranges: Any) -> nn.Module:
 
 
 class Batched(nn.Module):
-    """Feeds a network that was exported for batches of `least` to `most` rows (None: any number) whatever comes.
+    """Feeds batches of any size to a network that was exported for `least` to `most` rows (None: any number).
 
-    What is longer is split, what is shorter is filled up with copies of its last row, whose outputs are dropped.
+    Longer batches are split, shorter ones are padded with copies of the last row, whose outputs are dropped.
     """
 
     def __init__(self, net: nn.Module, least: int, most: int | None) -> None:
@@ -260,12 +262,12 @@ class Batched(nn.Module):
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Outputs of the same structure, row below row."""
+    """Outputs of the same structure, concatenated by rows."""
     return parts[0] if len(parts) == 1 else _each(lambda *ts: torch.cat(ts), *parts)
 
 
 def _each(f: Callable[..., Tensor], out: Any, *others: Any) -> Any:
-    """`f` of the tensors with rows at every place of some outputs; anything else is the first one's."""
+    """`f` of corresponding tensors with rows in outputs of one structure; anything else is that of the first."""
     if isinstance(out, Mapping):
         return {key: _each(f, value, *(o[key] for o in others)) for key, value in out.items()}
     if isinstance(out, tuple | list):
@@ -330,12 +332,12 @@ def _made(module: ModuleType, name: str, spec: str) -> Any:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Run the file under a name of its own: files of the same name in two folders never meet."""
+    """Run the file under a unique module name, so that files of the same name in two folders never clash."""
     name = f"blindspots_file_{hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]}"
     plan = importlib.util.spec_from_file_location(name, path)
     if plan is None or plan.loader is None:
         raise InputError(f"expected a Python file, got {str(path)!r}: its name has to end in .py")
-    module = sys.modules[name] = importlib.util.module_from_spec(plan)  # dataclasses look their module up there
+    module = sys.modules[name] = importlib.util.module_from_spec(plan)  # dataclasses look up their module there
     check_regular(path, "a Python file", MOST_TEXT)
     with _explained(f"importing {str(path)!r}"):
         plan.loader.exec_module(module)

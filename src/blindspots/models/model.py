@@ -28,12 +28,12 @@ _UNSTABLE = re.compile(r" at 0x[0-9a-f]+|___torch_mangle_\d+\.?")  # differs bet
 
 
 class Service(Protocol):
-    """What is asked from outside: every answer counts, and it may fail."""
+    """What stands behind a model whose every query counts and may fail."""
 
-    classes: int | None  # how many, where it answers with labels
-    repeats: int  # inputs that it was given again after a failure
-    failure: str  # what it raised last; "": it never failed
-    silent: bool  # it has stopped answering
+    classes: int | None  # their number, where it returns labels
+    repeats: int  # inputs that were sent again after a failure
+    failure: str  # its last exception; "": it never failed
+    silent: bool  # it no longer answers
 
 
 class Model(Checked):
@@ -45,17 +45,17 @@ class Model(Checked):
         bounds: the smallest and the largest value an input can have, before preprocessing.
         mean, std: numbers, or one per channel (axis 1): the network gets (x - mean) / std.
         output: "logits" (B, C) or "probabilities" (B, C) with C >= 2; "logit" or "probability" (B, 1) or (B,) of class
-            1 of two. "auto" takes several numbers per row as logits, one as a logit.
-        name: how reports call it. Default: the name of the class or function.
+            1 of two. "auto" takes several numbers per row for logits, a single one for a logit.
+        name: its name in reports. Default: the name of the class or function.
         spec: what `load_model` was given, if anything.
         device: the network is moved there. Default: it stays where its parameters are.
         take: which of several outputs holds the scores: an index, a key or an attribute, "1.scores" where they are
             nested. Default: `.logits` or `["logits"]`, else the only tensor that can hold them; `notes` say which.
-        class_names: of its outputs, in order; labels of data that have names are matched by them. Default: what the
-            network itself says (`config.id2label`, `class_names`), if it does.
+        class_names: names of the outputs, in order; data with named classes are matched by them. Default: those that
+            the network itself stores (`config.id2label`, `class_names`), if any.
 
     Attributes:
-        access: the most that the model lets one see; `Need.GRAD` stands for everything.
+        access: the most that the model reveals; `Need.GRAD` stands for everything.
 
     Raises:
         InputError: a value above does not fit, or, when called, the network's output does not.
@@ -88,14 +88,14 @@ class Model(Checked):
         self.bounds = _checked_bounds(bounds)
         self.mean, self.std = _numbers(mean, "mean"), _numbers(std, "std")
         if self.std is not None and 0.0 in self.std:
-            raise InputError("expected std without zeros, got one: the network would see a division by zero, check std")
+            raise InputError("expected std without zeros, got one: it would divide by zero, check std")
         self._mean, self._std = _on(self.mean, self.device), _on(self.std, self.device)
         self.output: Output = output
         self.name = name or _called(net)
         self.spec, self.take = spec, take
         self.access = Need.GRAD
-        self.flat = False  # its gradient is 0 wherever it was looked at
-        self.remarks: tuple[Finding, ...] = ()  # of whoever looked at it first
+        self.flat = False  # its gradient was 0 at every row checked
+        self.remarks: tuple[Finding, ...] = ()  # from `first_look`
         self._place = ""  # of the scores among several outputs, once it is known
         self.only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known
         self.class_names = None if class_names is None else checked(class_names, f"the classes of {self.name}")
@@ -105,7 +105,7 @@ class Model(Checked):
 
     @property
     def service(self) -> Service | None:
-        """What is asked where every answer counts; then nothing is but what an attack needs, no checks, no padding."""
+        """Set where every query counts: then only attacks query it, without checks or padding."""
         return None
 
     @property
@@ -116,34 +116,34 @@ class Model(Checked):
     def _output(self) -> Iterator[Finding]:
         if not self._place:
             return
-        saw = f"The network returns several things; {self._place}, is taken for the scores."
-        do = "If that is another thing, name the right one: Model(net, take=...), or MODEL@KEY on the command line."
+        saw = f"The network returns several outputs; {self._place}, is taken for the scores."
+        do = "If that is wrong, name the right one: Model(net, take=...), or MODEL@KEY on the command line."
         yield Finding(code="output-taken", severity="note", saw=saw, do=do)
 
     @property
     def rejects(self) -> bool:
-        """Whether it may refuse an answer: then its logits are (B, C + 1), and the last one stands for "reject".
+        """Whether it may reject inputs: then its logits are (B, C + 1), and the last one stands for "reject".
 
-        An input is rejected where that one is the largest. A rejected input is no success of an adversary; a clean one
-        that is rejected counts as wrong.
+        An input is rejected where that one is the largest. A rejected input is no success for an adversary; a rejected
+        clean input counts as wrong.
         """
         return False
 
     @property
     def device(self) -> torch.device:
-        """Where the network is, and where inputs are moved."""
+        """Where the network is, and inputs are moved to."""
         return next((t.device for _, t in _tensors(self.net)), self._fallback)
 
     @property
     def parameters(self) -> int:
-        """How many numbers the network has learned."""
+        """The number of learned parameters."""
         return sum(p.numel() for p in self.net.parameters() if not is_lazy(p))
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of weights, structure and preprocessing, equal wherever the network is loaded.
 
-        It is computed at each access, since the weights may have changed. Of a plain function only the name is known.
+        It is computed at each access, since the weights may have changed. Of a plain function it covers only the name.
         """
         digest = hashlib.sha256(repr((self.bounds, self.mean, self.std, self.output)).encode())
         if self.take is not None:
@@ -159,9 +159,9 @@ class Model(Checked):
     def logits(self, x: Tensor) -> Tensor:
         """Logits (B, C) with C >= 2, float32, of inputs x (B, *shape) within the bounds. Keeps autograd.
 
-        Probabilities become their logarithms (at least the smallest normal float), one logit z becomes
-        (-z/2, z/2): softmax gives back the network's own probabilities. Neither x nor the caller's grad mode, default
-        dtype and the like are changed, whatever the network does; what it prints goes to stderr.
+        Probabilities become their logarithms (clamped to the smallest normal float), a single logit z becomes
+        (-z/2, z/2): softmax returns the network's own probabilities. Whatever the network does, x and the caller's grad
+        mode, default dtype and the like are unchanged; what it prints goes to stderr.
         """
         given, x = x, x.to(self.device)
         x = x if self._mean is None else x - _per_channel(self._mean, x)
@@ -172,14 +172,14 @@ class Model(Checked):
         return self._as_logits(_flat(found.scores), x.shape[0])
 
     def gradient(self, total: Tensor, x: Tensor, *, retain_graph: bool = False) -> Tensor:
-        """Of a scalar `total` at the leaf `x` (B, *shape), which it comes from: (B, *shape).
+        """The gradient of a scalar `total` with respect to the leaf `x` (B, *shape): (B, *shape).
 
-        Reentrant checkpoints (torch.utils.checkpoint, use_reentrant=True) refuse to give gradients of some leaves
-        alone; theirs are accumulated in x.grad, while the parameters need none.
+        Reentrant checkpoints (torch.utils.checkpoint, use_reentrant=True) do not support gradients of selected leaves;
+        theirs are accumulated in x.grad, while the parameters need none.
         """
         if not self.only_backward:
             try:
-                first = self.only_backward is None  # a refusal leaves the graph to the second try
+                first = self.only_backward is None  # keep the graph for the second try
                 (gradient,) = torch.autograd.grad(total, x, retain_graph=retain_graph or first)
                 self.only_backward = False
                 return gradient
@@ -205,7 +205,7 @@ class Model(Checked):
             raise InputError(
                 f"expected an output that fits output={self.output!r}, got shape {tuple(out.shape)}: use {fitting}"
             )
-        out = out.float().clone()  # the network may use its tensor again, and leave it in inference mode
+        out = out.float().clone()  # the network may reuse its tensor, or return it in inference mode
         return _two(self._odds(out.reshape(-1))) if single else self._many(out)
 
     def _many(self, out: Tensor) -> Tensor:
@@ -219,9 +219,9 @@ class Model(Checked):
 
     @contextmanager
     def borrowed(self) -> Iterator[Self]:
-        """The network in evaluation mode with frozen parameters, and afterwards, whatever happens, exactly as it was.
+        """The network in evaluation mode with frozen parameters; afterwards, whatever happens, exactly as it was.
 
-        Flags are set directly: `eval()` is refused by exported modules and has side effects in some networks.
+        Flags are set directly: exported modules refuse `eval()`, and in some networks it has side effects.
         """
         training = [(m, m.training) for m in self.net.modules() if hasattr(m, "training")]
         learning = [(p, p.requires_grad) for p in self.net.parameters()]
@@ -244,7 +244,7 @@ def to_device(net: nn.Module, device: str | torch.device) -> None:
 
 
 class Wrapper(Model):
-    """A model around another one, `model`: it has its bounds, shows as much, costs as much and says what that one says.
+    """A model around another one, `model`, whose bounds, access, cost and notes it shares.
 
     Args:
         net: both as one module, which returns logits.
@@ -293,7 +293,7 @@ def _qualified(thing: Any) -> str:
 
 
 def _called(net: Any) -> str:
-    return str(getattr(net, "original_name", None) or _unwrapped(net).__name__)  # original_name: of TorchScript
+    return str(getattr(net, "original_name", None) or _unwrapped(net).__name__)  # TorchScript has original_name
 
 
 def _dtype(net: nn.Module) -> torch.dtype:
@@ -308,7 +308,7 @@ def _checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def _numbers(scale: Scale, what: str) -> tuple[float, ...] | None:
-    """The scalar or the per-channel numbers as a tuple."""
+    """A scalar or per-channel numbers as a tuple."""
     if scale is None:
         return None
     numbers = torch.as_tensor(scale, dtype=torch.float64).reshape(-1).tolist()
@@ -354,7 +354,7 @@ def _set_flags(training: list[tuple[nn.Module, bool]], learning: list[tuple[nn.P
 
 
 def _code(net: nn.Module) -> Iterator[str]:
-    """What TorchScript and exported modules compute: their repr does not say it."""
+    """The code of TorchScript and exported modules, which their repr does not show."""
     for module in net.modules():
         code = getattr(module, "inlined_code", None) or getattr(module, "code", None)
         if isinstance(code, str):
@@ -362,7 +362,7 @@ def _code(net: nn.Module) -> Iterator[str]:
 
 
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters, buffers and the constants that a network keeps elsewhere, with their names."""
+    """Named parameters, buffers, and constants that a network keeps elsewhere."""
     yield from net.named_parameters()
     yield from net.named_buffers()
     for module in net.modules():

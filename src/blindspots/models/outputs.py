@@ -1,4 +1,4 @@
-"""Which tensor of what a network returns holds its scores."""
+"""Which tensor in a network's output holds its scores."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 
-Take = int | str | None  # an index, a key or an attribute; None: what is plain
+Take = int | str | None  # an index, a key or an attribute; None: the obvious one
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Taken:
 
 
 def taken(out: Any, rows: int, take: Take = None) -> Taken:
-    """The scores in what a network returned for so many rows.
+    """The scores in what a network returned for this number of rows.
 
-    Without `take`: the tensor itself; else what is called "logits" (a key or an attribute, as Hugging Face has it);
-    else the only tensor (rows, classes), or where there is none of these the only one (rows,) or (rows, 1).
+    Without `take`: the tensor itself; else what is called "logits" (a key or an attribute, as in Hugging Face models);
+    else the only tensor (rows, classes), or where there is none of these, the only one (rows,) or (rows, 1).
 
-    Raises InputError: nothing is there, or several could be meant.
+    Raises InputError: there are no scores, or several tensors could be the scores.
     """
     if isinstance(out, Tensor) and take is None:
         return Taken(out)
@@ -59,14 +59,14 @@ def _named(out: Any, found: dict[str, Tensor], take: int | str) -> Taken:
 
 
 def _plain(found: dict[str, Tensor], rows: int) -> list[str]:
-    """The keys of what can be scores: of several classes, else of two in one number."""
+    """The keys of possible scores: for several classes, else for two in one number."""
     floats = {k: t for k, t in found.items() if t.is_floating_point() and t.ndim and len(t) == rows}
     several = [k for k, t in floats.items() if t.ndim == 2 and t.shape[1] > 1]
     return several or [k for k, t in floats.items() if t.ndim == 1 or t.shape[1:] == (1,)]
 
 
 def _tensors(out: Any, above: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Everything that is a tensor, also in what is nested, as ("1.features", tensor)."""
+    """All tensors, nested ones included, as ("1.features", tensor)."""
     for key, value in _parts(out):
         if isinstance(value, Tensor):
             yield above + key, value

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Without TF32 on a GPU, whose ten bits would let a verdict made there fail where it is verified."""
+    """No TF32 on a GPU: with its ten bits, verdicts made there could fail verification elsewhere."""
     if device.type != "cuda":
         yield
         return

@@ -20,17 +20,17 @@ _ADDITIONS = {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd_
 def skip_gradients(net: M, gamma: float = 0.5, branches: Sequence[str] | None = None) -> M:
     """The same network with gradients through residual branches times `gamma` (SGM; Wu et al. 2020, arXiv 2002.05990).
 
-    What it returns has the same scores and shares the weights; only its gradients differ: with z' = z + f(z), those of
-    f are multiplied by `gamma` once per block (eq. 5). `net` itself stays as it is.
+    The result has the same scores and shares the weights; only its gradients differ: with z' = z + f(z), those of f are
+    multiplied by `gamma` once per block (eq. 5). `net` itself is unchanged.
 
     Args:
         net: a network, or a model around one.
         gamma: paper: 0.2 for ResNet-152 and 0.5 for DenseNet-201.
         branches: names of modules, as `named_modules` gives them, whose outputs are the ends of residual branches, e.g.
-            "layer1.0.bn2". None: of every two tensors of one shape that are added and both come from the input, the one
-            that took the longer way is the branch. That needs no names and finds a block's shortcut convolution too,
-            but it does not see inside of TorchScript, and takes the stream itself for a branch where a block adds two
-            branches one after the other: name them there.
+            "layer1.0.bn2". None: where two tensors of one shape that both depend on the input are added, the one with
+            the longer path is the branch. That needs no names and handles shortcut convolutions too, but it does not
+            see inside TorchScript, and takes the stream itself for a branch where a block adds two branches one after
+            the other: name them there.
     """
     if isinstance(net, Model):
         inner = skip_gradients(net.net, gamma, branches)
@@ -77,7 +77,7 @@ class _Additions(TorchFunctionMode):
     def __init__(self, x: Tensor, gamma: float) -> None:
         super().__init__()
         self.gamma = gamma
-        self.depth: dict[Any, float] = {_node(x): 0}  # operations since the input, -inf: does not come from it
+        self.depth: dict[Any, float] = {_node(x): 0}  # operations since the input; -inf: independent of it
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -89,7 +89,7 @@ class _Additions(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _depth(self, node: Any) -> float:
-        """The longest way from the input to a node of the graph. No recursion: networks are deep."""
+        """The longest path from the input to a node of the graph. No recursion, since networks are deep."""
         waiting = [node]
         while waiting:
             earlier = [before for before, _ in waiting[-1].next_functions if before is not None]
@@ -111,5 +111,5 @@ def _alike(args: Sequence[Any]) -> bool:
 
 
 def _node(t: Tensor) -> Any:
-    """The place of `t`, which requires a gradient, in autograd's graph."""
+    """The node of `t`, which requires a gradient, in autograd's graph."""
     return t.grad_fn if t.grad_fn is not None else t.view_as(t).grad_fn.next_functions[0][0]  # type: ignore[union-attr]

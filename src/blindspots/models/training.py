@@ -1,4 +1,4 @@
-"""What every training here runs under."""
+"""The conditions of every training run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def alone(seed: int) -> Iterator[None]:
-    """One thread and an own CPU generator: the bits do not depend on the caller, who gets both back."""
+    """One thread and a separate CPU generator: the bits do not depend on the caller, whose own are restored."""
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """Changes of the input before the network: fewer bits, a median filter, the JPEG codec, noise.
 
-Each is a small object that holds its settings and is called with inputs. What has no useful gradient lets the gradient
-pass unchanged (straight-through, BPDA of Athalye et al. 2018, arXiv 1802.00420): an attack sees what lies behind it.
+Each is a small object that holds its settings and is called with inputs. Changes without a useful gradient pass it on
+unchanged (straight-through, BPDA of Athalye et al. 2018, arXiv 1802.00420), so that attacks see what lies behind.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ Bounds = tuple[float, float]
 
 
 class Transformation(ABC):
-    """A change of inputs x (B, *shape) within `bounds`. Rows do not see each other, and autograd passes."""
+    """A change of inputs x (B, *shape) within `bounds`, row by row, through which gradients pass."""
 
     name: ClassVar[str]
 
@@ -121,7 +121,7 @@ class Jpeg(Transformation):
 class Noise(Transformation):
     """Normal noise, drawn anew at every call from torch's generator; not cut off at the bounds.
 
-    The network behind it is randomised: average every look over several draws (expectation over transformation).
+    It makes the model randomised: average every evaluation over several draws (expectation over transformation).
 
     Args:
         sigma: standard deviation, in the units of the input.
@@ -142,12 +142,12 @@ TRANSFORMATIONS: dict[str, type[Transformation]] = {kind.name: kind for kind in 
 
 
 def parse_transformation(text: str) -> Transformation:
-    """One transformation from words such as "bits:depth=3". Raises InputError where there is none like that."""
+    """A transformation from text such as "bits:depth=3". Raises InputError if there is no such transformation."""
     return build("a transformation", TRANSFORMATIONS, text)
 
 
 def parse_chain(text: str) -> tuple[Transformation, ...]:
-    """Transformations one after the other, from words such as "bits:depth=4+median:size=3"."""
+    """Transformations to apply one after the other, from text such as "bits:depth=4+median:size=3"."""
     return tuple(parse_transformation(part) for part in text.split("+"))
 
 
@@ -155,11 +155,11 @@ class Transformed(Wrapper):
     """A model behind transformations of its input: the defence as a model, to be attacked as a whole.
 
     Args:
-        model: what gets the changed inputs. The whole has its bounds and shows as much of itself (`access`).
-        transformations: one or more, or words such as "bits:depth=4+median:size=3"; the first one comes first.
+        model: receives the transformed inputs. The whole has its bounds and its `access`.
+        transformations: at least one, as objects or as text such as "bits:depth=4+median:size=3", in order.
 
     Raises:
-        InputError: none, or words that name none.
+        InputError: no transformation, or text that names none.
     """
 
     def __init__(self, model: Model, *transformations: Transformation | str) -> None:
@@ -174,7 +174,7 @@ class Transformed(Wrapper):
 
 
 class _Behind(nn.Module):
-    """Changes, then the model; its network is a part, so modes, devices and digests are its own."""
+    """Transformations, then the model; its network is a submodule, so modes, devices and digests cover it."""
 
     def __init__(self, model: Model, chain: tuple[Transformation, ...]) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class _Behind(nn.Module):
 
 
 def _mirrored(size: int, margin: int, device: torch.device) -> Tensor:
-    """Places -margin .. size + margin - 1 of an axis that goes on as its mirror image: (size + 2 margin,) int64."""
+    """Positions -margin .. size + margin - 1 of an axis extended by its mirror image: (size + 2 margin,) int64."""
     place = torch.arange(-margin, size + margin, device=device) % (2 * size)
     return place.minimum(2 * size - 1 - place)
 

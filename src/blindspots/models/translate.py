@@ -1,6 +1,6 @@
 """scikit-learn's classifiers and scalers as networks: the same answers in float64, with gradients.
 
-Only scikit-learn's own classes are translated, by their exact type: what overrides a method answers for itself.
+Only scikit-learn's own classes are translated, by their exact type, since a subclass may override any method.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ _ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh
 
 
 def translate(estimator: Any) -> nn.Module | None:
-    """A network from float64 (B, features) to what the fitted `estimator` computes; None where there is none here.
+    """A network from float64 (B, features) to what the fitted `estimator` computes; None if it has no translation.
 
     A transformer gives (B, features), a classifier (B, C) scores in the order of `classes_`, or (B, 1) with the score
-    of the second one of two.
+    of the second of two classes.
     """
     if type(estimator).__module__.partition(".")[0] != "sklearn":
         return None
@@ -91,7 +91,7 @@ class OneVsOne(nn.Module):
     The score of i is its narrowest decision, min_j d_ij. Where a class beats all others it alone has a positive score,
     the margin to the runner-up is zero exactly on the boundary between them, and the gradients are those of that
     boundary; the votes that scikit-learn counts are constant almost everywhere. Where the decisions run in a circle,
-    the class that the votes choose gets the largest score in exchange for its own: the prediction is always theirs.
+    the class with the most votes swaps its score with the largest one, so the prediction is always that of the votes.
     """
 
     def __init__(self, decisions: nn.Module, classes: int, break_ties: bool) -> None:
@@ -113,7 +113,7 @@ class OneVsOne(nn.Module):
         return table
 
     def _chosen(self, against: Tensor) -> Tensor:
-        """The class with most votes, (B, 1): among equals the first, or the one whose decisions add up to most."""
+        """The class with the most votes, (B, 1); ties go to the first, or to the largest sum of decisions."""
         votes = (against > 0).sum(2).double()
         if self.break_ties:
             confidence = against.masked_fill(against.isinf(), 0).sum(2)
@@ -127,8 +127,8 @@ class OneVsOne(nn.Module):
 class Gaussians(nn.Module):
     """log P(class | x) under one Gaussian per class, from squared lengths of (x - mean) A, with A (n, r) or (n,).
 
-    The logarithms of the probabilities, not of the densities: these can be so large that float32 has no room for
-    the difference between two classes.
+    The logarithms of the probabilities, not of the densities, which can be so large that float32 cannot resolve the
+    difference between two classes.
     """
 
     def __init__(self, means: Any, whitenings: Sequence[Any], weights: Any) -> None:
@@ -158,7 +158,7 @@ def _dense(array: Any) -> Any:
 
 
 def _linear(estimator: Any) -> nn.Module:
-    weights = np.atleast_2d(_dense(estimator.coef_))  # of two classes, some keep a row, some a vector
+    weights = np.atleast_2d(_dense(estimator.coef_))  # for two classes, some estimators keep a row, some a vector
     return Affine(weights, np.zeros(len(weights)) + estimator.intercept_)
 
 
@@ -177,7 +177,7 @@ def _support_vectors(estimator: Any) -> nn.Module | None:
     if estimator.kernel == "linear":
         decisions = Affine(weights @ _dense(estimator.support_vectors_), bias)
     else:
-        # What gamma="scale" came to is not kept under a public name.
+        # The value of gamma="scale" has no public name.
         kind, gamma = estimator.kernel, float(estimator._gamma)
         kernel = Kernel(estimator.support_vectors_, kind, gamma, float(estimator.coef0), estimator.degree)
         decisions = nn.Sequential(kernel, Affine(weights, bias))
@@ -185,7 +185,7 @@ def _support_vectors(estimator: Any) -> nn.Module | None:
 
 
 def _pair_weights(estimator: Any) -> Any:
-    """Of every support vector in every decision between two classes: (pairs, V)."""
+    """The weight of every support vector in every decision between two classes: (pairs, V)."""
     dual = _dense(estimator.dual_coef_)
     if len(dual) == 1:
         return dual
@@ -215,7 +215,7 @@ def _quadratic(estimator: Any) -> nn.Module:
 
 
 def _centroids(estimator: Any) -> nn.Module | None:
-    """-|x - c|^2 / 2, less |x|^2, which all classes share."""
+    """-|x - c|^2 / 2 without the term in |x|^2, which all classes share."""
     priors = getattr(estimator, "class_prior_", 1 / len(estimator.classes_))
     if estimator.metric != "euclidean" or not np.isclose(priors, 1 / len(estimator.classes_)).all():
         return None

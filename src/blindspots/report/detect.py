@@ -14,11 +14,11 @@ from blindspots.findings import Finding
 from blindspots.journal import unfinished
 from blindspots.pictures import is_colour, is_image
 from blindspots.report import detect_charts, detect_words, words
+from blindspots.report.charts import Plot
 from blindspots.report.detect_words import headline
 from blindspots.report.evidence import Run, read_run
 from blindspots.report.gallery import Group, gallery, is_small
 from blindspots.report.page import environment, write_page
-from blindspots.report.universal_charts import Plot
 from blindspots.report.words import ThreatWords
 
 __all__ = ["headline", "render_detect", "write_detect_report"]

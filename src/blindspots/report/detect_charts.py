@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from blindspots.defend.detection.record import Cell, DetectorRecord, Points
-from blindspots.report.charts import path
-from blindspots.report.universal_charts import Line, Mark, Plot
+from blindspots.report.charts import Line, Mark, Plot, path, quarters
 from blindspots.report.words import number, percent
 
 _FPR = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -15,7 +14,7 @@ _TOP = 1.08  # of the tallest column
 def roc(cells: Sequence[Cell]) -> Plot:
     """True against false positive rate, one line per attack."""
     lines = [_line(c.attack, c.roc, _FPR, lambda p, x: max(t for f, t in p if f <= x + 1e-12)) for c in cells]
-    return Plot("ROC", "false positive rate", _quarters(), _quarters(), lines, [], [percent(x) for x in _FPR])
+    return Plot("ROC", "false positive rate", quarters(), quarters(), lines, [], [percent(x) for x in _FPR])
 
 
 def precision_recall(cells: Sequence[Cell]) -> Plot:
@@ -23,16 +22,12 @@ def precision_recall(cells: Sequence[Cell]) -> Plot:
     lines = [
         _line(c.attack, c.precision_recall, _RECALL, lambda p, x: max(q for r, q in p if r >= x - 1e-12)) for c in cells
     ]
-    return Plot("Precision and recall", "recall", _quarters(), _quarters(), lines, [], [percent(x) for x in _RECALL])
+    return Plot("Precision and recall", "recall", quarters(), quarters(), lines, [], [percent(x) for x in _RECALL])
 
 
 def _line(name: str, points: Points, at: Sequence[float], value: Callable[[Points, float], float]) -> Line:
     drawn = path([(100 * x, 100 - 100 * y) for x, y in points])
     return Line(name, drawn, "", [], [percent(value(points, x)) for x in at])
-
-
-def _quarters() -> list[Mark]:
-    return [Mark(share, f"{share} %") for share in (0, 25, 50, 75, 100)]
 
 
 def histogram(d: DetectorRecord) -> Plot:

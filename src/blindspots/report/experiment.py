@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader
 
+from blindspots.arguments import checked
+from blindspots.errors import InputError
 from blindspots.report import words
 from blindspots.report.page import environment, write_page
 from blindspots.runs.config import is_hidden
@@ -48,31 +50,46 @@ class Page:
     cost: str = ""
 
 
-def page_of(run: Run[Any, Any]) -> Page:
-    """What its kind shows of a run."""
-    page: Page = kind(run.manifest.kind).load("page")(run)
+def page_of(*runs: Run[Any, Any]) -> Page:
+    """What its kind shows of a run, or of several that it can compare.
+
+    Raises InputError: the runs cannot be shown on one page.
+    """
+    names = list(dict.fromkeys(run.manifest.kind for run in runs))
+    pages = {kind(name).page for name in names}
+    if len(runs) > 1 and (len(pages) > 1 or not all(kind(name).several for name in names)):
+        raise InputError(
+            f"expected a {names[0]} run alone, got {len(runs)} runs of {', '.join(names)}: it has a page of its own, "
+            "so name one run"
+        )
+    page: Page = kind(names[0]).load("page")(*runs)
     return page
 
 
-def html(run: Run[Any, Any], page: Page | None = None) -> str:
-    """One file that needs no other. The same run gives the same bytes, but for what its log says."""
-    page = page or page_of(run)
+def html(*runs: Run[Any, Any], page: Page | None = None) -> str:
+    """One file that needs no other. The same runs give the same bytes, but for what their logs say."""
+    page = page or page_of(*runs)
     template = _environment(page).get_template(page.template.name if page.template else "base.html.j2")
-    return template.render(
-        run=run, page=page, findings=words.by_severity(run.findings), settings=_settings(run), **page.context
-    )
+    return template.render(run=runs[0], runs=runs, page=page, **page.context)
 
 
-def write_run_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of the finished run in a folder, by default report.html in it, and return its path.
+@checked()
+def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write the report of a finished run of any kind, or of several evaluations side by side, and return its path.
 
-    Raises InputError: the run is unfinished or damaged.
+    `out` defaults to report.html in the run folder (the first one of several). The file appears whole or not at all.
+    Raises InputError: a run is unfinished or damaged, or the runs cannot be shown on one page.
     """
-    return write_page(html(opened(Folder(folder))), folder, out)
+    folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    if not folders:
+        raise InputError("expected at least one run folder for a report, got none: name a folder that a run wrote")
+    read = [opened(Folder(folder)) for folder in folders]
+    return write_page(html(*read), folders[0], None if out is None else Path(out))
 
 
 def _environment(page: Page) -> Environment:
     made = environment()
+    made.filters.update(by_severity=words.by_severity, settings=_settings)
     assert made.loader is not None
     if page.template:
         made.loader = ChoiceLoader([made.loader, FileSystemLoader(page.template.parent)])

@@ -18,10 +18,10 @@ from blindspots.journal import unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.records import Share
 from blindspots.report import harden_charts, harden_words, words
+from blindspots.report.charts import Plot
 from blindspots.report.evidence import Array, read_run
 from blindspots.report.gallery import data_uri, gallery, is_small, scaled, standing
 from blindspots.report.page import environment, write_page
-from blindspots.report.universal_charts import Plot
 from blindspots.report.words import ThreatWords
 
 _SIGMAS = 3  # standard deviations of a gradient that are shown at full strength

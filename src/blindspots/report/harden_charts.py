@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 from blindspots.defend.hardening.record import Epoch, HardenVerdict
 from blindspots.defend.hardening.study_record import Study
 from blindspots.records import Share, clopper_pearson
-from blindspots.report.charts import path, points, ticks
-from blindspots.report.universal_charts import Line, Mark, Plot
+from blindspots.report.charts import Line, Mark, Plot, Point, points, quarters, rising, ticks
 from blindspots.report.words import ThreatWords, number, percent
 from blindspots.verdict import Verdict
 
 _TABLE = 7  # epochs and radii in the tables below the charts, about
 _DOTS = 40  # epochs up to which every one has a dot
-Point = tuple[float, float]
 
 
 def against_radius(study: Study, threat: ThreatWords) -> Plot:
@@ -27,7 +25,7 @@ def against_radius(study: Study, threat: ThreatWords) -> Plot:
     x = [Mark(t.at, number(t.value)) for t in ticks(width)]
     where = [number(curve.radii[i]) for i in picked]
     return Plot(
-        "Accuracy against radius", f"{threat.norm} radius", x, _quarters(), lines, _trained(threat, width), where
+        "Accuracy against radius", f"{threat.norm} radius", x, quarters(), lines, _trained(threat, width), where
     )
 
 
@@ -37,7 +35,7 @@ def within_radius(v: HardenVerdict, threat: ThreatWords) -> Plot:
     width = threat.radius
     lines = [_steps(label, verdict, width) for label, verdict in (("before", v.before), ("after", v.after))]
     x = [Mark(t.at, number(t.value)) for t in ticks(width)]
-    return Plot("Accuracy against radius", f"{threat.norm} radius", x, _quarters(), lines, [], ["0", number(width)])
+    return Plot("Accuracy against radius", f"{threat.norm} radius", x, quarters(), lines, [], ["0", number(width)])
 
 
 def history(v: HardenVerdict) -> Plot | None:
@@ -60,7 +58,7 @@ def history(v: HardenVerdict) -> Plot | None:
     x = [
         Mark(100 * (t.value - first) / (last - first), f"{t.value:.0f}") for t in ticks(last) if _inside(t.value, first)
     ]
-    return Plot("After every epoch", "epoch", x, _quarters(), lines, marks, [str(kept[i].epoch) for i in picked])
+    return Plot("After every epoch", "epoch", x, quarters(), lines, marks, [str(kept[i].epoch) for i in picked])
 
 
 def _inside(value: float, first: int) -> bool:
@@ -80,14 +78,14 @@ def _line(
 ) -> Line:
     at = [(_place(e, ends), 100 * share(e).share) for e in epochs]
     dots = at if len(at) <= _DOTS else []
-    return Line(label, _drawn(at), "", dots, [percent(share(epochs[i]).share) for i in picked])
+    return Line(label, rising(at), "", dots, [percent(share(epochs[i]).share) for i in picked])
 
 
 def _band(label: str, curve: Sequence[Point], rows: int, picked: Sequence[int]) -> Line:
     bounds = [clopper_pearson(round(a * rows), rows) for _, a in curve]
     low, high = ([(100 * r, 100 * b[k]) for (r, _), b in zip(curve, bounds, strict=True)] for k in (0, 1))
     return Line(
-        label, _drawn([(100 * r, 100 * a) for r, a in curve]), _drawn([*high, *low[::-1]]) + "Z", [],
+        label, rising([(100 * r, 100 * a) for r, a in curve]), rising([*high, *low[::-1]]) + "Z", [],
         [percent(curve[i][1]) for i in picked],
     )  # fmt: skip
 
@@ -98,20 +96,11 @@ def _steps(label: str, verdict: Verdict, width: float) -> Line:
     for radius, accuracy in known[1:]:
         corners += [(radius, corners[-1][1]), (radius, accuracy)]
     at = [(100 * r / width, 100 * a) for r, a in corners]
-    return Line(label, _drawn(at), "", [], [percent(verdict.clean_accuracy), percent(verdict.robust_accuracy)])
-
-
-def _drawn(at: Sequence[Point]) -> str:
-    """Percent from the left and from the bottom, as an SVG path."""
-    return path([(x, 100 - y) for x, y in at])
+    return Line(label, rising(at), "", [], [percent(verdict.clean_accuracy), percent(verdict.robust_accuracy)])
 
 
 def _trained(threat: ThreatWords, width: float) -> list[Mark]:
     return [] if threat.radius is None else [Mark(100 * threat.radius / width, f"trained for {threat.radius_text}")]
-
-
-def _quarters() -> list[Mark]:
-    return [Mark(share, f"{share} %") for share in (0, 25, 50, 75, 100)]
 
 
 def _spread(n: int, about: int) -> list[int]:

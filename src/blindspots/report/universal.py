@@ -12,6 +12,7 @@ from blindspots.journal import unfinished
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.report import universal_charts as charts
 from blindspots.report import universal_words, words
+from blindspots.report.charts import Plot
 from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
 from blindspots.report.page import environment, write_page
 from blindspots.report.words import ThreatWords
@@ -123,7 +124,7 @@ def _rows(folder: Path) -> Shown:
         ) from error
 
 
-def _plots(manifest: UniversalManifest, verdict: UniversalVerdict, threat: ThreatWords) -> dict[str, charts.Plot]:
+def _plots(manifest: UniversalManifest, verdict: UniversalVerdict, threat: ThreatWords) -> dict[str, Plot]:
     made = {
         "history": charts.history(verdict),
         "norm": charts.against_norm(verdict, threat.norm, threat.radius, threat.radius_text),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from blindspots.records import Share
-from blindspots.report.charts import ticks
+from blindspots.report.charts import Line, Mark, Plot, Point, quarters, rising, ticks
 from blindspots.report.words import number, percent
 from blindspots.universal.record import DominantLabels, Edge, Geometry, UniversalVerdict
 
@@ -18,35 +18,6 @@ _ALONG = 15.0  # px that a label takes along its ring
 _TOP = 1.04  # of the largest value that a curve shows
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A place on an axis, in percent of it, and what stands there."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Line:
-    label: str
-    line: str  # SVG path in percent, y downwards
-    band: str  # "" without intervals
-    dots: list[tuple[float, float]]  # percent from the left, percent from the bottom
-    values: list[str]  # of the points in `Plot.where`, for the table
-
-
-@dataclass(frozen=True)
-class Plot:
-    name: str
-    across: str
-    x: list[Mark]
-    y: list[Mark]
-    lines: list[Line]
-    marks: list[Mark]  # dashed
-    where: list[str]  # x of the points, for the table
-
-
-Point = tuple[float, float]
 Scale = Callable[[float], float]
 
 
@@ -58,22 +29,14 @@ def _logarithmic(low: float, high: float) -> Scale:
     return lambda value: 100 * math.log(value / low) / math.log(high / low)
 
 
-def _path(points: Iterable[Point]) -> str:
-    return "M" + "L".join(f"{x:.2f} {100 - y:.2f}" for x, y in points)
-
-
 def _shares(label: str, at: Sequence[float], shares: Sequence[Share], across: Scale) -> Line:
     """A curve of shares with its band of intervals."""
     x = [across(value) for value in at]
     low, high = ([(a, 100 * s.interval[k]) for a, s in zip(x, shares, strict=True)] for k in (0, 1))
     points = [(a, 100 * s.share) for a, s in zip(x, shares, strict=True)]
     return Line(
-        label, _path(points), _path([*high, *low[::-1]]) + "Z", points, [percent(s.share) for s in shares]
+        label, rising(points), rising([*high, *low[::-1]]) + "Z", points, [percent(s.share) for s in shares]
     )  # fmt: skip
-
-
-def _quarters() -> list[Mark]:
-    return [Mark(share, f"{share} %") for share in (0, 25, 50, 75, 100)]
 
 
 def history(v: UniversalVerdict) -> Plot | None:
@@ -84,8 +47,8 @@ def history(v: UniversalVerdict) -> Plot | None:
     across = _linear(0, last)
     points = [(across(p.number), 100 * p.fooled_fit) for p in v.history]
     marks = [Mark(t.at, f"{t.value:.0f}") for t in ticks(last) if t.value == round(t.value)]
-    line = Line("fit rows", _path(points), "", points, [percent(p.fooled_fit) for p in v.history])
-    return Plot("Fooled after every pass", "pass", marks, _quarters(), [line], [], [str(p.number) for p in v.history])
+    line = Line("fit rows", rising(points), "", points, [percent(p.fooled_fit) for p in v.history])
+    return Plot("Fooled after every pass", "pass", marks, quarters(), [line], [], [str(p.number) for p in v.history])
 
 
 def against_norm(v: UniversalVerdict, norm: str, radius: float | None, text: str) -> Plot | None:
@@ -102,7 +65,7 @@ def against_norm(v: UniversalVerdict, norm: str, radius: float | None, text: str
     marks = [] if radius is None or radius > _TOP * at[-1] else [Mark(across(radius), text)]
     x = [Mark(t.at, number(t.value)) for t in ticks(_TOP * at[-1])]
     return Plot(
-        "Fooling rate against norm", f"{norm} norm", x, _quarters(), lines, marks, [number(r) for r in at]
+        "Fooling rate against norm", f"{norm} norm", x, quarters(), lines, marks, [number(r) for r in at]
     )  # fmt: skip
 
 
@@ -119,7 +82,7 @@ def against_images(v: UniversalVerdict, fit_rows: int) -> Plot | None:
     line = _shares("unseen rows", at, [known[n] for n in at], across)
     x = [Mark(across(n), f"{n:,}") for n in at]
     return Plot(
-        "Fooling rate against fit rows", "fit rows", x, _quarters(), [line], [], [f"{n:,}" for n in at]
+        "Fooling rate against fit rows", "fit rows", x, quarters(), [line], [], [f"{n:,}" for n in at]
     )  # fmt: skip
 
 
@@ -136,7 +99,7 @@ def singular_values(g: Geometry) -> Plot | None:
     names = ("normals", "random unit vectors")
     shown = sorted({0, 1, 4, 9, 19, 49, 99, 199, 499} & set(range(min(map(len, spectra)))))
     lines = [
-        Line(name, _path(points), "", [], [number(values[i]) for i in shown])
+        Line(name, rising(points), "", [], [number(values[i]) for i in shown])
         for name, points, values in zip(names, kept, spectra, strict=True)
     ]
     x = [Mark(across(t.value), number(t.value)) for t in ticks(max(map(len, spectra))) if t.value >= 1]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.directions import unit
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
@@ -15,7 +15,7 @@ from blindspots.threat import Threat
 
 _TOLERANCE = 1e-4  # added to the scaled margin: a tie is no success
 _IMPROVED = 0.95  # a check is passed if the margin fell to this share of what it was at the last one
-_LARGEST = 1e9  # multiplier and slope, so that squares of gradients stay numbers
+_LARGEST = 1e9  # multiplier and slope, so that squares of gradients stay finite
 _LEAST, _TINY = 1e-6, 1e-8
 
 
@@ -37,8 +37,8 @@ class ALMA(Attack[ALMAState]):
 
     Differs from the paper in four points. The first step goes half-way to the linearised boundary, at most `longest`
     far, so the attack does not depend on the size of distances; the authors take one length for all inputs. In l1 the
-    norm is lowered by its proximal map instead of a gradient, which never makes a component zero. The penalty grows to
-    the double every 3 steps without success (paper: by 1.2 every 10), and averages forget faster (paper: 0.9), since
+    norm is lowered by its proximal map instead of a gradient, which never makes a component zero. The penalty doubles
+    every 3 steps without success (paper: by 1.2 every 10), and averages forget faster (paper: 0.9), since
     theirs are too slow for a hundred steps. And with another loss than DLR, the margin is divided by the distance
     between the first and the third score of the clean input; for two classes, where DLR is not defined, choose the
     margin.
@@ -59,6 +59,13 @@ class ALMA(Attack[ALMAState]):
     every: int = 3
     growth: float = 2.0
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rony et al.: Augmented Lagrangian Adversarial Attacks",
+        year=2021,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="small l2 or l1 distances with many steps",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2", "l1")
     minimal: ClassVar[bool] = True

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack
+from blindspots.attacks.attack import Attack, Facts
 from blindspots.attacks.distance.carlini_wagner_l0 import L0Search, L0State
 from blindspots.attacks.distance.carlini_wagner_l2 import L2Search, L2State
 from blindspots.attacks.distance.carlini_wagner_linf import LinfSearch, LinfState
@@ -67,6 +67,13 @@ class CarliniWagner(Attack[CWState]):
     searches: int = 0
     initial_const: float = 1e-3
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Carlini, Wagner: Towards Evaluating the Robustness of Neural Networks",
+        year=2017,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards; in l0 about 50",
+        use="small l2, linf or l0 distances, also where gradients near the input mislead",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2", "linf", "l0")
     minimal: ClassVar[bool] = True

@@ -67,7 +67,7 @@ class TanhSearch:
         )  # fmt: skip
 
     def _search(self, state: TanhState, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The next constant of a row whose turn is over: ten times as large until one is enough, then the middle."""
+        """The next constant of a row whose turn is over: ten times as large until one suffices, then by bisection."""
         low = torch.where(found, state.low, state.low.maximum(state.const))
         high = torch.where(found, state.high.minimum(state.const), state.high)
         return torch.where(high < _UNBOUNDED, (low + high) / 2, 10 * state.const), low, high

@@ -1,4 +1,4 @@
-"""DDN: the direction follows the gradient, the norm breathes with success."""
+"""DDN: the direction follows the gradient, the norm shrinks with success and grows with failure."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import normal
@@ -37,6 +37,16 @@ class DDN(Attack[DDNState]):
     norm: float = 1.0
     relative: bool = False
 
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Rony et al.: Decoupling Direction and Norm for Efficient Gradient-Based L2 "
+            "Adversarial Attacks and Defenses"
+        ),
+        year=2019,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="smallest l2 distances",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l2",)
     minimal: ClassVar[bool] = True

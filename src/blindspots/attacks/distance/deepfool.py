@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.distance.hyperplane import Nearest, Plane, boundary, compared, to_plane
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
@@ -20,11 +20,11 @@ _BEYOND = 1e-4  # of a box of width 1: the authors' code steps so much farther, 
 class DeepFoolState(State):
     classes: Tensor  # (B, K) int64: the label and those it is compared with
     nearest: Nearest
-    last: Tensor  # (B,) int64: the clock at the row's last look
+    last: Tensor  # (B,) int64: the clock at the row's last evaluation
 
 
 class BoundaryWalk(Attack[DeepFoolState]):
-    """Steps to boundaries linearised between `classes` classes, until the row's own last look."""
+    """Steps to boundaries linearised between `classes` classes, until the row's own last evaluation."""
 
     steps: int
     classes: int
@@ -61,10 +61,10 @@ class DeepFool(BoundaryWalk):
     goes on from here.
 
     Args:
-        steps: looks at gradients per row, each of `classes` backwards; rows leave as soon as they are through.
+        steps: gradient evaluations per row, each of `classes` backwards; rows leave once they are finished.
         overshoot: how far behind the linearised boundary a step aims, as a share of the step.
         classes: the label and the likeliest others; a directed goal needs label and target alone.
-        refine: looks on the way back to the boundary; all but the last one cost backwards too.
+        refine: evaluations on the way back to the boundary; all but the last one cost backwards too.
     """
 
     steps: int = 50
@@ -72,6 +72,13 @@ class DeepFool(BoundaryWalk):
     classes: int = 4
     refine: int = 1
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Moosavi-Dezfooli, Fawzi, Frossard: DeepFool: a Simple and Accurate Method to Fool Deep Neural Networks",
+        year=2016,
+        family="gradient, smallest distance",
+        cost="4 backwards per step, about 3 steps: a row leaves when it is through",
+        use="a rough distance in a few looks, in l2 or linf",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def step(self, problem: Problem, job: Job, state: DeepFoolState, seen: Seen) -> DeepFoolState:

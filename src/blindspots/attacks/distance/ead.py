@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import L1, L2
@@ -55,6 +55,13 @@ class EAD(Attack[EADState]):
     leap: float = 0.5
     confidence: float = 0.0
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Chen et al.: EAD: Elastic-Net Attacks to Deep Neural Networks via Adversarial Examples",
+        year=2018,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="small l1 distances; few components change",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l1", "l2")
     minimal: ClassVar[bool] = True

@@ -8,7 +8,7 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.distance.hyperplane import Nearest, Plane, boundary, compared, to_plane
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import normal, uniform
@@ -93,11 +93,12 @@ class _FAB(Attack[F], Generic[F]):
 class FAB(_FAB[FABJacobianState]):
     """Croce and Hein 2020 (arXiv 1907.02044), algorithm 1: smallest linf, l2 or l1 distance.
 
-    A look costs one forward and a backward per class. Differs from the paper in two points. The authors' code looks
-    twice in every step, to see whether the point is adversarial and, after the step back by `beta`, for gradients. One
-    look is enough where the point is not adversarial; where it is, the first half of a run takes the gradients there
-    and steps back without a look, the second half looks twice. That is as strong, at half of the forwards. And the
-    final search, which is part of the steps, begins with Newton's method on the way to the nearest success.
+    An evaluation costs one forward and a backward per class. Differs from the paper in two points. The authors' code
+    evaluates twice in every step, to see whether the point is adversarial and, after the step back by `beta`, for
+    gradients. One evaluation suffices where the point is not adversarial; where it is, the first half of a run takes
+    the gradients there and steps back without another, the second half takes both. That is as strong, at half the
+    forwards. And the final search, which is part of the steps, begins with Newton's method on the way to the nearest
+    success.
 
     Args:
         steps: gradients per run and row.
@@ -107,12 +108,19 @@ class FAB(_FAB[FABJacobianState]):
         alpha_max: the largest weight of the clean input's projection.
         eta: how far beyond the boundary a step goes.
         beta: what is left of a perturbation after the step back.
-        search: looks at the end that shorten the nearest success.
+        search: evaluations at the end that shorten the nearest success.
         classes: the label and the likeliest others; the paper takes all, a directed goal needs label and target alone.
     """
 
     classes: int = 10
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Croce, Hein: Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack",
+        year=2020,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards per class",
+        use='distances to the nearest of several classes; in AutoAttack\'s version "plus"',
+    )
     need: ClassVar[Need] = Need.JACOBIAN
 
     def init(self, problem: Problem, job: Job) -> FABJacobianState:
@@ -128,13 +136,23 @@ class FAB(_FAB[FABJacobianState]):
 
 @dataclass(frozen=True)
 class FABT(_FAB[FABState]):
-    """FAB-T of AutoAttack (Croce and Hein 2020, arXiv 2003.01690): as `FAB`, at one backward per look.
+    """FAB-T of AutoAttack (Croce and Hein 2020, arXiv 2003.01690): as `FAB`, at one backward per evaluation.
 
     With a directed goal and the margin as its loss, the loss is the difference of the scores of label and target, and
     its gradient is all that a projection needs. Without a target the boundary is that of the likeliest other class.
     Losses that are not zero on the boundary ("ce") only mislead it. Arguments are those of `FAB`.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of "
+            "Diverse Parameter-free Attacks"
+        ),
+        year=2020,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="the part of AutoAttack that looks for distances; one target at a time",
+    )
     need: ClassVar[Need] = Need.GRAD
 
     def init(self, problem: Problem, job: Job) -> FABState:

@@ -13,7 +13,7 @@ from blindspots.threat import Threat
 
 _TINY, _HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 _BEHIND = 0.02  # of the way from a boundary to a point behind it: on the boundary there is a tie, which is no success
-_NEARER = 0.99  # share of the way at which to look where a plane says nothing: another class has won than its own
+_NEARER = 0.99  # share of the way to evaluate where a plane is useless: a class other than its own is predicted
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Nearest(Rows):
         return self.norm.isfinite()
 
     def update(self, problem: Problem, job: Job, won: Tensor, plane: Plane, tried: Tensor) -> "Nearest":
-        """After a look at `plane.point`, which is the `shortened` one where `tried` (B,).
+        """After an evaluation of `plane.point`, which is the `shortened` one where `tried` (B,).
 
         A nearer success sets the share by Newton's method; where the shortened point is none, half of the rest is left.
         """
@@ -72,7 +72,7 @@ class Nearest(Rows):
 
 
 def compared(problem: Problem, job: Job, most: int) -> Tensor:
-    """The class that the goal speaks of, and those that it is compared with: (B, K), K at most `most`.
+    """The goal's own class, and those that it is compared with: (B, K), K at most `most`.
 
     The others are the likeliest ones on the clean input, or the target alone where the goal is directed.
     """

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 
 
@@ -24,7 +24,7 @@ class JSMA(Attack[JSMAState]):
     paper in four points. Pairs are formed among the `top` best components, so memory grows with the input and not with
     its square. Components may go down as well as up (`both`), a change is rated by how far the box lets it go, and
     where no pair both helps and hurts, the best two single changes are taken. The others are the strongest scores
-    only: what the weak ones lose is of no use, and a gradient per class is what the attack costs. Untargeted, the
+    only: what the weak ones lose does not help, and every class costs a gradient. Untargeted, the
     class is the strongest wrong one of the moment.
 
     Args:
@@ -41,6 +41,13 @@ class JSMA(Attack[JSMAState]):
     classes: int = 2
     top: int = 64
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Papernot et al.: The Limitations of Deep Learning in Adversarial Settings",
+        year=2016,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, classes x steps backwards",
+        use="l0 by saliency, two components at a time; the historic baseline",
+    )
     need: ClassVar[Need] = Need.JACOBIAN
     threats: ClassVar[tuple[str, ...]] = ("l0",)
     minimal: ClassVar[bool] = True

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.adam import Adam
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import L1, L2, Linf, Threat
@@ -53,6 +53,13 @@ class PDPGD(Attack[PDPGDState]):
     travel: float = 30.0
     memory: float = 0.9
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Matyasko, Chau: PDPGD: Primal-Dual Proximal Gradient Descent Adversarial Attack",
+        year=2021,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="small distances in every norm, above all l1",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
     minimal: ClassVar[bool] = True

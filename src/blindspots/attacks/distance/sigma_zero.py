@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.adam import Adam
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
 from blindspots.threat import Linf
@@ -43,6 +43,13 @@ class SigmaZero(Attack[SigmaZeroState]):
     threshold: float = 0.3
     rate: float = 0.01
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Cina et al.: Sigma-zero: Gradient-based Optimization of l0-norm Adversarial Examples",
+        year=2025,
+        family="gradient, smallest distance",
+        cost="steps + 1 forwards, steps backwards",
+        use="fewest components",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("l0",)
     minimal: ClassVar[bool] = True

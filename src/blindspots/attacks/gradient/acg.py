@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import descent
 from blindspots.attacks.gradient.progress import Progress
 from blindspots.goal import LossName
@@ -38,11 +38,11 @@ class ACG(Attack[ACGState]):
 
     Checkpoints as in APGD; there is no momentum besides. As in the published code, beta is at least 0; where it is not
     defined it is 0. That code has beta with the other sign, which makes directions conjugate on no quadratic; on three
-    networks the two win the same number of rows. It starts in the middle of ball and box, and restarts at random
+    networks both succeed on the same number of rows. It starts in the middle of ball and box, and restarts at random
     points; here a search starts at the clean input.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
         rho: share of a window's steps that must lower the loss.
         random_start: begin at a random point of the ball, else at the job's start.
     """
@@ -51,6 +51,13 @@ class ACG(Attack[ACGState]):
     rho: float = 0.75
     random_start: bool = False
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Yamamura et al.: Diversified Adversarial Attacks based on Conjugate Gradient Method",
+        year=2022,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="a second opinion beside APGD",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
     loss: ClassVar[LossName] = "margin"

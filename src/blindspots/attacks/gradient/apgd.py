@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import carried, descent
 from blindspots.attacks.gradient.apgd_l1 import SparseAPGD, SparseState
 from blindspots.attacks.gradient.progress import Progress
@@ -32,7 +32,7 @@ class APGD(Attack[APGDState | SparseState]):
     not halve. The first step has no momentum.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
         rho: share of a window's steps that must lower the loss.
         random_start: begin at a uniform point of the ball, else at the job's start.
     """
@@ -41,6 +41,16 @@ class APGD(Attack[APGDState | SparseState]):
     rho: float = 0.75
     random_start: bool = True
 
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Croce, Hein: Reliable Evaluation of Adversarial Robustness with an Ensemble of "
+            "Diverse Parameter-free Attacks"
+        ),
+        year=2020,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="a strong single attack without a step size to tune, in linf, l2 and l1",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

@@ -32,8 +32,8 @@ class SparseAPGD:
     """Croce and Hein 2021 (arXiv 2103.01208), algorithm 1, with its multi-radius start: 30 % of the steps in a ball
     three times as large, 30 % in twice the ball, the rest in the ball itself, each from the last phase's best point.
 
-    As the published code does, it begins at the projection of Gaussian noise, which changes few coordinates, and
-    looks at the sparsity every 4 % of a phase's steps: with 100 steps in all, after each one.
+    Like the published code, it begins at the projection of Gaussian noise, which changes few coordinates, and checks
+    the sparsity every 4 % of a phase's steps: with 100 steps in all, after each one.
     """
 
     steps: int
@@ -93,7 +93,7 @@ class SparseAPGD:
 
     @property
     def phases(self) -> list[int]:
-        """Looks in each phase."""
+        """Evaluations in each phase."""
         long = min(math.ceil(0.3 * self.steps), self.steps // 2)
         return [long, long, self.steps + 1 - 2 * long]
 

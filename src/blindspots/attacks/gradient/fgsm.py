@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import descent
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
@@ -14,7 +14,7 @@ class FGSM(Attack[State]):
     """Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572): x + eps * sign(grad).
 
     In other norms the step goes along their steepest direction. The paper does not clip to the box; here every point
-    is projected. It starts at the clean input and looks twice: there and at the end of the step.
+    is projected. It evaluates two points: the clean input and the end of the step.
 
     Args:
         random_start: begin at a random point of the ball, and step 1.25 radii from there (Wong, Rice, Kolter 2020,
@@ -24,6 +24,13 @@ class FGSM(Attack[State]):
 
     random_start: bool = False
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples",
+        year=2015,
+        family="gradient, fixed radius",
+        cost="2 forwards, 1 backward",
+        use="the quickest look; a lower bound of what is possible, never a verdict",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

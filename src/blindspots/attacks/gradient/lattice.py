@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
 from blindspots.threat import Threat, to_8bit
@@ -34,6 +34,16 @@ class Lattice(Attack[LatticeState]):
     steps: int = 30
     stride: float = 0.1
 
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Bengio, Leonard, Courville: Estimating or Propagating Gradients Through Stochastic Neurons "
+            "(straight-through)"
+        ),
+        year=2013,
+        family="gradient, repairs",
+        cost="up to steps + 1 forwards, steps backwards",
+        use="examples that have to survive rounding to 8 bits; begins at those of another attack",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
     minimal: ClassVar[bool] = True

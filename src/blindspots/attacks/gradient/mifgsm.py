@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.directions import ascent, balanced, descent
 from blindspots.goal import LossName
 from blindspots.problem import Job, Need, Problem, Seen
@@ -26,8 +26,8 @@ class MIFGSM(Attack[MIState]):
     points that transfer to other networks.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
-        stride: length of a step in radii; None: 2.5 / steps, which wins more than the 1 / steps of the paper.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
+        stride: length of a step in radii; None: 2.5 / steps, which succeeds more often than the paper's 1 / steps.
         decay: what is kept of the sum at every step (the paper's mu).
         coordinates: share of coordinates moved per step in an l1 ball.
     """
@@ -37,6 +37,13 @@ class MIFGSM(Attack[MIState]):
     decay: float = 1.0
     coordinates: float = 0.01
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Dong et al.: Boosting Adversarial Attacks with Momentum",
+        year=2018,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="points that transfer to other models",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

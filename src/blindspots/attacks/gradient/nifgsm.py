@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.directions import descent
 from blindspots.attacks.gradient.mifgsm import MIFGSM, MIState
 from blindspots.problem import Job, Problem, Seen
@@ -17,9 +18,16 @@ class NIFGSM(MIFGSM):
 
     The gradient is that at x + stride * decay * g, projected here (the published code leaves ball and box). As there,
     g holds gradients over their mean absolute value; over the l1 norm, as the paper writes, the point would hardly
-    differ from x. Iterates are not looked at, except for the last one.
+    differ from x. Iterates are not evaluated, except for the last one.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Lin et al.: Nesterov Accelerated Gradient and Scale Invariance for Adversarial Attacks",
+        year=2020,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="as MIFGSM, looking ahead",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def step(self, problem: Problem, job: Job, state: MIState, seen: Seen) -> MIState:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import ascent, descent
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.errors import InputError
@@ -56,12 +56,22 @@ class ODI(Attack[ODIState]):
     Args:
         attack: any attack by gradients in a ball; its own random start is left out. Threats are this attack's, the loss
             is the paper's margin; with `PMA`, say loss="probability-margin".
-        steps: steps of the start; a row costs so many looks and gradients more than the attack itself.
+        steps: steps of the start; a row costs as many evaluations and gradients more than the attack itself.
     """
 
     attack: Attack = _INNER
     steps: int = 2
 
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Tashiro, Song, Ermon: Diversity Can Be Transferred: Output Diversification for White- and "
+            "Black-box Attacks"
+        ),
+        year=2020,
+        family="gradient, fixed radius",
+        cost="the inner attack's, and steps forwards and backwards more",
+        use="restarts that end in different places",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "margin"

@@ -1,10 +1,11 @@
 """Orthogonal projected gradient descent: a step for one of two terms that leaves the other one alone."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.directions import unit
 from blindspots.attacks.gradient.terms import OPEN, OTHER, TermsDescent
 from blindspots.problem import Job
@@ -25,13 +26,24 @@ class Orthogonal(TermsDescent):
     the goal's loss.
 
     Args:
-        steps: steps; a row costs 2 steps + 1 looks ("selective": steps + 1), all but the last with a gradient.
+        steps: steps; a row costs 2 steps + 1 evaluations ("selective": steps + 1), all but the last with a gradient.
         stride: first length of a step in radii, cosine down to 0.
         random_start: begin at a random point of the ball, else at the job's start.
         variant: "orthogonal" or "selective".
     """
 
     variant: Literal["orthogonal", "selective"] = "orthogonal"
+
+    facts: ClassVar[Facts] = Facts(
+        paper=(
+            "Bryniarski et al.: Evading Adversarial Example Detection Defenses with Orthogonal "
+            "Projected Gradient Descent"
+        ),
+        year=2021,
+        family="gradient, fixed radius",
+        cost="2 steps + 1 forwards, 2 steps backwards; the selective variant half of it",
+        use="models that reject: classifier first, then the detector without giving that up",
+    )
 
     @property
     def terms(self) -> tuple[int, ...]:
@@ -42,7 +54,7 @@ class Orthogonal(TermsDescent):
 
 
 def _without(g: Tensor, other: Tensor) -> Tensor:
-    """`g`, of unit length, less its component along `other`; `g` itself where hardly anything would be left."""
+    """`g`, of unit length, without its component along `other`; `g` itself where hardly anything would be left."""
     g, along = unit(g), unit(other)
     rest = g - col((g * along).flatten(1).sum(1), g) * along
     return pick(rest.flatten(1).square().sum(1) > _LEAST**2, rest, g)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.attacks.directions import ascent, carried, descent
 from blindspots.attacks.starts import blocks
 from blindspots.goal import LossName
@@ -23,7 +23,7 @@ class PGD(Attack[PGDState]):
     """Madry et al. 2018 (arXiv 1706.06083), with a random start, momentum and a step schedule as options.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
         stride: length of a step in radii; None: 2.5 / steps, as in the paper's follow-up code.
         schedule: "constant", or "cosine": from `stride` down to 0.
         momentum: share of a step that comes from the new direction is `momentum`; the rest repeats the last move
@@ -41,6 +41,13 @@ class PGD(Attack[PGDState]):
     blocks: bool = False
     coordinates: float = 0.01
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks",
+        year=2018,
+        family="gradient, fixed radius",
+        cost="steps + 1 forwards, steps backwards",
+        use="the standard inside adversarial training; with restarts a fair first measurement",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

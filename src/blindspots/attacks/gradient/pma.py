@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, zeros
 from blindspots.attacks.directions import ascent, carried, descent
 from blindspots.goal import Goal, LossName, own, strongest_other
 from blindspots.problem import Aim, Job, Need, Problem, Seen
@@ -43,11 +43,11 @@ class PMA(Attack[PMAState]):
 
     There are two rounds. In its first half the first one lowers the label's probability alone, the second one raises
     the strongest other alone; in their second halves both do both. In each half a cosine takes the step length from two
-    radii to nothing. As the published code, but for two things, each of which wins more here: steps have momentum,
+    radii to nothing. As in the published code, with two changes that each succeed more often here: steps have momentum,
     and no round begins with a step that raises the label's probability. The published code is for linf balls.
 
     Args:
-        steps: gradient steps per round; a row costs 2 (steps + 1) looks, all but the last with a gradient.
+        steps: gradient steps per round; a row costs 2 (steps + 1) evaluations, all but the last with a gradient.
         momentum: share of a step that comes from the new direction, as in `PGD`. 1.0: none, as published.
         coordinates: share of coordinates moved per step in an l1 ball.
         random_start: each round begins at a random point of the ball, else at the job's start.
@@ -58,6 +58,13 @@ class PMA(Attack[PMAState]):
     coordinates: float = 0.01
     random_start: bool = True
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Xie et al.: Towards Million-Scale Adversarial Robustness Evaluation With Stronger Individual Attacks",
+        year=2025,
+        family="gradient, fixed radius",
+        cost="2 (steps + 1) forwards, one backward less",
+        use="a strong single attack without targets",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "probability-margin"

@@ -43,7 +43,7 @@ class Progress(Rows):
         return replace(self, best=self.best.minimum(loss), last=loss, gains=gains)
 
     def judged(self, t: Tensor, steps: int, rho: float) -> tuple[Self, Tensor]:
-        """After the look at clock `t`; and the rows (B,) bool whose length was halved, to go on from their best."""
+        """After the evaluation at clock `t`; and rows (B,) bool whose length was halved, to go on from their best."""
         clocks = checkpoints(steps)
         windows = torch.tensor([0] + [b - a for a, b in pairwise(clocks)], device=t.device)
         at = torch.searchsorted(torch.tensor(clocks, device=t.device), t)

@@ -1,4 +1,4 @@
-"""What an adversary wants of a model that rejects, as two terms: a wrong class, and no rejection."""
+"""The two terms of an attack on a model that rejects: a wrong class, and no rejection."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _COORDINATES = 0.01  # share of coordinates moved per step in an l1 ball
 
 @dataclass(frozen=True)
 class Term(Aim):
-    """One of the two terms. A point wins exactly where both are negative, if the goal's loss is the margin.
+    """One of the two terms. A point succeeds exactly where both are negative, if the goal's loss is the margin.
 
     The classifier's is the goal's loss of the classes alone, the detector's the score of rejection less that of the
     largest class. `OPEN` is the one that is not satisfied yet: the classifier's until the goal is reached among the
@@ -47,12 +47,12 @@ class TermsState(State):
 
 @dataclass(frozen=True)
 class TermsDescent(Attack[TermsState]):
-    """Steps from the gradients of `terms`, each of which costs a look at the same point.
+    """Steps from the gradients of `terms`, each of which costs an evaluation of the same point.
 
-    On a model that never rejects every look is a step down the goal's loss.
+    On a model that never rejects, every evaluation is a step down the goal's loss.
 
     Args:
-        steps: steps; a row costs one look per step and term, all with a gradient, and one last look.
+        steps: steps; a row costs one evaluation per step and term, all with a gradient, and one last evaluation.
         stride: first length of a step in radii, cosine down to 0.
         random_start: begin at a random point of the ball, else at the job's start.
     """

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import zeros
+from blindspots.attacks.attack import Facts, zeros
 from blindspots.attacks.directions import balanced, descent
 from blindspots.attacks.gradient.mifgsm import MIFGSM, MIState
 from blindspots.problem import Job, Problem, Seen
@@ -16,7 +16,7 @@ from blindspots.rows import pick
 
 @dataclass(frozen=True)
 class VMIState(MIState):
-    tuning: Tensor  # (B, ...) mean gradient of the neighbours minus that of the iterate, as far as they were looked at
+    tuning: Tensor  # (B, ...) mean gradient of the neighbours minus that of the iterate, as far as they were evaluated
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class VMIFGSM(MIFGSM):
     """Wang and He 2021 (arXiv 2103.15571), algorithm 1: g <- decay g + (grad + v) / |grad + v|_1, v the difference
     between the mean gradient of random neighbours of the last iterate and its own gradient.
 
-    Neighbours are projected into ball and box (the published code leaves both), so that each of them may win; none are
-    looked at after the last step, where the published code computes and drops them.
+    Neighbours are projected into ball and box (the published code leaves both), so that each of them may succeed; none
+    are evaluated after the last step, where the published code computes and drops them.
 
     Args:
-        neighbours: how many per step; a row costs (steps - 1) (neighbours + 1) + 1 gradients and one last look.
+        neighbours: how many per step; a row costs (steps - 1) (neighbours + 1) + 1 gradients and one last evaluation.
         beta: how far they lie, in radii.
         nesterov: take the iterate's gradient ahead of it, as NI-FGSM does (VNI-FGSM).
     """
@@ -37,6 +37,13 @@ class VMIFGSM(MIFGSM):
     beta: float = 1.5
     nesterov: bool = False
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Wang, He: Enhancing the Transferability of Adversarial Attacks through Variance Tuning",
+        year=2021,
+        family="gradient, fixed radius",
+        cost="(steps - 1)(neighbours + 1) + 2 forwards, one backward less",
+        use="better transfer for more cost",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     @property

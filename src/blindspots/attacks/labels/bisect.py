@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 
@@ -19,7 +19,7 @@ class BisectState(State):
 
 @dataclass(frozen=True)
 class Bisect(Attack[BisectState]):
-    """Shortens the perturbation `job.start - job.x` and never looks at a gradient. Linear in the l2, l1 and linf norm.
+    """Shortens the perturbation `job.start - job.x` without gradients. Linear in the l2, l1 and linf norm.
 
     Args:
         steps: halvings; the length is known to 2 ** -steps of the first one.
@@ -27,6 +27,13 @@ class Bisect(Attack[BisectState]):
 
     steps: int = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Brendel, Rauber, Bethge: Decision-Based Adversarial Attacks (its line search towards the clean input)",
+        year=2018,
+        family="labels",
+        cost="steps forwards",
+        use="to shorten adversarial examples that another attack found",
+    )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.labels.start import LabelSearch, LineState, Turn
 from blindspots.problem import Job, Problem
 
@@ -12,15 +13,22 @@ class BlendedNoise(LabelSearch[LineState]):
     """Many random images, and from each one a line to the clean input, until the queries are spent.
 
     The idea is Foolbox's LinearSearchBlendedUniformNoiseAttack, which follows the line of the first random image that
-    wins, in 1,000 steps from the clean end. Here bisection takes about ten, and every further image is first looked
-    at where it would be 5 % nearer than all before: only then is it worth a line. In linf and l1 the line leads along
-    projections to smaller balls, not straight.
+    succeeds, in 1,000 steps from the clean end. Here bisection takes about ten, and every further image is first
+    evaluated where it would be 5 % nearer than all before: only a success there is worth a line. In linf and l1 the
+    line leads along projections to smaller balls, not straight.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at until the first one wins.
+        queries: queries per row, in total.
+        tries: random images evaluated until the first one succeeds.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (linear search blended uniform noise)",
+        year=2017,
+        family="labels",
+        cost="queries forwards",
+        use="a first distance from labels alone",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     begins: ClassVar[Literal["clean", "other"]] = "clean"
     compares: ClassVar[int] = 1 << 62

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.attack import full
+from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.directions import unit
 from blindspots.attacks.labels.poll import aside, grain
 from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase
@@ -14,13 +14,13 @@ from blindspots.rows import col, pick
 
 WALK = OWN
 _ASIDE = 2.0  # a step of 2 sqrt(e) along the sphere goes with one of e towards the clean input
-_SHARE, _RATE = 0.2, 0.1  # of the steps shall win; how fast their length follows
+_SHARE, _RATE = 0.2, 0.1  # share of steps that should succeed; how fast their length follows
 _SHORTEST, _LONGEST = 1e-9, 0.25
 
 
 @dataclass(frozen=True)
 class BoundaryState(LineState):
-    base: Tensor  # (B, ...) the nearest win so far
+    base: Tensor  # (B, ...) the nearest success so far
     nearer: Tensor  # (B,) length of the step towards the clean input, in units of the distance
 
 
@@ -29,21 +29,28 @@ class Boundary(LabelSearch[BoundaryState]):
     """Brendel, Rauber and Bethge 2018 (arXiv 1712.04248): smallest l2 distance.
 
     A step goes along the sphere around the clean input in a random direction, then towards the clean input. The paper
-    adapts both lengths, each to how often it won in the last hundred steps, and asks for the label in between. Here one
-    length decides: the step along the sphere is 2 sqrt(e), with e the one towards the clean input, as it has to be
-    where the boundary is flat; and e grows or shrinks after every single look, such that a fifth of them win. Half of
-    the directions are smooth, as gradients of images are. The first image is bisected to the boundary.
+    adapts both lengths, each to its successes in the last hundred steps, and queries the label in between. Here one
+    length decides: the step along the sphere is 2 sqrt(e), with e the one towards the clean input, as is right where
+    the boundary is flat; and e grows or shrinks after every query, such that a fifth of them succeed. Half of the
+    directions are smooth, as gradients of images are. The first image is bisected to the boundary.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at for a start.
+        queries: queries per row, in total.
+        tries: random images evaluated for a start.
         nearer: first length of the step towards the clean input, in units of the distance.
-        coarse: half of the directions are smooth over so many pixels; 1: none of them.
+        coarse: half of the directions are smooth over this many pixels; 1: none of them.
     """
 
     nearer: float = 0.02
     coarse: int = 2
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Brendel, Rauber, Bethge: Decision-Based Adversarial Attacks",
+        year=2018,
+        family="labels",
+        cost="queries forwards",
+        use="l2; simple, strong with few queries",
+    )
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> BoundaryState:

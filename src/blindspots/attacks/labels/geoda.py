@@ -5,13 +5,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.labels.poll import GAIN, PollSearch, PollState
 from blindspots.attacks.labels.start import LineState, choose
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import TINY
 
-_FAR = 1e3  # widths of the box: so far a point is projected to where the ball ends in its direction
+_FAR = 1e3  # widths of the box: the distance from which a point is projected to the end of the ball in its direction
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,23 @@ class GeoDA(PollSearch[PollState]):
     rest of the space stays in reach.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at for a start.
-        batch: looks of a poll.
+        queries: queries per row, in total.
+        tries: random images evaluated for a start.
+        batch: queries of a poll.
         reach: length of a poll's steps, in units of the Euclidean distance to the clean input.
         memory: weight of the polls before.
-        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
+        coarse: at first half of the steps are smooth over this many pixels, as gradients of images are; 1: none.
     """
 
     batch: int = 50
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rahmati et al.: GeoDA: A Geometric Framework for Black-box Adversarial Attacks",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="the one for labels in l1; also l2 and linf",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> PollState:

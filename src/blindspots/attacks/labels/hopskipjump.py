@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.attack import full
+from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.labels.poll import PollSearch, PollState, aside
 from blindspots.attacks.labels.start import LineState, choose
 from blindspots.problem import Job, Problem, Seen
@@ -23,21 +23,28 @@ class HopSkipJump(PollSearch[HopSkipJumpState]):
     """Chen, Jordan and Wainwright 2020 (arXiv 1904.02144), algorithm 2: smallest l2 or linf distance.
 
     Differs from the paper in four points, each of which needs fewer queries for the same distance. The first poll
-    asks 30 labels instead of 100, and polls remember the ones before. Their steps are a tenth of the distance long, so
+    has 30 queries instead of 100, and polls remember earlier ones. Their steps are a tenth of the distance long, so
     that bisection may end earlier than at the paper's D^-3/2; at first half of them are smooth. In l2 they, and the
     step that follows, are orthogonal to the line to the clean input: that component is known, and it would drown the
     others near the end. In linf the step along the signs is as long as the distance, not shortened by the square root
     of the poll's number.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at for a start.
-        batch: looks of the first poll; poll k has sqrt(k) times as many.
+        queries: queries per row, in total.
+        tries: random images evaluated for a start.
+        batch: queries of the first poll; poll k has sqrt(k) times as many.
         reach: length of a poll's steps, in units of the Euclidean distance to the clean input.
         memory: weight of the polls before.
-        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
+        coarse: at first half of the steps are smooth over this many pixels, as gradients of images are; 1: none.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Chen, Jordan, Wainwright: HopSkipJumpAttack: A Query-Efficient Decision-Based Attack",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="the default for labels in l2; linf too",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> HopSkipJumpState:

@@ -19,7 +19,7 @@ from blindspots.rows import Rows, col, pick
 from blindspots.threat import L2, TINY
 
 POLL, MOVE = OWN, OWN + 1
-GAIN = 0.01  # a share of the distance that is worth having
+GAIN = 0.01  # a share of the distance that is worth gaining
 FEWER, FEWEST = 0.95, 0.7  # what the share of smooth steps is multiplied by after a poll that helped, or did not
 
 
@@ -27,7 +27,7 @@ FEWER, FEWEST = 0.95, 0.7  # what the share of smooth steps is multiplied by aft
 class Labels(Rows):
     """Steps from one point of the boundary, and the labels that they met."""
 
-    won: Tensor  # (B, ...) sum of the steps that won
+    won: Tensor  # (B, ...) sum of the steps that succeeded
     lost: Tensor  # (B, ...) sum of the others
     wins: Tensor  # (B,) int64
     count: Tensor  # (B,) int64
@@ -50,7 +50,7 @@ class Labels(Rows):
 
 @dataclass(frozen=True)
 class PollState(LineState):
-    base: Tensor  # (B, ...) the point of the boundary that is asked about
+    base: Tensor  # (B, ...) the point of the boundary that is polled
     labels: Labels  # around it
     normal: Tensor  # (B, ...) what they and earlier polls say
     number: Tensor  # (B,) int64: of the poll
@@ -63,18 +63,18 @@ P = TypeVar("P", bound=PollState)
 
 @dataclass(frozen=True)
 class PollSearch(LabelSearch[P], Generic[P]):
-    """Polls the labels around a point of the boundary; when there are enough of them, `move` makes use of the normal.
+    """Polls the labels around a point of the boundary; when there are enough of them, `move` uses the normal.
 
     Each poll's sum is added to `memory` times what earlier ones found: where the boundary bends little, their normal
     still holds, and small polls are enough.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at for a start.
-        batch: looks of the first poll.
+        queries: queries per row, in total.
+        tries: random images evaluated for a start.
+        batch: queries of the first poll.
         reach: length of a poll's steps, in units of the Euclidean distance to the clean input.
         memory: weight of the polls before.
-        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
+        coarse: at first half of the steps are smooth over this many pixels, as gradients of images are; 1: none.
     """
 
     batch: int = 30
@@ -84,14 +84,14 @@ class PollSearch(LabelSearch[P], Generic[P]):
 
     @abstractmethod
     def move(self, problem: Problem, job: Job, state: P) -> P:
-        """The next state, once `state.normal` is known."""
+        """The next state, after `state.normal` is known."""
 
     @abstractmethod
     def moved(self, problem: Problem, job: Job, state: P, seen: Seen) -> P:
         """The next state in the phase MOVE, once its probe was seen."""
 
     def enough(self, state: P) -> Tensor:
-        """(B,) how many labels a poll wants."""
+        """(B,) number of labels in a poll."""
         return torch.full_like(state.number, self.batch)
 
     def directed(self, problem: Problem, u: Tensor, d: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.labels.start import choose
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
@@ -21,10 +21,10 @@ FLIP, SHORTEN = range(2)
 class RaySState(State):
     phase: Tensor  # (B,) int64
     signs: Tensor  # (B, ...) of the best direction so far
-    tried: Tensor  # (B, ...) of the one that is looked at
-    best: Tensor  # (B,) distance of the best one's nearest win; the width of the box before there is a win
-    low: Tensor  # (B,) distance at which the tried one is not known to win
-    high: Tensor  # (B,) distance at which it won
+    tried: Tensor  # (B, ...) of the one being tried
+    best: Tensor  # (B,) distance of the best one's nearest success; the width of the box before there is one
+    low: Tensor  # (B,) distance at which the tried one is not known to succeed
+    high: Tensor  # (B,) distance at which it succeeded
     number: Tensor  # (B,) int64: of the direction; 0: all signs positive
 
 
@@ -33,19 +33,26 @@ class RayS(Attack[RaySState]):
     """Chen and Gu 2020 (arXiv 2006.12792), algorithm 3: smallest linf distance, without a target and without a start.
 
     Direction 0 has positive signs only. Then level 0, 1, 2, ... flips its 2 ** level blocks, one after the other. One
-    look at the best distance so far tells whether a flip is kept and worth a search along the ray. Differs from the
+    query at the best distance so far tells whether a flip is kept and worth a search along the ray. Differs from the
     paper in three points. The blocks are patches of the image, not stretches of its memory. The search begins at the
     end where a flip mostly leads to, a little nearer than before, and its steps double, so that a small gain takes
-    few looks. And when all levels are done it goes on with random stretches of random lengths.
+    few queries. And when all levels are done it goes on with random stretches of random lengths.
 
     Args:
-        queries: looks per row, all of them.
+        queries: queries per row, in total.
         tolerance: the search along a ray ends at this share of its length.
     """
 
     queries: int = 1000
     tolerance: float = 0.01
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Chen, Gu: RayS: A Ray Searching Method for Hard-label Adversarial Attack",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="linf from labels, no start and no step size needed",
+    )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf",)
     minimal: ClassVar[bool] = True
@@ -72,7 +79,7 @@ class RayS(Attack[RaySState]):
         return replace(after, t=state.t + 1)
 
     def _between(self, state: RaySState) -> Tensor:
-        """The distance to look at next: the middle, but at first no further down than twice the gain so far."""
+        """The distance to try next: the middle, but at first no further down than twice the gain so far."""
         middle = (state.low + state.high) / 2
         gain = state.best - state.high + self.tolerance * state.high
         return torch.where((state.low == 0) & (state.number > 0), middle.maximum(state.high - gain), middle)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from blindspots.attacks.attack import full
+from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.directions import unit
 from blindspots.attacks.labels.poll import GAIN, MOVE, PollSearch, PollState, aside
 from blindspots.attacks.labels.start import LineState, at_phase, choose
@@ -25,20 +25,27 @@ class SignOPT(PollSearch[SignOPTState]):
     """Cheng et al. 2020 (arXiv 1909.10773), algorithm 1: smallest l2 distance, as a function of the direction.
 
     A label in a nearby direction is the sign of the distance's slope. Differs from the paper in three points. A turn
-    is tried just inside the present distance, which takes one query, and only one that wins is worth a bisection; then
+    is tried just inside the present distance, which takes one query, and only a success is worth a bisection; then
     it is doubled, else halved, and below 0.05 a new poll begins. Polls have 30 labels instead of 200, and the ones
     before are remembered. Their steps lie in the tangent plane, not on the sphere, whose curve would hide small slopes
     in many dimensions; at first half of them are smooth.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at for a start.
-        batch: looks of a poll.
+        queries: queries per row, in total.
+        tries: random images evaluated for a start.
+        batch: queries of a poll.
         reach: length of a poll's steps, in units of the distance.
         memory: weight of the polls before.
-        coarse: at first half of the steps are smooth over so many pixels, as gradients of images are; 1: none.
+        coarse: at first half of the steps are smooth over this many pixels, as gradients of images are; 1: none.
     """
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Cheng et al.: Sign-OPT: A Query-Efficient Hard-label Adversarial Attack",
+        year=2020,
+        family="labels",
+        cost="queries forwards",
+        use="l2: as good as HopSkipJump, better early",
+    )
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 
     def dress(self, problem: Problem, job: Job, state: LineState) -> SignOPTState:

@@ -1,4 +1,4 @@
-"""What label-only attacks share: a start that wins, and bisection from it towards the clean input."""
+"""What label-only attacks share: an adversarial start, and bisection from it towards the clean input."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -23,9 +23,9 @@ _WORTH = 0.05  # another start has to be nearer by this share of the distance
 @dataclass(frozen=True)
 class LineState(State):
     phase: Tensor  # (B,) int64
-    tried: Tensor  # (B,) int64: points looked at for a start
+    tried: Tensor  # (B,) int64: points evaluated for a start
     far: Tensor  # (B, ...) where a line begins that leads to the clean input
-    low: Tensor  # (B,) a distance on it at which no win is known
+    low: Tensor  # (B,) a distance on it at which no success is known
     high: Tensor  # (B,) a distance at which there is one
     compared: Tensor  # (B,) int64: random images that were compared with it
 
@@ -38,14 +38,14 @@ Turn = Callable[[Problem, Job, L, Seen], L]
 class LabelSearch(Attack[L], Generic[L]):
     """An attack that sees labels alone and looks for the smallest distance: one query per turn.
 
-    A row begins at `job.start`. Where that does not win, it looks at random images, and ends without a result after
-    `tries` of them. From the first one that wins it bisects towards the clean input: along the straight line in l2,
-    else along the projections to smaller and smaller balls. Ten random images get one look each at a little less than
-    that distance, and the line of one that wins is followed instead. Then `arrive` takes over.
+    A row begins at `job.start`. If that is not adversarial, it tries random images, and ends without a result after
+    `tries` of them. From the first adversarial one it bisects towards the clean input: along the straight line in l2,
+    else along the projections to smaller and smaller balls. Ten random images get one query each at a little less than
+    that distance, and the line of one that succeeds is followed instead. Then `arrive` takes over.
 
     Args:
-        queries: looks per row, all of them.
-        tries: random images looked at for a start.
+        queries: queries per row, in total.
+        tries: random images evaluated for a start.
     """
 
     queries: int = 1000
@@ -66,11 +66,11 @@ class LabelSearch(Attack[L], Generic[L]):
 
     @abstractmethod
     def arrive(self, problem: Problem, job: Job, state: L) -> L:
-        """The next state, once the boundary is known to lie between the distances `low` and `high`."""
+        """The next state, after the boundary has been located between the distances `low` and `high`."""
 
     @abstractmethod
     def turns(self) -> dict[int, Turn[L]]:
-        """What follows a look in each of the attack's own phases."""
+        """The next state after a query in each of the attack's own phases."""
 
     def tolerance(self, job: Job) -> float:
         """Bisection ends when `high` - `low` is at most this share of `high`."""
@@ -85,7 +85,7 @@ class LabelSearch(Attack[L], Generic[L]):
     def step(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
         after = cast(L, tree(torch.clone, state))
         for phase, turn in {SEEK: self._seek, LINE: self._halve, COMPARE: self._compared, **self.turns()}.items():
-            at = (state.phase == phase).nonzero()[:, 0]  # only the rows that it concerns: the others cost nothing
+            at = (state.phase == phase).nonzero()[:, 0]  # only the rows concerned: the others cost nothing
             if len(at):
                 after.put_(at, turn(problem, job[at], state[at], seen[at]))
         return replace(after, t=state.t + 1)
@@ -97,12 +97,12 @@ class LabelSearch(Attack[L], Generic[L]):
         return (state.phase == SEEK) | (state.phase == LOST)
 
     def aim(self, problem: Problem, job: Job, state: L, far: Tensor, high: Tensor) -> L:
-        """Begin to bisect on the line from `far` (B, ...), where the distance `high` (B,) wins."""
+        """Begin to bisect on the line from `far` (B, ...), where the distance `high` (B,) succeeds."""
         probe = problem.threat.project(far, job.x, high / 2)
         return at_phase(replace(state, probe=probe, far=far, low=torch.zeros_like(high), high=high), LINE)
 
     def reached(self, problem: Problem, job: Job, state: L) -> Tensor:
-        """The nearest win on the line: (B, ...)."""
+        """The nearest success on the line: (B, ...)."""
         return problem.threat.project(state.far, job.x, state.high)
 
     def _seek(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:

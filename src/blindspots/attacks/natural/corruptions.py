@@ -1,4 +1,4 @@
-"""Corruptions: noise, blur and faded contrast. Label-only baselines; what fools them would fool anybody."""
+"""Corruptions: noise, blur and faded contrast, as label-only baselines."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.images import along_axes, gaussian
 from blindspots.attacks.natural.line import LineSearch
 from blindspots.attacks.starts import as_images
@@ -16,7 +17,7 @@ from blindspots.rows import col
 
 @dataclass(frozen=True)
 class AdditiveNoise(LineSearch):
-    """Independent noise on every component, clipped to the box. The smallest amount that fools is looked for.
+    """Independent noise on every component, clipped to the box; searches for the smallest amount that fools the model.
 
     Args:
         kind: "gaussian", or "uniform".
@@ -32,6 +33,13 @@ class AdditiveNoise(LineSearch):
     halvings: int = 8
     draws: int = 100
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (repeated additive noise)",
+        year=2017,
+        family="natural changes",
+        cost="steps + halvings + (draws - 1)(1 + halvings) forwards at most",
+        use="does plain noise fool it already",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     @property
@@ -51,7 +59,7 @@ class AdditiveNoise(LineSearch):
 
 @dataclass(frozen=True)
 class SaltAndPepper(LineSearch):
-    """Random pixels become the lower or the upper bound, in all channels alike. As few as fool are looked for.
+    """Random pixels become the lower or the upper bound, in all channels; searches for the fewest that fool the model.
 
     Args:
         most: share of the pixels that change at the end; it grows with the square of the amount.
@@ -63,6 +71,13 @@ class SaltAndPepper(LineSearch):
     halvings: int = 8
     draws: int = 200
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (salt and pepper noise)",
+        year=2017,
+        family="natural changes",
+        cost="as AdditiveNoise",
+        use="few pixels, black or white",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
 
     @property
@@ -79,7 +94,7 @@ class SaltAndPepper(LineSearch):
 
 @dataclass(frozen=True)
 class Blur(LineSearch):
-    """Gaussian blur, reflected at the border. As little as fools is looked for.
+    """Gaussian blur, reflected at the border; searches for the least blur that fools the model.
 
     Args:
         most: standard deviation at the end, as a share of the longer side; it grows with the square of the amount.
@@ -90,6 +105,13 @@ class Blur(LineSearch):
     steps: int = 32
     halvings: int = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (Gaussian blur)",
+        year=2017,
+        family="natural changes",
+        cost="steps + halvings forwards at most",
+        use="the least blur that fools",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
@@ -100,7 +122,7 @@ class Blur(LineSearch):
 
 @dataclass(frozen=True)
 class Contrast(LineSearch):
-    """Fades to one grey. As little as fools is looked for.
+    """Fades to one grey; searches for the least fading that fools the model.
 
     Args:
         to: the grey, as a share of the box.
@@ -111,6 +133,13 @@ class Contrast(LineSearch):
     steps: int = 32
     halvings: int = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Rauber, Brendel, Bethge: Foolbox (contrast reduction)",
+        year=2017,
+        family="natural changes",
+        cost="steps + halvings forwards at most",
+        use="the least fading that fools",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One change, more and more of it until it fools, then bisected: what all corruptions share."""
+"""One change that grows until it fools the model, then bisection: what all corruptions share."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch import Tensor
 from blindspots.attacks.attack import Attack, State, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 
-_LESS = 0.97  # share of the smallest amount so far that another draw has to do with
+_LESS = 0.97  # share of the smallest amount so far at which another draw must succeed
 _WIDER, _NARROWER = 1.01, 0.985  # the guess of how much fits into the ball, after a probe inside, and after one outside
 
 
@@ -28,8 +28,9 @@ class LineState(State):
 class LineSearch(Attack[LineState]):
     """Amounts grow evenly until one wins; the stretch before it is bisected.
 
-    Only the first draw goes through all amounts. Every other one gets a single look: a little below the smallest amount
-    that fooled so far, or, where none did, at about the largest that fits into the ball. What wins there is bisected.
+    Only the first draw goes through all amounts. Every other one gets a single evaluation: a little below the smallest
+    success so far, or, where there is none, at about the largest amount that fits into the ball. Successes there are
+    bisected.
     """
 
     steps: int

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, cosine, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, zeros
 from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
 from blindspots.goal import LossName
@@ -27,15 +27,15 @@ class RotateState(State):
 class RotateTranslate(Attack[RotateState]):
     """Engstrom et al. 2019 (arXiv 1712.02779): all of a grid of rotations and shifts, or some random ones.
 
-    The limits are the attack's own, so it is run without a radius as a rule; with one, only what lies inside counts.
-    The grid is gone through from small moves to large ones, and a row ends with its first success. What comes in from
-    outside of the image is the lower bound of the box, as in the paper.
+    The limits are the attack's own, so it is usually run without a radius; with one, only points inside count. The grid
+    is searched from small moves to large ones, and a row ends with its first success. Pixels from outside the image are
+    at the lower bound of the box, as in the paper.
 
     Args:
         degrees: largest rotation.
         shift: largest shift, as a share of the side; paper: 3 pixels of 28 or 32.
         rotations, shifts: size of the grid; paper: 31 angles and 5 shifts along each axis, 775 moves.
-        tries: so many uniformly random moves instead of the grid ("worst of k").
+        tries: try this many uniformly random moves instead of the grid ("worst of k").
     """
 
     degrees: float = 30.0
@@ -44,6 +44,13 @@ class RotateTranslate(Attack[RotateState]):
     shifts: int = 5
     tries: int | None = None
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Engstrom et al.: Exploring the Landscape of Spatial Robustness",
+        year=2019,
+        family="natural changes",
+        cost="rotations x shifts x shifts forwards at most, or tries",
+        use="rotations and shifts; run it without a radius",
+    )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True
@@ -76,8 +83,8 @@ class RotateTranslate(Attack[RotateState]):
 class RotateTranslatePGD(Attack[RotateState]):
     """The first-order form of `RotateTranslate` (Engstrom et al. 2019): signed steps on angle and shifts.
 
-    The paper finds the grid stronger, for the loss has many minima in three parameters; here as there it is the cheap
-    form. A row ends with its first success.
+    The paper finds the grid stronger, since the loss has many minima in three parameters; this is the cheap form. A row
+    ends with its first success.
 
     Args:
         degrees, shift: as in `RotateTranslate`.
@@ -92,6 +99,13 @@ class RotateTranslatePGD(Attack[RotateState]):
     stride: float = 0.5
     random_start: bool = True
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Engstrom et al.: Exploring the Landscape of Spatial Robustness (its first-order form)",
+        year=2019,
+        family="natural changes",
+        cost="steps + 1 forwards, steps backwards at most",
+        use="rotations and shifts in a few looks; run it without a radius",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""stAdv: a smooth flow that carries pixels a little way."""
+"""stAdv: a smooth flow that moves pixels a short way."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.adam import Adam
-from blindspots.attacks.attack import Attack, State, cosine, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
@@ -29,14 +29,14 @@ class StAdv(Attack[StAdvState]):
     """Xiao et al. 2018 (arXiv 1801.02612): descends adversarial loss + tau * roughness of a flow field (eq. 2 to 4).
 
     The roughness is the sum over neighbouring pixels of the length of the difference of their flows. Where a probe has
-    won, its adversarial loss is flat, as in the paper with kappa = 0: the flow only gets smoother. The paper keeps tau
+    succeeded, its loss is flat, as in the paper with kappa = 0: the flow only gets smoother. The paper keeps tau
     at 0.05 and uses L-BFGS. Here the adversarial gradient is scaled to a largest entry of 1, so that the scale of the
-    scores is of no importance, and every row has a tau of its own that grows while its probes win and shrinks while
-    they do not (40 rows of an MNIST network: 98 % won instead of 75 %). Steps are Adam's. The limit is the attack's
-    own, so it is run without a radius as a rule; of all probes that won, the nearest counts.
+    scores is of no importance, and every row has a tau of its own that grows while its probes succeed and shrinks
+    while they do not (40 rows of an MNIST network: 98 % broken instead of 75 %). Steps are Adam's. The limit is the
+    attack's own, so it is usually run without a radius; of all successful probes, the nearest counts.
 
     Args:
-        steps: gradient steps; a row costs `steps` gradients and one last look.
+        steps: gradient steps; a row costs `steps` gradients and one last evaluation.
         lr: Adam's first step in pixels; it falls along half a cosine to 0.
         tau: weight of the roughness at first.
         gamma: share by which it grows and shrinks per step.
@@ -49,6 +49,13 @@ class StAdv(Attack[StAdvState]):
     gamma: float = 0.2
     most: float | None = None
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Xiao et al.: Spatially Transformed Adversarial Examples",
+        year=2018,
+        family="natural changes",
+        cost="steps + 1 forwards, steps backwards",
+        use="smooth local warps; run it without a radius",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimal: ClassVar[bool] = True

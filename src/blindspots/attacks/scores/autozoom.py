@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import cosine, full
+from blindspots.attacks.attack import Facts, cosine, full
 from blindspots.attacks.scores.estimate import EstimateState, Estimating, tiled
 from blindspots.problem import Job, Problem
 from blindspots.rows import Rows, col
 
-_LONGER, _SHORTER = 1.2, 0.5  # Rprop's factors: for the same outcome as before, and for another one
+_LONGER, _SHORTER = 1.2, 0.5  # Rprop's factors: for the same outcome as before, and for a different one
 _LEAST = 0.01  # of gamma: the distance never stands still
 
 
@@ -53,6 +53,13 @@ class AutoZOOM(Estimating):
     gamma: float = 0.3
     cells: int | None = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Tu et al.: AutoZOOM: Autoencoder-based Zeroth Order Optimization (the successor of ZOO)",
+        year=2019,
+        family="scores",
+        cost="queries forwards",
+        use="smallest l2 distance from scores",
+    )
     threats: ClassVar[tuple[str, ...]] = ("l2",)
     minimal: ClassVar[bool] = True
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.scores.estimate import reach, tiled
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
@@ -18,7 +18,7 @@ class BanditsState(State):
     base: Tensor  # (B, ...) the point that moves
     prior: Tensor  # (B, ...) the guess of the gradient; in linf before it is squashed
     loss: Tensor  # (B,) at the first point of the pair in hand
-    scale: Tensor  # (B,) mean square of what a pair differed by
+    scale: Tensor  # (B,) mean square of the differences of pairs
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Bandits(Attack[BanditsState]):
     kept from step to step, and data, since it is constant on tiles.
 
     Differs from the paper in two points. A correction is measured in units of the usual difference of a pair, so one
-    rate suits all losses and networks. And both looks of a pair are points of the ball as far away as a step is long or
-    further, so they are likely successes themselves, and none is spent on the point that moves.
+    rate suits all losses and networks. And both queries of a pair are points of the ball at least a step away, so
+    they are likely successes themselves, and none is spent on the point that moves.
 
     Args:
         queries: queries per row; every 2 of them make a step.
-        sigma: length of a look ahead in radii.
+        sigma: distance of a query from the moving point in radii.
         stride: length of a step in radii.
         rate: of the corrections.
-        exploration: size of the random part of a look next to the guess.
+        exploration: size of the random part of a query relative to the guess.
         cells: tiles per side of an image on which the guess is constant at first (`estimate.tiled`); None: no tiles.
     """
 
@@ -46,6 +46,13 @@ class Bandits(Attack[BanditsState]):
     exploration: float = 0.5
     cells: int | None = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Ilyas, Engstrom, Madry: Prior Convictions: Black-box Adversarial Attacks with Bandits and Priors",
+        year=2019,
+        family="scores",
+        cost="queries forwards",
+        use="the strongest of those that estimate gradients",
+    )
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 

@@ -47,11 +47,11 @@ class EstimateState(State):
 
 @dataclass(frozen=True)
 class Estimating(Attack[EstimateState]):
-    """Looks at a point, then at `pairs` pairs around it, moves on, and so forth.
+    """Evaluates a point, then `pairs` pairs around it, moves on, and so forth.
 
     A pair adds (f(a) - f(b)) (a - b), with a and b as they are after the projection to ball and box: what a linear
     loss would give is then the covariance of the directions, cut off where there is no room, times the gradient. The
-    last query is a look at where the last pairs lead.
+    last query is at the point where the last pairs lead.
     """
 
     need: ClassVar[Need] = Need.VALUE
@@ -71,7 +71,7 @@ class Estimating(Attack[EstimateState]):
 
     @abstractmethod
     def direction(self, job: Job, t: Tensor) -> Tensor:
-        """Where the pair that begins at the clock `t` looks: (B, ...), components of size 1."""
+        """The direction of the pair that begins at the clock `t`: (B, ...), components of size 1."""
 
     @abstractmethod
     def move(self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor) -> tuple[Tensor, Any]:
@@ -111,5 +111,5 @@ class Estimating(Attack[EstimateState]):
 
 
 def reach(problem: Problem, job: Job, radii: float) -> Tensor:
-    """Size of the components (B, 1, ...) of a dense vector whose norm is so many `radii`."""
+    """Size of the components (B, 1, ...) of a dense vector whose norm is this many `radii`."""
     return col(job.r, job.x) * float(radii * job.x[0].numel() ** (-1 / problem.threat.p))

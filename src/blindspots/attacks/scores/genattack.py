@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.scores.estimate import tiled
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import sign, uniform
@@ -44,6 +44,13 @@ class GenAttack(Attack[GenAttackState]):
     temperature: float = 0.3
     cells: int | None = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Alzantot et al.: GenAttack: Practical Black-box Attacks with Gradient-Free Optimization",
+        year=2019,
+        family="scores",
+        cost="queries forwards",
+        use="targeted goals in linf",
+    )
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("linf",)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import uniform
@@ -41,6 +41,13 @@ class OnePixel(Attack[OnePixelState]):
     members: int = 20
     factor: float = 0.5
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Su, Vargas, Sakurai: One Pixel Attack for Fooling Deep Neural Networks",
+        year=2019,
+        family="scores",
+        cost="queries forwards",
+        use="how far a pixel or a few of them reach",
+    )
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("l0",)
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import uniform
@@ -40,6 +40,13 @@ class SimBA(Attack[SimBAState]):
     stride: float = 0.2
     basis: Literal["dct", "pixel"] = "dct"
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Guo et al.: Simple Black-box Adversarial Attacks",
+        year=2019,
+        family="scores",
+        cost="queries forwards",
+        use="small l2 balls in few queries; one cosine after the other",
+    )
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 
@@ -55,7 +62,7 @@ class SimBA(Attack[SimBAState]):
         better = seen.loss < state.loss
         base = pick(better, state.probe, state.base)
         back = ~better & ~state.back
-        # The first look was at the start, so the clock is one ahead of the directions.
+        # The first query was at the start, so the clock is one ahead of the directions.
         place = torch.where(back | (state.t == 0), state.place, state.place + 1)
         at = state.order.gather(1, (place % state.order.shape[1])[:, None])[:, 0]
         way = self._direction(job, at) * col(torch.where(back, -self.stride, self.stride) * job.r, base)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from blindspots.attacks.adam import Adam
+from blindspots.attacks.attack import Facts
 from blindspots.attacks.scores.estimate import EstimateState, Estimating, reach, tiled
 from blindspots.problem import Job, Problem
 from blindspots.random import sign
@@ -31,6 +32,13 @@ class SPSA(Estimating):
     stride: float = 0.5
     cells: int | None = 8
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Uesato et al.: Adversarial Risk and the Dangers of Evaluating Against Weak Attacks",
+        year=2018,
+        family="scores",
+        cost="queries forwards",
+        use="as NES, with Adam's steps",
+    )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 
     def remember(self, job: Job) -> Adam:

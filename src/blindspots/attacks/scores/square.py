@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, full, zeros
+from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.scores.windows import Window, bumps, powers, unit_channels
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
@@ -45,6 +45,13 @@ class Square(Attack[SquareState]):
     area: float = 0.8
     stripes: bool = True
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Andriushchenko et al.: Square Attack: a Query-efficient Black-box Attack via Random Search",
+        year=2020,
+        family="scores",
+        cost="steps + 1 forwards",
+        use="models without useful gradients; a check on models that seem to hide theirs",
+    )
     need: ClassVar[Need] = Need.VALUE
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 

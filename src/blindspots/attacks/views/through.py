@@ -1,4 +1,4 @@
-"""An attack that sees its probes through random views: for transfer, and for models that answer at random."""
+"""An attack that sees its probes through random views: for transfer, and for randomised models."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from blindspots.attacks.attack import Attack, State, zeros
+from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.images import pulled
 from blindspots.attacks.views.views import Noise, Translations, View
@@ -24,7 +24,7 @@ _INNER = PGD(10, stride=0.2, momentum=0.75, random_start=False)
 class Sums(Rows):
     """What was seen at the current probe of the inner attack, added up."""
 
-    count: Tensor  # (B,) int64: looks
+    count: Tensor  # (B,) int64: evaluations
     logits: Tensor  # (B, C)
     loss: Tensor  # (B,)
     grad: Tensor  # (B, ...) in the inner probe
@@ -40,10 +40,10 @@ class ThroughState(State):
 class Through(Attack[ThroughState]):
     """Runs `attack` on the average over views: expectation over transformation (Athalye et al. 2018, arXiv 1707.07397).
 
-    For every probe of the inner attack it looks at `copies` views of it, T(x), pulls the gradients back through T, and
-    hands the means of scores, loss and gradient over. The views are applied one after the other. Without views the
-    copies are looks at the same point: for models that answer at random. Views may lie outside of the ball; only plain
-    probes, unchanged, are sure to count, and the last of the inner attack always is one.
+    For every probe of the inner attack it evaluates `copies` views of it, T(x), pulls the gradients back through T,
+    and passes on the means of scores, loss and gradient. The views are applied one after the other. Without views the
+    copies are evaluations of the same point, for randomised models. Views may lie outside the ball; only plain probes,
+    unchanged, are sure to count, and the last probe of the inner attack always is one.
 
     On the model under attack this costs strength; it pays where the points are meant for another model, of which the
     one at hand is a surrogate: from a CIFAR-10 ResNet-20 to a ResNet-32 and a smaller one, in a linf ball of 4/255, the
@@ -51,10 +51,10 @@ class Through(Attack[ThroughState]):
     end, not to its first success.
 
     Args:
-        attack: looks for any point of a ball, by gradients.
+        attack: a gradient attack that searches for any point of a ball.
         views: e.g. (GradientKernel(), InputDiversity()) is TI-DIM.
         copies: views of each probe.
-        plain: look at each probe itself too, and let its gradient join the mean: every probe counts then.
+        plain: also evaluate each probe itself, and include its gradient in the mean: every probe counts then.
     """
 
     attack: Attack = _INNER
@@ -62,6 +62,13 @@ class Through(Attack[ThroughState]):
     copies: int = 4
     plain: bool = False
 
+    facts: ClassVar[Facts] = Facts(
+        paper="Athalye et al.: Synthesizing Robust Adversarial Examples (and DI, TI, SI)",
+        year=2018,
+        family="gradient, fixed radius",
+        cost="the inner attack's, times copies",
+        use="examples for a model one cannot see, made on a surrogate; models that answer at random",
+    )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "ce"

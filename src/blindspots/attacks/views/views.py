@@ -15,7 +15,7 @@ from blindspots.threat import Threat
 
 
 class View(ABC):
-    """A frozen object with settings only; row i of a view depends on row i of its arguments alone.
+    """A frozen object with settings only; row i of a view depends only on row i of its arguments.
 
     Inputs without two spatial dimensions are one line of pixels.
     """
@@ -24,7 +24,7 @@ class View(ABC):
     def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
         """A view, within the box, of each row of `x` (B, ...).
 
-        `key`, `number`: int64 (B,), the row's own randomness and which of its views this is.
+        `key`, `number`: int64 (B,), the row's own randomness and the number of the view.
         """
 
 
@@ -85,7 +85,7 @@ class Scales(View):
 
 @dataclass(frozen=True)
 class Translations(View):
-    """Random shifts by whole pixels (TI; Dong et al. 2019, arXiv 1904.02884, eq. 6). What is left is the lower bound.
+    """Random shifts by whole pixels (TI; Dong et al. 2019, arXiv 1904.02884, eq. 6). Gaps get the lower bound.
 
     Args:
         most: largest shift, as a share of the side; every shift up to it is as likely as any other.
@@ -110,8 +110,8 @@ class Translations(View):
 class GradientKernel(View):
     """The input itself; its gradient is convolved with a Gaussian (TI as the paper computes it, eq. 8).
 
-    A network that does not mind shifts has the same gradient at shifted images, so the average over shifts is a
-    convolution. Put it first among the views, so that what the others send back is convolved too.
+    A network that is invariant to shifts has the same gradient at shifted images, so the average over shifts is a
+    convolution. Put it first among the views, so that gradients from the others are convolved too.
 
     Args:
         reach: of the kernel on each side, as a share of the longer side, at least 1 pixel; three standard deviations.

@@ -25,9 +25,10 @@ from blindspots.evaluate import Evaluation, Options, Progress, evaluate
 from blindspots.evaluate import attack as run_attack
 from blindspots.findings import Finding
 from blindspots.goal import Goal
-from blindspots.journal import Columns, unpack_inputs
+from blindspots.journal import Columns
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
 from blindspots.sizes import check_radius
 
 Say = Callable[[str], None]

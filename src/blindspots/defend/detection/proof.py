@@ -21,11 +21,12 @@ from blindspots.defend.detection.record import DetectFile, DetectVerdict
 from blindspots.defend.detection.score import scored
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.journal import Columns, read_run_file, read_shard, unpack_inputs
+from blindspots.journal import Columns, read_run_file, read_shard
 from blindspots.models.first_look import as_model
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
 from blindspots.threat import parse_threat
 from blindspots.verify import EDGE, SAME, SLACK, UNIT_ROUNDOFF, Verification, not_finished, tampered, verify
 

@@ -10,7 +10,7 @@ from blindspots.data import Dataset, digits_training, load_data
 from blindspots.data.splits import Rows, cut, divide, shuffled
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.journal import pack_inputs
+from blindspots.packing import pack_inputs
 
 FIT = 2000  # rows that detectors are fitted on and thresholds set with, unless more are asked for
 _SHARE = 0.6  # of the data, where other rows of it are measured

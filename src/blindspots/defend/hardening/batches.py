@@ -10,7 +10,7 @@ from blindspots.data import Dataset
 from blindspots.data.splits import cut, share_of
 from blindspots.defend.hardening.recipe import Augmentation
 from blindspots.errors import InputError
-from blindspots.journal import pack_inputs, unpack_inputs
+from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.random import keys, randint
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000  # share of the rows, and rows

@@ -76,8 +76,7 @@ class Checks:
 
     def _board(self, model: Model, rows: Material, threat: Threat, stages: tuple[Stage, ...]) -> Board:
         x, y, places = (t.to(self.device) for t in (rows.inputs(slice(None)), rows.y, rows.id))
-        assert threat.radius is not None
-        samples = Samples(places, x, y, torch.full((len(y),), threat.radius, device=self.device))
+        samples = Samples.within(threat, places, x, y)
         chunk = ANSWERS if len(stages) <= _ALWAYS else ANSWERS_OF_FEW
         oracle = Oracle(model, chunk=min(chunk, len(rows)))
         with oracle.session():

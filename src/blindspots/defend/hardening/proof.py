@@ -14,10 +14,11 @@ from blindspots.defend.hardening.folder import read_harden_file
 from blindspots.defend.hardening.record import HardenFile, HardenVerdict, held_out_off
 from blindspots.engine.threads import set_threads
 from blindspots.errors import InputError
-from blindspots.journal import read_run_file, read_shard, unpack_inputs
+from blindspots.journal import read_run_file, read_shard
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
 from blindspots.records import Share
 from blindspots.verdict import RunFile
 from blindspots.verify import Verification, not_finished, tampered, verify

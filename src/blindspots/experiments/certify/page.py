@@ -11,9 +11,8 @@ from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.records import clopper_pearson
 from blindspots.report import words
-from blindspots.report.charts import path, ticks
+from blindspots.report.charts import Line, Mark, Plot, path, quarters, rising, ticks
 from blindspots.report.experiment import Page, Table
-from blindspots.report.universal_charts import Line, Mark, Plot
 from blindspots.report.words import count, interval, number, percent
 from blindspots.runs.store import Parts, Run
 
@@ -118,11 +117,10 @@ def _plot(parts: Parts, c: CertifyConfig, v: CertifyVerdict) -> Plot:
     if v.empirical:
         dots = [(100 * r / width, 100 * s.share) for r, s in v.empirical]
         shares = [percent(s.share) for _, s in v.empirical]
-        lines.append(Line("right under attack", path([(x, 100 - y) for x, y in dots]), "", dots, shares))
+        lines.append(Line("right under attack", rising(dots), "", dots, shares))
     x = [Mark(t.at, number(t.value)) for t in ticks(width)]
-    y = [Mark(share, f"{share} %") for share in (0, 25, 50, 75, 100)]
     marks = [Mark(100 * most / width, "all votes agree")]
-    return Plot("Accuracy against radius", "L2 radius", x, y, lines, marks, [number(r) for r in radii])
+    return Plot("Accuracy against radius", "L2 radius", x, quarters(), lines, marks, [number(r) for r in radii])
 
 
 def _steps(sure: np.ndarray, rows: int, width: float, values: Sequence[str]) -> Line:

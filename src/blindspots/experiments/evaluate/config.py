@@ -7,8 +7,23 @@ from blindspots.runs.config import Number, OnData, setting
 _BY_SIZE = "by the size of an input"
 
 
-class Searched(OnData):
-    """Within which threat, at what cost, and how searches share calls of the network."""
+class Threatened(OnData):
+    """Within which threat."""
+
+    group: ClassVar[str] = "Within which threat"
+
+    threat: str = setting(..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10.", metavar="THREAT")
+    through: str | None = setting(
+        None,
+        "What inputs go through before the model: bits:depth=3, median:size=3, jpeg:quality=75 or noise:sigma=0.25, "
+        "several joined by +.",
+        metavar="CHANGES",
+        shown="nothing",
+    )
+
+
+class Searched(Threatened):
+    """At what cost."""
 
     group: ClassVar[str] = "What it may cost"
 
@@ -27,6 +42,8 @@ class Searched(OnData):
 
 
 class Batched(Searched):
+    """How searches share calls of the network."""
+
     group: ClassVar[str] = "How searches share the network"
 
     slots: int | None = setting(None, "Rows in flight.", metavar="N", shown=_BY_SIZE, ge=1, le=2**20)
@@ -34,6 +51,7 @@ class Batched(Searched):
     precision: Literal["float32", "bf16"] = setting("float32", "Of the search; successes are confirmed in float32.")
     channels_last: bool = setting(False, "Memory layout of images.")
     compile: bool = setting(False, "Use torch.compile.")
+    stages: tuple[str, ...] = setting((), "Every stage of the protocol, as it is run.", hidden=True)
     draws: int | None = setting(
         None, "Answers of a randomised model to average over.", metavar="N", shown="what the protocol says", ge=1,
         le=10**6,
@@ -43,18 +61,11 @@ class Batched(Searched):
 class EvaluateConfig(Batched):
     group: ClassVar[str] = "What is measured"
 
-    threat: str = setting(..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10.", metavar="THREAT")
     protocol: str | None = setting(
         None, "Which attacks, in which order; `blindspots list` shows them.", metavar="NAME",
         shown="fast, or blackbox-* for a model without gradients",
     )  # fmt: skip
-    through: str | None = setting(
-        None,
-        "What inputs go through before the model: bits:depth=3, median:size=3, jpeg:quality=75 or noise:sigma=0.25, "
-        "several joined by +.",
-        metavar="CHANGES",
-        shown="nothing",
-    )
+    chosen: bool = setting(False, "No protocol was named.", hidden=True)
 
     def words(self, kind: str) -> list[str]:
         return [self.threat]

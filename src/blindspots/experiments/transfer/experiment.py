@@ -28,7 +28,7 @@ from blindspots.experiments.transfer.verdict import TransferVerdict, made_for
 from blindspots.experiments.transfer.words import parse_sizes
 from blindspots.findings import Finding
 from blindspots.goal import Goal
-from blindspots.journal import pack_inputs, unpack_inputs
+from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.models.adapted import Adapted
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.foreign import seed_everything

@@ -12,7 +12,7 @@ from blindspots.experiments.transfer import sentences
 from blindspots.experiments.transfer.changes import fed
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.verdict import Matrices, TransferVerdict, made_for
-from blindspots.journal import unpack_inputs
+from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.records import Interval, Share
 from blindspots.report import words

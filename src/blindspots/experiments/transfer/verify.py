@@ -14,7 +14,7 @@ from blindspots.experiments.transfer.changes import fed, noise_beside
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.models import opened, owner
 from blindspots.experiments.transfer.verdict import ANSWERS, CLEAN, SOURCE, TransferVerdict, made_for
-from blindspots.journal import unpack_inputs
+from blindspots.packing import unpack_inputs
 from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision

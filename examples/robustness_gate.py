@@ -1,0 +1,32 @@
+"""Let the test suite fail when a model becomes less robust.
+
+Copy the test into your own suite and load your model in the fixture. The test goes by the lower end of the interval, so
+it passes only if the rows are evidence enough; running this file runs the test.
+"""
+
+import sys
+
+import pytest
+
+import blindspots as bs
+
+REQUIRED = 0.5
+
+
+@pytest.fixture(scope="module")
+def model() -> bs.Model:
+    return bs.load_model("digits")
+
+
+def test_at_least_half_of_the_inputs_withstand_small_changes(model: bs.Model) -> None:
+    x, y = bs.load_data("digits").rows(0, 50)
+    result = bs.evaluate(model, x, y, threat=bs.Linf(0.03))
+    assert result.searched.interval[0] >= REQUIRED, f"robust accuracy fell to {result.robust_accuracy:.1%}"
+
+
+def main() -> None:
+    sys.exit(pytest.main([__file__, "-q"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One attack, and what it made: pictures, tensors, a contact sheet, a table."""

@@ -1,0 +1,196 @@
+"""What an attack made, as files: pictures that still fool, the exact tensors, a contact sheet, a table."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from io import BytesIO, StringIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from safetensors.torch import save
+from torch import Tensor
+
+from blindspots.attacks import Lattice
+from blindspots.engine.jobs import Jobs, Samples, fixed
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Search, Settings
+from blindspots.goal import Goal
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
+from blindspots.pictures import is_image, picture, picture_of_change
+from blindspots.problem import Need, Problem
+from blindspots.runs.experiment import Columns
+from blindspots.runs.store import Parts
+from blindspots.threat import Threat, to_8bit
+
+_SHEET, _ABREAST = 24, 3  # examples on the contact sheet, and in one line of it
+_SIDE = 128  # px of a picture in it
+
+
+@dataclass(frozen=True)
+class Example:
+    """One line of the table. `norm`, `norm_8bit`: distances from the clean input in the run's threat."""
+
+    row: int
+    label: str
+    prediction: str
+    confidence: float
+    norm: float
+    norm_8bit: float
+    survives_8bit: bool  # the stored 8-bit picture fools the model within the threat, into the same class
+    picture: str  # file name; empty where there is none
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The broken rows of a run: k of them."""
+
+    id: Tensor
+    x: Tensor
+    y: Tensor
+    adversarial: Tensor
+    prediction: Tensor
+    confidence: Tensor
+    prediction_8bit: Tensor
+
+
+def example_files(
+    parts: Parts, model: Model, threat: Threat, names: list[str] | None, pictures: int
+) -> dict[str, bytes]:
+    """The adversarial examples of a run as files in `examples/`, by name.
+
+    `examples.safetensors` holds all of them exactly (`adversarial`) and as 8-bit levels (`adversarial_8bit`, uint8
+    between the model's bounds); `examples.csv` one line each; for images `pictures/` the first `pictures` as PNG, and
+    `contact_sheet.png` some of them: original, amplified change, adversarial. Where rounding to 8 bits would undo an
+    example, it is repaired on the levels (see `attacks.Lattice`), if it can be.
+    """
+    found = _found(parts)
+    rounded, survives = _on_levels(model, threat, found)
+    table = _table(names, threat, found, rounded, survives, pictures)
+    files = {"examples.safetensors": _tensors(model, found, rounded), "examples.csv": _as_csv(table).encode()}
+    if is_image(found.x.shape[1:]):
+        for line, x in zip(table[:pictures], rounded, strict=False):
+            files[f"pictures/{line.picture}"] = _png(_scaled(model, x))
+        files["contact_sheet.png"] = _png(_contact_sheet(model, table, found, rounded))
+    return {f"examples/{name}": content for name, content in files.items()}
+
+
+def _found(parts: Parts) -> _Found:
+    broken = [_broken(columns) for columns in parts.below("shards")]
+    return _Found(*(torch.cat([getattr(part, f.name) for part in broken]) for f in fields(_Found)))
+
+
+def _broken(c: Columns) -> _Found:
+    at = c["broken"]
+    return _Found(
+        c["id"][at], unpack_inputs(c["x"])[at], c["y"][at], c["adversarial"], c["adversarial_prediction"],
+        c["adversarial_confidence"], c["prediction_8bit"],
+    )  # fmt: skip
+
+
+def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Tensor]:
+    """The examples on the 256 levels, and whether they still are examples: (k, ...), (k,) bool."""
+    nearest = to_8bit(found.adversarial, model.bounds).clamp(*model.bounds)
+    if model.access is not Need.GRAD or not len(nearest):  # nothing more is asked of a model that counts its answers
+        same = found.prediction_8bit == found.prediction
+        return nearest, same & threat.holds(nearest, found.x, _radius(threat, found))
+    oracle = Oracle(model)
+    with oracle.session():
+        ledger = _repair(oracle, threat, found)
+    return torch.where(_wide(ledger.won, nearest), ledger.best, nearest), ledger.won
+
+
+def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
+    """A search on the levels for points that are still taken for the same wrong class."""
+    problem = Problem(Goal(targeted=True, loss="margin"), threat, oracle.model.rejects)
+    samples = Samples(found.id, found.x, found.y, _radius(threat, found)).to(oracle.device)
+    logits = oracle.fold(oracle.logits(samples.x), samples.y)
+    jobs = Jobs(samples, logits, fixed(found.adversarial.to(oracle.device)), found.prediction[:, None], 1, 0, 0)
+    ledger = Ledger.blank(samples.x, problem.goal.margin(logits, samples.y, found.prediction.to(oracle.device)))
+    Search(Lattice(), oracle, problem, jobs, ledger, torch.arange(len(found.y)), Settings(stop_early=True)).run()
+    return ledger.to(torch.device("cpu"))
+
+
+def _radius(threat: Threat, found: _Found) -> Tensor:
+    return torch.full((len(found.y),), torch.inf if threat.radius is None else float(threat.radius))
+
+
+def _wide(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.view(-1, *[1] * (like.ndim - 1))
+
+
+def _table(
+    names: list[str] | None, threat: Threat, found: _Found, rounded: Tensor, survives: Tensor, pictures: int
+) -> list[Example]:
+    name = (lambda k: names[k]) if names else str
+    shown = is_image(found.x.shape[1:])
+    norm, norm_8bit = threat.norm(found.adversarial - found.x), threat.norm(rounded - found.x)
+    lines = []
+    for i in range(len(found.y)):
+        row, label, prediction = int(found.id[i]), name(int(found.y[i])), name(int(found.prediction[i]))
+        file = f"{row:05d}-{_safe(label)}-as-{_safe(prediction)}.png" if shown and i < pictures else ""
+        sizes = float(found.confidence[i]), float(norm[i]), float(norm_8bit[i])
+        lines.append(Example(row, label, prediction, *sizes, bool(survives[i]), file))
+    return lines
+
+
+def _safe(word: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in word)[:40]
+
+
+def _tensors(model: Model, found: _Found, rounded: Tensor) -> bytes:
+    lo, hi = model.bounds
+    columns = {f.name: getattr(found, f.name).contiguous() for f in fields(_Found)}
+    columns["adversarial_8bit"] = ((rounded - lo) / (hi - lo) * 255).round().to(torch.uint8).contiguous()
+    return save(columns)
+
+
+def _as_csv(table: list[Example]) -> str:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(f.name for f in fields(Example))
+    writer.writerows(map(astuple, table))
+    return text.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _scaled(model: Model, x: Tensor) -> Image.Image:
+    lo, hi = model.bounds
+    return picture(((x - lo) / (hi - lo)).numpy())
+
+
+def _contact_sheet(model: Model, table: list[Example], found: _Found, rounded: Tensor) -> Image.Image:
+    """Original, change and adversarial side by side, with what they are taken for; three examples in a line."""
+    count, gap, text = min(len(table), _SHEET), 8, 18
+    wide, high = 3 * _SIDE + 5 * gap, _SIDE + text + gap
+    sheet = Image.new("RGB", (_ABREAST * wide, gap + -(-max(count, 1) // _ABREAST) * high), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for i in range(count):
+        left, top = i % _ABREAST * wide + gap, i // _ABREAST * high + gap
+        words = table[i].label, f"x {_factor(found.x[i], rounded[i], model):.0f}", table[i].prediction
+        for image, word in zip(_three(model, found.x[i], rounded[i]), words, strict=True):
+            sheet.paste(image, (left, top), image if image.mode == "RGBA" else None)
+            draw.text((left, top + _SIDE + 1), word[:18], fill="black", font=font)
+            left += _SIDE + gap
+    return sheet
+
+
+def _factor(x: Tensor, adversarial: Tensor, model: Model) -> float:
+    lo, hi = model.bounds
+    return (hi - lo) / max(float((adversarial - x).abs().max()), 1e-12)
+
+
+def _three(model: Model, x: Tensor, adversarial: Tensor) -> Iterator[Image.Image]:
+    lo, hi = model.bounds
+    change = np.asarray((adversarial - x) / (hi - lo)) * _factor(x, adversarial, model)
+    for image in (_scaled(model, x), picture_of_change(change), _scaled(model, adversarial)):
+        yield image.resize(
+            (_SIDE, _SIDE), Image.Resampling.NEAREST if max(image.size) < _SIDE else Image.Resampling.BOX
+        )

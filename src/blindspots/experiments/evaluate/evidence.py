@@ -1,0 +1,146 @@
+"""What a finished evaluation left, read back: one table over all rows, and single inputs on demand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.packing import unpack_inputs
+from blindspots.records import REJECTED
+from blindspots.report.words import ThreatWords
+from blindspots.runs.experiment import Columns
+from blindspots.runs.store import Run
+from blindspots.threat import parse_threat
+
+Array = NDArray[Any]
+ALREADY_TARGET = 6
+
+
+@dataclass(frozen=True)
+class Table:
+    """One entry per row of the run, (N,) each; the inputs themselves stay on disk."""
+
+    id: Array
+    y: Array
+    prediction: Array  # `REJECTED` where the model refused an answer
+    confidence: Array
+    right: Array
+    result: Array  # see `OUTCOMES`
+    norm: Array  # of the nearest adversarial example, inf where not broken
+    margin: Array  # the lowest that was seen: logit of the label minus the strongest other
+    adversarial_prediction: Array  # -1 where not broken
+    adversarial_confidence: Array  # NaN where not broken
+    prediction_8bit: Array  # `REJECTED` where the rounded example is refused; -1 where not broken
+    shard: Array  # which file the row is in,
+    at: Array  # at which position,
+    adversarial_at: Array  # and where its adversarial example is; -1 where not broken
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @property
+    def broken(self) -> Array:
+        return self.adversarial_at >= 0
+
+    @property
+    def stood(self) -> Array:
+        stood: Array = self.right & ~self.broken & (self.result != ALREADY_TARGET)
+        return stood
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self:
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+
+class Evidence:
+    """The rows of a finished evaluation.
+
+    Attributes:
+        rows: one entry for every row; the inputs themselves are read when they are asked for.
+    """
+
+    def __init__(self, run: Run[Batched, EvaluateVerdict]) -> None:
+        self.run, self.verdict, self.config = run, run.verdict, run.config
+        self._world = run.manifest.world
+        self._names = [name for name in run.parts if name.startswith("shards/")]
+        self._open: tuple[int, Columns] | None = None  # the last shard that was read
+
+    @cached_property
+    def rows(self) -> Table:
+        return Table.joined([_table(self._shard(i), i) for i in range(len(self._names))])
+
+    @property
+    def name(self) -> str:
+        return str(self._world["model"]["name"])
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        low, high = self._world["model"]["bounds"]
+        return low, high
+
+    @property
+    def shape(self) -> Sequence[int]:
+        return tuple(self._world["data"]["shape"])
+
+    @property
+    def class_names(self) -> list[str] | None:
+        names: list[str] | None = self._world["data"]["class_names"]
+        return names
+
+    @property
+    def threat(self) -> ThreatWords:
+        return ThreatWords(self.config.threat, self.bounds)
+
+    def clean(self, row: int) -> Array:
+        """The input of a row, float32 of the data's shape, as the model got it."""
+        x = self._shard(int(self.rows.shard[row]))["x"][int(self.rows.at[row])]
+        one: Array = unpack_inputs(x).numpy()
+        return one
+
+    def adversarial(self, row: int) -> Array:
+        """The adversarial example of a broken row, float32 of the data's shape."""
+        one: Array = self._shard(int(self.rows.shard[row]))["adversarial"][int(self.rows.adversarial_at[row])].numpy()
+        return one
+
+    def size(self, row: int) -> float:
+        """How far the adversarial example of a broken row is from its input, in the threat's norm."""
+        change = self.adversarial(row) - self.clean(row)
+        return float(parse_threat(self.config.threat).norm(torch.from_numpy(change[None])))
+
+    def class_name(self, label: int) -> str:
+        if label == REJECTED:
+            return "rejected"
+        names = self.class_names
+        return names[label] if names and 0 <= label < len(names) else str(label)
+
+    def _shard(self, index: int) -> Columns:
+        if self._open is None or self._open[0] != index:
+            self._open = index, self.run.parts[self._names[index]]
+        return self._open[1]
+
+
+def _table(columns: Columns, shard: int) -> Table:
+    c = {name: columns[name].numpy() for name in columns if name not in ("x", "adversarial", "nearest")}
+    broken, rows = c["broken"], len(c["id"])
+
+    def spread(values: Array, elsewhere: float) -> Array:
+        column = np.full(rows, elsewhere, values.dtype)
+        column[broken] = values
+        return column
+
+    found = {name: spread(c[name], -1) for name in ("adversarial_prediction", "prediction_8bit")}
+    same = ("id", "y", "prediction", "confidence", "right", "result", "norm", "margin")
+    return Table(
+        **{name: c[name] for name in same},
+        **found,
+        adversarial_confidence=spread(c["adversarial_confidence"], np.nan),
+        shard=np.full(rows, shard),
+        at=np.arange(rows),
+        adversarial_at=spread(np.arange(len(broken)), -1),
+    )

@@ -1,0 +1,428 @@
+"""From a model, data, a threat and a protocol to a verdict: shard by shard, each a cascade of attacks."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.arguments import checked
+from blindspots.batching import is_large, rows_in_flight, rows_per_call, rows_per_shard
+from blindspots.data import Data, one_of
+from blindspots.engine.cascade import Cascade, Live, Stage, is_targeted
+from blindspots.engine.jobs import Samples
+from blindspots.engine.loop import Allowance, Settings, patience_of
+from blindspots.engine.result import Result
+from blindspots.engine.shard import LOOKS_AFTER, shard_columns
+from blindspots.errors import InputError
+from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
+from blindspots.experiments.evaluate.count import conclude
+from blindspots.experiments.evaluate.diagnose import diagnose
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.experiments.evaluate.verdict import Stage as StageRecord
+from blindspots.findings import Finding
+from blindspots.fit import ACCESS, affords, check_fit
+from blindspots.models.first_look import LOOKED_AT, as_model
+from blindspots.models.model import Model
+from blindspots.oracle import Oracle
+from blindspots.packing import unpack_inputs
+from blindspots.preflight import NOT_EXAMINED, Preflight, examine
+from blindspots.problem import Need
+from blindspots.protocols import USUAL, Protocol
+from blindspots.protocols import protocol as named_protocol
+from blindspots.records import Share
+from blindspots.runs.entry import begin
+from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
+from blindspots.runs.findings import packed, unpacked
+from blindspots.runs.run import Watch
+from blindspots.runs.store import Folder, Parts, Run
+from blindspots.runs.world import Progress, World
+from blindspots.sizes import check_radius
+from blindspots.threat import Threat, as_threat, parse_threat
+
+CUSTOM = "custom"  # the name of a protocol that has none
+PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
+B = TypeVar("B", bound=Batched)
+_PASSES = 60  # forwards with a backward that a row takes about, in `fast`
+
+
+class Evaluation(Run[Any, EvaluateVerdict]):
+    """A finished run of `evaluate` or `attack`: its verdict, and its rows on demand."""
+
+    def __repr__(self) -> str:
+        v = self.verdict
+        return (
+            f"Evaluation(robust_accuracy={v.robust_accuracy:.4f}, interval=({v.interval[0]:.4f}, {v.interval[1]:.4f}), "
+            f"clean_accuracy={v.clean_accuracy:.4f}, rows={v.rows}, threat={self.config.threat!r})"
+        )
+
+    def shards(self) -> Iterator[Columns]:
+        """The columns of every shard, one after the other (`verdict.SHARD` names them)."""
+        return self.parts.below("shards")
+
+    @property
+    def robust_accuracy(self) -> float:
+        return self.verdict.robust_accuracy
+
+    @property
+    def searched(self) -> Share:
+        """The rows that stand after a search that ran to its end: what a gate goes by."""
+        return self.verdict.searched
+
+    @property
+    def clean_accuracy(self) -> float:
+        return self.verdict.clean_accuracy
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.verdict.interval
+
+    @property
+    def forwards(self) -> int:
+        return self.verdict.forwards
+
+    @property
+    def backwards(self) -> int:
+        return self.verdict.backwards
+
+    @cached_property
+    def success(self) -> Tensor:
+        """(N,) bool: right at first, and an adversarial example was found; in a targeted run, of the target class."""
+        return self._column("won")
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """(N,) distance of each row's adversarial example; inf where none was found, 0 where the model was wrong."""
+        return torch.where(self._column("right"), self._column("norm"), 0.0)
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """How the search for each row ended."""
+        return [Result(r) for r in self._column("result").tolist()]
+
+    @cached_property
+    def adversarial(self) -> Tensor:
+        """(N, *shape) float32: the adversarial example of each broken row, the clean input of every other one."""
+        parts = []
+        for columns in self.shards():
+            x = unpack_inputs(columns["x"]).clone()
+            x[columns["broken"]] = columns["adversarial"]
+            parts.append(x)
+        return torch.cat(parts)
+
+    def _column(self, name: str) -> Tensor:
+        return torch.cat([columns[name] for columns in self.shards()])
+
+
+@checked(threat=as_threat, model=as_model)
+def evaluate(
+    model: Model | nn.Module | Callable[[Tensor], Any],
+    x: Any = None,
+    y: Any = None,
+    *,
+    threat: Threat,
+    protocol: str | Protocol | Sequence[Stage] | None = None,
+    data: Data | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    engine: str | None = None,
+    watch: Watch | None = None,
+    command: str | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """How often the model is right on inputs that an adversary may change within `threat`.
+
+    Args:
+        model: a `Model`, a network whose inputs lie in [0, 1] and which returns logits (B, C), a fitted scikit-learn
+            classifier, or a name as `load_model` takes it.
+        x, y: inputs (N, ...) within the model's bounds, and labels (N,), see `ArrayData`. Instead: `data`.
+        threat: with a radius, e.g. `Linf(8 / 255)`, or in words, "linf:8/255". Its box is set to the model's bounds.
+        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "fast", or where the model shows
+            no gradients "blackbox-scores" or "blackbox-labels".
+        data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
+            that have names are matched to the model's classes by them (see `bind`).
+        out: run folder to write; None: keep everything in memory.
+        resume: go on with the run in `out`, or begin it.
+        engine: "serial", "processes" or "processes:N", for which the model and the data need names that other
+            processes can open; None: what is faster for the model. All give the same bytes.
+        watch: is told how far the run has come.
+        command: what to put in the report as the way to repeat the run.
+        settings: those of `EvaluateConfig`: seed, slots, chunk, shard_rows, threads, precision, channels_last, compile,
+            draws, row_budget, max_forwards, max_backwards, max_seconds.
+
+    Raises:
+        InputError: something that was given cannot be used; the sentence says what to do.
+    """
+    given = {"model": model, "data": one_of(x, y, data), "threat": threat, "protocol": protocol}
+    done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
+    return Evaluation(**vars(done))
+
+
+class Searches(Experiment[B, EvaluateVerdict]):
+    """What `evaluate` and `attack` have in common: everything but the protocol."""
+
+    Verdict = EvaluateVerdict
+
+    def protocol(self, config: B, world: World, model: Model | None = None) -> Protocol:
+        """What is run on the model, by default as it is after its first look.
+
+        Raises InputError: one of the attacks does not fit the threat, or needs more than the model shows.
+        """
+        raise NotImplementedError
+
+    # -------------------------------------------------------------- before the first part
+
+    def fitted(self, config: B, world: World) -> B:
+        if _is_named(config, world):
+            self.protocol(config, world, world.named("model"))  # what does not fit is refused before it is called
+        model, shape = world.model, world.data.shape
+        protocol = self.protocol(config, world)
+        check_radius(threat_of(world), shape)
+        many = len(protocol.stages) > 1
+        chunk = rows_per_call("cascade" if many else "search", shape, model.device, config.chunk)
+        slots = rows_in_flight(shape, model.device, chunk, config.slots)
+        rows = rows_per_shard(shape, slots, config.shard_rows)
+        stages = tuple(repr(stage) for stage in self._stages(config, world))
+        draws = config.draws or protocol.draws
+        found = {"chunk": chunk, "slots": slots, "shard_rows": rows, "stages": stages, "draws": draws}
+        fitted = config.model_copy(update={**found, **self.named(config, protocol)})
+        _check_budget(fitted, len(world.data))
+        return fitted
+
+    def named(self, config: B, protocol: Protocol) -> dict[str, Any]:
+        """What the configuration says of the protocol that was chosen."""
+        return {}
+
+    def passes(self, config: B, world: World) -> float:
+        return float(len(world.data) * _PASSES)
+
+    def parts(self, config: B, world: World) -> list[Part]:
+        return [Part("preflight"), *shards("shards", len(world.data), config.shard_rows or 1)]
+
+    # -------------------------------------------------------------- parts
+
+    def make(self, config: B, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
+        if part.name == "preflight":
+            return self._preflight(config, world)
+        return _Shard(config, world, part, self._stages(config, world), needs).columns(kept)
+
+    def _preflight(self, config: B, world: World) -> Columns:
+        """What is looked at before the attacks, and what that cost."""
+        seen = _examined(config, world)
+        looked = _look_for_classes(config, world)[1] if _depends_on_classes(self.protocol(config, world)) else 0
+        said = [
+            *seen.findings,
+            *world.notes,
+            *self._notes(config, world),
+            *check_radius(threat_of(world), world.data.shape),
+        ]
+        return {"findings": packed(said), "cost": torch.tensor([seen.forwards + looked, seen.backwards])}
+
+    def _notes(self, config: B, world: World) -> Iterator[Finding]:
+        protocol = self.protocol(config, world)
+        if _depends_on_classes(protocol):
+            bound = self._stages(config, world)
+            changed = [new.name for new, old in zip(bound, protocol.stages, strict=True) if new != old]
+            if changed:
+                yield _replaced(list(dict.fromkeys(changed)), _classes(config, world))
+
+    def _stages(self, config: B, world: World) -> tuple[Stage, ...]:
+        """With the losses that are defined for the model's classes: how many there are takes an evaluation."""
+        protocol = self.protocol(config, world)
+        if not _depends_on_classes(protocol):
+            return protocol.stages
+        return protocol.for_classes(_classes(config, world)).stages
+
+    # -------------------------------------------------------------- the end
+
+    def conclude(self, config: B, world: World, parts: Parts) -> EvaluateVerdict:
+        stages = self._stages(config, world)
+        records = [
+            StageRecord(name=s.name, attack=repr(s.attack), why=s.why, rows=0, won=0, forwards=0, backwards=0)
+            for s in stages
+        ]
+        forwards, backwards = parts["preflight"]["cost"].tolist()
+        return conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
+
+    def findings(self, config: B, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
+        chunks = {int(columns["chunk"]) for columns in parts.below("shards")}
+        found = diagnose(
+            verdict, self._stages(config, world), config.chunk or 1, min(chunks, default=config.chunk or 1)
+        )
+        return [*unpacked(parts["preflight"]["findings"]), *found]
+
+
+class Evaluate(Searches[EvaluateConfig]):
+    name = "evaluate"
+    Config = EvaluateConfig
+
+    def protocol(self, config: EvaluateConfig, world: World, model: Model | None = None) -> Protocol:
+        threat, model = threat_of(world), model or world.model
+        given = world.given.get("protocol", config.protocol)
+        if isinstance(given, str) or given is None:
+            chosen = named_protocol(given or USUAL[_useful(model)], threat)
+        else:
+            chosen = given if isinstance(given, Protocol) else Protocol(CUSTOM, tuple(given))
+        if not chosen.stages:
+            raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
+        for stage in chosen.stages:
+            _check_access(stage, given, model)
+            check_fit(stage.attack, threat, model.access, stage.goal)
+        return chosen
+
+    def named(self, config: EvaluateConfig, protocol: Protocol) -> dict[str, Any]:
+        return {"protocol": protocol.name, "chosen": config.chosen or config.protocol is None}
+
+    def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
+        if config.chosen and _useful(world.model) is not Need.GRAD:
+            yield _instead(str(config.protocol))
+        yield from super()._notes(config, world)
+
+
+# ------------------------------------------------------------------ one shard
+
+
+class _Shard:
+    """The rows of one part, from the clean inputs to the columns that are stored."""
+
+    def __init__(self, config: Batched, world: World, part: Part, stages: tuple[Stage, ...], needs: Parts) -> None:
+        self.config, self.world, self.part, self.stages = config, world, part, stages
+        self.waits = isinstance(needs.files, Folder)
+
+    def columns(self, kept: Columns | None) -> Generator[Columns, None, Columns]:
+        """Stage after stage; the state between two of them is what an interrupted part goes on from."""
+        c, world = self.config, self.world
+        oracle = Oracle(
+            world.model, bf16=c.precision == "bf16", channels_last=c.channels_last, compile=c.compile,
+            chunk=c.chunk or 1, draws=c.draws or 1,
+        )  # fmt: skip
+        patience = patience_of(world.model.device)
+        cascade = Cascade(
+            oracle, threat_of(world), self.stages, seed=c.seed,
+            settings=Settings(c.slots or 1, row_budget=c.row_budget, patience=patience),
+            allowance=self._allowance(oracle), watch=self._tell,
+        )  # fmt: skip
+        with oracle.session():
+            samples = self._samples()
+            board, seconds = yield from cascade.stages_of(samples, kept)
+            columns = shard_columns(oracle, samples, board)
+        self._check_service()
+        for stage, took in zip(self.stages, seconds, strict=True):
+            world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
+        return {**columns, "chunk": torch.tensor([oracle.chunk if oracle.shrunk else c.chunk])}
+
+    def _samples(self) -> Samples:
+        rows, device = self.part.rows, self.world.model.device
+        x, y = (t.to(device) for t in self.world.data.rows(rows.start, rows.stop))
+        threat = threat_of(self.world)
+        return Samples.within(threat, torch.arange(rows.start, rows.stop, device=x.device), x, y)
+
+    def _tell(self, live: Live) -> None:
+        self._check_service()
+        done = live.rows - live.standing
+        stand = Share.of(live.standing, live.rows)
+        said = f"stage {live.stage}, {live.left:,} of {live.entered:,} rows through; at most {stand.share:.1%} robust"
+        self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))
+
+    def _allowance(self, oracle: Oracle) -> Allowance:
+        """What the search of these rows may cost: a share fixed in advance, less what has to be looked at later."""
+        c, rows, of = self.config, len(self.part.rows), len(self.world.data)
+        later = oracle.cost(rows) * LOOKS_AFTER
+        forwards = None if c.max_forwards is None else c.max_forwards * rows // of - later
+        backwards = None if c.max_backwards is None else c.max_backwards * rows // of
+        seconds = None if c.max_seconds is None else time.monotonic() + c.max_seconds * rows / of
+        return Allowance(forwards, backwards, seconds)
+
+    def _check_service(self) -> None:
+        """A folder waits for a service that comes back; a run in memory ends with what it has."""
+        service = self.world.model.service
+        if self.waits and service and service.silent:
+            raise InputError(
+                f"expected answers from {self.world.model.name}, got {service.failure} whenever it was asked: what was "
+                "finished before is kept, so go on with --resume once it answers"
+            )
+
+
+# ------------------------------------------------------------------ of a run
+
+
+def threat_of(world: World) -> Threat:
+    """Within the model's bounds."""
+    threat: Threat = world.thing("threat", parse_threat)
+    return threat.within(*world.named("model").bounds)
+
+
+def _is_named(config: Batched, world: World) -> bool:
+    return getattr(config, "protocol", "") is not None or "protocol" in world.given
+
+
+def _useful(model: Model) -> Need:
+    return Need.VALUE if model.flat else model.access
+
+
+def _check_access(stage: Stage, given: object, model: Model) -> None:
+    if isinstance(given, str) and not affords(model.access, stage.attack):
+        raise InputError(
+            f"expected a protocol for a model that gives {ACCESS[model.access]} alone, got {given!r}, whose stage "
+            f"{stage.name!r} needs {ACCESS[stage.attack.need]}: use {USUAL[model.access]!r}, which is taken where none "
+            "is named"
+        )
+
+
+def _depends_on_classes(protocol: Protocol) -> bool:
+    return not protocol.literal and any(stage.goal.loss == "dlr" for stage in protocol.stages)
+
+
+def _classes(config: Batched, world: World) -> int:
+    return world.once("classes", lambda: _look_for_classes(config, world)[0])
+
+
+def _look_for_classes(config: Batched, world: World) -> tuple[int, int]:
+    """How many classes the model tells apart, and the forwards that it took to see it."""
+    oracle = Oracle(world.model, chunk=config.chunk or 1)
+    with oracle.session():
+        logits = oracle.logits(world.data.rows(0, 1)[0].to(oracle.device))
+    return logits.shape[1] - world.model.rejects, oracle.forwards
+
+
+def _examined(config: Batched, world: World) -> Preflight:
+    model, data = world.model, world.data
+    if model.service:
+        return Preflight([NOT_EXAMINED], 0, 0)
+    rows = PREFLIGHT_ROWS_LARGE if is_large(data.shape) else PREFLIGHT_ROWS
+    seen = examine(model, *data.rows(0, min(rows, len(data))), seed=config.seed)
+    first = min(LOOKED_AT, len(data))
+    return replace(seen, forwards=seen.forwards + first, backwards=seen.backwards + first)
+
+
+def _check_budget(config: Batched, rows: int) -> None:
+    limit, needed = config.max_forwards, (config.draws or 1) * rows * (1 + LOOKS_AFTER)
+    if limit is not None and limit < needed:
+        raise InputError(
+            f"expected max_forwards of at least {needed} for {rows} rows, got {limit}: every row is evaluated once and "
+            f"every success {LOOKS_AFTER} times more, so raise it or take fewer rows"
+        )
+
+
+def _instead(protocol: str) -> Finding:
+    return Finding(
+        code="protocol-chosen",
+        severity="note",
+        saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of 'fast'.",
+        do="Where its weights are at hand, evaluate those, too: gradients find more.",
+    )
+
+
+def _replaced(stages: Sequence[str], classes: int) -> Finding:
+    form = "its untargeted form" if classes == 3 else "the margin"
+    needed = "The targeted DLR loss needs 4 classes" if classes == 3 else "The DLR loss needs 3 classes"
+    return Finding(
+        code="loss-replaced",
+        severity="note",
+        saw=f"{needed} and the model has {classes}, so {form} took its place in {', '.join(stages)}.",
+        do="Nothing: what was run stands under stages, with the loss of each.",
+    )

@@ -1,0 +1,139 @@
+"""Which rows the report shows, and their pictures. The choice depends on the stored rows alone."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from blindspots.experiments.evaluate.evidence import Array, Evidence
+from blindspots.pictures import is_image, picture, picture_of_change
+from blindspots.records import REJECTED
+from blindspots.report.shown import Change, data_uri, largest_changes, scaled
+
+_PER_GROUP = 8
+_STOOD = 12
+
+
+@dataclass(frozen=True)
+class Example:
+    """A broken row: three pictures (data URIs), or the largest changes when the input is not an image."""
+
+    id: int
+    label: str
+    confidence: float
+    prediction: str
+    adversarial_confidence: float
+    norm: float
+    enough: float  # the size of the smallest change that was found for the row
+    survives_8bit: bool
+    factor: float  # by which the change was amplified for the picture
+    original: str | None
+    change: str | None
+    adversarial: str | None
+    changes: list[Change]
+
+
+@dataclass(frozen=True)
+class Group:
+    title: str
+    text: str
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row that stood: its picture (None when not an image) and the lowest margin that the attacks reached."""
+
+    id: int
+    label: str
+    margin: float
+    confidence: float
+    original: str | None
+
+
+def across_classes(order: Iterable[int], y: Array) -> list[int]:
+    """`order` dealt out class by class: the first of every class, then the second of every class, and so on."""
+    seen: Counter[int] = Counter()
+    dealt = []
+    for row in order:
+        dealt.append((seen[y[row]], y[row], row))
+        seen[y[row]] += 1
+    return [row for *_, row in sorted(dealt, key=lambda d: d[:2])]
+
+
+def chosen(run: Evidence) -> list[list[int]]:
+    """The broken rows to show: the most confident mistakes, the smallest changes, a spread over the classes."""
+    rows = run.rows
+    broken = np.flatnonzero(rows.broken)
+    by_id = broken[np.argsort(rows.id[broken], kind="stable")]
+    orders: list[Iterable[int]] = [
+        by_id[np.argsort(-rows.adversarial_confidence[by_id], kind="stable")],
+        by_id[np.argsort(rows.norm[by_id], kind="stable")],
+        across_classes(by_id, rows.y),
+    ]
+    taken: set[int] = set()
+    picks = []
+    for order in orders:
+        pick = [int(row) for row in order if int(row) not in taken][:_PER_GROUP]
+        taken.update(pick)
+        picks.append(pick)
+    return picks
+
+
+def gallery(run: Evidence) -> list[Group]:
+    """At most 24 broken rows in three groups; a group without rows is left out."""
+    captions = (
+        ("The most confident mistakes", "Wrong, and surest of it."),
+        ("The smallest changes", "The rows that fell to the least; the size that was enough stands last."),
+        ("Across the classes", "The first rows that fell, dealt out class by class."),
+    )
+    groups = zip(captions, chosen(run), strict=True)
+    return [Group(*caption, [_example(run, row) for row in pick]) for caption, pick in groups if pick]
+
+
+def standing(run: Evidence) -> list[Standing]:
+    """Rows that stood, class by class, those that came closest to falling first."""
+    rows = run.rows
+    stood = np.flatnonzero(rows.stood)
+    closest = stood[np.lexsort((rows.id[stood], rows.margin[stood]))]
+    return [_standing(run, row) for row in across_classes(closest, rows.y)[:_STOOD]]
+
+
+def _standing(run: Evidence, row: int) -> Standing:
+    rows, x = run.rows, run.clean(row)
+    original = data_uri(picture(scaled(x, *_range(run, x)))) if is_image(x.shape) else None
+    label = run.class_name(int(rows.y[row]))
+    return Standing(int(rows.id[row]), label, float(rows.margin[row]), float(rows.confidence[row]), original)
+
+
+def _example(run: Evidence, row: int) -> Example:
+    rows, x, adversarial = run.rows, run.clean(row), run.adversarial(row)
+    low, high = _range(run, x, adversarial)
+    change = (adversarial - x) / (high - low)
+    factor = 1 / max(float(np.abs(change).max()), 1e-12)
+    shown = is_image(x.shape)
+    return Example(
+        id=int(rows.id[row]),
+        label=run.class_name(int(rows.y[row])),
+        confidence=float(rows.confidence[row]),
+        prediction=run.class_name(int(rows.adversarial_prediction[row])),
+        adversarial_confidence=float(rows.adversarial_confidence[row]),
+        norm=run.size(row),
+        enough=float(rows.norm[row]),
+        survives_8bit=bool(rows.prediction_8bit[row] not in (rows.y[row], REJECTED)),
+        factor=factor,
+        original=data_uri(picture(scaled(x, low, high))) if shown else None,
+        change=data_uri(picture_of_change(change * factor)) if shown else None,
+        adversarial=data_uri(picture(scaled(adversarial, low, high))) if shown else None,
+        changes=[] if shown else largest_changes(x, adversarial),
+    )
+
+
+def _range(run: Evidence, *inputs: Array) -> tuple[float, float]:
+    low, high = run.bounds
+    if math.isfinite(low) and math.isfinite(high) and low < high:
+        return low, high
+    low, high = min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
+    return low, high if high > low else low + 1

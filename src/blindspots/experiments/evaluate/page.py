@@ -1,0 +1,189 @@
+"""What is shown of an evaluation, or of several side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from blindspots.experiments.evaluate import words
+from blindspots.experiments.evaluate.charts import Confusion, confusion, curve_charts
+from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.evidence import Evidence
+from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.findings import Finding
+from blindspots.pictures import is_colour, is_image
+from blindspots.report.experiment import Page, Table
+from blindspots.report.shown import is_reduced, is_small
+from blindspots.report.words import ThreatWords, by_severity, count, interval, number, percent, seconds
+from blindspots.runs.store import Run
+
+Evaluated = Run[Batched, EvaluateVerdict]
+
+
+def page(*runs: Evaluated) -> Page:
+    """The verdict in words and numbers, examples, curves, stages and classes."""
+    labels = _labels(runs)
+    shown = [Shown(label, Evidence(run)) for label, run in zip(labels, runs, strict=True)]
+    verdicts = [run.verdict for run in runs]
+    compared = words.comparison(labels, runs)
+    v = verdicts[0]
+    cost = (
+        f"{count(v.forwards, 'forward')}, {count(v.backwards, 'backward')}; {number(v.forwards_per_row)} + "
+        f"{number(v.backwards_per_row)} per row"
+    )
+    return Page(
+        kicker="Robustness report",
+        headline=words.headline(labels, verdicts, [one.threat for one in shown]),
+        text=compared if len(runs) > 1 else _said(v, shown[0].threat),
+        tables=[_numbers(v, shown[0].threat), _stages(shown[0])] if len(runs) == 1 else [_side_by_side(shown)],
+        sections=[
+            ("gallery", "Gallery"), ("radius", "Radius"), ("stages", "Stages"), ("classes", "Classes"),
+        ],
+        template=Path(__file__).with_name("page.html.j2"),
+        context={
+            "pages": shown,
+            "comparison": compared,
+            "charts": curve_charts(labels, [one.evidence for one in shown]),
+            **{f.__name__: f for f in (words.right_and_standing, words.never_searched, words.meaning, words.outcome)},
+        },
+        cost=cost if len(runs) == 1 else "",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the template shows of one run."""
+
+    label: str
+    evidence: Evidence
+
+    @property
+    def run(self) -> Evaluated:
+        return self.evidence.run
+
+    @property
+    def threat(self) -> ThreatWords:
+        return self.evidence.threat
+
+    @property
+    def findings(self) -> list[Finding]:
+        return by_severity(self.run.findings)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return gallery(self.evidence)
+
+    @cached_property
+    def standing(self) -> list[Standing]:
+        return standing(self.evidence)
+
+    @cached_property
+    def confusion(self) -> Confusion:
+        return confusion(self.evidence)
+
+    @property
+    def is_image(self) -> bool:
+        return is_image(self.evidence.shape)
+
+    @property
+    def is_colour(self) -> bool:
+        return is_colour(self.evidence.shape)
+
+    @property
+    def is_small(self) -> bool:
+        return is_small(self.evidence.shape)
+
+    @property
+    def is_reduced(self) -> bool:
+        return is_reduced(self.evidence.shape)
+
+    @property
+    def in_stages(self) -> float:
+        """Seconds of all stages."""
+        return sum(self.took(stage.name) for stage in self.run.verdict.stages)
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the stage that took longest."""
+        return max((self.took(stage.name) for stage in self.run.verdict.stages), default=0.0)
+
+    def took(self, stage: str) -> float:
+        """Seconds of a stage in all shards; 0 where the log does not say."""
+        return sum(part.get(stage, 0.0) for part in self.run.log.timing.values())
+
+
+def _labels(runs: Sequence[Evaluated]) -> list[str]:
+    """The models' names; where two are alike, the folders' names tell them apart."""
+    names = [str(run.manifest.world["model"]["name"]) for run in runs]
+    return [
+        name if names.count(name) == 1 else f"{name} ({run.folder.name if run.folder else i})"
+        for i, (name, run) in enumerate(zip(names, runs, strict=True))
+    ]
+
+
+def _said(v: EvaluateVerdict, threat: ThreatWords) -> str:
+    within = "" if threat.radius is None else f" within {threat.text}"
+    said = [
+        f"{words.right_and_standing(v)}{within}: {threat.allows}.",
+        words.never_searched(v),
+        words.meaning(v, threat) if v.believable else "",
+    ]
+    return " ".join(sentence for sentence in said if sentence)
+
+
+# ------------------------------------------------------------------ tables
+
+
+def _numbers(v: EvaluateVerdict, threat: ThreatWords) -> Table:
+    in_8bit = round(v.robust_accuracy_8bit * v.counted)
+    shares = [
+        ("Robust", v.robust_accuracy, v.interval, v.robust_of_right.hits, v.counted),
+        ("Right at first", v.clean_accuracy, v.clean_interval, v.clean_hits, v.rows),
+        ("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted),
+    ]
+    if v.unsearched:
+        s = v.searched
+        shares.insert(1, ("Robust, searched", s.share, s.interval, s.hits, s.rows))
+    if v.reached is not None:
+        s = v.reached
+        shares.insert(0, ("Target reached", s.share, s.interval, s.hits, s.rows))
+    rows = [
+        (name, percent(share), f"{interval(bounds)}", f"{count(hits)} of {count(of, 'row')}")
+        for name, share, bounds, hits, of in shares
+    ]
+    if v.distances:
+        d = v.distances
+        size = f"{threat.norm} {number(d.median)}"
+        rows.append(("Median change", size, f"{number(d.smallest)} to {number(d.largest)}", "of the rows that fell"))
+    return Table(("", "Share", "95 % interval", "Rows"), rows)
+
+
+def _stages(one: Shown) -> Table:
+    """Stages that nobody had to enter are left out."""
+    rows = [
+        (s.name, count(s.rows), count(s.won), count(s.forwards), count(s.backwards), seconds(one.took(s.name)))
+        for s in one.run.verdict.stages
+        if s.rows
+    ]
+    return Table(("Stage", "Entered", "Fell", "Forwards", "Backwards", "Time"), rows)
+
+
+def _side_by_side(shown: Sequence[Shown]) -> Table:
+    """The verdicts of several runs in one table."""
+    verdicts = [one.run.verdict for one in shown]
+    lines = [
+        ("Right at first", [percent(v.clean_accuracy) for v in verdicts]),
+        ("Robust", [percent(v.robust_accuracy) for v in verdicts]),
+        *([("Robust, searched", [percent(v.searched.share) for v in verdicts])] * any(v.unsearched for v in verdicts)),
+        ("  95 % interval", [interval(v.interval) for v in verdicts]),
+        ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts]),
+        ("Rows", [count(v.counted) for v in verdicts]),
+        ("Threat", [one.threat.text for one in shown]),
+        (
+            "Forwards + backwards per row",
+            [f"{number(v.forwards_per_row)} + {number(v.backwards_per_row)}" for v in verdicts],
+        ),
+        ("Time", [seconds(one.run.seconds) for one in shown]),
+    ]
+    return Table(("", *(one.label for one in shown)), [(name, *cells) for name, cells in lines])

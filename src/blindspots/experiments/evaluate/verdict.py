@@ -1,0 +1,140 @@
+"""What an evaluation says, as data: the part of run.json that scripts rely on."""
+
+from blindspots.records import Interval, Record, Share
+from blindspots.runs.metric import Metric, Verdict, metric
+
+SHARD = {
+    "id": "(n,) int64 place of the row in the data",
+    "y": "(n,) int64 label",
+    "x": "(n, ...) input: uint8 where every value is k / 255 exactly, else float32",
+    "prediction": "(n,) int64 on the clean input, -1 where it was rejected",
+    "confidence": "(n,) float32 probability of that prediction",
+    "right": "(n,) bool",
+    "won": "(n,) bool: right at first, and an adversarial example was found",
+    "result": "(n,) uint8, see engine.result.Result",
+    "target": "(n,) int64 class that the row was to be taken for, or one of several that it was; -1 if there is none",
+    "stage": "(n,) int16 index of the stage that broke the row, -1",
+    "norm": "(n,) float32 distance of the nearest adversarial example, inf where there is none",
+    "margin": "(n,) float32 lowest margin seen inside the threat",
+    "forwards": "(n,) int64",
+    "backwards": "(n,) int64",
+    "broken": "(k,) int64 positions of the won rows",
+    "adversarial": "(k, ...) float32 the example with the lowest margin; in an unbounded threat the nearest one",
+    "nearest": "(k, ...) float32 the example with the smallest norm",
+    "adversarial_prediction": "(k,) int64",
+    "adversarial_confidence": "(k,) float32, NaN where the model had stopped answering",
+    "prediction_8bit": "(k,) int64 after rounding to 8 bits, -1 where it was rejected, or not asked any more",
+    "stage_counts": "(stages, 4) int64: rows entered, won, forwards, backwards",
+    "unbilled": "(2,) int64 forwards and backwards for padding and confirmation",
+    "chunk": "(1,) int64 rows per call of the network: fewer than were asked for where memory ran out",
+}
+
+OUTCOMES = {
+    0: "stood",
+    1: "won",
+    2: "already_wrong",
+    3: "budget",
+    4: "nonfinite",
+    5: "no_start",
+    6: "already_target",
+    7: "unsearched",
+    8: "unconfirmed",
+    9: "no_answer",
+}  # what the numbers in `result` mean, as engine.result.Result
+
+
+class Stage(Record):
+    """One stage of a protocol: who entered, who fell, what it cost, why it ran."""
+
+    name: str
+    attack: str  # the constructor call, e.g. "PGD(steps=10, momentum=0.75)"
+    why: str
+    rows: int  # rows that entered
+    won: int  # rows it broke
+    forwards: int
+    backwards: int
+
+
+class Distances(Record):
+    """Sizes, in the threat's own norm, of the perturbations found for rows that were right at first."""
+
+    smallest: float
+    median: float
+    largest: float
+    curve: list[tuple[float, float]]  # (radius, accuracy at that radius), ascending radii, at most 200 points
+
+
+class EvaluateVerdict(Verdict):
+    """Counts over the rows, with all denominators; costs are sums over all rows.
+
+    Rows that a targeted run found in their target class before anything was changed say nothing of an attack: they do
+    not count, except for the clean accuracy and the costs.
+    """
+
+    rows: int
+    counted: int  # rows, less those that had their target class from the start
+    clean_accuracy: float  # of all rows
+    clean_interval: Interval
+    robust_accuracy: float  # right at first and never broken, of the rows that count
+    interval: Interval
+    searched: Share  # of the rows that count, those that stand after a search that ran to its end: what a gate goes by
+    robust_of_right: Share  # of the rows that count and were right at first
+    reached: Share | None  # in a targeted run: the target was reached, of the rows that count and were right at first
+    robust_accuracy_8bit: float  # after the adversarial examples are rounded to 8 bits
+    interval_8bit: Interval
+    outcomes: dict[str, int]  # Result name -> rows
+    distances: Distances | None  # None when nothing was broken
+    forwards: int
+    backwards: int
+    forwards_per_row: float
+    backwards_per_row: float
+    forwards_unbilled: int  # padding of half-empty batches, checks and confirmations
+    backwards_unbilled: int
+    stages: list[Stage]
+
+    @property
+    def unsearched(self) -> int:
+        """Rows that stand although no search of theirs ran to its end."""
+        return self.robust_of_right.hits - self.searched.hits
+
+    @property
+    def clean_hits(self) -> int:
+        """Rows, of all, that were right at first."""
+        return round(self.clean_accuracy * self.rows)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {
+            "robust_accuracy": self._robust(),
+            **({"target_reached": Metric.of(self.reached, higher_is_better=False)} if self.reached else {}),
+            "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
+            "robust_accuracy_8bit": Metric(
+                value=self.robust_accuracy_8bit, interval=self.interval_8bit, higher_is_better=True
+            ),
+            "searched": Metric.of(self.searched),
+            "robust_of_right": Metric.of(self.robust_of_right),
+            **self._distances(),
+            "forwards_per_row": metric(self.forwards_per_row, "it is counted, not sampled", higher_is_better=False),
+            "backwards_per_row": metric(self.backwards_per_row, "it is counted, not sampled", higher_is_better=False),
+        }
+
+    def _robust(self) -> Metric:
+        """Gates go by what was searched: a row that no search went through proves nothing."""
+        found = Metric(value=self.robust_accuracy, interval=self.interval, higher_is_better=True)
+        if not self.counted:
+            return found.model_copy(
+                update={"shown": (0.0, (0.0, 1.0)), "why": "no row was attacked: there is no evidence to go by"}
+            )
+        if not self.unsearched:
+            return found
+        why = (
+            f"robust accuracy is {self.robust_accuracy:.1%}, but for {self.unsearched:,} of the "
+            f"{self.robust_of_right.hits:,} rows that stand no search ran to its end: {self.searched.share:.1%} by the "
+            "others alone"
+        )
+        return found.model_copy(update={"shown": (self.searched.share, self.searched.interval), "why": why})
+
+    def _distances(self) -> dict[str, Metric]:
+        if self.distances is None:
+            return {}
+        why = "distances of rows that stand are unknown"
+        return {"median_distance": metric(self.distances.median, why, higher_is_better=True)}

@@ -1,0 +1,200 @@
+"""Proves an evaluation again, from the stored bytes alone: none of the code that searched has a say in it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+
+from blindspots.data import Dataset
+from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
+from blindspots.experiments.evaluate.verify_rows import (
+    ALREADY_TARGET,
+    EDGE,
+    STOOD,
+    Problems,
+    Shard,
+    shape_problems,
+    targeted,
+    topics,
+)
+from blindspots.runs.experiment import Check
+from blindspots.runs.metric import numbers_of
+from blindspots.runs.store import Parts
+from blindspots.runs.verify import differing, note
+from blindspots.runs.world import World
+from blindspots.threat import Threat, parse_threat
+
+_CURVE = 200  # steps of the curve that are kept, at most
+
+
+def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World) -> Iterator[Check]:
+    """What `verify` looks at: every shard, and every number of the verdict counted again, row by row."""
+    proof = _Proof(config, verdict, parts, world)
+    yield Check("the protocol of the verdict is that of the manifest", list(proof.protocol()))
+    if problems := list(proof.shapes()):
+        yield Check("every shard has all its columns, and all rows are there", problems)
+        return
+    yield Check("every shard has all its columns, and all rows are there", [])
+    with world.named("model").borrowed(), torch.no_grad():
+        found: dict[str, list[str]] = {}
+        for shard in proof.shards():
+            for topic, looks in topics(proof.asks(shard), shard.data is not None):
+                found.setdefault(topic, []).extend(problem for look in looks for problem in look(shard))
+            proof.on_edge += shard.on_edge
+    yield from (Check(topic, problems) for topic, problems in found.items())
+    yield differing("every number of the verdict follows from the shards", numbers_of(verdict), proof.numbers())
+    yield from proof.notes()
+
+
+class _Proof:
+    def __init__(self, config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World) -> None:
+        self.config, self.verdict, self.parts, self.world = config, verdict, parts, world
+        self.names = [name for name in parts if name.startswith("shards/")]
+        self.on_edge, self.randomised = 0, False
+        record = parts.begun.manifest.world
+        self.bounds, self.shape = tuple(record["model"]["bounds"]), tuple(record["data"]["shape"])
+        self.rows = int(record["data"]["rows"])
+
+    @property
+    def threat(self) -> Threat:
+        threat: Threat = self.world.given.get("threat") or parse_threat(str(self.config.threat))
+        return threat
+
+    def protocol(self) -> Problems:
+        stages, reprs = self.verdict.stages, self.config.stages
+        if len(stages) != len(reprs):
+            yield f"expected the {len(reprs)} stages of the manifest, found {len(stages)} in the verdict"
+        for stage, text in zip(stages, reprs, strict=False):
+            said = f"name={stage.name!r}, attack={stage.attack}, why={stage.why!r}"
+            if said not in text:
+                yield f"expected the stage {text}, found {said} in the verdict"
+
+    def shapes(self) -> Problems:
+        whole = self.config.shard_rows or 1
+        needed = -(-self.rows // whole)
+        if self.names != [f"shards/{i:05d}" for i in range(needed)]:
+            yield f"expected {needed} shards, one after the other, found {', '.join(self.names) or 'none'}"
+            return
+        for i, name in enumerate(self.names):
+            rows = min(whole, self.rows - i * whole)
+            yield from shape_problems(name, rows, self.parts[name], len(self.config.stages), self.shape)
+
+    def shards(self) -> Iterator[Shard]:
+        start = 0
+        for i, name in enumerate(self.names):
+            self.world.say(f"shard {i + 1} of {len(self.names)}")
+            columns = self.parts[name]
+            yield Shard(
+                name, start, columns, self.config, self.threat, self.world.named("model"), self.bounds, self._data
+            )
+            start += len(columns["id"])
+
+    @property
+    def _data(self) -> Dataset | None:
+        """The data, if they are at hand and the same."""
+        return self.world.data if self.world.same.get("data") else None
+
+    def asks(self, shard: Shard) -> bool:
+        """Whether the model can be asked again: it is the same, and answers the same question in one way."""
+        if not self.world.same["model"]:
+            return False
+        x = shard.x[: self.config.chunk]
+        one, other = (shard.model.logits(x) for _ in range(2))
+        self.randomised |= bool((one - other).abs().max() > EDGE * one.abs().max())
+        return not self.randomised
+
+    def notes(self) -> Iterator[Check]:
+        if self.randomised:
+            yield note(
+                "The model is randomised: it draws anew when it is asked, so its answers were taken as they are stored."
+            )
+        if self.on_edge:
+            yield note(
+                f"{self.on_edge:,} predictions are on the edge: rounding, up to {EDGE:g} of the largest score, decides "
+                "them, and here it decided otherwise than when the run was made."
+            )
+
+    # -------------------------------------------------------------- numbers
+
+    def numbers(self) -> dict[str, Any]:
+        """The verdict, counted again row by row."""
+        rows = [row for name in self.names for row in _rows(self.parts[name])]
+        counted = [row for row in rows if row["result"] != ALREADY_TARGET]
+        right = [row for row in counted if row["right"]]
+        stand, whole = [r for r in right if not r["won"]], [r for r in right if not r["fools_8bit"]]
+        clean, robust = _share([r for r in rows if r["right"]], rows), _share(stand, counted)
+        in_8bit = _share(whole, counted)
+        ends = Counter(row["result"] for row in rows)
+        forwards, backwards = sum(r["forwards"] for r in rows), sum(r["backwards"] for r in rows)
+        costs = [self.parts["preflight"]["cost"].tolist(), *(self.parts[n]["unbilled"].tolist() for n in self.names)]
+        beside = [sum(column) for column in zip(*costs, strict=True)]
+        return {
+            "rows": len(rows),
+            "counted": len(counted),
+            "clean_accuracy": clean["share"],
+            "clean_interval": clean["interval"],
+            "robust_accuracy": robust["share"],
+            "interval": robust["interval"],
+            "searched": _share([r for r in rows if r["result"] == STOOD], counted),
+            "robust_of_right": _share(stand, right),
+            "reached": _share([r for r in rows if r["won"]], right) if targeted(self.config) else None,
+            "robust_accuracy_8bit": in_8bit["share"],
+            "interval_8bit": in_8bit["interval"],
+            "outcomes": {OUTCOMES[result]: ends[result] for result in sorted(ends)},
+            "distances": _distances([r["norm"] for r in rows if r["won"]], len(right), len(counted)),
+            "forwards": forwards,
+            "backwards": backwards,
+            "forwards_per_row": forwards / len(rows) if rows else 0.0,
+            "backwards_per_row": backwards / len(rows) if rows else 0.0,
+            "forwards_unbilled": beside[0],
+            "backwards_unbilled": beside[1],
+            "stages": self._stages(),
+        }
+
+    def _stages(self) -> list[dict[str, Any]]:
+        counts = np.sum([self.parts[name]["stage_counts"].numpy() for name in self.names], 0)
+        names = ("rows", "won", "forwards", "backwards")
+        return [
+            {"name": s.name, "attack": s.attack, "why": s.why, **dict(zip(names, map(int, n), strict=True))}
+            for s, n in zip(self.verdict.stages, counts, strict=True)
+        ]
+
+
+def _rows(columns: Any) -> Iterator[dict[str, Any]]:
+    """Row by row, what a verdict counts; `fools_8bit`: its example, rounded to 8 bits, is a success still."""
+    names = ("y", "right", "won", "result", "target", "norm", "forwards", "backwards")
+    rows = [
+        dict(zip(names, values, strict=True), fools_8bit=False)
+        for values in zip(*(columns[name].tolist() for name in names), strict=True)
+    ]
+    for at, said in zip(columns["broken"].tolist(), columns["prediction_8bit"].tolist(), strict=True):
+        row = rows[at]
+        wrong = said not in (row["y"], -1)
+        row["fools_8bit"] = wrong and (row["target"] == -1 or said == row["target"])
+    yield from rows
+
+
+def _share(hits: Sequence[object], of: Sequence[object]) -> dict[str, Any]:
+    k, n = len(hits), len(of)
+    exact = binomtest(k, n).proportion_ci(method="exact") if n else None
+    interval = [float(exact.low), float(exact.high)] if exact else [0.0, 1.0]
+    return {"hits": k, "rows": n, "share": k / n if n else 0.0, "interval": interval}
+
+
+def _distances(norms: list[float], right: int, rows: int) -> dict[str, Any] | None:
+    """Sizes of the changes that were found, and the accuracy that is left at each of them."""
+    if not norms:
+        return None
+    sizes = np.sort(np.asarray(norms, np.float32))
+    places = np.unique(np.linspace(0, len(sizes) - 1, _CURVE).round().astype(int))
+    left = [(float(sizes[i]), (right - sum(size <= sizes[i] for size in sizes.tolist())) / rows) for i in places]
+    middle = np.float32(median(sizes.tolist()))  # the sizes are float32, and so is the middle of two of them
+    return {
+        "smallest": float(min(norms)), "median": float(middle), "largest": float(max(norms)),
+        "curve": [(0.0, right / rows), *left],
+    }  # fmt: skip

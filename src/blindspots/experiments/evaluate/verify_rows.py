@@ -1,0 +1,389 @@
+"""What is looked at of a shard whose run is proved again: outcomes, costs, distances, and the model's answers today."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindspots.data import Dataset
+from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD
+from blindspots.models.model import Model
+from blindspots.packing import unpack_inputs
+from blindspots.records import NO_TARGET, REJECTED
+from blindspots.runs.experiment import Columns
+from blindspots.threat import Threat, to_8bit
+
+Array = NDArray[Any]
+Problems = Iterable[str]
+STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET = 0, 1, 2, 4, 6
+# Another batch size, memory layout or machine moves scores by rounding: on 39 networks by at most 1.5e-6 of the row's
+# largest score. Where that much decides, the row is on the edge and either answer is accepted.
+EDGE = 1e-5
+# A radius may be exceeded by 1e-5 of it, as in threat.py, and by a tenth of that for the float32 norm it takes.
+SLACK = 1.1e-5
+UNIT_ROUNDOFF = 2.0**-24  # storing x0 + d in float32 moves every component by that share of it
+NORM_ROUNDING = 1e-5  # between a norm in float32 and the same in float64
+
+
+def targeted(config: Batched) -> bool:
+    """Whether every stage of the manifest counts nothing but its target classes."""
+    return bool(config.stages) and all("goal=Goal(targeted=True" in stage for stage in config.stages)
+
+
+def _one_class(config: Batched) -> int | None:
+    """The class that the manifest names as the target of all rows, if it names one."""
+    named = {found[1] for stage in config.stages if (found := re.search(r"targets=OneClass\(number=(\d+)\)", stage))}
+    return int(named.pop()) if len(named) == 1 and targeted(config) else None
+
+
+def shape_problems(name: str, rows: int, columns: Columns, stages: int, shape: tuple[int, ...]) -> Problems:
+    """Whether a shard has all its columns, of the right sizes and types, and they name the same rows."""
+    if set(columns) != set(SHARD):
+        yield f"expected the columns {sorted(SHARD)} in {name}, found {sorted(columns)}"
+        return
+    if len(columns["id"]) != rows:
+        yield f"expected {rows} rows in {name}, found {len(columns['id'])}"
+        return
+    sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages}
+    for column, text in SHARD.items():
+        expected, dtype = _declared(text, sizes, shape)
+        found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")
+        if found != expected or kind not in dtype:
+            yield f"expected {column} in {name} as {' or '.join(dtype)} {expected}, found {kind} {found}"
+            return
+    if not np.isin(columns["result"].numpy(), list(OUTCOMES)).all():
+        yield f"expected results from 0 to {max(OUTCOMES)} in {name}, found others"
+        return
+    broken = columns["won"].nonzero()[:, 0]
+    if not torch.equal(columns["broken"], broken):
+        yield f"expected broken in {name} to name the {len(broken)} rows that won is true of, found other rows"
+
+
+def _declared(text: str, sizes: dict[str, int], shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[str]]:
+    """Shape and possible dtypes out of a line of `SHARD`, e.g. "(n,) int64 label"."""
+    inside, _, after = text.removeprefix("(").partition(")")
+    axes = [axis.strip() for axis in inside.split(",") if axis.strip()]
+    found = [
+        shape if axis == "..." else (sizes.get(axis) or int(axis) if axis.isdigit() else sizes[axis],) for axis in axes
+    ]
+    return tuple(n for part in found for n in part), re.findall(r"\b(?:u?int\d+|float\d+|bool)\b", after)
+
+
+class Shard:
+    """A shard whose columns have the right shapes, and what the model says of its rows today."""
+
+    def __init__(
+        self,
+        name: str,
+        start: int,
+        columns: Columns,
+        config: Batched,
+        threat: Threat,
+        model: Model,
+        bounds: tuple[float, float],
+        data: Dataset | None,
+    ) -> None:
+        self.name, self.start, self.columns, self.config, self.threat = name, start, columns, config, threat
+        self.model, self.bounds, self.data = model, bounds, data
+        self.on_edge = 0
+
+    def __getitem__(self, name: str) -> Array:
+        column: Array = self.columns[name].numpy()
+        return column
+
+    def __len__(self) -> int:
+        return len(self["id"])
+
+    @cached_property
+    def x(self) -> Tensor:
+        return unpack_inputs(self.columns["x"])
+
+    @cached_property
+    def id(self) -> Array:
+        return np.arange(self.start, self.start + len(self))
+
+    def of_broken(self, values: Array) -> Array:
+        at: Array = values[self["broken"]]
+        return at
+
+    @cached_property
+    def scores(self) -> "Scores":
+        return self._look(self.x, self["y"])
+
+    @cached_property
+    def adversarial_scores(self) -> "Scores":
+        return self._look(self.columns["adversarial"], self.of_broken(self["y"]))
+
+    @cached_property
+    def nearest_scores(self) -> "Scores":
+        return self._look(self.columns["nearest"], self.of_broken(self["y"]))
+
+    @cached_property
+    def rounded_scores(self) -> "Scores":
+        return self._look(to_8bit(self.columns["adversarial"], self.bounds), self.of_broken(self["y"]))
+
+    def _look(self, x: Tensor, y: Array) -> "Scores":
+        """In calls of as many rows as when the run was made, the last one filled up, so that the bits agree."""
+        size, parts = self.config.chunk or 1, []
+        for part in (x[i : i + size] for i in range(0, len(x), size)):
+            filled = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
+            if self.config.channels_last and x.ndim == 4:
+                filled = filled.contiguous(memory_format=torch.channels_last)
+            parts.append(self.model.logits(filled)[: len(part)].cpu())
+        empty = np.zeros((0, 2 + self.model.rejects), np.float32)
+        return Scores(torch.cat(parts).numpy() if parts else empty, y, self.model.rejects)
+
+    def told(self, bad: Any, id: Array, expected: str, found: str) -> Iterator[str]:
+        """One sentence on the rows `id` that are `bad`."""
+        if bad.any():
+            count, first = int(bad.sum()), int(id[int(bad.argmax())])
+            rows = f"row {first}" if count == 1 else f"{count:,} rows, the first of them row {first}"
+            yield f"expected {expected}, found {found} in {rows} ({self.name})"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the model says today: logits (m, C) of rows with labels y (m,); (m, C + 1) where the last one rejects."""
+
+    logits: Array
+    y: Array
+    rejects: bool = False
+
+    @cached_property
+    def edge(self) -> Array:
+        """How much rounding may move a difference of two scores: (m,)."""
+        edge: Array = EDGE * np.abs(self.logits).max(1, initial=0, where=np.isfinite(self.logits))
+        return edge
+
+    @property
+    def classes(self) -> int:
+        return int(self.logits.shape[1]) - self.rejects
+
+    @cached_property
+    def fits(self) -> Array:
+        """(m,) whether the label is a class of the model."""
+        fits: Array = (self.y >= 0) & (self.y < self.classes)
+        return fits
+
+    @cached_property
+    def margin(self) -> Array:
+        """(m,) score of the label, or of rejection if that is larger, minus the largest one of another class."""
+        label = np.where(self.fits, self.y, 0)[:, None]
+        held = np.take_along_axis(self.logits, label, 1)[:, 0]
+        held = np.maximum(held, self.logits[:, -1]) if self.rejects else held
+        others = self.logits[:, : self.classes].copy()
+        np.put_along_axis(others, label, -np.inf, 1)
+        margin: Array = held - others.max(1)
+        return margin
+
+    @cached_property
+    def confidence(self) -> Array:
+        """(m,) the largest probability."""
+        confidence: Array = torch.from_numpy(self.logits).softmax(1).amax(1).numpy()
+        return confidence
+
+    def predicts(self, classes: Array) -> tuple[Array, Array]:
+        """(m,) rows of which these classes are the prediction, and rows of which they may be, but for rounding."""
+        first, rejected = self.logits.argmax(1), (classes == REJECTED) & self.rejects
+        column = np.where(rejected, self.classes, classes)
+        inside = rejected | ((classes >= 0) & (classes < self.classes))
+        score = np.take_along_axis(self.logits, np.where(inside, column, 0)[:, None], 1)[:, 0]
+        close = inside & (self.logits.max(1, initial=-np.inf) - score <= self.edge)
+        same = inside & (first == column)
+        return same, close & ~same
+
+
+Look = Callable[[Shard], Problems]
+
+
+def topics(same_model: bool, data: bool) -> Iterator[tuple[str, tuple[Look, ...]]]:
+    """Claims about a shard, and what is looked at for each."""
+    yield "outcomes, stages and costs of all rows fit together", (_outcomes, _stages, _costs)
+    yield "rows that stand were searched", (_searches,)
+    yield "rows that had their target from the start, and no others, are left out", (_targets,)
+    yield "every adversarial example lies in the box and, measured anew, within the threat", (_inside, _sizes)
+    if data:
+        yield "the stored inputs and labels are those of the data", (_inputs,)
+    if same_model:
+        yield "what the model says of every input was found again", (_clean,)
+        yield (
+            "every adversarial example is misclassified, also after rounding where that is claimed",
+            (_adversarial, _rounded),
+        )
+
+
+def _outcomes(s: Shard) -> Problems:
+    right, won, result = s["right"], s["won"], s["result"]
+    right_first = result != ALREADY_WRONG
+    says = ~right_first | (result == NONFINITE) | (result == ALREADY_TARGET)
+    yield from s.told(s["id"] != s.id, s.id, "rows in the order of the data", "another number")
+    yield from s.told(won & ~right, s.id, "only rows that were right at first to be broken", "a wrong one")
+    yield from s.told(
+        right & (s["prediction"] != s["y"]), s.id, "right rows to be predicted as labelled", "another class"
+    )
+    yield from s.told(won != (result == WON), s.id, "won where the result says so", "a contradiction")
+    yield from s.told(~right & ~says, s.id, "rows that were wrong at first to say so", "another result")
+    yield from s.told(right & ~right_first, s.id, "right rows not to count as wrong at first", "a contradiction")
+    margin = s["margin"]
+    yield from s.told(won & ~(margin < 0), s.id, "the margin of a broken row below 0", "another one")
+    yield from s.told(right & ~won & ~(margin >= 0), s.id, "the margin of a row that stands at least 0", "another one")
+
+
+def _searches(s: Shard) -> Problems:
+    """A row that stands after a search has cost one: a look at it and two more, and there was room to look in."""
+    stood, draws = s["result"] == STOOD, s.config.draws or 1
+    unpaid = s["forwards"] < 3 * draws
+    yield from s.told(stood & unpaid, s.id, "a search of the rows that stand", "no look of an attack")
+    if s.threat.radius == 0:
+        yield from s.told(stood, s.id, "no search where nothing may change", "one")
+    entered = int(s["stage_counts"][:, 0].sum())
+    if entered < stood.sum():
+        yield f"expected the {stood.sum()} rows that stand to have entered a stage, found {entered} ({s.name})"
+
+
+def _targets(s: Shard) -> Problems:
+    target, result = s["target"], s["result"]
+    left_out = result == ALREADY_TARGET
+    if not targeted(s.config):
+        yield from s.told(left_out | (target != NO_TARGET), s.id, "no targets in a run without them", "one")
+        return
+    had = (target == s["prediction"]) | (target == s["y"])
+    had &= (target != NO_TARGET) & (result != NONFINITE)
+    yield from s.told(left_out != had, s.id, "rows left out where they had their target", "a contradiction")
+    other = s["adversarial_prediction"] != s.of_broken(target)
+    yield from s.told(other, s.of_broken(s.id), "adversarial examples that are taken for their target", "another class")
+    if (named := _one_class(s.config)) is not None:
+        yield from s.told(target != named, s.id, f"the target {named} that the manifest names", "another class")
+
+
+def _stages(s: Shard) -> Problems:
+    stage, counts = s["stage"], s["stage_counts"]
+    known = (stage >= 0) & (stage < len(counts))
+    yield from s.told(s["won"] & ~known, s.id, "the stage that broke the row", "none")
+    yield from s.told(~s["won"] & (stage != -1), s.id, "no stage where nothing was broken", "one")
+    for i, (entered, won, *_) in enumerate(counts.tolist()):
+        broken = int((stage == i).sum())
+        if won != broken:
+            yield f"expected {broken} rows of stage {i}, as their column says, found {won} in its counts ({s.name})"
+        if not won <= entered <= s["right"].sum():
+            yield f"expected {won} to {s['right'].sum()} rows to enter stage {i}, found {entered} ({s.name})"
+
+
+def _costs(s: Shard) -> Problems:
+    """One look at every clean input, of as many answers as are averaged, and what the stages cost."""
+    yield from s.told(s["forwards"] < 1, s.id, "at least one forward", "less")
+    yield from s.told(s["backwards"] < 0, s.id, "no less than 0 backwards", "less")
+    stages = s["stage_counts"].sum(0)
+    for name, expected in (
+        ("forwards", len(s) * (s.config.draws or 1) + int(stages[2])),
+        ("backwards", int(stages[3])),
+    ):
+        found = int(s[name].sum())
+        if found != expected:
+            yield f"expected {expected:,} {name} of all rows, as the stages count them, found {found:,} ({s.name})"
+    if (s["unbilled"] < 0).any() or (s["stage_counts"] < 0).any():
+        yield f"expected counts of at least 0, found a negative one ({s.name})"
+
+
+def _inside(s: Shard) -> Problems:
+    lo, hi = map(np.float32, s.bounds)
+    clean, id = s.of_broken(s.x.numpy()), s.of_broken(s.id)
+    for name in ("adversarial", "nearest"):
+        x = _flat(s[name])
+        yield from s.told(~np.isfinite(x).all(1), id, f"finite numbers in {name}", "others")
+        out = ~((x >= lo) & (x <= hi)).all(1)
+        yield from s.told(out, id, f"{name} within [{lo:g}, {hi:g}]", "values outside")
+        if s.threat.radius is not None:
+            size = norm(s.threat.name, s[name], clean)
+            far = ~(size <= _reach(s.threat.name, s.threat.radius, x))
+            furthest = f"a distance of up to {size.max(initial=0):.9g}"
+            yield from s.told(far, id, f"{name} within {s.threat.spec}", furthest)
+
+
+def _reach(name: str, radius: float, x: Array) -> Array:
+    """How far float32 may be away: (m,). A count needs no slack."""
+    slack = 0.0 if name == "l0" else radius * SLACK + UNIT_ROUNDOFF * norm(name, x, np.zeros_like(x))
+    reach: Array = np.broadcast_to(np.asarray(radius + slack), len(x))
+    return reach
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 would not do for no rows
+
+
+def norm(name: str, x: Array, x0: Array) -> Array:
+    """|x - x0| of each row in float64: (m,)."""
+    d = _flat(np.abs(x.astype(np.float64) - x0))
+    measures: dict[str, Callable[[Array], Any]] = {
+        "linf": lambda d: d.max(1, initial=0),
+        "l2": lambda d: np.sqrt(np.square(d).sum(1)),
+        "l1": lambda d: d.sum(1),
+        "l0": lambda d: np.count_nonzero(d, axis=1),
+    }
+    size: Array = measures[name](d)
+    return size
+
+
+def _sizes(s: Shard) -> Problems:
+    clean, id, stored = s.of_broken(s.x.numpy()), s.of_broken(s.id), s.of_broken(s["norm"])
+    size = norm(s.threat.name, s["nearest"], clean)
+    yield from s.told(~s["won"] & ~np.isposinf(s["norm"]), s.id, "no distance where nothing was broken", "one")
+    wrong = ~(np.abs(stored - size) <= NORM_ROUNDING * size)
+    yield from s.told(wrong, id, "the stored distance to be that of the nearest example", "another one")
+    if s.threat.radius is None:
+        other = _flat(s["nearest"] != s["adversarial"]).any(1)
+        yield from s.told(other, id, "the nearest example alone in an unbounded threat", "two")
+    further = ~(size <= norm(s.threat.name, s["adversarial"], clean) * (1 + NORM_ROUNDING))
+    yield from s.told(further, id, "no adversarial example nearer than the nearest", "one")
+
+
+def _inputs(s: Shard) -> Problems:
+    assert s.data is not None
+    x, y = s.data.rows(s.start, s.start + len(s))
+    other = (x != s.x).flatten(1).any(1).numpy()
+    yield from s.told(other, s.id, "the inputs of the data", "others")
+    yield from s.told(y.numpy() != s["y"], s.id, "the labels of the data", "others")
+
+
+def _clean(s: Shard) -> Problems:
+    scores = s.scores
+    yield from s.told(~scores.fits, s.id, f"labels from 0 to {scores.classes - 1}", "others")
+    yield from _same_predictions(s, scores, s.id, "prediction", "confidence")
+    counts = np.isfinite(scores.margin)
+    wrong = s["right"] != ((s["prediction"] == s["y"]) & counts)
+    yield from s.told(wrong, s.id, "rows to be right where the model is", "a contradiction")
+    nan = (s["result"] == NONFINITE) & ~s["right"] & counts
+    yield from s.told(nan, s.id, "scores that are not finite, as the result says", "finite ones")
+    rises = s["right"] & ~(s["margin"] <= scores.margin + scores.edge)
+    yield from s.told(rises, s.id, "a lowest margin no higher than on the clean input", "a higher one")
+
+
+def _same_predictions(s: Shard, scores: Scores, id: Array, prediction: str, confidence: str | None) -> Problems:
+    same, close = scores.predicts(s[prediction])
+    s.on_edge += int(close.sum())
+    yield from s.told(~(same | close), id, f"the stored {prediction}", "another class")
+    if confidence is not None:
+        off = ~(np.abs(scores.confidence - s[confidence]) <= scores.edge + EDGE)
+        finite = np.isfinite(scores.confidence) | np.isfinite(s[confidence])
+        yield from s.told(off & finite, id, f"the stored {confidence}", "another number")
+
+
+def _adversarial(s: Shard) -> Problems:
+    id = s.of_broken(s.id)
+    yield from _same_predictions(s, s.adversarial_scores, id, "adversarial_prediction", "adversarial_confidence")
+    for name, scores in (("adversarial", s.adversarial_scores), ("nearest", s.nearest_scores)):
+        fooled, close = scores.margin < 0, np.abs(scores.margin) <= scores.edge
+        s.on_edge += int((~fooled & close).sum())
+        yield from s.told(~(fooled | close), id, f"{name} to be misclassified", "the label")
+
+
+def _rounded(s: Shard) -> Problems:
+    yield from _same_predictions(s, s.rounded_scores, s.of_broken(s.id), "prediction_8bit", None)

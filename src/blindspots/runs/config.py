@@ -1,0 +1,187 @@
+"""Settings, each of them once: an option of the command line, a keyword in Python, a line of the manifest.
+
+Imports nothing slow: `--help` reads it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from blindspots.errors import InputError
+from blindspots.records import Record
+from blindspots.spec import meant
+
+C = TypeVar("C", bound="Config")
+
+
+def _ratio(said: object) -> object:
+    """8/255 is a number, too."""
+    top, slash, bottom = said.partition("/") if isinstance(said, str) else ("", "", "")
+    try:
+        return float(top) / float(bottom) if slash else said
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("a number such as 0.03 or 8/255") from None
+
+
+def _listed(said: object) -> object:
+    return [word for word in said.split(",") if word.strip()] if isinstance(said, str) else said
+
+
+Number = Annotated[float, BeforeValidator(_ratio), Field(allow_inf_nan=False)]  # also in words: "8/255"
+Numbers = Annotated[tuple[Number, ...], BeforeValidator(_listed)]  # also in words: "0.25,0.5,1"
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]  # also in words: "a,b"
+
+
+def setting(
+    default: Any,
+    about: str,
+    *,
+    metavar: str = "",
+    shown: str = "",
+    argument: bool = False,
+    hidden: bool = False,
+    **limits: Any,
+) -> Any:
+    """A field of a configuration.
+
+    Args:
+        default: `...` for one that has to be given.
+        about: one line for `--help`, the documentation and Python's docstrings.
+        metavar: what stands for the value in `--help`.
+        shown: in words, what a default of None comes to.
+        argument: named by its place on the command line, not by an option.
+        hidden: no option: it is filled in.
+        limits: pydantic's, such as gt=0.
+    """
+    extra: dict[str, Any] = {"metavar": metavar, "shown": shown, "argument": argument, "hidden": hidden}
+    return Field(default, description=about, json_schema_extra=extra, **limits)
+
+
+def is_hidden(field: FieldInfo) -> bool:
+    """Whether it is filled in, and nobody asks for it."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("hidden"))
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from: its name, its device, and what inputs go through before it."""
+
+    spec: str
+    device: str | None = None
+    through: str | None = None
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where rows come from.
+
+    Attributes:
+        training: rows to learn from, which for "digits" are the 1,297 training rows.
+        bound: their labels are the model's classes; False: they stay as they are, whatever models call theirs.
+    """
+
+    spec: str
+    rows: int | None = None
+    layout: str | None = None
+    classes: str | None = None
+    training: bool = False
+    bound: bool = True
+
+
+class Config(Record):
+    """All that decides the bits of a run. What changes none of them (folder, processes, progress) is no setting.
+
+    Attributes:
+        group: heading of the fields that a class declares itself, in `--help`.
+    """
+
+    group: ClassVar[str] = "How it is run"
+
+    seed: int = setting(0, "Decides all randomness.", metavar="N", ge=0, lt=2**63)
+    device: str | None = setting(None, "Such as cpu, cuda or cuda:1.", metavar="DEVICE", shown="where the model is")
+    threads: int | None = setting(
+        None, "CPU threads of a process.", metavar="N", shown="1, or more where that is faster", ge=1, le=1024
+    )
+    chunk: int | None = setting(
+        None, "Rows per call of the network.", metavar="N", shown="by the size of an input", ge=1, le=2**20
+    )
+
+    def models(self) -> dict[str, ModelSource]:
+        """The models that it names, by the name of their field; of a field with several: model/1, model/2, ..."""
+        return {}
+
+    def datasets(self) -> dict[str, DataSource]:
+        """The data that it names; labels of all others mean what those of the first mean.
+
+        These are classes of the first model whose classes have names, else of the first model.
+        """
+        return {}
+
+    def words(self, kind: str) -> list[str]:
+        """What tells its folder from others, beside its models."""
+        return [kind]
+
+
+class OnData(Config):
+    """One model and its rows."""
+
+    group: ClassVar[str] = "On what"
+
+    model: str = setting(
+        ...,
+        "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
+        "package.module:factory or guarded:RUN, the model of a detect run with its detector.",
+        metavar="MODEL",
+        argument=True,
+    )
+    data: str = setting(..., "digits, a folder of class folders, or an .npz file with x and y.", metavar="DATA")
+    rows: int | None = setting(None, "Use only the first N rows.", metavar="N", shown="all", ge=1)
+    layout: str | None = setting(
+        None,
+        "What the axes of x in an .npz file mean: nchw, nhwc, nhw, or as-is for any others.",
+        metavar="LAYOUT",
+        shown="recognised, and said",
+    )
+    classes: str | None = setting(
+        None,
+        "The classes in the order of the model's outputs: a,b,c or a text file, one per line. Folders and labels are "
+        "found among them by name.",
+        metavar="NAMES",
+        shown="the model's own names, if it has any",
+    )
+
+    def models(self) -> dict[str, ModelSource]:
+        return {"model": ModelSource(self.model, self.device, getattr(self, "through", None))}
+
+    def datasets(self) -> dict[str, DataSource]:
+        return {"data": DataSource(self.data, self.rows, self.layout, self.classes)}
+
+
+def made(kind: type[C], settings: Mapping[str, Any], option: bool = False) -> C:
+    """A configuration of these settings; `option`: sentences speak of --options.
+
+    Raises:
+        InputError: settings that do not fit, all of them in one sentence.
+    """
+    try:
+        return kind(**settings)
+    except ValidationError as error:
+        told = [_told(kind, found, option) for found in error.errors()]
+        raise InputError("; ".join(dict.fromkeys(told))) from error
+
+
+def _told(kind: type[Config], error: Any, option: bool) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    called = f"--{name.replace('_', '-')}" if option else name
+    if isinstance(sentence := error.get("ctx", {}).get("error"), InputError):
+        return str(sentence)
+    if error["type"] == "extra_forbidden":
+        known = [field for field in kind.model_fields if not kind.model_fields[field].is_required()]
+        return f"expected settings among {', '.join(known)}, got {name!r}{meant(name, known)}: leave it out"
+    if error["type"] == "missing":
+        return f"expected {called}, got none: give it"
+    said = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]
+    return f"expected {said} for {called}, got {error['input']!r}: change it"

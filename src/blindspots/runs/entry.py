@@ -1,0 +1,76 @@
+"""What the public functions of all kinds have in common: from Python objects to a configuration and a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from blindspots.data import is_dataset
+from blindspots.errors import InputError
+from blindspots.models.model import Model
+from blindspots.runs.config import Config, made
+from blindspots.runs.experiment import kind
+from blindspots.runs.run import How, Watch, run
+from blindspots.runs.store import Files, Folder, Run
+
+
+def begin(
+    name: str,
+    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    engine: str | None = None,
+    watch: Watch | None = None,
+    command: str | None = None,
+) -> Run[Any, Any]:
+    """Run a kind of experiment that was asked for in Python.
+
+    Args:
+        name: of the kind.
+        given: what its fields stand for: models, data, objects, or words; None is left out. Of several models for one
+            field, a list.
+        settings: keywords of its configuration.
+        out: the run folder; None: memory.
+
+    Raises:
+        InputError: a setting is unknown or does not fit, or the run cannot be done.
+    """
+    found: type[Config] = kind(name).load("config")
+    objects = {key: value for key, value in given.items() if value is not None and not _is_plain(value)}
+    plain = {key: value for key, value in given.items() if _is_plain(value) and value is not None}
+    words = {key: word for thing in objects.items() for key, word in _words(*thing, found).items()}
+    objects = {key: thing for pair in objects.items() for key, thing in _each(*pair)}
+    if twice := [key for key in settings if key in given]:
+        raise InputError(f"expected {twice[0]} once, got it twice: leave one out")
+    if "rows" in settings and "rows" in words:
+        raise InputError("expected rows with the name of data, got them with data that are opened: pass fewer rows")
+    config = made(found, {**words, **plain, **settings})
+    files: Files = {} if out is None else Folder(Path(out))
+    told = {"watch": watch} if watch else {}
+    return run(name, config, objects, How(files, resume, engine, command=command, **told))  # type: ignore[arg-type]
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool | int | float) or (
+        isinstance(value, list | tuple) and all(isinstance(one, str | bool | int | float) for one in value)
+    )  # fmt: skip
+
+
+def _each(field: str, thing: Any) -> list[tuple[str, Any]]:
+    """Several models of one field by names of their own: model/1, model/2, ..."""
+    if isinstance(thing, list) and all(isinstance(one, Model) for one in thing):
+        return [(f"{field}/{i}", one) for i, one in enumerate(thing, 1)]
+    return [(field, thing)]
+
+
+def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
+    """What the manifest says of an object: the name that opens it, else what it is called."""
+    if isinstance(thing, list) and all(isinstance(one, Model) for one in thing):
+        return {field: [one.spec or one.name for one in thing]}
+    if isinstance(thing, Model):
+        return {field: thing.spec or thing.name}
+    if is_dataset(thing):
+        read = {"rows": len(thing), "layout": getattr(thing, "layout", None)} if field == "data" else {}
+        return {field: thing.spec or thing.name, **{k: v for k, v in read.items() if k in config.model_fields}}
+    return {field: getattr(thing, "spec", None) or repr(thing)}

@@ -1,0 +1,503 @@
+"""How a run is kept: files that are whole at every moment, sealed, and found again. Memory or a folder.
+
+run.json              manifest, digests of the parts, verdict, seal: the same bytes for the same configuration
+NAME.safetensors      a part; NAME.unfinished.safetensors: the state that an interrupted one goes on from
+NAME/run.json, ...    a run inside the run
+log.json              the command, when it began, seconds of every part: told, never compared
+report.html           the page
+"""
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from blindspots.errors import InputError
+from blindspots.files import make_folder, read_bytes, refuse_files_of_others, write_whole
+from blindspots.records import Record
+from blindspots.runs.experiment import C, Columns, Part, V, kind
+
+Files = MutableMapping[str, bytes]
+ZEROS = "0" * 64
+_SEAL = re.compile(rb'"seal": ?"([0-9a-f]{64})"')
+_LONGEST = 60  # characters of a value in a sentence
+_UNFINISHED = ".unfinished"
+LOG, RUN = "log.json", "run.json"
+
+
+class Folder(MutableMapping[str, bytes]):
+    """Files below a path. Each holds what it held before or all of its new bytes, also when the power fails."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, name: str) -> bytes:
+        try:
+            return self._at(name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(name) from None
+
+    def __setitem__(self, name: str, content: bytes) -> None:
+        path = self._at(name)
+        make_folder(path.parent)
+        write_whole(path, content)
+
+    def __delitem__(self, name: str) -> None:
+        try:
+            self._at(name).unlink()
+        except FileNotFoundError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (p.relative_to(self.path).as_posix() for p in sorted(self.path.rglob("*")) if p.is_file())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._at(name).is_file()
+
+    def _at(self, name: str) -> Path:
+        """Whatever run.json says, inside the folder."""
+        if any(word in ("", ".", "..") for word in name.split("/")):
+            raise InputError(f"expected the name of a file inside {self.path}, got {name!r}: the run was changed")
+        return self.path / name
+
+
+class MadeBy(Record):
+    """With what and where a run was made, as far as that decides its bits."""
+
+    blindspots: str
+    torch: str
+    python: str
+    machine: str
+    device: str
+    threads: int
+
+
+class Manifest(Record):
+    """Everything that decides the bits of a run. Going on refuses a manifest that differs."""
+
+    kind: str
+    made_by: MadeBy
+    config: dict[str, Any]
+    world: dict[str, dict[str, Any]]  # of models and data: names, digests, shapes
+
+
+class RunFile(Record):
+    """The whole of run.json."""
+
+    manifest: Manifest
+    parts: dict[str, str] = {}  # noqa: RUF012 - SHA-256 of each; of a run inside the run that of its run.json
+    exports: dict[str, str] = {}  # noqa: RUF012 - SHA-256 of files for people
+    verdict: dict[str, Any] | None = None
+    seal: str = ZEROS
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the manifest: what the parts of the run are sealed with."""
+        return sha256(json.dumps(self.manifest.model_dump(mode="json"), sort_keys=True).encode())
+
+    @property
+    def text(self) -> bytes:
+        return sealed((self.model_dump_json(indent=2) + "\n").encode())
+
+
+class Log(Record):
+    """What a run says of its making."""
+
+    command: str | None = None
+    started: str = ""  # ISO 8601, UTC
+    engine: str = ""
+    seconds: dict[str, float] = {}  # noqa: RUF012 - of every part
+    timing: dict[str, dict[str, float]] = {}  # noqa: RUF012 - what else a part measured of itself, by part and name
+
+    @property
+    def total(self) -> float:
+        """Seconds of all parts, one after the other."""
+        return sum(self.seconds.values())
+
+
+def made_by(device: str, threads: int) -> MadeBy:
+    """This machine, here and now."""
+    return MadeBy(
+        blindspots=version("blindspots"), torch=torch.__version__, python=platform.python_version(),
+        machine=f"{platform.system()} {platform.machine()}", device=device, threads=threads,
+    )  # fmt: skip
+
+
+def sha256(content: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sealed(content: bytes, *owner: str) -> bytes:
+    """The file with its own SHA-256 in the place of its last seal. It is intact if sealing it changes nothing.
+
+    The owner (run and part) is hashed, too: no file of another run is taken for one of this run.
+    """
+    found = list(_SEAL.finditer(content))
+    if not found:
+        return content + b" "  # never intact
+    a, b = found[-1].span(1)
+    bare = content[:a] + ZEROS.encode() + content[b:]
+    return content[:a] + sha256(" ".join(owner).encode() + bare).encode() + content[b:]
+
+
+# ------------------------------------------------------------------ parts
+
+
+@dataclass(frozen=True)
+class Parts(Mapping[str, Columns]):
+    """The parts of one run that have these names, read when asked for.
+
+    Attributes:
+        at: "", or below which name a run inside a run lies: that of its part, and a slash.
+        begun: what run.json says while the run goes on; it is written with the first part.
+        digests: of a finished run: what was written has to be the same still.
+    """
+
+    files: Files
+    at: str
+    begun: RunFile
+    names: tuple[str, ...]
+    digests: Mapping[str, str] | None = None
+
+    def __getitem__(self, name: str) -> Columns:
+        content = self._content(name) if name in self.names else None
+        if content is None or (self.digests is not None and self.digests.get(name) != sha256(content)):
+            raise InputError(f"expected {self.at}{name} as it was written, found it gone or changed: run again")
+        return _unpacked(content, f"{self.at}{name}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def below(self, name: str) -> Iterator[Columns]:
+        """All shards of a name, one after the other."""
+        yield from (self[one] for one in self if one.startswith(f"{name}/"))
+
+    def joined(self, name: str) -> Columns:
+        """All shards of a name as one."""
+        every = list(self.below(name))
+        return {column: torch.cat([c[column] for c in every]) for column in every[0]}
+
+    def run(self, name: str) -> "Run[Any, Any]":
+        """A run that is a part of this one."""
+        return opened(self.files, f"{self.at}{name}/")
+
+    def only(self, names: Sequence[str]) -> "Parts":
+        """Fewer of them."""
+        return Parts(self.files, self.at, self.begun, tuple(names), self.digests)
+
+    def kept(self, name: str) -> Columns | None:
+        """None: nothing there, or not what this run wrote. What is pure can be made again."""
+        content = self._content(name)
+        return None if content is None else _unpacked(content, f"{self.at}{name}")
+
+    def keep(self, name: str, columns: Columns) -> None:
+        """Write a part, or the state of an unfinished one. run.json appears before the first of them."""
+        if f"{self.at}{RUN}" not in self.files:
+            self.files[f"{self.at}{RUN}"] = self.begun.text
+        # one key of metadata: safetensors shuffles several, and bytes would differ from process to process
+        content = save({key: t.contiguous() for key, t in columns.items()}, {"seal": ZEROS})
+        self.files[self.file(name)] = _sealed_part(content, self.begun.id, name)
+
+    def keep_state(self, name: str, columns: Columns) -> None:
+        """What an interrupted part goes on from."""
+        self.keep(f"{name}{_UNFINISHED}", columns)
+
+    def state(self, name: str) -> Columns | None:
+        """What `keep_state` wrote last, if anything."""
+        return self.kept(f"{name}{_UNFINISHED}")
+
+    def forget_state(self, name: str) -> None:
+        self.files.pop(self.file(f"{name}{_UNFINISHED}"), None)
+
+    def digest(self, part: Part) -> str:
+        """SHA-256 of what is there now."""
+        name = f"{self.at}{part.name}/{RUN}" if part.run else self.file(part.name)
+        return sha256(self.files.get(name, b""))
+
+    def file(self, name: str) -> str:
+        """Where a part lies."""
+        return f"{self.at}{name}.safetensors"
+
+    def _content(self, name: str) -> bytes | None:
+        content = self.files.get(self.file(name))
+        return content if content and _sealed_part(content, self.begun.id, name) == content else None
+
+
+def _sealed_part(content: bytes, run: str, name: str) -> bytes:
+    """Sealed in its header alone, so that no bytes of a tensor are taken for the seal."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    head = content[:end]
+    found = _SEAL.search(head)
+    if not found:
+        return content + b" "  # never intact
+    a, b = found.span(1)
+    digest = hashlib.sha256(f"{run} {name}".encode() + content[:a] + ZEROS.encode())
+    digest.update(memoryview(content)[b:])
+    return content[:a] + digest.hexdigest().encode() + content[b:]
+
+
+def _unpacked(content: bytes, name: str) -> Columns:
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise InputError(
+            f"expected a whole safetensors file for {name}, got: {error}: restore it or run again"
+        ) from error
+
+
+# ------------------------------------------------------------------ runs
+
+
+@dataclass(frozen=True)
+class Run(Generic[C, V]):
+    """A finished run.
+
+    Attributes:
+        verdict: what it concluded.
+        config: its settings, all filled in.
+        manifest: with what and where it was made, and what model and data it saw.
+        parts: everything that was made, by name.
+        log: how long that took.
+        files: all its files; `folder` is where they lie, None in memory.
+    """
+
+    config: C
+    verdict: V
+    manifest: Manifest
+    parts: Parts
+    exports: Mapping[str, str]
+    log: Log
+
+    @property
+    def files(self) -> Files:
+        return self.parts.files
+
+    @property
+    def folder(self) -> Path | None:
+        files = self.parts.files
+        return files.path / self.parts.at if isinstance(files, Folder) else None
+
+    @property
+    def findings(self) -> list[Any]:
+        return self.verdict.findings
+
+    @property
+    def seconds(self) -> float:
+        """It took, not counting what was done between its parts; of several processes the sum."""
+        return self.log.total
+
+
+def opened(files: Files, at: str = "") -> Run[Any, Any]:
+    """Raises InputError unless a finished run lies there."""
+    file = read_run(files, at)
+    if file.verdict is None:
+        raise InputError(
+            f"expected a finished run in {place(files, at)}, which has no verdict yet: go on with --resume"
+        )
+    found = kind(file.manifest.kind)
+    try:
+        config = found.load("config")(**file.manifest.config)
+        verdict = found.load("verdict")(**file.verdict)
+    except ValidationError as error:
+        raise _changed(files, at, error) from error
+    bare = file.model_copy(update={"parts": {}, "exports": {}, "verdict": None})
+    parts = Parts(files, at, bare, tuple(file.parts), file.parts)
+    return Run(config, verdict, file.manifest, parts, file.exports, log_of(files, at))
+
+
+def log_of(files: Files, at: str = "") -> Log:
+    """What the run says of its making; nothing where that is gone or cannot be read."""
+    try:
+        return Log.model_validate_json(files.get(f"{at}{LOG}", b"{}"))
+    except ValidationError:
+        return Log()
+
+
+def read_run(files: Files, at: str = "") -> RunFile:
+    """run.json. Raises InputError when it is missing, or is not what this version writes."""
+    where = place(files, at)
+    content = _run_bytes(files, at)
+    if not content:
+        raise InputError(f"expected a run folder with a run.json, found none in {where}: name one that a run wrote")
+    try:
+        plain = json.loads(content, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"expected a run.json in {where}, but it is no JSON ({error}): restore it or run again"
+        ) from error
+    _refuse_old(plain, where)
+    try:
+        return RunFile.model_validate_json(content)
+    except ValidationError as error:
+        raise _changed(files, at, error) from error
+
+
+def _run_bytes(files: Files, at: str) -> bytes:
+    if isinstance(files, Folder):
+        path = files.path / at / RUN
+        return read_bytes(path, "a run.json") if path.exists() else b""
+    return files.get(f"{at}{RUN}", b"")
+
+
+def _no_number(token: str) -> None:
+    raise ValueError(f"{token} is no number")
+
+
+def _refuse_old(plain: Any, where: str) -> None:
+    manifest = plain.get("manifest") if isinstance(plain, dict) else None
+    if isinstance(manifest, dict) and "made_by" not in manifest and "blindspots" in manifest:
+        found = manifest["blindspots"]
+        raise InputError(
+            f"expected a run of blindspots {version('blindspots')} in {where}, found one of {found}: read it with that "
+            f"version (pip install blindspots=={found}), or run its command again"
+        )
+
+
+def _changed(files: Files, at: str, error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "its first bytes"
+    return InputError(
+        f"expected run.json in {place(files, at)} as blindspots writes it, but {where} is wrong ({first['msg']}): "
+        "restore it or run again"
+    )
+
+
+def place(files: Files, at: str = "") -> str:
+    """How sentences call where a run lies."""
+    return str(files.path / at) if isinstance(files, Folder) else f"memory{at and ' at ' + at}"
+
+
+# ------------------------------------------------------------------ to begin, or to go on
+
+_OURS = ("*.draft", "*.unfinished.safetensors", "shards", "log.json", "fault.txt")  # of a run killed at its beginning
+
+
+def begun(files: Files, at: str, fresh: RunFile, resume: bool) -> RunFile:
+    """The run that lies there and is the same as `fresh`, or `fresh`.
+
+    Raises:
+        InputError: a run lies there and none is to be resumed, or it differs, or there are files of others.
+    """
+    if isinstance(files, Folder) and not (files.path / at / RUN).exists():
+        refuse_files_of_others(files.path / at, _OURS)
+        make_folder(files.path / at)
+    for draft in [name for name in files if name.startswith(at) and name.endswith(".draft")]:
+        files.pop(draft, None)  # of a process that was killed
+    if f"{at}{RUN}" not in files:
+        return fresh
+    if not resume:
+        raise InputError(
+            f"expected a new folder, but {place(files, at)} holds a run: resume it with --resume or name another folder"
+        )
+    old = read_run(files, at)
+    if changed := "; ".join(changes(old.manifest.model_dump(mode="json"), fresh.manifest.model_dump(mode="json"))):
+        raise InputError(
+            f"expected the run in {place(files, at)} to be the same as this one, but {changed}: use what it was begun "
+            "with, or another folder"
+        )
+    return old
+
+
+def threads_of(files: Files, at: str = "") -> int | None:
+    """The threads that the run there was begun with, since they decide its bits; None: there is none."""
+    try:
+        return read_run(files, at).manifest.made_by.threads if f"{at}{RUN}" in files else None
+    except InputError:
+        return None  # whoever takes the run up says what is wrong with it
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """ "the seed changed from 0 to 1", "the data changed (rows: 500 then, 400 now)": what differs, in words."""
+    for group in ("kind", "made_by", "config", "world"):
+        old, new = before[group], now[group]
+        if group == "kind" and old != new:
+            yield f"it is a run of `blindspots {old}`, not of `blindspots {new}`"
+        elif group != "kind":
+            for name in {**old, **new}:
+                yield from _change(name, old.get(name), new.get(name))
+
+
+def _change(name: str, old: Any, new: Any) -> Iterator[str]:
+    if old == new:
+        return
+    parts = list(_parts(old, new))
+    called = f"version of {name}" if name in ("blindspots", "torch", "python") else name.replace("_", " ")
+    if parts:
+        yield f"the {called} changed ({', '.join(parts)})"
+    else:
+        yield f"the {called} changed from {_brief(old)} to {_brief(new)}"
+
+
+def _parts(old: Any, new: Any, at: str = "") -> Iterator[str]:
+    """The entries of two records or two lists that differ; nothing where they are neither."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(str(k).replace("_", " "), old.get(k), new.get(k)) for k in {**old, **new}]
+    elif isinstance(old, list) and isinstance(new, list):
+        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip_longest(old, new), 1)]
+    else:
+        return
+    for name, a, b in pairs:
+        if a != b:
+            here = f"{at} {name}".strip()
+            yield from list(_parts(a, b, here)) or [f"{here}: {_brief(a)} then, {_brief(b)} now"]
+
+
+def _brief(value: Any) -> str:
+    """A value in a sentence: digests by their beginning, what is long by both of its ends."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return f"{value[:8]}…"
+    text = "none" if value is None else value if isinstance(value, str) else f"{value}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+
+
+# ------------------------------------------------------------------ columns
+
+_FORM = re.compile(r"\((.*?)\) (\w+)")  # of an entry of a table of columns: dimensions and type
+
+
+def check_columns(columns: Columns, kinds: Mapping[str, str], where: str) -> Columns:
+    """The columns, if they are those that a table such as {"y": "(n,) int64 label"} describes, of these types, and of
+    sizes that agree.
+
+    Raises InputError otherwise.
+    """
+    if columns.keys() != kinds.keys():
+        raise InputError(f"expected the columns {', '.join(kinds)} in {where}, found {', '.join(columns) or 'none'}")
+    sizes: dict[str, tuple[int, ...]] = {}
+    for name, form in kinds.items():
+        dims, dtype = _FORM.match(form).groups()  # type: ignore[union-attr]
+        right_type = str(columns[name].dtype) == f"torch.{dtype}" or dtype == "input"
+        if not right_type or not _agrees(tuple(columns[name].shape), dims, sizes):
+            found = f"{columns[name].dtype} of shape {tuple(columns[name].shape)}"
+            raise InputError(f"expected ({dims}) {dtype} for {name} in {where}, found {found}: run again")
+    return columns
+
+
+def _agrees(shape: tuple[int, ...], dims: str, sizes: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a shape fits "n, ..." or "stages, 4", every name standing for one size."""
+    names = [name.strip() for name in dims.split(",") if name.strip()]
+    firm = [name for name in names if name != "..."]
+    if len(shape) < len(firm) or (len(shape) > len(firm) and "..." not in names):
+        return False
+    parts: dict[str, tuple[int, ...]] = {name: (size,) for name, size in zip(firm, shape, strict=False)}
+    if "..." in names:
+        parts["..."] = shape[len(firm) :]
+    return all((int(n),) == size if n.isdigit() else sizes.setdefault(n, size) == size for n, size in parts.items())

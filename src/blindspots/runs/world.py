@@ -1,0 +1,175 @@
+"""What a configuration names, opened: here, or by a worker elsewhere."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from blindspots.data import Dataset, digits_training, is_dataset, load_data, parse_classes
+from blindspots.errors import InputError
+from blindspots.findings import Finding
+from blindspots.models.binding import bind, like, names_of
+from blindspots.models.first_look import first_look
+from blindspots.models.load import load_model
+from blindspots.models.model import Model, to_device
+from blindspots.models.transformations import Transformed, parse_chain
+from blindspots.records import DataRecord, ModelRecord, Record
+from blindspots.runs.config import Config, DataSource, ModelSource
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it goes on.
+
+    Attributes:
+        part: the part that is being made, and `done` of `rows`, its own.
+        said: a sentence on how far it is; "" once the part is made.
+        parts, made: how many parts there are, and how many of them are made.
+    """
+
+    part: str
+    said: str = ""
+    done: int = 0
+    rows: int = 0
+    made: int = 0
+    parts: int = 0
+    total: int = 0  # rows of all parts
+    finished: int = 0  # rows of the parts that are made
+    seconds: float = 0.0  # since the run began
+
+
+class World:
+    """Models and data of a configuration, opened once, when they are first asked for.
+
+    Args:
+        config: names them.
+        given: Python objects by the name of a field; they take the place of what its words say.
+        tell: hears how far a part is.
+        say: hears of models that have to be trained or loaded first.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        given: Mapping[str, Any] | None = None,
+        tell: Callable[[Progress], None] = lambda progress: None,
+        say: Say = lambda text: None,
+    ) -> None:
+        self.config, self.given, self.tell, self.say = config, dict(given or {}), tell, say
+        self.timing: dict[str, float] = {}  # what a part measures of itself: told in the log, never compared
+        self.same: dict[str, bool] = {}  # what `verify` found to be what the run saw, by name
+        self.sent = False  # to another process than the one that began the run
+        self._models: dict[str, Model] = {}
+        self._made: dict[str, Any] = {}
+
+    def named(self, name: str) -> Model:
+        """A model as it was named or given, before it met any data."""
+        if name not in self._models:
+            source = self.config.models()[name]
+            self._models[name] = _opened(source, self.given.get(name), self.say)
+        return self._models[name]
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, or the first of several, after its first look at the first data."""
+        return self.seen(next(iter(self.config.models())))
+
+    def seen(self, name: str) -> Model:
+        """A model after its first look at the first of the data."""
+        rows = self.rows
+        model = self.named(name)
+        return first_look(model, next(iter(rows.values()))) if rows else model
+
+    @cached_property
+    def rows(self) -> dict[str, Dataset]:
+        """All data, with labels that mean the same in all of them, see `Config.datasets`."""
+        sources = self.config.datasets()
+        opened = {name: self._data(name, source) for name, source in sources.items()}
+        if not all(source.bound for source in sources.values()):
+            return opened
+        return dict(zip(opened, self._alike(list(opened.values())), strict=True))
+
+    def _alike(self, rows: list[Dataset]) -> list[Dataset]:
+        models = [self.named(name) for name in self.config.models()]
+        if rows and models:
+            return list(bind(next((m for m in models if names_of(m)), models[0]), *rows))
+        return [*rows[:1], *(like(rows[0], other) for other in rows[1:])]
+
+    @property
+    def data(self) -> Dataset:
+        """The data called "data"."""
+        return self.rows["data"]
+
+    def _data(self, name: str, source: DataSource) -> Dataset:
+        return self.given[name] if name in self.given else _read(source)
+
+    def thing(self, name: str, read: Callable[[Any], T]) -> T:
+        """The Python object that was given for a field, or what `read` makes of its words."""
+        found: T = self.given[name] if name in self.given else read(getattr(self.config, name))
+        return found
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What is made once in every process, and is no part."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: T = self._made[name]
+        return found
+
+    def records(self) -> dict[str, Record]:
+        """What models and data are, by the names of their fields: for the manifest."""
+        models = {name: ModelRecord.of(self.named(name)) for name in self.config.models()}
+        return {**models, **{name: DataRecord.of(rows) for name, rows in self.rows.items()}}
+
+    @property
+    def device(self) -> str:
+        names = list(self.config.models())
+        return str(self.named(names[0]).device) if names else "cpu"
+
+    @property
+    def notes(self) -> list[Finding]:
+        """What was decided about the model and its data."""
+        first, *others = self.rows.values()
+        more = [n.model_copy(update={"saw": f"{r.name}: {n.saw}"}) for r in others for n in r.notes]
+        return [*self.model.notes, *first.notes, *more]
+
+    # -------------------------------------------------------------- to other processes
+
+    def unsendable(self) -> str:
+        """Why no other process could open this; "" where it could."""
+        for name, thing in self.given.items():
+            if _is_opened(thing) and thing.spec is None:
+                return f"{name} was passed from Python and has no name to open it by"
+        return ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Names and small objects: what a worker opens again."""
+        if why := self.unsendable():
+            raise InputError(f"expected names that other processes can open, but {why}: use engine='serial'")
+        given = {k: v for k, v in self.given.items() if not _is_opened(v)}
+        return {"config": self.config, "given": given}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["config"], state["given"])  # type: ignore[misc]
+        self.sent = True
+
+
+def _is_opened(thing: Any) -> bool:
+    return isinstance(thing, Model) or is_dataset(thing)
+
+
+def _opened(source: ModelSource, given: Model | None, say: Say) -> Model:
+    model = load_model(source.spec, say) if given is None else given
+    if source.device is not None:
+        to_device(model.net, source.device)
+    changes = parse_chain(source.through) if source.through else ()
+    return Transformed(model, *changes) if changes else model
+
+
+def _read(source: DataSource) -> Dataset:
+    names = parse_classes(source.classes) if source.classes else None
+    if source.training and source.spec == "digits" and source.layout is None and names is None:
+        return digits_training(source.rows)
+    return load_data(source.spec, source.rows, layout=source.layout, classes=names)
