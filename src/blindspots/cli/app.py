@@ -14,7 +14,6 @@ from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import takes
-from blindspots.cli.options import Classes, Layout
 from blindspots.cli.universal_job import UniversalJob
 from blindspots.experiments import KINDS
 
@@ -111,41 +110,6 @@ def detect(model: Model, job: DetectJob) -> None:
     from blindspots.cli.detecting import detect
 
     detect(model, job)
-
-
-@command()
-def reproduce(
-    experiment: Annotated[Literal["szegedy-2013"], typer.Argument(help="Which published experiment.")],
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Training rows, such as MNIST's.", show_default="scikit-learn's digits"),
-    ] = None,
-    test: Annotated[str | None, typer.Option(metavar="DATA", help="Test rows; goes with --data.")] = None,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Of each, so many are attacked at most.")] = 1000,
-    targets: Annotated[
-        Literal["random", "nearest"], typer.Option(help="The wrong class that examples go towards.")
-    ] = "random",
-    decay: Annotated[
-        float, typer.Option(metavar="FACTOR", min=0, help="Multiplies the weight decay of every network.")
-    ] = 1.0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A new folder.", show_default="runs/szegedy-2013")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads of the attacks.", show_default="all free ones")
-    ] = None,
-    layout: Layout = None,
-    classes: Classes = None,
-) -> None:
-    """Make a published experiment again and show ours beside the published figures, cell by cell, on one page.
-
-    szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.
-    """
-    from blindspots.cli.reproducing import Experiment
-    from blindspots.cli.reproducing import reproduce as run
-
-    run(Experiment(data, test, rows, targets, decay, out, seed, threads, layout, classes))
 
 
 @command()

@@ -47,4 +47,12 @@ KINDS = (
         unseen="Whether another search would have found more is not known; with which attack examples were made is "
         "taken as it is stored.",
     ),
+    _kind(
+        "reproduce",
+        "Make a published experiment again and show ours beside the published figures, cell by cell, on one page.\n"
+        "\n"
+        'szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.',
+        unseen="Networks were not trained again: their weights are taken as they are stored. That no smaller change "
+        "would do cannot be shown.",
+    ),
 )

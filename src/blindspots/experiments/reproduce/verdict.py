@@ -1,36 +1,33 @@
-"""What the reproduction of Szegedy et al. 2013 leaves behind, as data, and the figures that the paper prints.
+"""What the reproduction of Szegedy et al. 2013 says, as data, and the figures that the paper prints."""
 
-run.json                 manifest and verdict: every table, ours beside the published figures
-pictures.safetensors     a few inputs and what was made of them (`PICTURES`)
-"""
-
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Literal
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from scipy.stats import spearmanr
 
-from blindspots.errors import InputError
-from blindspots.files import make_folder, refuse_files_of_others, write_whole
-from blindspots.journal import LEFT_BEHIND, Columns, read_file, sealed, text_of
-from blindspots.records import DataRecord, Record, Share
-from blindspots.verdict import Provenance, Sealed
+from blindspots.experiments.reproduce.config import Rule
+from blindspots.records import Record, Share
+from blindspots.runs.metric import Metric, Verdict, metric
 
-PICTURES = {
-    "x": "(k, ...) float32 one training row of every class",
-    "y": "(k,) int64 label",
-    "moved": "(networks, k, ...) float32 the example made for each network of Table 1",
-    "prediction": "(networks, k) int64 the network's answer to it",
-    "held_x": "(k, ...) float32 one test row of every class",
-    "held_y": "(k,) int64 label",
-    "held_moved": "(3, k, ...) float32 the example made for each network of Table 3",
-    "held_prediction": "(3, k) int64",
-    "amplified": "(3, k, ...) float32 the same changes at the root mean square 0.1, not cut off at the box",
-    "amplified_prediction": "(3, k) int64",
+ROWS = {
+    "x": "(k, ...) float32 the training rows that are attacked, the first ones",
+    "y": "(n,) int64 labels of all training rows",
+    "half": "(n,) int64 0: a row is in P1, 1: in P2",
+    "held_x": "(l, ...) float32 the test rows that are attacked, the first ones",
+    "held_y": "(m,) int64 labels of all test rows",
+}
+SMALLEST = {
+    "moved": "(k, ...) float32 the smallest change of every row that was found; without one as it was",
+    "clean": "(k,) int64 what the network says of the unchanged rows",
+    "prediction": "(k,) int64 what it says of the changed ones",
+    "rms": "(k,) float32 root mean square of the change",
+}
+TABLE = {
+    "prediction": "(lines, networks, k) int64 what every network says of what it is fed, line by line",
+    "rms": "(lines, k) float32 root mean square of the change",
 }
 
 Group = Literal["clean", "adversarial", "noise", "control"]
-Rule = Literal["random", "nearest"]
 
 # arXiv 1312.6199, Tables 1 to 4. Errors in percent as they are printed.
 TABLE_1 = ((6.7, 7.4, 0.062), (10, 9.4, 0.1), (21.2, 20, 0.14), (0, 1.64, 0.058), (0, 1.54, 0.065), (0.57, 1.9, 0.086))
@@ -102,64 +99,46 @@ class Network(Record):
     errors: dict[str, Cell]  # "train" and "test", or "P1", "P2" and "test"
     distances: list[Distance]  # the first one belongs to the examples that are fed to others
     published_rms: float
-    seconds: float  # of its training
 
 
-class Verdict(Record):
+class ReproduceVerdict(Verdict):
     """`networks` are Table 1, `halves` Table 3."""
 
     networks: list[Network]
     table_2: Table
     halves: list[Network]
     table_4: Table
-    seconds_training: float
-    seconds: float
 
+    def foreign(self) -> Iterator[tuple[Share, float]]:
+        """Ours and the published error of networks that were fed what was not made for them."""
+        for table in (self.table_2, self.table_4):
+            made = [line for line in table.lines if line.group == "adversarial"]
+            width = len(table.fed_to)
+            for i, line in enumerate(made):
+                for k, cell in enumerate(line.cells):
+                    if k != i % width and cell.published is not None:
+                        yield cell.share, cell.published
 
-class Manifest(Provenance):
-    """Everything that decides the bits of a run. `threads` are those of the searches; training always takes one."""
+    def rank_correlation(self) -> float:
+        """Of our errors with the published ones, over `foreign`; 0 where ours are all the same."""
+        ours, theirs = zip(*((share.share, published) for share, published in self.foreign()), strict=True)
+        return float(spearmanr(ours, theirs).statistic) if len(set(ours)) > 1 else 0.0
 
-    kind: Literal["szegedy-2013"] = "szegedy-2013"
-    train: DataRecord
-    test: DataRecord
-    rows: int  # attacked training rows, the first ones
-    test_rows: int  # attacked test rows, the first ones
-    targets: Rule
-    decay: float  # by what every weight decay was multiplied
-    attacks: list[str]  # the next one takes the rows that the one before did not solve
-    recipes: dict[str, str]  # network -> how it was trained
+    def left(self) -> int:
+        """Changed rows that their own network still reads as their label, over all networks."""
+        return sum(n.distances[0].left.hits for n in (*self.networks, *self.halves))
 
-
-class Reproduction(Sealed):
-    """The whole of run.json."""
-
-    manifest: Manifest
-    verdict: Verdict
-    seal: str | None
-
-
-def free_folder(folder: Path) -> None:
-    """Raises InputError when the folder holds a run, or cannot be made."""
-    if (folder / "run.json").exists():
-        raise InputError(f"expected a new folder, but {folder} holds a run: name another folder")
-    refuse_files_of_others(folder, LEFT_BEHIND)
-    make_folder(folder)
-
-
-def write_reproduction(folder: Path, made: Reproduction, pictures: Columns) -> Reproduction:
-    """Write both files and return what run.json says, with its seal."""
-    write_whole(folder / "pictures.safetensors", save({name: t.contiguous() for name, t in pictures.items()}))
-    made = sealed(made)
-    write_whole(folder / "run.json", text_of(made))
-    return made
-
-
-def read_reproduction(folder: Path) -> tuple[Reproduction, Columns]:
-    """What `write_reproduction` wrote. Raises InputError when it is missing, or something else."""
-    made = read_file(Reproduction, folder, "reproduce szegedy-2013")
-    try:
-        return made, load((folder / "pictures.safetensors").read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"expected pictures.safetensors as it was written in {folder}, got: {error}: run the command again"
-        ) from error
+    def metrics(self) -> dict[str, Metric]:
+        cells = "cells of a table share their rows"
+        pairs = list(self.foreign())
+        apart = sum(abs(ours.share - theirs) for ours, theirs in pairs) / len(pairs)
+        errors = {n.name: n.errors["test"].share for n in (*self.networks, *self.halves)}
+        return {
+            "rank_correlation": metric(self.rank_correlation(), cells, higher_is_better=True),
+            "difference": metric(apart, cells, higher_is_better=False),
+            "left": metric(self.left(), "networks share their rows", higher_is_better=False, unit="rows"),
+            **{
+                f"test_error@{name.replace('(', '-').rstrip(')')}": Metric.of(share, higher_is_better=False)
+                for name, share in errors.items()
+            },
+        }
