@@ -26,7 +26,7 @@ from blindspots.experiments.transfer.changes import rms
 from blindspots.experiments.transfer.experiment import Transferred, transfer
 from blindspots.experiments.transfer.matrix import matrices
 from blindspots.experiments.transfer.sentences import shortened
-from blindspots.experiments.transfer.verdict import ANSWERS, SOURCE, TransferVerdict
+from blindspots.experiments.transfer.verdict import ANSWERS, SOURCE
 from blindspots.experiments.transfer.words import parse_sizes, read_labels
 from blindspots.models.adapted import Adapted
 from blindspots.models.model import Model
@@ -385,7 +385,7 @@ def test_verify_asks_the_models_again_and_finds_a_changed_byte(tmp_path: Path) -
 def test_verify_needs_models_that_have_no_name(tmp_path: Path) -> None:
     models = planes(SAME, SKEW)
     between(models, bs.Linf(0.2), out=tmp_path / "r")
-    with pytest.raises(bs.InputError, match="given={'model/1': model}"):
+    with pytest.raises(bs.InputError, match=r"given=\{'model/1': model\}"):
         verify(tmp_path / "r")
     assert verify(tmp_path / "r", given={f"model/{i}": m for i, m in enumerate(models, 1)}).ok
     assert not verify(tmp_path / "r", given={f"model/{i}": m for i, m in enumerate(models[::-1], 1)}).ok
@@ -598,7 +598,10 @@ def test_two_halves_of_the_training_data_give_two_models(at_home: Path) -> None:
         (f"{BOTH} --threat linf:0.1 --split disjoint", "--test DATA"),
         (f"{BOTH} --threat linf:0.1 --split disjoint --test digits", "that nothing is trained on, got 20"),
         (f"{BOTH} --threat linf:0.1 --attack pgdd", "did you mean 'pgd'?"),
-        ("transfer softmax:1 --data digits --split disjoint --test digits --threat linf:0.1", "that nothing is trained on"),
+        (
+            "transfer softmax:1 --data digits --split disjoint --test digits --threat linf:0.1",
+            "that nothing is trained on",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_sentence(words: str, part: str) -> None:

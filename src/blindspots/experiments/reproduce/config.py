@@ -14,9 +14,7 @@ class ReproduceConfig(Config):
     group: ClassVar[str] = "What is reproduced"
 
     experiment: Literal["szegedy-2013"] = setting(..., "Which published experiment.", argument=True)
-    data: str | None = setting(
-        None, "Training rows, such as MNIST's.", metavar="DATA", shown="scikit-learn's digits"
-    )
+    data: str | None = setting(None, "Training rows, such as MNIST's.", metavar="DATA", shown="scikit-learn's digits")
     test: str | None = setting(None, "Test rows; goes with --data.", metavar="DATA", shown="the other digits")
     rows: int = setting(1000, "Of each, attack at most N rows.", metavar="N", ge=1)
     targets: Rule = setting("random", "The wrong class that examples go towards.")
@@ -29,7 +27,10 @@ class ReproduceConfig(Config):
         shown="recognised, and said",
     )  # fmt: skip
     classes: str | None = setting(
-        None, "The classes in order: a,b,c or a text file, one per line.", metavar="NAMES", shown="as the data name them"
+        None,
+        "The classes in order: a,b,c or a text file, one per line.",
+        metavar="NAMES",
+        shown="as the data name them",
     )
     class_count: int = setting(0, "How many classes there are.", hidden=True)
     attacks: tuple[str, ...] = setting(

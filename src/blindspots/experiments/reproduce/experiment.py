@@ -110,9 +110,7 @@ class Reproduce(Experiment[ReproduceConfig, ReproduceVerdict]):
             ]
         return [*listed, *(_table_part(number, config) for number in (2, 4))]
 
-    def make(
-        self, config: ReproduceConfig, world: World, part: Part, needs: Parts, kept: Columns | None
-    ) -> Columns:
+    def make(self, config: ReproduceConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Columns:
         return _Making(config, world, part, needs).made()
 
     def conclude(self, config: ReproduceConfig, world: World, parts: Parts) -> ReproduceVerdict:
@@ -124,9 +122,7 @@ class Reproduce(Experiment[ReproduceConfig, ReproduceVerdict]):
             table_4=count.table(4),
         )
 
-    def findings(
-        self, config: ReproduceConfig, world: World, verdict: ReproduceVerdict, parts: Parts
-    ) -> list[Finding]:
+    def findings(self, config: ReproduceConfig, world: World, verdict: ReproduceVerdict, parts: Parts) -> list[Finding]:
         return notes_of(world.rows["data"], world.rows["test"])
 
 

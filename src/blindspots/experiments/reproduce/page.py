@@ -75,9 +75,7 @@ def page(run: Reproduced) -> Page:
 def _table(run: Reproduced) -> Table:
     """Table 1, ours beside the published figures."""
     head = ("Network", "Error on training rows", "on test rows", f"RMS towards {towards(run.config.targets)}")
-    rows = [
-        (n.name, *_errors(n), _beside(number(n.distances[0].rms), n.published_rms)) for n in run.verdict.networks
-    ]
+    rows = [(n.name, *_errors(n), _beside(number(n.distances[0].rms), n.published_rms)) for n in run.verdict.networks]
     return Table(head, rows)
 
 

@@ -92,8 +92,8 @@ def _differences(run: Reproduced) -> Iterator[str]:
 
 def _data(run: Reproduced) -> str:
     return (
-        f"Data: the published figures are of MNIST, 28 × 28 pixels. Other images, here of {_shape(run)}, need changes of "
-        "other sizes, so only the pattern can be compared. Pass --data and --test to use MNIST itself."
+        f"Data: the published figures are of MNIST, 28 × 28 pixels. Other images, here of {_shape(run)}, need changes "
+        "of other sizes, so only the pattern can be compared. Pass --data and --test to use MNIST itself."
     )
 
 
@@ -170,8 +170,8 @@ def _counted_on(run: Reproduced) -> str:
         f"Rows: of the {len(printed)} errors under adversarial examples that the paper prints with decimals, {fitting} "
         f"are whole multiples of 1/{_PAPER_ROWS}, rounded; by chance a quarter would be. So they were probably counted "
         f"on {_PAPER_ROWS} rows, and an error of 25 % of them is known to lie between "
-        f"{percent(low)} and {percent(high)} only. Ours are counted on {count(attacked(run, 'data'), 'training row')} and "
-        f"{count(attacked(run, 'test'), 'test row')}."
+        f"{percent(low)} and {percent(high)} only. Ours are counted on {count(attacked(run, 'data'), 'training row')} "
+        f"and {count(attacked(run, 'test'), 'test row')}."
     )
 
 
@@ -180,8 +180,8 @@ def _counted_on(run: Reproduced) -> str:
 
 def _order(verdict: ReproduceVerdict) -> str:
     return (
-        f"Ordered by the error, the {len(list(verdict.foreign()))} cells off the diagonals stand as in the paper with a "
-        f"rank correlation of {verdict.rank_correlation():.2f} (1: the same order)."
+        f"Ordered by the error, the {len(list(verdict.foreign()))} cells off the diagonals stand as in the paper with "
+        f"a rank correlation of {verdict.rank_correlation():.2f} (1: the same order)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Which networks there are, and what they are fed, line by line: a function of settings and seed, for whoever proves it.
+"""Which networks there are, and what they are fed, line by line: a function of settings and seed.
 
 Noise and amplified changes leave the box [0, 1], so that their size is what the tables say. Lines of their own give the
 errors inside the box.
@@ -75,7 +75,7 @@ ALL = (*NETWORKS, *DIVIDED)
 
 @dataclass(frozen=True)
 class Fed:
-    """A line of a table: rows (N, ...), how they came about, and the published figures beside them, if there are any."""
+    """A line of a table: rows (N, ...), how they came about, and the published figures beside them, if any."""
 
     name: str
     group: Group

@@ -27,9 +27,7 @@ Array = NDArray[Any]
 Problems = Iterator[str]
 
 
-def checks(
-    config: ReproduceConfig, verdict: ReproduceVerdict, parts: Parts, world: World
-) -> Iterator[Check]:
+def checks(config: ReproduceConfig, verdict: ReproduceVerdict, parts: Parts, world: World) -> Iterator[Check]:
     """What `verify` looks at. Errors and intervals are those of scikit-learn and scipy, not the run's."""
     proof = _Proof(config, parts, world)
     yield Check("all rows are there, with all their columns", list(proof.shapes()))
@@ -121,7 +119,9 @@ class _Proof:
         for name, x, y in (("data", "x", "y"), ("test", "held_x", "held_y")):
             data = self.world.rows[name]
             _, labels = data.rows(0, len(data))
-            if not (torch.equal(labels, self.rows[y]) and torch.equal(data.rows(0, len(self.rows[x]))[0], self.rows[x])):
+            if not (
+                torch.equal(labels, self.rows[y]) and torch.equal(data.rows(0, len(self.rows[x]))[0], self.rows[x])
+            ):
                 yield f"expected the labels and the first rows of {data.name}, found others"
 
     def errors(self) -> Problems:
@@ -213,7 +213,7 @@ def _near(x: Tensor, moved: Tensor, stored: Tensor) -> bool:
 def _said(model: Model, x: Tensor, stored: Tensor, what: str) -> Problems:
     """The network's answers, but where rounding decides between the two best scores."""
     with model.borrowed(), torch.no_grad():
-        logits = torch.cat([model.logits(part) for part in x.split(CALL)])
+        logits = torch.cat([model.logits(part) for part in torch.split(x, CALL)])
     two = logits.topk(2, dim=1).values
     edge = two[:, 0] - two[:, 1] <= EDGE * logits.abs().amax(1)
     differ = int(((logits.argmax(1) != stored) & ~edge).sum())

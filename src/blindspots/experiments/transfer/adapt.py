@@ -36,9 +36,7 @@ def adapted(
     return fitted
 
 
-def matched(
-    models: Sequence[Model], names: Sequence[str], data: Dataset, labels: LabelsOf | None
-) -> LabelsOf | None:
+def matched(models: Sequence[Model], names: Sequence[str], data: Dataset, labels: LabelsOf | None) -> LabelsOf | None:
     """The label of every output of the models whose classes are in another order than the labels of the data.
 
     The order of the data is that of the first model whose classes have names; where `labels` say some models' outputs,

@@ -48,9 +48,10 @@ def noise_beside(x: Tensor, moved: Tensor, seed: int, number: int, threat: Threa
     id = torch.arange(len(x))
     key = keys(seed, id, torch.full_like(id, number), torch.full_like(id, _NOISE))
     starts = range(0, len(x), _TOGETHER)
-    return torch.cat([noise(*(t[i : i + _TOGETHER] for t in (x, moved, key)), threat) for i in starts])
+    parts = ((x[i : i + _TOGETHER], moved[i : i + _TOGETHER], key[i : i + _TOGETHER]) for i in starts)
+    return torch.cat([noise(*part, threat) for part in parts])
 
 
 def fed(x: Tensor, moved: Tensor, amplify: float | None, threat: Threat) -> Tensor:
-    """What all models are fed of the examples `moved` (N, ...): brought to the root mean square `amplify`, in the box."""
+    """What all models are fed for the examples `moved` (N, ...): brought to this root mean square, in the box."""
     return moved if amplify is None else amplified(x, moved, amplify).clamp(threat.lo, threat.hi)

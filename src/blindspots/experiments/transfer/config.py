@@ -111,10 +111,12 @@ class Matched(Config):
         return {f"model/{i}": ModelSource(spec, self.device) for i, spec in enumerate(named, 1)}
 
     def datasets(self) -> dict[str, DataSource]:
-        said = {"layout": self.layout, "classes": self.classes, "bound": not self.labels}
         if self.test is None:
-            return {"data": DataSource(self.data, self.rows, **said)}
-        return {"data": DataSource(self.data, **said), "test": DataSource(self.test, self.rows, **said)}
+            return {"data": self._source(self.data, self.rows)}
+        return {"data": self._source(self.data, None), "test": self._source(self.test, self.rows)}
+
+    def _source(self, spec: str, rows: int | None) -> DataSource:
+        return DataSource(spec, rows, self.layout, self.classes, bound=not self.labels)
 
 
 class TransferConfig(Matched):
@@ -143,9 +145,7 @@ class TransferConfig(Matched):
         None, "Make the examples of models without gradients on a substitute, trained from N of their labels.",
         metavar="N", shown="by asking them", ge=1, le=10**15,
     )  # fmt: skip
-    slots: int | None = setting(
-        None, "Rows in flight.", metavar="N", shown="by the size of an input", ge=1, le=2**20
-    )
+    slots: int | None = setting(None, "Rows in flight.", metavar="N", shown="by the size of an input", ge=1, le=2**20)
     sources: tuple[Source, ...] = setting((), "For whom examples are made: models, then their averages.", hidden=True)
 
     @property

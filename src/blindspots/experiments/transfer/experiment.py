@@ -28,13 +28,13 @@ from blindspots.experiments.transfer.verdict import TransferVerdict, made_for
 from blindspots.experiments.transfer.words import parse_sizes
 from blindspots.findings import Finding
 from blindspots.goal import Goal
-from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.models.adapted import Adapted
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.foreign import seed_everything
 from blindspots.models.model import Model
 from blindspots.naming import numbered
 from blindspots.oracle import Oracle
+from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.problem import Need
 from blindspots.runs.entry import begin
 from blindspots.runs.experiment import Columns, Experiment, Part, shards
@@ -132,7 +132,7 @@ def transfer(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    held_out = test if test is None or isinstance(test, str) else as_data(test)
+    held_out: Any = test if test is None or isinstance(test, str) else as_data(test)
     given = {
         "model": list(models) if settings.get("split") else [as_model(m) for m in models],
         "data": data if isinstance(data, str) else one_of(x, y, data),

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from scipy.stats import binom
 from torch import Tensor
 
-from blindspots.records import Interval, Share
 from blindspots.experiments.transfer.verdict import Matrices
+from blindspots.records import Interval, Share
 
 
-def matrices(
-    names: Sequence[str], y: Tensor, clean: Tensor, sources: Sequence[Mapping[str, Tensor]]
-) -> Matrices:
+def matrices(names: Sequence[str], y: Tensor, clean: Tensor, sources: Sequence[Mapping[str, Tensor]]) -> Matrices:
     """The matrices of some sources.
 
     Args:

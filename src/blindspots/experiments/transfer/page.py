@@ -126,7 +126,8 @@ def _data(run: Run[TransferConfig, TransferVerdict]) -> dict[str, Any]:
 
 
 def _total(v: TransferVerdict, what: str) -> int:
-    return sum(getattr(v, what)) + (sum(getattr(v.ensemble, what)) if v.ensemble else 0)
+    total: int = sum(getattr(v, what)) + (sum(getattr(v.ensemble, what)) if v.ensemble else 0)
+    return total
 
 
 def _table(v: TransferVerdict) -> Table:

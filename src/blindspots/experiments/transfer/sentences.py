@@ -8,6 +8,7 @@ from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.verdict import TransferVerdict, off_diagonal
 from blindspots.report.words import count, number, percent
 
+
 def shortened(names: Sequence[str]) -> list[str]:
     """The names without the words that all of them begin with: a table has little room."""
     words = [re.findall(r"[^_\-/. ]*[_\-/. ]|[^_\-/. ]+", name) for name in names]
@@ -17,10 +18,11 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 def headline(verdict: TransferVerdict) -> str:
     """The matrix in one sentence, without a full stop."""
+    error, noise = percent(off_diagonal(verdict.error)), percent(off_diagonal(verdict.noise))
     rest = "the other one" if len(verdict.models) == 2 else "the others"
     return (
         f"Examples made for one of {count(len(verdict.models), 'model')} make {rest} err on "
-        f"{percent(off_diagonal(verdict.error))} of the rows; noise of their size does on {percent(off_diagonal(verdict.noise))}"
+        f"{error} of the rows; noise of their size does on {noise}"
     )
 
 
@@ -56,7 +58,5 @@ def sizes(config: TransferConfig, verdict: TransferVerdict) -> str:
     """How large the changes are."""
     low, high = min(verdict.distortion), max(verdict.distortion)
     size = number(low) if number(low) == number(high) else f"{number(low)} to {number(high)}"
-    brought = (
-        "" if config.amplify is None else f", brought to {number(config.amplify)} before the box cuts them off"
-    )
+    brought = "" if config.amplify is None else f", brought to {number(config.amplify)} before the box cuts them off"
     return f"The changes have a mean root mean square per value of {size}{brought}."

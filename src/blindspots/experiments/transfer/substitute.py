@@ -17,6 +17,7 @@ from blindspots.attacks import Attack
 from blindspots.batching import ANSWERS
 from blindspots.crafting import Plan, craft
 from blindspots.errors import InputError
+from blindspots.experiments.transfer.changes import noise
 from blindspots.fit import check_fit
 from blindspots.goal import Goal
 from blindspots.models.foreign import ModelError, told
@@ -27,7 +28,6 @@ from blindspots.random import keys
 from blindspots.records import Share
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat
-from blindspots.experiments.transfer.changes import noise
 
 _SMALLEST_IMAGE = 8  # pixels: below, nothing is left after pooling twice
 

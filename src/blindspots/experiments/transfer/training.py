@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from blindspots.batching import ANSWERS
 from blindspots.data import Dataset
 from blindspots.errors import InputError
+from blindspots.experiments.transfer.networks import Architecture, Autoencoder, Custom
 from blindspots.models.digits import Say
 from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.oracle import Oracle
 from blindspots.records import Share
-from blindspots.experiments.transfer.networks import Architecture, Autoencoder, Custom
 
 _LEAST_STEPS = 10  # the schedule rises and falls
 _HARDLY = 1e-6  # a mean activation of exactly 0 or 1 has no logarithm

@@ -14,10 +14,10 @@ from blindspots.experiments.transfer.changes import fed, noise_beside
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.models import opened, owner
 from blindspots.experiments.transfer.verdict import ANSWERS, CLEAN, SOURCE, TransferVerdict, made_for
-from blindspots.packing import unpack_inputs
 from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
+from blindspots.packing import unpack_inputs
 from blindspots.runs.experiment import Check, Columns
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, check_columns
@@ -151,7 +151,7 @@ class _Proof:
             yield from self._own(number, made, shown)
 
     def _own(self, number: int, made: Columns, shown: Tensor) -> Problems:
-        """What an average says of its own examples; and of any source, whether it was fooled before they were amplified."""
+        """What an average says of its own examples; of any source, whether it was fooled before they were amplified."""
         source, target = self.config.sources[number - 1], made["target"]
         fooled = owner(source, self._models())
         stored = [("own_clean", self.x), ("own", shown)]
@@ -174,7 +174,7 @@ class _Proof:
         """Predictions (N,), and where rounding decides them (N,), in calls as large as the run's."""
         size = self.config.chunk or 1
         with model.borrowed(), full_precision(model.device), own_randomness(model.device, self.config.seed):
-            logits = torch.cat([_logits(model, part, size) for part in x.split(size)])
+            logits = torch.cat([_logits(model, part, size) for part in torch.split(x, size)])
         two = logits.topk(2, dim=1).values
         edge = two[:, 0] - two[:, 1] <= EDGE * logits.abs().amax(1)
         return torch.where(logits.isfinite().all(1), logits.argmax(1), -1), edge
@@ -282,9 +282,7 @@ def _share(hits: int, rows: int) -> dict[str, Any]:
 def _norms(name: str, changes: Array) -> Array:
     """Of each row in float64: (N,)."""
     flat = changes.reshape(len(changes), -1)
-    if name == "l0":
-        return np.count_nonzero(flat, axis=1)
-    sizes: Array = np.linalg.norm(flat, ord={"linf": np.inf, "l2": 2, "l1": 1}[name], axis=1)
+    sizes: Array = np.linalg.norm(flat, ord={"linf": np.inf, "l2": 2, "l1": 1, "l0": 0}[name], axis=1)
     return sizes
 
 
