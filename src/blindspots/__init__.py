@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from blindspots.experiments.detect.experiment import detect
     from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
+    from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
-    from blindspots.transfer.run import transfer
 
 __all__ = [
     "L0",
@@ -93,8 +93,8 @@ _HOMES = {
     "parse_threat": "threat",
     "require": "runs.metric",
     "skip_gradients": "models",
-    "transfer": "transfer.run",
     "universal": "experiments.universal.experiment",
+    "transfer": "experiments.transfer.experiment",
     "verify": "runs.verify",
     "write_report": "report.experiment",
 }

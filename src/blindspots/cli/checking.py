@@ -14,24 +14,18 @@ from blindspots.journal import kind_of
 from blindspots.report import write_report
 from blindspots.report.experiment import write_report as write_run_report
 from blindspots.report.harden import write_harden_report
-from blindspots.report.szegedy import write_szegedy_report
-from blindspots.report.transfer import write_transfer_report
 from blindspots.report.words import count
 from blindspots.runs.experiment import kinds
 from blindspots.runs.verify import verify as verify_run
-from blindspots.transfer.proof import verify_transfer
 from blindspots.verify import Verification
 from blindspots.verify import verify as prove
 
 _PAGES = {
-    "transfer": write_transfer_report,
-    "szegedy-2013": write_szegedy_report,
     "harden": write_harden_report,
 }
 
 
 _PROOFS: dict[str, Callable[..., Verification]] = {
-    "transfer": verify_transfer,
     "harden": verify_harden,
 }
 
@@ -40,11 +34,6 @@ def verify(run: Path) -> bool:
     """Say what was checked and what did not hold; whether everything did."""
     if kind_of(run) in kinds():
         return _verify(run)
-    if kind_of(run) == "szegedy-2013":
-        raise InputError(
-            f"expected a run that keeps its examples, got a reproduction in {run}: run its command again, the same "
-            "seed gives the same numbers"
-        )
     again = _PROOFS.get(kind_of(run), prove)
     with reading(run), screen.status(screen.aside(), f"Proving {run} again") as status:
         outcome = again(run, say=lambda text: status.update(Text(text)))

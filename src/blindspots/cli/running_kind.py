@@ -28,6 +28,8 @@ from blindspots.runs.run import How, run
 from blindspots.runs.store import Folder, Run
 from blindspots.runs.world import Progress
 
+_NAMED = 2  # models by whose names a folder is called
+
 
 def run_kind(kind: Kind, config: Config, where: Where) -> None:
     """Run it, show the verdict, write the report; leave with 1 where a gate is missed."""
@@ -66,7 +68,8 @@ def judge(done: Run[Any, Any], rules: tuple[str, ...]) -> None:
 
 
 def _named(kind: Kind, config: Config) -> list[str]:
-    return [*(Path(s.spec).name for s in config.models().values()), *config.words(kind.name)]
+    models = [Path(source.spec).name for source in config.models().values()]
+    return [*(models if len(models) <= _NAMED else [f"{len(models)} models"]), *config.words(kind.name)]
 
 
 def slug(*words: str) -> str:

@@ -54,4 +54,20 @@ KINDS = (
         "Writes a run folder with the votes, the certified accuracy against the radius and a report.",
         unseen="Votes were taken again for three rows; those of the others are taken as they are stored.",
     ),
+    _kind(
+        "transfer",
+        "Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.\n"
+        "\n"
+        "Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.",
+        unseen="Whether another search would have found more is not known; with which attack examples were made is "
+        "taken as it is stored.",
+    ),
+    _kind(
+        "reproduce",
+        "Make a published experiment again and show ours beside the published figures, cell by cell, on one page.\n"
+        "\n"
+        'szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.',
+        unseen="Networks were not trained again: their weights are taken as they are stored. That no smaller change "
+        "would do cannot be shown.",
+    ),
 )

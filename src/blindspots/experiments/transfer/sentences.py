@@ -4,15 +4,9 @@ import re
 from collections.abc import Sequence
 from itertools import takewhile
 
-from blindspots.report.words import count, listing, number, percent
-from blindspots.transfer.record import TransferManifest, TransferVerdict
-
-_NBSP = "\u00a0"
-
-
-def off_diagonal(matrix: Sequence[Sequence[float]]) -> list[float]:
-    """What models say of examples that were made for others, row by row."""
-    return [value for i, row in enumerate(matrix) for j, value in enumerate(row) if i != j]
+from blindspots.experiments.transfer.config import TransferConfig
+from blindspots.experiments.transfer.verdict import TransferVerdict, off_diagonal
+from blindspots.report.words import count, number, percent
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -24,11 +18,11 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 def headline(verdict: TransferVerdict) -> str:
     """The matrix in one sentence, without a full stop."""
-    others, noise = off_diagonal(verdict.error), off_diagonal(verdict.noise)
+    error, noise = percent(off_diagonal(verdict.error)), percent(off_diagonal(verdict.noise))
     rest = "the other one" if len(verdict.models) == 2 else "the others"
     return (
         f"Examples made for one of {count(len(verdict.models), 'model')} make {rest} err on "
-        f"{percent(_mean(others))} of the rows; noise of their size does on {percent(_mean(noise))}"
+        f"{error} of the rows; noise of their size does on {noise}"
     )
 
 
@@ -41,7 +35,7 @@ def reach(verdict: TransferVerdict) -> str:
         if i != j
     ]
     (most, a, b), (least, c, d) = max(cells, key=lambda cell: cell[0]), min(cells, key=lambda cell: cell[0])
-    clean = _mean([e.share for e in verdict.clean_error])
+    clean = sum(e.share for e in verdict.clean_error) / len(verdict.models)
     return (
         f"Most transfers from {a} to {b}, {percent(most)}; least from {c} to {d}, {percent(least)}. "
         f"Unchanged rows are wrong for {percent(clean)} on average."
@@ -60,28 +54,9 @@ def alike(verdict: TransferVerdict) -> str:
     )
 
 
-def made_how(manifest: TransferManifest, names: Sequence[str]) -> list[str]:
-    """Each attack with the sources it was used for."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for source in manifest.sources:
-        if source.name in names:
-            groups.setdefault((source.attack, source.access), []).append(source.name)
-    everyone = len(groups) == 1
-    return [
-        f"{attack}, from {access}{'' if everyone else ', for ' + listing(of)}"
-        for (attack, access), of in groups.items()
-    ]
-
-
-def sizes(manifest: TransferManifest, verdict: TransferVerdict) -> str:
+def sizes(config: TransferConfig, verdict: TransferVerdict) -> str:
     """How large the changes are."""
     low, high = min(verdict.distortion), max(verdict.distortion)
     size = number(low) if number(low) == number(high) else f"{number(low)} to {number(high)}"
-    brought = (
-        "" if manifest.amplify is None else f", brought to {number(manifest.amplify)} before the box cuts them off"
-    )
+    brought = "" if config.amplify is None else f", brought to {number(config.amplify)} before the box cuts them off"
     return f"The changes have a mean root mean square per value of {size}{brought}."
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

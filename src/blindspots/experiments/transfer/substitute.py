@@ -6,6 +6,7 @@ against machine learning" (arXiv 1602.02697).
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from blindspots.attacks import Attack
 from blindspots.batching import ANSWERS
 from blindspots.crafting import Plan, craft
 from blindspots.errors import InputError
+from blindspots.experiments.transfer.changes import noise
 from blindspots.fit import check_fit
 from blindspots.goal import Goal
 from blindspots.models.foreign import ModelError, told
@@ -26,7 +28,6 @@ from blindspots.random import keys
 from blindspots.records import Share
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat
-from blindspots.transfer.changes import noise
 
 _SMALLEST_IMAGE = 8  # pixels: below, nothing is left after pooling twice
 
@@ -148,6 +149,14 @@ def train_substitute(
             x, y = torch.cat([x, new]), torch.cat([y, _scores(target, new).argmax(1)])
 
 
+def restored(target: Model, shape: tuple[int, ...], classes: int, weights: Mapping[str, Tensor]) -> Model:
+    """The substitute of `target` that has these weights, where no other network was asked for."""
+    with alone(0):
+        net = _network(shape, classes)
+    net.load_state_dict(weights)
+    return Model(net.eval(), target.bounds, name=_name(target))
+
+
 def attack_through(
     substitute: Model, target: Model, x: Tensor, y: Tensor, attack: Attack, *, threat: Threat, seed: int = 0
 ) -> Fed:
@@ -199,7 +208,7 @@ def _agreement(model: Model, x: Tensor, y: Tensor) -> Share:
 
 
 def _begun(target: Model, net: nn.Module, x: Tensor, classes: int) -> Model:
-    model = Model(copy.deepcopy(net), target.bounds, name=f"substitute of {target.name}")
+    model = Model(copy.deepcopy(net), target.bounds, name=_name(target))
     try:
         got = _scores(model, x[:1]).shape[1]
     except ModelError as error:
@@ -208,6 +217,10 @@ def _begun(target: Model, net: nn.Module, x: Tensor, classes: int) -> Model:
     if got != classes:
         raise InputError(f"expected a network with the target's {classes} classes, got {got}: give it as many")
     return model
+
+
+def _name(target: Model) -> str:
+    return f"substitute of {target.name}"
 
 
 def _network(shape: tuple[int, ...], classes: int) -> nn.Module:

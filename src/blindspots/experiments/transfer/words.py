@@ -3,18 +3,17 @@
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from blindspots.errors import InputError
 from blindspots.files import read_text
-from blindspots.transfer.adapt import LabelsOf, Size
 
 
-def parse_sizes(texts: Sequence[str]) -> dict[str | None, Size]:
+def parse_sizes(texts: Sequence[str]) -> dict[str | None, tuple[int, int]]:
     """From "224x224", for every model that does not take the data's size, and "NAME=128x128", for one, to sizes."""
-    sizes: dict[str | None, Size] = {}
+    sizes: dict[str | None, tuple[int, int]] = {}
     for text in texts:
         name, equals, size = text.rpartition("=")
         found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size.strip())
@@ -24,7 +23,15 @@ def parse_sizes(texts: Sequence[str]) -> dict[str | None, Size]:
     return sizes
 
 
-def read_labels(path: Path) -> LabelsOf:
+def size_words(said: Any) -> tuple[str, ...]:
+    """What `parse_sizes` reads, of these words, of (height, width), or of {name: (height, width)}."""
+    if isinstance(said, Mapping):
+        return tuple(f"{name}={'x'.join(map(str, size))}" for name, size in said.items())
+    words = [said] if isinstance(said, str) else list(said or ())
+    return tuple(words) if all(isinstance(word, str) for word in words) else ("x".join(map(str, words)),)
+
+
+def read_labels(path: Path) -> dict[str, list[int | None]]:
     """Which of the data's labels each output of a model stands for.
 
     JSON: {"NAME": [label of output 0, of output 1, ...]}, null for an output to drop. CSV: the columns model, output

@@ -1,61 +1,20 @@
 """Models that are to be fed the same rows: their names, sizes, classes and labels brought together, or refused."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from blindspots.data import Dataset
 from blindspots.data.names import found, places, shown, telling
 from blindspots.errors import InputError
-from blindspots.models.binding import among, bound, names_of
-from blindspots.models.model import Model, Wrapper
+from blindspots.models.adapted import Adapted, Size, class_count
+from blindspots.models.binding import names_of
+from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.spec import meant
 
-Size = tuple[int, int]
 Sizes = Mapping[str | None, Size]  # by model; None: of every model that does not take the rows as they are
 LabelsOf = Mapping[str, Sequence[int | None]]  # by model: the data's label of each of its outputs; None: dropped
-
-
-class Adapted(Wrapper):
-    """A model that is given its own size, or whose outputs are given the data's labels.
-
-    Args:
-        inner: the model.
-        size: inputs (B, C, H, W) are brought to this height and width, bilinearly (align_corners=False, no
-            antialiasing), inside the model: whoever attacks it does so at the size of the data.
-        labels: the label of each output; the score of a label is the largest of its outputs', so the prediction is the
-            label of the inner prediction.
-    """
-
-    def __init__(self, inner: Model, size: Size | None, labels: Sequence[int | None] | None) -> None:
-        self.model, self.size, self.labels = inner, size, labels  # first: they say where the model is
-        super().__init__(inner, inner.net, inner.name, inner.spec)
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(repr((self.model.digest, self.size, self.labels)).encode()).hexdigest()
-
-    def logits(self, x: Tensor) -> Tensor:
-        x = x if self.size is None else F.interpolate(x, self.size, mode="bilinear", align_corners=False)
-        scores = self.model.logits(x)
-        return scores if self.labels is None else self._relabelled(scores)
-
-    def _relabelled(self, scores: Tensor) -> Tensor:
-        assert self.labels is not None
-        of = [[i for i, k in enumerate(self.labels) if k == label] for label in range(_classes(self.labels))]
-        return torch.stack([scores[:, outputs].amax(1) for outputs in of], 1)
-
-
-def _classes(labels: Sequence[int | None]) -> int:
-    return 1 + max((k for k in labels if k is not None), default=-1)
 
 
 def adapted(
@@ -77,13 +36,11 @@ def adapted(
     return fitted
 
 
-def matched(
-    models: Sequence[Model], names: Sequence[str], data: Dataset, labels: LabelsOf | None
-) -> tuple[Dataset, LabelsOf | None]:
-    """The data with labels that all models have, and the label of every output of the models in another order.
+def matched(models: Sequence[Model], names: Sequence[str], data: Dataset, labels: LabelsOf | None) -> LabelsOf | None:
+    """The label of every output of the models whose classes are in another order than the labels of the data.
 
-    The order is that of the first model whose classes have names; where `labels` say some models' outputs, that of the
-    data, which these labels are about.
+    The order of the data is that of the first model whose classes have names; where `labels` say some models' outputs,
+    it is their own.
 
     Raises InputError: classes that have names on both sides are not the same.
     """
@@ -91,13 +48,10 @@ def matched(
     named = {name: own for name, own in told.items() if own}
     if labels:
         order, whose = telling(data.class_names), data.name
-    elif named:
-        whose, order = next(iter(named.items()))
-        data = among(data, order, f"the classes of {whose}")
     else:
-        return (bound(models[0], data) if models else data), labels
+        whose, order = next(iter(named.items()), ("", None))
     other = {name: _in_order(name, own, order, whose) for name, own in named.items() if order and own != order}
-    return data, {**other, **(labels or {})} or None
+    return {**other, **(labels or {})} or None
 
 
 def _in_order(name: str, own: Sequence[str], order: Sequence[str], whose: str) -> list[int | None]:
@@ -146,7 +100,7 @@ def _fitted(model: Model, name: str, x: Tensor, sizes: Sizes, labels: LabelsOf) 
         )
     if name not in labels:
         return sized
-    _check_mapping(name, labels[name], _look(sized, x).shape[1])
+    _check_mapping(name, labels[name], classes_of(sized, x))
     return Adapted(model, size, labels[name])
 
 
@@ -157,6 +111,11 @@ def _refusal(model: Model, x: Tensor) -> str:
     except Exception as error:  # noqa: BLE001 - whatever code of a user's model raises
         return " ".join(str(error).split()) or type(error).__name__
     return ""
+
+
+def classes_of(model: Model, x: Tensor) -> int:
+    """How many scores the model gives the first of the rows (N, *shape)."""
+    return _look(model, x[:1]).shape[1]
 
 
 def _look(model: Model, x: Tensor) -> Tensor:
@@ -171,8 +130,8 @@ def _check_mapping(name: str, labels: Sequence[int | None], outputs: int) -> Non
             f"expected a label for each of the {outputs} outputs of {name}, got {len(labels)}: list one per output, "
             "null for an output to drop"
         )
-    missing = sorted(set(range(_classes(labels))) - set(labels))
-    if missing or _classes(labels) < 2:
+    missing = sorted(set(range(class_count(labels))) - set(labels))
+    if missing or class_count(labels) < 2:
         lacking = ", ".join(map(str, missing)) or "a second one"
         raise InputError(
             f"expected an output of {name} for every label from 0 on, found none for {lacking}: list the label of each "
@@ -181,7 +140,7 @@ def _check_mapping(name: str, labels: Sequence[int | None], outputs: int) -> Non
 
 
 def _same_classes(models: Sequence[Model], names: Sequence[str], x: Tensor) -> None:
-    classes = [_look(model, x).shape[1] for model in models]
+    classes = [classes_of(model, x) for model in models]
     for number, name in zip(classes, names, strict=True):
         if number != classes[0]:
             raise InputError(

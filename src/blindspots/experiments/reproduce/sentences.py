@@ -3,48 +3,43 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from scipy.stats import spearmanr
-
-from blindspots.records import Interval, Share, clopper_pearson
-from blindspots.report.words import count, listing, number, percent
-from blindspots.transfer.szegedy_record import (
+from blindspots.experiments.reproduce.config import ReproduceConfig, Rule
+from blindspots.experiments.reproduce.verdict import (
     AMPLIFIED_TO,
     TABLE_2,
     TABLE_4,
     TABLE_4_AMPLIFIED,
     Cell,
     Line,
-    Manifest,
     Network,
-    Reproduction,
-    Rule,
+    ReproduceVerdict,
     Table,
-    Verdict,
 )
+from blindspots.records import Interval, clopper_pearson
+from blindspots.report.words import count, listing, number, percent
+from blindspots.runs.store import Run
 
+Reproduced = Run[ReproduceConfig, ReproduceVerdict]
 MNIST = (1, 28, 28)
 _PAPER_ROWS = 256
 _TINY = 1e-9  # of a ratio whose logarithm is taken
 _TARGETS: dict[Rule, str] = {"random": "a random wrong class", "nearest": "the nearest wrong class"}
 
 
-def headline(made: Reproduction) -> str:
+def headline(run: Reproduced) -> str:
     """The outcome in one sentence."""
-    sizes = [n.distances[0].rms for n in made.verdict.networks]
+    sizes = [n.distances[0].rms for n in run.verdict.networks]
     low, high = number(min(sizes)), number(max(sizes))
     fell = (
-        "All six networks fall to 0\N{NO-BREAK SPACE}% accuracy" if not _left(made.verdict) else "The six networks fall"
+        "All six networks fall to 0\N{NO-BREAK SPACE}% accuracy" if not run.verdict.left() else "The six networks fall"
     )
     return f"{fell} by changes of RMS {low} to {high}, and what was made for one misleads the others"
 
 
-def lede(made: Reproduction) -> str:
+def lede(run: Reproduced) -> str:
     """On what, and how near to the paper."""
-    m = made.manifest
-    return (
-        f"{m.train.name} ({count(m.train.rows, 'row')}) and {m.test.name} ({count(m.test.rows, 'row')}), inputs "
-        f"{' × '.join(map(str, m.train.shape))}; the paper's are of MNIST. {_order(made.verdict)}"
-    )
+    told = [f"{data['name']} ({count(data['rows'], 'row')})" for data in run.manifest.world.values()]
+    return f"{' and '.join(told)}, inputs {_shape(run)}; the paper's are of MNIST. {_order(run.verdict)}"
 
 
 def towards(rule: Rule) -> str:
@@ -52,26 +47,39 @@ def towards(rule: Rule) -> str:
     return _TARGETS[rule]
 
 
-def differences(made: Reproduction) -> list[str]:
+def differences(run: Reproduced) -> list[str]:
     """Why ours are not the published figures: what is known, and what is only likely."""
-    return [s for s in _differences(made.manifest, made.verdict) if s]
+    return [s for s in _differences(run) if s]
 
 
-def findings(made: Reproduction) -> list[str]:
+def observations(run: Reproduced) -> list[str]:
     """What the tables show, whatever the exact figures."""
-    v = made.verdict
+    v = run.verdict
     return [s for s in (_regularised(v), _noise(v.table_2), _in_box(v.table_2), _across(v), _amplified(v)) if s]
 
 
-def _differences(manifest: Manifest, verdict: Verdict) -> Iterator[str]:
-    same_data = tuple(manifest.train.shape) == MNIST
+def attacked(run: Reproduced, name: str) -> int:
+    """How many rows of "data" or "test" were attacked."""
+    return min(run.config.rows, int(run.manifest.world[name]["rows"]))
+
+
+def _shape(run: Reproduced) -> str:
+    return " × ".join(map(str, run.manifest.world["data"]["shape"]))
+
+
+def _is_mnist(run: Reproduced) -> bool:
+    return tuple(run.manifest.world["data"]["shape"]) == MNIST
+
+
+def _differences(run: Reproduced) -> Iterator[str]:
+    verdict, same_data = run.verdict, _is_mnist(run)
     if not same_data:
-        yield _data(manifest)
+        yield _data(run)
     yield _sizes(verdict, same_data)
     yield _confirmed(verdict)
     yield _cells(verdict)
-    yield _training(manifest, verdict)
-    yield _counted_on(manifest)
+    yield _training(run)
+    yield _counted_on(run)
     yield (
         "Distances: ours are means over the rows that were right at first. Whether the paper's count the others, which "
         "need no change, we do not know: Table 1 gives both."
@@ -82,15 +90,14 @@ def _differences(manifest: Manifest, verdict: Verdict) -> Iterator[str]:
     )
 
 
-def _data(manifest: Manifest) -> str:
-    shape = " × ".join(map(str, manifest.train.shape))
+def _data(run: Reproduced) -> str:
     return (
-        f"Data: the published figures are of MNIST, 28 × 28 pixels. Other images, here of {shape}, need changes of "
-        "other sizes, so only the pattern can be compared. Pass --data and --test to use MNIST itself."
+        f"Data: the published figures are of MNIST, 28 × 28 pixels. Other images, here of {_shape(run)}, need changes "
+        "of other sizes, so only the pattern can be compared. Pass --data and --test to use MNIST itself."
     )
 
 
-def _sizes(verdict: Verdict, same_data: bool) -> str:
+def _sizes(verdict: ReproduceVerdict, same_data: bool) -> str:
     ratios = {
         d.targets: [_distance(n, d.targets) / n.published_rms for n in (*verdict.networks, *verdict.halves)]
         for d in verdict.networks[0].distances
@@ -106,8 +113,8 @@ def _sizes(verdict: Verdict, same_data: bool) -> str:
     return said
 
 
-def _confirmed(verdict: Verdict) -> str:
-    left = _left(verdict)
+def _confirmed(verdict: ReproduceVerdict) -> str:
+    left = verdict.left()
     fed = "Every example was fed to its network once more and is misread"
     if left:
         fed = f"{count(left, 'example')} of all could not be made; every other one is misread by its network"
@@ -118,8 +125,8 @@ def _confirmed(verdict: Verdict) -> str:
     )
 
 
-def _cells(verdict: Verdict) -> str:
-    pairs = list(_foreign(verdict))
+def _cells(verdict: ReproduceVerdict) -> str:
+    pairs = list(verdict.foreign())
     apart = [abs(ours.share - theirs) for ours, theirs in pairs]
     inside = sum(ours.interval[0] <= theirs <= ours.interval[1] for ours, theirs in pairs)
     overlap = sum(_overlap(ours.interval, _counted(theirs)) for ours, theirs in pairs)
@@ -138,15 +145,15 @@ def _overlap(one: Interval, other: Interval) -> bool:
     return one[0] <= other[1] and other[0] <= one[1]
 
 
-def _training(manifest: Manifest, verdict: Verdict) -> str:
+def _training(run: Reproduced) -> str:
     said = (
         "Training: architectures and weight decay are the paper's; optimiser and length of training are ours, and so "
         "is the recipe of the sparse autoencoder."
     )
-    if manifest.decay != 1:
-        return f"{said} Weight decay is {number(manifest.decay)} times what the paper prints."
-    off = [n.name for n in verdict.networks[1:3] if not _within(n.errors["train"])]
-    if off and tuple(manifest.train.shape) == MNIST:
+    if run.config.decay != 1:
+        return f"{said} Weight decay is {number(run.config.decay)} times what the paper prints."
+    off = [n.name for n in run.verdict.networks[1:3] if not _within(n.errors["train"])]
+    if off and _is_mnist(run):
         said += (
             f" The training {'errors' if len(off) > 1 else 'error'} of {listing(off)} need another reason: softmax "
             "regression with weight decay has one minimum only, so two trainings that reach it on the same data end "
@@ -155,7 +162,7 @@ def _training(manifest: Manifest, verdict: Verdict) -> str:
     return said
 
 
-def _counted_on(manifest: Manifest) -> str:
+def _counted_on(run: Reproduced) -> str:
     printed = [p for p in (*_flat(TABLE_2), *_flat(TABLE_4), *_flat(TABLE_4_AMPLIFIED)) if p != round(p)]
     fitting = sum(any(round(100 * k / _PAPER_ROWS, _decimals(p)) == p for k in range(_PAPER_ROWS)) for p in printed)
     low, high = clopper_pearson(_PAPER_ROWS // 4, _PAPER_ROWS)
@@ -163,24 +170,22 @@ def _counted_on(manifest: Manifest) -> str:
         f"Rows: of the {len(printed)} errors under adversarial examples that the paper prints with decimals, {fitting} "
         f"are whole multiples of 1/{_PAPER_ROWS}, rounded; by chance a quarter would be. So they were probably counted "
         f"on {_PAPER_ROWS} rows, and an error of 25 % of them is known to lie between "
-        f"{percent(low)} and {percent(high)} only. Ours are counted on {count(manifest.rows, 'training row')} and "
-        f"{count(manifest.test_rows, 'test row')}."
+        f"{percent(low)} and {percent(high)} only. Ours are counted on {count(attacked(run, 'data'), 'training row')} "
+        f"and {count(attacked(run, 'test'), 'test row')}."
     )
 
 
 # ------------------------------------------------------------------ what the tables show
 
 
-def _order(verdict: Verdict) -> str:
-    ours, theirs = zip(*((share.share, published) for share, published in _foreign(verdict)), strict=True)
-    rank = float(spearmanr(ours, theirs).statistic)
+def _order(verdict: ReproduceVerdict) -> str:
     return (
-        f"Ordered by the error, the {len(ours)} cells off the diagonals stand as in the paper with a rank correlation "
-        f"of {rank:.2f} (1: the same order)."
+        f"Ordered by the error, the {len(list(verdict.foreign()))} cells off the diagonals stand as in the paper with "
+        f"a rank correlation of {verdict.rank_correlation():.2f} (1: the same order)."
     )
 
 
-def _regularised(verdict: Verdict) -> str:
+def _regularised(verdict: ReproduceVerdict) -> str:
     sizes = [n.distances[0].rms for n in verdict.networks[:3]]
     listed = ", ".join(map(number, sizes))
     if sizes == sorted(sizes):
@@ -226,7 +231,7 @@ def _rise(cells: Sequence[Cell], before: Sequence[Cell]) -> float:
     return max(c.share.share - b.share.share for c, b in zip(cells, before, strict=True))
 
 
-def _across(verdict: Verdict) -> str:
+def _across(verdict: ReproduceVerdict) -> str:
     first, _, other = (line for line in verdict.table_4.lines[1:4])
     clean = verdict.table_4.lines[0].cells
     pairs = ((first.cells[2].share, clean[2].share), (other.cells[0].share, clean[0].share))
@@ -243,7 +248,7 @@ def _across(verdict: Verdict) -> str:
     )
 
 
-def _amplified(verdict: Verdict) -> str:
+def _amplified(verdict: ReproduceVerdict) -> str:
     lines = [line for line in verdict.table_4.lines if _is_amplified(line) and not line.in_box]
     own = min(line.cells[i].share.share for i, line in enumerate(lines))
     if own >= 0.95:
@@ -258,23 +263,8 @@ def _is_amplified(line: Line) -> bool:
     return line.published_rms == AMPLIFIED_TO and line.group == "adversarial" and not line.in_box
 
 
-def _foreign(verdict: Verdict) -> Iterator[tuple[Share, float]]:
-    """Ours and the published error of networks that were fed what was not made for them."""
-    for table in (verdict.table_2, verdict.table_4):
-        made = [line for line in table.lines if line.group == "adversarial"]
-        width = len(table.fed_to)
-        for i, line in enumerate(made):
-            for k, cell in enumerate(line.cells):
-                if k != i % width and cell.published is not None:
-                    yield cell.share, cell.published
-
-
 def _distance(network: Network, rule: Rule) -> float:
     return next(d.rms for d in network.distances if d.targets == rule)
-
-
-def _left(verdict: Verdict) -> int:
-    return sum(n.distances[0].left.hits for n in (*verdict.networks, *verdict.halves))
 
 
 def _within(cell: Cell) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from blindspots.batching import ANSWERS
 from blindspots.data import Dataset
 from blindspots.errors import InputError
+from blindspots.experiments.transfer.networks import Architecture, Autoencoder, Custom
 from blindspots.models.digits import Say
 from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.oracle import Oracle
 from blindspots.records import Share
-from blindspots.transfer.networks import Architecture, Autoencoder, Custom
 
 _LEAST_STEPS = 10  # the schedule rises and falls
 _HARDLY = 1e-6  # a mean activation of exactly 0 or 1 has no logarithm
@@ -70,7 +70,7 @@ def train(
     *,
     classes: int,
     seed: int = 0,
-    recipe: Recipe | None = None,
+    steps: int | None = None,
     say: Say = lambda _: None,
 ) -> Model:
     """Build a network and train it on cross-entropy plus weight decay; it comes back in evaluation mode.
@@ -79,17 +79,17 @@ def train(
         x: inputs float32 (N, *shape), in [0, 1] for all but factories' models with bounds of their own.
         y: labels int64 (N,), 0 .. classes - 1.
         seed: decides the first weights and the order of the rows.
-        recipe: None: one that fits the architecture. An autoencoder's features and its top are trained by it alike.
+        steps: batches in all, of an autoencoder's features and of its top; None: as many as suit the architecture.
         say: gets a sentence every thousand steps.
     """
     with alone(seed):
         model = architecture.build(x.shape[1:], classes)
         progress = _titled(say, architecture.title(classes))
         if isinstance(architecture, Autoencoder):
-            _learn_features(model.net, x, recipe or FEATURES, Sparsity(), progress)
-            _fit_top(model.net, x, y, architecture.decays, recipe or TOP, progress)
+            _learn_features(model.net, x, _of(FEATURES, steps), Sparsity(), progress)
+            _fit_top(model.net, x, y, architecture.decays, _of(TOP, steps), progress)
         else:
-            _fit(model, x, y, architecture.decays, recipe or _usual(architecture), progress)
+            _fit(model, x, y, architecture.decays, _of(_usual(architecture), steps), progress)
     return model
 
 
@@ -125,11 +125,16 @@ def weight_decay(net: nn.Module, decays: Sequence[float]) -> Tensor | float:
     return sum((decay * m.weight.square().sum() / m.out_features for decay, m in pairs if decay), start=0.0)
 
 
-def recipe_words(architecture: Architecture, recipe: Recipe | None = None) -> str:
+def recipe_words(architecture: Architecture, steps: int | None = None) -> str:
     """How `train` would train it, as a record of a run says it."""
     if isinstance(architecture, Autoencoder):
-        return f"features: {recipe or FEATURES}, {Sparsity()}; top: {recipe or TOP}, decays={architecture.decays[1:]}"
-    return f"{recipe or _usual(architecture)}, decays={architecture.decays}"
+        features, top = _of(FEATURES, steps), _of(TOP, steps)
+        return f"features: {features}, {Sparsity()}; top: {top}, decays={architecture.decays[1:]}"
+    return f"{_of(_usual(architecture), steps)}, decays={architecture.decays}"
+
+
+def _of(recipe: Recipe, steps: int | None) -> Recipe:
+    return recipe if steps is None else replace(recipe, steps=steps)
 
 
 def _usual(architecture: Architecture) -> Recipe:

@@ -1,18 +1,20 @@
 """What is worth a sentence once the matrix is there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from blindspots.experiments.transfer.config import TransferConfig
+from blindspots.experiments.transfer.verdict import TransferVerdict
 from blindspots.findings import Finding
-from blindspots.transfer.record import TransferManifest, TransferVerdict
+from blindspots.report.words import listing
 
 _WEAK = 0.5  # of the rows; a source that is fooled on fewer says little of what transfers
 _POOR = 0.5  # clean error
 _LEVEL = 0.05  # of the test against noise, for each cell by itself
 
 
-def remarks(manifest: TransferManifest, verdict: TransferVerdict) -> list[Finding]:
-    """Findings on a finished matrix, in the order in which a reader needs them."""
-    return [*_classes(verdict), *_twins(manifest), *_access(manifest), *_weak(verdict), *_noise(verdict)]
+def findings(config: TransferConfig, digests: Sequence[str], verdict: TransferVerdict) -> list[Finding]:
+    """What a reader of the matrix should know, in the order of its importance. `digests`: of the models."""
+    return [*_classes(verdict), *_twins(config, digests), *_access(config), *_weak(verdict), *_noise(verdict)]
 
 
 def _classes(verdict: TransferVerdict) -> Iterator[Finding]:
@@ -21,26 +23,26 @@ def _classes(verdict: TransferVerdict) -> Iterator[Finding]:
         yield Finding(
             code="poor-model",
             severity="warning",
-            saw=f"Most clean rows are already wrong for {_listed(poor)}.",
+            saw=f"Most clean rows are already wrong for {listing(poor)}.",
             do="Check that its classes have the order of the data's labels, or map them with --labels.",
         )
 
 
-def _twins(manifest: TransferManifest) -> Iterator[Finding]:
+def _twins(config: TransferConfig, digests: Sequence[str]) -> Iterator[Finding]:
     first: dict[str, str] = {}
-    for model in manifest.models:
-        if model.digest in first:
+    for name, digest in zip(config.names, digests, strict=True):
+        if digest in first:
             yield Finding(
                 code="same-model",
                 severity="warning",
-                saw=f"{first[model.digest]} and {model.name} are the same model, bit by bit.",
+                saw=f"{first[digest]} and {name} are the same model, bit by bit.",
                 do="Leave one out: between them everything transfers.",
             )
-        first.setdefault(model.digest, model.name)
+        first.setdefault(digest, name)
 
 
-def _access(manifest: TransferManifest) -> Iterator[Finding]:
-    for source in manifest.sources:
+def _access(config: TransferConfig) -> Iterator[Finding]:
+    for source in config.sources:
         if source.queries is not None:
             yield Finding(
                 code="substitute",
@@ -67,7 +69,7 @@ def _weak(verdict: TransferVerdict) -> Iterator[Finding]:
         yield Finding(
             code="weak-source",
             severity="note",
-            saw=f"On few of the {verdict.rows:,} rows the attack fools its own source: {_listed(weak)}.",
+            saw=f"On few of the {verdict.rows:,} rows the attack fools its own source: {listing(weak)}.",
             do="Such a row says little of what transfers: take a larger radius or a stronger attack.",
         )
 
@@ -77,7 +79,7 @@ def _noise(verdict: TransferVerdict) -> Iterator[Finding]:
     cells = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
     idle = [f"{names[i]} to {names[j]}" for i, j in cells if verdict.noise_p_value[i][j] > _LEVEL]
     if idle:
-        shown = _listed(idle) if len(idle) <= 4 else f"{', '.join(idle[:3])} and {len(idle) - 3:,} more"
+        shown = listing(idle) if len(idle) <= 4 else f"{', '.join(idle[:3])} and {len(idle) - 3:,} more"
         yield Finding(
             code="no-transfer",
             severity="note",
@@ -85,8 +87,3 @@ def _noise(verdict: TransferVerdict) -> Iterator[Finding]:
             f"{verdict.rows:,} rows can tell (sign test, {_LEVEL:.0%}): {shown}.",
             do="",
         )
-
-
-def _listed(names: list[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

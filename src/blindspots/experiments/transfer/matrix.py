@@ -5,21 +5,18 @@ from collections.abc import Mapping, Sequence
 from scipy.stats import binom
 from torch import Tensor
 
+from blindspots.experiments.transfer.verdict import Matrices
 from blindspots.records import Interval, Share
-from blindspots.transfer.record import Matrices
 
 
-def matrices(
-    names: Sequence[str], y: Tensor, clean: Tensor, sources: Sequence[Mapping[str, Tensor]], seconds: Sequence[float]
-) -> Matrices:
+def matrices(names: Sequence[str], y: Tensor, clean: Tensor, sources: Sequence[Mapping[str, Tensor]]) -> Matrices:
     """The matrices of some sources.
 
     Args:
         names: of the sources.
         y: (N,) int64 labels.
         clean: (M, N) int64 predictions of all models on the clean rows.
-        sources: the columns `record.SOURCE` of each source, of which inputs are not needed.
-        seconds: that each source took.
+        sources: what was made for each, and what came of it: the columns `SOURCE` and `ANSWERS`, without inputs.
     """
     error = [[_share(p != y) for p in s["prediction"]] for s in sources]
     agreement = [[_share(_agrees(p, s["own"], y)) for p in s["prediction"]] for s in sources]
@@ -49,9 +46,8 @@ def matrices(
         norm=[_mean_of_changed(s, "norm") for s in sources],
         changed=[int((s["rms"] > 0).sum()) for s in sources],
         found=[_share(s["found"], _attacked(s, s["own_clean"]) if targeted else None) for s in sources],
-        forwards=[int(s["cost"][0]) for s in sources],
-        backwards=[int(s["cost"][1]) for s in sources],
-        seconds=[round(t, 3) for t in seconds],
+        forwards=[int(s["cost"][:, 0].sum()) for s in sources],
+        backwards=[int(s["cost"][:, 1].sum()) for s in sources],
     )
 
 

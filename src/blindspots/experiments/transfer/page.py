@@ -1,29 +1,30 @@
-"""The report of a transfer run: one self-contained HTML file, made from the run folder alone."""
+"""What is shown of a transfer run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from blindspots.journal import Columns, unfinished
+from blindspots.experiments.transfer import sentences
+from blindspots.experiments.transfer.changes import fed
+from blindspots.experiments.transfer.config import TransferConfig
+from blindspots.experiments.transfer.verdict import Matrices, TransferVerdict, made_for
+from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.records import Interval, Share
-from blindspots.report import transfer_words, words
+from blindspots.report import words
+from blindspots.report.experiment import Page, Table
 from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
-from blindspots.report.page import environment, write_page
-from blindspots.report.words import ThreatWords
-from blindspots.transfer.record import (
-    Matrices,
-    TransferFile,
-    TransferManifest,
-    TransferVerdict,
-    read_part,
-    read_transfer_file,
-)
-from blindspots.transfer.run import clean_inputs
+from blindspots.report.words import ThreatWords, count, number
+from blindspots.runs.experiment import Columns
+from blindspots.runs.store import Run
+from blindspots.threat import parse_threat
 
-_ROOMY = 6  # models up to which intervals fit into the cells
+_ROOMY = 6  # models up to which intervals fit into the cells, and a terminal has room for decimals and long names
+_NAME = 22  # letters of a name elsewhere
 _EXAMPLES = 12
 
 
@@ -88,47 +89,72 @@ class Line:
     seconds: float
 
 
-def write_transfer_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of a finished transfer run, by default report.html in its folder, and return its path.
-
-    Raises InputError when the run is unfinished or damaged.
-    """
-    return write_page(render_transfer(folder), folder, out)
-
-
-def render_transfer(folder: Path) -> str:
-    """The HTML. The same folder gives the same bytes."""
-    file = read_transfer_file(folder)
-    if file.verdict is None:
-        raise unfinished(folder, "transfer")
-    manifest, verdict = file.manifest, file.verdict
-    shape = manifest.data.shape
-    return environment().get_template("transfer.html.j2").render(
-        folder=folder,
-        file=file,
-        manifest=manifest,
-        verdict=verdict,
-        threat=ThreatWords(manifest.threat, manifest.models[0].bounds),
-        headline=transfer_words.headline(verdict),
-        sentences=[s for s in (transfer_words.reach(verdict), transfer_words.alike(verdict)) if s],
-        how=transfer_words.made_how(manifest, verdict.models),
-        sizes=transfer_words.sizes(manifest, verdict),
-        findings=words.by_severity(verdict.findings),
-        grids=list(_grids(verdict)),
-        averages=None if verdict.ensemble is None else _averages(verdict, verdict.ensemble),
-        roomy=len(verdict.models) <= _ROOMY,
-        called=_called(verdict),
-        lines=list(_lines(manifest, verdict)),
-        examples=list(_examples(folder, file)),
-        is_image=is_image(shape),
-        is_colour=is_colour(shape),
-        is_small=is_small(shape),
+def page(run: Run[TransferConfig, TransferVerdict]) -> Page:
+    """Who fools whom, beside noise as large."""
+    c, v, data = run.config, run.verdict, _data(run)
+    told = [text for text in (sentences.reach(v), sentences.alike(v), sentences.sizes(c, v)) if text]
+    return Page(
+        kicker="Transfer report",
+        headline=sentences.headline(v),
+        text=" ".join(told),
+        tables=[_table(v)],
+        sections=[
+            ("matrix", "Matrix"), ("agreement", "Agreement"), *([("averages", "Averages")] if v.ensemble else []),
+            ("examples", "Examples"), ("sources", "Sources"),
+        ],
+        template=Path(__file__).with_name("page.html.j2"),
+        context={
+            "data": data,
+            "threat": ThreatWords(c.threat, c.bounds),
+            "grids": list(_grids(v)),
+            "averages": None if v.ensemble is None else _averages(v, v.ensemble),
+            "roomy": len(v.models) <= _ROOMY,
+            "called": _called(v),
+            "lines": list(_lines(run)),
+            "examples": list(_examples(run)),
+            "is_image": is_image(data["shape"]),
+            "is_colour": is_colour(data["shape"]),
+            "is_small": is_small(data["shape"]),
+        },
+        cost=f"{count(_total(v, 'forwards'), 'forward')}, {count(_total(v, 'backwards'), 'backward')} to make them",
     )  # fmt: skip
+
+
+def _data(run: Run[TransferConfig, TransferVerdict]) -> dict[str, Any]:
+    """What the manifest says of the rows that were attacked."""
+    return run.manifest.world[run.config.attacked]
+
+
+def _total(v: TransferVerdict, what: str) -> int:
+    total: int = sum(getattr(v, what)) + (sum(getattr(v.ensemble, what)) if v.ensemble else 0)
+    return total
+
+
+def _table(v: TransferVerdict) -> Table:
+    """Rows made for, columns fed to, in percent; columns have numbers, since twelve names fit no terminal."""
+    models = len(v.models)
+    head = ("for, fed to (%)", *map(str, range(1, models + 1)), "noise", "RMS")
+    named = zip(v.sources, sentences.shortened(v.models), strict=True)
+    rows = [_row(v, i, f"{i + 1} {name}") for i, (_, name) in enumerate(named)]
+    rows += [_row(v.ensemble, i, name) for i, name in enumerate(v.ensemble.sources)] if v.ensemble else []
+    return Table(head, [*rows, ("unchanged", *(_share(e.share, models) for e in v.clean_error), "", "")])
+
+
+def _row(block: Matrices, i: int, name: str) -> tuple[str, ...]:
+    models = len(block.error[i])
+    called = name if models <= _ROOMY or len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+    cells = [_share(share, models) for share in (*block.error[i], sum(block.noise[i]) / models)]
+    return called, *cells, number(block.distortion[i])
+
+
+def _share(share: float, models: int) -> str:
+    """With one decimal where there is room."""
+    return f"{100 * share:.{1 if models <= _ROOMY else 0}f}"
 
 
 def _called(v: TransferVerdict) -> dict[str, str]:
     """What the matrices call a source, if not by its name."""
-    short = dict(zip(v.models, transfer_words.shortened(v.models), strict=True))
+    short = dict(zip(v.models, sentences.shortened(v.models), strict=True))
     return short | {f"all but {name}": f"all but {word}" for name, word in short.items()}
 
 
@@ -207,32 +233,38 @@ def _cell(share: float, interval: Interval, where: str, own: bool) -> Cell:
     return Cell(share, interval, f"{where}: {words.percent(share)}, interval {words.interval(interval)}", own)
 
 
-def _lines(manifest: TransferManifest, v: TransferVerdict) -> Iterator[Line]:
-    blocks = [v] if v.ensemble is None else [v, v.ensemble]
-    records = iter(manifest.sources)
-    for m in blocks:
+def _lines(run: Run[TransferConfig, TransferVerdict]) -> Iterator[Line]:
+    v, numbers = run.verdict, iter(range(1, len(run.config.sources) + 1))
+    for m in [v] if v.ensemble is None else [v, v.ensemble]:
         for i, name in enumerate(m.sources):
-            source = next(records)
+            number = next(numbers)
+            source = run.config.sources[number - 1]
             yield Line(
                 name, source.attack, source.access, m.found[i], m.distortion[i], m.norm[i], m.changed[i],
-                m.forwards[i], m.backwards[i], m.seconds[i],
+                m.forwards[i], m.backwards[i], _seconds(run, number),
             )  # fmt: skip
+
+
+def _seconds(run: Run[TransferConfig, TransferVerdict], number: int) -> float:
+    """It took to make the examples of a source."""
+    own = (f"sources/{number}/", f"substitutes/{number}")
+    return sum(seconds for part, seconds in run.log.seconds.items() if part.startswith(own))
 
 
 # ------------------------------------------------------------------ examples
 
 
-def _examples(folder: Path, file: TransferFile) -> Iterator[Example]:
+def _examples(run: Run[TransferConfig, TransferVerdict]) -> Iterator[Example]:
     """For every source, up to twelve, the row that fooled the most other models, none of them shown twice."""
-    clean = read_part(folder, file, 0)
-    taken: set[int] = set()
-    sources = list(enumerate(file.manifest.sources[: len(file.manifest.models)]))[:_EXAMPLES]
-    for i, source in sources:
-        columns = read_part(folder, file, 1 + i)
-        row = _telling(clean, columns, i, taken)
+    clean, threat = run.parts["clean"], parse_threat(run.config.threat).within(*run.config.bounds)
+    x, taken = unpack_inputs(clean["x"]), set[int]()
+    for i, name in enumerate(run.config.names[:_EXAMPLES]):
+        made = made_for(run.parts, i + 1)
+        row = _telling(clean, made, i, taken)
         if row is not None:
             taken.add(row)
-            yield _example(file, source.name, i, row, clean, columns)
+            moved = fed(x[row : row + 1], made["moved"][row : row + 1], run.config.amplify, threat)[0]
+            yield _example(run, name, i, row, x[row], moved, made)
 
 
 def _telling(clean: Columns, columns: Columns, source: int, taken: set[int]) -> int | None:
@@ -245,33 +277,35 @@ def _telling(clean: Columns, columns: Columns, source: int, taken: set[int]) -> 
     return best if int(fell[best]) else None
 
 
-def _example(file: TransferFile, name: str, source: int, row: int, clean: Columns, columns: Columns) -> Example:
-    low, high = file.manifest.models[0].bounds
-    x, moved = clean_inputs({"x": clean["x"][row]}).numpy(), columns["adversarial"][row].numpy()
+def _example(
+    run: Run[TransferConfig, TransferVerdict], name: str, source: int, row: int, before: Tensor, after: Tensor,
+    made: Columns,
+) -> Example:  # fmt: skip
+    low, high = run.config.bounds
+    x, moved = before.numpy(), after.numpy()
     change = (moved - x) / (high - low)
     factor = 1 / max(float(np.abs(change).max()), 1e-12)
-    shown, label = is_image(x.shape), int(clean["y"][row])
+    shown, label = is_image(x.shape), int(run.parts["clean"]["y"][row])
+    said = zip(run.verdict.models, made["prediction"][:, row].tolist(), strict=True)
     return Example(
         source=name,
         id=row,
-        label=_class(file, label),
+        label=_class(run, label),
         factor=factor,
-        rms=float(columns["rms"][row]),
+        rms=float(made["rms"][row]),
         original=data_uri(picture(scaled(x, low, high))) if shown else None,
         change=data_uri(picture_of_change(change * factor)) if shown else None,
         adversarial=data_uri(picture(scaled(moved, low, high))) if shown else None,
         changes=[] if shown else largest_changes(x, moved),
         answers=[
-            Answer(j + 1, model.name, _class(file, said), said != label, j == source)
-            for j, (model, said) in enumerate(
-                zip(file.manifest.models, columns["prediction"][:, row].tolist(), strict=True)
-            )
+            Answer(j + 1, model, _class(run, answer), answer != label, j == source)
+            for j, (model, answer) in enumerate(said)
         ],
     )
 
 
-def _class(file: TransferFile, label: int) -> str:
-    names = file.manifest.data.class_names
+def _class(run: Run[TransferConfig, TransferVerdict], label: int) -> str:
+    names = _data(run)["class_names"]
     if label < 0:
         return "no number"
-    return names[label] if names and label < len(names) else str(label)
+    return str(names[label]) if names and label < len(names) else str(label)

@@ -5,11 +5,13 @@ import math
 import torch
 from torch import Tensor
 
-from blindspots.random import normal
+from blindspots.random import keys, normal
 from blindspots.rows import col
 from blindspots.threat import TINY, Threat
 
+_NOISE = -1  # tells the draws of the noise from those of the attacks
 _LARGEST = 1e4  # how far a change is stretched at most: a row that did not change has no direction
+_TOGETHER = 256  # rows whose noise is drawn at once
 
 
 def rms(x: Tensor, moved: Tensor) -> Tensor:
@@ -39,3 +41,17 @@ def noise(x: Tensor, moved: Tensor, key: Tensor, threat: Threat) -> Tensor:
         length = draw.flatten(1).norm(dim=1).clamp_min(TINY)
         made = draw * col(change.flatten(1).norm(dim=1) / length, x)
     return torch.clamp(x + made, threat.lo, threat.hi)
+
+
+def noise_beside(x: Tensor, moved: Tensor, seed: int, number: int, threat: Threat) -> Tensor:
+    """The noise (N, ...) that stands beside source `number` (from 1), a function of the seed."""
+    id = torch.arange(len(x))
+    key = keys(seed, id, torch.full_like(id, number), torch.full_like(id, _NOISE))
+    starts = range(0, len(x), _TOGETHER)
+    parts = ((x[i : i + _TOGETHER], moved[i : i + _TOGETHER], key[i : i + _TOGETHER]) for i in starts)
+    return torch.cat([noise(*part, threat) for part in parts])
+
+
+def fed(x: Tensor, moved: Tensor, amplify: float | None, threat: Threat) -> Tensor:
+    """What all models are fed for the examples `moved` (N, ...): brought to this root mean square, in the box."""
+    return moved if amplify is None else amplified(x, moved, amplify).clamp(threat.lo, threat.hi)

@@ -5,22 +5,18 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from blindspots.data import Dataset
-from blindspots.data.names import telling
 from blindspots.data.splits import halves
 from blindspots.errors import InputError
-from blindspots.models.binding import names_of
+from blindspots.experiments.transfer.models import HALVES, split
+from blindspots.experiments.transfer.training import arrays, train
 from blindspots.models.digits import Say
 from blindspots.models.model import Model
-from blindspots.transfer.networks import parse_architecture
-from blindspots.transfer.training import Recipe, arrays, train
-
-HALVES = ("P1", "P2")
 
 
-def split_models(
-    architectures: Sequence[str], data: Dataset, seed: int = 0, recipe: Recipe | None = None, say: Say | None = None
-) -> list[Model]:
-    """Every architecture trained twice, on two disjoint halves of the data.
+def train_on_half(
+    architectures: Sequence[str], number: int, data: Dataset, seed: int, steps: int | None, say: Say
+) -> Model:
+    """Network `number` (from 0) of those that are trained twice, on two disjoint halves of the data.
 
     Args:
         architectures: "softmax", "softmax:LAMBDA", "fc:100-100", "autoencoder:400" (see `networks`), or
@@ -28,31 +24,18 @@ def split_models(
             `nn.Module` or `Model`. A factory is called anew for each half, with torch's generator seeded; whatever it
             returns is trained, so a network that was trained before is trained further.
         data: training rows; inputs in [0, 1] unless a factory returns a `Model` with bounds of its own.
-        seed: decides the split, the first weights and the order of the rows.
-        recipe: how to train; None: what the architecture's own is.
+        seed: decides the split, the first weights and the order of the rows. No two networks begin with the same ones.
+        steps: of training; None: what suits the architecture.
         say: gets a sentence on the progress now and then.
-
-    Returns:
-        The models trained on P1 in the order of `architectures`, then those trained on P2, named "fc:100-100 on P1".
-        They are in evaluation mode. No two of them begin with the same weights.
 
     Raises:
         InputError: an architecture is not one of those, the data have fewer than two different rows, or one class only.
     """
-    named = [parse_architecture(text) for text in architectures]
+    architecture, half = split(architectures)[number]
     x, y = arrays(data)
+    at = halves(x, seed)[HALVES.index(half)]
     classes = class_count(y, data.name)
-    trained: list[Model] = []
-    for name, half in zip(HALVES, halves(x, seed), strict=True):
-        for architecture in named:
-            model = train(
-                architecture, x[half], y[half], classes=classes, seed=seed + len(trained), recipe=recipe,
-                say=say or (lambda text: None),
-            )  # fmt: skip
-            model.name = f"{architecture.spec} on {name}"
-            model.class_names = names_of(model) or telling(data.class_names)
-            trained.append(model)
-    return trained
+    return train(architecture, x[at], y[at], classes=classes, seed=seed + number, steps=steps, say=say)
 
 
 def class_count(y: Tensor, name: str) -> int:
