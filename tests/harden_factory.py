@@ -10,9 +10,9 @@ from torch import Tensor
 
 from blindspots.attacks import PGD
 from blindspots.data import load_data
-from blindspots.defend.hardening.card import write_card
-from blindspots.defend.hardening.export import export_model
-from blindspots.defend.hardening.record import (
+from blindspots.experiments.harden.card import write_card
+from blindspots.experiments.harden.export import export_model
+from blindspots.experiments.harden.record import (
     Claim,
     Control,
     Epoch,
@@ -21,8 +21,8 @@ from blindspots.defend.hardening.record import (
     HardenVerdict,
     held_out_off,
 )
-from blindspots.defend.hardening.study import study
-from blindspots.defend.hardening.study_record import Study
+from blindspots.experiments.harden.study import study
+from blindspots.experiments.harden.study_record import Study
 from blindspots.evaluate import Evaluation, Options, attack
 from blindspots.findings import Finding
 from blindspots.journal import provenance, sealed, text_of

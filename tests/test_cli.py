@@ -30,9 +30,9 @@ from blindspots.attacks import (
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.data import load_data
-from blindspots.defend.hardening import run as hardening
-from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.run import harden
+from blindspots.experiments.harden import run as hardening
+from blindspots.experiments.harden.folder import read_harden_file
+from blindspots.experiments.harden.run import harden
 from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError
 from blindspots.evaluate import Evaluation, Progress, evaluate

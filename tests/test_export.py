@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import blindspots as bs
-from blindspots.defend.hardening.export import export_model
+from blindspots.experiments.harden.export import export_model
 from blindspots.errors import InputError
 from blindspots.models.load import ABOUT, load_model
 from blindspots.models.model import Model

@@ -22,14 +22,14 @@ from typer.testing import CliRunner, Result
 import blindspots as bs
 from blindspots.cli.app import app
 from blindspots.data import ArrayData
-from blindspots.defend.hardening import Hardened, HardenOptions, Recipe
-from blindspots.defend.hardening import course as courses
-from blindspots.defend.hardening.course import Told
-from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.prepare import draw_anew
-from blindspots.defend.hardening.proof import verify_harden
-from blindspots.defend.hardening.recipe import NoisyStep, Optimizer, Search
-from blindspots.defend.hardening.run import Watch
+from blindspots.experiments.harden import Hardened, HardenOptions, Recipe
+from blindspots.experiments.harden import course as courses
+from blindspots.experiments.harden.course import Told
+from blindspots.experiments.harden.folder import read_harden_file
+from blindspots.experiments.harden.prepare import draw_anew
+from blindspots.experiments.harden.proof import verify_harden
+from blindspots.experiments.harden.recipe import NoisyStep, Optimizer, Search
+from blindspots.experiments.harden.run import Watch
 from blindspots.errors import InputError
 from closed_form import planes
 
@@ -212,7 +212,7 @@ class StoppedError(Exception):
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits(
     tmp_path: Path, run: Hardened, stopped_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
+    monkeypatch.setattr("blindspots.experiments.harden.checkpoint._EVERY", 0.0)
 
     def epoch(told: Told) -> None:
         if stopped_in == "training" and told.done == 3:
@@ -321,7 +321,7 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence_and_nothing_is_left(
 def test_a_full_disk_while_saving_is_said_and_what_was_done_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
+    monkeypatch.setattr("blindspots.experiments.harden.checkpoint._EVERY", 0.0)
 
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from blindspots.cli.app import app
-from blindspots.defend.hardening.card import card, no_promises
-from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.proof import verify_harden
-from blindspots.defend.hardening.record import Claim, HardenFile, HardenVerdict
+from blindspots.experiments.harden.card import card, no_promises
+from blindspots.experiments.harden.folder import read_harden_file
+from blindspots.experiments.harden.proof import verify_harden
+from blindspots.experiments.harden.record import Claim, HardenFile, HardenVerdict
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.journal import sealed, text_of

@@ -8,8 +8,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from blindspots.data import ArrayData
-from blindspots.defend.hardening.study import equal_volume, study, trials
-from blindspots.defend.hardening.study_record import Study
+from blindspots.experiments.harden.study import equal_volume, study, trials
+from blindspots.experiments.harden.study_record import Study
 from blindspots.models.model import Model
 from blindspots.threat import L1, L2, Linf, Threat
 

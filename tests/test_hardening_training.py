@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.data import ArrayData
-from blindspots.defend.hardening import course as courses
-from blindspots.defend.hardening.adversaries.adversary import climb
-from blindspots.defend.hardening.batches import Batch, Material, augmented, batches, split, steps_per_epoch
-from blindspots.defend.hardening.checkpoint import Checkpoint
-from blindspots.defend.hardening.checks import Checked, Checks, overfitted
-from blindspots.defend.hardening.course import Course, Log, weights_of
-from blindspots.defend.hardening.recipe import (
+from blindspots.experiments.harden import course as courses
+from blindspots.experiments.harden.adversaries.adversary import climb
+from blindspots.experiments.harden.batches import Batch, Material, augmented, batches, split, steps_per_epoch
+from blindspots.experiments.harden.checkpoint import Checkpoint
+from blindspots.experiments.harden.checks import Checked, Checks, overfitted
+from blindspots.experiments.harden.course import Course, Log, weights_of
+from blindspots.experiments.harden.recipe import (
     Augmentation,
     Curriculum,
     NoisyStep,
@@ -30,8 +30,8 @@ from blindspots.defend.hardening.recipe import (
     names,
     read_recipe,
 )
-from blindspots.defend.hardening.trainer import MOST_UNDONE, DivergedError, Trainer
-from blindspots.defend.hardening.weights import Average, perturbed
+from blindspots.experiments.harden.trainer import MOST_UNDONE, DivergedError, Trainer
+from blindspots.experiments.harden.weights import Average, perturbed
 from blindspots.errors import InputError
 from blindspots.models import Model
 from blindspots.random import keys
@@ -497,7 +497,7 @@ def test_with_several_threats_a_row_has_to_stand_in_all_of_them() -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every epoch."""
-    monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
+    monkeypatch.setattr("blindspots.experiments.harden.checkpoint._EVERY", 0.0)
 
 
 @pytest.mark.usefixtures("hurried")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blindspots.data import ArrayData, load_data
     from blindspots.defend.detection.proof import load_detector
     from blindspots.defend.detection.run import detect
-    from blindspots.defend.hardening.run import harden
+    from blindspots.experiments.harden.experiment import harden
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify

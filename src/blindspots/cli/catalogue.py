@@ -9,7 +9,7 @@ from blindspots.attacks import CATALOGUE, Attack, describe
 from blindspots.cli import screen
 from blindspots.data import FORMS as DATA
 from blindspots.defend.detection.detectors.catalogue import DETECTORS
-from blindspots.defend.hardening.recipe import names, read_recipe
+from blindspots.experiments.harden.recipe import names, read_recipe
 from blindspots.models.load import FORMS as MODELS
 from blindspots.models.transformations import TRANSFORMATIONS
 from blindspots.protocols import NAMES, about

@@ -9,7 +9,7 @@ from rich.text import Text
 from blindspots.cli import screen, show
 from blindspots.cli.endings import reading
 from blindspots.defend.detection.proof import verify_detect
-from blindspots.defend.hardening.proof import verify_harden
+from blindspots.experiments.harden.proof import verify_harden
 from blindspots.errors import InputError
 from blindspots.journal import kind_of
 from blindspots.report import write_report

@@ -9,9 +9,9 @@ from blindspots.cli.endings import repeatable
 from blindspots.cli.hardening import Lines, outcome
 from blindspots.cli.progress import open_model
 from blindspots.data import digits_training, load_data
-from blindspots.defend.hardening.folder import WRITES, read_harden_file
-from blindspots.defend.hardening.run import HardenOptions
-from blindspots.defend.hardening.run import harden as run_harden
+from blindspots.experiments.harden.folder import WRITES, read_harden_file
+from blindspots.experiments.harden.run import HardenOptions
+from blindspots.experiments.harden.run import harden as run_harden
 from blindspots.engine.threads import free_threads
 from blindspots.errors import InputError
 from blindspots.report.harden import write_harden_report

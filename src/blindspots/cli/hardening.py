@@ -20,11 +20,11 @@ from blindspots.cli.reading import Read, reader
 from blindspots.cli.running import moved, slug
 from blindspots.command_line import command_line
 from blindspots.data import Dataset, digits
-from blindspots.defend.hardening.course import Told
-from blindspots.defend.hardening.recipe import read_recipe
-from blindspots.defend.hardening.record import Epoch, HardenVerdict
-from blindspots.defend.hardening.run import Hardened, HardenOptions, Watch
-from blindspots.defend.hardening.run import harden as run_harden
+from blindspots.experiments.harden.course import Told
+from blindspots.experiments.harden.recipe import read_recipe
+from blindspots.experiments.harden.record import Epoch, HardenVerdict
+from blindspots.experiments.harden.run import Hardened, HardenOptions, Watch
+from blindspots.experiments.harden.run import harden as run_harden
 from blindspots.engine.threads import free_threads
 from blindspots.evaluate import Progress
 from blindspots.journal import threads_of

@@ -33,6 +33,14 @@ KINDS = (
         several=True,
     ),
     _kind(
+        "harden",
+        "Train a model against an adversary, and say what that did to it, beside honest controls. The given one stays.\n"
+        "\n"
+        "Writes the hardened model, its card, the evaluations before and after, and a report.",
+        inside=True,
+        unseen="Training, its held-out checks, the attacks on controls and the side studies were not run again.",
+    ),
+    _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"

@@ -1,7 +1,7 @@
 """The sentences on a hardened model, on a terminal and in the report."""
 
-from blindspots.defend.hardening.record import Claim, HardenManifest, HardenVerdict
-from blindspots.defend.hardening.study_record import Study
+from blindspots.experiments.harden.record import Claim, HardenManifest, HardenVerdict
+from blindspots.experiments.harden.study_record import Study
 from blindspots.report.words import ThreatWords, count, interval, is_believable, number, percent, seconds
 from blindspots.verdict import Verdict
 
