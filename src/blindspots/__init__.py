@@ -86,7 +86,7 @@ _HOMES = {
     "detect": "defend.detection.run",
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
-    "harden": "defend.hardening.run",
+    "harden": "experiments.harden.experiment",
     "load_data": "data",
     "load_detector": "defend.detection.proof",
     "load_model": "models",

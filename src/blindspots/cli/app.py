@@ -12,7 +12,6 @@ from blindspots.cli.command import command_of
 from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
-from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import takes
 from blindspots.cli.options import Classes, Layout
 from blindspots.cli.transfer_job import TransferJob
@@ -89,18 +88,6 @@ def demo(
     from blindspots.cli.demo import demo
 
     demo(out)
-
-
-@command()
-@takes(HardenJob)
-def harden(model: Model, job: HardenJob) -> None:
-    """Train a model against an adversary, and say what that did to it, beside honest controls. The given one stays.
-
-    Writes the hardened model, its card, the evaluations before and after, and a report.
-    """
-    from blindspots.cli.hardening import harden
-
-    harden(model, job)
 
 
 @command()

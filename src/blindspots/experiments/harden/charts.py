@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from blindspots.experiments.harden.record import Epoch, HardenVerdict
-from blindspots.experiments.harden.study_record import Study
+from blindspots.experiments.evaluate.charts import points
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.experiments.harden.verdict import Epoch, HardenVerdict, Study
 from blindspots.records import Share, clopper_pearson
-from blindspots.report.charts import Line, Mark, Plot, Point, points, quarters, rising, ticks
+from blindspots.report.charts import Line, Mark, Plot, Point, quarters, rising, ticks
 from blindspots.report.words import ThreatWords, number, percent
-from blindspots.verdict import Verdict
 
 _TABLE = 7  # epochs and radii in the tables below the charts, about
 _DOTS = 40  # epochs up to which every one has a dot
@@ -40,7 +40,7 @@ def within_radius(v: HardenVerdict, threat: ThreatWords) -> Plot:
 
 def history(v: HardenVerdict) -> Plot | None:
     """What was seen after every checked epoch; None where there were fewer than two."""
-    kept = [e for e in v.history if not e.note.startswith("undone")]
+    kept = [e for e in v.history if not e.undone]
     if len(kept) < 2:
         return None
     first, last = min(e.epoch for e in v.history), max(e.epoch for e in v.history)
@@ -52,7 +52,7 @@ def history(v: HardenVerdict) -> Plot | None:
         ("under one step, held out", lambda e: e.fgsm),
     ]
     lines = [_line(label, kept, share, (first, last), picked) for label, share in measures]
-    marks = [Mark(_place(e, (first, last)), "undone") for e in v.history if e.note.startswith("undone")]
+    marks = [Mark(_place(e, (first, last)), "undone") for e in v.history if e.undone]
     if all(abs(m.at - _best(v, (first, last))) > 8 for m in marks):
         marks.append(Mark(_best(v, (first, last)), "best"))
     x = [
@@ -90,7 +90,7 @@ def _band(label: str, curve: Sequence[Point], rows: int, picked: Sequence[int]) 
     )  # fmt: skip
 
 
-def _steps(label: str, verdict: Verdict, width: float) -> Line:
+def _steps(label: str, verdict: EvaluateVerdict, width: float) -> Line:
     known = [*points(verdict), (width, verdict.robust_accuracy)]
     corners = [(known[0][0], known[0][1])]
     for radius, accuracy in known[1:]:

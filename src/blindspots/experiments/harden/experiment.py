@@ -162,11 +162,11 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
         names = control_recipes(recipe, is_image(world.data.shape)) if config.controls else ()
         return [
             Part("training", rows=range(recipe.epochs)),
-            Part("model", needs=("training",)),
+            Part("program", needs=("training",)),
             *(Part(f"controls/{name.replace(' ', '-')}", settings={"name": name}) for name in names),
-            *([Part("study", needs=("training", "model"))] if config.study_rows else []),
+            *([Part("study", needs=("training", "program"))] if config.study_rows else []),
             Part("before", run=("evaluate", _evaluation(config, world.model, judged))),
-            Part("after", needs=("training", "model"), run=("evaluate", _evaluation(config, None, judged))),
+            Part("after", needs=("training", "program"), run=("evaluate", _evaluation(config, None, judged))),
         ]
 
     def inside(self, config: HardenConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
@@ -179,7 +179,7 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
         training = _Training(config, world)
         if part.name == "training":
             return training.run(kept, needs)
-        if part.name == "model":
+        if part.name == "program":
             own = trained_network(training.own(), needs)
             program, said = exported(own, world.data.shape)
             return {"program": _bytes(program), "findings": packed(said)}
@@ -209,12 +209,12 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
             *world.model.notes,
             *notes_of(world.data, world.rows.get("extra")),
             *frozen_part(_Training(config, world).own()),
-            *unpacked(parts["model"]["findings"]),
+            *unpacked(parts["program"]["findings"]),
             *(_diverged(name.removeprefix("controls/").replace("-", " ")) for name in lost),
         ]
 
     def exports(self, config: HardenConfig, world: World, verdict: HardenVerdict, parts: Parts) -> Mapping[str, bytes]:
-        program = bytes(parts["model"]["program"].tolist())
+        program = bytes(parts["program"]["program"].tolist())
         tested = parts.run("before").manifest.world["data"]
         return {
             WEIGHTS_FILE: weights(weights_in(parts["training"])),
@@ -289,7 +289,7 @@ def trained_network(own: Model, needs: Parts) -> Model:
 
 def hardened(config: HardenConfig, world: World, needs: Parts) -> Model:
     """What was trained, as others will load it: from its program, where there is one."""
-    program = bytes(needs["model"]["program"].tolist())
+    program = bytes(needs["program"]["program"].tolist())
     if not program:
         return trained_network(_Training(config, world).own(), needs)
     model = load_program(program, PROGRAM)

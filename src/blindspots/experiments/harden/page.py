@@ -1,4 +1,4 @@
-"""The report of a hardening run: one self-contained HTML file, made from the run folder alone."""
+"""What is shown of a hardening run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,23 +6,21 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from numpy.typing import NDArray
 
+from blindspots.experiments.evaluate.evidence import Evidence
+from blindspots.experiments.evaluate.gallery import gallery, standing
+from blindspots.experiments.harden import charts, words
 from blindspots.experiments.harden.card import all_findings, no_promises, settings
-from blindspots.experiments.harden.folder import STUDY, read_harden_file
-from blindspots.experiments.harden.record import HardenFile, HardenManifest, HardenVerdict
-from blindspots.experiments.harden.study_record import Compared, Study
-from blindspots.errors import InputError
-from blindspots.journal import unfinished
+from blindspots.experiments.harden.config import HardenConfig
+from blindspots.experiments.harden.verdict import Compared, HardenVerdict, Study
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.records import Share
-from blindspots.report import harden_charts, harden_words, words
 from blindspots.report.charts import Plot
-from blindspots.report.evidence import Array, read_run
-from blindspots.report.gallery import data_uri, gallery, is_small, scaled, standing
-from blindspots.report.page import environment, write_page
-from blindspots.report.words import ThreatWords
+from blindspots.report.experiment import Page, Table
+from blindspots.report.shown import data_uri, is_small, scaled
+from blindspots.report.words import ThreatWords, by_severity, count, interval, percent
+from blindspots.runs.store import Run
 
 _SIGMAS = 3  # standard deviations of a gradient that are shown at full strength
 _KINDS = {
@@ -31,6 +29,8 @@ _KINDS = {
     "transfer": ("Transfer", "Examples made for one of the two networks, shown to both."),
     "corruption": ("Corruptions", "No adversary: one draw at a fixed severity. Right before and after it."),
 }
+
+Hardening = Run[HardenConfig, HardenVerdict]
 
 
 @dataclass(frozen=True)
@@ -63,62 +63,68 @@ class Network:
     own: bool
 
 
-def write_harden_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of a finished hardening run, by default report.html in its folder, and return its path.
+def page(run: Hardening) -> Page:
+    """Before and after, what it cost, the epochs, what it did besides, and what still fools the hardened network."""
+    c, v, world = run.config, run.verdict, run.manifest.world
+    threat = ThreatWords(c.threat, tuple(world["model"]["bounds"]))
+    after, shape = Evidence(run.parts.run("after")), tuple(world["data"]["shape"])
+    timing = run.log.timing.get("training", {})
+    history, kinds, gradients = charts.history(v), _kinds(v.study), list(_gradients(run))
+    claim = words.claim_in_words(v)
+    sections = [
+        ("price", "Cost"), ("radius", "Radius"), *([("history", "Training")] if history else []),
+        *([("studies", "Beyond")] if kinds else []), *([("controls", "Controls")] if claim else []),
+        *([("gradients", "Gradients")] if gradients else []), ("gallery", "Still fooled"), ("promises", "Limits"),
+    ]  # fmt: skip
+    return Page(
+        kicker="Hardening report",
+        headline=words.headline(str(world["model"]["name"]), v),
+        text=words.lede(v, threat),
+        tables=[_numbers(v)],
+        sections=sections,
+        template=Path(__file__).with_name("page.html.j2"),
+        context={
+            "verdict": v,
+            "tested": run.parts.run("before").manifest.world["data"],
+            "threat": threat,
+            "radius": _radius(v, threat),
+            "history": history,
+            "overfitting": words.overfitting(v),
+            "kinds": kinds,
+            "networks": list(_networks(v)),
+            "claim": claim,
+            "groups": gallery(after),
+            "standing": standing(after),
+            "gradients": gradients,
+            "alignment": "" if v.study is None else words.alignment_in_words(v.study),
+            "price": words.price(v, timing, run.seconds),
+            "no_promises": no_promises(c, v, run.parts.run("before").manifest.world["data"]["name"]),
+            "recipe": list(settings(c.settings)),
+            "findings": by_severity(all_findings(v)),
+            "is_image": is_image(shape),
+            "is_colour": is_colour(shape),
+            "is_small": is_small(shape),
+        },
+        cost=f"{count(v.epochs, 'epoch')} of training" + (f", each {words.ratio(timing)}" if timing else ""),
+    )
 
-    Raises InputError when the run is unfinished or damaged.
-    """
-    return write_page(render_harden(folder), folder, out)
 
-
-def render_harden(folder: Path) -> str:
-    """The HTML. The same folder gives the same bytes."""
-    file = read_harden_file(folder)
-    if file.verdict is None:
-        raise unfinished(folder, "harden")
-    m, v = file.manifest, file.verdict
-    threat, after = ThreatWords(m.threat, m.model.bounds), read_run(folder / "after")
-    return environment().get_template("harden.html.j2").render(
-        folder=folder,
-        file=file,
-        manifest=m,
-        verdict=v,
-        threat=threat,
-        headline=harden_words.headline(m, v),
-        lede=harden_words.lede(v, threat),
-        radius=_radius(v, threat),
-        history=harden_charts.history(v),
-        overfitting=harden_words.overfitting(v),
-        kinds=[] if v.study is None else list(_kinds(v.study)),
-        networks=list(_networks(v)),
-        claim=harden_words.claim_in_words(v),
-        groups=gallery(after),
-        standing=standing(after),
-        gradients=list(_gradients(folder, m, v)),
-        alignment="" if v.study is None else harden_words.alignment_in_words(v.study),
-        price=harden_words.price(v),
-        no_promises=no_promises(file),
-        settings=list(settings(m.settings)),
-        findings=words.by_severity(all_findings(v)),
-        is_image=is_image(m.data.shape),
-        is_colour=is_colour(m.data.shape),
-        is_small=is_small(m.data.shape),
-    )  # fmt: skip
-
-
-def sentence(file: HardenFile) -> str:
-    """The verdict of a finished run in one sentence, without a full stop."""
-    assert file.verdict is not None
-    return harden_words.headline(file.manifest, file.verdict)
+def _numbers(v: HardenVerdict) -> Table:
+    rows = [
+        (n.name if n.own else f"{n.name} alone", percent(n.clean.share), percent(n.robust.share),
+         interval(n.robust.interval))
+        for n in _networks(v)
+    ]  # fmt: skip
+    return Table(("", "Right at first", "Robust", "95 % interval"), rows)
 
 
 def _radius(v: HardenVerdict, threat: ThreatWords) -> Plot:
-    return harden_charts.within_radius(v, threat) if v.study is None else harden_charts.against_radius(v.study, threat)
+    return charts.within_radius(v, threat) if v.study is None else charts.against_radius(v.study, threat)
 
 
-def _kinds(study: Study) -> Iterator[Kind]:
-    for kind, found in groupby(sorted(study.compared, key=lambda c: [*_KINDS].index(c.kind)), key=lambda c: c.kind):
-        yield Kind(*_KINDS[kind], list(found))
+def _kinds(study: Study | None) -> list[Kind]:
+    order = [] if study is None else sorted(study.compared, key=lambda c: [*_KINDS].index(c.kind))
+    return [Kind(*_KINDS[kind], list(found)) for kind, found in groupby(order, key=lambda c: c.kind)]
 
 
 def _networks(v: HardenVerdict) -> Iterator[Network]:
@@ -129,24 +135,18 @@ def _networks(v: HardenVerdict) -> Iterator[Network]:
         yield Network(control.name, control.what, control.clean, control.robust, False)
 
 
-def _gradients(folder: Path, m: HardenManifest, v: HardenVerdict) -> Iterator[Gradient]:
-    if v.study is None or not is_image(m.data.shape):
+def _gradients(run: Hardening) -> Iterator[Gradient]:
+    world = run.manifest.world
+    if "study" not in run.parts or not is_image(tuple(world["data"]["shape"])):
         return
-    try:
-        shown = load_file(folder / STUDY)
-        columns = [shown[name] for name in ("y", "x", "gradient_before", "gradient_after")]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(
-            f"expected the gradients that a run keeps in {folder / STUDY}, but they cannot be read ({error}): restore "
-            "it or run again"
-        ) from error
-    names = m.data.class_names
+    shown, names = run.parts["study"], world["data"]["class_names"]
+    columns = [shown[name].numpy() for name in ("y", "x", "gradient_before", "gradient_after")]
     for y, x, before, after in zip(*columns, strict=True):
         label = names[int(y)] if names and 0 <= int(y) < len(names) else str(int(y))
-        original = data_uri(picture(scaled(x, *m.model.bounds)))
+        original = data_uri(picture(scaled(x, *world["model"]["bounds"])))
         yield Gradient(label, original, _pictured(before), _pictured(after))
 
 
-def _pictured(gradient: Array) -> str:
+def _pictured(gradient: NDArray[np.float32]) -> str:
     """At full strength from three standard deviations on."""
     return data_uri(picture_of_change(gradient / max(_SIGMAS * float(np.std(gradient)), 1e-30)))

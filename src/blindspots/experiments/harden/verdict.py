@@ -6,7 +6,7 @@ from blindspots.runs.metric import Metric, Verdict
 
 WEIGHTS = "weights/"  # before the names of a network's parameters and buffers, in the parts "training" and "controls/*"
 TRAINING = {"log": "(n,) uint8 `Log` as JSON"}  # beside the weights
-MODEL = {
+PROGRAM = {
     "program": "(n,) uint8 the bytes of model.pt2; none where torch.export refused the network",
     "findings": "(m,) uint8 what is to be known of it, as JSON",
 }

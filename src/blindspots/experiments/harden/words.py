@@ -1,19 +1,20 @@
 """The sentences on a hardened model, on a terminal and in the report."""
 
-from blindspots.experiments.harden.record import Claim, HardenManifest, HardenVerdict
-from blindspots.experiments.harden.study_record import Study
-from blindspots.report.words import ThreatWords, count, interval, is_believable, number, percent, seconds
-from blindspots.verdict import Verdict
+from collections.abc import Mapping
+
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.experiments.harden.verdict import Claim, HardenVerdict, Study
+from blindspots.report.words import ThreatWords, count, interval, number, percent, seconds
 
 _SURE = 0.05  # of the p-value below which a difference is called one
 
 
-def headline(m: HardenManifest, v: HardenVerdict) -> str:
+def headline(model: str, v: HardenVerdict) -> str:
     """Robust accuracy before and after in one sentence, without a full stop."""
-    if not (is_believable(v.before) and is_believable(v.after)):
-        return f"What hardening did to {m.model.name} cannot be believed yet: a check failed"
+    if not v.believable:
+        return f"What hardening did to {model} cannot be believed yet: a check failed"
     before, after = percent(v.before.robust_accuracy), percent(v.after.robust_accuracy)
-    return f"Under attack, {m.model.name} answered {before} of the rows correctly; hardened, it answers {after}"
+    return f"Under attack, {model} answered {before} of the rows correctly; hardened, it answers {after}"
 
 
 def lede(v: HardenVerdict, threat: ThreatWords) -> str:
@@ -26,7 +27,7 @@ def lede(v: HardenVerdict, threat: ThreatWords) -> str:
     )
 
 
-def clean_in_words(before: Verdict, after: Verdict) -> str:
+def clean_in_words(before: EvaluateVerdict, after: EvaluateVerdict) -> str:
     """ "Untouched rows: 96.5 % before, 99.0 % after, 2.5 points more." """
     points = 100 * (after.clean_accuracy - before.clean_accuracy)
     change = f"{abs(points):.1f} points {'more' if points > 0 else 'fewer'}" if round(points, 1) else "no change"
@@ -62,7 +63,7 @@ def _p(value: float) -> str:
 
 def overfitting(v: HardenVerdict) -> str:
     """What the last epoch lost against the best one, and the gap to training rows: robust overfitting."""
-    kept = [e for e in v.history if not e.note.startswith("undone")]
+    kept = [e for e in v.history if not e.undone]
     best = next((e for e in kept if e.epoch == v.best_epoch), None)
     if best is None:
         return ""
@@ -99,29 +100,45 @@ def alignment_in_words(study: Study) -> str:
     )
 
 
-def _memory(v: HardenVerdict) -> list[tuple[str, str, str]]:
-    if v.peak_memory is None:
-        return []
-    return [("Memory", f"{v.peak_memory / 1e6:,.0f} MB", "at most, of the whole process; on a GPU, of its tensors")]
+def price(v: HardenVerdict, timing: Mapping[str, float], total: float) -> list[tuple[str, str, str]]:
+    """What it cost: name, value, and what stands below it.
 
-
-def price(v: HardenVerdict) -> list[tuple[str, str, str]]:
-    """What it cost: name, value, and what stands below it."""
+    Args:
+        timing: what the training measured of itself; what is missing is left out.
+        total: seconds of all parts; 0: nobody knows.
+    """
     points = 100 * (v.after.clean_accuracy - v.before.clean_accuracy)
-    ratio = v.seconds_epoch / v.seconds_natural_epoch
+    took = [("The whole run", seconds(total), "with both evaluations, controls and studies")] if total else []
     return [
-        (
-            "An epoch", seconds(v.seconds_epoch),
-            f"{number(ratio)} times as long as one without an adversary, {seconds(v.seconds_natural_epoch)}",
-        ),
-        (
-            "Training", seconds(v.seconds),
-            f"{count(v.epochs, 'epoch')}; {seconds(v.seconds_checks)} more for checks on held-out rows",
-        ),
-        ("The whole command", seconds(v.seconds_total), "with both evaluations, controls and studies"),
-        *_memory(v),
+        *_training(v, timing),
+        *took,
+        *_memory(timing),
         (
             "Clean accuracy", f"{points:+.1f}".replace("-", "−") + " points",
             f"{percent(v.before.clean_accuracy)} before, {percent(v.after.clean_accuracy)} after",
         ),
     ]  # fmt: skip
+
+
+def _training(v: HardenVerdict, timing: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    if not timing:
+        return []
+    return [
+        ("An epoch", seconds(timing["epoch"]), f"{ratio(timing)}, {seconds(timing['natural_epoch'])}"),
+        (
+            "Training", seconds(timing["epochs"]),
+            f"{count(v.epochs, 'epoch')}; {seconds(timing['checks'])} more for checks on held-out rows",
+        ),
+    ]  # fmt: skip
+
+
+def ratio(timing: Mapping[str, float]) -> str:
+    """How much longer an epoch takes than one without an adversary."""
+    return f"{number(timing['epoch'] / timing['natural_epoch'])} times as long as one without an adversary"
+
+
+def _memory(timing: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    if "peak_memory" not in timing:
+        return []
+    memory = f"{timing['peak_memory'] / 1e6:,.0f} MB"
+    return [("Memory", memory, "at most, of the whole process; on a GPU, of its tensors")]
