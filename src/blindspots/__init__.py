@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from blindspots.data import ArrayData, load_data
     from blindspots.defend.detection.proof import load_detector
     from blindspots.defend.detection.run import detect
-    from blindspots.experiments.harden.experiment import harden
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
+    from blindspots.experiments.harden.experiment import harden
     from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
     from blindspots.report.experiment import write_report

@@ -16,7 +16,19 @@ from blindspots.runs.store import LOG, RUN, Folder, log_of
 
 MODEL, THREAT = "digits", "linf:0.15"
 COMMAND = f"blindspots harden {MODEL} --data digits --threat {THREAT}"  # the mark by which the demo knows its own runs
-_WRITES = ("before", "after", "controls", "tensorboard", RUN, LOG, "*.safetensors", "model.pt2", "*.md", "*.csv", "*.html")
+_WRITES = (
+    "before",
+    "after",
+    "controls",
+    "tensorboard",
+    RUN,
+    LOG,
+    "*.safetensors",
+    "model.pt2",
+    "*.md",
+    "*.csv",
+    "*.html",
+)
 
 
 def demo(out: Path) -> None:

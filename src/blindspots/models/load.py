@@ -213,7 +213,9 @@ def _exported(archived: Path | BytesIO, name: str) -> nn.Module:
         program = torch.export.load(archived)
     inputs = _user_inputs(program)
     if len(inputs) != 1 or not inputs[0].ndim:
-        raise InputError(f"expected a network of one batch x in {name!r}, got {len(inputs)} inputs: export one with one")
+        raise InputError(
+            f"expected a network of one batch x in {name!r}, got {len(inputs)} inputs: export one with one"
+        )
     return _batched(program.module(), inputs[0].shape[0], program.range_constraints)
 
 

@@ -1,1 +1,1 @@
-"""Adversarial training by recipes that are data, judged by attacks that it was not trained on, beside honest controls."""
+"""Adversarial training by recipes that are data, judged by attacks of other kinds, beside honest controls."""

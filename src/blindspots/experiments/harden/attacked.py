@@ -55,9 +55,7 @@ def attacked(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _stages(
-    oracle: Oracle, x: Tensor, attack: Attack, loss: LossName | None, restarts: int
-) -> tuple[Stage, ...]:
+def _stages(oracle: Oracle, x: Tensor, attack: Attack, loss: LossName | None, restarts: int) -> tuple[Stage, ...]:
     goal = Goal(False, False, loss or attack.loss)
     stage = Stage(type(attack).__name__, attack, "the attack that was asked for", goal, None, restarts)
     if loss is not None or goal.loss != "dlr":

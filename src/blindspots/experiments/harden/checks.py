@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.batching import ANSWERS, ANSWERS_OF_FEW
-from blindspots.experiments.harden.batches import Material
 from blindspots.engine.cascade import Board, Cascade, Stage
 from blindspots.engine.jobs import Samples
+from blindspots.experiments.harden.batches import Material
 from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle

@@ -16,9 +16,7 @@ from blindspots.runs.store import Parts
 from blindspots.threat import Threat
 
 
-def conclude(
-    parts: Parts, threat: Threat, epochs: int, controls: Mapping[str, str], own_threat: bool
-) -> HardenVerdict:
+def conclude(parts: Parts, threat: Threat, epochs: int, controls: Mapping[str, str], own_threat: bool) -> HardenVerdict:
     """The verdict.
 
     Args:

@@ -3,7 +3,6 @@
 import os
 import statistics
 import sys
-import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,8 +24,8 @@ from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.experiments.harden.batches import Split, fitting, split
 from blindspots.experiments.harden.card import CARD, card
 from blindspots.experiments.harden.checks import Checks
-from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.harden.conclude import conclude
+from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.harden.controls import control_recipes, trained_control
 from blindspots.experiments.harden.export import PROGRAM, WEIGHTS_FILE, exported, weights
 from blindspots.experiments.harden.log import TensorBoard, as_csv
@@ -122,11 +121,12 @@ def harden(
         InputError: something that was given cannot be used, or training diverged; the sentence says what to do.
         SystemExit: under torchrun, in all processes but the first, once the training has ended.
     """
-    own = isinstance(recipe, Recipe)
+    model = as_model(model)
+    named, whole = (recipe, None) if isinstance(recipe, str) else ("custom", recipe.model_dump_json())
     given = {
         "model": model, "threat": threat.spec, "data": one_of(x, y, data),
         "test": None if test is None else as_data(test), "extra": None if extra is None else as_data(extra),
-        "recipe": "custom" if own else recipe, "settings": recipe.model_dump_json() if own else None,
+        "recipe": named, "settings": whole,
     }  # fmt: skip
     done = begin("harden", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     trained = trainable(model, from_scratch=False, seed=0)
@@ -359,9 +359,7 @@ class _Training:
         size = fitting(self.recipe.batch, len(rows))
         first = min(len(rows), _TIMED_STEPS * size)
         few = Split(rows[:first], self.rows.held_out)
-        trainer = Trainer(
-            fabric, self.own(), few, self.threat, self.recipe.naturally(batch=size), self.config.seed
-        )
+        trainer = Trainer(fabric, self.own(), few, self.threat, self.recipe.naturally(batch=size), self.config.seed)
         return _NaturalEpochs(trainer, len(rows) / first, max(1, self.recipe.epochs // _TIMED_TIMES))
 
 

@@ -118,5 +118,5 @@ def _refused(error: Exception) -> Finding:
     return Finding(
         code="export", severity="warning",
         saw=f"torch.export does not take this network, so there is no {PROGRAM}: {type(error).__name__}: {first}",
-        do=f"Load {WEIGHTS_FILE} into the network in a file.py:factory, or write its forward without branches on values.",
+        do=f"Load {WEIGHTS_FILE} into the network in a file.py:factory, or write a forward without branches on values.",
     )  # fmt: skip

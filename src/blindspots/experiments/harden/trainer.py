@@ -12,13 +12,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries import make_adversary
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Mode, Networks, radii
-from blindspots.experiments.harden.batches import Batch, Split, augmented, batches, fitting, generator, steps_per_epoch
+from blindspots.experiments.harden.batches import Batch, Split, augmented, batches, fitting, steps_per_epoch
 from blindspots.experiments.harden.objectives import Net
 from blindspots.experiments.harden.recipe import Optimizer, Recipe
+from blindspots.experiments.harden.rows import generator
 from blindspots.experiments.harden.weights import Average, perturbed
-from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.random import keys
 from blindspots.threat import Threat

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, climb, radii
-from blindspots.experiments.harden.batches import Batch, generator
+from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.layers import hidden_layers, outputs, replaced
 from blindspots.experiments.harden.objectives import Net, losses, slope
 from blindspots.experiments.harden.recipe import Objective, Pool
-from blindspots.errors import InputError
+from blindspots.experiments.harden.rows import generator
 from blindspots.rows import pick
 from blindspots.threat import L2, Threat
 
