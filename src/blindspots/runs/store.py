@@ -180,6 +180,9 @@ class Parts(Mapping[str, Columns]):
             raise InputError(f"expected {self.at}{name} as it was written, found it gone or changed: run again")
         return _unpacked(content, f"{self.at}{name}")
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 

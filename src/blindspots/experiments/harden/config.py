@@ -8,7 +8,19 @@ from blindspots.runs.config import DataSource, OnData, setting
 MOST_TEST = 1000  # rows that judge
 
 
-class Judged(OnData):
+class Trained(OnData):
+    group: ClassVar[str] = "How it is trained"
+
+    recipe: str = setting("fast", "A recipe that `blindspots list` shows, or a .toml file of your own.", metavar="NAME")
+    epochs: int | None = setting(None, "How long.", metavar="N", shown="as the recipe says", ge=1, le=10**9)
+    from_scratch: bool = setting(False, "Begin with fresh weights, not the model's.")
+    extra: str | None = setting(None, "Extra or generated rows that fill up batches.", metavar="DATA", shown="none")
+    precision: Literal["float32", "bf16"] = setting("float32", "Of training; evaluations are in float32.")
+    settings: str = setting("", "The whole recipe, as JSON.", hidden=True)
+    devices: int = setting(1, "Processes that train together, as torchrun started them.", hidden=True)
+
+
+class Judged(Trained):
     group: ClassVar[str] = "How it is judged"
 
     test: str | None = setting(
@@ -25,19 +37,7 @@ class Judged(OnData):
     )
 
 
-class Trained(Judged):
-    group: ClassVar[str] = "How it is trained"
-
-    recipe: str = setting("fast", "A recipe that `blindspots list` shows, or a .toml file of your own.", metavar="NAME")
-    epochs: int | None = setting(None, "How long.", metavar="N", shown="as the recipe says", ge=1, le=10**9)
-    from_scratch: bool = setting(False, "Begin with fresh weights, not the model's.")
-    extra: str | None = setting(None, "Extra or generated rows that fill up batches.", metavar="DATA", shown="none")
-    precision: Literal["float32", "bf16"] = setting("float32", "Of training; evaluations are in float32.")
-    settings: str = setting("", "The whole recipe, as JSON.", hidden=True)
-    devices: int = setting(1, "Processes that train together, as torchrun started them.", hidden=True)
-
-
-class HardenConfig(Trained):
+class HardenConfig(Judged):
     group: ClassVar[str] = "On what"
 
     threat: str = setting(..., "What is to be withstood: linf:8/255, l2:0.5 or l1:12.", metavar="THREAT")
