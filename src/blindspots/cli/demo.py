@@ -38,8 +38,8 @@ def demo(out: Path) -> None:
     config = HardenConfig(model=MODEL, data="digits", threat=THREAT)
     with repeatable("blindspots demo"), Line(console) as line:
         done = run("harden", config, how=How(Folder(out), watch=line, say=line.say, command=COMMAND))
+    screen.result().print(f"Attacked, hardened and attacked again in {seconds(time.monotonic() - began)}.")
     finish(console, done, out, Where(out=out))
-    screen.result().print(f"All of it took {seconds(time.monotonic() - began)}.")
 
 
 def _clear(folder: Path) -> None:

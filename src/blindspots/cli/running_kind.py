@@ -24,7 +24,7 @@ from blindspots.report.words import count, seconds
 from blindspots.runs.config import Config
 from blindspots.runs.experiment import Kind
 from blindspots.runs.metric import parsed, require
-from blindspots.runs.run import How, run
+from blindspots.runs.run import How, follows, run
 from blindspots.runs.store import Folder, Run
 from blindspots.runs.world import Progress
 
@@ -36,7 +36,7 @@ def run_kind(kind: Kind, config: Config, where: Where) -> None:
     out = where.out or Path("runs") / slug(*_named(kind, config))
     console, command = screen.aside(), command_line()
     with screen.document_alone() if where.json_ else nullcontext(), resumable(out, command):
-        with Line(console) as line:
+        with Line(Console(quiet=True) if follows() else console) as line:
             how = How(Folder(out), where.resume, where.engine, watch=line, say=line.say, command=command)
             done = run(kind.name, config, how=how)
         finish(console, done, out, where)

@@ -390,7 +390,7 @@ def place(files: Files, at: str = "") -> str:
 
 # ------------------------------------------------------------------ to begin, or to go on
 
-_OURS = ("*.draft", "*.unfinished.safetensors", "shards", "log.json", "fault.txt")  # of a run killed at its beginning
+_OURS = ("*.draft", "*.unfinished.safetensors", "shards", "tensorboard", "log.json", "fault.txt")  # of a run killed at its beginning
 
 
 def begun(files: Files, at: str, fresh: RunFile, resume: bool) -> RunFile:

@@ -27,7 +27,7 @@ from blindspots.experiments.harden.checks import Checks
 from blindspots.experiments.harden.conclude import conclude
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.harden.controls import control_recipes, trained_control
-from blindspots.experiments.harden.export import PROGRAM, WEIGHTS_FILE, exported, weights
+from blindspots.experiments.harden.export import PROGRAM, WEIGHTS_FILE, exported, to_evaluation, weights
 from blindspots.experiments.harden.log import TensorBoard, as_csv
 from blindspots.experiments.harden.prepare import check_rows, frozen_part, trainable
 from blindspots.experiments.harden.recipe import Recipe, read_recipe, threats_of
@@ -131,6 +131,7 @@ def harden(
     done = begin("harden", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     trained = trainable(model, from_scratch=False, seed=0)
     trained.net.load_state_dict(weights_in(done.parts["training"]))
+    to_evaluation(trained.net)
     return Hardened(**vars(done), model=trained)
 
 

@@ -60,10 +60,15 @@ class _Whole(nn.Module):
 def _copied(model: Model) -> Model:
     """On the CPU, in evaluation mode: the given one stays where and as it is."""
     net = copy.deepcopy(model.net).cpu()
+    to_evaluation(net)
+    return Model(net, model.bounds, model.mean, model.std, model.output, model.name, class_names=model.class_names)
+
+
+def to_evaluation(net: nn.Module) -> None:
+    """What eval() does, which exported modules refuse."""
     for module in net.modules():
         if getattr(module, "training", False):
-            module.training = False  # exported modules refuse eval()
-    return Model(net, model.bounds, model.mean, model.std, model.output, model.name, class_names=model.class_names)
+            module.training = False
 
 
 def _exported(model: Model, shape: tuple[int, ...]) -> bytes:

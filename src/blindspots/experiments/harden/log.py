@@ -1,6 +1,7 @@
 """The epochs as files that other tools read: log.csv, and events for TensorBoard where tensorboardX is installed."""
 
 import csv
+import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from io import StringIO
@@ -22,19 +23,22 @@ def as_csv(history: Sequence[Epoch]) -> bytes:
 
 
 class TensorBoard:
-    """Events in `folder`, to be watched while training goes on; None: nowhere. Undone epochs are no events.
+    """Events in `folder`/tensorboard, to be watched while training goes on: they go with `close`, since log.csv stays.
+
+    Undone epochs are no events. Nothing is written where `folder` is None or tensorboardX is not installed.
 
     Args:
         history: the epochs of an interrupted attempt; what it logged beyond them is dropped.
     """
 
     def __init__(self, folder: Path | None, history: Sequence[Epoch]) -> None:
+        self._place = None if folder is None else folder / "tensorboard"
         self._writer = None
-        if folder is not None and find_spec("tensorboardX"):
+        if self._place and find_spec("tensorboardX"):
             from tensorboardX import SummaryWriter
 
             beyond = history[-1].epoch + 1 if history else None
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=beyond)
+            self._writer = SummaryWriter(str(self._place), purge_step=beyond)
 
     def add(self, epoch: Epoch | None) -> None:
         """Log an epoch, if it was checked."""
@@ -47,6 +51,8 @@ class TensorBoard:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+        if self._place:
+            shutil.rmtree(self._place, ignore_errors=True)
 
 
 def _cell(epoch: Epoch, name: str) -> float | str:
