@@ -23,7 +23,6 @@ from blindspots.attacks import ALMA, APGD, DDN, FMN, PGD, Attack, CarliniWagner,
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.evaluate import Evaluation
 from blindspots.goal import Goal, LossName
 from blindspots.models import Model
 from blindspots.oracle import Oracle
@@ -146,7 +145,7 @@ def _once(f: Callable[[Counted], Tensor], scene: Scene) -> tuple[Tensor, Counted
 def _ours(scene: Scene, net: Counted) -> Tensor:
     """As users get it; the nearest example where the distance counts."""
     t = scene.trial
-    done: Evaluation = bs.attack(net, scene.x, scene.y, t.attack, threat=scene.threat, loss=t.loss)
+    done: bs.Evaluation = bs.attack(net, scene.x, scene.y, t.attack, threat=scene.threat, loss=t.loss)
     return done.adversarial
 
 

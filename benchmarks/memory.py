@@ -21,7 +21,7 @@ from benchmarks.tiny_net import factory
 from blindspots.attacks import PGD
 from blindspots.cli import main as blindspots
 from blindspots.engine.cascade import Stage
-from blindspots.journal import read_run_file
+from blindspots.runs.store import Folder, opened
 
 FEW, MANY, GOAL = 2000, 20_000, 200
 THREAT, BUDGET = "linf:0.0005", 16  # enough to search every row, little enough for many rows
@@ -65,8 +65,7 @@ def _fresh(way: str, rows: int) -> dict[str, Any] | None:
         if done.returncode:
             print(f"memory, {way}: skipped, it ended with {done.returncode}: {done.stderr.strip()[-500:]}")
             return None
-        verdict = read_run_file(folder / "run").verdict
-        assert verdict is not None
+        verdict = opened(Folder(folder / "run")).verdict
         written = sum(file.stat().st_size for file in (folder / "run").rglob("*") if file.is_file()) / 1e6
         peak = int(done.stdout.split()[-1]) / 1000
     return {"way": way, "rows": rows, "robust": verdict.robust_accuracy, "seconds": round(took.wall, 1),

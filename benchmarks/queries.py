@@ -114,11 +114,10 @@ def _ours(net: nn.Module, x: Tensor, y: Tensor, threat: Threat, name: str, answe
     attack = parse_attack(name)
     stage = Stage(name, attack, "alone", Goal(loss=attack.loss), stop_early=True)
     box = bs.BlackBox(_answering(net, answers), answers, classes=10)  # type: ignore[arg-type]
-    options = bs.Options(row_budget=BUDGET)
-    took = clock(lambda: bs.evaluate(box, x, y, threat=threat, protocol=(stage,), options=options))
+    took = clock(lambda: bs.evaluate(box, x, y, threat=threat, protocol=(stage,), row_budget=BUDGET))
     done: bs.Evaluation = took.result
     spent = torch.cat([columns["forwards"] for columns in done.shards()]).double()
-    queries = torch.where(done.won, spent, math.inf)
+    queries = torch.where(done.success, spent, math.inf)
     return Asked("blindspots", name, answers, queries.tolist(), round(took.wall, 1))
 
 

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from blindspots.experiments.harden.folder import read_harden_file
-from blindspots.experiments.harden.run import Watch
 
 import blindspots as bs
 from benchmarks.page import Section, percent, table
 from benchmarks.settings import RADIUS, UNION
 from blindspots.data import digits, digits_training
-from blindspots.experiments.harden import HardenOptions
 from blindspots.experiments.harden.recipe import names
 from blindspots.records import Share
+from blindspots.runs.store import Folder, opened
+from blindspots.runs.world import Progress
 from blindspots.threat import parse_threat
 
 HEAD = (
@@ -52,14 +51,14 @@ def row(recipe: str) -> dict[str, Any]:
     """What one recipe came to; it is trained in a process of its own."""
     if not _price(recipe).is_file():
         subprocess.run([sys.executable, "-m", "benchmarks.recipes", recipe], check=True)
-    v = read_harden_file(RUNS / recipe).verdict
-    assert v is not None
+    run = opened(Folder(RUNS / recipe))
+    v, timing = run.verdict, run.log.timing["training"]
     hits = round(v.after.robust_accuracy * v.after.rows), round(v.after.clean_accuracy * v.after.rows)
     robust, clean = (Share.of(n, v.after.rows) for n in hits)
     found = {"clean": clean, "robust": robust, "union": _union(recipe), "held_out": v.held_out}
     said = {name: share.model_dump() for name, share in found.items()} | {
-        "recipe": recipe, "epochs": v.epochs, "off": v.held_out_off, "memory": v.peak_memory,
-        "checks": v.seconds_checks / (v.seconds + v.seconds_checks), **json.loads(_price(recipe).read_text()),
+        "recipe": recipe, "epochs": v.epochs, "off": v.held_out_off, "memory": timing.get("peak_memory"),
+        "checks": timing["checks"] / (timing["epochs"] + timing["checks"]), **json.loads(_price(recipe).read_text()),
     }  # fmt: skip
     print(*_line(said), flush=True)
     return said
@@ -84,14 +83,14 @@ def _price(recipe: str) -> Path:
 
 def _train(recipe: str) -> None:
     """From the embedded network to a run folder, and the seconds of the processor beside it."""
-    phases: list[tuple[str, float]] = []
+    told: list[tuple[Progress, float]] = []
     bs.harden(
         bs.load_model("digits"), data=digits_training(), test=digits(), threat=parse_threat(RADIUS), recipe=recipe,
-        controls=False, study_rows=0, options=HardenOptions(threads=1), out=RUNS / recipe, resume=True,
-        watch=Watch(phase=lambda text: phases.append((text, time.process_time()))),
+        controls=False, study_rows=0, threads=1, engine="serial", out=RUNS / recipe, resume=True,
+        watch=lambda progress: told.append((progress, time.process_time())),
     )  # fmt: skip
-    began = next(i for i, (text, _) in enumerate(phases) if text.startswith("Training"))
-    seconds = phases[began + 1][1] - phases[began][1]
+    began, ended = told[0][1], next(at for progress, at in told if progress.made)  # training is the first part
+    seconds = ended - began
     _price(recipe).write_text(json.dumps({"seconds": round(seconds, 1)}))
 
 

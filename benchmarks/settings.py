@@ -9,7 +9,6 @@ from statistics import mean
 from typing import Any
 
 import torch
-from blindspots.experiments.harden.course import weights_of
 from lightning_fabric import Fabric
 
 import blindspots as bs
@@ -20,6 +19,7 @@ from blindspots.experiments.harden.batches import split
 from blindspots.experiments.harden.checks import PROTOCOL
 from blindspots.experiments.harden.recipe import Recipe
 from blindspots.experiments.harden.trainer import Trainer
+from blindspots.experiments.harden.training import weights_of
 from blindspots.models.digits import network
 from blindspots.models.training import alone
 from blindspots.threat import parse_threat
@@ -185,11 +185,11 @@ def _standing(model: bs.Model, part: int, threat: str) -> tuple[float, torch.Ten
     """Clean accuracy, and which held-out rows (N,) stand."""
     run = bs.evaluate(model, data=_rows(part, True), threat=parse_threat(threat), protocol=str(PROTOCOL))
     right = torch.cat([columns["right"] for columns in run.shards()])
-    return run.clean_accuracy, right & ~run.won
+    return run.clean_accuracy, right & ~run.success
 
 
 def _share(hit: torch.Tensor) -> float:
-    return float(hit.float().mean())
+    return hit.float().mean().item()
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Table:

@@ -101,7 +101,7 @@ def fast(case: Case, rows: int) -> dict[str, Any]:
 
 
 def _cost(n: dict[str, Any]) -> float:
-    return n["forwards"] + 2 * n["backwards"]
+    return float(n["forwards"] + 2 * n["backwards"])
 
 
 def _row(n: dict[str, Any]) -> list[Any]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-pytest.register_assert_rewrite("closed_form", "contract")
+pytest.register_assert_rewrite("closed_form", "blindspots.testing.attack")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 torch.set_num_threads(1)  # several workers share the cores

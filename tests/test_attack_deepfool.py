@@ -8,9 +8,9 @@ from blindspots.attacks.distance.deepfool import DeepFool
 from blindspots.attacks.distance.hyperplane import to_plane
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
 from blindspots.goal import Goal
+from blindspots.testing.attack import Net, jobs
 from blindspots.threat import L2, Linf, Threat
 from closed_form import Known, Linear, ball, optimum, plane, planes
-from contract import Net, jobs
 from searching import search, unbounded
 
 THREATS = [Linf(), L2()]

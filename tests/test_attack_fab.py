@@ -9,9 +9,9 @@ from blindspots.attacks.distance.fab import _FAB, FAB, FABT, FABState
 from blindspots.attacks.distance.hyperplane import to_plane
 from blindspots.goal import Goal
 from blindspots.problem import Problem
+from blindspots.testing.attack import Net, drive, jobs
 from blindspots.threat import L1, L2, Linf, Threat
 from closed_form import Known, Linear, optimum, plane, planes
-from contract import Net, drive, jobs
 from searching import kinds, search, unbounded
 
 THREATS = [Linf(), L2(), L1()]

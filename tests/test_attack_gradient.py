@@ -23,9 +23,9 @@ from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem
+from blindspots.testing.attack import Net, drive, jobs, problem_of
 from blindspots.threat import L1, L2, THREATS, Linf, Threat
 from closed_form import optimum, plane
-from contract import Net, drive, jobs, problem_of
 from searching import kinds, search
 
 SHAPE = (2, 5, 4)

@@ -20,9 +20,9 @@ from blindspots.engine.result import Result
 from blindspots.goal import Goal
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
+from blindspots.testing.attack import Flat
 from blindspots.threat import L1, L2, THREATS, Linf, Threat
 from closed_form import Ball, Known, ball, optimum, plane
-from contract import Flat
 from searching import search, unbounded
 
 NEVER_BELOW = 1 - 3e-5

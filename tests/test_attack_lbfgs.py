@@ -15,9 +15,9 @@ from blindspots.attacks.distance.lbfgs import LBFGS, LBFGSState
 from blindspots.goal import Goal, LossName
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
+from blindspots.testing.attack import drive
 from blindspots.threat import L2
 from closed_form import Known, Linear, ball, optimum, plane, planes
-from contract import drive
 from searching import search, unbounded
 
 BOTH = pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])

@@ -21,9 +21,9 @@ from blindspots.goal import Goal
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.rows import col
+from blindspots.testing.attack import Net, drive, jobs
 from blindspots.threat import L1, L2, THREATS, Linf, Threat
 from closed_form import Linear, ball, optimum, plane
-from contract import Net, drive, jobs
 from searching import kinds, search, unbounded
 
 ENOUGH = [

@@ -60,9 +60,9 @@ from blindspots.attacks import (
 )
 from blindspots.attacks.gradient.progress import checkpoints
 from blindspots.goal import Goal
+from blindspots.testing.attack import Check, checks
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
 from closed_form import ball, optimum, plane, planes
-from contract import Check, check_attack
 from searching import kinds, search, unbounded
 
 TABLE: list[Attack] = [
@@ -146,7 +146,7 @@ TABLE: list[Attack] = [
     Bisect(),
     Bisect(3),
 ]
-CHECKS = [check for attack in TABLE for check in check_attack(attack)]
+CHECKS = [check for attack in TABLE for check in checks(attack)]
 
 
 def test_every_attack_is_in_the_table() -> None:
