@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from blindspots.evaluate import Evaluation, Options
+from blindspots.journal import Columns
 from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks import PGD, Bisect, Square
 from blindspots.engine.cascade import Stage
 from blindspots.engine.targets import Closest
-from blindspots.evaluate import Evaluation, Options
 from blindspots.goal import Goal
-from blindspots.journal import Columns
 from blindspots.models.model import Model
 
 SHAPE = (1, 8, 8)

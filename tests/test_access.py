@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from blindspots.evaluate import Options
 from torch import Tensor, nn
 
 import blindspots as bs
@@ -12,7 +13,6 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.others import OtherImages
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
-from blindspots.evaluate import Options
 from blindspots.goal import Goal
 from blindspots.problem import Need
 from small_run import Net, inputs

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blindspots.verify import verify
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -16,7 +17,6 @@ from blindspots.errors import InputError
 from blindspots.experiments.universal.apply import apply_perturbation
 from blindspots.experiments.universal.file import Perturbation, perturbation_bytes
 from blindspots.threat import Linf
-from blindspots.verify import verify
 from test_class_names import LEVELS, SHUFFLED, WORDS, Y, in_folders
 
 NET = '''

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from blindspots.journal import seal
 from safetensors.torch import load, save
 
 from blindspots.cli import running
-from blindspots.journal import seal
 from small_run import at_most
 from test_cli import QUICK, attack, blindspots, in_one_sentence, plain, run_file
 

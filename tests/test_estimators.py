@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blindspots.evaluate import Options
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
@@ -41,7 +42,6 @@ from torch import Tensor
 import blindspots as bs
 from blindspots.data import digits_arrays
 from blindspots.errors import InputError
-from blindspots.evaluate import Options
 from blindspots.models import BlackBox, Model, from_estimator, load_model
 from blindspots.models.translate import OneVsOne
 from blindspots.problem import Need

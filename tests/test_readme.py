@@ -7,11 +7,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from blindspots.journal import SHARD
 from typer.testing import CliRunner
 
 from blindspots.cli.app import app
 from blindspots.cli.catalogue import page
-from blindspots.journal import SHARD
 from blindspots.protocols import Protocol, protocol
 from blindspots.threat import Threat
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from blindspots.defend.smoothing import Asked, certify
+from blindspots.evaluate import Options
 from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.errors import InputError
-from blindspots.evaluate import Options
 from blindspots.experiments.certify.bounds import fewest, largest, radius
 from blindspots.models.model import Model
 from blindspots.sizes import check_curve, check_noise, check_radius

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from blindspots.cli.command import command_of
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
-from blindspots.experiments import KINDS
+from blindspots.runs.experiment import kinds
 
 EPILOG = (
     "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input, or a place that cannot be written; "
@@ -79,7 +79,7 @@ def demo(
     demo(out)
 
 
-for _kind in KINDS:
+for _kind in kinds().values():
     command(_kind.name)(command_of(_kind))
 
 

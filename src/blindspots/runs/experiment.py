@@ -156,7 +156,7 @@ def kinds() -> dict[str, Kind]:
     """All kinds of runs: our own, and those that other packages offer as entry points of `GROUP`."""
     own: tuple[Kind, ...] = import_module("blindspots.experiments").KINDS
     others = [point.load() for point in entry_points(group=GROUP)]
-    return {kind.name: kind for kind in (*others, *own)}
+    return {kind.name: kind for kind in (*own, *others, *own)}  # ours first, and ours where names are the same
 
 
 def kind(name: str) -> Kind:
