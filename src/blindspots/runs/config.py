@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from blindspots.errors import InputError
+from blindspots.naming import meant
 from blindspots.records import Record
-from blindspots.spec import meant
 
 C = TypeVar("C", bound="Config")
 
