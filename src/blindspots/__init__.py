@@ -14,15 +14,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blindspots import attacks
+    from blindspots import attacks, testing
     from blindspots.data import ArrayData, load_data
-    from blindspots.defend.detection.proof import load_detector
-    from blindspots.defend.detection.run import detect
     from blindspots.defend.hardening.run import harden
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
+    from blindspots.experiments.detect.experiment import detect
+    from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
     from blindspots.experiments.universal.experiment import universal
     from blindspots.goal import Goal
@@ -60,6 +60,7 @@ __all__ = [
     "parse_threat",
     "require",
     "skip_gradients",
+    "testing",
     "transfer",
     "universal",
     "verify",
@@ -82,12 +83,12 @@ _HOMES = {
     "Transformed": "models",
     "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",
-    "detect": "defend.detection.run",
+    "detect": "experiments.detect.experiment",
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
     "harden": "defend.hardening.run",
     "load_data": "data",
-    "load_detector": "defend.detection.proof",
+    "load_detector": "experiments.detect.loading",
     "load_model": "models",
     "parse_threat": "threat",
     "require": "runs.metric",
@@ -100,8 +101,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "attacks":
-        return import_module("blindspots.attacks")
+    if name in ("attacks", "testing"):
+        return import_module(f"blindspots.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'blindspots' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"blindspots.{_HOMES[name]}"), name)

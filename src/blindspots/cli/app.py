@@ -9,7 +9,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from blindspots.cli.command import command_of
-from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
 from blindspots.cli.harden_job import HardenJob
@@ -100,18 +99,6 @@ def harden(model: Model, job: HardenJob) -> None:
     from blindspots.cli.hardening import harden
 
     harden(model, job)
-
-
-@command()
-@takes(DetectJob)
-def detect(model: Model, job: DetectJob) -> None:
-    """Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.
-
-    Writes the detectors, their scores, the attacks on model and detector together, and a report.
-    """
-    from blindspots.cli.detecting import detect
-
-    detect(model, job)
 
 
 @command()

@@ -8,12 +8,10 @@ from rich.text import Text
 
 from blindspots.cli import screen, show
 from blindspots.cli.endings import reading
-from blindspots.defend.detection.proof import verify_detect
 from blindspots.defend.hardening.proof import verify_harden
 from blindspots.errors import InputError
 from blindspots.journal import kind_of
 from blindspots.report import write_report
-from blindspots.report.detect import write_detect_report
 from blindspots.report.experiment import write_report as write_run_report
 from blindspots.report.harden import write_harden_report
 from blindspots.report.szegedy import write_szegedy_report
@@ -29,14 +27,12 @@ _PAGES = {
     "transfer": write_transfer_report,
     "szegedy-2013": write_szegedy_report,
     "harden": write_harden_report,
-    "detect": write_detect_report,
 }
 
 
 _PROOFS: dict[str, Callable[..., Verification]] = {
     "transfer": verify_transfer,
     "harden": verify_harden,
-    "detect": verify_detect,
 }
 
 

@@ -32,5 +32,7 @@ class AttackConfig(Batched):
     to_the_end: bool = setting(False, "Go on after a success: examples that are to fool other models.")
     pictures: int = setting(100, "How many examples are saved as PNG.", metavar="N", ge=0, le=10**6)
 
+    examples: bool = setting(True, "Write the examples as files.", hidden=True)
+
     def words(self, kind: str) -> list[str]:
         return [self.attack, self.threat]

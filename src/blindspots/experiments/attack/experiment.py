@@ -24,7 +24,7 @@ from blindspots.models.model import Model
 from blindspots.protocols import Protocol
 from blindspots.runs.entry import begin
 from blindspots.runs.run import Watch
-from blindspots.runs.store import Folder, Parts
+from blindspots.runs.store import Parts
 from blindspots.runs.world import World
 from blindspots.threat import Threat, as_threat
 
@@ -75,6 +75,7 @@ def attack(
     given = {
         "model": model, "data": one_of(x, y, data), "threat": threat, "attack": attack, "loss": loss,
         "targeted": targeted, "targets": targets, "restarts": restarts, "start": start, "to_the_end": to_the_end,
+        "examples": out is not None,
     }  # fmt: skip
     done = begin("attack", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Evaluation(**vars(done))
@@ -98,7 +99,7 @@ class Attack(Searches[AttackConfig]):
     def exports(
         self, config: AttackConfig, world: World, verdict: EvaluateVerdict, parts: Parts
     ) -> Mapping[str, bytes]:
-        if not isinstance(parts.files, Folder):
+        if not config.examples:
             return {}
         return example_files(parts, world.model, threat_of(world), world.data.class_names, config.pictures)
 

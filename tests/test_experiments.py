@@ -1,0 +1,33 @@
+"""One table of all kinds of runs: what holds for every one of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import blindspots as bs
+from blindspots.experiments.attack.config import AttackConfig
+from blindspots.experiments.certify.config import CertifyConfig
+from blindspots.experiments.evaluate.config import EvaluateConfig
+from blindspots.runs.experiment import kinds
+
+ON = {"model": "digits", "data": "digits"}
+SMALL: dict[str, dict[str, Any]] = {
+    "evaluate": {
+        "config": EvaluateConfig(**ON, rows=24, threat="linf:0.2", protocol="blackbox-labels", shard_rows=8),
+        "kills": 6,
+    },
+    "attack": {"config": AttackConfig(**ON, rows=24, threat="l2", attack="ddn:steps=8", shard_rows=8), "kills": 6},
+    "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_every_kind_keeps_the_contract(kind: str, tmp_path: Path) -> None:
+    claims = list(bs.testing.check_experiment(kind, folder=tmp_path, **SMALL[kind]))
+    assert claims
+
+
+def test_every_kind_is_in_the_table() -> None:
+    assert set(SMALL) == set(kinds())
