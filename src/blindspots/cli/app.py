@@ -3,7 +3,7 @@
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -11,10 +11,6 @@ from typer.core import TyperCommand, TyperGroup
 from blindspots.cli.command import command_of
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
-from blindspots.cli.harden_job import HardenJob
-from blindspots.cli.job import takes
-from blindspots.cli.options import Classes, Layout
-from blindspots.cli.transfer_job import TransferJob
 from blindspots.experiments import KINDS
 
 EPILOG = (
@@ -45,15 +41,9 @@ class Command(TyperCommand):
 
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
+    cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, epilog=EPILOG
 )
 command = partial(app.command, cls=Command)
-MODELS = (
-    "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
-    "package.module:factory or guarded:RUN, the model of a detect run with its detector."
-)
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
-Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
 Folder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that evaluate, attack, harden or another command wrote.")
 ]
@@ -87,65 +77,6 @@ def demo(
     from blindspots.cli.demo import demo
 
     demo(out)
-
-
-@command()
-@takes(HardenJob)
-def harden(model: Model, job: HardenJob) -> None:
-    """Train a model against an adversary, and say what that did to it, beside honest controls. The given one stays.
-
-    Writes the hardened model, its card, the evaluations before and after, and a report.
-    """
-    from blindspots.cli.hardening import harden
-
-    harden(model, job)
-
-
-@command()
-@takes(TransferJob)
-def transfer(models: Models, job: TransferJob) -> None:
-    """Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.
-
-    Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.
-    """
-    from blindspots.cli.transferring import transfer
-
-    transfer(models, job)
-
-
-@command()
-def reproduce(
-    experiment: Annotated[Literal["szegedy-2013"], typer.Argument(help="Which published experiment.")],
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Training rows, such as MNIST's.", show_default="scikit-learn's digits"),
-    ] = None,
-    test: Annotated[str | None, typer.Option(metavar="DATA", help="Test rows; goes with --data.")] = None,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Of each, so many are attacked at most.")] = 1000,
-    targets: Annotated[
-        Literal["random", "nearest"], typer.Option(help="The wrong class that examples go towards.")
-    ] = "random",
-    decay: Annotated[
-        float, typer.Option(metavar="FACTOR", min=0, help="Multiplies the weight decay of every network.")
-    ] = 1.0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A new folder.", show_default="runs/szegedy-2013")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads of the attacks.", show_default="all free ones")
-    ] = None,
-    layout: Layout = None,
-    classes: Classes = None,
-) -> None:
-    """Make a published experiment again and show ours beside the published figures, cell by cell, on one page.
-
-    szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.
-    """
-    from blindspots.cli.reproducing import Experiment
-    from blindspots.cli.reproducing import reproduce as run
-
-    run(Experiment(data, test, rows, targets, decay, out, seed, threads, layout, classes))
 
 
 for _kind in KINDS:

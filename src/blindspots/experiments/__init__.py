@@ -48,10 +48,34 @@ KINDS = (
         unseen="That no other search would fool more inputs cannot be shown.",
     ),
     _kind(
+        "harden",
+        "Train a copy of a model against an adversary, and say what that did to it, beside honest controls.\n"
+        "\n"
+        "Writes the hardened model, its card, the evaluations before and after, and a report.",
+        inside=True,
+        unseen="Training, its held-out checks, the attacks on controls and the side studies were not run again.",
+    ),
+    _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"
         "Writes a run folder with the votes, the certified accuracy against the radius and a report.",
         unseen="Votes were taken again for three rows; those of the others are taken as they are stored.",
+    ),
+    _kind(
+        "transfer",
+        "Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.\n"
+        "\n"
+        "Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.",
+        unseen="Whether another search would have found more is not known; with which attack examples were made is "
+        "taken as it is stored.",
+    ),
+    _kind(
+        "reproduce",
+        "Make a published experiment again and show ours beside the published figures, cell by cell, on one page.\n"
+        "\n"
+        'szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.',
+        unseen="Networks were not trained again: their weights are taken as they are stored. That no smaller change "
+        "would do cannot be shown.",
     ),
 )

@@ -43,6 +43,8 @@ def begin(
     objects = {key: thing for pair in objects.items() for key, thing in _each(*pair)}
     if twice := [key for key in settings if key in given]:
         raise InputError(f"expected {twice[0]} once, got it twice: leave one out")
+    if "rows" in settings and "rows" in words:
+        raise InputError("expected rows with the name of data, got them with data that are opened: pass fewer rows")
     config = made(found, {**words, **plain, **settings})
     files: Files = {} if out is None else Folder(Path(out))
     told = {"watch": watch} if watch else {}

@@ -172,7 +172,7 @@ def _same_world(done: Run[Any, Any], world: World) -> Iterator[Check]:
         if record["spec"] is None and name not in world.given:
             raise InputError(
                 f"expected the network {record['name']!r} itself, since the run was given it from Python: pass it, as "
-                "in bs.verify(run, model)"
+                f"in bs.verify(run, {'model' if name == 'model' else f'given={{{name!r}: model}}'})"
             )
         found = world.named(name)
         claim = f"the model {record['name']!r} is the one that the run saw"

@@ -115,8 +115,9 @@ def lede(run: Detected, threat: ThreatWords) -> str:
     return (
         f"Without an adversary {run.manifest.world['model']['name']} is right on {percent(v.clean.share)} of "
         f"{count(v.rows, 'row')}, under attack on {percent(v.robust.share)} ({interval(v.robust.interval)}). Detectors "
-        f"were fitted on {count(len(rows['fit_at']), 'other row')}, reject {percent(run.config.fpr)} of "
-        f"{count(len(rows['threshold_at']), 'clean row')} that set the threshold, and are measured within {threat.text}."
+        f"were fitted on {count(len(rows['fit_at']), 'other row')}, reject {percent(run.config.fpr)} "
+        f"of {count(len(rows['threshold_at']), 'clean row')} that set the threshold, and are measured "
+        f"within {threat.text}."
     )
 
 
