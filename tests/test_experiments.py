@@ -38,8 +38,16 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "universal": {
         "config": UniversalConfig(
-            **ON, rows=60, threat="linf:0.2", method="sgd:passes=2", fit=40, images=(16,), several=2, on=("digits",),
-            cross=True, geometry=True,
+            **ON,
+            rows=60,
+            threat="linf:0.2",
+            method="sgd:passes=2",
+            fit=40,
+            images=(16,),
+            several=2,
+            on=("digits",),
+            cross=True,
+            geometry=True,
         ),
         "numbers": 60,
     },
