@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from blindspots.defend.smoothing import Asked
+from blindspots.evaluate import Evaluation, Options
+from blindspots.verify import verify
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -17,10 +19,8 @@ from torch import Tensor, nn
 import blindspots as bs
 from blindspots.data import ArrayData, digits_arrays, load_data
 from blindspots.errors import InputError
-from blindspots.evaluate import Evaluation, Options
 from blindspots.models import Model, from_estimator, load_model
 from blindspots.models.binding import bind, bound, names_of
-from blindspots.verify import verify
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SHUFFLED = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]  # class i of the other model is class SHUFFLED[i] of the digits network

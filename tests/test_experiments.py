@@ -12,6 +12,7 @@ from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.transfer.config import TransferConfig
+from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.runs.experiment import kinds
 
 ON = {"model": "digits", "data": "digits"}
@@ -34,6 +35,21 @@ SMALL: dict[str, dict[str, Any]] = {
             **ON, rows=80, test_rows=20, threat="linf:0.1", protocol="blackbox-labels", epochs=2, study_rows=2
         ),
         "numbers": 15,
+    },
+    "universal": {
+        "config": UniversalConfig(
+            **ON,
+            rows=60,
+            threat="linf:0.2",
+            method="sgd:passes=2",
+            fit=40,
+            images=(16,),
+            several=2,
+            on=("digits",),
+            cross=True,
+            geometry=True,
+        ),
+        "numbers": 60,
     },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }

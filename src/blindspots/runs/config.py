@@ -184,7 +184,7 @@ def _told(kind: type[Config], error: Any, option: bool) -> str:
     if isinstance(sentence := error.get("ctx", {}).get("error"), InputError):
         return str(sentence)
     if error["type"] == "extra_forbidden":
-        known = [field for field in kind.model_fields if not kind.model_fields[field].is_required()]
+        known = [n for n, field in kind.model_fields.items() if not (field.is_required() or is_hidden(field))]
         return f"expected settings among {', '.join(known)}, got {name!r}{meant(name, known)}: leave it out"
     if error["type"] == "missing":
         return f"expected {called}, got none: give it"
