@@ -57,7 +57,7 @@ SHARD = {
 
 
 EVALUATION = "evaluation"  # the kind of a run whose manifest does not name one
-_COMMANDS = {EVALUATION: "evaluate", "szegedy-2013": "reproduce szegedy-2013"}
+_COMMANDS = {EVALUATION: "evaluate"}
 LEFT_BEHIND = (  # what a run that was killed before its run.json was written may leave
     "*.draft", "shards", "unfinished.safetensors", "search.safetensors", "rows.safetensors", "pictures.safetensors",
     "fault.txt",

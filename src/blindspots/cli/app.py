@@ -9,12 +9,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from blindspots.cli.command import command_of
-from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
 from blindspots.cli.harden_job import HardenJob
 from blindspots.cli.job import takes
-from blindspots.cli.universal_job import UniversalJob
 from blindspots.experiments import KINDS
 
 EPILOG = (
@@ -98,30 +96,6 @@ def harden(model: Model, job: HardenJob) -> None:
     from blindspots.cli.hardening import harden
 
     harden(model, job)
-
-
-@command()
-@takes(DetectJob)
-def detect(model: Model, job: DetectJob) -> None:
-    """Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.
-
-    Writes the detectors, their scores, the attacks on model and detector together, and a report.
-    """
-    from blindspots.cli.detecting import detect
-
-    detect(model, job)
-
-
-@command()
-@takes(UniversalJob)
-def universal(model: Model, job: UniversalJob) -> None:
-    """Search for one change that fools a model on most inputs, and say on how many unseen ones it does.
-
-    Writes the perturbation, pictures and a report.
-    """
-    from blindspots.cli.universal import universal
-
-    universal(model, job)
 
 
 for _kind in KINDS:

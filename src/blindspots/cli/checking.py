@@ -8,33 +8,25 @@ from rich.text import Text
 
 from blindspots.cli import screen, show
 from blindspots.cli.endings import reading
-from blindspots.defend.detection.proof import verify_detect
 from blindspots.defend.hardening.proof import verify_harden
 from blindspots.errors import InputError
 from blindspots.journal import kind_of
 from blindspots.report import write_report
-from blindspots.report.detect import write_detect_report
 from blindspots.report.experiment import write_report as write_run_report
 from blindspots.report.harden import write_harden_report
-from blindspots.report.universal import write_universal_report
 from blindspots.report.words import count
 from blindspots.runs.experiment import kinds
 from blindspots.runs.verify import verify as verify_run
-from blindspots.universal.proof import verify_universal
 from blindspots.verify import Verification
 from blindspots.verify import verify as prove
 
 _PAGES = {
-    "universal": write_universal_report,
     "harden": write_harden_report,
-    "detect": write_detect_report,
 }
 
 
 _PROOFS: dict[str, Callable[..., Verification]] = {
-    "universal": verify_universal,
     "harden": verify_harden,
-    "detect": verify_detect,
 }
 
 

@@ -1,1 +1,1 @@
-"""Closing blind spots: `hardening` before deployment, `detection` and `smoothing` at run time, each with its price."""
+"""Closing blind spots: `hardening` before deployment, with its price."""

@@ -33,6 +33,21 @@ KINDS = (
         several=True,
     ),
     _kind(
+        "detect",
+        "Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.\n"
+        "\n"
+        "Writes the detectors, their scores, the attacks on model and detector together, and a report.",
+        unseen="Fits, tests of batches and the searches for examples were not made again.",
+        inside=True,
+    ),
+    _kind(
+        "universal",
+        "Search for one change that fools a model on most inputs, and say on how many unseen ones it does.\n"
+        "\n"
+        "Writes the perturbation, pictures and a report.",
+        unseen="That no other search would fool more inputs cannot be shown.",
+    ),
+    _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"

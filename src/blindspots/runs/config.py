@@ -90,6 +90,11 @@ class DataSource:
     training: bool = False
     bound: bool = True
 
+    @property
+    def is_digits_to_learn(self) -> bool:
+        """The embedded rows that have no name of their own."""
+        return self.training and self.spec == "digits" and self.layout is None and self.classes is None
+
 
 class Config(Record):
     """All that decides the bits of a run. What changes none of them (folder, processes, progress) is no setting.

@@ -73,4 +73,10 @@ def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
     if is_dataset(thing):
         read = {"rows": len(thing), "layout": getattr(thing, "layout", None)} if field == "data" else {}
         return {field: thing.spec or thing.name, **{k: v for k, v in read.items() if k in config.model_fields}}
-    return {field: getattr(thing, "spec", None) or repr(thing)}
+    if isinstance(thing, list | tuple) and "tuple[" in str(config.model_fields[field].annotation):
+        return {field: [_word(one) for one in thing]}
+    return {field: _word(thing)}
+
+
+def _word(thing: Any) -> str:
+    return thing if isinstance(thing, str) else getattr(thing, "spec", None) or repr(thing)

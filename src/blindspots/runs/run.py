@@ -207,11 +207,15 @@ class _Making:
 
 
 def _made(m: _Making) -> None:
-    b, parts = m.begun, m.parts
+    b = m.begun
     experiment, config, world = b.experiment, m.config, b.world
     log = _log(m)
     with _stopping(m.pace.executor):
-        digests = _digests(m, parts, log)
+        digests = _digests(m, log, {})
+        if more := experiment.further(config, world, replace(m.parts, digests=digests)):
+            m = replace(m, listed=[*m.listed, *more])
+            digests = _digests(m, log, digests)
+    parts = m.parts
     for name in parts:  # states of parts that were written by who then was killed
         parts.forget_state(name)
     parts = replace(parts, digests=digests)
@@ -242,11 +246,12 @@ def _log(m: _Making) -> Log:
     )
 
 
-def _digests(m: _Making, parts: Parts, log: Log) -> dict[str, str]:
-    """Of all parts, once those that were missing are made."""
-    b, executor = m.begun, m.pace.executor
+def _digests(m: _Making, log: Log, known: Mapping[str, str]) -> dict[str, str]:
+    """Of all parts, once those that were missing are made; `known`: those of which it is certain already."""
+    b, executor, parts = m.begun, m.pace.executor, m.parts
     left = {part.name: part for part in m.listed}
-    done = {name: parts.digest(part) for name, part in left.items() if not part.run and parts.kept(name) is not None}
+    new = [part for name, part in left.items() if name not in known and not part.run]
+    done = {**known, **{part.name: parts.digest(part) for part in new if parts.kept(part.name) is not None}}
     waiting, flying, lost = [part for name, part in left.items() if name not in done], 0, Counter[str]()
     tell = _teller(m, left, done)
     tell(Progress(""))

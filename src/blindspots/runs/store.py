@@ -186,6 +186,9 @@ class Parts(Mapping[str, Columns]):
     def __len__(self) -> int:
         return len(self.names)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
     def below(self, name: str) -> Iterator[Columns]:
         """All shards of a name, one after the other."""
         yield from (self[one] for one in self if one.startswith(f"{name}/"))

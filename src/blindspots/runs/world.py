@@ -169,7 +169,7 @@ def _opened(source: ModelSource, given: Model | None, say: Say) -> Model:
 
 
 def _read(source: DataSource) -> Dataset:
-    names = parse_classes(source.classes) if source.classes else None
-    if source.training and source.spec == "digits" and source.layout is None and names is None:
+    if source.is_digits_to_learn:
         return digits_training(source.rows)
+    names = parse_classes(source.classes) if source.classes else None
     return load_data(source.spec, source.rows, layout=source.layout, classes=names)
