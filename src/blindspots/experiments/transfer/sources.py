@@ -6,7 +6,7 @@ from blindspots.attacks import Attack, parse_attack
 from blindspots.batching import rows_in_flight, rows_per_call
 from blindspots.crafting import fitting
 from blindspots.data import Dataset
-from blindspots.engine.targets import RandomClass, Targets
+from blindspots.engine.targets import RandomClass, Targets, parse_targets
 from blindspots.errors import InputError
 from blindspots.experiments.transfer.adapt import adapted, classes_of, matched
 from blindspots.experiments.transfer.config import Source, TransferConfig
