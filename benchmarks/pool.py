@@ -14,9 +14,9 @@ from benchmarks.cases import zoo
 from benchmarks.clock import clock
 from benchmarks.page import Section, table
 from blindspots.data import ArrayData
-from blindspots.defend.hardening.batches import Material, Split
-from blindspots.defend.hardening.recipe import Objective, Optimizer, Pool, Recipe
-from blindspots.defend.hardening.trainer import Trainer
+from blindspots.experiments.harden.batches import Material, Split
+from blindspots.experiments.harden.recipe import Objective, Optimizer, Pool, Recipe
+from blindspots.experiments.harden.trainer import Trainer
 
 SEEDS = 5
 THREAT = bs.L2(1.0)

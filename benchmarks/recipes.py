@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from blindspots.experiments.harden.folder import read_harden_file
+from blindspots.experiments.harden.run import Watch
 
 import blindspots as bs
 from benchmarks.page import Section, percent, table
 from benchmarks.settings import RADIUS, UNION
 from blindspots.data import digits, digits_training
-from blindspots.defend.hardening import HardenOptions
-from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.recipe import names
-from blindspots.defend.hardening.run import Watch
+from blindspots.experiments.harden import HardenOptions
+from blindspots.experiments.harden.recipe import names
 from blindspots.records import Share
 from blindspots.threat import parse_threat
 

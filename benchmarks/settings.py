@@ -9,17 +9,17 @@ from statistics import mean
 from typing import Any
 
 import torch
+from blindspots.experiments.harden.course import weights_of
 from lightning_fabric import Fabric
 
 import blindspots as bs
 from benchmarks.clock import clock
 from benchmarks.page import Section, percent, store, stored, table
 from blindspots.data import ArrayData, digits_arrays
-from blindspots.defend.hardening.batches import split
-from blindspots.defend.hardening.checks import PROTOCOL
-from blindspots.defend.hardening.course import weights_of
-from blindspots.defend.hardening.recipe import Recipe
-from blindspots.defend.hardening.trainer import Trainer
+from blindspots.experiments.harden.batches import split
+from blindspots.experiments.harden.checks import PROTOCOL
+from blindspots.experiments.harden.recipe import Recipe
+from blindspots.experiments.harden.trainer import Trainer
 from blindspots.models.digits import network
 from blindspots.models.training import alone
 from blindspots.threat import parse_threat

@@ -24,10 +24,10 @@ from benchmarks.cases import NO_ZOO, Case, available, zoo
 from benchmarks.clock import Took, interleaved, middle, ratio
 from benchmarks.page import ROOT, Section, table, versions
 from blindspots.data import ArrayData
-from blindspots.defend.hardening.batches import Material, Split
-from blindspots.defend.hardening.prepare import trainable
-from blindspots.defend.hardening.recipe import Objective, Optimizer, Recipe, Search, read_recipe
-from blindspots.defend.hardening.trainer import Trainer
+from blindspots.experiments.harden.batches import Material, Split
+from blindspots.experiments.harden.prepare import trainable
+from blindspots.experiments.harden.recipe import Objective, Optimizer, Recipe, Search, read_recipe
+from blindspots.experiments.harden.trainer import Trainer
 from blindspots.models import Model
 from blindspots.threat import Threat
 

@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from blindspots.evaluate import Progress
+from blindspots.verdict import RunFile, Verdict
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -29,15 +29,8 @@ from blindspots.attacks import (
 )
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
-from blindspots.data import load_data
-from blindspots.defend.hardening import run as hardening
-from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.run import harden
-from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError
-from blindspots.evaluate import Evaluation, Progress, evaluate
-from blindspots.models import Model, load_model
-from blindspots.verdict import RunFile, Verdict
+from blindspots.experiments.harden.config import HardenConfig
 
 QUICK = "--attack=pgd:steps=3 --data=digits --threat=linf:0.15 --rows=24"
 NET = """
@@ -442,18 +435,12 @@ def test_a_terminal_shows_a_bar_that_goes_away(capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo with an untrained network, few rows, one epoch and one short stage."""
-    stage = Stage("short", PGD(steps=2), "tries")
-    monkeypatch.setattr(
-        demo, "open_model", lambda _, name: Model(load_model("net.py:linear").net, name=name, spec=name)
-    )
-    monkeypatch.setattr(demo, "load_data", lambda spec: load_data(spec, 24))
-    monkeypatch.setattr(demo, "run_harden", partial(harden, epochs=1, study_rows=0))
-    monkeypatch.setattr(hardening, "evaluate", evaluate_by(stage))
-
-
-def evaluate_by(stage: Stage) -> Callable[..., Evaluation]:
-    return lambda *args, **settings: evaluate(*args, **{**settings, "protocol": (stage,)})
+    """The demo with an untrained network, few rows, one epoch and a short protocol."""
+    small = {
+        "model": "net.py:linear", "rows": 100, "test_rows": 12, "epochs": 1, "study_rows": 0, "controls": False,
+        "protocol": "blackbox-labels",
+    }  # fmt: skip
+    monkeypatch.setattr(demo, "HardenConfig", lambda **settings: HardenConfig(**{**settings, **small}))
 
 
 @pytest.mark.usefixtures("small_demo")
@@ -463,7 +450,8 @@ def test_demo_shows_a_network_before_and_after_and_can_be_repeated() -> None:
         assert result.exit_code == 0, result.stderr
         assert result.stdout.splitlines()[-1] == "Report: runs/demo/report.html"
         assert re.search(r"^before .*\nafter ", result.stdout, re.MULTILINE)
-    assert read_harden_file(Path("runs/demo")).command == "blindspots harden digits --data digits --threat linf:0.15"
+    command = json.loads(Path("runs/demo/log.json").read_text())["command"]
+    assert command == "blindspots harden digits --data digits --threat linf:0.15"
     assert Path("runs/demo/report.html").is_file()
     assert Path("runs/demo/model.pt2").is_file()
 

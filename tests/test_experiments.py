@@ -10,6 +10,7 @@ from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
+from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.runs.experiment import kinds
@@ -37,6 +38,12 @@ SMALL: dict[str, dict[str, Any]] = {
         ),
         "kills": 4,
         "numbers": 12,
+    },
+    "harden": {
+        "config": HardenConfig(
+            **ON, rows=80, test_rows=20, threat="linf:0.1", protocol="blackbox-labels", epochs=2, study_rows=2
+        ),
+        "numbers": 15,
     },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }

@@ -4,11 +4,13 @@ import errno
 import gc
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +18,28 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.stats import binom, binomtest
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import blindspots as bs
 from blindspots.cli.app import app
 from blindspots.data import ArrayData
-from blindspots.defend.hardening import Hardened, HardenOptions, Recipe
-from blindspots.defend.hardening import course as courses
-from blindspots.defend.hardening.course import Told
-from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.prepare import draw_anew
-from blindspots.defend.hardening.proof import verify_harden
-from blindspots.defend.hardening.recipe import NoisyStep, Optimizer, Search
-from blindspots.defend.hardening.run import Watch
 from blindspots.errors import InputError
+from blindspots.experiments.harden.experiment import Harden, Hardened
+from blindspots.experiments.harden.prepare import draw_anew
+from blindspots.experiments.harden.recipe import NoisyStep, Optimizer, Recipe, Search
+from blindspots.experiments.harden.verdict import Control, HardenVerdict
+from blindspots.experiments.harden.verify import checks
+from blindspots.records import Share
+from blindspots.runs.run import How
+from blindspots.runs.store import Folder, opened
+from blindspots.runs.world import Progress, World
 from closed_form import planes
 
 RECIPE = Recipe(epochs=6, batch=16, optimizer=Optimizer(rate=2e-2), adversary=NoisyStep())
 THREAT = bs.Linf(0.05)
-OPTIONS = HardenOptions(threads=1)
+ODD = Share.of(1, 40)
 FROZEN = "75 of 483 parameters learn; the others do not require gradients and stay as they are."
 
 
@@ -55,7 +59,7 @@ TEST = ArrayData(*rows(240).rows(200, 240))
 def hardened(out: Path | None = None, **settings: Any) -> Hardened:
     usual: dict[str, Any] = {
         "data": rows(), "test": TEST, "threat": THREAT, "recipe": RECIPE, "controls": False, "study_rows": 0,
-        "options": OPTIONS,
+        "threads": 1,
     }  # fmt: skip
     return bs.harden(settings.pop("model", None) or network(), out=out, **usual | settings)
 
@@ -80,37 +84,52 @@ def folder_of(run: Hardened) -> Path:
 
 def test_a_run_says_everything_that_it_promises(run: Hardened) -> None:
     said = json.loads((folder_of(run) / "run.json").read_text())["verdict"]
-    assert {
-        "before",
-        "after",
-        "epochs",
-        "seconds",
-        "seconds_natural_epoch",
-        "controls",
-        "claim",
-        "study",
-    } <= said.keys()
+    assert {"before", "after", "epochs", "best_epoch", "history", "controls", "claim", "study"} <= said.keys()
     assert said["epochs"] == 6
     assert said["before"].keys() == said["after"].keys() >= {"robust_accuracy", "interval", "clean_accuracy"}
-    assert said["seconds"] == pytest.approx(sum(e["seconds"] for e in said["history"]), abs=2e-3)
-    assert said["seconds_natural_epoch"] > 0
     assert [c["name"] for c in said["controls"]] == ["more epochs", "noise", "augmentation"]
-    for name in ("model.safetensors", "model.pt2", "MODEL_CARD.md", "log.csv", "study.safetensors"):
+    for name in ("model.safetensors", "model.pt2", "MODEL_CARD.md", "log.csv"):
         assert (folder_of(run) / name).is_file(), name
-    assert not (folder_of(run) / "training.safetensors").exists()
+    assert not (folder_of(run) / "tensorboard").exists()
+    assert next(iter(run.verdict.metrics())) == "robust_accuracy"
+    assert run.verdict.metrics()["robust_accuracy"].value == run.after.robust_accuracy
+
+
+def test_clocks_stand_in_the_log_and_nowhere_else(run: Hardened) -> None:
+    assert "seconds" not in (folder_of(run) / "run.json").read_text()
+    took = run.log.timing["training"]
+    assert took.keys() == {"epochs", "epoch", "natural_epoch", "checks", "peak_memory"}
+    assert all(value > 0 for value in took.values())
 
 
 def test_the_verdicts_are_those_of_evaluate_on_the_file_that_was_written(run: Hardened) -> None:
     for name, model in (("before", network()), ("after", bs.load_model(str(folder_of(run) / "model.pt2")))):
-        again = bs.evaluate(model, data=TEST, threat=THREAT, options=bs.Options(threads=1))
+        again = bs.evaluate(model, data=TEST, threat=THREAT, threads=1)
         verdict = getattr(run.verdict, name)
         assert again.robust_accuracy == verdict.robust_accuracy
         assert again.verdict.clean_accuracy == verdict.clean_accuracy
 
 
-def test_a_finished_run_can_be_proved_again(run: Hardened) -> None:
-    outcome = verify_harden(folder_of(run), model=bs.Model(network(), name="Sequential"), data=TEST)
+def test_the_claim_is_counted_on_rows_and_tested_exactly(run: Hardened) -> None:
+    """McNemar's test in closed form: twice the lower tail of a fair coin."""
+    best = max(run.verdict.controls, key=lambda c: c.clean.share)
+    ours = torch.cat([shard["right"] for shard in run.after.shards()])
+    theirs = run.parts[f"controls/{best.name.replace(' ', '-')}"]["right"]
+    claim = run.verdict.claim
+    assert claim is not None
+    a, b = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    assert (claim.only_hardened, claim.only_control, claim.against) == (a, b, best.name)
+    assert claim.p_value == pytest.approx(min(1.0, 2 * binom.cdf(min(a, b), a + b, 0.5)))
+
+
+def test_a_finished_run_is_verified(run: Hardened) -> None:
+    outcome = verified(folder_of(run))
     assert outcome.ok, outcome.problems
+    assert any("held-out rows" in check for check in outcome.checks)
+
+
+def verified(folder: Path) -> Any:
+    return bs.verify(folder, bs.Model(network(), name="Sequential"), rows(), given={"test": TEST})
 
 
 def test_the_log_has_a_line_for_every_epoch_that_was_checked(run: Hardened) -> None:
@@ -140,7 +159,7 @@ def test_a_hardened_network_answers_as_it_was_judged_without_a_word_more() -> No
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        hardened(tmp_path / name, options=HardenOptions(seed=seed, threads=1), epochs=2)
+        hardened(tmp_path / name, seed=seed, epochs=2)
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
@@ -175,20 +194,16 @@ def test_adversarial_training_helps_a_network_that_leans_on_fragile_features() -
 
 
 def test_frozen_parameters_stay_as_they_are_and_it_is_said_how_many_learn(tmp_path: Path) -> None:
-    net, said = network(), list[str]()
+    net = network()
     net[1].requires_grad_(False)  # type: ignore[index]
     for scratch in (False, True):
-        run = hardened(
-            tmp_path / str(scratch), model=net, epochs=1, from_scratch=scratch, controls=True,
-            watch=Watch(phase=said.append),
-        )  # fmt: skip
+        run = hardened(tmp_path / str(scratch), model=net, epochs=1, from_scratch=scratch, controls=True)
         after = weights(tmp_path / str(scratch))
         assert torch.equal(after["1.weight"], net[1].weight)  # type: ignore[index]
         assert not torch.equal(after["3.weight"], net[3].weight)  # type: ignore[index]
         assert [f.saw for f in run.verdict.findings if f.code == "frozen"] == [FROZEN]
         again = bs.load_model(str(tmp_path / str(scratch) / "model.pt2"))
         assert [p.requires_grad for p in again.net.parameters()] == [False, False, True, True]
-    assert sum(text.endswith(FROZEN) for text in said) == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's, of a copied program
@@ -198,9 +213,9 @@ def test_a_hardened_network_can_be_hardened_again(tmp_path: Path) -> None:
         assert hardened(model=model, epochs=1).verdict.epochs == 1
 
 
-@pytest.mark.parametrize("epochs", [0, -1, 2.5, True, "3"])
+@pytest.mark.parametrize("epochs", [0, -1, 2.5, "three"])
 def test_epochs_that_are_none_are_refused(epochs: Any) -> None:
-    with pytest.raises(InputError, match=r"expected .*epoch.*, got"):
+    with pytest.raises(InputError, match=r"expected .*epochs, got"):
         hardened(epochs=epochs)
 
 
@@ -208,43 +223,32 @@ class StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stopped_in", ["before", "training", "controls", "after"])
+@pytest.mark.parametrize("stopped_in", ["training", "controls/noise", "after/"])
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits(
     tmp_path: Path, run: Hardened, stopped_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
+    monkeypatch.setattr(How, "every", 0.0)
 
-    def epoch(told: Told) -> None:
-        if stopped_in == "training" and told.done == 3:
-            raise StoppedError
-
-    def phase(text: str) -> None:
-        begins = {"before": "Training", "controls": "Control: half", "after": "Evaluating Sequential-hardened"}
-        if text.startswith(begins.get(stopped_in, "never")):
+    def watch(progress: Progress) -> None:
+        if progress.part.startswith(stopped_in) and (progress.done == 3 or stopped_in != "training"):
             raise StoppedError
 
     def again(**settings: Any) -> Hardened:
         return hardened(tmp_path / "run", controls=True, study_rows=10, **settings)
 
     with pytest.raises(StoppedError):
-        again(watch=Watch(phase=phase, epoch=epoch))
+        again(watch=watch)
     with pytest.raises(InputError, match="resume it with --resume"):
         again()
     other = again(resume=True)
-    assert equal(weights(tmp_path / "run"), weights(folder_of(run)))
-    for name in ("before", "after"):
-        a, b = (json.loads((f / name / "run.json").read_text())["shards"] for f in (tmp_path / "run", folder_of(run)))
-        assert [s["sha256"] for s in a] == [s["sha256"] for s in b]
-    assert [c.clean for c in other.verdict.controls] == [c.clean for c in run.verdict.controls]
-    assert other.verdict.study is not None
-    assert run.verdict.study is not None
-    assert other.verdict.study.compared == run.verdict.study.compared
+    assert (tmp_path / "run" / "run.json").read_bytes() == (folder_of(run) / "run.json").read_bytes()
+    assert other.verdict == run.verdict
 
 
 def test_a_finished_run_that_is_resumed_is_read(run: Hardened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courses.Course, "run", None)  # nothing is trained
+    monkeypatch.setattr(Harden, "make", None)  # nothing is trained
     again = hardened(folder_of(run), controls=True, study_rows=10, resume=True)
-    assert again.file == run.file
+    assert again.verdict == run.verdict
 
 
 @pytest.mark.parametrize(
@@ -253,13 +257,56 @@ def test_a_finished_run_that_is_resumed_is_read(run: Hardened, monkeypatch: pyte
         ({"recipe": RECIPE.model_copy(update={"batch": 8})}, "settings"),
         ({"threat": bs.Linf(0.06)}, "threat"),
         ({"extra": rows(50)}, "extra"),
-        ({"options": HardenOptions(seed=1, threads=1)}, "seed"),
+        ({"seed": 1}, "seed"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(16, 3))}, "model"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(run: Hardened, settings: dict[str, Any], field: str) -> None:
-    with pytest.raises(InputError, match=f"but the {field} changed"):
+def test_another_run_is_refused(run: Hardened, settings: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError, match=f"the {field} changed"):
         hardened(folder_of(run), **{"controls": True, "study_rows": 10, "resume": True} | settings)
+
+
+# ------------------------------------------------------------------ what verify finds
+
+
+def forged(run: Hardened, monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any) -> HardenVerdict:
+    """The verdict of a conclude with one wrong formula."""
+    monkeypatch.setattr(f"blindspots.experiments.harden.{name}", wrong)
+    config, world = run.config, World(run.config, {"model": bs.Model(network()), "data": rows(), "test": TEST})
+    return Harden().conclude(config, world, run.parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "number"),
+    [
+        (
+            "conclude.held_out_off",
+            lambda held_out, after: 100 * (after.robust_accuracy - held_out.share),
+            "held_out_off",
+        ),
+        ("conclude.binomtest", partial(binomtest, alternative="greater"), "claim"),
+        ("conclude._control", lambda n, w, e, c: Control(name=n, what=w, epochs=e, clean=ODD, robust=ODD), "controls"),
+        ("study._share", lambda stands: Share.of(int((~stands).sum()), len(stands)), "study"),
+    ],
+)
+def test_a_wrong_formula_is_found(
+    run: Hardened, monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any, number: str
+) -> None:
+    verdict = forged(run, monkeypatch, name, wrong)
+    assert verdict.model_dump() != run.verdict.model_dump()
+    world = World(run.config, {"model": bs.Model(network(), name="Sequential")})
+    world.same = {"model": False}
+    told = [problem for check in checks(run.config, verdict, run.parts, world) for problem in check.problems]
+    assert any(problem.startswith(f"expected {number} to be") for problem in told), told
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "controls/noise.safetensors", "log.csv", "after/run.json"])
+def test_a_changed_file_is_found(run: Hardened, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(folder_of(run), tmp_path / "copy"))
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    assert not verified(copy).ok
 
 
 # ------------------------------------------------------------------ what is refused
@@ -321,8 +368,6 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence_and_nothing_is_left(
 def test_a_full_disk_while_saving_is_said_and_what_was_done_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
-
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -386,9 +431,9 @@ def test_the_command_hardens_and_its_model_is_one_that_evaluate_takes() -> None:
     result = blindspots(COMMAND)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == "Report: runs/one/report.html"
-    assert "epoch 2 of 2: held-out rows" in result.stderr
-    file = read_harden_file(Path("runs/one"))
-    assert (file.manifest.recipe, file.manifest.data.rows, file.manifest.test.rows) == ("fast", 240, 60)
+    run, before = (opened(Folder(Path("runs/one"))), opened(Folder(Path("runs/one")), "before/"))
+    rows = [one.manifest.world["data"]["rows"] for one in (run, before)]
+    assert (run.config.recipe, rows) == ("fast", [300, 60])
     line = "evaluate runs/one/model.pt2 --data rows.npz --rows 20 --threat linf:0.05 --out runs/again"
     assert blindspots(line).exit_code == 0
     assert blindspots("report runs/one").exit_code == 0
@@ -401,7 +446,7 @@ def test_the_command_prints_its_verdict_as_json_and_judges_it() -> None:
     result = blindspots(f"{COMMAND} --json --require 1.0")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["epochs"] == 2
-    assert "Not met: --require 1.0" in result.stderr
+    assert "Not met: 1.0 was required, but robust_accuracy is" in result.stderr
 
 
 @unclosed
@@ -429,7 +474,11 @@ def test_a_command_that_was_killed_goes_on_to_the_same_weights(at_home: Path) ->
     subprocess.run(whole, check=True, capture_output=True)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not Path("runs/one/training.safetensors").exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not Path("runs/one/training.unfinished.safetensors").exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -453,12 +502,12 @@ def test_two_processes_train_what_one_does(at_home: Path) -> None:
     assert blindspots(command.replace("runs/one", "runs/alone")).exit_code == 0
     together, alone = weights(Path("runs/one")), weights(Path("runs/alone"))
     assert all(torch.allclose(together[k], alone[k], atol=1e-3) for k in alone)
-    assert read_harden_file(Path("runs/one")).manifest.devices == 2
+    assert opened(Folder(Path("runs/one"))).config.devices == 2
 
 
 @pytest.mark.slow
 def test_bf16_trains_and_is_judged_in_float32(tmp_path: Path) -> None:
-    run = hardened(tmp_path / "run", options=HardenOptions(threads=1, precision="bf16"))
+    run = hardened(tmp_path / "run", precision="bf16")
     assert run.verdict.after.robust_accuracy > 0
     assert weights(tmp_path / "run")["1.weight"].dtype == torch.float32
 

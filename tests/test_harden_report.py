@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blindspots.experiments.harden.folder import read_harden_file
+from blindspots.experiments.harden.proof import verify_harden
+from blindspots.experiments.harden.record import Claim, HardenFile, HardenVerdict
+from blindspots.journal import sealed, text_of
+from blindspots.report.harden import render_harden, sentence, write_harden_report
+from blindspots.report.harden_charts import against_radius, history, within_radius
+from blindspots.report.harden_words import claim_in_words, overfitting
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from blindspots.cli.app import app
-from blindspots.defend.hardening.card import card, no_promises
-from blindspots.defend.hardening.folder import read_harden_file
-from blindspots.defend.hardening.proof import verify_harden
-from blindspots.defend.hardening.record import Claim, HardenFile, HardenVerdict
 from blindspots.errors import InputError
+from blindspots.experiments.harden.card import card, no_promises
 from blindspots.findings import Finding
-from blindspots.journal import sealed, text_of
 from blindspots.records import Share
-from blindspots.report.harden import render_harden, sentence, write_harden_report
-from blindspots.report.harden_charts import against_radius, history, within_radius
-from blindspots.report.harden_words import claim_in_words, overfitting
 from blindspots.report.words import ThreatWords
 from harden_factory import made
 from test_report import Outline, text

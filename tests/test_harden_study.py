@@ -8,9 +8,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from blindspots.data import ArrayData
-from blindspots.defend.hardening.study import equal_volume, study, trials
-from blindspots.defend.hardening.study_record import Study
+from blindspots.experiments.harden.study import Pair, Watch, concluded, equal_volume, trials
+from blindspots.experiments.harden.verdict import STUDY, Study
 from blindspots.models.model import Model
+from blindspots.runs.store import check_columns
 from blindspots.threat import L1, L2, Linf, Threat
 
 SHAPE = (1, 6, 6)
@@ -36,9 +37,18 @@ def _data(rows: int = ROWS) -> ArrayData:
     return ArrayData(x.view(-1, *SHAPE), y)
 
 
+def study(
+    before: Model, after: Model, data: ArrayData, threat: Threat, rows: int = ROWS, watch: Watch = lambda text: None
+) -> tuple[Study, dict[str, Tensor]]:
+    x, y = data.rows(0, min(rows, len(data)))
+    columns = Pair(before, after, x, y, threat.within(0.0, 1.0), watch=watch).columns()
+    check_columns(columns, STUDY, "study")
+    return concluded(columns, threat), columns
+
+
 @pytest.fixture(scope="module")
 def found() -> tuple[Study, dict[str, Tensor]]:
-    return study(_linear(1.0), _linear(5.0), _data(), Linf(0.15), threads=1)
+    return study(_linear(1.0), _linear(5.0), _data(), Linf(0.15))
 
 
 def _volume(p: float, r: float, d: int) -> float:
@@ -85,7 +95,7 @@ def test_every_trial_fits_its_threat(threat: Threat) -> None:
 
 
 def test_inside_the_known_distance_rows_stand_and_beyond_it_they_fall(found: tuple[Study, dict[str, Tensor]]) -> None:
-    inside, _ = study(_linear(1.0), _linear(1.0), _data(2), Linf(0.08), threads=1)
+    inside, _ = study(_linear(1.0), _linear(1.0), _data(2), Linf(0.08))
     for said, standing in ((inside, 2), (found[0], 0)):
         by_gradient = next(c for c in said.compared if c.name.startswith("apgd"))
         assert (by_gradient.before.hits, by_gradient.after.hits) == (standing, standing)
@@ -119,7 +129,7 @@ def test_gradients_and_their_alignment_are_those_of_the_weights(found: tuple[Stu
 def test_a_network_that_is_always_wrong_has_no_rows_to_lose() -> None:
     data = _data()
     x, y = data.rows(0, ROWS)
-    said, tensors = study(_linear(1.0), _linear(1.0), ArrayData(x, 1 - y), Linf(0.15), threads=1)
+    said, tensors = study(_linear(1.0), _linear(1.0), ArrayData(x, 1 - y), Linf(0.15))
     assert all(c.before.hits == 0 for c in said.compared if c.kind != "transfer")
     assert not tensors["distance_before"].any()
 
@@ -129,8 +139,8 @@ def test_the_same_seed_gives_the_same_study_and_leaves_the_networks_as_they_were
 ) -> None:
     before = _linear(1.0)
     before.net.train()
-    said, tensors = study(before, _linear(5.0), _data(), Linf(0.15), threads=1)
-    assert said.model_copy(update={"seconds": 0.0}) == found[0].model_copy(update={"seconds": 0.0})
+    said, tensors = study(before, _linear(5.0), _data(), Linf(0.15))
+    assert said == found[0]
     assert save(tensors) == save(found[1])
     assert before.digest == _linear(1.0).digest
     assert all(module.training for module in before.net.modules())
@@ -139,7 +149,7 @@ def test_the_same_seed_gives_the_same_study_and_leaves_the_networks_as_they_were
 
 def test_rows_limit_what_is_looked_at_and_each_comparison_is_told() -> None:
     told: list[str] = []
-    said, tensors = study(_linear(1.0), _linear(2.0), _data(), Linf(0.1), rows=3, watch=told.append, threads=1)
+    said, tensors = study(_linear(1.0), _linear(2.0), _data(), Linf(0.1), rows=3, watch=told.append)
     assert said.rows == 3
     assert {c.before.rows for c in said.compared} == {3}
     assert len(tensors["distance_after"]) == 3

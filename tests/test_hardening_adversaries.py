@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blindspots.defend.hardening.adversaries import Adversary, make_adversary
-from blindspots.defend.hardening.adversaries.adversary import Networks
-from blindspots.defend.hardening.adversaries.pool import PoolAdversary
-from blindspots.defend.hardening.batches import Batch
-from blindspots.defend.hardening.layers import hidden_layers, outputs, replaced
-from blindspots.defend.hardening.recipe import Free, Noise, NoisyStep, Objective, Pool, Recipe, Search, Universal
 from blindspots.errors import InputError
+from blindspots.experiments.harden.adversaries import Adversary, make_adversary
+from blindspots.experiments.harden.adversaries.adversary import Networks
+from blindspots.experiments.harden.adversaries.pool import PoolAdversary
+from blindspots.experiments.harden.batches import Batch
+from blindspots.experiments.harden.layers import hidden_layers, outputs, replaced
+from blindspots.experiments.harden.recipe import Free, Noise, NoisyStep, Objective, Pool, Recipe, Search, Universal
 from blindspots.random import keys
 from blindspots.threat import L1, L2, Linf, Threat
 from closed_form import Linear, planes

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from blindspots.defend.hardening.guard import CAUTIOUS, GRADALIGN, cautious, measure
-from blindspots.defend.hardening.objectives import boosted_cross_entropy, kl, losses, slope
-from blindspots.defend.hardening.recipe import (
+from blindspots.errors import InputError
+from blindspots.experiments.harden.guard import CAUTIOUS, GRADALIGN, cautious, measure
+from blindspots.experiments.harden.objectives import boosted_cross_entropy, kl, losses, slope
+from blindspots.experiments.harden.recipe import (
     Free,
     NoisyStep,
     Objective,
@@ -20,8 +21,7 @@ from blindspots.defend.hardening.recipe import (
     read_recipe,
     threats_of,
 )
-from blindspots.defend.hardening.trainer import schedule
-from blindspots.errors import InputError
+from blindspots.experiments.harden.trainer import schedule
 from blindspots.threat import L0, L2, Linf
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.4, 3.0]])

@@ -1,4 +1,4 @@
-"""The loop of training: what a step does, what is undone, and that a resumed course ends with the same bits."""
+"""The loop of training: what a step does, what is undone, and that a resumed one ends with the same bits."""
 
 import copy
 from pathlib import Path
@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.data import ArrayData
-from blindspots.defend.hardening import course as courses
-from blindspots.defend.hardening.adversaries.adversary import climb
-from blindspots.defend.hardening.batches import Batch, Material, augmented, batches, split, steps_per_epoch
-from blindspots.defend.hardening.checkpoint import Checkpoint
-from blindspots.defend.hardening.checks import Checked, Checks, overfitted
-from blindspots.defend.hardening.course import Course, Log, weights_of
-from blindspots.defend.hardening.recipe import (
+from blindspots.errors import InputError
+from blindspots.experiments.harden import training as loops
+from blindspots.experiments.harden.adversaries.adversary import climb
+from blindspots.experiments.harden.batches import Batch, Material, augmented, batches, split, steps_per_epoch
+from blindspots.experiments.harden.checks import Checked, Checks, overfitted
+from blindspots.experiments.harden.recipe import (
     Augmentation,
     Curriculum,
     NoisyStep,
@@ -30,10 +29,12 @@ from blindspots.defend.hardening.recipe import (
     names,
     read_recipe,
 )
-from blindspots.defend.hardening.trainer import MOST_UNDONE, DivergedError, Trainer
-from blindspots.defend.hardening.weights import Average, perturbed
-from blindspots.errors import InputError
+from blindspots.experiments.harden.trainer import MOST_UNDONE, DivergedError, Trainer
+from blindspots.experiments.harden.training import TrainingLoop, weights_of
+from blindspots.experiments.harden.verdict import WEIGHTS, Log
+from blindspots.experiments.harden.weights import Average, perturbed
 from blindspots.models import Model
+from blindspots.packing import unpacked_text
 from blindspots.random import keys
 from blindspots.records import Share
 from blindspots.threat import Linf
@@ -301,7 +302,7 @@ def test_without_a_mean_the_network_itself_is_judged() -> None:
     assert Average(Weights(), net).module is net
 
 
-# ------------------------------------------------------------------ the course
+# ------------------------------------------------------------------ the training loop
 
 
 class Scripted:
@@ -318,11 +319,11 @@ class Scripted:
         return Share.of(next(self.closer, 50), 100)
 
 
-def run(recipe: Recipe, *shares: tuple[int, int], closer: tuple[int, ...] = ()) -> Course:
-    course = Course(trainer(recipe), Scripted(*shares, closer=closer), recipe)  # type: ignore[arg-type]
-    for _ in course.run():
+def run(recipe: Recipe, *shares: tuple[int, int], closer: tuple[int, ...] = ()) -> TrainingLoop:
+    loop = TrainingLoop(trainer(recipe), Scripted(*shares, closer=closer), recipe)  # type: ignore[arg-type]
+    for _ in loop.run():
         pass
-    return course
+    return loop
 
 
 def epochs(count: int, **settings: object) -> Recipe:
@@ -336,10 +337,10 @@ def test_the_weights_of_the_best_epoch_are_kept_and_of_equal_ones_the_last() -> 
 
 
 def test_a_closer_look_at_the_best_epochs_chooses_among_them() -> None:
-    course = run(epochs(5), (70, 60), (80, 70), (80, 72), (80, 74), (80, 50), closer=(55, 66))
-    assert course.log.best_epoch == 3
-    assert [e.closer and e.closer.hits for e in course.log.history] == [None, None, 66, 55, None]
-    assert {k.split("/")[0] for k in course.kept} == {"3", "4"}
+    loop = run(epochs(5), (70, 60), (80, 70), (80, 72), (80, 74), (80, 50), closer=(55, 66))
+    assert loop.log.best_epoch == 3
+    assert [e.closer and e.closer.hits for e in loop.log.history] == [None, None, 66, 55, None]
+    assert {k.split("/")[0] for k in loop.finalists} == {"3", "4"}
 
 
 def test_an_epoch_that_cannot_be_the_best_any_more_is_not_looked_at_closely() -> None:
@@ -355,21 +356,21 @@ def test_patience_ends_a_training_that_gets_no_better() -> None:
 
 
 def test_catastrophic_overfitting_is_undone_with_more_noise_then_with_aligned_gradients() -> None:
-    course = run(epochs(3), (70, 60), (90, 5), (72, 61), (95, 3), (75, 62))
-    assert [e.note for e in course.log.history] == [
+    loop = run(epochs(3), (70, 60), (90, 5), (72, 61), (95, 3), (75, 62))
+    assert [e.note for e in loop.log.history] == [
         "best so far", "undone: catastrophic overfitting", "best so far", "undone: catastrophic overfitting",
         "best so far",
     ]  # fmt: skip
-    assert [e.epoch for e in course.log.history] == [1, 2, 2, 3, 3]
-    assert "twice as much noise" in course.log.events[0]
-    assert "aligned" in course.log.events[1]
-    assert course.trainer.recipe.objective.gradalign > 0
+    assert [e.epoch for e in loop.log.history] == [1, 2, 2, 3, 3]
+    assert "twice as much noise" in loop.log.events[0]
+    assert "aligned" in loop.log.events[1]
+    assert loop.trainer.recipe.objective.gradalign > 0
 
 
 def test_an_undone_epoch_leaves_no_trace_in_the_weights() -> None:
     recipe = epochs(2, adversary=Search(attack="pgd:steps=2"))
-    course = Course(trainer(recipe), Scripted((70, 60), (90, 5), (72, 61)), recipe)  # type: ignore[arg-type]
-    states = [course.trainer.state() for _ in course.run()]
+    loop = TrainingLoop(trainer(recipe), Scripted((70, 60), (90, 5), (72, 61)), recipe)  # type: ignore[arg-type]
+    states = [loop.trainer.state() for _ in loop.run()]
     assert equal(states[0], states[1])
 
 
@@ -399,11 +400,11 @@ def test_an_epoch_that_diverged_begins_again_at_a_smaller_rate() -> None:
     sick = Sick(range(10, 10 + MOST_UNDONE))  # all of its second epoch but the ninth step
     recipe = Recipe(epochs=3, batch=8)
     t = trainer(recipe, Model(sick))
-    course = Course(t, checks_of(t), recipe)
-    for _ in course.run():
+    loop = TrainingLoop(t, checks_of(t), recipe)
+    for _ in loop.run():
         pass
-    assert len(course.log.seconds) == 3
-    assert "begins again at a smaller learning rate" in course.log.events[0]
+    assert len(loop.log.seconds) == 3
+    assert "too many non-finite losses; the epoch was rolled back" in loop.log.events[0]
     assert t.rate_scale < 1
     assert all(p.isfinite().all() for p in sick.parameters())
 
@@ -412,7 +413,7 @@ def test_a_training_that_diverges_again_and_again_is_said() -> None:
     recipe = Recipe(epochs=1, batch=8)
     t = trainer(recipe, Model(Sick(range(1, 10**6))))
     with pytest.raises(InputError, match="training diverged 4 times"):
-        list(Course(t, checks_of(t), recipe).run())
+        list(TrainingLoop(t, checks_of(t), recipe).run())
 
 
 def test_checks_find_what_a_linear_network_can_stand(tmp_path: Path) -> None:
@@ -494,75 +495,60 @@ def test_with_several_threats_a_row_has_to_stand_in_all_of_them() -> None:
     assert both.look(known.net).robust == both.look_closely(known.net) == truth
 
 
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint after every epoch."""
-    monkeypatch.setattr("blindspots.defend.hardening.checkpoint._EVERY", 0.0)
-
-
-@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("killed_after", [1, 3])
 @pytest.mark.parametrize("adversary", [NoisyStep(), Pool(size=16, refreshed=8)], ids=lambda a: a.kind)
-def test_a_course_resumed_from_the_disk_ends_with_the_same_bits(
-    tmp_path: Path, killed_after: int, adversary: NoisyStep | Pool
+def test_a_loop_that_goes_on_from_a_state_ends_with_the_same_bits(
+    killed_after: int, adversary: NoisyStep | Pool
 ) -> None:
     recipe = epochs(5, adversary=adversary, weights=Weights(average="ema", decay=0.9))
     ends = []
     for stop in (99, killed_after):
-        file = Checkpoint(tmp_path / f"{stop}.safetensors")
+        kept = None
         t = trainer(recipe, network(dropout=True))
-        for told in Course(t, checks_of(t), recipe, file.now_and_then).run():
+        first = TrainingLoop(t, checks_of(t), recipe)
+        for told in first.run():
+            kept = {name: tensor.clone() for name, tensor in first.state.items()}
             if told.done == stop:
                 break
         t = trainer(recipe, network(dropout=True))
-        course = Course(t, checks_of(t), recipe, file.now_and_then, file.read())
-        for _ in course.run():
+        loop = TrainingLoop(t, checks_of(t), recipe, kept)
+        for _ in loop.run():
             pass
-        ends.append((t.state(), course.best, [e.model_copy(update={"seconds": 0.0}) for e in course.log.history]))
+        ends.append((t.state(), loop.columns))
     assert equal(ends[0][0], ends[1][0])
     assert equal(ends[0][1], ends[1][1])
-    assert ends[0][2] == ends[1][2]
 
 
-@pytest.mark.usefixtures("hurried")
-def test_after_a_catastrophe_a_resumed_course_is_as_careful_as_before(tmp_path: Path) -> None:
-    file = Checkpoint(tmp_path / "training.safetensors")
+def test_after_a_catastrophe_a_loop_goes_on_as_careful_as_before() -> None:
     recipe = epochs(3)
-    course = Course(trainer(recipe), Scripted((70, 60), (90, 5)), recipe, file.now_and_then)  # type: ignore[arg-type]
-    for told in course.run():
-        if told.epoch is not None and told.epoch.note.startswith("undone"):
+    loop = TrainingLoop(trainer(recipe), Scripted((70, 60), (90, 5)), recipe)  # type: ignore[arg-type]
+    for told in loop.run():
+        if told.epoch is not None and told.epoch.undone:
             break
-    resumed = Course(trainer(recipe), Scripted(), recipe, before=file.read())  # type: ignore[arg-type]
-    assert resumed.trainer.recipe.adversary == course.trainer.recipe.adversary != recipe.adversary
+    resumed = TrainingLoop(trainer(recipe), Scripted(), recipe, loop.state)  # type: ignore[arg-type]
+    assert resumed.trainer.recipe.adversary == loop.trainer.recipe.adversary != recipe.adversary
     assert resumed.trainer.epoch == 1
+    assert resumed.log == loop.log
 
 
-def test_a_broken_checkpoint_is_said(tmp_path: Path) -> None:
-    (tmp_path / "training.safetensors").write_bytes(b"12345678{")
-    with pytest.raises(InputError, match="delete it, then the training begins again"):
-        Checkpoint(tmp_path / "training.safetensors").read()
-
-
-def test_a_log_survives_its_checkpoint(tmp_path: Path) -> None:
-    course = run(epochs(2), (70, 60), (90, 5), (71, 61))
-    file = Checkpoint(tmp_path / "training.safetensors")
-    file.write(course.trainer.state(), course.best, course.log)
-    read = file.read()
-    assert read is not None
-    assert read[2] == course.log
-    assert isinstance(read[2], Log)
-    assert weights_of(read[1]).keys() == course.trainer.module.net.state_dict().keys()
+def test_what_is_kept_has_the_best_weights_and_the_log_without_clocks() -> None:
+    loop = run(epochs(2), (70, 60), (90, 5), (71, 61))
+    columns = loop.columns
+    log = Log.model_validate_json(unpacked_text(columns.pop("log")))
+    assert (log.epochs, log.best_epoch, log.history) == (3, 2, loop.log.history)
+    assert {name.removeprefix(WEIGHTS) for name in columns} == weights_of(loop.best).keys()
+    assert weights_of(loop.best).keys() == loop.trainer.module.net.state_dict().keys()
 
 
 def test_the_share_of_checked_epochs_falls_with_their_number() -> None:
     recipe = epochs(60)
-    course = Course(trainer(recipe), Scripted(), recipe)  # type: ignore[arg-type]
+    loop = TrainingLoop(trainer(recipe), Scripted(), recipe)  # type: ignore[arg-type]
     due = []
-    for course.trainer.epoch in range(1, 61):
-        if course._due():
-            due.append(course.trainer.epoch)
+    for loop.trainer.epoch in range(1, 61):
+        if loop._due():
+            due.append(loop.trainer.epoch)
     assert due == list(range(3, 61, 3))
-    assert courses._CHECKED == 20
+    assert loops._CHECKED == 20
 
 
 def test_aligned_gradients_cost_nothing_on_a_linear_network_and_something_on_a_bent_one() -> None:

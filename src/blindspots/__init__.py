@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks, testing
     from blindspots.data import ArrayData, load_data
-    from blindspots.defend.hardening.run import harden
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from blindspots.experiments.detect.experiment import detect
     from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
+    from blindspots.experiments.harden.experiment import harden
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.goal import Goal
@@ -86,7 +86,7 @@ _HOMES = {
     "detect": "experiments.detect.experiment",
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
-    "harden": "defend.hardening.run",
+    "harden": "experiments.harden.experiment",
     "load_data": "data",
     "load_detector": "experiments.detect.loading",
     "load_model": "models",

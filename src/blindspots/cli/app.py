@@ -11,8 +11,6 @@ from typer.core import TyperCommand, TyperGroup
 from blindspots.cli.command import command_of
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
-from blindspots.cli.harden_job import HardenJob
-from blindspots.cli.job import takes
 from blindspots.experiments import KINDS
 
 EPILOG = (
@@ -43,14 +41,9 @@ class Command(TyperCommand):
 
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
+    cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, epilog=EPILOG
 )
 command = partial(app.command, cls=Command)
-MODELS = (
-    "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
-    "package.module:factory or guarded:RUN, the model of a detect run with its detector."
-)
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
 Folder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that evaluate, attack, harden or another command wrote.")
 ]
@@ -84,18 +77,6 @@ def demo(
     from blindspots.cli.demo import demo
 
     demo(out)
-
-
-@command()
-@takes(HardenJob)
-def harden(model: Model, job: HardenJob) -> None:
-    """Train a model against an adversary, and say what that did to it, beside honest controls. The given one stays.
-
-    Writes the hardened model, its card, the evaluations before and after, and a report.
-    """
-    from blindspots.cli.hardening import harden
-
-    harden(model, job)
 
 
 for _kind in KINDS:

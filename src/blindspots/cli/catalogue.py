@@ -8,8 +8,8 @@ from rich.text import Text
 from blindspots.attacks import CATALOGUE, Attack, describe
 from blindspots.cli import screen
 from blindspots.data import FORMS as DATA
-from blindspots.defend.hardening.recipe import names, read_recipe
 from blindspots.experiments.detect.detectors.catalogue import DETECTORS
+from blindspots.experiments.harden.recipe import names, read_recipe
 from blindspots.experiments.universal.methods import METHODS
 from blindspots.models.load import FORMS as MODELS
 from blindspots.models.transformations import TRANSFORMATIONS

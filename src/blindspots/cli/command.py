@@ -40,7 +40,7 @@ def command_of(kind: Kind) -> Callable[..., None]:
     arguments, options = _parameters(config)
 
     def command(**given: Any) -> None:
-        from blindspots.cli.running_kind import run_kind
+        from blindspots.cli.running import run_kind
 
         where = Where(**{name: given.pop(name) for name in Where.model_fields})
         words = {name: value for name, value in given.items() if not _is_left_out(config, name, value)}

@@ -4,60 +4,55 @@ import shutil
 import time
 from pathlib import Path
 
-from blindspots.cli import screen, show
+from blindspots.cli import screen
+from blindspots.cli.command import Where
 from blindspots.cli.endings import repeatable
-from blindspots.cli.hardening import Lines, outcome
-from blindspots.cli.progress import open_model
-from blindspots.data import digits_training, load_data
-from blindspots.defend.hardening.folder import WRITES, read_harden_file
-from blindspots.defend.hardening.run import HardenOptions
-from blindspots.defend.hardening.run import harden as run_harden
-from blindspots.engine.threads import free_threads
+from blindspots.cli.progress import Line
+from blindspots.cli.running import finish
 from blindspots.errors import InputError
-from blindspots.report.harden import write_harden_report
-from blindspots.report.words import count, seconds
-from blindspots.threat import parse_threat
+from blindspots.experiments.harden.config import HardenConfig
+from blindspots.report.words import seconds
+from blindspots.runs.run import How, run
+from blindspots.runs.store import LOG, RUN, Folder, log_of
 
 MODEL, THREAT = "digits", "linf:0.15"
 COMMAND = f"blindspots harden {MODEL} --data digits --threat {THREAT}"  # the mark by which the demo knows its own runs
+_WRITES = (
+    "before",
+    "after",
+    "controls",
+    "tensorboard",
+    RUN,
+    LOG,
+    "*.safetensors",
+    "model.pt2",
+    "*.md",
+    "*.csv",
+    "*.html",
+)
 
 
 def demo(out: Path) -> None:
     """Harden the network anew, show it before and after, and write one report."""
-    began, console, result = time.monotonic(), screen.aside(), screen.result()
-    options = HardenOptions(threads=free_threads())
-    assert options.threads is not None
+    began, console = time.monotonic(), screen.aside()
     _clear(out)
-    with repeatable("blindspots demo"), Lines(console) as lines:
-        run = run_harden(
-            open_model(console, MODEL), data=digits_training(), test=load_data("digits"),
-            threat=parse_threat(THREAT), out=out, options=options, watch=lines.watch, command=COMMAND,
-        )  # fmt: skip
-    report = write_harden_report(out)
-    outcome(result, run.verdict)
-    result.print(f"All of it took {seconds(time.monotonic() - began)} on {count(options.threads, 'thread')}.")
-    result.print()
-    show.where(result, report)
+    config = HardenConfig(model=MODEL, data="digits", threat=THREAT)
+    with repeatable("blindspots demo"), Line(console) as line:
+        done = run("harden", config, how=How(Folder(out), watch=line, say=line.say, command=COMMAND))
+    screen.result().print(f"Attacked, hardened and attacked again in {seconds(time.monotonic() - began)}.")
+    finish(console, done, out, Where(out=out))
 
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier demo wrote; anything else is refused and left as it is."""
-    if not (folder / "run.json").exists():
+    if not (folder / RUN).exists():
         return
-    if not _wrote(folder):
+    if log_of(Folder(folder)).command != COMMAND:
         raise InputError(
             f"expected {folder} to be free or to hold an earlier demo, found another run: name a folder with --out"
         )
-    for name in WRITES:
-        path = folder / name
+    for path in [path for name in _WRITES for path in folder.glob(name)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
-
-
-def _wrote(folder: Path) -> bool:
-    try:
-        return read_harden_file(folder).command == COMMAND
-    except InputError:
-        return False
+            path.unlink()

@@ -48,6 +48,14 @@ KINDS = (
         unseen="That no other search would fool more inputs cannot be shown.",
     ),
     _kind(
+        "harden",
+        "Train a copy of a model against an adversary, and say what that did to it, beside honest controls.\n"
+        "\n"
+        "Writes the hardened model, its card, the evaluations before and after, and a report.",
+        inside=True,
+        unseen="Training, its held-out checks, the attacks on controls and the side studies were not run again.",
+    ),
+    _kind(
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"

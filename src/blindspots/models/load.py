@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,9 +143,19 @@ def _from_weights(path: Path, spec: str) -> Model:
             f"expected TorchScript or a torch.export archive, got {spec!r}, which may be pickled and is not unpickled: "
             "use a file.py:factory that builds the network and loads the weights with weights_only=True"
         )
-    about = _about(path)
+    about = _about(path, str(path))
     with _explained(f"loading {spec!r}"):
         return Model(kind(path), bounds=about.bounds, name=about.name, spec=spec, class_names=about.class_names)
+
+
+def load_program(content: bytes, name: str) -> Model:
+    """The model in the bytes of an archive of `torch.export.save`; `name` is what sentences call it.
+
+    Raises InputError: it is no such archive.
+    """
+    with _explained(f"loading {name!r}"):
+        about = _about(BytesIO(content), name)
+        return Model(_exported(BytesIO(content), name), about.bounds, name=about.name, class_names=about.class_names)
 
 
 class About(BaseModel):
@@ -157,12 +168,12 @@ class About(BaseModel):
     class_names: list[str] | None = None
 
 
-def _about(path: Path) -> About:
+def _about(archived: Path | BytesIO, name: str) -> About:
     """From the extra file that blindspots writes; without it, the file's name, and inputs in [0, 1]."""
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(archived) as archive:
         found = [info for info in archive.infolist() if info.filename.endswith(f"extra/{ABOUT}")]
         if not found:
-            return About(name=path.stem, bounds=(0.0, 1.0))
+            return About(name=Path(name).stem, bounds=(0.0, 1.0))
         with archive.open(found[0]) as file:
             said = file.read(_LONGEST)
     try:
@@ -171,7 +182,7 @@ def _about(path: Path) -> About:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "its beginning"
         raise InputError(
-            f"expected name and bounds in {ABOUT} of {str(path)!r}, but {where} is wrong ({first['msg']}): export the "
+            f"expected name and bounds in {ABOUT} of {name!r}, but {where} is wrong ({first['msg']}): export the "
             "model again"
         ) from error
 
@@ -186,7 +197,7 @@ def _kind(path: Path) -> Callable[[Path], nn.Module] | None:
     if any("aotinductor" in name for name in inside):  # machine code
         return None
     if any(name.startswith("models/") or name == "serialized_exported_program.json" for name in inside):
-        return _exported
+        return lambda path: _exported(path, str(path))
     return _scripted if "constants.pkl" in inside else None
 
 
@@ -197,13 +208,13 @@ def _scripted(path: Path) -> nn.Module:
     return net
 
 
-def _exported(path: Path) -> nn.Module:
+def _exported(archived: Path | BytesIO, name: str) -> nn.Module:
     with _never_unpickling():
-        program = torch.export.load(path)
+        program = torch.export.load(archived)
     inputs = _user_inputs(program)
     if len(inputs) != 1 or not inputs[0].ndim:
         raise InputError(
-            f"expected a network of one batch x in {str(path)!r}, got {len(inputs)} inputs: export one with one"
+            f"expected a network of one batch x in {name!r}, got {len(inputs)} inputs: export one with one"
         )
     return _batched(program.module(), inputs[0].shape[0], program.range_constraints)
 

@@ -64,9 +64,12 @@ class Experiment(Generic[C, V]):
     Attributes:
         name: its row in the table of kinds.
         Config, Verdict: its settings and what it concludes.
+        together: names of parts that all processes which torchrun started make together, without needs; all other
+            parts are made by the first of them, which alone keeps files.
     """
 
     name: ClassVar[str]
+    together: ClassVar[frozenset[str]] = frozenset()
     Config: type[C]
     Verdict: type[V]
 

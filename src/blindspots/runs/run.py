@@ -1,7 +1,8 @@
 """To run an experiment: make the parts that are not there yet, and conclude. The same call goes on after any end."""
 
+import os
 import time
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -72,12 +73,23 @@ def run(name: str, config: Config, given: Mapping[str, Any] | None = None, how: 
 
     Raises:
         InputError: it cannot be done; a folder that holds another run is refused, what was there stays.
+        SystemExit: in all processes of torchrun but the first, once the parts that are made together are made.
     """
-    how = how or How()
+    how = _following(how or How()) if follows() else how or How()
     experiment: Experiment[Any, Any] = kind(name).load("experiment")()
     with own_state():
         world = World(config, given, say=how.say)
         return _run(_Begun(experiment, config, world, how, "", None))
+
+
+def follows() -> bool:
+    """Whether this is one of several processes of torchrun, and not the first of them."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def _following(how: How) -> How:
+    """Silent; it reads what is there, and writes to memory."""
+    return How(ChainMap({}, how.files), resume=True)
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,8 @@ def _run(b: _Begun) -> Run[Any, Any]:
     config = experiment.fitted(b.config, world)
     world.config = config
     listed = experiment.parts(config, world)
+    if follows():
+        listed = [part for part in listed if part.name in experiment.together]
     asked = config.threads or (threads_of(files, b.at) if b.how.resume else None)
     independent = sum(not part.run for part in listed)
     passes = experiment.passes(config, world)
@@ -113,7 +127,10 @@ def _run(b: _Begun) -> Run[Any, Any]:
         if file.verdict is None:
             if pace.said and b.pace is None:
                 b.how.say(pace.said)
-            _made(_Making(b, pace, config, file, listed))
+            with _closing(pace.executor, unless=b.pace is not None):
+                _made(_Making(b, pace, config, file, listed))
+        if follows():
+            raise SystemExit(0)  # the first process does the rest, alone
         return opened(files, b.at)
 
 
@@ -210,11 +227,12 @@ def _made(m: _Making) -> None:
     b = m.begun
     experiment, config, world = b.experiment, m.config, b.world
     log = _log(m)
-    with _stopping(m.pace.executor):
-        digests = _digests(m, log, {})
-        if more := experiment.further(config, world, replace(m.parts, digests=digests)):
-            m = replace(m, listed=[*m.listed, *more])
-            digests = _digests(m, log, digests)
+    digests = _digests(m, log, {})
+    if more := experiment.further(config, world, replace(m.parts, digests=digests)):
+        m = replace(m, listed=[*m.listed, *more])
+        digests = _digests(m, log, digests)
+    if follows():
+        return
     parts = m.parts
     for name in parts:  # states of parts that were written by who then was killed
         parts.forget_state(name)
@@ -230,12 +248,13 @@ def _made(m: _Making) -> None:
 
 
 @contextmanager
-def _stopping(executor: Executor) -> Iterator[None]:
+def _closing(executor: Executor, unless: bool) -> Iterator[None]:
+    """What is written stays written; the executor of a run around this one goes on."""
     try:
         yield
-    except BaseException:
-        executor.close()  # what is written stays written
-        raise
+    finally:
+        if not unless:
+            executor.close()
 
 
 def _log(m: _Making) -> Log:

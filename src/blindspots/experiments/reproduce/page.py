@@ -14,7 +14,7 @@ from blindspots.experiments.reproduce.tables import ALL, fed_in, numbers_in
 from blindspots.experiments.reproduce.verdict import Line, Network
 from blindspots.pictures import is_image, picture
 from blindspots.report.experiment import Page, Table
-from blindspots.report.gallery import data_uri, is_small
+from blindspots.report.shown import data_uri, is_small
 from blindspots.report.words import number, percent, seconds
 
 

@@ -17,7 +17,7 @@ from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.records import Interval, Share
 from blindspots.report import words
 from blindspots.report.experiment import Page, Table
-from blindspots.report.gallery import Change, data_uri, is_small, largest_changes, scaled
+from blindspots.report.shown import Change, data_uri, is_small, largest_changes, scaled
 from blindspots.report.words import ThreatWords, count, number
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run

@@ -1,1 +1,0 @@
-"""Closing blind spots: `hardening` before deployment, with its price."""

@@ -1,0 +1,55 @@
+"""What `harden` can be asked."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from blindspots.runs.config import DataSource, OnData, setting
+
+MOST_TEST = 1000  # rows that judge
+
+
+class Trained(OnData):
+    group: ClassVar[str] = "How it is trained"
+
+    recipe: str = setting("fast", "A recipe that `blindspots list` shows, or a .toml file of your own.", metavar="NAME")
+    epochs: int | None = setting(None, "How long.", metavar="N", shown="as the recipe says", ge=1, le=10**9)
+    from_scratch: bool = setting(False, "Begin with fresh weights, not the model's.")
+    extra: str | None = setting(None, "Extra or generated rows that fill up batches.", metavar="DATA", shown="none")
+    precision: Literal["float32", "bf16"] = setting("float32", "Of training; evaluations are in float32.")
+    settings: str = setting("", "The whole recipe, as JSON.", hidden=True)
+    devices: int = setting(1, "Processes that train together, as torchrun started them.", hidden=True)
+
+
+class Judged(Trained):
+    group: ClassVar[str] = "How it is judged"
+
+    test: str | None = setting(
+        None, "Rows that judge and are never trained on.", metavar="DATA",
+        shown="a fifth of the data by lot; of digits, its test rows",
+    )  # fmt: skip
+    test_rows: int = setting(MOST_TEST, "Use at most N of them.", metavar="N", ge=1)
+    protocol: str = setting("fast", "Of the evaluations before and after.", metavar="NAME")
+    controls: bool = setting(
+        True, "Train the same network on noise, with augmentation, and for as long without either."
+    )
+    study_rows: int = setting(
+        100, "Test rows for other norms, attacks, transfer and corruptions; 0: none.", metavar="N", ge=0
+    )
+
+
+class HardenConfig(Judged):
+    group: ClassVar[str] = "On what"
+
+    threat: str = setting(..., "What is to be withstood: linf:8/255, l2:0.5 or l1:12.", metavar="THREAT")
+    training: bool = setting(False, "Data named digits are its training rows.", hidden=True)
+
+    def datasets(self) -> dict[str, DataSource]:
+        named = {"data": DataSource(self.data, self.rows, self.layout, self.classes, self.training)}
+        if self.test is not None:
+            named["test"] = DataSource(self.test, self.test_rows, self.layout, self.classes)
+        if self.extra is not None:
+            named["extra"] = DataSource(self.extra, None, self.layout, self.classes)
+        return named
+
+    def words(self, kind: str) -> list[str]:
+        return [Path(self.recipe).stem, self.threat]
