@@ -8,6 +8,7 @@ import pytest
 import blindspots as bs
 from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.certify.config import CertifyConfig
+from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
@@ -15,6 +16,7 @@ from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.runs.experiment import kinds
 
+QUICK = str(Path(__file__).with_name("quick.toml"))
 ON = {"model": "digits", "data": "digits"}
 SMALL: dict[str, dict[str, Any]] = {
     "evaluate": {
@@ -29,6 +31,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "config": ReproduceConfig(experiment="szegedy-2013", rows=4, training_steps=60),
         "kills": 3,
         "numbers": 200,
+    },
+    "detect": {
+        "config": DetectConfig(
+            **ON, rows=20, fit=80, detector=("squeezing",), test_attack=("fgsm",), protocol=QUICK, bare_protocol=QUICK,
+            distortion_rows=2,
+        ),
+        "kills": 4,
+        "numbers": 12,
     },
     "harden": {
         "config": HardenConfig(

@@ -101,9 +101,11 @@ class Config(Record):
 
     Attributes:
         group: heading of the fields that a class declares itself, in `--help`.
+        rows_of_data: the field that says how many rows of `data` there are, where these were passed from Python.
     """
 
     group: ClassVar[str] = "How it is run"
+    rows_of_data: ClassVar[str] = "rows"
 
     seed: int = setting(0, "Decides all randomness.", metavar="N", ge=0, lt=2**63)
     device: str | None = setting(None, "Such as cpu, cuda or cuda:1.", metavar="DEVICE", shown="where the model is")
