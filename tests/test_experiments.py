@@ -34,7 +34,13 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "detect": {
         "config": DetectConfig(
-            **ON, rows=20, fit=80, detector=("squeezing",), test_attack=("fgsm",), protocol=QUICK, bare_protocol=QUICK,
+            **ON,
+            rows=20,
+            fit=80,
+            detector=("squeezing",),
+            test_attack=("fgsm",),
+            protocol=QUICK,
+            bare_protocol=QUICK,
             distortion_rows=2,
         ),
         "kills": 4,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from blindspots.defend.smoothing import Asked
+from blindspots.verify import verify
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
@@ -29,7 +30,6 @@ from torch.utils.data import (
 import blindspots as bs
 from blindspots.data import ArrayData, as_data, digits_arrays, one_of
 from blindspots.errors import InputError
-from blindspots.verify import verify
 
 X, Y = (t[:30] for t in digits_arrays("test"))
 TENSORS = TensorDataset(X, Y)
