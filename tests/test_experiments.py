@@ -53,19 +53,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "numbers": 15,
     },
     "universal": {
-        "config": UniversalConfig(
-            **ON,
-            rows=60,
-            threat="linf:0.2",
-            method="sgd:passes=2",
-            fit=40,
-            images=(16,),
-            several=2,
-            on=("digits",),
-            cross=True,
-            geometry=True,
-        ),
-        "numbers": 60,
+        "config": UniversalConfig(**ON, rows=40, threat="linf:0.2", method="sgd:passes=1", fit=24, images=(16,)),
+        "kills": 4,
+        "numbers": 20,
     },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }
