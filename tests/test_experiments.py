@@ -26,11 +26,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "attack": {"config": AttackConfig(**ON, rows=24, threat="l2", attack="ddn:steps=8", shard_rows=8), "kills": 6},
     "transfer": {
         "config": TransferConfig(model=("digits", "digits-robust"), data="digits", rows=16, threat="linf:0.2"),
+        "kills": 6,
+        "numbers": 60,
     },
     "reproduce": {
         "config": ReproduceConfig(experiment="szegedy-2013", rows=4, training_steps=60),
         "kills": 3,
-        "numbers": 200,
+        "numbers": 60,
     },
     "detect": {
         "config": DetectConfig(
