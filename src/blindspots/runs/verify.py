@@ -105,7 +105,12 @@ def _checks(files: Files, at: str, given: Mapping[str, Any], say: Say, quick: bo
         yield from _proved(done, world, say)
     for name in [name for name in done.parts if _is_run(done, name)]:
         say(f"proving {at}{name}")
-        yield from _checks(files, f"{at}{name}/", _inside(done, name, world), say, quick)
+        try:
+            given = _inside(done, name, world)
+        except InputError as error:  # what it was given is made of files that are gone or changed
+            yield Check("", [str(error)])
+        else:
+            yield from _checks(files, f"{at}{name}/", given, say, quick)
     yield note(f"{kind(done.manifest.kind).unseen} {SENTENCES}".strip())
 
 
