@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import torch
+from blindspots.experiments.harden.folder import read_harden_file
 from torch import nn
 
 import blindspots as bs
 from benchmarks.cases import zoo
 from benchmarks.page import Section, percent, table
 from blindspots.data import ArrayData
-from blindspots.experiments.harden.folder import read_harden_file
 
 RADIUS, ROWS, PROCESSES = 0.3, 1000, 2
 RUN = Path("runs/bench-mnist")  # a finished run there is read, not made again

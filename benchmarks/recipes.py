@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from blindspots.experiments.harden.folder import read_harden_file
+from blindspots.experiments.harden.run import Watch
 
 import blindspots as bs
 from benchmarks.page import Section, percent, table
 from benchmarks.settings import RADIUS, UNION
 from blindspots.data import digits, digits_training
 from blindspots.experiments.harden import HardenOptions
-from blindspots.experiments.harden.folder import read_harden_file
 from blindspots.experiments.harden.recipe import names
-from blindspots.experiments.harden.run import Watch
 from blindspots.records import Share
 from blindspots.threat import parse_threat
 

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+from blindspots.experiments.harden.course import weights_of
 from lightning_fabric import Fabric
 
 import blindspots as bs
@@ -17,7 +18,6 @@ from benchmarks.page import Section, percent, store, stored, table
 from blindspots.data import ArrayData, digits_arrays
 from blindspots.experiments.harden.batches import split
 from blindspots.experiments.harden.checks import PROTOCOL
-from blindspots.experiments.harden.course import weights_of
 from blindspots.experiments.harden.recipe import Recipe
 from blindspots.experiments.harden.trainer import Trainer
 from blindspots.models.digits import network

@@ -22,8 +22,8 @@ def main() -> None:
     box = bs.BlackBox(ask, "labels", classes=10)
 
     result = bs.attack(box, x, y, bs.attacks.HopSkipJump(queries=500), threat=bs.L2())
-    distance = result.norms[result.won].median()
-    print(f"{int(result.won.sum())} of {len(x)} inputs fooled, median L2 distance {distance:.2f}")
+    distance = result.norms[result.success].median()
+    print(f"{int(result.success.sum())} of {len(x)} inputs fooled, median L2 distance {distance:.2f}")
     print(f"{box.queries} queries, {box.queries / len(x):.0f} per input")
 
 

@@ -57,8 +57,8 @@ def main() -> None:
     result = bs.attack(net, x, y, bs.attacks.APGD(), threat=bs.Linf(8 / 255))
     print(f"{len(x)} photographs: {result.clean_accuracy:.0%} right, {result.robust_accuracy:.0%} within 8 grey levels")
     out = Path(tempfile.mkdtemp(prefix="adversarial-"))
-    save(result.adversarial[result.won], out)
-    print(f"{int(result.won.sum())} adversarial pictures in {out}")
+    save(result.adversarial[result.success], out)
+    print(f"{int(result.success.sum())} adversarial pictures in {out}")
 
 
 if __name__ == "__main__":

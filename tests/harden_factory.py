@@ -5,13 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
-
-from blindspots.attacks import PGD
-from blindspots.data import load_data
-from blindspots.experiments.harden.card import write_card
-from blindspots.experiments.harden.export import export_model
+from blindspots.evaluate import Evaluation, Options, attack
 from blindspots.experiments.harden.record import (
     Claim,
     Control,
@@ -21,11 +15,17 @@ from blindspots.experiments.harden.record import (
     HardenVerdict,
     held_out_off,
 )
-from blindspots.experiments.harden.study import study
 from blindspots.experiments.harden.study_record import Study
-from blindspots.evaluate import Evaluation, Options, attack
-from blindspots.findings import Finding
 from blindspots.journal import provenance, sealed, text_of
+from safetensors.torch import save_file
+from torch import Tensor
+
+from blindspots.attacks import PGD
+from blindspots.data import load_data
+from blindspots.experiments.harden.card import write_card
+from blindspots.experiments.harden.export import export_model
+from blindspots.experiments.harden.study import study
+from blindspots.findings import Finding
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.records import DataRecord, ModelRecord, Share

@@ -20,7 +20,6 @@ from blindspots.errors import InputError
 from blindspots.evaluate import Evaluation, Options
 from blindspots.models import Model, from_estimator, load_model
 from blindspots.models.binding import bind, bound, names_of
-from blindspots.transfer.proof import verify_transfer
 from blindspots.verify import verify
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -479,8 +478,9 @@ def test_transfer_brings_models_to_one_order(folder: str, tmp_path: Path) -> Non
     run = bs.transfer(models, data=data, threat=NOTHING, attack=bs.attacks.FGSM(), out=tmp_path / "run")
     assert max(error.share for error in run.verdict.clean_error) < 0.1
     assert run.error[0] == run.error[1]  # it is one network
-    assert run.file.manifest.labels == [None, [SHUFFLED.index(k) for k in range(10)]]
-    assert verify_transfer(tmp_path / "run", models, data).problems == []
+    assert run.config.outputs == (None, tuple(SHUFFLED.index(k) for k in range(10)))
+    given = {"data": data, **{f"model/{i}": model for i, model in enumerate(models, 1)}}
+    assert bs.verify(tmp_path / "run", given=given).problems == []
 
 
 def test_transfer_refuses_models_of_other_classes(folder: str) -> None:

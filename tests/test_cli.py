@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blindspots.evaluate import Progress
+from blindspots.verdict import RunFile, Verdict
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -28,9 +30,7 @@ from blindspots.attacks import (
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.errors import InputError
-from blindspots.evaluate import Progress
 from blindspots.experiments.harden.config import HardenConfig
-from blindspots.verdict import RunFile, Verdict
 
 QUICK = "--attack=pgd:steps=3 --data=digits --threat=linf:0.15 --rows=24"
 NET = """

@@ -13,9 +13,9 @@ from blindspots.cli.app import app
 from blindspots.data import digits_arrays
 from blindspots.data.names import parse_classes
 from blindspots.errors import InputError
+from blindspots.experiments.universal.apply import apply_perturbation
+from blindspots.experiments.universal.file import Perturbation, perturbation_bytes
 from blindspots.threat import Linf
-from blindspots.universal.apply import apply_perturbation
-from blindspots.universal.file import Perturbation, save_perturbation
 from blindspots.verify import verify
 from test_class_names import LEVELS, SHUFFLED, WORDS, Y, in_folders
 
@@ -180,9 +180,10 @@ def test_apply_says_what_it_turned_and_what_it_left_out() -> None:
     Path("in").mkdir()
     image.save("in/a.png", exif=exif.tobytes())
     v = perturbation(3)
-    save_perturbation(
-        "v.safetensors", v.v, threat=Linf(10 / 255), model="mine", per_class=False, target=None, bounds=v.bounds
-    )  # fmt: skip
+    content = perturbation_bytes(
+        v.v, threat=Linf(10 / 255), model="mine", per_class=False, target=None, bounds=v.bounds
+    )
+    Path("v.safetensors").write_bytes(content)
     said = " ".join(blindspots("apply v.safetensors in --out out").output.split())
     assert "1 picture turned as EXIF says." in said
     assert "Alpha left out of 1 picture that are not opaque." in said

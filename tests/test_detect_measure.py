@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from blindspots.defend.detection.measure import (
+from blindspots.experiments.detect.measure import (
     POINTS,
     Scores,
     auc,

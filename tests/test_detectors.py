@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.data import digits_arrays
-from blindspots.defend.detection.detectors.binary import Training, classifier, train
-from blindspots.defend.detection.detectors.catalogue import DETECTORS, parse_detector
-from blindspots.defend.detection.detectors.density import likeliest, log_density
-from blindspots.defend.detection.detectors.detector import Detector, Examples, Fitted, scores
-from blindspots.defend.detection.detectors.distances import distances
-from blindspots.defend.detection.detectors.dropout import Dropout
-from blindspots.defend.detection.detectors.features import HEAD, hidden, layers, look
-from blindspots.defend.detection.detectors.file import load, save
-from blindspots.defend.detection.detectors.lid import dimensionality
-from blindspots.defend.detection.detectors.mahalanobis import gaussians
-from blindspots.defend.detection.detectors.mmd import MMD, FittedMMD, discrepancies
-from blindspots.defend.detection.guarded import Guarded, guard, threshold_at
 from blindspots.errors import InputError
+from blindspots.experiments.detect.detectors.binary import Training, classifier, train
+from blindspots.experiments.detect.detectors.catalogue import DETECTORS, parse_detector
+from blindspots.experiments.detect.detectors.density import likeliest, log_density
+from blindspots.experiments.detect.detectors.detector import Detector, Examples, Fitted, scores
+from blindspots.experiments.detect.detectors.distances import distances
+from blindspots.experiments.detect.detectors.dropout import Dropout
+from blindspots.experiments.detect.detectors.features import HEAD, hidden, layers, look
+from blindspots.experiments.detect.detectors.file import load, save
+from blindspots.experiments.detect.detectors.lid import dimensionality
+from blindspots.experiments.detect.detectors.mahalanobis import gaussians
+from blindspots.experiments.detect.detectors.mmd import MMD, FittedMMD, discrepancies
+from blindspots.experiments.detect.guarded import Guarded, guard, threshold_at
 from blindspots.models import BlackBox, Model, load_model
 from blindspots.models.load import Batched
 from blindspots.oracle import Oracle

@@ -10,6 +10,8 @@ from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
+from blindspots.experiments.reproduce.config import ReproduceConfig
+from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.runs.experiment import kinds
 
 ON = {"model": "digits", "data": "digits"}
@@ -19,6 +21,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 6,
     },
     "attack": {"config": AttackConfig(**ON, rows=24, threat="l2", attack="ddn:steps=8", shard_rows=8), "kills": 6},
+    "transfer": {
+        "config": TransferConfig(model=("digits", "digits-robust"), data="digits", rows=16, threat="linf:0.2"),
+    },
+    "reproduce": {
+        "config": ReproduceConfig(experiment="szegedy-2013", rows=4, training_steps=60),
+        "kills": 3,
+        "numbers": 200,
+    },
     "harden": {
         "config": HardenConfig(
             **ON, rows=80, test_rows=20, threat="linf:0.1", protocol="blackbox-labels", epochs=2, study_rows=2

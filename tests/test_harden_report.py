@@ -12,6 +12,7 @@ import pytest
 from blindspots.experiments.harden.folder import read_harden_file
 from blindspots.experiments.harden.proof import verify_harden
 from blindspots.experiments.harden.record import Claim, HardenFile, HardenVerdict
+from blindspots.journal import sealed, text_of
 from blindspots.report.harden import render_harden, sentence, write_harden_report
 from blindspots.report.harden_charts import against_radius, history, within_radius
 from blindspots.report.harden_words import claim_in_words, overfitting
@@ -22,7 +23,6 @@ from blindspots.cli.app import app
 from blindspots.errors import InputError
 from blindspots.experiments.harden.card import card, no_promises
 from blindspots.findings import Finding
-from blindspots.journal import sealed, text_of
 from blindspots.records import Share
 from blindspots.report.words import ThreatWords
 from harden_factory import made

@@ -13,10 +13,10 @@ from torch import nn
 import blindspots as bs
 from blindspots.data import digits_arrays
 from blindspots.errors import InputError
+from blindspots.experiments.transfer.changes import noise
+from blindspots.experiments.transfer.substitute import Substitute, _drawn, attack_through, train_substitute
 from blindspots.models import BlackBox, Model, from_estimator
 from blindspots.random import keys
-from blindspots.transfer.changes import noise
-from blindspots.transfer.substitute import Substitute, _drawn, attack_through, train_substitute
 from closed_form import Linear
 
 TEST, LABELS = digits_arrays("test")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blindspots.defend.smoothing import Asked
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
@@ -27,7 +28,6 @@ from torch.utils.data import (
 
 import blindspots as bs
 from blindspots.data import ArrayData, as_data, digits_arrays, one_of
-from blindspots.defend.smoothing import Asked
 from blindspots.errors import InputError
 from blindspots.verify import verify
 

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from blindspots.data import ArrayData
 from blindspots.data.splits import halves
 from blindspots.errors import InputError
+from blindspots.experiments.transfer.models import restored, split, weights_of
+from blindspots.experiments.transfer.networks import Autoencoder, Custom, FullyConnected, parse_architecture
+from blindspots.experiments.transfer.trained import train_on_half
+from blindspots.experiments.transfer.training import Recipe, Sparsity, _divergence, error, train, weight_decay
 from blindspots.models import Model
-from blindspots.transfer.disjoint import split_models
-from blindspots.transfer.networks import Autoencoder, Custom, FullyConnected, parse_architecture
-from blindspots.transfer.training import Recipe, Sparsity, _divergence, error, train, weight_decay
 
-QUICK = Recipe(steps=300, batch=32, learning_rate=0.03)
+QUICK = 300  # steps
 FACTORIES = """
 import torch
 from torch import nn
@@ -56,21 +57,21 @@ def factories(tmp_path: Path) -> str:
 @pytest.mark.parametrize("word", ["softmax:1e-4", "fc:16", "fc:8-8", "autoencoder:16"])
 def test_separable_rows_are_learnt_to_the_last_one(word: str) -> None:
     x, y = corners()
-    model = train(parse_architecture(word), x, y, classes=3, recipe=Recipe(400, 32, 0.03))
+    model = train(parse_architecture(word), x, y, classes=3, steps=600)
     assert error(model, x, y).hits == 0
     assert not model.net.training
 
 
 def test_equal_rows_with_different_labels_stay_half_wrong() -> None:
     x, y = torch.full((8, 4), 0.5), torch.tensor([0, 1] * 4)
-    assert error(train(parse_architecture("fc:8"), x, y, classes=2, recipe=QUICK), x, y).share == 0.5
+    assert error(train(parse_architecture("fc:8"), x, y, classes=2, steps=QUICK), x, y).share == 0.5
 
 
 def test_the_seed_decides_the_bits_and_the_caller_keeps_its_generator() -> None:
     x, y = corners()
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first, again, other = (train(parse_architecture("fc:8"), x, y, classes=3, seed=s, recipe=QUICK) for s in (0, 0, 1))
+    first, again, other = (train(parse_architecture("fc:8"), x, y, classes=3, seed=s, steps=QUICK) for s in (0, 0, 1))
     assert first.digest == again.digest != other.digest
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -90,7 +91,7 @@ def test_weight_decay_is_the_papers_sum_over_layers() -> None:
 
 def test_training_ends_where_the_pull_of_the_data_and_of_the_decay_cancel() -> None:
     x, y = corners()
-    model = train(FullyConnected((), (1.0,)), x, y, classes=3, recipe=Recipe(1000, len(x), 0.03))
+    model = train(FullyConnected((), (1.0,)), x, y, classes=3, steps=3000)
     weight = model.net[1].weight  # type: ignore[index]
     (pull,) = torch.autograd.grad(F.cross_entropy(model.logits(x), y), weight)
     assert torch.allclose(pull, -2 * weight.detach() / 3, atol=1e-4)
@@ -99,7 +100,7 @@ def test_training_ends_where_the_pull_of_the_data_and_of_the_decay_cancel() -> N
 
 def test_features_are_learnt_without_labels_and_left_alone_by_the_top() -> None:
     x, y = corners()
-    right, shifted = (train(Autoencoder(6), x, labels, classes=3, recipe=QUICK) for labels in (y, (y + 1) % 3))
+    right, shifted = (train(Autoencoder(6), x, labels, classes=3, steps=QUICK) for labels in (y, (y + 1) % 3))
     first, other = list(right.net.parameters()), list(shifted.net.parameters())
     assert torch.equal(first[0], other[0])
     assert torch.equal(first[1], other[1])
@@ -160,10 +161,10 @@ def test_a_factory_is_called_anew_and_its_own_network_is_not_touched(factories: 
     architecture = parse_architecture(f"{factories}:kept")
     assert isinstance(architecture, Custom)
     before = weights(architecture.build((1, 2, 2), 3))
-    trained = train(architecture, x, y, classes=3, recipe=QUICK)
+    trained = train(architecture, x, y, classes=3, steps=QUICK)
     assert error(trained, x, y).hits == 0
     assert not torch.equal(weights(trained), before)
-    one, two = (train(parse_architecture(f"{factories}:net"), x, y, classes=3, seed=s, recipe=QUICK) for s in (0, 0))
+    one, two = (train(parse_architecture(f"{factories}:net"), x, y, classes=3, seed=s, steps=QUICK) for s in (0, 0))
     assert one.digest == two.digest
     assert one.net is not two.net
 
@@ -172,7 +173,7 @@ def test_a_factory_is_called_anew_and_its_own_network_is_not_touched(factories: 
 def test_factories_that_cannot_learn_the_classes_are_refused(factories: str, name: str, sentence: str) -> None:
     x, y = corners()
     with pytest.raises(InputError, match=sentence):
-        train(parse_architecture(f"{factories}:{name}"), x, y, classes=3, recipe=QUICK)
+        train(parse_architecture(f"{factories}:{name}"), x, y, classes=3, steps=QUICK)
 
 
 # ------------------------------------------------------------------ disjoint halves
@@ -195,13 +196,17 @@ def test_repeated_inputs_stay_in_one_half() -> None:
 
 def test_each_model_learns_its_own_half_alone() -> None:
     x, y = corners(rows=60)
-    models = split_models(["fc:8", "softmax:1e-4"], ArrayData(x, y), seed=5, recipe=QUICK)
-    assert [m.name for m in models] == ["fc:8 on P1", "softmax:1e-4 on P1", "fc:8 on P2", "softmax:1e-4 on P2"]
+    words, data = ["fc:8", "softmax:1e-4"], ArrayData(x, y)
+    named = [(network.spec, half) for network, half in split(words)]
+    assert named == [("fc:8", "P1"), ("softmax:1e-4", "P1"), ("fc:8", "P2"), ("softmax:1e-4", "P2")]
+    one, two = (train_on_half(words, i, data, 5, QUICK, lambda text: None) for i in (0, 2))
     first, second = halves(x, 5)
-    alone = train(parse_architecture("fc:8"), x[first], y[first], classes=3, seed=5, recipe=QUICK)
-    other = train(parse_architecture("fc:8"), x[second], y[second], classes=3, seed=7, recipe=QUICK)
-    assert models[0].digest == alone.digest
-    assert models[2].digest == other.digest
+    alone = train(parse_architecture("fc:8"), x[first], y[first], classes=3, seed=5, steps=QUICK)
+    other = train(parse_architecture("fc:8"), x[second], y[second], classes=3, seed=7, steps=QUICK)
+    assert one.digest == alone.digest
+    assert two.digest == other.digest
+    again = restored(parse_architecture("fc:8"), (1, 2, 2), 3, weights_of(one))
+    assert again.digest == one.digest
 
 
 @pytest.mark.parametrize(
@@ -214,4 +219,4 @@ def test_each_model_learns_its_own_half_alone() -> None:
 )
 def test_data_that_cannot_be_split_or_learnt_are_refused(x: Tensor, y: Tensor, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        split_models(["softmax"], ArrayData(x, y), recipe=QUICK)
+        train_on_half(["softmax"], 0, ArrayData(x, y), 0, QUICK, lambda text: None)

@@ -3,8 +3,10 @@
 import json
 import math
 import runpy
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,26 +17,27 @@ from typer.testing import CliRunner
 
 import blindspots as bs
 from blindspots.attacks import FMN, PGD, Square
-from blindspots.cli import transferring
 from blindspots.cli.app import app
 from blindspots.data import digits_arrays
 from blindspots.data.splits import refuse_overlap
 from blindspots.engine.targets import EveryClass, OneClass
-from blindspots.journal import kind_of
+from blindspots.experiments.transfer import experiment
+from blindspots.experiments.transfer.changes import rms
+from blindspots.experiments.transfer.experiment import Transferred, transfer
+from blindspots.experiments.transfer.matrix import matrices
+from blindspots.experiments.transfer.sentences import shortened
+from blindspots.experiments.transfer.verdict import ANSWERS, SOURCE
+from blindspots.experiments.transfer.words import parse_sizes, read_labels
+from blindspots.models.adapted import Adapted
 from blindspots.models.model import Model
 from blindspots.naming import numbered
-from blindspots.report.transfer import render_transfer, write_transfer_report
-from blindspots.report.transfer_words import shortened
+from blindspots.report.experiment import write_run_report
+from blindspots.runs.metric import require
+from blindspots.runs.run import How
+from blindspots.runs.run import run as run_kind
+from blindspots.runs.store import Folder, opened
+from blindspots.runs.verify import verify
 from blindspots.threat import Threat
-from blindspots.transfer.adapt import Adapted
-from blindspots.transfer.changes import rms
-from blindspots.transfer.disjoint import split_models
-from blindspots.transfer.matrix import matrices
-from blindspots.transfer.proof import verify_transfer
-from blindspots.transfer.record import SOURCE, TransferFile, read_transfer_file
-from blindspots.transfer.run import Told, Transfer, transfer
-from blindspots.transfer.training import Recipe
-from blindspots.transfer.words import parse_sizes, read_labels
 
 MARGIN = 0.3
 ALL, NONE = 1.0, 0.0
@@ -56,12 +59,12 @@ def planes(*weights: tuple[float, ...]) -> list[Model]:
     return [Model(Plane(*w), name=f"plane {i}") for i, w in enumerate(weights)]
 
 
-def between(models: list[Model], threat: Threat, rows: int = 5, **more: object) -> Transfer:
+def between(models: list[Model], threat: Threat, rows: int = 5, **more: object) -> Transferred:
     x, y = torch.full((rows, 4), 0.5), torch.zeros(rows, dtype=torch.int64)
     return transfer(models, x, y, threat=threat, threads=1, **more)  # type: ignore[arg-type]
 
 
-def digits(rows: int = 24, **more: object) -> Transfer:
+def digits(rows: int = 24, **more: object) -> Transferred:
     models = [bs.load_model("digits"), bs.load_model("digits-robust")]
     usual = {"threat": bs.Linf(0.15), "threads": 1, "data": bs.load_data("digits", rows)}
     return transfer(models, **{**usual, **more})  # type: ignore[arg-type]
@@ -177,7 +180,7 @@ def counted(
         "target": torch.full((rows,), -1), "own_clean": torch.tensor(clean[0]), "own": torch.tensor(own),
         "found": torch.tensor(own) != torch.tensor(y), "norm": torch.ones(rows), "rms": torch.ones(rows),
         "noise_rms": torch.ones(rows), "prediction": torch.tensor(prediction),
-        "noise_prediction": torch.tensor(noise), "cost": torch.tensor([1, 2]),
+        "noise_prediction": torch.tensor(noise), "cost": torch.tensor([[1, 2]]),
     }  # fmt: skip
 
 
@@ -185,7 +188,7 @@ def test_shares_are_counted_by_hand() -> None:
     y, clean = [0, 0, 0, 0, 0], [[0, 0, 0, 0, 1], [0, 0, 0, 2, 0]]
     own = [1, 1, 2, 0, -1]  # wrong, wrong, wrong, right, not a number
     other, noise = [1, 2, 0, 2, -1], [[0, 0, 0, 0, 1], [0, 0, 1, 2, 0]]
-    m = matrices(["a"], torch.tensor(y), torch.tensor(clean), [counted([own, other], noise, own, y, clean)], [0.5])
+    m = matrices(["a"], torch.tensor(y), torch.tensor(clean), [counted([own, other], noise, own, y, clean)])
     assert m.error == [[4 / 5, 4 / 5]]
     assert m.agreement == [[3 / 5, 1 / 5]]  # what is not a number agrees with nothing
     assert [(s.hits, s.rows) for s in m.agreement_of_errors[0]] == [(3, 4), (1, 3)]
@@ -216,7 +219,7 @@ def test_fitted_estimators_are_models() -> None:
     fitted = LogisticRegression(max_iter=50, C=0.1).fit(x[:200].flatten(1).numpy(), y[:200].numpy())
     run = transfer([fitted, bs.load_model("digits")], data=bs.load_data("digits", 8), threat=bs.Linf(0.15), threads=1)
     assert run.models == ["LogisticRegression", "digits"]
-    assert run.file.manifest.sources[0].access == "gradients"
+    assert run.config.sources[0].access == "gradients"
 
 
 def labels_alone() -> Model:
@@ -226,7 +229,7 @@ def labels_alone() -> Model:
 
 def test_a_tree_and_a_network_are_attacked_each_in_its_way() -> None:
     run = transfer([bs.load_model("digits"), tree()], data=bs.load_data("digits", 8), threat=bs.Linf(0.15), threads=1)
-    network, grown = run.file.manifest.sources
+    network, grown = run.config.sources
     assert (network.access, grown.access) == ("gradients", "scores")
     assert network.attack.startswith("MIFGSM")
     assert grown.attack.startswith("Square")
@@ -237,20 +240,20 @@ def test_a_tree_and_a_network_are_attacked_each_in_its_way() -> None:
 def test_labels_alone_are_enough_to_be_a_source() -> None:
     models = [bs.load_model("digits"), labels_alone()]
     run = transfer(models, data=bs.load_data("digits", 2), threat=bs.Linf(0.3), threads=1)
-    assert run.file.manifest.sources[1].attack.startswith("RayS")
+    assert run.config.sources[1].attack.startswith("RayS")
     assert run.verdict.found[1].share == 1
 
 
 def test_an_attack_that_was_asked_for_is_used_where_it_fits() -> None:
     models = [bs.load_model("digits"), tree()]
     run = transfer(models, data=bs.load_data("digits", 4), threat=bs.Linf(0.3), attack=Square(20), threads=1)
-    assert [s.attack for s in run.file.manifest.sources] == [repr(Square(20))] * 2
+    assert [s.attack for s in run.config.sources] == [repr(Square(20))] * 2
 
 
 def test_the_examples_of_a_model_without_gradients_can_come_from_a_substitute() -> None:
     models = [bs.load_model("digits"), labels_alone()]
     run = transfer(models, data=bs.load_data("digits", 30), threat=bs.Linf(0.2), surrogate=240, threads=1)
-    source = run.file.manifest.sources[1]
+    source = run.config.sources[1]
     assert source.queries == 240
     assert source.attack.startswith("MIFGSM")
     assert run.verdict.backwards[1] > 0
@@ -331,7 +334,7 @@ def test_a_model_of_another_size_is_resized_inside() -> None:
         sizes.clear()
         run = transfer([bs.load_model("digits"), small], data=data, threat=bs.Linf(0.1), threads=1, resize=resize)
         assert set(sizes[1:]) == {(4, 4)}
-        assert run.file.manifest.resized == [None, (4, 4)]
+        assert run.config.sizes == (None, (4, 4))
         assert run.adversarial("small").shape == (8, 1, 8, 8)
 
 
@@ -346,113 +349,106 @@ def test_sizes_and_labels_are_read_from_words(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- run folders
 
 
-def shards(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
-
-
-def timeless(run: Transfer) -> dict[str, object]:
-    return run.verdict.model_dump(exclude={"seconds": True, "total_seconds": True, "ensemble": {"seconds"}})
-
-
-def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    def stop(told: Told) -> None:
-        if told.number == 2 and told.row is None:
-            raise KeyboardInterrupt
-
-    whole = digits(out=tmp_path / "whole", ensemble=True)
-    with pytest.raises(KeyboardInterrupt):
-        digits(out=tmp_path / "cut", ensemble=True, watch=stop)
-    assert len(shards(tmp_path / "cut")) == 2
-    told: list[Told] = []
-    resumed = digits(out=tmp_path / "cut", ensemble=True, resume=True, watch=told.append)
-    assert [t.number for t in told if t.row is None] == [2, 3]
-    assert shards(tmp_path / "cut") == shards(tmp_path / "whole")
-    assert timeless(resumed) == timeless(whole) == timeless(digits(ensemble=True))
-
-
-def test_what_cannot_run_leaves_no_run_behind(tmp_path: Path) -> None:
+def test_an_attack_that_gives_no_target_to_a_row_leaves_no_run_behind(tmp_path: Path) -> None:
     with pytest.raises(bs.InputError, match="one target class, got 9"):
-        digits(4, out=tmp_path / "r", targeted=True, targets=EveryClass())
-    assert not (tmp_path / "r" / "run.json").exists()
-    digits(4, out=tmp_path / "r")
+        digits(4, targeted=True, targets=EveryClass())
 
 
-def test_shards_hold_what_is_documented(tmp_path: Path) -> None:
+def test_parts_hold_what_is_documented(tmp_path: Path) -> None:
     run = digits(8, out=tmp_path / "r")
-    assert run.source("digits").keys() == SOURCE.keys()
+    assert run.source("digits").keys() == (SOURCE | ANSWERS).keys()
     assert torch.equal(rms(run.clean["x"].float(), run.adversarial("digits")), run.source("digits")["rms"])
-    assert kind_of(tmp_path / "r") == "transfer"
-    assert kind_of(tmp_path) == "evaluation"
 
 
-@pytest.mark.parametrize(
-    ("changed", "part"),
-    [
-        ({"seed": 1}, "the seed changed from 0 to 1"),
-        ({"rows": 8}, "the data changed "),
-        ({"restarts": 2}, "the restarts changed from 1 to 2"),
-    ],
-)
-def test_another_run_is_refused_with_both_values(tmp_path: Path, changed: dict[str, int], part: str) -> None:
-    digits(4, out=tmp_path / "r")
-    with pytest.raises(bs.InputError, match=part):
-        digits(**{"rows": 4, "out": tmp_path / "r", "resume": True, **changed})
-    with pytest.raises(bs.InputError, match="resume it with --resume"):
-        digits(4, out=tmp_path / "r")
+def test_rows_in_several_parts_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = digits(24, attack=PGD(steps=4))
+    monkeypatch.setattr(experiment, "rows_per_shard", lambda shape, slots: 10)
+    cut = digits(24, attack=PGD(steps=4))
+    assert len(cut.parts) == len(whole.parts) + 4
+    assert torch.equal(cut.adversarial("digits"), whole.adversarial("digits"))
+    assert cut.verdict.error == whole.verdict.error
 
 
 def test_verify_asks_the_models_again_and_finds_a_changed_byte(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     digits(out=folder, ensemble=True)
-    outcome = verify_transfer(folder)
+    outcome = verify(folder)
     assert outcome.ok, outcome.problems
-    assert len(outcome.checks) == 5
-    path = folder / "shards" / "00001.safetensors"
+    assert any("of the examples, and of noise as large" in claim for claim in outcome.checks)
+    path = folder / "sources" / "1" / "00000.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert not verify_transfer(folder).ok
+    assert not verify(folder).ok
 
 
-def forged(folder: Path, index: int, **changed: Tensor) -> None:
-    """Put other columns into a shard, and sign everything as a run would have."""
-    from blindspots.journal import text_of
-    from blindspots.transfer.record import Folder
-    from blindspots.transfer.run import conclude
+def test_verify_needs_models_that_have_no_name(tmp_path: Path) -> None:
+    models = planes(SAME, SKEW)
+    between(models, bs.Linf(0.2), out=tmp_path / "r")
+    with pytest.raises(bs.InputError, match=r"given=\{'model/1': model\}"):
+        verify(tmp_path / "r")
+    assert verify(tmp_path / "r", given={f"model/{i}": m for i, m in enumerate(models, 1)}).ok
+    assert not verify(tmp_path / "r", given={f"model/{i}": m for i, m in enumerate(models[::-1], 1)}).ok
 
-    file = read_transfer_file(folder)
-    all_columns = [Folder(folder, file, True).shard(i) for i in range(len(file.shards))]
-    all_columns[index] |= changed
-    (folder / "run.json").unlink()
-    blank = file.model_copy(update={"shards": [], "verdict": None, "seal": None})
-    fresh = Folder(folder, blank, False)
-    for columns, record in zip(all_columns, file.shards, strict=True):
-        fresh.save(columns, record.seconds)
-    verdict = conclude(fresh.file, fresh.shard)
-    assert text_of(fresh.conclude(verdict))
+
+def forged(folder: Path, part: str, column: str, change: Callable[[Tensor], Tensor]) -> None:
+    """Put another column into a part, conclude from it, and seal everything as a run would have."""
+    files = Folder(folder)
+    done = opened(files)
+    done.parts.keep(part, {**done.parts[part], column: change(done.parts[part][column])})
+    files["run.json"] = done.parts.begun.text
+    run_kind("transfer", done.config, how=How(files, resume=True))
 
 
 @pytest.mark.parametrize(
-    ("column", "part"),
-    [("prediction", "to say of what was made for digits"), ("noise_prediction", "the noise beside digits"),
-     ("norm", "of the sizes that were stored"), ("adversarial", "of at most 0.15"), ("found", "counted as found"),
-     ("own_clean", "in both places")],
-)  # fmt: skip
-def test_verify_believes_no_column(tmp_path: Path, column: str, part: str) -> None:
+    ("part", "column", "said"),
+    [
+        ("answers/1", "prediction", "to say of what was made for digits"),
+        ("answers/1", "noise_prediction", "noise beside digits"),
+        ("answers/1", "norm", "of the sizes that were stored"),
+        ("answers/1", "noise_rms", "other noise beside digits"),
+        ("sources/1/00000", "moved", "of at most 0.15"),
+        ("answers/1", "found", "counted as found"),
+        ("answers/1", "own_clean", "in both places"),
+        ("clean", "prediction", "to say of the clean rows"),
+        ("clean", "x", "the rows and labels of digits"),
+    ],
+)
+def test_verify_believes_no_column(tmp_path: Path, part: str, column: str, said: str) -> None:
     folder = tmp_path / "r"
-    columns = digits(8, out=folder).source("digits")
-    stored = columns[column]
-    changes = {torch.int64: lambda: (stored + 1) % 10, torch.bool: lambda: ~stored, torch.float32: lambda: 1 - stored}
-    other = changes[stored.dtype]()
-    forged(folder, 1, **{column: other})
-    assert any(part in problem for problem in verify_transfer(folder).problems)
+    digits(8, out=folder)
+    changes: dict[torch.dtype, Callable[[Tensor], Tensor]] = {
+        torch.int64: lambda t: (t + 1) % 10, torch.bool: lambda t: ~t, torch.float32: lambda t: 1 - t,
+        torch.uint8: lambda t: 255 - t,
+    }  # fmt: skip
+    forged(folder, part, column, lambda t: changes[t.dtype](t))
+    assert any(said in problem for problem in verify(folder).problems)
 
 
-def test_the_report_is_made_from_the_folder_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "wrong"),
+    [("error", lambda v: [[1 - e for e in row] for row in v]), ("noise_p_value", lambda v: [[0.5] * 2] * 2),
+     ("norm", lambda v: [x + 1e-6 for x in v]), ("forwards", lambda v: [x + 1 for x in v])],
+)  # fmt: skip
+def test_verify_finds_a_wrong_formula(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str, wrong: Callable[[Any], Any]
+) -> None:
+    right = experiment.matrices
+    monkeypatch.setattr(experiment, "matrices", lambda *given: _but(right(*given), number, wrong))
+    digits(8, out=tmp_path / "r")
+    problems = verify(tmp_path / "r").problems
+    assert len(problems) == 1
+    assert problems[0].startswith(f"expected {number} to be")
+
+
+def _but(made: Any, name: str, wrong: Callable[[Any], Any]) -> Any:
+    return made.model_copy(update={name: wrong(getattr(made, name))})
+
+
+def test_the_page_is_made_from_the_folder_alone(tmp_path: Path) -> None:
     run = digits(out=tmp_path / "r", ensemble=True)
-    page = render_transfer(tmp_path / "r")
-    assert page == render_transfer(tmp_path / "r")
-    assert write_transfer_report(tmp_path / "r").read_text(encoding="utf-8") == page
+    page = write_run_report(tmp_path / "r").read_text(encoding="utf-8")
+    assert page == write_run_report(tmp_path / "r").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("data:image/png") == 6
@@ -462,21 +458,19 @@ def test_the_report_is_made_from_the_folder_alone(tmp_path: Path) -> None:
 
 def test_a_table_is_reported_by_its_largest_changes(tmp_path: Path) -> None:
     between(planes(SAME, SKEW), bs.Linf(0.2), out=tmp_path / "r")
-    page = render_transfer(tmp_path / "r")
+    page = write_run_report(tmp_path / "r").read_text(encoding="utf-8")
     assert "data:image/png" not in page
     assert "<td>0.5</td><td>0.3</td>" in page
 
 
-def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
-    def stop(told: Told) -> None:
-        if told.number == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        digits(4, out=tmp_path / "r", watch=stop)
-    for ask in (render_transfer, verify_transfer):
-        with pytest.raises(bs.InputError, match="--resume"):
-            ask(tmp_path / "r")
+def test_cells_and_their_mean_can_be_required() -> None:
+    run = between(planes((1.0, 1.0, 1.0, 1.0), SKEW), bs.Linf(0.2))
+    metrics = run.verdict.metrics()
+    assert list(metrics)[:2] == ["transfer_error", "noise_error"]
+    assert metrics["transfer_error"].value == ALL
+    assert metrics["error@plane-0/plane-1"].interval == run.verdict.error_interval[0][1]
+    assert require(run.verdict, ["error@plane-0/plane-1>=0.9", "clean_error@plane-1<=0"]) == []
+    assert require(run.verdict, "0.5") == ["0.5 was required, but transfer_error is 1"]
 
 
 # ---------------------------------------------------------------- bad input
@@ -497,7 +491,7 @@ X, Y = torch.full((3, 4), 0.5), torch.zeros(3, dtype=torch.int64)
         (planes(SAME, SKEW), {"threat": bs.Linf(), "attack": PGD()}, "a radius"),
         (planes(SAME, SKEW), {"amplify": 0.1}, "a threat without a radius"),
         (planes(SAME, SKEW), {"threat": bs.L2(), "amplify": 0.0}, "positive root mean square"),
-        (planes(SAME, SKEW), {"restarts": 0}, "restarts of at least 1"),
+        (planes(SAME, SKEW), {"restarts": 0}, "greater than or equal to 1 for restarts"),
         (planes(SAME, SKEW), {"resize": {"plane 7": (8, 8)}}, "did you mean"),
         (planes(SAME, SKEW), {"labels": {"plane 0": [0, 2]}}, "found none for 1"),
         (planes(SAME, SKEW), {"labels": {"plane 0": [0, 1, 1]}}, "got 3"),
@@ -545,55 +539,53 @@ BOTH = "transfer digits digits-robust --data digits --rows 20 --threads 1"
 def test_the_command_writes_a_folder_that_verify_and_report_understand() -> None:
     shown = command(f"{BOTH} --threat linf:0.15 --out r")
     assert shown.exit_code == 0, shown.output
-    assert "1 of 2: digits is fooled on" in shown.stderr
     assert "Examples made for one of" in shown.stdout
     said = command(f"{BOTH} --threat linf:0.15 --out again --json")
     verdict = json.loads(said.stdout)
     assert verdict["models"] == ["digits", "digits-robust"]
     assert np.array(verdict["error"]).shape == np.array(verdict["noise"]).shape == (2, 2)
-    assert verdict["error"] == read_transfer_file(Path("r")).model_dump()["verdict"]["error"]
+    assert verdict["error"] == opened(Folder(Path("r"))).verdict.error
     assert command("verify r").exit_code == 0
     page = Path("r/report.html").read_bytes()
     Path("r/report.html").unlink()
     assert command("report r").exit_code == 0
     assert Path("r/report.html").read_bytes() == page
-    assert "name one run" in command("report r again").stderr
 
 
 @pytest.mark.usefixtures("at_home")
 def test_smallest_changes_are_amplified_on_the_command_line() -> None:
     assert command(f"{BOTH} --threat l2 --attack ddn:steps=20 --amplify 0.1 --out r").exit_code == 0
-    file = TransferFile.model_validate_json(Path("r/run.json").read_bytes())
-    assert file.verdict is not None
-    assert file.verdict.distortion == pytest.approx([0.1, 0.1], rel=0.1)  # the box cuts off a little
-    assert file.manifest.sources[0].attack.startswith("DDN(steps=20")
+    run = opened(Folder(Path("r")))
+    assert run.verdict.distortion == pytest.approx([0.1, 0.1], rel=0.1)  # the box cuts off a little
+    assert run.config.sources[0].attack.startswith("DDN(steps=20")
 
 
-def test_two_halves_of_the_training_data_give_two_models(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transferring, "split_models", partial(split_models, recipe=Recipe(steps=50)))
+@pytest.mark.usefixtures("at_home")
+def test_sizes_and_labels_are_options() -> None:
+    Path("labels.json").write_text(json.dumps({"digits": [*range(10)]}))
+    words = f"{BOTH} --threat linf:0.1 --labels labels.json --resize digits=8x8 --out r"
+    assert command(words).exit_code == 0
+    Path("labels.json").unlink()
+    run = opened(Folder(Path("r")))
+    assert run.config.outputs == (tuple(range(10)), None)
+    assert run.config.sizes == ((8, 8), None)
+    assert verify(Path("r")).ok
+
+
+def test_two_halves_of_the_training_data_give_two_models(at_home: Path) -> None:
     x, y = digits_arrays("train")
     np.savez(at_home / "train.npz", x=x[:120].numpy(), y=y[:120].numpy())
-    words = "--split disjoint --data train.npz --test digits --rows 20 --threat linf:0.2 --threads 1 --out r"
-    shown = command(f"transfer softmax:1 {words}")
+    words = "--split disjoint --data train.npz --test digits --rows 20 --training-steps 50 --threat linf:0.2 --out r"
+    shown = command(f"transfer softmax:1 {words} --threads 1")
     assert shown.exit_code == 0, shown.output
-    manifest = read_transfer_file(Path("r")).manifest
-    assert [m.name for m in manifest.models] == ["softmax:1 on P1", "softmax:1 on P2"]
-    assert manifest.trained_on is not None
-    assert (manifest.trained_on.rows, manifest.data.rows) == (120, 20)
-    before = shards(Path("r"))
-    assert command(f"transfer softmax:1 {words} --resume").exit_code == 0
-    assert shards(Path("r")) == before
-
-
-def test_ctrl_c_says_how_to_go_on(at_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(transferring, "run_transfer", interrupted)
-    monkeypatch.setattr("sys.argv", ["/bin/blindspots", "transfer", "digits"])
-    result = command(f"{BOTH} --threat linf:0.1 --out r")
-    assert result.exit_code == 130
-    assert "kept in r; go on with: blindspots transfer digits --resume" in result.stderr
+    run = opened(Folder(Path("r")))
+    assert run.verdict.models == ["softmax:1 on P1", "softmax:1 on P2"]
+    assert (run.manifest.world["data"]["rows"], run.manifest.world["test"]["rows"]) == (120, 20)
+    assert list(run.parts)[:3] == ["trained/1", "trained/2", "clean"]
+    weights = [run.parts[f"trained/{i}"]["1.weight"] for i in (1, 2)]
+    assert not torch.equal(*weights)
+    outcome = verify(Path("r"))
+    assert outcome.ok, outcome.problems
 
 
 @pytest.mark.usefixtures("at_home")
@@ -606,6 +598,10 @@ def test_ctrl_c_says_how_to_go_on(at_home: Path, monkeypatch: pytest.MonkeyPatch
         (f"{BOTH} --threat linf:0.1 --split disjoint", "--test DATA"),
         (f"{BOTH} --threat linf:0.1 --split disjoint --test digits", "that nothing is trained on, got 20"),
         (f"{BOTH} --threat linf:0.1 --attack pgdd", "did you mean 'pgd'?"),
+        (
+            "transfer softmax:1 --data digits --split disjoint --test digits --threat linf:0.1",
+            "that nothing is trained on",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_sentence(words: str, part: str) -> None:

@@ -2,19 +2,27 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
+from blindspots.experiments.universal import geometry as module
+from blindspots.experiments.universal.geometry import _gram, _random_gram, _spectrum, geometry_of
+from blindspots.experiments.universal.verdict import Geometry
 from blindspots.models.model import Model
-from blindspots.universal.geometry import _gram, _random_gram, _spectrum, geometry
 from closed_form import Ball, Linear
 
 
 def _rows(n: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:
     return 0.35 + 0.3 * torch.rand(n, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def geometry(*args: Any, **settings: Any) -> Geometry:
+    """What is measured, counted."""
+    return geometry_of(module.geometry(*args, **settings))
 
 
 def _plane(size: int) -> Linear:

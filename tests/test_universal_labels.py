@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blindspots.errors import InputError
-from blindspots.universal.labels import dominant_labels
-from blindspots.universal.record import DominantLabels
+from blindspots.experiments.universal.labels import dominant_labels
+from blindspots.experiments.universal.verdict import DominantLabels
 
 
 def _of(pairs: list[tuple[int, int]], classes: int) -> DominantLabels:

@@ -12,6 +12,22 @@ from blindspots.attacks.views.views import View
 from blindspots.data import splits
 from blindspots.data.splits import Rows, divide, shuffled
 from blindspots.errors import InputError
+from blindspots.experiments.universal.controls import controls
+from blindspots.experiments.universal.losses import Clamped, Cosine, Sum, clamped
+from blindspots.experiments.universal.measure import (
+    fooled,
+    predictions,
+    random_direction,
+    random_signs,
+    scaled,
+    share,
+)
+from blindspots.experiments.universal.methods import METHODS, SGD, UAP, parse_method
+from blindspots.experiments.universal.methods.datafree import Activations
+from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.stream import Proxies
+from blindspots.experiments.universal.task import Task
+from blindspots.experiments.universal.transformations import Crop, Flip, parse_transformations
 from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -19,25 +35,6 @@ from blindspots.problem import Aim
 from blindspots.random import keys
 from blindspots.records import clopper_pearson
 from blindspots.threat import Threat
-from blindspots.universal import METHODS, SGD, UAP, parse_method
-from blindspots.universal.controls import controls
-from blindspots.universal.losses import Clamped, Cosine, Sum, clamped
-from blindspots.universal.measure import (
-    Predictions,
-    effect,
-    fooled,
-    moved,
-    predictions,
-    random_direction,
-    random_signs,
-    scaled,
-    share,
-)
-from blindspots.universal.methods.datafree import Activations
-from blindspots.universal.parametrisation import Additive
-from blindspots.universal.stream import Proxies
-from blindspots.universal.task import Task
-from blindspots.universal.transformations import Crop, Flip, parse_transformations
 from closed_form import Linear
 
 SHAPES = [(6,), (5, 7), (1, 8, 8), (3, 5, 6)]
@@ -417,12 +414,9 @@ def levels(*means: float, labels: list[int] | None = None) -> Rows:
 
 def test_a_row_is_fooled_when_its_prediction_moves_whatever_its_label_says() -> None:
     clean, now = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 0, 0, 2])
-    known = Predictions(torch.tensor([1, 1, 1, 2]), clean)
     assert fooled(clean, now, None).tolist() == [True, False, True, False]
-    found = effect(known, now, None)
-    assert (found.fooled.hits, found.fooled.rows) == (2, 4)
-    assert (found.clean_accuracy.hits, found.accuracy.hits) == (2, 2)
-    assert found.fooled.interval == clopper_pearson(2, 4)
+    found = share(clean, now, None)
+    assert (found.hits, found.rows, found.interval) == (2, 4, clopper_pearson(2, 4))
 
 
 def test_towards_a_target_only_rows_count_that_were_not_there_before() -> None:
@@ -438,9 +432,9 @@ def test_predictions_move_with_the_change_that_a_row_is_given() -> None:
     rows = levels(*[0.1, 0.4, 0.6, 0.9, 0.9] * 20, labels=[0, 1, 1, 2, 2] * 20)  # blocks that are not alike
     with oracle.session():
         known = predictions(oracle, rows)
-        now = moved(oracle, rows, lambda x, clean: x + 0.2 * (clean == 0).view(-1, 1, 1, 1), known.clean)
-    assert known.clean.tolist() == [0, 0, 1, 2, 2] * 20
-    assert known.y.tolist() == now.tolist() == [0, 1, 1, 2, 2] * 20
+        now = predictions(oracle, rows, lambda x, clean: x + 0.2 * (clean == 0).view(-1, 1, 1, 1), known)
+    assert known.tolist() == [0, 0, 1, 2, 2] * 20
+    assert now.tolist() == [0, 1, 1, 2, 2] * 20
 
 
 @pytest.mark.parametrize("threat", [bs.Linf(0.05), bs.L2(0.3), bs.Linf(0.2, lo=-1.0, hi=1.0)], ids=lambda t: t.spec)

@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks, testing
     from blindspots.data import ArrayData, load_data
-    from blindspots.defend.detection.proof import load_detector
-    from blindspots.defend.detection.run import detect
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
+    from blindspots.experiments.detect.experiment import detect
+    from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
     from blindspots.experiments.harden.experiment import harden
+    from blindspots.experiments.transfer.experiment import transfer
+    from blindspots.experiments.universal.experiment import universal
     from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
     from blindspots.report.experiment import write_report
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
-    from blindspots.transfer.run import transfer
-    from blindspots.universal import universal
 
 __all__ = [
     "L0",
@@ -83,18 +83,18 @@ _HOMES = {
     "Transformed": "models",
     "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",
-    "detect": "defend.detection.run",
+    "detect": "experiments.detect.experiment",
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
     "harden": "experiments.harden.experiment",
     "load_data": "data",
-    "load_detector": "defend.detection.proof",
+    "load_detector": "experiments.detect.loading",
     "load_model": "models",
     "parse_threat": "threat",
     "require": "runs.metric",
     "skip_gradients": "models",
-    "transfer": "transfer.run",
-    "universal": "universal",
+    "universal": "experiments.universal.experiment",
+    "transfer": "experiments.transfer.experiment",
     "verify": "runs.verify",
     "write_report": "report.experiment",
 }

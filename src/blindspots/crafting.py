@@ -75,8 +75,8 @@ def _fits(attack: Attack, threat: Threat, access: Need, goal: Goal) -> bool:
     return True
 
 
-def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor) -> Made:
-    """Attack every row (N, ...) with its label (N,), each search to its end.
+def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, first: int = 0) -> Made:
+    """Attack every row (N, ...) with its label (N,), each search to its end. `first`: place of the first of them.
 
     With a radius every row is searched, also one that the model gets wrong, and ends at the point of the ball where
     the margin was lowest; towards classes, a row that the model takes for its target anyway stays as it is. Without a
@@ -88,7 +88,7 @@ def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor) -> M
     plan = replace(plan, goal=replace(plan.goal, loss=attack.loss))
     with oracle.session():
         parts = [
-            _part(oracle, attack, plan, x[i : i + plan.part_rows], y[i : i + plan.part_rows], i)
+            _part(oracle, attack, plan, x[i : i + plan.part_rows], y[i : i + plan.part_rows], first + i)
             for i in range(0, len(y), plan.part_rows)
         ]
     moved, target = (torch.cat(columns) for columns in zip(*parts, strict=True))

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from blindspots.errors import InputError
 
 MOST_TEXT = 1 << 26  # bytes of a file that a person or a run writes as text
+LEFT_BEHIND = ("*.draft", "*.unfinished.safetensors", "shards", "log.json", "fault.txt")  # of a run that was killed
 _SHOWN = 3  # names of files in a sentence
 
 

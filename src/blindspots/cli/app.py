@@ -3,19 +3,14 @@
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from blindspots.cli.command import command_of
-from blindspots.cli.detect_job import DetectJob
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
-from blindspots.cli.job import takes
-from blindspots.cli.options import Classes, Layout
-from blindspots.cli.transfer_job import TransferJob
-from blindspots.cli.universal_job import UniversalJob
 from blindspots.experiments import KINDS
 
 EPILOG = (
@@ -46,15 +41,9 @@ class Command(TyperCommand):
 
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG
+    cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, epilog=EPILOG
 )
 command = partial(app.command, cls=Command)
-MODELS = (
-    "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
-    "package.module:factory or guarded:RUN, the model of a detect run with its detector."
-)
-Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODELS)]
-Models = Annotated[list[str], typer.Argument(metavar="MODEL MODEL...", help="Two or more. " + MODELS)]
 Folder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that evaluate, attack, harden or another command wrote.")
 ]
@@ -88,77 +77,6 @@ def demo(
     from blindspots.cli.demo import demo
 
     demo(out)
-
-
-@command()
-@takes(DetectJob)
-def detect(model: Model, job: DetectJob) -> None:
-    """Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.
-
-    Writes the detectors, their scores, the attacks on model and detector together, and a report.
-    """
-    from blindspots.cli.detecting import detect
-
-    detect(model, job)
-
-
-@command()
-@takes(TransferJob)
-def transfer(models: Models, job: TransferJob) -> None:
-    """Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.
-
-    Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.
-    """
-    from blindspots.cli.transferring import transfer
-
-    transfer(models, job)
-
-
-@command()
-def reproduce(
-    experiment: Annotated[Literal["szegedy-2013"], typer.Argument(help="Which published experiment.")],
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Training rows, such as MNIST's.", show_default="scikit-learn's digits"),
-    ] = None,
-    test: Annotated[str | None, typer.Option(metavar="DATA", help="Test rows; goes with --data.")] = None,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Of each, so many are attacked at most.")] = 1000,
-    targets: Annotated[
-        Literal["random", "nearest"], typer.Option(help="The wrong class that examples go towards.")
-    ] = "random",
-    decay: Annotated[
-        float, typer.Option(metavar="FACTOR", min=0, help="Multiplies the weight decay of every network.")
-    ] = 1.0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A new folder.", show_default="runs/szegedy-2013")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Decides all randomness.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads of the attacks.", show_default="all free ones")
-    ] = None,
-    layout: Layout = None,
-    classes: Classes = None,
-) -> None:
-    """Make a published experiment again and show ours beside the published figures, cell by cell, on one page.
-
-    szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.
-    """
-    from blindspots.cli.reproducing import Experiment
-    from blindspots.cli.reproducing import reproduce as run
-
-    run(Experiment(data, test, rows, targets, decay, out, seed, threads, layout, classes))
-
-
-@command()
-@takes(UniversalJob)
-def universal(model: Model, job: UniversalJob) -> None:
-    """Search for one change that fools a model on most inputs, and say on how many unseen ones it does.
-
-    Writes the perturbation, pictures and a report.
-    """
-    from blindspots.cli.universal import universal
-
-    universal(model, job)
 
 
 for _kind in KINDS:

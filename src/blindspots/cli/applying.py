@@ -7,10 +7,10 @@ from rich.text import Text
 
 from blindspots.cli import screen
 from blindspots.cli.endings import reading
+from blindspots.experiments.universal.apply import apply_perturbation
+from blindspots.experiments.universal.file import load_perturbation
 from blindspots.report.words import count, number
 from blindspots.threat import parse_threat
-from blindspots.universal.apply import apply_perturbation
-from blindspots.universal.file import load_perturbation
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from rich.text import Text
 from blindspots.attacks import CATALOGUE, Attack, describe
 from blindspots.cli import screen
 from blindspots.data import FORMS as DATA
-from blindspots.defend.detection.detectors.catalogue import DETECTORS
+from blindspots.experiments.detect.detectors.catalogue import DETECTORS
 from blindspots.experiments.harden.recipe import names, read_recipe
+from blindspots.experiments.universal.methods import METHODS
 from blindspots.models.load import FORMS as MODELS
 from blindspots.models.transformations import TRANSFORMATIONS
 from blindspots.protocols import NAMES, about
 from blindspots.threat import THREATS
-from blindspots.universal.methods import METHODS
 
 _ROOMY = 72  # signs in a line, from which on columns of prose can be read
 _PAGE = """# Attacks

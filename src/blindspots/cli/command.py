@@ -40,7 +40,7 @@ def command_of(kind: Kind) -> Callable[..., None]:
     arguments, options = _parameters(config)
 
     def command(**given: Any) -> None:
-        from blindspots.cli.running_kind import run_kind
+        from blindspots.cli.running import run_kind
 
         where = Where(**{name: given.pop(name) for name in Where.model_fields})
         words = {name: value for name, value in given.items() if not _is_left_out(config, name, value)}
@@ -73,7 +73,11 @@ def _owned(config: type[Config]) -> list[tuple[Any, str]]:
     """Every field with the class that declares it, in the order of `--help`."""
     own, *others = [c for c in config.__mro__ if issubclass(c, Config) and c is not Config]
     declared = [(c, n) for c in [own, *reversed(others)] for n in vars(c).get("__annotations__", {})]
-    found = [(owner, name) for owner, name in declared if name in config.model_fields]
+    owners: dict[str, Any] = {}
+    for owner, name in declared:
+        if name in config.model_fields:
+            owners.setdefault(name, owner)  # one that describes what it inherits in its own words
+    found = [(owner, name) for name, owner in owners.items()]
     return [*found, *((Where, name) for name in Where.model_fields), *((Config, name) for name in Config.model_fields)]
 
 
@@ -111,7 +115,7 @@ def _default(value: Any, flag: bool, several: bool) -> Any:
         return value
     if several:
         return list(map(str, value or ()))
-    return None if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return None if value in (None, ()) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _plain(annotation: Any) -> Any:

@@ -7,7 +7,8 @@ from pathlib import Path
 from blindspots.cli import screen
 from blindspots.cli.command import Where
 from blindspots.cli.endings import repeatable
-from blindspots.cli.running_kind import Line, finish
+from blindspots.cli.progress import Line
+from blindspots.cli.running import finish
 from blindspots.errors import InputError
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.report.words import seconds

@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 Data = Any  # what `as_data` takes: a Dataset, a name, arrays (x, y), a torch Dataset or a DataLoader
+EMBEDDED = {"digits": digits, "digits-training": digits_training}
 FORMS = "'digits', a folder of class folders or an .npz file"
 
 
@@ -57,8 +58,9 @@ def load_data(
     """Open data by name, the first `rows` rows of it or all.
 
     Args:
-        spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16); the path of a folder that has a
-            folder of images per class; or the path of an `.npz` file with the arrays `x` and `y`, and perhaps `names`.
+        spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16), or "digits-training", the 1297
+            others; the path of a folder that has a folder of images per class; or the path of an `.npz` file with the
+            arrays `x` and `y`, and perhaps `names`.
         rows: their number at most, positive.
         layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others; None: it
             is inferred, and the notes say how.
@@ -78,10 +80,10 @@ def load_data(
 
 def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Stream:
     path = Path(spec)
-    if layout is not None and (spec == "digits" or path.is_dir()):
+    if layout is not None and (spec in EMBEDDED or path.is_dir()):
         raise InputError(f"expected a layout only for an .npz file, got {layout!r} for {spec!r}: leave it out")
-    if spec == "digits":
-        return digits(rows)
+    if spec in EMBEDDED:
+        return EMBEDDED[spec](rows)
     if path.is_dir():
         return FolderData(path, spec, rows, named)
     if not path.exists():

@@ -162,7 +162,8 @@ def digits(rows: int | None = None) -> ArrayData:
 
 def digits_training(rows: int | None = None) -> ArrayData:
     """The other 1297 rows, on which the embedded networks were trained."""
-    return ArrayData(*digits_arrays("train"), "digits, training rows", class_names=_TEN, rows=rows)
+    arrays, name = digits_arrays("train"), "digits, training rows"
+    return ArrayData(*arrays, name, spec="digits-training", class_names=_TEN, rows=rows)
 
 
 def digits_arrays(part: Literal["train", "test"]) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
 from blindspots.goal import Goal
-from blindspots.journal import Columns
 from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED
@@ -16,8 +15,8 @@ from blindspots.threat import to_8bit
 LOOKS_AFTER = 3
 
 
-def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> Columns:
-    """The columns that `journal.SHARD` names: every success is evaluated again from the bytes that are kept.
+def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> dict[str, Tensor]:
+    """The columns that `SHARD` of evaluations names: every success is evaluated again from the bytes that are kept.
 
     That takes at most `LOOKS_AFTER` evaluations per row.
     """

@@ -33,8 +33,23 @@ KINDS = (
         several=True,
     ),
     _kind(
+        "detect",
+        "Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.\n"
+        "\n"
+        "Writes the detectors, their scores, the attacks on model and detector together, and a report.",
+        unseen="Fits, tests of batches and the searches for examples were not made again.",
+        inside=True,
+    ),
+    _kind(
+        "universal",
+        "Search for one change that fools a model on most inputs, and say on how many unseen ones it does.\n"
+        "\n"
+        "Writes the perturbation, pictures and a report.",
+        unseen="That no other search would fool more inputs cannot be shown.",
+    ),
+    _kind(
         "harden",
-        "Train a model against an adversary, and say what that did to it, beside honest controls. The given one stays.\n"
+        "Train a copy of a model against an adversary, and say what that did to it, beside honest controls.\n"
         "\n"
         "Writes the hardened model, its card, the evaluations before and after, and a report.",
         inside=True,
@@ -46,5 +61,21 @@ KINDS = (
         "\n"
         "Writes a run folder with the votes, the certified accuracy against the radius and a report.",
         unseen="Votes were taken again for three rows; those of the others are taken as they are stored.",
+    ),
+    _kind(
+        "transfer",
+        "Make examples for each of several models, feed them to all, and show who fools whom, beside noise as large.\n"
+        "\n"
+        "Each MODEL is what evaluate takes. Writes a run folder with the matrix, the examples and a report.",
+        unseen="Whether another search would have found more is not known; with which attack examples were made is "
+        "taken as it is stored.",
+    ),
+    _kind(
+        "reproduce",
+        "Make a published experiment again and show ours beside the published figures, cell by cell, on one page.\n"
+        "\n"
+        'szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.',
+        unseen="Networks were not trained again: their weights are taken as they are stored. That no smaller change "
+        "would do cannot be shown.",
     ),
 )

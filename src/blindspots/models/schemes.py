@@ -6,7 +6,7 @@ from importlib import import_module
 from blindspots.models.model import Model
 
 # What opens the model from the words behind the scheme, as "module:function": models know nothing of what wraps them.
-SCHEMES = {"guarded": "blindspots.defend.detection.proof:load_detector"}
+SCHEMES = {"guarded": "blindspots.experiments.detect.loading:load_detector"}
 
 
 def opener(scheme: str) -> Callable[[str], Model] | None:

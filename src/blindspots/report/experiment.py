@@ -11,6 +11,7 @@ from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.report import words
 from blindspots.report.page import environment, write_page
+from blindspots.runs.config import is_hidden
 from blindspots.runs.experiment import kind
 from blindspots.runs.store import Folder, Run, opened
 
@@ -96,9 +97,10 @@ def _environment(page: Page) -> Environment:
 
 
 def _settings(run: Run[Any, Any]) -> list[tuple[str, str]]:
-    """Every setting by its name, as it was filled in."""
+    """Every setting that can be asked for, by its name, as it was filled in."""
     plain = run.config.model_dump(mode="json")
-    named = set(run.config.models()) | set(run.config.datasets())
+    hidden = {name for name, field in type(run.config).model_fields.items() if is_hidden(field)}
+    named = set(run.config.models()) | set(run.config.datasets()) | hidden
     return [(name.replace("_", " "), _said(value)) for name, value in plain.items() if name not in named]
 
 

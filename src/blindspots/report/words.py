@@ -7,7 +7,6 @@ from fractions import Fraction
 
 from blindspots.findings import Finding
 from blindspots.records import Interval
-from blindspots.verdict import Manifest, Verdict
 
 _NBSP = "\u00a0"
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
@@ -16,18 +15,6 @@ _ALLOWS = {
     "l2": "the change as a whole may be up to {radius} long (L2){scale}",
     "l1": "all changes together may add up to {radius} (L1){scale}",
     "l0": "up to {radius} values may change, each as far as it likes (L0)",
-}
-_OUTCOMES = {
-    "won": "broken",
-    "stood": "stood until the attacks were exhausted",
-    "budget": "stood only until the budget ran out",
-    "nonfinite": "left alone: the model gave NaN or infinity",
-    "already_wrong": "wrong from the start",
-    "no_start": "left alone: no starting point was found",
-    "no_answer": "left without an answer: the model raised exceptions",
-    "already_target": "left out: they had their target class from the start",
-    "unsearched": "stood without a search: no attack took a step",
-    "unconfirmed": "stood because the example found did not fool the model again",
 }
 
 
@@ -73,12 +60,6 @@ def listing(items: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c" """
     *most, last = items
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def outcome(name: str) -> str:
-    """A Result's name in words; a name unknown here is shown as it is."""
-    key = name.lower().replace(" ", "_").replace("-", "_")
-    return _OUTCOMES.get(key, key.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -128,139 +109,6 @@ class ThreatWords:
             return f"the change may have any size; the smallest one is searched, measured in {self.norm}"
         pattern = _ALLOWS.get(self._parts[0], f"changes stay within {self.spec}")
         return pattern.format(radius=self.radius_text, scale=f" on a scale from {low} to {high}")
-
-
-def is_believable(verdict: Verdict) -> bool:
-    """Whether no check found an error, which makes the numbers meaningless."""
-    return all(f.severity != "error" for f in verdict.findings)
-
-
-def right_and_standing(verdict: Verdict) -> str:
-    """ "Of 500 rows, 488 are right at first; 86 stay right whatever the attacks tried" """
-    of_right = verdict.robust_of_right
-    first = "is" if of_right.rows == 1 else "are"
-    stay = "stays" if of_right.hits == 1 else "stay"
-    return (
-        f"Of {_counted(verdict)}, {count(of_right.rows)} {first} right at first; "
-        f"{count(of_right.hits)} {stay} right whatever the attacks tried{_reached(verdict)}"
-    )
-
-
-def _counted(verdict: Verdict) -> str:
-    left_out = verdict.rows - verdict.counted
-    if not left_out:
-        return count(verdict.rows, "row")
-    have, do = ("has its", "does") if left_out == 1 else ("have their", "do")
-    return (
-        f"{count(verdict.rows, 'row')}, {count(left_out)} {have} target class from the start and {do} not count; of "
-        f"the other {count(verdict.counted)}"
-    )
-
-
-def _reached(verdict: Verdict) -> str:
-    if verdict.reached is None:
-        return ""
-    become = "becomes" if verdict.reached.hits == 1 else "become"
-    return f" to make them their target class, which {count(verdict.reached.hits)} {become}"
-
-
-def never_searched(verdict: Verdict) -> str:
-    """What is left once rows whose search did not run to its end count as lost; "" where there are none."""
-    if not verdict.unsearched:
-        return ""
-    standing = count(verdict.robust_of_right.hits, "row")
-    return (
-        f"For {count(verdict.unsearched)} of the {standing} that stand, no search ran to its end: without these, "
-        f"robust accuracy is {percent(verdict.searched.share)} (interval {interval(verdict.searched.interval)}), and "
-        "that is what --require goes by."
-    )
-
-
-def _in_a_hundred(share: float) -> str:
-    if share in (0, 1):
-        return "none" if share == 0 else "all"
-    if share < 0.01 or share > 0.99:
-        return "fewer than 1" if share < 0.01 else "more than 99"
-    return f"about {round(100 * share)}"
-
-
-def meaning(verdict: Verdict, threat: ThreatWords) -> str:
-    """What the numbers mean for somebody who has to decide whether to ship the model."""
-    if verdict.counted == 0 < verdict.rows:
-        return "Every row has its target class from the start: there was nothing to attack, and nothing was learned."
-    if verdict.robust_of_right.rows == 0:
-        return "The model is right on none of these rows: there was nothing to attack, and there is nothing to ship."
-    attacked, untouched = _in_a_hundred(1 - verdict.robust_accuracy), _in_a_hundred(1 - verdict.clean_accuracy)
-    if threat.radius is None and verdict.distances:
-        least, middle = (number(getattr(verdict.distances, k)) for k in ("smallest", "median"))
-        return (
-            f"Shipping it means: half of the rows that fell do so after a change of {threat.norm}{_NBSP}{middle} or "
-            f"less, the first one after {least}; without an attacker {untouched} of 100 answers are wrong."
-        )
-    reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
-    attacks = "these attacks, as far as they got," if verdict.unsearched else "these attacks"
-    if verdict.reached is not None:
-        return (
-            f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} get the class that they "
-            f"want for {_in_a_hundred(verdict.reached.share)} of 100 inputs that the model gets right."
-        )
-    return (
-        f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} make {attacked} of 100 answers "
-        f"wrong; without an attacker it is {untouched}."
-    )
-
-
-def headline(labels: Sequence[str], verdicts: Sequence[Verdict], threats: Sequence[ThreatWords]) -> str:
-    """The verdict in one sentence, for one run or several."""
-    if doubtful := [label for label, v in zip(labels, verdicts, strict=True) if not is_believable(v)]:
-        return f"The verdict on {listing(doubtful)} cannot be believed yet: a check failed"
-    if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
-        return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
-    if all(v.reached is not None for v in verdicts):
-        return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
-    shares = [_robust(v) for v in verdicts]
-    first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly"
-    return listing([first, *(f"{label} {share}" for label, share in zip(labels[1:], shares[1:], strict=True))])
-
-
-def _robust(verdict: Verdict) -> str:
-    """ "95.0 %", or "95.0 % (searched: 12.0 %)" where no search ran to its end on some of the rows that stand."""
-    searched = f" (searched: {percent(verdict.searched.share)})" if verdict.unsearched else ""
-    return percent(verdict.robust_accuracy) + searched
-
-
-def _on(label: str, verdict: Verdict) -> str:
-    assert verdict.reached is not None
-    return f"{percent(verdict.reached.share)} of the rows that {label} gets right"
-
-
-def _distance(label: str, verdict: Verdict, threat: ThreatWords) -> str:
-    assert verdict.distances is not None
-    return f"a change of {threat.norm}{_NBSP}{number(verdict.distances.median)} makes {label} err"
-
-
-def comparison(labels: Sequence[str], manifests: Sequence[Manifest], verdicts: Sequence[Verdict]) -> str:
-    """How the best and the worst of several runs compare, or why they do not; "" where none can be compared."""
-    if len(labels) < 2 or not all(map(is_believable, verdicts)):
-        return ""
-    settings: dict[str, list[object]] = {
-        "rows": [(m.data.digest, m.data.rows) for m in manifests],
-        "threat": [m.threat for m in manifests],
-        "protocol": [(m.protocol, m.stages) for m in manifests],
-    }
-    different = [name for name, values in settings.items() if any(v != values[0] for v in values)]
-    if different:
-        return f"The runs differ in {listing(different)}, so their numbers do not compare directly."
-    ranked = sorted(range(len(labels)), key=lambda i: verdicts[i].robust_accuracy)
-    worst, best = verdicts[ranked[0]], verdicts[ranked[-1]]
-    points, clean = (100 * (getattr(best, k) - getattr(worst, k)) for k in ("robust_accuracy", "clean_accuracy"))
-    overlap = "overlap" if best.interval[0] <= worst.interval[1] else "do not overlap"
-    price = f"{abs(clean):.1f} points {'fewer' if clean < 0 else 'more'}" if round(clean, 1) else "as many"
-    return (
-        f"On the same rows, against the same attacks, {labels[ranked[-1]]} stays right on {points:.1f} points more of "
-        f"them than {labels[ranked[0]]}, and on untouched inputs it is right on {price}. "
-        f"The 95{_NBSP}% intervals {overlap}."
-    )
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:

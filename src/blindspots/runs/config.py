@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from blindspots.errors import InputError
 from blindspots.records import Record
@@ -59,6 +60,11 @@ def setting(
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 
+def is_hidden(field: FieldInfo) -> bool:
+    """Whether it is filled in, and nobody asks for it."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("hidden"))
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """Where a model comes from: its name, its device, and what inputs go through before it."""
@@ -70,13 +76,24 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where rows come from. `training`: rows to learn from, which for "digits" are the 1,297 training rows."""
+    """Where rows come from.
+
+    Attributes:
+        training: rows to learn from, which for "digits" are the 1,297 training rows.
+        bound: their labels are the model's classes; False: they stay as they are, whatever models call theirs.
+    """
 
     spec: str
     rows: int | None = None
     layout: str | None = None
     classes: str | None = None
     training: bool = False
+    bound: bool = True
+
+    @property
+    def is_digits_to_learn(self) -> bool:
+        """The embedded rows that have no name of their own."""
+        return self.training and self.spec == "digits" and self.layout is None and self.classes is None
 
 
 class Config(Record):
@@ -98,11 +115,14 @@ class Config(Record):
     )
 
     def models(self) -> dict[str, ModelSource]:
-        """The models that it names, by the name of their field."""
+        """The models that it names, by the name of their field; of a field with several: model/1, model/2, ..."""
         return {}
 
     def datasets(self) -> dict[str, DataSource]:
-        """The data that it names; labels of all others mean what those of the first mean."""
+        """The data that it names; labels of all others mean what those of the first mean.
+
+        These are classes of the first model whose classes have names, else of the first model.
+        """
         return {}
 
     def words(self, kind: str) -> list[str]:

@@ -28,7 +28,8 @@ def begin(
 
     Args:
         name: of the kind.
-        given: what its fields stand for: models, data, objects, or words; None is left out.
+        given: what its fields stand for: models, data, objects, or words; None is left out. Of several models for one
+            field, a list.
         settings: keywords of its configuration.
         out: the run folder; None: memory.
 
@@ -39,8 +40,11 @@ def begin(
     objects = {key: value for key, value in given.items() if value is not None and not _is_plain(value)}
     plain = {key: value for key, value in given.items() if _is_plain(value) and value is not None}
     words = {key: word for thing in objects.items() for key, word in _words(*thing, found).items()}
+    objects = {key: thing for pair in objects.items() for key, thing in _each(*pair)}
     if twice := [key for key in settings if key in given]:
         raise InputError(f"expected {twice[0]} once, got it twice: leave one out")
+    if "rows" in settings and "rows" in words:
+        raise InputError("expected rows with the name of data, got them with data that are opened: pass fewer rows")
     config = made(found, {**words, **plain, **settings})
     files: Files = {} if out is None else Folder(Path(out))
     told = {"watch": watch} if watch else {}
@@ -53,11 +57,26 @@ def _is_plain(value: Any) -> bool:
     )  # fmt: skip
 
 
+def _each(field: str, thing: Any) -> list[tuple[str, Any]]:
+    """Several models of one field by names of their own: model/1, model/2, ..."""
+    if isinstance(thing, list) and all(isinstance(one, Model) for one in thing):
+        return [(f"{field}/{i}", one) for i, one in enumerate(thing, 1)]
+    return [(field, thing)]
+
+
 def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
     """What the manifest says of an object: the name that opens it, else what it is called."""
+    if isinstance(thing, list) and all(isinstance(one, Model) for one in thing):
+        return {field: [one.spec or one.name for one in thing]}
     if isinstance(thing, Model):
         return {field: thing.spec or thing.name}
     if is_dataset(thing):
         read = {"rows": len(thing), "layout": getattr(thing, "layout", None)} if field == "data" else {}
         return {field: thing.spec or thing.name, **{k: v for k, v in read.items() if k in config.model_fields}}
-    return {field: getattr(thing, "spec", None) or repr(thing)}
+    if isinstance(thing, list | tuple) and "tuple[" in str(config.model_fields[field].annotation):
+        return {field: [_word(one) for one in thing]}
+    return {field: _word(thing)}
+
+
+def _word(thing: Any) -> str:
+    return thing if isinstance(thing, str) else getattr(thing, "spec", None) or repr(thing)

@@ -81,6 +81,10 @@ class Experiment(Generic[C, V]):
         """What has to be made, each part after those that it needs."""
         raise NotImplementedError
 
+    def further(self, config: C, world: "World", parts: "Parts") -> list[Part]:
+        """Parts of which it is only known that they are wanted once all `parts` are made: a function of these alone."""
+        return []
+
     def passes(self, config: C, world: "World") -> float:
         """About how many forwards the run takes, which decides whether workers are worth their start; 0: unknown."""
         return 0.0

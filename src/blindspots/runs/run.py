@@ -127,7 +127,8 @@ def _run(b: _Begun) -> Run[Any, Any]:
         if file.verdict is None:
             if pace.said and b.pace is None:
                 b.how.say(pace.said)
-            _made(_Making(b, pace, config, file, listed))
+            with _closing(pace.executor, unless=b.pace is not None):
+                _made(_Making(b, pace, config, file, listed))
         if follows():
             raise SystemExit(0)  # the first process does the rest, alone
         return opened(files, b.at)
@@ -223,13 +224,16 @@ class _Making:
 
 
 def _made(m: _Making) -> None:
-    b, parts = m.begun, m.parts
+    b = m.begun
     experiment, config, world = b.experiment, m.config, b.world
     log = _log(m)
-    with _stopping(m.pace.executor):
-        digests = _digests(m, parts, log)
+    digests = _digests(m, log, {})
+    if more := experiment.further(config, world, replace(m.parts, digests=digests)):
+        m = replace(m, listed=[*m.listed, *more])
+        digests = _digests(m, log, digests)
     if follows():
         return
+    parts = m.parts
     for name in parts:  # states of parts that were written by who then was killed
         parts.forget_state(name)
     parts = replace(parts, digests=digests)
@@ -244,12 +248,13 @@ def _made(m: _Making) -> None:
 
 
 @contextmanager
-def _stopping(executor: Executor) -> Iterator[None]:
+def _closing(executor: Executor, unless: bool) -> Iterator[None]:
+    """What is written stays written; the executor of a run around this one goes on."""
     try:
         yield
-    except BaseException:
-        executor.close()  # what is written stays written
-        raise
+    finally:
+        if not unless:
+            executor.close()
 
 
 def _log(m: _Making) -> Log:
@@ -260,11 +265,12 @@ def _log(m: _Making) -> Log:
     )
 
 
-def _digests(m: _Making, parts: Parts, log: Log) -> dict[str, str]:
-    """Of all parts, once those that were missing are made."""
-    b, executor = m.begun, m.pace.executor
+def _digests(m: _Making, log: Log, known: Mapping[str, str]) -> dict[str, str]:
+    """Of all parts, once those that were missing are made; `known`: those of which it is certain already."""
+    b, executor, parts = m.begun, m.pace.executor, m.parts
     left = {part.name: part for part in m.listed}
-    done = {name: parts.digest(part) for name, part in left.items() if not part.run and parts.kept(name) is not None}
+    new = [part for name, part in left.items() if name not in known and not part.run]
+    done = {**known, **{part.name: parts.digest(part) for part in new if parts.kept(part.name) is not None}}
     waiting, flying, lost = [part for name, part in left.items() if name not in done], 0, Counter[str]()
     tell = _teller(m, left, done)
     tell(Progress(""))

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from blindspots.errors import InputError
-from blindspots.files import make_folder, read_bytes, refuse_files_of_others, write_whole
+from blindspots.files import LEFT_BEHIND, make_folder, read_bytes, refuse_files_of_others, write_whole
 from blindspots.records import Record
 from blindspots.runs.experiment import C, Columns, Part, V, kind
 
@@ -180,14 +180,14 @@ class Parts(Mapping[str, Columns]):
             raise InputError(f"expected {self.at}{name} as it was written, found it gone or changed: run again")
         return _unpacked(content, f"{self.at}{name}")
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.names
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
 
     def below(self, name: str) -> Iterator[Columns]:
         """All shards of a name, one after the other."""
@@ -390,8 +390,6 @@ def place(files: Files, at: str = "") -> str:
 
 # ------------------------------------------------------------------ to begin, or to go on
 
-_OURS = ("*.draft", "*.unfinished.safetensors", "shards", "tensorboard", "log.json", "fault.txt")  # of a run killed at its beginning
-
 
 def begun(files: Files, at: str, fresh: RunFile, resume: bool) -> RunFile:
     """The run that lies there and is the same as `fresh`, or `fresh`.
@@ -400,7 +398,7 @@ def begun(files: Files, at: str, fresh: RunFile, resume: bool) -> RunFile:
         InputError: a run lies there and none is to be resumed, or it differs, or there are files of others.
     """
     if isinstance(files, Folder) and not (files.path / at / RUN).exists():
-        refuse_files_of_others(files.path / at, _OURS)
+        refuse_files_of_others(files.path / at, LEFT_BEHIND)
         make_folder(files.path / at)
     for draft in [name for name in files if name.startswith(at) and name.endswith(".draft")]:
         files.pop(draft, None)  # of a process that was killed

@@ -19,6 +19,7 @@ from blindspots.runs.store import RUN, Files, Folder, Run, opened, place, read_r
 from blindspots.runs.world import World
 
 Say = Callable[[str], None]
+BROKEN = (InputError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, AssertionError)
 SENTENCES = "The words of the findings are taken as they are stored."
 
 
@@ -106,11 +107,11 @@ def _checks(files: Files, at: str, given: Mapping[str, Any], say: Say, quick: bo
     for name in [name for name in done.parts if _is_run(done, name)]:
         say(f"proving {at}{name}")
         try:
-            given = _inside(done, name, world)
-        except InputError as error:  # what it was given is made of files that are gone or changed
-            yield Check("", [str(error)])
-        else:
-            yield from _checks(files, f"{at}{name}/", given, say, quick)
+            inner = _inside(done, name, world)
+        except BROKEN as error:  # of parts that are changed, as their digests said
+            yield Check("", [f"expected what {at}{name} was given, got this: {_brief(error)}"])
+            continue
+        yield from _checks(files, f"{at}{name}/", inner, say, quick)
     yield note(f"{kind(done.manifest.kind).unseen} {SENTENCES}".strip())
 
 
@@ -171,7 +172,7 @@ def _same_world(done: Run[Any, Any], world: World) -> Iterator[Check]:
         if record["spec"] is None and name not in world.given:
             raise InputError(
                 f"expected the network {record['name']!r} itself, since the run was given it from Python: pass it, as "
-                "in bs.verify(run, model)"
+                f"in bs.verify(run, {'model' if name == 'model' else f'given={{{name!r}: model}}'})"
             )
         found = world.named(name)
         claim = f"the model {record['name']!r} is the one that the run saw"
@@ -189,9 +190,9 @@ def _same_world(done: Run[Any, Any], world: World) -> Iterator[Check]:
 
 
 def _same_data(done: Run[Any, Any], world: World) -> Iterator[Check]:
-    for name in done.config.datasets():
+    for name, source in done.config.datasets().items():
         record = done.manifest.world[name]
-        if record["spec"] is None and name not in world.given:
+        if record["spec"] is None and name not in world.given and not source.is_digits_to_learn:
             yield note(f"{name} came from Python: its inputs and labels were taken as they are stored.")
             continue
         try:
@@ -212,11 +213,15 @@ def _proved(done: Run[Any, Any], world: World, say: Say) -> Iterator[Check]:
     checks = kind(done.manifest.kind).load("checks")
     try:
         yield from checks(done.config, done.verdict, done.parts, world)
-    except InputError as error:  # a part is gone or changed: the digests said so, too
-        yield Check("", [str(error)])
-    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, AssertionError) as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        yield Check("", [f"expected parts that fit together, found some that do not ({said})"])
+    except BROKEN as error:  # a part is gone or changed: the digests said so, too
+        yield Check("", [_brief(error)])
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"expected parts that fit together, found some that do not ({said})"
 
 
 @contextmanager

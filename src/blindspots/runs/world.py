@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from blindspots.data import Dataset, digits_training, is_dataset, load_data, parse_classes
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.models.binding import bind
+from blindspots.models.binding import bind, like, names_of
 from blindspots.models.first_look import first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, to_device
@@ -74,8 +74,8 @@ class World:
 
     @cached_property
     def model(self) -> Model:
-        """The model called "model", after its first look at the first data."""
-        return self.seen("model")
+        """The model, or the first of several, after its first look at the first data."""
+        return self.seen(next(iter(self.config.models())))
 
     def seen(self, name: str) -> Model:
         """A model after its first look at the first of the data."""
@@ -85,12 +85,18 @@ class World:
 
     @cached_property
     def rows(self) -> dict[str, Dataset]:
-        """All data, with labels that are classes of the first model and mean the same in all of them."""
-        sources, names = self.config.datasets(), list(self.config.models())
+        """All data, with labels that mean the same in all of them, see `Config.datasets`."""
+        sources = self.config.datasets()
         opened = {name: self._data(name, source) for name, source in sources.items()}
-        if not opened or not names:
+        if not all(source.bound for source in sources.values()):
             return opened
-        return dict(zip(opened, bind(self.named(names[0]), *opened.values()), strict=True))
+        return dict(zip(opened, self._alike(list(opened.values())), strict=True))
+
+    def _alike(self, rows: list[Dataset]) -> list[Dataset]:
+        models = [self.named(name) for name in self.config.models()]
+        if rows and models:
+            return list(bind(next((m for m in models if names_of(m)), models[0]), *rows))
+        return [*rows[:1], *(like(rows[0], other) for other in rows[1:])]
 
     @property
     def data(self) -> Dataset:
@@ -163,7 +169,7 @@ def _opened(source: ModelSource, given: Model | None, say: Say) -> Model:
 
 
 def _read(source: DataSource) -> Dataset:
-    names = parse_classes(source.classes) if source.classes else None
-    if source.training and source.spec == "digits" and source.layout is None and names is None:
+    if source.is_digits_to_learn:
         return digits_training(source.rows)
+    names = parse_classes(source.classes) if source.classes else None
     return load_data(source.spec, source.rows, layout=source.layout, classes=names)

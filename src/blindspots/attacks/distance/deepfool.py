@@ -77,7 +77,7 @@ class DeepFool(BoundaryWalk):
         year=2016,
         family="gradient, smallest distance",
         cost="4 backwards per step, about 3 steps: a row leaves when it is through",
-        use="a rough distance in a few looks, in l2 or linf",
+        use="a rough distance in a few evaluations, in l2 or linf",
     )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2")
 

@@ -151,7 +151,7 @@ class FABT(_FAB[FABState]):
         year=2020,
         family="gradient, smallest distance",
         cost="steps + 1 forwards, steps backwards",
-        use="the part of AutoAttack that looks for distances; one target at a time",
+        use="the part of AutoAttack that minimises distances; one target at a time",
     )
     need: ClassVar[Need] = Need.GRAD
 

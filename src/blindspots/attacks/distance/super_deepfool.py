@@ -41,7 +41,7 @@ class SuperDeepFool(BoundaryWalk):
         year=2023,
         family="gradient, smallest distance",
         cost="4 backwards per step, about 10 steps",
-        use="l2 distances near the smallest in a few looks",
+        use="l2 distances near the smallest in a few evaluations",
     )
     threats: ClassVar[tuple[str, ...]] = ("l2",)
 

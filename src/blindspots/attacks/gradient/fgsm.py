@@ -29,7 +29,7 @@ class FGSM(Attack[State]):
         year=2015,
         family="gradient, fixed radius",
         cost="2 forwards, 1 backward",
-        use="the quickest look; a lower bound of what is possible, never a verdict",
+        use="the quickest check; a lower bound on what is possible, never a verdict",
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")

@@ -36,7 +36,7 @@ Turn = Callable[[Problem, Job, L, Seen], L]
 
 @dataclass(frozen=True)
 class LabelSearch(Attack[L], Generic[L]):
-    """An attack that sees labels alone and looks for the smallest distance: one query per turn.
+    """An attack that sees only labels and minimises the distance: one query per turn.
 
     A row begins at `job.start`. If that is not adversarial, it tries random images, and ends without a result after
     `tries` of them. From the first adversarial one it bisects towards the clean input: along the straight line in l2,

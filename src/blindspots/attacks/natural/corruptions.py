@@ -38,7 +38,7 @@ class AdditiveNoise(LineSearch):
         year=2017,
         family="natural changes",
         cost="steps + halvings + (draws - 1)(1 + halvings) forwards at most",
-        use="does plain noise fool it already",
+        use="whether plain noise is enough",
     )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
@@ -110,7 +110,7 @@ class Blur(LineSearch):
         year=2017,
         family="natural changes",
         cost="steps + halvings forwards at most",
-        use="the least blur that fools",
+        use="the least blur that fools the model",
     )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
@@ -138,7 +138,7 @@ class Contrast(LineSearch):
         year=2017,
         family="natural changes",
         cost="steps + halvings forwards at most",
-        use="the least fading that fools",
+        use="the least fading that fools the model",
     )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 

@@ -26,7 +26,7 @@ class LineState(State):
 
 
 class LineSearch(Attack[LineState]):
-    """Amounts grow evenly until one wins; the stretch before it is bisected.
+    """Amounts grow evenly until one succeeds; the interval before it is bisected.
 
     Only the first draw goes through all amounts. Every other one gets a single evaluation: a little below the smallest
     success so far, or, where there is none, at about the largest amount that fits into the ball. Successes there are

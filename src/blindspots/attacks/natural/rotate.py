@@ -104,7 +104,7 @@ class RotateTranslatePGD(Attack[RotateState]):
         year=2019,
         family="natural changes",
         cost="steps + 1 forwards, steps backwards at most",
-        use="rotations and shifts in a few looks; run it without a radius",
+        use="rotations and shifts in a few steps; run it without a radius",
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")

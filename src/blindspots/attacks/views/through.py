@@ -67,7 +67,7 @@ class Through(Attack[ThroughState]):
         year=2018,
         family="gradient, fixed radius",
         cost="the inner attack's, times copies",
-        use="examples for a model one cannot see, made on a surrogate; models that answer at random",
+        use="transfer to a hidden model from a surrogate; randomised models",
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")

@@ -74,7 +74,8 @@ def attack(
         raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
     given = {
         "model": model, "data": one_of(x, y, data), "threat": threat, "attack": attack, "loss": loss,
-        "targeted": targeted, "targets": targets, "restarts": restarts, "start": start, "to_the_end": to_the_end, "examples": out is not None,
+        "targeted": targeted, "targets": targets, "restarts": restarts, "start": start, "to_the_end": to_the_end,
+        "examples": out is not None,
     }  # fmt: skip
     done = begin("attack", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Evaluation(**vars(done))

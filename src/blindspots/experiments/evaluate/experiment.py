@@ -66,6 +66,7 @@ class Evaluation(Run[Any, EvaluateVerdict]):
 
     @property
     def robust_accuracy(self) -> float:
+        """The share of all rows that the model gets right and no attack changed: an upper bound."""
         return self.verdict.robust_accuracy
 
     @property
@@ -75,18 +76,22 @@ class Evaluation(Run[Any, EvaluateVerdict]):
 
     @property
     def clean_accuracy(self) -> float:
+        """The share of all rows that the model gets right as they are."""
         return self.verdict.clean_accuracy
 
     @property
     def interval(self) -> tuple[float, float]:
+        """The exact 95 % interval of `robust_accuracy`."""
         return self.verdict.interval
 
     @property
     def forwards(self) -> int:
+        """Forward passes, counted per row."""
         return self.verdict.forwards
 
     @property
     def backwards(self) -> int:
+        """Backward passes, counted per row."""
         return self.verdict.backwards
 
     @cached_property

@@ -183,7 +183,7 @@ class _Proof:
         for run in (before, after):
             c = run.config
             if (parse_threat(c.threat).spec, c.protocol, c.seed) != (threat, self.config.protocol, self.config.seed):
-                yield f"expected {threat}, {self.config.protocol} and the seed of this run in {run.parts.at}, found other"
+                yield f"expected {threat}, {self.config.protocol} and this run's seed in {run.parts.at}, found others"
         if before.manifest.world["data"] != after.manifest.world["data"]:
             yield "expected the same rows in before/ and after/, found others"
         if before.manifest.world["model"]["digest"] != self.parts.begun.manifest.world["model"]["digest"]:

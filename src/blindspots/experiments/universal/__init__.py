@@ -1,0 +1,1 @@
+"""One perturbation for all inputs: how it is searched, what it does to inputs never seen, and why it exists."""
