@@ -10,22 +10,33 @@ from benchmarks.page import ROOT, Section, table
 from blindspots.experiments import KINDS
 
 FOLDER = ROOT / "src" / "blindspots" / "experiments"
-HEAD = ("kind", "frame", "science", "verification", "page, words and charts", "templates and TOML", "in all")
-COLUMNS = ("frame", "science", "verification", "page", "templates")
-READ = """Lines that hold code or text; blank lines, comments, docstrings and imports are not counted. "Frame" is what a new
-kind has to write before any science: `config.py`, `verdict.py`, and of `experiment.py` the public function, its class of
-runs and the class `Experiment` but for what its methods `make` and `conclude` say. "Science" is the rest of `experiment.py`
-and every module that is not named elsewhere; "verification" is every `verify*.py`; "page, words and charts" are `page.py`,
-`charts.py`, `words.py`, `sentences.py`, `tables.py`, `gallery.py`, `evidence.py`, `card.py` and `findings.py`."""
+EXAMPLE = ROOT / "examples" / "own_experiment" / "noise_flips"
+HEAD = (
+    "kind", "config", "verdict", "frame of experiment", "frame in all", "science", "verification", "page", "templates",
+)  # fmt: skip
+FRAME = ("config", "verdict", "experiment")
+READ = """Lines of code: blank lines, comments, docstrings and imports are not counted. "Frame" is what a kind has to write
+around its science: `config.py`, `verdict.py`, and of `experiment.py` what is public, the function, its class of runs and
+the class `Experiment`, without the bodies of `make` and `conclude`. Most of `verdict.py` says what was found out, so a
+kind that finds out more has more of it. "Science" is the rest of `experiment.py` and every module that is not named here;
+"verification" is `verify*.py`; "page" is `page.py`, `charts.py`, `words.py`, `sentences.py`, `tables.py`, `gallery.py`,
+`evidence.py`, `card.py` and `findings.py`; "templates" are Jinja and TOML files. `flips` is the example in
+`examples/own_experiment`."""
 
 PAGE = {"page", "charts", "words", "sentences", "tables", "gallery", "evidence", "card", "findings"}
 SCIENCE_METHODS = {"make", "conclude"}
 
 
 def measure(args: argparse.Namespace) -> Section:
-    numbers = {kind.name: counted(FOLDER / kind.name) for kind in KINDS}
-    rows: list[list[Any]] = [[kind, *(n[c] for c in COLUMNS), sum(n.values())] for kind, n in numbers.items()]
+    folders = {kind.name: FOLDER / kind.name for kind in KINDS} | {"flips": EXAMPLE}
+    numbers = {name: counted(folder) for name, folder in folders.items()}
+    rows: list[list[Any]] = [_row(name, n) for name, n in numbers.items()]
     return Section("Lines of every kind", f"{table(HEAD, rows)}\n\n{READ}", numbers)
+
+
+def _row(name: str, n: Counter[str]) -> list[Any]:
+    frame = [n[part] for part in FRAME]
+    return [name, *frame, sum(frame), *(n[part] for part in ("science", "verification", "page", "templates"))]
 
 
 def counted(folder: Path) -> Counter[str]:
@@ -44,13 +55,13 @@ def _python(file: Path, top: bool) -> dict[str, int]:
     lines = _code(text)
     if top and file.stem == "experiment":
         frame = lines & _frame(ast.parse(text))
-        return {"frame": len(frame), "science": len(lines - frame)}
+        return {"experiment": len(frame), "science": len(lines - frame)}
     return {_purpose(file.stem): len(lines)}
 
 
 def _purpose(name: str) -> str:
-    if name in ("config", "verdict"):
-        return "frame"
+    if name in FRAME:
+        return name
     return "verification" if name.startswith("verify") else "page" if name in PAGE else "science"
 
 
@@ -66,6 +77,10 @@ def _code(text: str) -> set[int]:
             left_out |= _span(node)
     lines = enumerate(text.splitlines(), 1)
     return {i for i, line in lines if line.strip() and not line.strip().startswith("#")} - left_out
+
+
+def _is_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _frame(module: ast.Module) -> set[int]:

@@ -156,7 +156,7 @@ def test_detect_takes_a_loader() -> None:
     train_x, train_y = (t[:120] for t in digits_arrays("train"))
     run = bs.detect(
         "digits", data=DataLoader(TensorDataset(train_x, train_y), 16), test=DataLoader(TENSORS), threat=bs.Linf(0.3),
-        detector="squeezing", train_attacks=["pgd:steps=2"], test_attacks=["fgsm"], protocol="fast",
+        detector="squeezing", train_attack=["pgd:steps=2"], test_attack=["fgsm"], protocol="fast",
     )  # fmt: skip
     assert run.verdict.rows == 30
 

@@ -98,6 +98,11 @@ class World:
             return list(bind(next((m for m in models if names_of(m)), models[0]), *rows))
         return [*rows[:1], *(like(rows[0], other) for other in rows[1:])]
 
+    def close(self) -> None:
+        """Close the files of data until rows are read again."""
+        for rows in vars(self).get("rows", {}).values():
+            rows.close()
+
     @property
     def data(self) -> Dataset:
         """The data called "data"."""
@@ -143,6 +148,14 @@ class World:
             if _is_opened(thing) and thing.spec is None:
                 return f"{name} was passed from Python and has no name to open it by"
         return ""
+
+    def reopens(self) -> bool:
+        """Whether the names that it has open the same models and data again, and not others of that name."""
+        try:
+            state = self.__getstate__()
+            return World(state["config"], state["given"]).records() == self.records()
+        except InputError:
+            return False
 
     def __getstate__(self) -> dict[str, Any]:
         """Names and small objects: what a worker opens again."""
