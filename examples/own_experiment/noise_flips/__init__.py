@@ -1,8 +1,8 @@
 """A kind of experiment of your own: how often a model's prediction changes under Gaussian noise.
 
 Once this package is installed (`pip install examples/own_experiment`), `blindspots flips MODEL --data DATA` is a
-command with all that comes with it: a run folder, --resume, --engine, --require, `report` and `verify`. This module and
-`config` are imported for the list of commands, so they import nothing slow.
+command with all that comes with it: a run folder, --resume, --engine, --require, `report` and `verify`. This module is
+imported for the list of commands and `config` for its help, so they import nothing slow.
 """
 
 from blindspots.runs.experiment import Kind
