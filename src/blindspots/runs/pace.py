@@ -57,7 +57,7 @@ def chosen(engine: str | None, threads: int | None, world: World, independent: i
     told = f"about {seconds:.0f} s with one process, {parallel:.0f} s with {workers}"
     if parallel < seconds and world.reopens():
         return Pace(Processes(workers), 1, f"{workers} processes of one thread each: {told}")
-    return Pace(Serial(), threads or _fitting_threads(world), f"one process: {told}")
+    return Pace(Serial(), threads or _fitting_threads(world), f"one process: {told}" if seconds > START else "")
 
 
 def executor_of(engine: str) -> Executor:

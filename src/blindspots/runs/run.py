@@ -309,10 +309,12 @@ def _digests(m: _Making, log: Log, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _teller(m: _Making, left: Mapping[str, Part], done: Mapping[str, str]) -> Watch:
-    total = sum(len(part.rows) or 1 for part in left.values())
+    counted = any(part.rows for part in left.values())  # rows, or where no part is about rows, parts
+    weight = {name: len(part.rows) if counted else 1 for name, part in left.items()}
+    total = sum(weight.values())
 
     def tell(progress: Progress) -> None:
-        finished = sum(len(left[name].rows) or 1 for name in done)
+        finished = sum(weight[name] for name in done)
         now = time.monotonic() - m.since
         m.begun.how.watch(replace(
             progress, made=len(done), parts=len(left), total=total, finished=finished, seconds=now,
