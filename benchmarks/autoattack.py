@@ -40,7 +40,7 @@ def _run(case: Case, rows: int, steps: int) -> dict[str, Any]:
     adversarial, threat = took.result, case.threat
     with torch.no_grad():
         right = net(x).argmax(1) == y
-        inside = threat.holds(adversarial, x, torch.full((len(x),), threat.radius))
+        inside = threat.holds(adversarial, x, torch.full((len(x),), threat.radius or 0.0))
         fooled = right & inside & (net(adversarial).argmax(1) != y)
     return {
         "case": [case.model, case.norm, case.eps], "rows": len(x), "steps": steps, "library": versions("torchattacks"),

@@ -15,13 +15,13 @@ HEAD = (
     "kind", "config", "verdict", "frame of experiment", "frame in all", "science", "verification", "page", "templates",
 )  # fmt: skip
 FRAME = ("config", "verdict", "experiment")
-READ = """Lines of code: blank lines, comments, docstrings and imports are not counted. "Frame" is what a kind has to write
-around its science: `config.py`, `verdict.py`, and of `experiment.py` what is public, the function, its class of runs and
-the class `Experiment`, without the bodies of `make` and `conclude`. Most of `verdict.py` says what was found out, so a
-kind that finds out more has more of it. "Science" is the rest of `experiment.py` and every module that is not named here;
-"verification" is `verify*.py`; "page" is `page.py`, `charts.py`, `words.py`, `sentences.py`, `tables.py`, `gallery.py`,
-`evidence.py`, `card.py` and `findings.py`; "templates" are Jinja and TOML files. `flips` is the example in
-`examples/own_experiment`."""
+READ = """Lines of code: blank lines, comments, docstrings and imports are not counted. "Frame" is what a kind has
+to write around its science: `config.py`, `verdict.py`, and of `experiment.py` what is public, the function, its
+class of runs and the class `Experiment`, without the bodies of `make` and `conclude`. Most of `verdict.py` says
+what was found out, so a kind that finds out more has more of it. "Science" is the rest of `experiment.py` and every
+module that is not named here; "verification" is `verify*.py`; "page" is `page.py`, `charts.py`, `words.py`,
+`sentences.py`, `tables.py`, `gallery.py`, `evidence.py`, `card.py` and `findings.py`; "templates" are Jinja and
+TOML files. `flips` is the example in `examples/own_experiment`."""
 
 PAGE = {"page", "charts", "words", "sentences", "tables", "gallery", "evidence", "card", "findings"}
 SCIENCE_METHODS = {"make", "conclude"}

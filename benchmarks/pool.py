@@ -2,6 +2,7 @@
 
 import argparse
 import statistics
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from blindspots.experiments.harden.batches import Material, Split
 from blindspots.experiments.harden.recipe import Objective, Optimizer, Pool, Recipe
 from blindspots.experiments.harden.trainer import Trainer
 
+Rows = tuple[Tensor, Tensor]  # inputs and labels
 SEEDS = 5
 THREAT = bs.L2(1.0)
 DROPPED = (0.2, 0.3)  # of the inputs, of hidden units
@@ -44,7 +46,7 @@ def measure(args: argparse.Namespace) -> Section | None:
     if z is None:
         return None
     train, test = z.images("mnist", "train"), z.images("mnist", "test")
-    numbers = [_way(name, *train, *test, args.repeats or SEEDS) for name in WAYS]
+    numbers = [_way(name, train, test, args.repeats or SEEDS) for name in WAYS]
     read = READ.format(
         long=LONG.epochs, short=SHORT.epochs, rows=len(test[1]), radius=THREAT.radius, hidden=Pool().hidden,
         seeds=args.repeats or SEEDS,
@@ -56,12 +58,13 @@ def measure(args: argparse.Namespace) -> Section | None:
     )
 
 
-def _way(name: str, x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor, seeds: int) -> dict[str, Any]:
+def _way(name: str, train: Rows, test: Rows, seeds: int) -> dict[str, Any]:
+    (x, y), (test_x, test_y) = train, test
     recipe, dropped, published = WAYS[name]
     material = Material.of(ArrayData(x, y))
     errors, took = [], []
     for seed in range(seeds):
-        done = clock(lambda seed=seed: _trained(recipe, dropped, material, seed))
+        done = clock(partial(_trained, recipe, dropped, material, seed))
         errors.append(100 * float((done.result.logits(test_x).argmax(1) != test_y).float().mean()))
         took.append(done.cpu)
         print(name, seed, f"{errors[-1]:.2f}", f"{took[-1]:.0f} s", flush=True)

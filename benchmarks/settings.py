@@ -139,7 +139,7 @@ def trials(candidate: Candidate) -> list[Table]:
 
 def _line(candidate: Candidate, made: list[Table]) -> list[Any]:
     def middle(name: str) -> float:
-        return mean(trial[name] for trial in made)
+        return float(mean(trial[name] for trial in made))
 
     shares = [percent(middle(name)) for name in ("clean", "robust", "union")]
     return [candidate.recipe, _words(candidate.settings) or "none", *shares, middle("seconds")]

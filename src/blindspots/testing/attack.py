@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +138,7 @@ def same(a: Rows, b: Rows) -> bool:
 
 def copy(rows: R) -> R:
     """That shares no memory."""
-    return tree(torch.clone, rows)
+    return cast(R, tree(torch.clone, rows))
 
 
 def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
