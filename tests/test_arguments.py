@@ -98,16 +98,16 @@ def test_words_are_taken_where_objects_are() -> None:
     words = bs.attack(Net(), X, Y, "pgd:steps=3", threat="linf:0.02", targets="closest:count=2")
     things = bs.attack(Net(), X, Y, PGD(3), threat=THREAT, targets=Closest(2))
     assert torch.equal(words.adversarial, things.adversarial)
-    assert repr(words.file.manifest.stages) == repr(things.file.manifest.stages)
+    assert repr(words.config.stages) == repr(things.config.stages)
 
 
 def test_a_radius_may_be_a_fraction_in_words() -> None:
-    assert bs.evaluate(Net(), X, Y, threat="linf:8/255").file.manifest.threat == bs.Linf(8 / 255).spec
+    assert bs.evaluate(Net(), X, Y, threat="linf:8/255").config.threat == bs.Linf(8 / 255).spec
 
 
 def test_names_stand_for_models_and_data() -> None:
-    result = bs.evaluate("digits", data="digits", threat="linf:0.05", options=bs.Options(max_forwards=9000))
-    assert (result.file.manifest.model.name, result.verdict.rows) == ("digits", 500)
+    result = bs.evaluate("digits", data="digits", threat="linf:0.05", max_forwards=9000)
+    assert (result.manifest.world["model"]["name"], result.verdict.rows) == ("digits", 500)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from blindspots.defend.smoothing import Asked
-from blindspots.evaluate import Evaluation, Options
-from blindspots.verify import verify
+from blindspots.experiments.evaluate.experiment import Evaluation
+from blindspots import verify
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -75,10 +74,10 @@ def test_classes_in_another_order_give_the_same_verdict(tmp_path: Path) -> None:
     plain = Model(load_model("digits").net, class_names=WORDS, name="in order")
     one, other = tried(plain, data), tried(reordered(), data)
     assert one.clean_accuracy > 0.9
-    assert torch.equal(one.won, other.won)
+    assert torch.equal(one.success, other.success)
     assert torch.equal(one.adversarial, other.adversarial)
-    assert one.file.manifest.data.digest != other.file.manifest.data.digest
-    assert other.file.manifest.data.class_names == [WORDS[k] for k in SHUFFLED]
+    assert one.manifest.world["data"]["digest"] != other.manifest.world["data"]["digest"]
+    assert other.manifest.world["data"]["class_names"] == [WORDS[k] for k in SHUFFLED]
     assert "zero=3 (" in said(other)
     assert "matched by name to the classes of reordered" in said(other)
 
@@ -420,12 +419,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_universal_binds_its_data(folder: str) -> None:
     run = bs.universal(reordered(), data=folder, threat=NOTHING, method="sgd:passes=1,batch=8", heldout=20)
-    assert run.file.manifest.data.class_names == [WORDS[k] for k in SHUFFLED]
+    assert run.manifest.world["data"]["class_names"] == [WORDS[k] for k in SHUFFLED]
     assert "zero=3" in " ".join(str(f) for f in run.verdict.findings)
 
 
 def test_certify_binds_its_data(folder: str) -> None:
-    run = bs.certify(reordered(), data=load_data(folder, 12), asked=Asked(0.05, samples=100, draws=0))
+    run = bs.certify(reordered(), data=load_data(folder, 12), sigma=0.05, samples=100, draws=0)
     assert run.verdict.certified[0][1].share > 0.8
 
 
@@ -438,8 +437,7 @@ def test_detect_binds_its_data(tmp_path: Path) -> None:
         test_attacks=["fgsm"], protocol="fast", bare_protocol="fast",
     )  # fmt: skip
     assert run.verdict.clean.share > 0.9
-    assert run.file.manifest.test is not None
-    assert run.file.manifest.test.class_names == run.file.manifest.data.class_names
+    assert run.manifest.world["test"]["class_names"] == run.manifest.world["data"]["class_names"]
 
 
 def test_harden_gives_its_test_and_extra_rows_the_classes_of_its_training_rows(folder: str, tmp_path: Path) -> None:
@@ -450,9 +448,9 @@ def test_harden_gives_its_test_and_extra_rows_the_classes_of_its_training_rows(f
         Model(load_model("digits").net, class_names=WORDS, name="named"), data=folder, test=str(other),
         extra=str(other), threat=NOTHING, epochs=1, controls=False, study_rows=0,
     )  # fmt: skip
-    manifest = run.file.manifest
+    seen = run.manifest.world
     assert "other: 9 class folders: five=5" in " ".join(str(f) for f in run.verdict.findings)
-    assert manifest.test.class_names == manifest.data.class_names == WORDS
+    assert seen["test"]["class_names"] == seen["data"]["class_names"] == WORDS
     assert run.verdict.before.clean_accuracy > 0.9
 
 
@@ -532,7 +530,7 @@ def test_services_can_have_names() -> None:
 
     box = bs.BlackBox(service, "labels", 10, class_names=[WORDS[k] for k in SHUFFLED])
     words = [WORDS[k] for k in Y[:20].tolist()]
-    run = bs.attack(box, X[:20], words, bs.attacks.RayS(), threat=NOTHING, options=Options(max_forwards=200))
+    run = bs.attack(box, X[:20], words, bs.attacks.RayS(), threat=NOTHING, max_forwards=200)
     assert run.clean_accuracy > 0.8
     with pytest.raises(InputError, match="labels that are numbers"):
         bs.attack(bs.BlackBox(service, "labels", 10), X[:3], words[:3], bs.attacks.RayS(), threat=NOTHING)

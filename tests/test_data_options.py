@@ -16,7 +16,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.universal.apply import apply_perturbation
 from blindspots.experiments.universal.file import Perturbation, perturbation_bytes
 from blindspots.threat import Linf
-from blindspots.verify import verify
+from blindspots import verify
 from test_class_names import LEVELS, SHUFFLED, WORDS, Y, in_folders
 
 NET = '''

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from blindspots.defend.smoothing import Asked
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
@@ -29,7 +28,7 @@ from torch.utils.data import (
 import blindspots as bs
 from blindspots.data import ArrayData, as_data, digits_arrays, one_of
 from blindspots.errors import InputError
-from blindspots.verify import verify
+from blindspots import verify
 
 X, Y = (t[:30] for t in digits_arrays("test"))
 TENSORS = TensorDataset(X, Y)
@@ -140,7 +139,7 @@ def test_every_job_takes_a_loader(tmp_path: Path) -> None:
     attack = bs.attacks.FGSM()
     assert bs.attack("digits", data=test, attack=attack, threat=THREAT).clean_accuracy > 0.8
     assert bs.transfer(["digits", "digits-robust"], data=test, attack=attack, threat=THREAT).verdict.rows == 30
-    assert bs.certify("digits", data=test, asked=Asked(0.05, samples=20, draws=0)).verdict.rows == 30
+    assert bs.certify("digits", data=test, sigma=0.05, samples=20, draws=0).verdict.rows == 30
     found = bs.universal("digits", data=train, heldout=test, threat=THREAT, method="sgd:passes=1,batch=8")
     assert found.verdict.heldout.fooled.rows == 30
     hard = bs.harden(
