@@ -433,8 +433,8 @@ def test_detect_binds_its_data(tmp_path: Path) -> None:
     data = ArrayData(x[:120], [WORDS[k] for k in y[:120].tolist()])
     test = ArrayData(X[:24], 9 - Y[:24], class_names=WORDS[::-1])
     run = bs.detect(
-        reordered(), data=data, test=test, threat=bs.Linf(0.3), detector="squeezing", train_attacks=["pgd:steps=2"],
-        test_attacks=["fgsm"], protocol="fast", bare_protocol="fast",
+        reordered(), data=data, test=test, threat=bs.Linf(0.3), detector="squeezing", train_attack=["pgd:steps=2"],
+        test_attack=["fgsm"], protocol="fast", bare_protocol="fast",
     )  # fmt: skip
     assert run.verdict.clean.share > 0.9
     assert run.manifest.world["test"]["class_names"] == run.manifest.world["data"]["class_names"]
@@ -448,9 +448,9 @@ def test_harden_gives_its_test_and_extra_rows_the_classes_of_its_training_rows(f
         Model(load_model("digits").net, class_names=WORDS, name="named"), data=folder, test=str(other),
         extra=str(other), threat=NOTHING, epochs=1, controls=False, study_rows=0,
     )  # fmt: skip
-    seen = run.manifest.world
+    world = run.manifest.world
     assert "other: 9 class folders: five=5" in " ".join(str(f) for f in run.verdict.findings)
-    assert seen["test"]["class_names"] == seen["data"]["class_names"] == WORDS
+    assert world["test"]["class_names"] == world["data"]["class_names"] == WORDS
     assert run.verdict.before.clean_accuracy > 0.9
 
 

@@ -68,7 +68,7 @@ def test_every_command_takes_a_layout_and_classes(command: str) -> None:
     line = command.format(data="data.npz", other="other.npz") + " --out run --layout as-is --classes classes.txt"
     result = blindspots(line)
     assert result.exit_code == 0, result.output
-    manifest = json.loads(Path("run/run.json").read_text())["manifest"]
+    manifest = json.loads(Path("run/run.json").read_text())["manifest"]["world"]
     assert manifest["data"]["shape"] == [8, 8]
     assert manifest["data"]["layout"] == "as-is"
     assert manifest["data"]["class_names"] == WORDS

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blindspots.defend.smoothing import Asked
+from blindspots.verify import verify
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
@@ -28,7 +30,6 @@ from torch.utils.data import (
 import blindspots as bs
 from blindspots.data import ArrayData, as_data, digits_arrays, one_of
 from blindspots.errors import InputError
-from blindspots import verify
 
 X, Y = (t[:30] for t in digits_arrays("test"))
 TENSORS = TensorDataset(X, Y)
@@ -139,7 +140,7 @@ def test_every_job_takes_a_loader(tmp_path: Path) -> None:
     attack = bs.attacks.FGSM()
     assert bs.attack("digits", data=test, attack=attack, threat=THREAT).clean_accuracy > 0.8
     assert bs.transfer(["digits", "digits-robust"], data=test, attack=attack, threat=THREAT).verdict.rows == 30
-    assert bs.certify("digits", data=test, sigma=0.05, samples=20, draws=0).verdict.rows == 30
+    assert bs.certify("digits", data=test, asked=Asked(0.05, samples=20, draws=0)).verdict.rows == 30
     found = bs.universal("digits", data=train, heldout=test, threat=THREAT, method="sgd:passes=1,batch=8")
     assert found.verdict.heldout.fooled.rows == 30
     hard = bs.harden(
@@ -155,7 +156,7 @@ def test_detect_takes_a_loader() -> None:
     train_x, train_y = (t[:120] for t in digits_arrays("train"))
     run = bs.detect(
         "digits", data=DataLoader(TensorDataset(train_x, train_y), 16), test=DataLoader(TENSORS), threat=bs.Linf(0.3),
-        detector="squeezing", train_attacks=["pgd:steps=2"], test_attacks=["fgsm"], protocol="fast",
+        detector="squeezing", train_attack=["pgd:steps=2"], test_attack=["fgsm"], protocol="fast",
     )  # fmt: skip
     assert run.verdict.rows == 30
 

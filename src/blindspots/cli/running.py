@@ -61,8 +61,13 @@ def judge(done: Run[Any, Any], rules: tuple[str, ...]) -> None:
 
 
 def _named(kind: Kind, config: Config) -> list[str]:
-    models = [Path(source.spec).name for source in config.models().values()]
+    models = [_called(source.spec) for source in config.models().values()]
     return [*(models if len(models) <= _NAMED else [f"{len(models)} models"]), *config.words(kind.name)]
+
+
+def _called(spec: str) -> str:
+    """net.py:small -> small, runs/hard/model.pt2 -> model"""
+    return re.sub(r"\.(pt2?|skops)$", "", Path(spec.rpartition(":")[2]).name)
 
 
 def slug(*words: str) -> str:

@@ -324,7 +324,7 @@ def _teller(m: _Making, left: Mapping[str, Part], done: Mapping[str, str]) -> Wa
 
 def _inner(m: _Making, part: Part, parts: Parts, tell: Watch) -> Outcome:
     assert part.run
-    b, (name, config), began = m.begun, part.run, time.monotonic()
+    b, (name, config) = m.begun, part.run
     experiment: Experiment[Any, Any] = kind(name).load("experiment")()
     given = b.experiment.inside(m.config, b.world, part, parts.only(part.needs))
     at = f"{b.at}{part.name}/"
@@ -332,4 +332,4 @@ def _inner(m: _Making, part: Part, parts: Parts, tell: Watch) -> Outcome:
     world = World(config, given, say=b.how.say)
     pace = m.pace if not world.unsendable() else Pace(Serial(), m.pace.threads)
     _run(_Begun(experiment, config, world, how, at, pace))
-    return Outcome(parts.digest(part), time.monotonic() - began, {})
+    return Outcome(parts.digest(part), log_of(b.how.files, at).total, {})
