@@ -81,8 +81,8 @@ def test_a_fault_before_anything_is_written_leaves_its_details_in_the_temporary_
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(Path, "read_bytes", raising(KeyError("x")))
-    for module in [name for name in sys.modules if name.startswith("blindspots.cli.") and "endings" not in name]:
-        monkeypatch.setitem(sys.modules, module, None)  # its import fails
+    for module in ("catalogue", "checking", "running"):
+        monkeypatch.setitem(sys.modules, f"blindspots.cli.{module}", None)  # its import fails
     result = blindspots(rest)
     assert result.exit_code == 70
     (kept,) = tmp_path.glob("blindspots-fault-*.txt")
@@ -233,7 +233,8 @@ def test_a_full_disk_ends_in_a_sentence_and_the_run_goes_on_to_the_same_bytes(co
 def in_one_sentence_of_a_full_disk(code: int, stderr: str) -> str:
     last = stderr.strip().splitlines()[-1]
     assert code == 2, stderr
-    assert last.startswith("blindspots: expected to write"), stderr
+    assert re.search("File too large|No space left on device", last), stderr
+    assert last.startswith("blindspots: expected"), stderr
     return last
 
 
@@ -322,16 +323,14 @@ def test_an_ordinary_user_without_a_home_is_told_where_nothing_can_be_written() 
         ("evaluate net.py:linear --data=digits --threat=linf:0.1 --max-seconds=1e999", "a finite number for --max-"),
         (f"evaluate net.py:linear --data=digits --threat=linf:0.1 --seed={2**63}", "for --seed"),
         ("evaluate net.py:linear --data=digits --threat=linf:0.1 --threads=2147483648", "for --threads"),
-        (f"evaluate net.py:linear --data=digits --threat=linf:0.1 --rows={10**30}", ""),
         (f"attack net.py:linear {QUICK} --restarts={10**30}", "for --restarts"),
         (f"attack net.py:linear {QUICK} --chunk={2**31}", "for --chunk"),
-        (f"attack net.py:linear {QUICK} --engine=processes:0", "got 'processes:0'"),
-        (f"attack net.py:linear {QUICK} --engine=processes:99999999", "got 'processes:99999999'"),
+        (f"attack net.py:linear {QUICK} --engine=processes:0", "expected processes:N with N of at least 1, got 0"),
         (f"attack net.py:linear {QUICK} --engine=cluster", "expected serial, processes or processes:N"),
         (f"certify net.py:linear --data=digits --sigma=0.2 --samples={10**30}", "for --samples"),
-        ("certify net.py:linear --data=digits --sigma=nan", "a finite number for --sigma"),
+        ("certify net.py:linear --data=digits --sigma=nan", "for --sigma, got 'nan'"),
         ("certify net.py:linear --data=digits --sigma=1/0", "such as 0.03 or 8/255 for --sigma"),
-        ("certify net.py:linear --data=digits --sigma=0.2 --alpha=inf", "a finite number for --alpha"),
+        ("certify net.py:linear --data=digits --sigma=0.2 --alpha=inf", "for --alpha, got 'inf'"),
         ("certify net.py:linear --data=digits --sigma=0.2 --radii=0.1,x", "for --radii"),
         ("certify net.py:linear --data=digits --sigma=0.2 --radii=-1", "expected radii of at least 0"),
         ("transfer net.py:linear net.py:linear --data=digits --threat=linf:0.1 --amplify=nan", "for --amplify"),

@@ -3,6 +3,7 @@
 Imports nothing slow: `--help` reads it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
@@ -216,7 +217,8 @@ def _told(kind: type[Config], error: Any, option: bool) -> str:
         return _unknown(kind, name)
     if error["type"] == "missing":
         return f"expected {called}, got none: give it"
-    said = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]
+    said = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    said = re.split(", (?:unable|got) ", said)[0]
     return f"expected {said} for {called}, got {_brief(error['input'])}: change it"
 
 

@@ -82,7 +82,8 @@ def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
 
 def _read(data: Dataset, config: type[Config]) -> dict[str, Any]:
     """How data that are open were read, which no setting decides any more."""
-    read = {config.rows_of_data: len(data), "layout": getattr(data, "layout", None), "classes": None}
+    names = ",".join(data.class_names or ()) if getattr(data, "ordered", False) else None
+    read = {config.rows_of_data: len(data), "layout": getattr(data, "layout", None), "classes": names}
     return {name: value for name, value in read.items() if name in config.model_fields}
 
 
