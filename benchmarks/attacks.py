@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from blindspots.evaluate import Evaluation
 from torch import Tensor, nn
 
 import blindspots as bs
@@ -23,7 +24,6 @@ from blindspots.attacks import ALMA, APGD, DDN, FMN, PGD, Attack, CarliniWagner,
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.evaluate import Evaluation
 from blindspots.goal import Goal, LossName
 from blindspots.models import Model
 from blindspots.oracle import Oracle

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from blindspots.journal import read_run_file
 
 import blindspots as bs
 from benchmarks.clock import clock
@@ -21,7 +22,6 @@ from benchmarks.tiny_net import factory
 from blindspots.attacks import PGD
 from blindspots.cli import main as blindspots
 from blindspots.engine.cascade import Stage
-from blindspots.journal import read_run_file
 
 FEW, MANY, GOAL = 2000, 20_000, 200
 THREAT, BUDGET = "linf:0.0005", 16  # enough to search every row, little enough for many rows

@@ -15,9 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from blindspots.evaluate import Progress
+
 import blindspots as bs
 from benchmarks.page import ROOT, Section, table
-from blindspots.evaluate import Progress
 
 ROWS, KILLS, SHARD = 300, 20, 64
 BEGUN = "begun"

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blindspots.verdict import Distances, Manifest, RunFile, ShardRecord, Stage, Verdict
 from numpy.typing import NDArray
 from safetensors.numpy import save
 from sklearn.datasets import load_digits
 
 from blindspots.findings import Finding
 from blindspots.records import DataRecord, ModelRecord, Share, clopper_pearson
-from blindspots.verdict import Distances, Manifest, RunFile, ShardRecord, Stage, Verdict
 
 RADIUS = 0.15
 OF_BROKEN = ("adversarial", "nearest", "adversarial_prediction", "adversarial_confidence", "prediction_8bit")

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from blindspots.experiments.evaluate.experiment import Evaluation
-from blindspots import verify
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -16,8 +14,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 import blindspots as bs
+from blindspots import verify
 from blindspots.data import ArrayData, digits_arrays, load_data
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.models import Model, from_estimator, load_model
 from blindspots.models.binding import bind, bound, names_of
 

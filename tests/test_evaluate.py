@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from blindspots.evaluate import Options
+from blindspots.journal import read_run_file
 from torch import nn
 
 import blindspots as bs
@@ -20,9 +22,7 @@ from blindspots.engine.loop import Settings
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Closest, EveryClass, Given, LeastLikely, OneClass, RandomClass
 from blindspots.errors import InputError
-from blindspots.evaluate import Options
 from blindspots.goal import Goal
-from blindspots.journal import read_run_file
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.rows import leaves

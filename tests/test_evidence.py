@@ -10,27 +10,27 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from blindspots.cli.gate import shortfall
+from blindspots.evaluate import Evaluation, Options, Progress
+from blindspots.journal import read_run_file, seal
+from blindspots.verify import verify
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks import APGD, FGSM, FMN, PGD, DeepFool, HopSkipJump, RayS, Square
 from blindspots.attacks.attack import Attack, State, zeros
-from blindspots.cli.gate import shortfall
 from blindspots.engine.cascade import Stage
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Closest, EveryClass, Given, LeastLikely, OneClass, RandomClass, Targets
 from blindspots.errors import InputError
-from blindspots.evaluate import Evaluation, Options, Progress
 from blindspots.experiments.universal.experiment import UniversalRun
 from blindspots.goal import Goal
-from blindspots.journal import read_run_file, seal
 from blindspots.models.model import Model
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.report import write_report
 from blindspots.report.words import ThreatWords, headline, meaning, never_searched, right_and_standing
 from blindspots.threat import Threat
-from blindspots.verify import verify
 from closed_form import Known, Linear, optimum, plane, planes
 from small_run import THREAT, Net, inputs, network, rows_of, run
 from test_cli import at_home, blindspots, plain

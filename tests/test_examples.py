@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blindspots.examples import save_examples
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 import blindspots as bs
 from blindspots.attacks import DDN, PGD, Lattice, Square
-from blindspots.examples import save_examples
 from closed_form import plane
 from searching import search
 from small_run import Net, inputs

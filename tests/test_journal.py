@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from blindspots.journal import Journal, read_run_file, read_shard, seal, text_of
+from blindspots.verdict import Manifest, ShardRecord
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -12,10 +14,8 @@ from safetensors.torch import save
 import small_run
 from blindspots import journal
 from blindspots.errors import InputError
-from blindspots.journal import Journal, read_run_file, read_shard, seal, text_of
 from blindspots.packing import pack_inputs, unpack_inputs
 from blindspots.threat import to_8bit
-from blindspots.verdict import Manifest, ShardRecord
 
 CONTENT = st.binary(min_size=1, max_size=200)
 

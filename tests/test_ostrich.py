@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blindspots.examples import save_examples
 from PIL import Image
 
 import blindspots as bs
 from blindspots.attacks import LBFGS
 from blindspots.engine.targets import OneClass
-from blindspots.examples import save_examples
 
 OSTRICH = 9
 

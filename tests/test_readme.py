@@ -3,7 +3,6 @@
 import re
 import runpy
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ from typer.testing import CliRunner
 
 from blindspots.cli.app import app
 from blindspots.cli.catalogue import page
-from blindspots.journal import SHARD
+from blindspots.experiments.evaluate import experiment
+from blindspots.experiments.evaluate.verdict import SHARD
 from blindspots.protocols import Protocol, protocol
 from blindspots.threat import Threat
 
@@ -53,8 +53,7 @@ def short(name: str, threat: Threat) -> Protocol:
 
 def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    for user in ("evaluate", "cli.running"):
-        monkeypatch.setattr(import_module(f"blindspots.{user}"), "named_protocol", short)
+    monkeypatch.setattr(experiment, "named_protocol", short)
     assert {language for language, _ in blocks("README.md")} == {"python", "sh"}
     for language, block in blocks("README.md"):
         {"python": run_python, "sh": run_shell}[language](block)

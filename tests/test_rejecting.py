@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from blindspots.evaluate import Evaluation, Options
+from blindspots.examples import save_examples
+from blindspots.report.evidence import read_run
+from blindspots.verify import verify
 from torch import Tensor, nn
 
 import blindspots as bs
@@ -16,8 +20,6 @@ from blindspots.engine.cascade import Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.others import OtherImages
 from blindspots.errors import InputError
-from blindspots.evaluate import Evaluation, Options
-from blindspots.examples import save_examples
 from blindspots.fit import check_answers
 from blindspots.goal import Goal, folded
 from blindspots.models.model import Model
@@ -27,10 +29,8 @@ from blindspots.problem import Job, Need, Problem
 from blindspots.random import keys
 from blindspots.records import REJECTED, ModelRecord
 from blindspots.report import write_report
-from blindspots.report.evidence import read_run
 from blindspots.rows import leaves
 from blindspots.threat import L2, THREATS, Linf, Threat, parse_threat
-from blindspots.verify import verify
 from contract import Net, drive, jobs, same
 from small_run import inputs, network, rows_of
 from test_verify import forge
@@ -415,9 +415,8 @@ def test_rows_of_different_shards_and_slots_end_alike(run: Path) -> None:
 
 
 def _opened(run: Path) -> tuple[object, object, Path]:
-    from safetensors.torch import load_file
-
     from blindspots.journal import read_run_file
+    from safetensors.torch import load_file
 
     file = read_run_file(run)
     return file, [load_file(run / "shards" / record.name) for record in file.shards], run

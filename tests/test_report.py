@@ -10,14 +10,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
-
-from blindspots.errors import InputError
-from blindspots.findings import Finding
-from blindspots.report import render, words, write_report
-from blindspots.report.charts import confusion, curve_charts, points, ticks
 from blindspots.report.evidence import read_run
 from blindspots.report.gallery import (
     across_classes,
@@ -26,6 +18,14 @@ from blindspots.report.gallery import (
     largest_changes,
     standing,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from blindspots.errors import InputError
+from blindspots.findings import Finding
+from blindspots.report import render, words, write_report
+from blindspots.report.charts import confusion, curve_charts, points, ticks
 from blindspots.report.words import ThreatWords
 from runs_factory import make_run
 

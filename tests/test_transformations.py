@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blindspots.journal import read_run_file
 from PIL import Image
 from scipy.ndimage import median_filter
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ import blindspots as bs
 import small_run
 from blindspots.attacks import PGD
 from blindspots.cli.app import app
-from blindspots.journal import read_run_file
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.load import load_model
 from blindspots.models.model import Model

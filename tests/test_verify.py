@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blindspots.journal import Columns, read_run_file, seal, text_of
+from blindspots.verdict import RunFile, conclude
+from blindspots.verify import EDGE, OUTCOMES, Scores, norm, verify
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
@@ -19,11 +22,8 @@ from blindspots.attacks import DDN, PGD, Bisect
 from blindspots.engine.cascade import Stage
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
-from blindspots.journal import Columns, read_run_file, seal, text_of
 from blindspots.models.model import Model
 from blindspots.threat import THREATS
-from blindspots.verdict import RunFile, conclude
-from blindspots.verify import EDGE, OUTCOMES, Scores, norm, verify
 from small_run import Net, inputs, run
 
 

@@ -183,16 +183,11 @@ def _is_number(annotation: Any) -> bool:
     return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
 
 
-def asked(kind: type[C], settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings, none of which is one that is filled in.
-
-    Raises:
-        InputError: one of them is.
-    """
+def check_known(kind: type[Config], settings: Mapping[str, Any]) -> None:
+    """Raises InputError: a setting is one that is filled in."""
     for name in settings:
         if name in kind.model_fields and is_hidden(kind.model_fields[name]):
             raise InputError(_unknown(kind, name))
-    return settings
 
 
 def made(kind: type[C], settings: Mapping[str, Any], option: bool = False) -> C:

@@ -7,7 +7,7 @@ from typing import Any
 from blindspots.data import Dataset, is_dataset
 from blindspots.errors import InputError
 from blindspots.models.model import Model
-from blindspots.runs.config import Config, asked, made
+from blindspots.runs.config import Config, check_known, made
 from blindspots.runs.experiment import kind
 from blindspots.runs.run import How, Watch, run
 from blindspots.runs.store import Files, Folder, Run
@@ -37,6 +37,7 @@ def begin(
         InputError: a setting is unknown or does not fit, or the run cannot be done.
     """
     found: type[Config] = kind(name).load("config")
+    check_known(found, settings)
     objects = {key: value for key, value in given.items() if value is not None and not _is_plain(value)}
     plain = {key: value for key, value in given.items() if _is_plain(value) and value is not None}
     words = {key: word for thing in objects.items() for key, word in _words(*thing, found).items()}
@@ -48,7 +49,7 @@ def begin(
             f"expected {' and '.join(taken)} where data are opened, as in bs.load_data('digits', rows=100), got it beside "
             "data that are open: leave it out here"
         )
-    config = made(found, {**words, **plain, **asked(found, settings)})
+    config = made(found, {**words, **plain, **settings})
     files: Files = {} if out is None else Folder(Path(out))
     told = {"watch": watch} if watch else {}
     return run(name, config, objects, How(files, resume, engine, command=command, **told))  # type: ignore[arg-type]
