@@ -10,6 +10,7 @@ from blindspots.verify import verify
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from blindspots import verify
 from blindspots.cli.app import app
 from blindspots.data import digits_arrays
 from blindspots.data.names import parse_classes
@@ -68,7 +69,7 @@ def test_every_command_takes_a_layout_and_classes(command: str) -> None:
     line = command.format(data="data.npz", other="other.npz") + " --out run --layout as-is --classes classes.txt"
     result = blindspots(line)
     assert result.exit_code == 0, result.output
-    manifest = json.loads(Path("run/run.json").read_text())["manifest"]
+    manifest = json.loads(Path("run/run.json").read_text())["manifest"]["world"]
     assert manifest["data"]["shape"] == [8, 8]
     assert manifest["data"]["layout"] == "as-is"
     assert manifest["data"]["class_names"] == WORDS

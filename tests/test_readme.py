@@ -2,9 +2,7 @@
 
 import re
 import runpy
-import shlex
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from typer.testing import CliRunner
 
 from blindspots.cli.app import app
 from blindspots.cli.catalogue import page
+from blindspots.experiments.evaluate import experiment
 from blindspots.experiments.evaluate.verdict import SHARD
 from blindspots.protocols import Protocol, protocol
 from blindspots.threat import Threat
@@ -36,7 +35,7 @@ def run_python(code: str) -> None:
 
 def run_shell(lines: str) -> None:
     for line in lines.splitlines():
-        program, *words = shlex.split(line)
+        program, *words = line.split()
         if program == "blindspots":
             words = [word if word != "100" else str(FEW) for word in words]
             result = CliRunner().invoke(app, words)
@@ -54,7 +53,7 @@ def short(name: str, threat: Threat) -> Protocol:
 
 def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(import_module("blindspots.experiments.evaluate.experiment"), "named_protocol", short)
+    monkeypatch.setattr(experiment, "named_protocol", short)
     assert {language for language, _ in blocks("README.md")} == {"python", "sh"}
     for language, block in blocks("README.md"):
         {"python": run_python, "sh": run_shell}[language](block)

@@ -30,8 +30,8 @@ from blindspots.random import keys
 from blindspots.records import REJECTED, ModelRecord
 from blindspots.report import write_report
 from blindspots.rows import leaves
-from blindspots.testing.attack import Net, drive, jobs, same
 from blindspots.threat import L2, THREATS, Linf, Threat, parse_threat
+from contract import Net, drive, jobs, same
 from small_run import inputs, network, rows_of
 from test_verify import forge
 

@@ -9,7 +9,14 @@ from tempfile import TemporaryFile
 from blindspots.errors import InputError
 
 MOST_TEXT = 1 << 26  # bytes of a file that a person or a run writes as text
-LEFT_BEHIND = ("*.draft", "*.unfinished.safetensors", "shards", "log.json", "fault.txt")  # of a run that was killed
+LEFT_BEHIND = (
+    "*.draft",
+    "*.unfinished.safetensors",
+    "shards",
+    "tensorboard",
+    "log.json",
+    "fault.txt",
+)  # of a killed run
 _SHOWN = 3  # names of files in a sentence
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blindspots.data import is_dataset
+from blindspots.data import Dataset, is_dataset
 from blindspots.errors import InputError
 from blindspots.models.model import Model
-from blindspots.runs.config import Config, made
+from blindspots.runs.config import Config, check_known, made
 from blindspots.runs.experiment import kind
 from blindspots.runs.run import How, Watch, run
 from blindspots.runs.store import Files, Folder, Run
@@ -37,14 +37,18 @@ def begin(
         InputError: a setting is unknown or does not fit, or the run cannot be done.
     """
     found: type[Config] = kind(name).load("config")
+    check_known(found, settings)
     objects = {key: value for key, value in given.items() if value is not None and not _is_plain(value)}
     plain = {key: value for key, value in given.items() if _is_plain(value) and value is not None}
     words = {key: word for thing in objects.items() for key, word in _words(*thing, found).items()}
     objects = {key: thing for pair in objects.items() for key, thing in _each(*pair)}
     if twice := [key for key in settings if key in given]:
         raise InputError(f"expected {twice[0]} once, got it twice: leave one out")
-    if found.rows_of_data in settings and found.rows_of_data in words:
-        raise InputError("expected rows with the name of data, got them with data that are opened: pass fewer rows")
+    if taken := [key for key in settings if key in words]:
+        raise InputError(
+            f"expected {' and '.join(taken)} where data are opened, as in bs.load_data('digits', rows=100), got it beside "
+            "data that are open: leave it out here"
+        )
     config = made(found, {**words, **plain, **settings})
     files: Files = {} if out is None else Folder(Path(out))
     told = {"watch": watch} if watch else {}
@@ -71,11 +75,17 @@ def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
     if isinstance(thing, Model):
         return {field: thing.spec or thing.name}
     if is_dataset(thing):
-        read = {config.rows_of_data: len(thing), "layout": getattr(thing, "layout", None)} if field == "data" else {}
-        return {field: thing.spec or thing.name, **{k: v for k, v in read.items() if k in config.model_fields}}
+        return {field: thing.spec or thing.name, **(_read(thing, config) if field == "data" else {})}
     if isinstance(thing, list | tuple) and "tuple[" in str(config.model_fields[field].annotation):
         return {field: [_word(one) for one in thing]}
     return {field: _word(thing)}
+
+
+def _read(data: Dataset, config: type[Config]) -> dict[str, Any]:
+    """How data that are open were read, which no setting decides any more."""
+    names = ",".join(data.class_names or ()) if getattr(data, "ordered", False) else None
+    read = {config.rows_of_data: len(data), "layout": getattr(data, "layout", None), "classes": names}
+    return {name: value for name, value in read.items() if name in config.model_fields}
 
 
 def _word(thing: Any) -> str:

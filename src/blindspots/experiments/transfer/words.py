@@ -18,16 +18,23 @@ def parse_sizes(texts: Sequence[str]) -> dict[str | None, tuple[int, int]]:
         name, equals, size = text.rpartition("=")
         found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size.strip())
         if found is None:
-            raise InputError(f"expected a size as in 224x224 or NAME=224x224, got {text!r}: write HEIGHTxWIDTH")
+            raise InputError(
+                f"expected a size to resize to, as in 224x224 or NAME=224x224, got {text!r}: write HEIGHTxWIDTH"
+            )
         sizes[name if equals else None] = (int(found[1]), int(found[2]))
     return sizes
 
 
 def size_words(said: Any) -> tuple[str, ...]:
     """What `parse_sizes` reads, of these words, of (height, width), or of {name: (height, width)}."""
+    sizes = said.values() if isinstance(said, Mapping) else [said]
+    if wrong := [type(size).__name__ for size in sizes if not isinstance(size, str | Sequence)]:
+        raise InputError(f"expected sizes for resize, got a {wrong[0]}: pass (224, 224) or NAME=224x224")
     if isinstance(said, Mapping):
-        return tuple(f"{name}={'x'.join(map(str, size))}" for name, size in said.items())
-    words = [said] if isinstance(said, str) else list(said or ())
+        return tuple(
+            f"{name}={size if isinstance(size, str) else 'x'.join(map(str, size))}" for name, size in said.items()
+        )
+    words = [said] if isinstance(said, str) else list(said)
     return tuple(words) if all(isinstance(word, str) for word in words) else ("x".join(map(str, words)),)
 
 
