@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,15 @@ import blindspots as bs
 from blindspots.attacks import PGD, Bisect, Square
 from blindspots.engine.cascade import Stage
 from blindspots.engine.targets import Closest
-from blindspots.evaluate import Evaluation, Options
+from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.goal import Goal
-from blindspots.journal import Columns
 from blindspots.models.model import Model
+from blindspots.runs.experiment import Columns
+from blindspots.runs.store import LOG
 
 SHAPE = (1, 8, 8)
 THREAT = bs.Linf(0.02)
-OPTIONS = Options(chunk=8, slots=16, shard_rows=16, threads=1)
+SETTINGS = {"chunk": 8, "slots": 16, "shard_rows": 16, "threads": 1}
 STAGES = (
     Stage("first class", PGD(steps=1, stride=0.4), "a start", Goal(directed=True), Closest(1)),
     Stage("restarts", PGD(steps=5, random_start=True), "what stands", Goal(loss="ce"), restarts=2),
@@ -61,25 +61,15 @@ def inputs(rows: int, classes: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def run(out: Path | None = None, rows: int = 48, **changed: Any) -> Evaluation:
-    """Evaluate; `changed` replaces arguments of `evaluate` and fields of its options."""
-    x, y = inputs(rows)
-    fields = {name: changed.pop(name) for name in tuple(changed) if name in Options.__dataclass_fields__}
-    usual = {"threat": THREAT, "protocol": STAGES, "options": replace(OPTIONS, **fields), "data": bs.ArrayData(x, y)}
+    """Evaluate; `changed` replaces arguments and settings of `evaluate`."""
+    usual = {"threat": THREAT, "protocol": STAGES, "data": bs.ArrayData(*inputs(rows)), **SETTINGS}
     return bs.evaluate(changed.pop("model", None) or network(), out=out, **{**usual, **changed})
 
 
-def shards(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
-
-
 def everything(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def timeless(result: Evaluation) -> dict[str, Any]:
-    """The verdict without what a clock decides."""
-    verdict = result.verdict.model_dump(exclude={"seconds"})
-    return verdict | {"stages": [{k: v for k, v in s.items() if k != "seconds"} for s in verdict["stages"]]}
+    """All that a run wrote, but for what its log tells of clocks."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOG)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def rows_of(result: Evaluation) -> Columns:

@@ -114,7 +114,7 @@ def missed(verdict: Verdict, gate: Gate) -> str:
     name = gate.metric or next(iter(metrics))
     if name not in metrics:
         raise InputError(
-            f"expected a metric among {', '.join(metrics)} in --require, got {name!r}{meant(name, metrics)}: "
+            f"expected a metric among {', '.join(metrics)} in a gate, got {name!r}{meant(name, metrics)}: "
             "choose one of these"
         )
     metric = metrics[name]
