@@ -17,17 +17,17 @@ from benchmarks.page import ROOT, Section, percent, store, stored, table, versio
 from benchmarks.universal_peers import SEARCHES, TimeUpError, Trace
 from blindspots.data import ArrayData
 from blindspots.data.splits import Rows, divide
+from blindspots.experiments.universal.file import load_perturbation
+from blindspots.experiments.universal.fitting import Wanted, fitted
+from blindspots.experiments.universal.labels import dominant_labels
+from blindspots.experiments.universal.measure import random_signs
+from blindspots.experiments.universal.methods import Method, parse_method
+from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.verdict import Trial
 from blindspots.models import Model
 from blindspots.oracle import Oracle
 from blindspots.records import Share
 from blindspots.threat import Linf
-from blindspots.universal.file import load_perturbation
-from blindspots.universal.fitting import Wanted, fit
-from blindspots.universal.labels import dominant_labels
-from blindspots.universal.measure import random_signs
-from blindspots.universal.methods import Method, parse_method
-from blindspots.universal.parametrisation import Additive
-from blindspots.universal.record import Trial
 
 CELLS = "universal-cells"
 KEPT = ROOT / "runs" / "benchmarks-universal"  # perturbations, for the matrix; not part of the repository
@@ -237,11 +237,11 @@ def _ours(job: Job, scene: Scene, net: Counted, trace: Trace) -> dict[str, Any]:
     oracle = Oracle(Model(net), chunk=scene.chunk)
     wanted = Wanted(Linf(scene.radius), scene.fit.data.shape, 1, None, True, 0)
     with oracle.session():
-        found = fit(oracle, method, scene.fit, wanted, lambda stage: None)
+        found = fitted(oracle, method, scene.fit, wanted)
     trace.v = found.v
     return {
-        "passes": found.course.passes, "period": found.period, "trials": [_trial(t) for t in found.trials],
-        "history": [round(p.fooled_fit, 4) for p in found.course.history],
+        "passes": len(found.history), "period": found.period, "trials": [_trial(t) for t in found.trials],
+        "history": [round(p.fooled_fit, 4) for p in found.history],
     }  # fmt: skip
 
 

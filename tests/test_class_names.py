@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from blindspots.defend.smoothing import Asked
+from blindspots.evaluate import Evaluation, Options
+from blindspots.verify import verify
 from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -17,10 +19,8 @@ from torch import Tensor, nn
 import blindspots as bs
 from blindspots.data import ArrayData, digits_arrays, load_data
 from blindspots.errors import InputError
-from blindspots.evaluate import Evaluation, Options
 from blindspots.models import Model, from_estimator, load_model
 from blindspots.models.binding import bind, bound, names_of
-from blindspots.verify import verify
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SHUFFLED = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]  # class i of the other model is class SHUFFLED[i] of the digits network
@@ -434,12 +434,11 @@ def test_detect_binds_its_data(tmp_path: Path) -> None:
     data = ArrayData(x[:120], [WORDS[k] for k in y[:120].tolist()])
     test = ArrayData(X[:24], 9 - Y[:24], class_names=WORDS[::-1])
     run = bs.detect(
-        reordered(), data=data, test=test, threat=bs.Linf(0.3), detector="squeezing", train_attacks=["pgd:steps=2"],
-        test_attacks=["fgsm"], protocol="fast", bare_protocol="fast",
+        reordered(), data=data, test=test, threat=bs.Linf(0.3), detector="squeezing", train_attack=["pgd:steps=2"],
+        test_attack=["fgsm"], protocol="fast", bare_protocol="fast",
     )  # fmt: skip
     assert run.verdict.clean.share > 0.9
-    assert run.file.manifest.test is not None
-    assert run.file.manifest.test.class_names == run.file.manifest.data.class_names
+    assert run.manifest.world["test"]["class_names"] == run.manifest.world["data"]["class_names"]
 
 
 def test_harden_gives_its_test_and_extra_rows_the_classes_of_its_training_rows(folder: str, tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_jobs_that_need_gradients_say_so_before_anything_is_done() -> None:
 
 def test_transfer_takes_a_network_without_gradients_by_its_scores() -> None:
     run = bs.transfer([Without(WITHOUT["no_grad"]), Net()], *inputs(8), threat=bs.Linf(0.1))
-    assert [s.access for s in run.file.manifest.sources] == ["scores", "gradients"]
+    assert [s.access for s in run.config.sources] == ["scores", "gradients"]
 
 
 class Checkpointed(nn.Module):

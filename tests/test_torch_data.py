@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from blindspots.defend.smoothing import Asked
+from blindspots.verify import verify
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
@@ -29,7 +30,6 @@ from torch.utils.data import (
 import blindspots as bs
 from blindspots.data import ArrayData, as_data, digits_arrays, one_of
 from blindspots.errors import InputError
-from blindspots.verify import verify
 
 X, Y = (t[:30] for t in digits_arrays("test"))
 TENSORS = TensorDataset(X, Y)
@@ -156,7 +156,7 @@ def test_detect_takes_a_loader() -> None:
     train_x, train_y = (t[:120] for t in digits_arrays("train"))
     run = bs.detect(
         "digits", data=DataLoader(TensorDataset(train_x, train_y), 16), test=DataLoader(TENSORS), threat=bs.Linf(0.3),
-        detector="squeezing", train_attacks=["pgd:steps=2"], test_attacks=["fgsm"], protocol="fast",
+        detector="squeezing", train_attack=["pgd:steps=2"], test_attack=["fgsm"], protocol="fast",
     )  # fmt: skip
     assert run.verdict.rows == 30
 

@@ -31,7 +31,7 @@ from blindspots.experiments.transfer.words import parse_sizes, read_labels
 from blindspots.models.adapted import Adapted
 from blindspots.models.model import Model
 from blindspots.naming import numbered
-from blindspots.report.experiment import write_run_report
+from blindspots.report.experiment import write_report
 from blindspots.runs.metric import require
 from blindspots.runs.run import How
 from blindspots.runs.run import run as run_kind
@@ -447,8 +447,8 @@ def _but(made: Any, name: str, wrong: Callable[[Any], Any]) -> Any:
 
 def test_the_page_is_made_from_the_folder_alone(tmp_path: Path) -> None:
     run = digits(out=tmp_path / "r", ensemble=True)
-    page = write_run_report(tmp_path / "r").read_text(encoding="utf-8")
-    assert page == write_run_report(tmp_path / "r").read_text(encoding="utf-8")
+    page = write_report(tmp_path / "r").read_text(encoding="utf-8")
+    assert page == write_report(tmp_path / "r").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("data:image/png") == 6
@@ -458,7 +458,7 @@ def test_the_page_is_made_from_the_folder_alone(tmp_path: Path) -> None:
 
 def test_a_table_is_reported_by_its_largest_changes(tmp_path: Path) -> None:
     between(planes(SAME, SKEW), bs.Linf(0.2), out=tmp_path / "r")
-    page = write_run_report(tmp_path / "r").read_text(encoding="utf-8")
+    page = write_report(tmp_path / "r").read_text(encoding="utf-8")
     assert "data:image/png" not in page
     assert "<td>0.5</td><td>0.3</td>" in page
 

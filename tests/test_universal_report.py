@@ -64,8 +64,7 @@ def _verdict(classes: int, full: bool) -> UniversalVerdict:
     return UniversalVerdict(
         fooling_rate_fit=0.96, fooling_rate_heldout=held.fooled.share, interval=held.fooled.interval,
         fooling_rate_heldout_unclipped=0.92, control_rates={"random signs": 0.21, "mean image": 0.09},
-        passes=3, forwards=1500, backwards=1500, norm=RADIUS,
-        fit=_effect(48, 50), heldout=held,
+        passes=3, forwards=1500, backwards=1500, norm=RADIUS, fit=_effect(48, 50), heldout=held,
         fit_unclipped=_effect(48, 50), heldout_unclipped=_effect(92, 100),
         controls={"mean image": Share.of(9, 100), "random signs": Share.of(21, 100)},
         history=[Pass(number=i, fooled_fit=0.2 + 0.25 * i, forwards=500 * i, backwards=500 * i)

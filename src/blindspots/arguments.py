@@ -8,8 +8,6 @@ from functools import cache, wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from blindspots.errors import InputError
 
 P = ParamSpec("P")
@@ -121,13 +119,18 @@ def _name(of: Any) -> str:
 
 
 def _fitted(value: Any, hint: Any, name: str, of: Callable[..., Any]) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
+    value = value.item() if _is_numpy_scalar(value) else value
     if _fits(value, hint):
         return tuple(value) if isinstance(value, list) and not _fits_as_list(hint) else value
     wrong = f"{type(value).__name__} {_short(value)}" if type(value) in _WORDS or isinstance(value, Sequence) else ""
     raise InputError(
         f"expected {name} of {_name(of)} to be {_words(hint)}, got {wrong or 'a ' + type(value).__name__}: change it"
     )
+
+
+def _is_numpy_scalar(value: Any) -> bool:
+    """Without importing numpy, which `--help` has no time for."""
+    return any(kind.__name__ == "generic" and kind.__module__ == "numpy" for kind in type(value).__mro__)
 
 
 def _fits_as_list(hint: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def numbered(names: Iterable[str]) -> list[str]:
@@ -17,3 +18,14 @@ def numbered(names: Iterable[str]) -> list[str]:
         taken.add(unique)
         result.append(unique)
     return result
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean ...?)" where a known word is close to `word`, else nothing."""
+    close = get_close_matches(word, [name for name in known if _may_be_meant(name, word)], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _may_be_meant(name: str, word: str) -> bool:
+    """Two letters look like anything short, so they have to be the beginning; nobody means hidden names."""
+    return not name.startswith((".", "_")) and (len(name) > 2 or word.startswith(name) or name.startswith(word))

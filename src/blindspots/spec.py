@@ -1,27 +1,16 @@
 """Things written as NAME or NAME:SETTING=VALUE,SETTING=VALUE, on a command line or in a file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from blindspots.arguments import check_numbers
 from blindspots.errors import InputError
+from blindspots.naming import meant
 
 T = TypeVar("T")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """ " (did you mean ...?)" where a known word is close to `word`, else nothing."""
-    close = get_close_matches(word, [name for name in known if _may_be_meant(name, word)], n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _may_be_meant(name: str, word: str) -> bool:
-    """Two letters look like anything short, so they have to be the beginning; nobody means hidden names."""
-    return not name.startswith((".", "_")) and (len(name) > 2 or word.startswith(name) or name.startswith(word))
 
 
 def build(what: str, kinds: Mapping[str, type[T]], text: str) -> T:

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_from_info
+from typer.models import CommandInfo
 
-from blindspots.cli.command import command_of
 from blindspots.cli.endings import UNMET, ending
 from blindspots.cli.given import check_values, check_words
-from blindspots.experiments import KINDS
+from blindspots.runs.experiment import kinds
 
 EPILOG = (
     "Exit codes: 0 done; 1 a --require was not met, or verify failed; 2 bad input, or a place that cannot be written; "
@@ -27,6 +28,11 @@ class Commands(TyperGroup):
         with ending(ctx.params["debug"]):
             return super().invoke(ctx)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The settings of a kind of run are read when its command is named, not before."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, _command_of(name) if name in kinds() else found, rest
+
 
 class Command(TyperCommand):
     """A command that begins only with what can be meant."""
@@ -38,6 +44,13 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         check_values(ctx.params)
         return super().invoke(ctx)
+
+
+def _command_of(name: str) -> Any:
+    from blindspots.cli.command import command_of  # here: the list of commands does without pydantic
+
+    info = CommandInfo(name=name, cls=Command, callback=command_of(kinds()[name]))
+    return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=app.rich_markup_mode)
 
 
 app = typer.Typer(
@@ -79,8 +92,8 @@ def demo(
     demo(out)
 
 
-for _kind in KINDS:
-    command(_kind.name)(command_of(_kind))
+for _name, _kind in kinds().items():
+    command(_name, help=_kind.about)(lambda: None)  # `Commands` puts the real one in its place
 
 
 @command("apply")

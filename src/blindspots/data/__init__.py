@@ -18,8 +18,8 @@ from blindspots.data.npz import NAMES, NpzData
 from blindspots.errors import InputError
 from blindspots.files import check_regular, names_beside
 from blindspots.findings import Finding
+from blindspots.naming import meant
 from blindspots.records import DataRecord
-from blindspots.spec import meant
 
 __all__ = [
     "IMAGES",

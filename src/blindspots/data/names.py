@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blindspots.errors import InputError
-from blindspots.spec import meant
+from blindspots.naming import meant
 
 _SHOWN = 12  # names in a sentence
 _LONGEST = 60  # letters of a name in a sentence

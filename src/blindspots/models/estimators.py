@@ -50,7 +50,7 @@ def from_estimator(
     Everything else (nearest neighbours, trees, forests, boosting, votes, classes from other packages) becomes a
     `BlackBox` that returns `predict_proba`, else `decision_function`, else labels: the first of these whose largest
     entry is the output of `predict`. Its digest covers the outputs for 512 fixed inputs. To get gradients, train a
-    network on its labels: `blindspots.transfer.substitute.train_substitute`.
+    network on its labels: `blindspots.experiments.transfer.substitute.train_substitute`.
 
     Args:
         estimator: fitted on one label per row, integers or words.

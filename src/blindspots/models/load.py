@@ -33,7 +33,7 @@ from blindspots.models.foreign import contained, own_randomness, own_state
 from blindspots.models.model import Model
 from blindspots.models.schemes import opener
 from blindspots.models.transformations import Transformed, parse_chain
-from blindspots.spec import meant
+from blindspots.naming import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from blindspots.errors import InputError
+from blindspots.naming import meant
 from blindspots.problem import Need
 from blindspots.protocols import stages
 from blindspots.protocols.stages import Protocol, read_protocol
-from blindspots.spec import meant
 from blindspots.threat import Threat
 
 __all__ = ["NAMES", "USUAL", "Protocol", "about", "protocol"]

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from blindspots.errors import InputError
+from blindspots.naming import meant
 from blindspots.records import Record
-from blindspots.spec import meant
 
 C = TypeVar("C", bound="Config")
 
@@ -101,9 +101,11 @@ class Config(Record):
 
     Attributes:
         group: heading of the fields that a class declares itself, in `--help`.
+        rows_of_data: the field that says how many rows of `data` there are, where these were passed from Python.
     """
 
     group: ClassVar[str] = "How it is run"
+    rows_of_data: ClassVar[str] = "rows"
 
     seed: int = setting(0, "Decides all randomness.", metavar="N", ge=0, lt=2**63)
     device: str | None = setting(None, "Such as cpu, cuda or cuda:1.", metavar="DEVICE", shown="where the model is")
@@ -184,7 +186,7 @@ def _told(kind: type[Config], error: Any, option: bool) -> str:
     if isinstance(sentence := error.get("ctx", {}).get("error"), InputError):
         return str(sentence)
     if error["type"] == "extra_forbidden":
-        known = [field for field in kind.model_fields if not kind.model_fields[field].is_required()]
+        known = [n for n, field in kind.model_fields.items() if not (field.is_required() or is_hidden(field))]
         return f"expected settings among {', '.join(known)}, got {name!r}{meant(name, known)}: leave it out"
     if error["type"] == "missing":
         return f"expected {called}, got none: give it"

@@ -43,7 +43,7 @@ def begin(
     objects = {key: thing for pair in objects.items() for key, thing in _each(*pair)}
     if twice := [key for key in settings if key in given]:
         raise InputError(f"expected {twice[0]} once, got it twice: leave one out")
-    if "rows" in settings and "rows" in words:
+    if found.rows_of_data in settings and found.rows_of_data in words:
         raise InputError("expected rows with the name of data, got them with data that are opened: pass fewer rows")
     config = made(found, {**words, **plain, **settings})
     files: Files = {} if out is None else Folder(Path(out))
@@ -71,7 +71,7 @@ def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
     if isinstance(thing, Model):
         return {field: thing.spec or thing.name}
     if is_dataset(thing):
-        read = {"rows": len(thing), "layout": getattr(thing, "layout", None)} if field == "data" else {}
+        read = {config.rows_of_data: len(thing), "layout": getattr(thing, "layout", None)} if field == "data" else {}
         return {field: thing.spec or thing.name, **{k: v for k, v in read.items() if k in config.model_fields}}
     if isinstance(thing, list | tuple) and "tuple[" in str(config.model_fields[field].annotation):
         return {field: [_word(one) for one in thing]}

@@ -8,20 +8,20 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from blindspots.errors import InputError
-from blindspots.runs.config import Config
-from blindspots.spec import meant
+from blindspots.naming import meant
 
 if TYPE_CHECKING:  # help reads this module
     from torch import Tensor
 
     from blindspots.findings import Finding
+    from blindspots.runs.config import Config
     from blindspots.runs.metric import Verdict
     from blindspots.runs.store import Parts
     from blindspots.runs.world import World
 
 Columns = dict[str, "Tensor"]
 Made = Columns | Generator[Columns, None, Columns]
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound="Config")
 V = TypeVar("V", bound="Verdict")
 GROUP = "blindspots.experiments"  # of entry points in other packages
 
@@ -48,7 +48,7 @@ class Part:
     name: str
     needs: tuple[str, ...] = ()
     rows: range = range(0)
-    run: tuple[str, Config] | None = None
+    run: "tuple[str, Config] | None" = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -9,8 +9,8 @@ from pydantic import SerializeAsAny
 
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.naming import meant
 from blindspots.records import Interval, Record, Share
-from blindspots.spec import meant
 
 _GATE = re.compile(r"\s*([\w.@:\-/]+?)(?:\.(low|high))?\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*")
 _NUMBER = re.compile(r"\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*%?\s*")

@@ -79,7 +79,10 @@ def run(name: str, config: Config, given: Mapping[str, Any] | None = None, how: 
     experiment: Experiment[Any, Any] = kind(name).load("experiment")()
     with own_state():
         world = World(config, given, say=how.say)
-        return _run(_Begun(experiment, config, world, how, "", None))
+        try:
+            return _run(_Begun(experiment, config, world, how, "", None))
+        finally:
+            world.close()
 
 
 def follows() -> bool:

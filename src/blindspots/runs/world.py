@@ -98,6 +98,11 @@ class World:
             return list(bind(next((m for m in models if names_of(m)), models[0]), *rows))
         return [*rows[:1], *(like(rows[0], other) for other in rows[1:])]
 
+    def close(self) -> None:
+        """Close the files of data until rows are read again."""
+        for rows in vars(self).get("rows", {}).values():
+            rows.close()
+
     @property
     def data(self) -> Dataset:
         """The data called "data"."""

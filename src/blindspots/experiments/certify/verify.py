@@ -13,6 +13,7 @@ from blindspots.experiments.certify.noise import COUNTING, JUDGING, SELECTING, b
 from blindspots.experiments.certify.verdict import ATTACKS, ROWS, CertifyVerdict
 from blindspots.models.model import Model
 from blindspots.random import keys
+from blindspots.runs.again import EDGE, SLACK, share
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, check_columns
@@ -20,8 +21,6 @@ from blindspots.runs.verify import SAME, differing, note
 from blindspots.runs.world import World
 
 REDRAWN = 3  # rows whose votes are taken again
-EDGE = 1e-5  # of the largest score: where so little decides, rounding may decide otherwise
-SLACK = 1.1e-5  # of a radius, for norms in float32
 Problems = Iterator[str]
 
 
@@ -83,17 +82,17 @@ class _Proof:
         fell, base = self.c["broken_at"].tolist(), self.c["base"].tolist()
         right = [a == b for a, b in zip(said, y, strict=True)]
         radii, n = list(self.config.radii or ()), len(y)
-        clean = _share(sum(right), n)
-        certified = [(r, _share(sum(ok and s > r for ok, s in zip(right, sure, strict=True)), n)) for r in radii]
-        standing = [(r, _share(sum(ok and f > r for ok, f in zip(right, fell, strict=True)), n)) for r in radii]
+        clean = share(sum(right), n)
+        certified = [(r, share(sum(ok and s > r for ok, s in zip(right, sure, strict=True)), n)) for r in radii]
+        standing = [(r, share(sum(ok and f > r for ok, f in zip(right, fell, strict=True)), n)) for r in radii]
         votes = sum(row[label] for row, label in zip(self.c["counts"].tolist(), y, strict=True))
         costs = np.sum([self.parts[name]["cost"].numpy() for name in self.parts], 0).tolist()
         return {
             "rows": n,
             "clean_accuracy": clean["share"],
             "clean_interval": clean["interval"],
-            "abstained": _share(said.count(-1), n),
-            "base": _share(sum(a == b for a, b in zip(base, y, strict=True)), n),
+            "abstained": share(said.count(-1), n),
+            "base": share(sum(a == b for a, b in zip(base, y, strict=True)), n),
             "noisy_accuracy": votes / sum(self.c["draws"].tolist()),
             "certified": certified,
             "empirical": standing if self.config.draws else [],
@@ -156,11 +155,6 @@ def _same(logits: Tensor, stored: Tensor, what: str) -> Problems:
 def _other_class(votes: Tensor, y: int, alpha: float) -> bool:
     (first, second), (top, _) = (t.tolist() for t in votes.topk(2))
     return bool(top != y and binomtest(first, first + second, 0.5).pvalue <= alpha)
-
-
-def _share(hits: int, rows: int) -> dict[str, Any]:
-    exact = binomtest(hits, rows).proportion_ci(method="exact")
-    return {"hits": hits, "rows": rows, "share": hits / rows, "interval": [float(exact.low), float(exact.high)]}
 
 
 def _told(bad: np.ndarray, expected: str) -> Problems:

@@ -30,6 +30,7 @@ class Attacked(OnData):
 
 class DetectConfig(Attacked):
     group: ClassVar[str] = "What is fitted and measured"
+    rows_of_data: ClassVar[str] = "data_rows"  # `rows` are those that are measured
 
     data: str = setting(
         ..., "Rows to fit on: digits (its training rows), a folder of class folders, or an .npz file with x and y.",

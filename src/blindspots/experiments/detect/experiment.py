@@ -108,16 +108,24 @@ def detect(
     Raises:
         InputError: something that was given cannot be used, or nothing fools the model; the sentence says what to do.
     """
-    rows = one_of(x, y, data)
-    measured = load_data(test, settings.get("rows")) if isinstance(test, str | Path) else test and as_data(test)
+    rows, measured = one_of(x, y, data), None if test is None else _opened(test, settings.pop("rows", None))
     named = [detector] if isinstance(detector, str | Detector) else detector
     given = {
         "model": model, "data": rows, "test": measured, "threat": threat, "train_attack": train_attack,
         "test_attack": test_attack, "detector": None if named is None else list(map(str, named)),
     }  # fmt: skip
-    settings = {"data_rows": len(rows), "rows": None if measured is None else len(measured), **settings}
+    if measured is not None:
+        settings["rows"] = len(measured)
     done = begin("detect", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Detection(**vars(done), model=first_look(as_model(model), rows))
+
+
+def _opened(test: Data, rows: int | None) -> Dataset:
+    if isinstance(test, str | Path):
+        return load_data(test, rows)
+    if rows is not None:
+        raise InputError("expected rows with the name of test, got them with data that are opened: pass fewer rows")
+    return as_data(test)
 
 
 class Detect(Experiment[DetectConfig, DetectVerdict]):

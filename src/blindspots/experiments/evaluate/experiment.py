@@ -38,6 +38,7 @@ from blindspots.records import Share
 from blindspots.runs.entry import begin
 from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
 from blindspots.runs.findings import packed, unpacked
+from blindspots.runs.pace import processors_of
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Folder, Parts, Run
 from blindspots.runs.world import Progress, World
@@ -47,7 +48,8 @@ from blindspots.threat import Threat, as_threat, parse_threat
 CUSTOM = "custom"  # the name of a protocol that has none
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
 B = TypeVar("B", bound=Batched)
-_PASSES = 60  # forwards with a backward that a row takes about, in `fast`
+_PASSES = 130  # forwards with a backward that a row takes about, in `fast`
+_FEW, _TWICE = 256, 512  # rows that are not worth a second process, and that two shards have at most
 
 
 class Evaluation(Run[Any, EvaluateVerdict]):
@@ -191,6 +193,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, config.chunk)
         slots = rows_in_flight(shape, model.device, chunk, config.slots)
         rows = rows_per_shard(shape, slots, config.shard_rows)
+        if config.shard_rows is None and many and not world.unsendable():
+            rows = _for_processes(rows, len(world.data))
         stages = tuple(repr(stage) for stage in self._stages(config, world))
         draws = config.draws or protocol.draws
         found = {"chunk": chunk, "slots": slots, "shard_rows": rows, "stages": stages, "draws": draws}
@@ -203,7 +207,9 @@ class Searches(Experiment[B, EvaluateVerdict]):
         return {}
 
     def passes(self, config: B, world: World) -> float:
-        return float(len(world.data) * _PASSES)
+        stages = self._stages(config, world)
+        looks = _PASSES if len(stages) > 1 else stages[0].attack.looks * stages[0].restarts
+        return float(len(world.data) * looks)
 
     def parts(self, config: B, world: World) -> list[Part]:
         return [Part("preflight"), *shards("shards", len(world.data), config.shard_rows or 1)]
@@ -359,6 +365,16 @@ def threat_of(world: World) -> Threat:
     """Within the model's bounds."""
     threat: Threat = world.thing("threat", parse_threat)
     return threat.within(*world.named("model").bounds)
+
+
+def _for_processes(most: int, rows: int) -> int:
+    """Rows per shard where processes share the work: an even number of shards, as large as each other.
+
+    Every shard has a tail, in which few rows are searched to the end, so more shards than that would be slow.
+    """
+    if rows <= _FEW or processors_of() < 2:
+        return most
+    return min(most, -(-rows // (2 * -(-rows // _TWICE))))
 
 
 def _is_named(config: Batched, world: World) -> bool:

@@ -15,7 +15,7 @@ from blindspots.attacks.gradient.nifgsm import NIFGSM
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.errors import InputError
 from blindspots.files import read_text
-from blindspots.spec import meant
+from blindspots.naming import meant
 from blindspots.threat import THREATS, Threat, parse_threat
 
 FOLDER = Path(__file__).parent / "recipes"

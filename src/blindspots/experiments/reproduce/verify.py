@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import zero_one_loss
 from torch import Tensor
 
@@ -14,16 +12,15 @@ from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.reproduce.tables import ALL, Fed, Network, fed_in, numbers_in
 from blindspots.experiments.reproduce.verdict import ROWS, SMALLEST, TABLE, ReproduceVerdict
 from blindspots.models.model import Model
+from blindspots.runs.again import Array, predictions, rms, share
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, check_columns
 from blindspots.runs.verify import differing
 from blindspots.runs.world import World
 
-EDGE = 1e-5  # of the largest score: where so little decides, rounding may decide otherwise
 ROUNDING = 1e-4  # between a root mean square in float32 and the same in float64
 CALL = 256  # rows per call of a network
-Array = NDArray[Any]
 Problems = Iterator[str]
 
 
@@ -169,7 +166,7 @@ class _Proof:
         left = len(y) - int(zero_one_loss(y, made["prediction"], normalize=False))
         return {
             "targets": rule, "rms": float(right.mean()) if right.size else 0.0, "rms_of_all": float(sizes.mean()),
-            "left": _share(left, len(y)),
+            "left": share(left, len(y)),
         }  # fmt: skip
 
     def _table(self, number: int) -> dict[str, Any]:
@@ -197,25 +194,17 @@ def _line(line: Fed, said: Tensor, sizes: Array, y: Tensor) -> dict[str, Any]:
 
 def _cell(said: Tensor, y: Tensor, figure: float | None) -> dict[str, Any]:
     errors = int(zero_one_loss(y.numpy(), said.numpy(), normalize=False))
-    return {"share": _share(errors, len(y)), "published": None if figure is None else figure / 100}
-
-
-def _share(hits: int, rows: int) -> dict[str, Any]:
-    exact = binomtest(hits, rows).proportion_ci(method="exact")
-    return {"hits": hits, "rows": rows, "share": hits / rows, "interval": [float(exact.low), float(exact.high)]}
+    return {"share": share(errors, len(y)), "published": None if figure is None else figure / 100}
 
 
 def _near(x: Tensor, moved: Tensor, stored: Tensor) -> bool:
-    change = (moved.double() - x.double()).flatten(1).numpy()
-    return bool(np.allclose(np.sqrt(np.mean(np.square(change), axis=1)), stored.numpy(), rtol=ROUNDING, atol=1e-7))
+    sizes = rms((moved.double() - x.double()).numpy())
+    return bool(np.allclose(sizes, stored.numpy(), rtol=ROUNDING, atol=1e-7))
 
 
 def _said(model: Model, x: Tensor, stored: Tensor, what: str) -> Problems:
     """The network's answers, but where rounding decides between the two best scores."""
-    with model.borrowed(), torch.no_grad():
-        logits = torch.cat([model.logits(part) for part in torch.split(x, CALL)])
-    two = logits.topk(2, dim=1).values
-    edge = two[:, 0] - two[:, 1] <= EDGE * logits.abs().amax(1)
-    differ = int(((logits.argmax(1) != stored) & ~edge).sum())
+    said, edge = predictions(model, x, CALL, 0)
+    differ = int(((said != stored) & ~edge).sum())
     if differ:
         yield f"expected {model.name} to say of {what} what was stored, but predictions differ on {differ:,} rows"

@@ -10,8 +10,8 @@ from blindspots.errors import InputError
 from blindspots.models.adapted import Adapted, Size, class_count
 from blindspots.models.binding import names_of
 from blindspots.models.model import Model
+from blindspots.naming import meant
 from blindspots.oracle import Oracle
-from blindspots.spec import meant
 
 Sizes = Mapping[str | None, Size]  # by model; None: of every model that does not take the rows as they are
 LabelsOf = Mapping[str, Sequence[int | None]]  # by model: the data's label of each of its outputs; None: dropped

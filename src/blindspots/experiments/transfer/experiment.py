@@ -1,6 +1,6 @@
 """The transfer experiment: examples for every model, fed to all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,33 +9,36 @@ import torch
 from torch import Tensor
 
 from blindspots.arguments import checked
-from blindspots.attacks import Attack, as_attack, parse_attack
-from blindspots.batching import rows_in_flight, rows_per_call, rows_per_shard
-from blindspots.crafting import Plan, craft, fitting
+from blindspots.attacks import Attack, as_attack
+from blindspots.batching import rows_per_shard
+from blindspots.crafting import Plan, craft
 from blindspots.data import Data, Dataset, as_data, is_dataset, one_of
 from blindspots.data.splits import refuse_overlap
-from blindspots.engine.targets import RandomClass, Targets, parse_targets
+from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
-from blindspots.experiments.transfer.adapt import adapted, check_labels, classes_of, matched
+from blindspots.experiments.transfer.adapt import check_labels
 from blindspots.experiments.transfer.changes import fed, noise_beside, rms
 from blindspots.experiments.transfer.config import Source, TransferConfig
 from blindspots.experiments.transfer.findings import findings
 from blindspots.experiments.transfer.matrix import clean_errors, matrices
-from blindspots.experiments.transfer.models import opened, owner, plain, weights_of
+from blindspots.experiments.transfer.models import opened, owner, weights_of
+from blindspots.experiments.transfer.sources import (
+    attack_of,
+    check_amplified,
+    fitting_models,
+    goal_of,
+    targets_of,
+    with_sources,
+)
 from blindspots.experiments.transfer.substitute import restored, train_substitute
 from blindspots.experiments.transfer.trained import class_count, train_on_half
 from blindspots.experiments.transfer.verdict import TransferVerdict, made_for
-from blindspots.experiments.transfer.words import parse_sizes
 from blindspots.findings import Finding
-from blindspots.goal import Goal
-from blindspots.models.adapted import Adapted
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.foreign import seed_everything
 from blindspots.models.model import Model
-from blindspots.naming import numbered
 from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs, unpack_inputs
-from blindspots.problem import Need
 from blindspots.runs.entry import begin
 from blindspots.runs.experiment import Columns, Experiment, Part, shards
 from blindspots.runs.run import Watch
@@ -45,7 +48,6 @@ from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat, parse_threat
 
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017
-_ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores"}
 _PASSES = 40  # about what a row takes: the default's steps, twice, and its answers
 
 
@@ -152,12 +154,12 @@ class Transfer(Experiment[TransferConfig, TransferVerdict]):
 
     def fitted(self, config: TransferConfig, world: World) -> TransferConfig:
         threat, data = world.thing("threat", parse_threat), world.rows[config.attacked]
-        _check_amplified(config.amplify, threat)
+        check_amplified(config.amplify, threat)
         if config.split:
             refuse_overlap(world.rows["data"], data)
             _, y = world.rows["data"].rows(0, len(world.rows["data"]))
             config = config.model_copy(update={"class_count": class_count(y, world.rows["data"].name)})
-        return _with_sources(_fitting(config, world, data), world, data)
+        return with_sources(fitting_models(config, world, data), world, data)
 
     def passes(self, config: TransferConfig, world: World) -> float:
         rows = len(world.rows[config.attacked])
@@ -203,89 +205,6 @@ class Transfer(Experiment[TransferConfig, TransferVerdict]):
         notes = [note.model_copy(update={"saw": f"{name}: {note.saw}"}) for name, note in noted]
         digests = [model.digest for model in models]
         return [*check_radius(threat, data.shape), *notes, *data.notes, *findings(config, digests, verdict)]
-
-
-# ------------------------------------------------------------------ what is to be done
-
-
-def _check_amplified(amplify: float | None, threat: Threat) -> None:
-    if amplify is not None and (threat.radius is not None or not amplify > 0):
-        raise InputError(
-            f"expected a positive root mean square to amplify to, and a threat without a radius, got {amplify} and "
-            f"{threat.spec}: amplified changes leave every ball, so write {threat.name} alone"
-        )
-
-
-def _fitting(config: TransferConfig, world: World, data: Dataset) -> TransferConfig:
-    """With what makes the models fit together, and the rows per call."""
-    given = plain(config, world, data.shape)
-    names = numbered(model.name for model in given)
-    labels = config.labels if config.split else matched(given, names, data, config.labels)
-    models = adapted(given, names, data, parse_sizes(config.resize), labels)
-    check_radius(world.thing("threat", parse_threat).within(*models[0].bounds), data.shape)
-    device = next((m.device for m in models if m.device.type != "cpu"), models[0].device)
-    chunk = rows_per_call("search", data.shape, device, config.chunk)
-    return config.model_copy(
-        update={
-            "sizes": tuple(m.size if isinstance(m, Adapted) else None for m in models),
-            "outputs": tuple(tuple(m.labels) if isinstance(m, Adapted) and m.labels else None for m in models),
-            "bounds": models[0].bounds,
-            "class_count": classes_of(models[0], data.rows(0, 1)[0]),
-            "chunk": chunk,
-            "slots": rows_in_flight(data.shape, device, chunk, config.slots),
-        }
-    )
-
-
-def _with_sources(config: TransferConfig, world: World, data: Dataset) -> TransferConfig:
-    models = [first_look(model, data) for model in opened(config, world, data.shape)]
-    names = numbered(model.name for model in plain(config, world, data.shape))
-    return config.model_copy(update={"sources": tuple(_sources(config, world, models, names))})
-
-
-def _sources(config: TransferConfig, world: World, models: Sequence[Model], names: Sequence[str]) -> Iterator[Source]:
-    """The models in their order, then their averages."""
-    for i, (model, name) in enumerate(zip(models, names, strict=True)):
-        queries = config.surrogate if model.access is not Need.GRAD else None
-        yield _source(config, world, name, (i,), model.access, queries)
-    if config.ensemble:
-        members = tuple(i for i, model in enumerate(models) if model.access is Need.GRAD)
-        for name, group in _averages(members, names):
-            yield _source(config, world, name, group, Need.GRAD, None)
-
-
-def _averages(members: tuple[int, ...], names: Sequence[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    if len(members) < 2:
-        raise InputError(
-            f"expected at least two models with gradients to average, got {len(members)}: leave --ensemble out"
-        )
-    yield f"average of {len(members)}", members
-    if len(members) > 2:
-        yield from ((f"all but {names[i]}", tuple(j for j in members if j != i)) for i in members)
-
-
-def _source(
-    config: TransferConfig, world: World, name: str, members: tuple[int, ...], access: Need, queries: int | None
-) -> Source:
-    attack = _attack(config, world, access if queries is None else Need.GRAD)
-    shown = "gradients of a substitute" if queries else _ACCESS.get(access, "gradients")
-    return Source(name=name, members=members, attack=repr(attack), access=shown, queries=queries)
-
-
-def _attack(config: TransferConfig, world: World, access: Need) -> Attack:
-    asked = world.thing("attack", lambda words: parse_attack(words) if words else None)
-    threat = world.thing("threat", parse_threat).within(*config.bounds)
-    return fitting(asked, threat, access, _goal(config))
-
-
-def _goal(config: TransferConfig) -> Goal:
-    return Goal(config.targeted, config.targets is not None and not config.targeted)
-
-
-def _targets(config: TransferConfig) -> Targets | None:
-    if config.targets == "random" or (config.targeted and config.targets is None):
-        return RandomClass(config.seed)
-    return parse_targets(config.targets) if config.targets else None
 
 
 def _part_rows(config: TransferConfig, world: World) -> int:
@@ -371,11 +290,11 @@ class _Making:
         self._tell(f"making examples for {self.source.name}")
         on = self._crafted_on()
         plan = Plan(
-            self.threat, _goal(c), self.world.thing("targets", lambda _: _targets(c)), c.restarts, c.seed,
+            self.threat, goal_of(c), self.world.thing("targets", lambda _: targets_of(c)), c.restarts, c.seed,
             c.slots or 1, len(self.part.rows),
         )  # fmt: skip
         made = craft(
-            self._oracle(on), _attack(c, self.world, on.access), plan, *self._rows(), first=self.part.rows.start
+            self._oracle(on), attack_of(c, self.world, on.access), plan, *self._rows(), first=self.part.rows.start
         )
         return {"moved": made.moved, "target": made.target, "cost": torch.tensor([[made.forwards, made.backwards]])}
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, zero_one_loss
 from torch import Tensor
@@ -14,10 +13,9 @@ from blindspots.experiments.transfer.changes import fed, noise_beside
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.models import opened, owner
 from blindspots.experiments.transfer.verdict import ANSWERS, CLEAN, SOURCE, TransferVerdict, made_for
-from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model
-from blindspots.models.precision import full_precision
 from blindspots.packing import unpack_inputs
+from blindspots.runs.again import NORM_ROUNDING, SLACK, UNIT_ROUNDOFF, Array, norms, predictions, rms, share
 from blindspots.runs.experiment import Check, Columns
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, check_columns
@@ -25,11 +23,6 @@ from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
 from blindspots.threat import parse_threat
 
-EDGE = 1e-5  # of the largest score: where so little decides, rounding may decide otherwise
-SLACK = 1.1e-5  # of a radius, for norms in float32
-UNIT_ROUNDOFF = 2.0**-24  # storing x + d in float32 moves every component by that share of it
-NORM_ROUNDING = 1e-5  # between a norm in float32 and the same in float64
-Array = NDArray[Any]
 Problems = Iterator[str]
 
 
@@ -86,17 +79,17 @@ class _Proof:
         lo, hi = self.config.bounds
         if moved.min() < lo or moved.max() > hi:
             yield f"expected what was made for {name} in the box from {lo:g} to {hi:g}, found values outside"
-        sizes = _norms(self.threat.name, moved - self.x.double().numpy())
+        sizes = norms(self.threat.name, moved - self.x.double().numpy())
         stored = np.allclose(sizes, made["norm"].numpy(), rtol=NORM_ROUNDING, atol=1e-6)
-        if not (stored and _near(_rms(moved - self.x.double().numpy()), made["rms"])):
+        if not (stored and _near(rms(moved - self.x.double().numpy()), made["rms"])):
             yield f"expected changes for {name} of the sizes that were stored, found others"
         radius = self.threat.radius
         if radius is not None:
-            most = radius * (1 + SLACK) + UNIT_ROUNDOFF * _norms(self.threat.name, moved)
+            most = radius * (1 + SLACK) + UNIT_ROUNDOFF * norms(self.threat.name, moved)
             if (sizes > (radius if self.threat.name == "l0" else most)).any():
                 yield f"expected changes for {name} of at most {radius:g}, found {float(sizes.max()):g}"
         noise = noise_beside(self.x, self._fed(made), self.config.seed, number, self.threat).double().numpy()
-        if not _near(_rms(noise - self.x.double().numpy()), made["noise_rms"]):
+        if not _near(rms(noise - self.x.double().numpy()), made["noise_rms"]):
             yield f"expected other noise beside {name} than its seed gives"
 
     def alike(self, number: int, made: Columns) -> Problems:
@@ -121,7 +114,7 @@ class _Proof:
             **_matrices(names[:count], y, clean, made[:count]),
             "models": self.config.names,
             "rows": len(y),
-            "clean_error": [_share(int(zero_one_loss(y, said, normalize=False)), len(y)) for said in clean],
+            "clean_error": [share(int(zero_one_loss(y, said, normalize=False)), len(y)) for said in clean],
             "ensemble": _matrices(names[count:], y, clean, made[count:]) if names[count:] else None,
         }
 
@@ -171,21 +164,8 @@ class _Proof:
                 yield f"expected {name} to say of {what} what was stored, but predictions differ on {differ:,} rows"
 
     def _answers(self, model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions (N,), and where rounding decides them (N,), in calls as large as the run's."""
-        size = self.config.chunk or 1
-        with model.borrowed(), full_precision(model.device), own_randomness(model.device, self.config.seed):
-            logits = torch.cat([_logits(model, part, size) for part in torch.split(x, size)])
-        two = logits.topk(2, dim=1).values
-        edge = two[:, 0] - two[:, 1] <= EDGE * logits.abs().amax(1)
-        return torch.where(logits.isfinite().all(1), logits.argmax(1), -1), edge
-
-
-@torch.no_grad()
-def _logits(model: Model, x: Tensor, size: int) -> Tensor:
-    """Of a model that is known by its answers alone, only what is needed; of others, in a call of full size."""
-    lacking = 0 if model.service else size - len(x)
-    full = torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])])
-    return model.logits(full.to(model.device))[: len(x)].cpu()
+        """In calls as large as the run's."""
+        return predictions(model, x, self.config.chunk or 1, self.config.seed)
 
 
 # ------------------------------------------------------------------ the same numbers by other means
@@ -224,12 +204,12 @@ def _cells(name: str, shares: list[list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def _errors(y: Array, said: Array) -> dict[str, Any]:
-    return _share(len(y) - int(accuracy_score(y, said, normalize=False)), len(y))
+    return share(len(y) - int(accuracy_score(y, said, normalize=False)), len(y))
 
 
 def _of_right(s: dict[str, Array], y: Array, clean: Array, said: Array) -> dict[str, Any]:
     right = np.flatnonzero((s["own_clean"] == y) & (clean == y))
-    return _share(int(np.count_nonzero(said[right] != y[right])), len(right))
+    return share(int(np.count_nonzero(said[right] != y[right])), len(right))
 
 
 def _both(s: dict[str, Array], y: Array, said: Array) -> int:
@@ -239,11 +219,11 @@ def _both(s: dict[str, Array], y: Array, said: Array) -> int:
 
 
 def _alike(s: dict[str, Array], y: Array, said: Array) -> dict[str, Any]:
-    return _share(_both(s, y, said), len(y))
+    return share(_both(s, y, said), len(y))
 
 
 def _of_errors(s: dict[str, Array], y: Array, said: Array) -> dict[str, Any]:
-    return _share(_both(s, y, said), int(np.count_nonzero((said != y) & (s["own"] != y))))
+    return share(_both(s, y, said), int(np.count_nonzero((said != y) & (s["own"] != y))))
 
 
 def _targeted(clean: Array, sources: Sequence[dict[str, Array]]) -> list[list[dict[str, Any]]] | None:
@@ -254,12 +234,12 @@ def _targeted(clean: Array, sources: Sequence[dict[str, Array]]) -> list[list[di
 
 def _reached(target: Array, clean: Array, said: Array) -> dict[str, Any]:
     rows = [(t, s) for t, c, s in zip(target.tolist(), clean.tolist(), said.tolist(), strict=True) if t not in (-1, c)]
-    return _share(sum(t == s for t, s in rows), len(rows))
+    return share(sum(t == s for t, s in rows), len(rows))
 
 
 def _found(s: dict[str, Array], targeted: bool) -> dict[str, Any]:
     among = (s["target"] != -1) & (s["target"] != s["own_clean"]) if targeted else np.ones(len(s["found"]), bool)
-    return _share(int(s["found"][among].sum()), int(among.sum()))
+    return share(int(s["found"][among].sum()), int(among.sum()))
 
 
 def _sign_test(y: Array, said: Array, of_noise: Array) -> float:
@@ -271,24 +251,6 @@ def _sign_test(y: Array, said: Array, of_noise: Array) -> float:
 def _mean(sizes: Array, changes: Array) -> float:
     changed = sizes[changes > 0].astype(np.float64)
     return float(changed.mean()) if changed.size else 0.0
-
-
-def _share(hits: int, rows: int) -> dict[str, Any]:
-    exact = binomtest(hits, rows).proportion_ci(method="exact") if rows else None
-    interval = [float(exact.low), float(exact.high)] if exact else [0.0, 1.0]
-    return {"hits": hits, "rows": rows, "share": hits / rows if rows else 0.0, "interval": interval}
-
-
-def _norms(name: str, changes: Array) -> Array:
-    """Of each row in float64: (N,)."""
-    flat = changes.reshape(len(changes), -1)
-    sizes: Array = np.linalg.norm(flat, ord={"linf": np.inf, "l2": 2, "l1": 1, "l0": 0}[name], axis=1)
-    return sizes
-
-
-def _rms(changes: Array) -> Array:
-    sizes: Array = np.sqrt(np.mean(np.square(changes.reshape(len(changes), -1)), axis=1))
-    return sizes
 
 
 def _near(sizes: Array, stored: Tensor) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from blindspots.errors import InputError
 from blindspots.files import names_beside, read_bytes
 from blindspots.findings import Finding
-from blindspots.spec import meant
+from blindspots.naming import meant
 from blindspots.threat import RELATIVE_SLACK, Threat, parse_threat
 
 _CHANNELS = (1, 3)

@@ -9,9 +9,9 @@ from torch import Tensor
 from blindspots.attacks.starts import as_images
 from blindspots.attacks.views.views import View
 from blindspots.errors import InputError
+from blindspots.naming import meant
 from blindspots.random import uniform
 from blindspots.rows import pick
-from blindspots.spec import meant
 from blindspots.threat import Threat
 
 
