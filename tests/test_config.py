@@ -64,7 +64,9 @@ def test_a_setting_that_does_not_fit_is_refused_in_a_sentence(settings: dict[str
 
 
 def test_a_setting_that_is_unknown_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(InputError, match=r"expected settings among .*, got 'sise' \(did you mean 'size'\?\): leave it out"):
+    with pytest.raises(
+        InputError, match=r"expected settings among .*, got 'sise' \(did you mean 'size'\?\): leave it out"
+    ):
         config(sise=0.5)
 
 
@@ -72,12 +74,14 @@ def test_all_that_does_not_fit_is_told_at_once() -> None:
     with pytest.raises(InputError) as refused:
         made(Made, {"model": "digits", "size": 2, "form": "oval"})
     told = str(refused.value).split("; ")
-    assert sorted(told) == sorted([
-        "expected data, got none: give it",
-        "expected less than or equal to 1 for size, got 2: change it",
-        "expected steps, got none: give it",
-        "expected 'round' or 'square' for form, got 'oval': change it",
-    ])
+    assert sorted(told) == sorted(
+        [
+            "expected data, got none: give it",
+            "expected less than or equal to 1 for size, got 2: change it",
+            "expected steps, got none: give it",
+            "expected 'round' or 'square' for form, got 'oval': change it",
+        ]
+    )
 
 
 def test_sentences_for_the_command_line_speak_of_options() -> None:

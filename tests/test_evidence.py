@@ -406,9 +406,7 @@ def test_a_forged_denominator_is_found(targeted: Path, change: Callable[[dict[st
 def test_autoattack_runs_on_few_classes_and_says_with_which_losses(classes: int, threat: Threat) -> None:
     known = plane(8, (1, 3, 3), (0.01, 0.3)) if classes == 2 else planes(8, (1, 3, 3), 3)
     reachable = optimum(known, threat) < threat.radius * 0.999  # type: ignore[operator]
-    result = bs.evaluate(
-        Model(known.net), known.x, known.y, threat=threat, protocol="autoattack", threads=1
-    )
+    result = bs.evaluate(Model(known.net), known.x, known.y, threat=threat, protocol="autoattack", threads=1)
     assert torch.equal(result.success, reachable)
     note = next(f for f in result.findings if f.code == "loss-replaced")
     assert "apgd-t" in note.saw

@@ -111,7 +111,9 @@ def test_an_exception_in_a_worker_keeps_its_type_and_sentence(
 
 
 def test_what_cannot_be_sent_is_refused(two: Processes) -> None:
-    with pytest.raises(InputError, match="expected settings that can be sent to other processes, got: .* engine='serial'"):
+    with pytest.raises(
+        InputError, match="expected settings that can be sent to other processes, got: .* engine='serial'"
+    ):
         two.submit("part", lambda tell: 1)
 
 

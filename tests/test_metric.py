@@ -27,7 +27,9 @@ class Doubtful(Made):
 
     def metrics(self) -> dict[str, Metric]:
         shown = Share.of(10, 100)
-        found = Metric.of(HALF).model_copy(update={"shown": (shown.share, shown.interval), "why": "40 were not searched"})
+        found = Metric.of(HALF).model_copy(
+            update={"shown": (shown.share, shown.interval), "why": "40 were not searched"}
+        )
         return {"accuracy": found}
 
 

@@ -180,7 +180,9 @@ def test_data_that_are_gone_are_a_note(whole, copy):
 
 def test_data_from_python_are_a_note_until_they_are_passed(tmp_path):
     run(tmp_path / "run")
-    assert "data came from Python: its inputs and labels were taken as they are stored." in verify(tmp_path / "run").notes
+    assert (
+        "data came from Python: its inputs and labels were taken as they are stored." in verify(tmp_path / "run").notes
+    )
     passed = verify(tmp_path / "run", data=bs.ArrayData(*inputs(48)))
     assert passed.ok
     assert not any("from Python" in note for note in passed.notes)
@@ -235,9 +237,7 @@ def test_a_run_cut_short_is_found(copy):
     parts = read_run(Folder(copy)).parts
     rewrite(copy, parts={name: digest for name, digest in parts.items() if name != "shards/00002"})
     rewrite(copy, verdict=counted(copy).model_dump(mode="json"))
-    assert verify(copy).problems == [
-        "expected 3 shards, one after the other, found shards/00000, shards/00001"
-    ]
+    assert verify(copy).problems == ["expected 3 shards, one after the other, found shards/00000, shards/00001"]
 
 
 def test_another_model_is_found_and_not_asked(whole):

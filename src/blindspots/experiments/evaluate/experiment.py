@@ -164,7 +164,12 @@ def evaluate(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    given = {"model": model, "data": one_of(x, y, data), "threat": threat, "protocol": protocol}
+    given = {
+        "model": model,
+        "data": data if isinstance(data, str) else one_of(x, y, data),
+        "threat": threat,
+        "protocol": protocol,
+    }
     done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Evaluation(**vars(done))
 
