@@ -190,10 +190,8 @@ def test_data_from_python_are_a_note_until_they_are_passed(tmp_path):
 
 
 def test_what_verification_cannot_show_is_said(whole):
-    assert verify(whole).notes == [
-        "That no other attack would have found more cannot be shown. The words of the findings are taken as they are "
-        "stored."
-    ]
+    unseen = "That no other attack would have found more cannot be shown."
+    assert verify(whole).notes == [f"{unseen} The words of the findings are taken as they are stored."]
 
 
 # ------------------------------------------------------------------ what does not hold
