@@ -11,11 +11,11 @@ from blindspots.errors import InputError
 from blindspots.runs.executors import Tell
 
 
-class Fault(Exception):
+class FaultError(Exception):
     """Can be sent to other processes."""
 
 
-class Stubborn(Exception):
+class StubbornError(Exception):
     """Cannot: it takes two arguments, and keeps one."""
 
     def __init__(self, what: str, where: str) -> None:
@@ -40,7 +40,7 @@ class Raising:
     def __call__(self, tell: Tell) -> Any:
         if self.kind == "input":
             raise InputError("expected rows, got none: pass some")
-        raise Fault("a fault") if self.kind == "fault" else Stubborn("stuck", "row 3")
+        raise FaultError("a fault") if self.kind == "fault" else StubbornError("stuck", "row 3")
 
 
 @dataclass(frozen=True)

@@ -116,9 +116,13 @@ def test_help_has_groups_choices_and_defaults() -> None:
     said = re.sub(r"\x1b\[[\d;]*m", "", call("--help").stdout)
     flat = " ".join(re.sub(r"[│╭╮╰╯─]", " ", said).split())
     assert "Make a shape." in flat
-    headings = [flat.index(word) for word in ("How many sides", "Which shape", "On what", "Where it goes", "How it is run")]
+    headings = [
+        flat.index(word) for word in ("How many sides", "Which shape", "On what", "Where it goes", "How it is run")
+    ]
     assert all(at >= 0 for at in headings)
-    order = [said.index(f"─ {group} ─") for group in ("Options", "On what", "Which shape", "Where it goes", "How it is run")]
+    order = [
+        said.index(f"─ {group} ─") for group in ("Options", "On what", "Which shape", "Where it goes", "How it is run")
+    ]
     assert order == sorted(order)
     for part in (
         "--sides N How many sides. [default: 4]", "[default: (as wide as it is high)]", "<flat|round>",

@@ -20,7 +20,7 @@ from blindspots.runs.pace import executor_of
 from blindspots.runs.run import TRIES, How, run
 from blindspots.runs.store import Folder
 from blindspots.testing.experiment import Fatal
-from executing import Double, Dying, Fault, Raising, Where
+from executing import Double, Dying, FaultError, Raising, Where
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed_while_it_is_idle_is_replaced(two: Processes) ->
     ("kind", "raised", "said"),
     [
         ("input", InputError, "expected rows, got none: pass some"),
-        ("fault", Fault, "a fault"),
+        ("fault", FaultError, "a fault"),
         ("stubborn", RuntimeError, "stuck at row 3"),
     ],
 )
@@ -112,7 +112,7 @@ def test_an_exception_in_a_worker_keeps_its_type_and_sentence(
 
 def test_what_cannot_be_sent_is_refused(two: Processes) -> None:
     with pytest.raises(
-        InputError, match="expected settings that can be sent to other processes, got: .* engine='serial'"
+        InputError, match=r"expected settings that can be sent to other processes, got: .* engine='serial'"
     ):
         two.submit("part", lambda tell: 1)
 

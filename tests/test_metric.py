@@ -1,5 +1,7 @@
 """Gates: what they say, which side they are on, and what is said of those that cannot be judged."""
 
+import math
+
 import pytest
 
 import blindspots as bs
@@ -36,9 +38,9 @@ class Doubtful(Made):
 @pytest.mark.parametrize(
     "rule",
     [
-        "accuracy>=0.5", "accuracy >= 50%", "accuracy<=0.5", "accuracy>=5e-1", "accuracy.low>=0.39", "accuracy.low<=0.4",
-        "accuracy.high<=0.61", "accuracy.high>=60%", "fooling_rate<=50 %", "fooling_rate.high<=0.7", "0.5", "50%", " .5 ",
-        "error/l2@0.5<=0.01", "accuracy>=-1", "accuracy>=+0.25",
+        "accuracy>=0.5", "accuracy >= 50%", "accuracy<=0.5", "accuracy>=5e-1", "accuracy.low>=0.39",
+        "accuracy.low<=0.4", "accuracy.high<=0.61", "accuracy.high>=60%", "fooling_rate<=50 %", "fooling_rate.high<=0.7", "0.5",
+        "50%", " .5 ", "error/l2@0.5<=0.01", "accuracy>=-1", "accuracy>=+0.25",
     ],
 )  # fmt: skip
 def test_a_gate_that_is_kept(rule: str) -> None:
@@ -119,3 +121,14 @@ def test_a_gate_taken_apart() -> None:
     assert parsed(" robust_accuracy.low >= 12.5% ")[1:] == ("robust_accuracy", "low", ">=", 0.125)
     assert parsed("10%")[1:] == ("", "", "", 0.1)
     assert bs.require is require
+
+
+@pytest.mark.parametrize("rule", ["accuracy>=0", "accuracy<=1", "accuracy.low>=0", "accuracy.high<=1", "0"])
+def test_where_there_is_no_evidence_no_gate_is_kept(rule: str) -> None:
+    class Empty(Verdict):
+        def metrics(self) -> dict[str, Metric]:
+            shown = (math.nan, (math.nan, math.nan))
+            return {"accuracy": Metric.of(HALF).model_copy(update={"shown": shown, "why": "no row was attacked"})}
+
+    (said,) = require(Empty(), rule)
+    assert said.endswith("is unknown: no row was attacked")

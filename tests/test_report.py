@@ -24,7 +24,7 @@ from blindspots.findings import Finding
 from blindspots.report import words
 from blindspots.report.charts import ticks
 from blindspots.report.experiment import html as render_runs
-from blindspots.report.experiment import page_of, write_report
+from blindspots.report.experiment import write_report
 from blindspots.report.shown import largest_changes
 from blindspots.report.words import ThreatWords
 from blindspots.runs.store import Folder, opened

@@ -169,7 +169,8 @@ def test_a_part_that_is_not_what_was_written_is_made_again_or_refused(
     assert torch.equal(done["a"]["id"], columns()["id"])
     content = parts.files["a.safetensors"]
     parts.files["a.safetensors"] = {
-        "changed": content[:-1] + bytes([content[-1] ^ 1]), "cut": content[:-1], "nonsense": b"nonsense", "missing": b"",
+        "changed": content[:-1] + bytes([content[-1] ^ 1]), "cut": content[:-1], "nonsense": b"nonsense",
+        "missing": b"",
     }[damage]  # fmt: skip
     assert done.kept("a") is None
     with pytest.raises(InputError, match="expected a as it was written, found it gone or changed: run again"):
@@ -228,7 +229,7 @@ def test_a_run_file_that_is_none_is_refused_with_a_reason(tmp_path: Path, conten
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     for use in (opened, read_run):
-        with pytest.raises(InputError, match="expected a run folder with a run.json, found none in"):
+        with pytest.raises(InputError, match=r"expected a run folder with a run\.json, found none in"):
             use(Folder(tmp_path))
 
 
@@ -241,12 +242,14 @@ OLD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "use", [bs.write_report, bs.verify, lambda folder: small_run.run(folder, resume=True)], ids=["report", "verify", "go"]
+    "use", [bs.write_report, bs.verify, lambda folder: small_run.run(folder, resume=True)], ids=["report", "verify", "on"]
 )  # fmt: skip
 def test_a_run_of_0_1_0_is_refused_with_the_version_that_reads_it(tmp_path: Path, use: Any) -> None:
     (tmp_path / "run.json").write_text(json.dumps(OLD))
     before = small_run.everything(tmp_path)
-    with pytest.raises(InputError, match=r"found one of 0\.1\.0: read it with that version \(pip install blindspots==0\.1"):
+    with pytest.raises(
+        InputError, match=r"found one of 0\.1\.0: read it with that version \(pip install blindspots==0\.1"
+    ):
         use(tmp_path)
     assert small_run.everything(tmp_path) == before
 

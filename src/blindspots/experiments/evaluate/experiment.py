@@ -168,7 +168,7 @@ def evaluate(
         "model": model,
         "data": data if isinstance(data, str) else one_of(x, y, data),
         "threat": threat,
-        "protocol": protocol,
+        "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
     }
     done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Evaluation(**vars(done))
@@ -279,10 +279,7 @@ class Evaluate(Searches[EvaluateConfig]):
     def protocol(self, config: EvaluateConfig, world: World, model: Model | None = None) -> Protocol:
         threat, model = threat_of(world), model or world.model
         given = world.given.get("protocol", config.protocol)
-        if isinstance(given, str) or given is None:
-            chosen = named_protocol(given or USUAL[_useful(model)], threat)
-        else:
-            chosen = given if isinstance(given, Protocol) else Protocol(CUSTOM, tuple(given))
+        chosen = given if isinstance(given, Protocol) else named_protocol(given or USUAL[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
