@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import torch
-from blindspots.experiments.harden.folder import read_harden_file
 from torch import nn
 
 import blindspots as bs
 from benchmarks.cases import zoo
 from benchmarks.page import Section, percent, table
 from blindspots.data import ArrayData
+from blindspots.runs.store import Folder, opened
 
 RADIUS, ROWS, PROCESSES = 0.3, 1000, 2
 RUN = Path("runs/bench-mnist")  # a finished run there is read, not made again
@@ -47,17 +47,17 @@ def measure(args: argparse.Namespace) -> Section | None:
     if z is None:
         return None
     _harden(Path(z.HERE) / "data" / "images")
-    verdict = read_harden_file(RUN).verdict
-    assert verdict is not None
+    done = opened(Folder(RUN))
+    verdict, took = done.verdict, done.log.timing["training"]
     test = ArrayData(*z.images("mnist", "test", args.rows or ROWS))
     models = {"ours": ("`harden`, benchmarks/mnist.toml", bs.load_model(str(RUN / "model.pt2")))}
     models |= {name: (how, bs.Model(z.load(name))) for name, how in PUBLISHED.items()}
     lines = [_line(name, how, model, test) for name, (how, model) in models.items()]
     text = READ.format(
-        processes=PROCESSES, epochs=verdict.epochs, minutes=verdict.seconds / 60, seconds=verdict.seconds_epoch,
-        checks=verdict.seconds_checks, radius=RADIUS, rows=len(test),
+        processes=PROCESSES, epochs=verdict.epochs, minutes=took["epochs"] / 60, seconds=took["epoch"],
+        checks=took["checks"], radius=RADIUS, rows=len(test),
     )  # fmt: skip
-    kept = {"lines": lines, "history": [e.model_dump() for e in verdict.history], "seconds": verdict.seconds}
+    kept = {"lines": lines, "history": [e.model_dump() for e in verdict.history], "seconds": took["epochs"]}
     return Section("Hardening on MNIST beside published networks", f"{table(HEAD, lines)}\n\n{text}", [kept])
 
 
@@ -69,7 +69,7 @@ def _harden(images: Path) -> None:
         f"--test-rows {ROWS} --threat linf:{RADIUS} --recipe benchmarks/mnist.toml --no-controls --study-rows 0 "
         f"--threads 1 --out {RUN} --resume"
     )
-    if not (RUN / "run.json").exists() or read_harden_file(RUN).verdict is None:
+    if not (RUN / "model.pt2").exists():
         subprocess.run([*torchrun, *command.split()], check=True)
 
 

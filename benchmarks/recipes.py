@@ -4,34 +4,30 @@ As a program (`python -m benchmarks.recipes RECIPE`) it is the process that trai
 """
 
 import argparse
-import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from blindspots.experiments.harden.folder import read_harden_file
-from blindspots.experiments.harden.run import Watch
 
 import blindspots as bs
 from benchmarks.page import Section, percent, table
 from benchmarks.settings import RADIUS, UNION
 from blindspots.data import digits, digits_training
-from blindspots.experiments.harden import HardenOptions
 from blindspots.experiments.harden.recipe import names
 from blindspots.records import Share
+from blindspots.runs.store import Folder, opened
 from blindspots.threat import parse_threat
 
 HEAD = (
-    "recipe", "epochs", "clean", "robust", "95 % interval", "union", "95 % interval", "CPU s", "of it checks", "MB",
+    "recipe", "epochs", "clean", "robust", "95 % interval", "union", "95 % interval", "seconds", "of it checks", "MB",
     "held out", "off",
 )  # fmt: skip
 READ = """`harden digits --data digits --threat {radius} --recipe R --no-controls --study-rows 0 --threads 1`, one seed,
 each in a process of its own. "robust": on the 500 test rows by the protocol `fast`; "union": of the same rows those
-that stand in {union}, each by `fast`. Intervals are exact (Clopper-Pearson). "CPU s": of the processor, from the
-first step to the weights that were chosen, held-out checks included; their share by the clock beside it. "MB": the most
+that stand in {union}, each by `fast`. Intervals are exact (Clopper-Pearson). "seconds": of
+epochs and held-out checks by the clock; the share of the checks beside it. "MB": the most
 that the process held. "held out" chose the epoch; "off" is by how many points it lies above "robust" ({held_out}
 held-out rows). `multi-norm` trains against
 other threats, and so do `universal`, `gaussian` and `natural`."""
@@ -50,16 +46,17 @@ def measure(args: argparse.Namespace) -> Section:
 
 def row(recipe: str) -> dict[str, Any]:
     """What one recipe came to; it is trained in a process of its own."""
-    if not _price(recipe).is_file():
+    if not (RUNS / recipe / "model.pt2").is_file():
         subprocess.run([sys.executable, "-m", "benchmarks.recipes", recipe], check=True)
-    v = read_harden_file(RUNS / recipe).verdict
-    assert v is not None
+    done = opened(Folder(RUNS / recipe))
+    v, took = done.verdict, done.log.timing["training"]
+    seconds = took["epochs"] + took["checks"]
     hits = round(v.after.robust_accuracy * v.after.rows), round(v.after.clean_accuracy * v.after.rows)
     robust, clean = (Share.of(n, v.after.rows) for n in hits)
     found = {"clean": clean, "robust": robust, "union": _union(recipe), "held_out": v.held_out}
     said = {name: share.model_dump() for name, share in found.items()} | {
-        "recipe": recipe, "epochs": v.epochs, "off": v.held_out_off, "memory": v.peak_memory,
-        "checks": v.seconds_checks / (v.seconds + v.seconds_checks), **json.loads(_price(recipe).read_text()),
+        "recipe": recipe, "epochs": v.epochs, "off": v.held_out_off, "memory": took.get("peak_memory"),
+        "checks": took["checks"] / seconds, "seconds": round(seconds, 1),
     }  # fmt: skip
     print(*_line(said), flush=True)
     return said
@@ -78,21 +75,12 @@ def _between(interval: tuple[float, float]) -> str:
     return f"{percent(interval[0])} to {percent(interval[1])}"
 
 
-def _price(recipe: str) -> Path:
-    return RUNS / f"{recipe}.json"
-
-
 def _train(recipe: str) -> None:
-    """From the embedded network to a run folder, and the seconds of the processor beside it."""
-    phases: list[tuple[str, float]] = []
+    """From the embedded network to a run folder."""
     bs.harden(
-        bs.load_model("digits"), data=digits_training(), test=digits(), threat=parse_threat(RADIUS), recipe=recipe,
-        controls=False, study_rows=0, options=HardenOptions(threads=1), out=RUNS / recipe, resume=True,
-        watch=Watch(phase=lambda text: phases.append((text, time.process_time()))),
+        bs.load_model("digits"), data=digits_training(), test=digits(), threat=RADIUS, recipe=recipe,
+        controls=False, study_rows=0, threads=1, out=RUNS / recipe, resume=True,
     )  # fmt: skip
-    began = next(i for i, (text, _) in enumerate(phases) if text.startswith("Training"))
-    seconds = phases[began + 1][1] - phases[began][1]
-    _price(recipe).write_text(json.dumps({"seconds": round(seconds, 1)}))
 
 
 def _union(recipe: str) -> Share:

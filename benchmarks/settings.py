@@ -9,7 +9,6 @@ from statistics import mean
 from typing import Any
 
 import torch
-from blindspots.experiments.harden.course import weights_of
 from lightning_fabric import Fabric
 
 import blindspots as bs
@@ -20,6 +19,7 @@ from blindspots.experiments.harden.batches import split
 from blindspots.experiments.harden.checks import PROTOCOL
 from blindspots.experiments.harden.recipe import Recipe
 from blindspots.experiments.harden.trainer import Trainer
+from blindspots.experiments.harden.training import weights_of
 from blindspots.models.digits import network
 from blindspots.models.training import alone
 from blindspots.threat import parse_threat

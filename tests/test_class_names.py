@@ -449,9 +449,9 @@ def test_harden_gives_its_test_and_extra_rows_the_classes_of_its_training_rows(f
         Model(load_model("digits").net, class_names=WORDS, name="named"), data=folder, test=str(other),
         extra=str(other), threat=NOTHING, epochs=1, controls=False, study_rows=0,
     )  # fmt: skip
-    manifest = run.file.manifest
+    world = run.manifest.world
     assert "other: 9 class folders: five=5" in " ".join(str(f) for f in run.verdict.findings)
-    assert manifest.test.class_names == manifest.data.class_names == WORDS
+    assert world["test"]["class_names"] == world["data"]["class_names"] == WORDS
     assert run.verdict.before.clean_accuracy > 0.9
 
 

@@ -436,10 +436,9 @@ def test_a_terminal_shows_a_bar_that_goes_away(capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo with an untrained network, few rows, one epoch and a short protocol."""
+    """The demo with an untrained network, few rows, and one epoch."""
     small = {
         "model": "net.py:linear", "rows": 100, "test_rows": 12, "epochs": 1, "study_rows": 0, "controls": False,
-        "protocol": "blackbox-labels",
     }  # fmt: skip
     monkeypatch.setattr(demo, "HardenConfig", lambda **settings: HardenConfig(**{**settings, **small}))
 

@@ -50,9 +50,16 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "harden": {
         "config": HardenConfig(
-            **ON, rows=80, test_rows=20, threat="linf:0.1", protocol="blackbox-labels", epochs=2, study_rows=2
+            model=f"{Path(__file__).with_name('tiny_net.py')}:net",
+            data="digits",
+            rows=60,
+            test_rows=12,
+            threat="linf:0.1",
+            epochs=2,
+            study_rows=1,
         ),
-        "numbers": 15,
+        "kills": 6,
+        "numbers": 10,
     },
     "universal": {
         "config": UniversalConfig(**ON, rows=40, threat="linf:0.2", method="sgd:passes=1", fit=24, images=(16,)),

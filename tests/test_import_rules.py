@@ -19,3 +19,22 @@ def test_importing_the_package_loads_nothing_that_is_rarely_used() -> None:
     loaded = run(sys.executable, "-c", "import sys, blindspots; print(*sys.modules)")
     assert loaded.returncode == 0, loaded.stderr
     assert not set(HEAVY) & set(loaded.stdout.split())
+
+
+EVALUATES = """
+import sys, blindspots as bs
+bs.evaluate("digits", threat="linf:0.1", data=bs.load_data("digits", 4), protocol="blackbox-labels")
+print(*(name.split(".")[2] for name in sys.modules if name.startswith("blindspots.experiments.")))
+"""
+
+
+def test_an_evaluation_loads_the_code_of_no_other_kind() -> None:
+    done = run(sys.executable, "-c", EVALUATES)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {"evaluate"}
+
+
+def test_the_list_of_commands_reads_no_settings() -> None:
+    code = "import sys, blindspots.cli.app; print(*sys.modules)"
+    loaded = run(sys.executable, "-c", code).stdout.split()
+    assert not {"torch", "numpy", "pydantic"} & set(loaded)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from blindspots.engine.threads import free_threads, set_threads
+from blindspots.errors import InputError
 from blindspots.goal import margin
+from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model
 from blindspots.problem import Need
 from blindspots.runs.executors import Executor, Processes, Serial
@@ -53,15 +55,13 @@ def chosen(engine: str | None, threads: int | None, world: World, independent: i
     seconds = passes * seconds_per_row(world.model, world, 1)
     parallel = START + seconds / workers
     told = f"about {seconds:.0f} s with one process, {parallel:.0f} s with {workers}"
-    if parallel < seconds:
+    if parallel < seconds and world.reopens():
         return Pace(Processes(workers), 1, f"{workers} processes of one thread each: {told}")
-    return Pace(Serial(), threads or _fitting_threads(world), f"one process: {told}")
+    return Pace(Serial(), threads or _fitting_threads(world), f"one process: {told}" if seconds > START else "")
 
 
 def executor_of(engine: str) -> Executor:
     """Raises InputError: it is neither "serial" nor "processes" nor "processes:N"."""
-    from blindspots.errors import InputError
-
     name, _, count = engine.partition(":")
     if engine == "serial":
         return Serial()
@@ -94,7 +94,7 @@ def seconds_per_row(model: Model, world: World, threads: int) -> float:
     """Of a forward (and of a backward, where there is one), the least of a few calls."""
     rows = next(iter(world.rows.values()))
     x = rows.rows(0, min(_ROWS, len(rows)))[0].to(model.device)
-    with set_threads(threads), model.borrowed():
+    with set_threads(threads), model.borrowed(), own_randomness(model.device, seed=0):
         return min(_timed(model, x) for _ in range(_CALLS)) / len(x)
 
 

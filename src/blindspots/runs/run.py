@@ -309,10 +309,12 @@ def _digests(m: _Making, log: Log, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _teller(m: _Making, left: Mapping[str, Part], done: Mapping[str, str]) -> Watch:
-    total = sum(len(part.rows) or 1 for part in left.values())
+    counted = any(part.rows for part in left.values())  # rows, or where no part is about rows, parts
+    weight = {name: len(part.rows) if counted else 1 for name, part in left.items()}
+    total = sum(weight.values())
 
     def tell(progress: Progress) -> None:
-        finished = sum(len(left[name].rows) or 1 for name in done)
+        finished = sum(weight[name] for name in done)
         now = time.monotonic() - m.since
         m.begun.how.watch(replace(
             progress, made=len(done), parts=len(left), total=total, finished=finished, seconds=now,
@@ -324,7 +326,7 @@ def _teller(m: _Making, left: Mapping[str, Part], done: Mapping[str, str]) -> Wa
 
 def _inner(m: _Making, part: Part, parts: Parts, tell: Watch) -> Outcome:
     assert part.run
-    b, (name, config), began = m.begun, part.run, time.monotonic()
+    b, (name, config) = m.begun, part.run
     experiment: Experiment[Any, Any] = kind(name).load("experiment")()
     given = b.experiment.inside(m.config, b.world, part, parts.only(part.needs))
     at = f"{b.at}{part.name}/"
@@ -332,4 +334,4 @@ def _inner(m: _Making, part: Part, parts: Parts, tell: Watch) -> Outcome:
     world = World(config, given, say=b.how.say)
     pace = m.pace if not world.unsendable() else Pace(Serial(), m.pace.threads)
     _run(_Begun(experiment, config, world, how, at, pace))
-    return Outcome(parts.digest(part), time.monotonic() - began, {})
+    return Outcome(parts.digest(part), log_of(b.how.files, at).total, {})

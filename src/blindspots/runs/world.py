@@ -150,6 +150,14 @@ class World:
                 return f"{name} was passed from Python and has no name to open it by"
         return ""
 
+    def reopens(self) -> bool:
+        """Whether the names that it has open the same models and data again, and not others of that name."""
+        try:
+            state = self.__getstate__()
+            return World(state["config"], state["given"]).records() == self.records()
+        except InputError:
+            return False
+
     def __getstate__(self) -> dict[str, Any]:
         """Names and small objects: what a worker opens again."""
         if why := self.unsendable():

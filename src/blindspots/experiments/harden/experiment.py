@@ -154,8 +154,8 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
                 "devices": int(os.environ.get("WORLD_SIZE", "1")),
             }
         )
-        judged = judging_rows(world)
-        _check(_Training(config, world), judged)
+        training, judged = _Training(config, world), judging_rows(world)  # the model's first look comes first
+        _check(training, judged)
         return config.model_copy(update={"study_rows": min(config.study_rows, len(judged))})
 
     def parts(self, config: HardenConfig, world: World) -> list[Part]:

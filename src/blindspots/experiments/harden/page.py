@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import gallery, standing
 from blindspots.experiments.harden import charts, words
-from blindspots.experiments.harden.card import all_findings, no_promises, settings
+from blindspots.experiments.harden.card import no_promises, settings
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.harden.verdict import Compared, HardenVerdict, Study
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
@@ -19,7 +19,7 @@ from blindspots.records import Share
 from blindspots.report.charts import Plot
 from blindspots.report.experiment import Page, Table
 from blindspots.report.shown import data_uri, is_small, scaled
-from blindspots.report.words import ThreatWords, by_severity, count, interval, percent
+from blindspots.report.words import ThreatWords, count, interval, percent
 from blindspots.runs.store import Run
 
 _SIGMAS = 3  # standard deviations of a gradient that are shown at full strength
@@ -100,7 +100,7 @@ def page(run: Hardening) -> Page:
             "price": words.price(v, timing, run.seconds),
             "no_promises": no_promises(c, v, run.parts.run("before").manifest.world["data"]["name"]),
             "recipe": list(settings(c.settings)),
-            "findings": by_severity(all_findings(v)),
+            "findings_after": [f for f in v.after.findings if f not in v.findings],
             "is_image": is_image(shape),
             "is_colour": is_colour(shape),
             "is_small": is_small(shape),

@@ -68,9 +68,18 @@ def checks(config: HardenConfig, verdict: HardenVerdict, parts: Parts, world: Wo
 class _Proof:
     def __init__(self, config: HardenConfig, parts: Parts, world: World) -> None:
         self.config, self.parts, self.world = config, parts, world
-        self.log = json.loads(unpacked_text(parts["training"]["log"]))
-        self.program = parts["program"]["program"].numpy().tobytes()
-        self.made = {name: parts[name] for name in parts if name.startswith("controls/")}
+
+    @cached_property
+    def log(self) -> Any:
+        return json.loads(unpacked_text(self.parts["training"]["log"]))
+
+    @cached_property
+    def program(self) -> bytes:
+        return self.parts["program"]["program"].numpy().tobytes()
+
+    @cached_property
+    def made(self) -> dict[str, Columns]:
+        return {name: self.parts[name] for name in self.parts if name.startswith("controls/")}
 
     def check_shapes(self) -> None:
         """Raises InputError: a part lacks a column, or has others."""
