@@ -39,7 +39,8 @@ class Doubtful(Made):
     "rule",
     [
         "accuracy>=0.5", "accuracy >= 50%", "accuracy<=0.5", "accuracy>=5e-1", "accuracy.low>=0.39",
-        "accuracy.low<=0.4", "accuracy.high<=0.61", "accuracy.high>=60%", "fooling_rate<=50 %", "fooling_rate.high<=0.7", "0.5",
+        "accuracy.low<=0.4", "accuracy.high<=0.61", "accuracy.high>=60%", "fooling_rate<=50 %",
+        "fooling_rate.high<=0.7", "0.5",
         "50%", " .5 ", "error/l2@0.5<=0.01", "accuracy>=-1", "accuracy>=+0.25",
     ],
 )  # fmt: skip

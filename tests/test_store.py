@@ -242,8 +242,10 @@ OLD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "use", [bs.write_report, bs.verify, lambda folder: small_run.run(folder, resume=True)], ids=["report", "verify", "on"]
-)  # fmt: skip
+    "use",
+    [bs.write_report, bs.verify, lambda folder: small_run.run(folder, resume=True)],
+    ids=["report", "verify", "resume"],
+)
 def test_a_run_of_0_1_0_is_refused_with_the_version_that_reads_it(tmp_path: Path, use: Any) -> None:
     (tmp_path / "run.json").write_text(json.dumps(OLD))
     before = small_run.everything(tmp_path)
