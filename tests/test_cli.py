@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blindspots.evaluate import Progress
+from blindspots.verdict import RunFile, Verdict
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -28,10 +30,7 @@ from blindspots.attacks import (
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.errors import InputError
-from blindspots.experiments.evaluate.verdict import EvaluateVerdict as Verdict
 from blindspots.experiments.harden.config import HardenConfig
-from blindspots.runs.store import RunFile
-from blindspots.runs.world import Progress
 
 QUICK = "--attack=pgd:steps=3 --data=digits --threat=linf:0.15 --rows=24"
 NET = """
