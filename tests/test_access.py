@@ -12,7 +12,6 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.others import OtherImages
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
-from blindspots.evaluate import Options
 from blindspots.goal import Goal
 from blindspots.problem import Need
 from small_run import Net, inputs
@@ -45,8 +44,8 @@ def test_a_function_that_returns_scores_is_attacked_like_its_network() -> None:
     box, _ = black_box(labels=False)
     x, y = inputs(ROWS)
     ours, theirs = (bs.attack(m, x, y, Square(60), threat=bs.Linf(0.1)) for m in (box, Net()))
-    assert torch.equal(ours.won, theirs.won)
-    assert ours.won.any()
+    assert torch.equal(ours.success, theirs.success)
+    assert ours.success.any()
 
 
 def test_a_function_that_returns_labels_is_enough() -> None:
@@ -54,7 +53,7 @@ def test_a_function_that_returns_labels_is_enough() -> None:
     x, y = inputs(ROWS)
     done = bs.attack(box, x, y, Bisect(12), threat=bs.L2(), start="other")
     right = torch.tensor([r is not Result.ALREADY_WRONG for r in done.results])
-    assert torch.equal(done.won, right)
+    assert torch.equal(done.success, right)
     assert (done.norms[right] > 0).all()
     assert done.backwards == 0
 
@@ -65,7 +64,7 @@ def test_a_query_budget_is_never_exceeded(labels: bool, budget: int) -> None:
     box, asked = black_box(labels)
     x, y = inputs(ROWS)
     attack, threat = (Bisect(40), bs.L2()) if labels else (Square(40), bs.Linf(0.02))
-    done = bs.attack(box, x, y, attack, threat=threat, start="other", options=Options(max_forwards=budget))
+    done = bs.attack(box, x, y, attack, threat=threat, start="other", max_forwards=budget)
     assert asked.count == box.queries == done.forwards + done.verdict.forwards_unbilled
     assert budget - 3 * ROWS - ROWS < asked.count <= budget
     assert labels or done.verdict.outcomes["budget"]
@@ -74,14 +73,14 @@ def test_a_query_budget_is_never_exceeded(labels: bool, budget: int) -> None:
 def test_a_budget_that_is_too_small_for_a_single_look_is_refused_before_it() -> None:
     box, asked = black_box(labels=False)
     with pytest.raises(InputError, match="expected max_forwards of at least 48 for 12 rows, got 47"):
-        bs.attack(box, *inputs(ROWS), Square(9), threat=bs.Linf(0.1), options=Options(max_forwards=47))
+        bs.attack(box, *inputs(ROWS), Square(9), threat=bs.Linf(0.1), max_forwards=47)
     assert asked.count == 0
 
 
 def test_a_row_asks_no_more_than_its_own_budget_and_nothing_is_asked_beside() -> None:
     box, asked = black_box(labels=False)
     x, y = inputs(ROWS)
-    done = bs.attack(box, x, y, Square(500), threat=bs.Linf(0.001), options=Options(row_budget=20))
+    done = bs.attack(box, x, y, Square(500), threat=bs.Linf(0.001), row_budget=20)
     assert asked.count == done.forwards <= 20 * ROWS
     assert [f.code for f in done.findings if f.code == "not-examined"]
 
@@ -175,8 +174,7 @@ class Noisy(nn.Module):
 def randomised(draws: int, seed: int = 0) -> bs.Evaluation:
     x, y = inputs(ROWS)
     stages = (Stage("descent", PGD(5), "of the mean"),)
-    options = Options(seed=seed, draws=draws, threads=1)
-    return bs.evaluate(Noisy(), x, y, threat=bs.Linf(0.05), protocol=stages, options=options)
+    return bs.evaluate(Noisy(), x, y, threat=bs.Linf(0.05), protocol=stages, seed=seed, draws=draws, threads=1)
 
 
 def test_a_randomised_model_gives_the_same_run_twice_and_leaves_the_generator_alone() -> None:
@@ -191,5 +189,5 @@ def test_every_answer_that_is_averaged_is_paid_for() -> None:
     one, three = randomised(1), randomised(3)
     dearest = [int(max(columns["forwards"].max() for columns in done.shards())) for done in (one, three)]
     assert dearest == [1 + 6, 3 * (1 + 6)]
-    assert one.file.manifest.draws == 1
-    assert three.file.manifest.draws == 3
+    assert one.config.draws == 1
+    assert three.config.draws == 3

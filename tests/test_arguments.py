@@ -15,16 +15,18 @@ from blindspots.arguments import Checked, checked
 from blindspots.attacks import CATALOGUE, PGD
 from blindspots.engine.targets import Closest
 from blindspots.errors import InputError
+from blindspots.runs.config import Config, is_hidden
+from blindspots.runs.experiment import kind
+from blindspots.runs.metric import Verdict
 from small_run import Net, inputs
 
-X, Y = inputs(6)
+X, Y = inputs(60)
 THREAT = bs.Linf(0.02)
 COMMON = {"model": Net(), "x": X, "y": Y, "threat": THREAT}
 ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy; all others are optional
     "ArrayData": {"x": X, "y": Y},
     "BlackBox": {"function": Net()},
     "Ensemble": {"models": [Net()]},
-    "Evaluation": {"file": None, "shards": [], "folder": None},
     "Model": {"net": Net()},
     "Smoothed": {"model": bs.Model(Net()), "sigma": 0.1},
     "Transformed": {"model": bs.Model(Net())},
@@ -34,6 +36,7 @@ ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy
     "evaluate": COMMON,
     "from_estimator": {"estimator": None},
     "harden": {**COMMON, "epochs": 1},
+    "require": {"verdict": Verdict(), "rules": []},
     "load_data": {"spec": "digits"},
     "load_detector": {"run": "nowhere"},
     "load_model": {"spec": "digits"},
@@ -44,14 +47,13 @@ ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy
     "verify": {"run": "nowhere"},
     "write_report": {"runs": "nowhere"},
 }
-NAMES = [name for name in bs.__all__ if name not in ("attacks", "InputError")]
+NAMES = [name for name in bs.__all__ if name not in ("attacks", "testing", "Evaluation", "InputError")]
 
 
 def parameters(name: str) -> dict[str, inspect.Parameter]:
     thing = getattr(bs, name)
     found = dict(inspect.signature(thing.__init__ if isinstance(thing, type) else thing).parameters)
-    found.pop("self", None)
-    return found
+    return {name: p for name, p in found.items() if name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD}
 
 
 def cases() -> Iterator[Any]:
@@ -91,6 +93,69 @@ def test_every_setting_of_every_attack_is_checked(kind: Any, wrong: Any) -> None
             kind(**{field.name: wrong})
 
 
+# ------------------------------------------------------------------ settings
+
+KINDS = ["evaluate", "attack", "certify", "detect", "harden", "transfer", "universal"]
+
+
+def config_of(name: str) -> type[Config]:
+    found: type[Config] = kind(name).load("config")
+    return found
+
+
+def settings() -> Iterator[Any]:
+    """Every keyword of a kind's configuration that its function does not name itself."""
+    for name in KINDS:
+        for field, about in config_of(name).model_fields.items():
+            if not (is_hidden(about) or field in parameters(name) or field == "model"):
+                yield pytest.param(name, field, id=f"{name}-{field}")
+
+
+def refused(name: str, **given: Any) -> str:
+    with pytest.raises(InputError) as error:
+        getattr(bs, name)(**{**ENOUGH[name], **given})
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("name", "field"), list(settings()))
+def test_every_setting_of_every_kind_is_checked(name: str, field: str) -> None:
+    about = config_of(name).model_fields[field]
+    for wrong in (object(), {"a": object()}, 1j, [object()], torch.zeros(3, 3)):
+        assert field in refused(name, **{field: wrong})
+    several = field == "heldout" or "tuple" in str(about.annotation)  # also words
+    numeric = "int" in str(about.annotation) or "float" in str(about.annotation)
+    for wrong in (True, float("nan"), float("inf"), "x", "") if numeric and not several else ():
+        assert field in refused(name, **{field: wrong})
+    for limit in about.metadata:
+        for bound, beyond in (("ge", -1), ("gt", -1), ("le", 1), ("lt", 1)):
+            if hasattr(limit, bound):
+                assert field in refused(name, **{field: getattr(limit, bound) + beyond})
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_setting_that_is_unknown_or_filled_in_is_refused(name: str) -> None:
+    assert "got 'sede' (did you mean 'seed'?): leave it out" in refused(name, sede=1)
+    hidden = [field for field, about in config_of(name).model_fields.items() if is_hidden(about)]
+    for field in hidden:
+        said = refused(name, **{field: 1})
+        assert f"got '{field}'" in said
+        assert f" {field}," not in said.partition(", got '")[0]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "attack", "certify", "harden", "universal"])
+def test_how_data_are_read_is_said_where_they_are_opened(name: str) -> None:
+    for settings in ({"rows": 3}, {"layout": "nchw"}, {"classes": "a,b"}):
+        assert "where data are opened" in refused(name, **settings)
+
+
+def test_all_settings_that_do_not_fit_are_told_at_once() -> None:
+    said = refused("evaluate", seed=-1, slots=0, draws=1.5)
+    assert [part.partition(" for ")[2] for part in said.split("; ")] == [
+        "seed, got -1: change it", "slots, got 0: change it", "draws, got 1.5: change it"
+    ]  # fmt: skip
+
+
 # ------------------------------------------------------------------ what is convenient
 
 
@@ -98,23 +163,29 @@ def test_words_are_taken_where_objects_are() -> None:
     words = bs.attack(Net(), X, Y, "pgd:steps=3", threat="linf:0.02", targets="closest:count=2")
     things = bs.attack(Net(), X, Y, PGD(3), threat=THREAT, targets=Closest(2))
     assert torch.equal(words.adversarial, things.adversarial)
-    assert repr(words.file.manifest.stages) == repr(things.file.manifest.stages)
+    assert words.config.stages == things.config.stages
 
 
 def test_a_radius_may_be_a_fraction_in_words() -> None:
-    assert bs.evaluate(Net(), X, Y, threat="linf:8/255").file.manifest.threat == bs.Linf(8 / 255).spec
+    assert bs.evaluate(Net(), X, Y, threat="linf:8/255").config.threat == bs.Linf(8 / 255).spec
 
 
 def test_names_stand_for_models_and_data() -> None:
-    result = bs.evaluate("digits", data="digits", threat="linf:0.05", options=bs.Options(max_forwards=9000))
-    assert (result.file.manifest.model.name, result.verdict.rows) == ("digits", 500)
+    result = bs.evaluate("digits", data="digits", threat="linf:0.05", max_forwards=9000)
+    assert (result.manifest.world["model"]["name"], result.verdict.rows) == ("digits", 500)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
     assert repr(PGD(np.int64(3), stride=np.float32(0.5))) == repr(PGD(3, stride=0.5))
     assert bs.Linf(np.float64(0.1)) == bs.Linf(0.1)
-    assert bs.Options(seed=np.int32(7)) == bs.Options(seed=7)
     assert bs.Goal(np.bool_(True)) == bs.Goal(True)
+
+
+def test_settings_may_be_numbers_of_numpy_and_words() -> None:
+    how = {"sigma": np.float32(0.25), "samples": np.int32(20), "draws": 0, "seed": "7", "radii": np.array([0.5])}
+    config = bs.certify(Net(), X[:2], Y[:2], **how).config
+    assert (config.sigma, config.samples, config.seed, config.radii) == (0.25, 20, 7, (0.0, 0.5))
+    assert bs.certify(Net(), X[:2], Y[:2], **{**how, "radii": "1/2,1"}).config.radii == (0.0, 0.5, 1.0)
 
 
 def test_lists_stand_for_tuples() -> None:

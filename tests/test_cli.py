@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
-from blindspots.evaluate import Progress
-from blindspots.verdict import RunFile, Verdict
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -30,7 +29,12 @@ from blindspots.attacks import (
 from blindspots.cli import demo, progress, running
 from blindspots.cli.app import app
 from blindspots.errors import InputError
+from blindspots.experiments import KINDS
+from blindspots.experiments.evaluate.experiment import Evaluation
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.harden.config import HardenConfig
+from blindspots.runs.store import Folder, opened
+from blindspots.runs.world import Progress
 
 QUICK = "--attack=pgd:steps=3 --data=digits --threat=linf:0.15 --rows=24"
 NET = """
@@ -69,8 +73,14 @@ def attack(line: str = "", model: str = "net.py:linear", threads: str = "--threa
     return blindspots(f"attack {model} {QUICK} {threads} {line}")
 
 
-def run_file(folder: str) -> RunFile:
-    return RunFile.model_validate_json(Path(folder, "run.json").read_bytes())
+def finished(folder: str) -> Evaluation:
+    return Evaluation(**vars(opened(Folder(Path(folder)))))
+
+
+def digests(folder: str) -> dict[str, str]:
+    """Of all parts of a run."""
+    found: dict[str, str] = json.loads(Path(folder, "run.json").read_bytes())["parts"]
+    return found
 
 
 def in_one_sentence(result: Result) -> str:
@@ -88,7 +98,7 @@ def in_one_sentence(result: Result) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", "evaluate", "attack", "transfer", "universal", "apply", "reproduce", "verify", "report", "list"],
+    ["", "demo", "apply", "verify", "report", "list", *(kind.name for kind in KINDS)],
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = blindspots(f"{command} --help")
@@ -111,7 +121,7 @@ def test_the_version_is_said_by_both_ways_to_start() -> None:
     module = subprocess.run(
         [sys.executable, "-m", "blindspots", "--version"], capture_output=True, text=True, check=True
     )
-    assert module.stdout == blindspots("--version").stdout == "blindspots 0.1.0\n"
+    assert module.stdout == blindspots("--version").stdout == f"blindspots {version('blindspots')}\n"
 
 
 def test_list_names_every_attack_with_what_is_needed_to_choose() -> None:
@@ -133,32 +143,29 @@ def test_attack_writes_a_run_folder_with_a_report_and_says_so() -> None:
     assert result.exit_code == 0, result.output
     assert f"Report: {folder}/report.html" in result.stdout
     assert Path(folder, "report.html").is_file()
-    file = run_file(folder)
-    assert file.verdict is not None
-    assert file.verdict.rows == 24
+    assert finished(folder).verdict.rows == 24
     assert "24 rows" in plain(result.stdout)
-    assert "cpu, 1 thread" in plain(result.stderr)
 
 
 def test_evaluate_runs_the_named_protocol() -> None:
     result = blindspots("evaluate net.py:linear --data digits --threat l2:0.1 --rows 8 --threads 1 --protocol fast")
     assert result.exit_code == 0, result.output
-    assert run_file("runs/linear-l2-0.1").manifest.protocol == "fast"
+    assert finished("runs/linear-l2-0.1").config.protocol == "fast"
 
 
 def test_json_is_the_verdict_and_nothing_else() -> None:
     result = attack("--json --out=r")
-    said = Verdict.model_validate(json.loads(result.stdout))
-    assert said == run_file("r").verdict
+    assert EvaluateVerdict.model_validate(json.loads(result.stdout)) == finished("r").verdict
+    assert json.loads(result.stdout) == json.loads(Path("r/run.json").read_bytes())["verdict"]
 
 
 def test_options_reach_the_run() -> None:
     words = "--out=r --seed=7 --slots=16 --chunk=8 --shard-rows=16 --row-budget=5 --max-forwards=1000"
     assert attack(words).exit_code == 0
-    manifest = run_file("r").manifest
-    assert (manifest.seed, manifest.slots, manifest.chunk, manifest.shard_rows) == (7, 16, 8, 16)
-    assert manifest.limits == [5, 1000, None, None]
-    assert len(run_file("r").shards) == 2
+    c = finished("r").config
+    assert (c.seed, c.slots, c.chunk, c.shard_rows) == (7, 16, 8, 16)
+    assert (c.row_budget, c.max_forwards, c.max_backwards, c.max_seconds) == (5, 1000, None, None)
+    assert [name for name in digests("r") if name.startswith("shards/")] == ["shards/00000", "shards/00001"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +181,7 @@ def test_options_reach_the_run() -> None:
 def test_targets_reach_the_search(words: str, expected: str) -> None:
     result = attack(f"--out=r {words}")
     assert result.exit_code == 0, result.output
-    assert expected in run_file("r").manifest.stages[0]
+    assert expected in finished("r").config.stages[0]
 
 
 def test_a_smallest_distance_needs_no_radius() -> None:
@@ -183,11 +190,39 @@ def test_a_smallest_distance_needs_no_radius() -> None:
     assert "Median change" in result.stdout
 
 
-@pytest.mark.parametrize(("share", "code"), [("0", 0), ("1", 1)])
-def test_require_decides_the_exit_code(share: str, code: int) -> None:
-    result = attack(f"--require={share}")
-    assert result.exit_code == code
-    assert ("Not met" in result.stderr) == bool(code)
+@pytest.mark.parametrize(
+    ("gates", "missed"),
+    [
+        (["0"], []),
+        (["1.5"], ["1.5"]),
+        (["150%"], ["150%"]),
+        (["robust_accuracy>=0", "robust_accuracy.low>=0%", "clean_accuracy<=1"], []),
+        (["robust_accuracy>=0", "robust_accuracy.low>=0.99", "clean_accuracy<=-1"], ["robust_accuracy.low>=0.99", "clean_accuracy<=-1"]),
+    ],
+)  # fmt: skip
+def test_require_decides_the_exit_code(gates: list[str], missed: list[str]) -> None:
+    result = attack(" ".join(f"--require={gate}" for gate in gates))
+    assert result.exit_code == bool(missed)
+    told = [line for line in result.stderr.splitlines() if line.startswith("Not met: ")]
+    assert [line.removeprefix("Not met: ").partition(" was required, but ")[0] for line in told] == missed
+
+
+@pytest.mark.parametrize(
+    ("gate", "part"),
+    [
+        ("robust_acuracy>=0.5", "did you mean 'robust_accuracy'?"),
+        ("fooling_rate<=10%", "expected a metric among robust_accuracy"),
+        ("robust_accuracy>0.5", "expected a gate such as"),
+        ("nan", "expected a gate such as"),
+        ("robust_accuracy>=1.2.3", "expected a number in the gate"),
+    ],
+)
+def test_a_gate_that_is_none_is_refused_in_a_sentence(gate: str, part: str) -> None:
+    result = attack(f"--require={gate} --out=r")
+    assert result.exit_code == 2
+    assert part in plain(result.stderr)
+    if "expected a gate" in part or "number" in part:  # nothing is loaded for it
+        assert not Path("r").exists()
 
 
 def test_a_verdict_that_means_nothing_is_shown_and_refused() -> None:
@@ -209,17 +244,17 @@ def test_a_folder_with_a_run_is_refused_and_untouched() -> None:
     assert before == {path: path.read_bytes() for path in Path("r").rglob("*") if path.is_file()}
 
 
-def test_resuming_takes_the_threads_that_the_run_was_begun_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    attack("--out=r")
-    monkeypatch.setattr(running, "free_threads", lambda: 2)
+def test_resuming_takes_the_threads_that_the_run_was_begun_with() -> None:
+    attack("--out=r", threads="--threads=2")
     assert attack("--out=r --resume", threads="").exit_code == 0
+    assert "the threads changed from 2 to 1" in in_one_sentence(attack("--out=r --resume"))
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "run_attack", interrupted)
+    monkeypatch.setattr(running, "run", interrupted)
     monkeypatch.setattr(sys, "argv", ["/bin/blindspots", "attack", "net.py:linear"])
     result = attack("--out=r")
     assert result.exit_code == 130
@@ -240,7 +275,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
     assert process.returncode in (0, 130), said
     assert blindspots(f"attack {words} --out=r --resume").exit_code == 0
     assert blindspots(f"attack {words} --out=whole").exit_code == 0
-    assert [s.sha256 for s in run_file("r").shards] == [s.sha256 for s in run_file("whole").shards]
+    assert digests("r") == digests("whole")
 
 
 # ---------------------------------------------------------------- bad input
@@ -264,8 +299,8 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
         ("attack net.py:linear --data=digits --threat=linf:1 --attack=ddn", "use one of FGSM"),
         ("attack net.py:linear --data=digits --threat=l2 --attack=pgd", "DDN, FMN"),
         ("attack net.py:linear --data=digits --threat=linf:1 --attack=bisect", "finds adversarial examples"),
-        ("verify nowhere", "nowhere/run.json"),
-        ("report nowhere", "nowhere/run.json"),
+        ("verify nowhere", "with a run.json, found none in nowhere"),
+        ("report nowhere", "with a run.json, found none in nowhere"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an archive stays open until it is collected
@@ -287,11 +322,31 @@ def test_a_wrong_call_explains_the_usage(words: str) -> None:
     assert "Usage: blindspots" in result.output
 
 
-@pytest.mark.parametrize("word", ["--rows=0", "--require=50", "--threads=0", "--precision=half"])
-def test_a_wrong_option_is_named(word: str) -> None:
-    result = attack(word)
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("--rows=0", "expected greater than or equal to 1 for --rows, got '0': change it"),
+        ("--rows=x", "for --rows, got 'x': change it"),
+        ("--seed=-1", "for --seed, got '-1': change it"),
+        ("--threads=0", "for --threads, got '0': change it"),
+        ("--require=50%%", "expected a gate such as"),
+    ],
+)
+def test_a_wrong_option_is_named(word: str, said: str) -> None:
+    assert said in in_one_sentence(attack(f"{word} --out=r"))
+    assert not Path("r").exists()
+
+
+def test_choices_are_listed() -> None:
+    result = attack("--precision=half")
     assert result.exit_code == 2
-    assert word.partition("=")[0] in result.stderr
+    assert all(word in plain(result.stderr) for word in ("--precision", "float32", "bf16"))
+
+
+def test_all_options_that_do_not_fit_are_told_at_once() -> None:
+    said = in_one_sentence(attack("--restarts=0 --chunk=-3"))
+    assert "for --restarts, got '0'" in said
+    assert "for --chunk, got '-3'" in said
 
 
 def test_a_rule_for_targets_that_is_none_is_named() -> None:
@@ -319,7 +374,7 @@ def test_verify_proves_a_run_and_finds_a_changed_byte() -> None:
     attack("--out=r")
     held = blindspots("verify r")
     assert held.exit_code == 0, held.output
-    assert "holds, for all 24 rows" in plain(held.stdout)
+    assert "The verdict of r holds." in plain(held.stdout)
     shard = Path("r/shards/00000.safetensors")
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
@@ -381,53 +436,41 @@ def test_what_an_attack_does_not_have_is_refused(text: str, part: str) -> None:
 # ---------------------------------------------------------------- progress
 
 
-def seen(**values: object) -> Progress:
-    now = {
-        "rows": 100,
-        "begun": 50,
-        "standing": 40,
-        "finished": 0,
-        "stage": "pgd",
-        "entered": 45,
-        "left": 5,
-        "seconds": 2.0,
-    }
-    return Progress(**{**now, **values})  # type: ignore[arg-type]
+def seen(part: str = "shards/00000", said: str = "stage pgd", **values: object) -> Progress:
+    return Progress(part, said, **{"done": 10, "rows": 50, "total": 100, "seconds": 2.0, **values})  # type: ignore[arg-type]
 
 
-def test_rows_are_decided_once_they_fell_or_their_shard_is_finished() -> None:
-    pace = progress.Pace()
-    pace.see(seen())
-    assert pace.decided == 10
-    pace.see(seen(finished=50, begun=100, standing=75, seconds=5.0))
-    assert pace.decided == 65  # of the 40 that stood and the 50 that came, 15 are gone
-    assert plain(pace.left(seen(finished=50, seconds=5.0))) == ", 10 rows/s, 5 s left"
-
-
-def test_rows_of_an_earlier_attempt_are_no_pace() -> None:
-    pace = progress.Pace()
-    pace.see(seen(finished=50, begun=100, standing=75))
-    assert pace.decided == 50
-    assert pace.left(seen(finished=50, begun=100)) == ""
+def lines_of(capsys: pytest.CaptureFixture[str], *told: tuple[float, Progress]) -> list[str]:
+    """What stands on a console that is no terminal, told of progress at these times."""
+    now = [0.0]
+    with progress.Line(Console(force_terminal=False), clock=lambda: now[0]) as line:
+        for now[0], what in told:
+            line(what)
+    return [plain(text) for text in capsys.readouterr().out.splitlines()]
 
 
 def test_elsewhere_than_on_a_terminal_a_plain_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    now = [0.0]
-    with progress.Ticker(Console(force_terminal=False), clock=lambda: now[0]) as tell:
-        for now[0] in (1.0, 10.0, 11.0, 19.0, 20.0):
-            tell(seen())
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert plain(lines[0]).startswith(
-        "10 of 100 rows decided, robust so far at most 80.0 % (66.3 to 90.0 %); stage pgd"
-    )
-    assert lines[0].endswith("rows through")
+    said = lines_of(capsys, *((at, seen(seconds=at)) for at in (1.0, 10.0, 11.0, 19.0, 20.0)))
+    assert said == [f"10 of 100 done; {at} s, {left} left; shards/00000: stage pgd" for at, left in (("10", "1 min 21 s"), ("20", "2 min 51 s"))]
+
+
+def test_rows_of_parts_that_are_made_and_of_those_in_the_making_are_done(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = seen(), seen("shards/00001", done=30, seconds=5.0)
+    made = seen(said="", finished=50, done=0, seconds=9.0)
+    (said,) = lines_of(capsys, (0.0, first), (5.0, second), (11.0, made))
+    assert said.startswith("80 of 100 done; 9 s")
+    assert said.endswith("; shards/00001: stage pgd")
+
+
+def test_rows_of_an_earlier_attempt_are_no_pace(capsys: pytest.CaptureFixture[str]) -> None:
+    (said,) = lines_of(capsys, (11.0, seen(said="", finished=50, done=0)))
+    assert said == "50 of 100 done; 2 s"
 
 
 def test_a_terminal_shows_a_bar_that_goes_away(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.Ticker(Console(force_terminal=True, width=100)) as tell:
-        tell(seen())
-    assert "10 of 100 rows decided" in plain(capsys.readouterr().out)
+    with progress.Line(Console(force_terminal=True, width=100)) as line:
+        line(seen())
+    assert "10 of 100 done" in plain(capsys.readouterr().out)
 
 
 # ---------------------------------------------------------------- demo

@@ -16,7 +16,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.universal.apply import apply_perturbation
 from blindspots.experiments.universal.file import Perturbation, perturbation_bytes
 from blindspots.threat import Linf
-from blindspots.verify import verify
+from blindspots import verify
 from test_class_names import LEVELS, SHUFFLED, WORDS, Y, in_folders
 
 NET = '''
@@ -68,7 +68,7 @@ def test_every_command_takes_a_layout_and_classes(command: str) -> None:
     line = command.format(data="data.npz", other="other.npz") + " --out run --layout as-is --classes classes.txt"
     result = blindspots(line)
     assert result.exit_code == 0, result.output
-    manifest = json.loads(Path("run/run.json").read_text())["manifest"]
+    manifest = json.loads(Path("run/run.json").read_text())["manifest"]["world"]
     assert manifest["data"]["shape"] == [8, 8]
     assert manifest["data"]["layout"] == "as-is"
     assert manifest["data"]["class_names"] == WORDS

@@ -41,7 +41,6 @@ from torch import Tensor
 import blindspots as bs
 from blindspots.data import digits_arrays
 from blindspots.errors import InputError
-from blindspots.evaluate import Options
 from blindspots.models import BlackBox, Model, from_estimator, load_model
 from blindspots.models.translate import OneVsOne
 from blindspots.problem import Need
@@ -246,7 +245,7 @@ def test_just_inside_of_the_distance_of_two_classes_nothing_falls_and_just_outsi
         for i in range(0, 60, 10):
             threat = bs.Linf(float(distance[i]) * factor)
             done = bs.attack(from_estimator(estimator), x[i : i + 1], y[i : i + 1], bs.attacks.FGSM(), threat=threat)
-            assert bool(done.won[0]) is falls
+            assert bool(done.success[0]) is falls
 
 
 # ------------------------------------------------------------------ black boxes
@@ -552,7 +551,7 @@ def test_a_translated_estimator_is_evaluated_like_a_network(make: Any, threat: A
     done = bs.evaluate(from_estimator(estimator), x, y, threat=threat)
     assert done.clean_accuracy == (estimator.predict(FLAT[:16]) == y.numpy()).mean()
     assert done.robust_accuracy < done.clean_accuracy
-    fooled = estimator.predict(done.adversarial[done.won].flatten(1).numpy().astype(np.float64)) != y[done.won].numpy()
+    fooled = estimator.predict(done.adversarial[done.success].flatten(1).numpy().astype(np.float64)) != y[done.success].numpy()
     assert fooled.all()
 
 
@@ -560,10 +559,9 @@ def test_a_translated_estimator_is_evaluated_like_a_network(make: Any, threat: A
 def test_an_estimator_that_is_asked_is_evaluated_by_its_answers(protocol: str, make: Callable[[], Any]) -> None:
     x, y = TEST[:8], TEST_LABELS[:8]
     estimator = fitted(make())
-    options = Options(row_budget=150)
-    done = bs.evaluate(from_estimator(estimator), x, y, threat=bs.Linf(0.2), protocol=protocol, options=options)
+    done = bs.evaluate(from_estimator(estimator), x, y, threat=bs.Linf(0.2), protocol=protocol, row_budget=150)
     assert done.backwards == 0
-    assert done.won.sum() > 2
+    assert done.success.sum() > 2
     assert "scores-beat-gradients" not in {finding.code for finding in done.findings}  # no gradients were tried
-    fooled: Tensor = done.adversarial[done.won]
-    assert (estimator.predict(fooled.flatten(1).numpy().astype(np.float64)) != y[done.won].numpy()).all()
+    fooled: Tensor = done.adversarial[done.success]
+    assert (estimator.predict(fooled.flatten(1).numpy().astype(np.float64)) != y[done.success].numpy()).all()

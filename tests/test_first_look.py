@@ -203,7 +203,7 @@ WITHOUT: dict[str, Callable[[Without, Tensor], Tensor]] = {
 def test_a_network_without_gradients_is_attacked_by_its_scores(what: str) -> None:
     net = Without(WITHOUT[what])
     result = bs.attack(net, *inputs(8), Square(60), threat=bs.Linf(0.1))
-    assert result.won.any()
+    assert result.success.any()
     assert result.backwards == 0
     said = [f.code for f in result.findings]
     assert said.count("non-differentiable") == 1
@@ -212,7 +212,6 @@ def test_a_network_without_gradients_is_attacked_by_its_scores(what: str) -> Non
 
 
 def test_the_usual_protocol_follows_from_what_a_model_shows() -> None:
-    small = bs.Options(max_forwards=4000)
     x, y = inputs(8)
 
     def labels(x: Any) -> Any:
@@ -223,8 +222,8 @@ def test_the_usual_protocol_follows_from_what_a_model_shows() -> None:
         (Without(WITHOUT["no_grad"]), "blackbox-scores"),
         (bs.BlackBox(labels, "labels", 5), "blackbox-labels"),
     ):
-        result = bs.evaluate(net, x, y, threat=THREAT, options=small)
-        assert result.file.manifest.protocol == protocol
+        result = bs.evaluate(net, x, y, threat=THREAT, max_forwards=4000)
+        assert result.config.protocol == protocol
         assert any(f.code == "protocol-chosen" and protocol in f.saw for f in result.findings)
         with pytest.raises(InputError, match=f"got 'fast', whose stage .* needs gradients: use '{protocol}'"):
             bs.evaluate(net, x, y, threat=THREAT, protocol="fast")
@@ -234,9 +233,9 @@ def test_a_rounded_input_hides_nothing() -> None:
     net = Without(lambda m, x: m.net((x * 255).round() / 255))
     x, y = inputs(ROWS)
     flat = bs.evaluate(net, x, y, threat=THREAT)
-    assert flat.file.manifest.protocol == "blackbox-scores"
+    assert flat.config.protocol == "blackbox-scores"
     assert flat.robust_accuracy <= bs.evaluate(Net(), x, y, threat=THREAT).robust_accuracy + 0.05
-    assert not bs.attack(net, x, y, PGD(4, random_start=False), threat=THREAT).won.any()  # it may be asked for by name
+    assert not bs.attack(net, x, y, PGD(4, random_start=False), threat=THREAT).success.any()  # it may be asked for by name
 
 
 class HalfFlat(Without):
@@ -338,8 +337,8 @@ def test_names_and_estimators_are_models(tmp_path: Path) -> None:
 
     x, y = bs.load_data("digits").rows(0, 60)
     forest = RandomForestClassifier(5, random_state=0).fit(np.asarray(x.flatten(1)), np.asarray(y))
-    result = bs.evaluate(forest, x[:10], y[:10], threat=bs.Linf(0.1), options=bs.Options(max_forwards=400))
-    assert result.file.manifest.protocol == "blackbox-scores"
+    result = bs.evaluate(forest, x[:10], y[:10], threat=bs.Linf(0.1), max_forwards=400)
+    assert result.config.protocol == "blackbox-scores"
     assert rows_of(result)["id"].tolist() == list(range(10))
 
 

@@ -127,7 +127,7 @@ def test_every_kind_of_attack_runs_on_a_network_that_writes_into_its_input(attac
     threat = bs.L2() if isinstance(attack, bs.attacks.DDN) else THREAT
     rude, polite = (bs.attack(net, *inputs(8), attack, threat=threat) for net in (Overwriting(), Net()))
     assert torch.allclose(rude.adversarial, polite.adversarial, atol=1e-6)
-    assert torch.equal(rude.won, polite.won)
+    assert torch.equal(rude.success, polite.success)
 
 
 def test_members_of_an_ensemble_do_not_see_what_others_write() -> None:
@@ -273,7 +273,7 @@ def test_a_service_that_writes_into_its_argument_has_the_verdict_of_one_that_doe
 
     ours, theirs = (bs.attack(box(f, labels), x, y, attack, threat=bs.Linf(0.1)) for f in (Service(labels), polite))
     assert torch.equal(ours.adversarial, theirs.adversarial)
-    assert ours.won.any()
+    assert ours.success.any()
 
 
 def attacked(service: Service, **more: Any) -> bs.Evaluation:
@@ -310,9 +310,9 @@ def test_a_row_that_a_service_never_answers_leaves_alone() -> None:
 def test_a_service_that_falls_silent_leaves_what_was_found() -> None:
     whole, result = attacked(Service()), attacked(Service(fails=lambda call, x: call > 30))
     assert set(result.results) == {Result.WON, Result.NO_ANSWER, Result.ALREADY_WRONG}
-    assert 0 < int(result.won.sum()) < int(whole.won.sum())
+    assert 0 < int(result.success.sum()) < int(whole.success.sum())
     assert result.verdict.searched.hits == 0
-    assert (Net()(result.adversarial[result.won]).argmax(1) != inputs(12)[1][result.won]).all()
+    assert (Net()(result.adversarial[result.success]).argmax(1) != inputs(12)[1][result.success]).all()
 
 
 def test_a_service_that_never_answered_is_a_sentence_at_once() -> None:
@@ -325,7 +325,7 @@ def test_a_service_that_never_answered_is_a_sentence_at_once() -> None:
 def test_a_run_in_a_folder_waits_for_its_service_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     attacked(Service(), out=one)
-    with pytest.raises(InputError, match=r"kept in .*other, so go on with --resume"):
+    with pytest.raises(InputError, match=r"finished before is kept, so go on with --resume"):
         attacked(Service(fails=lambda call, x: call > 8), out=other)
     attacked(Service(), out=other, resume=True)
     assert (one / "shards/00000.safetensors").read_bytes() == (other / "shards/00000.safetensors").read_bytes()

@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from blindspots.defend.smoothing import Asked, certify
 from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.errors import InputError
-from blindspots.evaluate import Options
 from blindspots.experiments.certify.bounds import fewest, largest, radius
 from blindspots.models.model import Model
 from blindspots.sizes import check_curve, check_noise, check_radius
@@ -125,10 +123,10 @@ def of_levels() -> tuple[Model, Tensor, Tensor]:
 
 def test_a_verdict_says_what_is_doubtful() -> None:
     x, y = bs.load_data("digits").rows(0, 12)
-    result = bs.evaluate(bs.load_model("digits"), x, y, threat=Linf(1.0), options=Options(threads=1))
+    result = bs.evaluate(bs.load_model("digits"), x, y, threat=Linf(1.0), threads=1)
     assert "radius-covers-box" in [f.code for f in result.findings]
     assert result.robust_accuracy == 0
-    result = bs.evaluate(*of_levels(), threat=Linf(0.3), options=Options(threads=1))
+    result = bs.evaluate(*of_levels(), threat=Linf(0.3), threads=1)
     assert "radius-below-a-level" in [f.code for f in result.findings]
 
 
@@ -217,13 +215,14 @@ def test_the_fewest_samples_prove_something_and_one_less_nothing(alpha: float) -
 
 
 def test_so_few_samples_that_nothing_can_be_proved_are_refused() -> None:
+    x, y = bs.load_data("digits").rows(0, 2)
     with pytest.raises(InputError, match="expected at least 10 samples"):
-        Asked(0.25, samples=9)
+        bs.certify(bs.load_model("digits"), x, y, sigma=0.25, samples=9)
 
 
 def test_few_samples_are_said_and_their_curve_shows_what_they_can_prove() -> None:
     x, y = bs.load_data("digits").rows(0, 2)
-    done = certify(bs.load_model("digits"), x, y, asked=Asked(0.25, samples=10, draws=0, threads=1))
+    done = bs.certify(bs.load_model("digits"), x, y, sigma=0.25, samples=10, draws=0, threads=1)
     finding = next(f for f in done.verdict.findings if f.code == "few-samples")
     assert f"no radius above {largest(10, 0.25, 0.001):.3g}" in finding.saw
     assert "--samples 40" in finding.do

@@ -2,19 +2,14 @@
 
 import json
 import math
-from dataclasses import replace
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from blindspots.defend.smoothing import Asked, Certified, Smoothed, certify, smoothed
-from blindspots.experiments.certify.conclude import findings
-from blindspots.experiments.certify.folder import Folder
-from blindspots.experiments.certify.proof import verify_certify
-from blindspots.experiments.certify.run import Progress
-from safetensors.torch import load_file, save_file
 from scipy.stats import binom, binomtest, norm
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -22,10 +17,19 @@ from typer.testing import CliRunner
 import blindspots as bs
 import small_run
 from blindspots.cli.app import app
+from blindspots.experiments.certify import smoothed
 from blindspots.experiments.certify.attacked import attack
 from blindspots.experiments.certify.bounds import at_least, draws_for, largest, needed, radius, voted
+from blindspots.experiments.certify.experiment import Certified
+from blindspots.experiments.certify.findings import findings
+from blindspots.experiments.certify.smoothed import Smoothed
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.model import Model
+from blindspots.problem import Need
+from blindspots.runs.run import How
+from blindspots.runs.run import run as run_kind
+from blindspots.runs.store import Folder, opened
+from blindspots.runs.world import Progress
 
 SIGMA = 0.5
 NORMAL = torch.tensor([[3.0, -4.0]])  # of length 5
@@ -166,7 +170,7 @@ def test_labels_alone_will_do() -> None:
     x = at_distance([0.3, -0.6])
     made, known = (Smoothed(m, SIGMA).certify(x, n=3000) for m in (model, half_planes()))
     assert torch.equal(made.counts, known.counts)
-    run = certify(model, x, torch.tensor([1, 0]), asked=Asked(SIGMA, samples=500, threads=1))
+    run = bs.certify(model, x, torch.tensor([1, 0]), sigma=SIGMA, samples=500, threads=1)
     assert run.verdict.empirical == []
     assert [f.code for f in run.verdict.findings] == ["not-attacked"]
 
@@ -191,7 +195,7 @@ def test_it_can_be_evaluated_as_any_model() -> None:
     x, y = small_run.inputs(16)
     found = bs.attack(
         Smoothed(small_run.network(), 0.1, draws=4), x, y, bs.attacks.PGD(5), threat=bs.L2(0.5),
-        options=bs.Options(threads=1),
+        threads=1,
     )  # fmt: skip
     assert found.robust_accuracy < found.clean_accuracy
     assert "randomised-forward" not in {f.code for f in found.findings}
@@ -217,17 +221,13 @@ def test_no_attack_enters_a_certified_radius_of_a_network() -> None:
 
 # ------------------------------------------------------------------ runs
 
-ASKED = Asked(0.2, n0=50, samples=1500, draws=4, steps=5, threads=1)
+SETTINGS = {"sigma": 0.2, "n0": 50, "samples": 1500, "draws": 4, "steps": 5, "threads": 1}
 ROWS = 8
+DATA = bs.ArrayData(*small_run.inputs(ROWS))
 
 
 def run(out: Path | None = None, **given: Any) -> Certified:
-    model = given.pop("model", None) or small_run.network()
-    return certify(model, *small_run.inputs(ROWS), asked=given.pop("asked", ASKED), out=out, **given)
-
-
-def timeless(made: Certified) -> dict[str, Any]:
-    return made.verdict.model_dump(exclude={"seconds", "seconds_per_certificate"})
+    return bs.certify(small_run.network(), data=DATA, out=out, **{**SETTINGS, **given})
 
 
 @pytest.fixture(scope="module")
@@ -251,99 +251,116 @@ def test_the_verdict_counts_what_the_rows_say(finished: Path) -> None:
     assert v.backwards > 0
 
 
-class Killed(BaseException):
-    """What stops a process without asking it."""
-
-
-@pytest.mark.parametrize("stage", ["certifying", "attacking at 0.2"])
-def test_a_run_that_was_killed_goes_on_to_the_same_bits(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
-    monkeypatch.setattr("blindspots.experiments.certify.run._EVERY", 0)
-
-    def kill(progress: Progress) -> None:
-        if progress.name == stage and (progress.done == 5 or stage != "certifying"):
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(tmp_path / "run", watch=kill)
-    assert (tmp_path / "run/unfinished.safetensors").exists()
-    seen = list[Progress]()
-    made = run(tmp_path / "run", resume=True, watch=seen.append)
-    assert (tmp_path / "run/rows.safetensors").read_bytes() == (finished / "rows.safetensors").read_bytes()
-    assert timeless(made) == timeless(run(finished, resume=True))
-    assert not (tmp_path / "run/unfinished.safetensors").exists()
-    assert (seen[0].name, seen[0].done >= 4) == (stage, True)
+def test_its_numbers_can_be_required(finished: Path) -> None:
+    verdict = run(finished, resume=True).verdict
+    assert next(iter(verdict.metrics())) == "certified_accuracy@0.1"
+    assert bs.require(verdict, ["certified_accuracy@0.1>=0", "clean_accuracy.low<=1", "abstained<=100%"]) == []
+    assert len(bs.require(verdict, ["certified_accuracy@0.1>=1.01", "mean_radius>=9"])) == 2
+    with pytest.raises(bs.InputError, match="expected a metric with an interval for 'mean_radius.low>=0'"):
+        bs.require(verdict, "mean_radius.low>=0")
 
 
 def test_another_run_is_not_gone_on_with(finished: Path) -> None:
     with pytest.raises(bs.InputError, match="holds a run: resume it"):
         run(finished)
     with pytest.raises(bs.InputError, match=r"the sigma changed from 0\.2 to 0\.3"):
-        run(finished, asked=replace(ASKED, sigma=0.3), resume=True)
+        run(finished, sigma=0.3, resume=True)
 
 
 def test_in_memory_it_says_the_same(finished: Path) -> None:
-    assert timeless(run()) == timeless(run(finished, resume=True))
+    assert run().verdict == run(finished, resume=True).verdict
+
+
+class Killed(BaseException):
+    """What stops a process without asking it."""
+
+
+@pytest.mark.parametrize("stage", ["certifying", "attacking at 0.2"])
+def test_a_run_that_was_killed_goes_on_from_its_last_state(finished: Path, tmp_path: Path, stage: str) -> None:
+    told = list[Progress]()
+
+    def kill(progress: Progress) -> None:
+        told.append(progress)
+        if progress.said == stage and (progress.done == 5 or stage != "certifying"):
+            raise Killed
+
+    config = run(finished, resume=True).config
+    given = {"model": small_run.network(), "data": DATA}
+    with pytest.raises(Killed):
+        run_kind("certify", config, given, How(Folder(tmp_path), engine="serial", watch=kill, every=0.0))
+    assert list(tmp_path.rglob("*.unfinished.safetensors"))
+    told.clear()
+    run(tmp_path, resume=True, watch=told.append)
+    assert small_run.everything(tmp_path) == small_run.everything(finished)
+    first = next(progress for progress in told if progress.said)
+    assert (first.said, first.done >= 4) == (stage, True)
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"sigma": 0.0}, "without noise nothing is certified"),
-        ({"sigma": -1.0}, "expected noise with sigma above 0"),
-        ({"alpha": 0.0}, "expected alpha between 0 and 1"),
-        ({"samples": 0}, "expected samples of at least 1"),
-        ({"n0": 0}, "expected n0 of at least 1"),
-        ({"draws": -1}, "expected draws of at least 0"),
+        ({"sigma": 0.0}, "expected greater than 0 for sigma, got 0.0"),
+        ({"sigma": -1.0}, "expected greater than 0 for sigma"),
+        ({"sigma": math.nan}, "sigma"),
+        ({"alpha": 0.0}, "expected greater than 0 for alpha"),
+        ({"alpha": 1.0}, "expected less than 1 for alpha"),
+        ({"samples": 0}, "expected greater than or equal to 1 for samples"),
+        ({"n0": 0}, "expected greater than or equal to 1 for n0"),
+        ({"draws": -1}, "expected greater than or equal to 0 for draws"),
         ({"radii": [-0.5]}, "expected radii of at least 0"),
-        ({"chunk": 0}, "expected chunk of at least 1"),
+        ({"chunk": 0}, "expected greater than or equal to 1 for chunk"),
     ],
 )
 def test_what_cannot_be_certified_is_refused_in_a_sentence(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(bs.InputError, match=said):
-        replace(ASKED, **changed)
+        run(**changed)
 
 
 def test_labels_of_other_classes_are_refused() -> None:
     with pytest.raises(bs.InputError, match="expected labels from 0 to 4"):
-        certify(small_run.network(), small_run.inputs(1)[0], torch.tensor([5]), asked=ASKED)
+        bs.certify(small_run.network(), small_run.inputs(1)[0], torch.tensor([5]), **SETTINGS)
 
 
 def test_findings_say_what_a_curve_cannot_show() -> None:
-    made = run(asked=replace(ASKED, sigma=3.0, radii=[1.0, 12.0], draws=0, samples=100))
+    made = run(sigma=3.0, radii=[1.0, 12.0], draws=0, samples=100)
     said = {f.code: f for f in made.verdict.findings}
     assert set(said) == {"not-trained-with-noise", "too-few-samples"}
     assert "12" in said["too-few-samples"].saw
     assert made.verdict.empirical == []
 
 
-def test_a_find_within_a_certificate_is_an_error() -> None:
-    made = run()
-    columns = {**made.columns, "broken_at": made.columns["broken_at"].clone()}
-    row = int(made.columns["radius"].argmax())
-    columns["broken_at"][row] = 0.5 * made.columns["radius"][row]
-    found = findings(made.verdict, columns, made.file.manifest, True)
-    assert next((f.code, f.severity) for f in found) == ("certificate-contradicted", "error")
-    assert f"row {row}." in found[0].saw
-
-
 # ------------------------------------------------------------------ proofs
 
 
 def prove(folder: Path) -> list[str]:
-    return verify_certify(folder, small_run.network(), bs.ArrayData(*small_run.inputs(ROWS))).problems
+    return bs.verify(folder, model=small_run.network(), data=DATA).problems
 
 
-def changed(finished: Path, folder: Path, name: str, at: int, value: Any) -> Path:
-    """The run with one entry of a column changed, sealed anew, as a forger would."""
-    columns = load_file(finished / "rows.safetensors")
-    columns[name][at] = value
-    run_file = json.loads((finished / "run.json").read_text())
-    forged = Folder(folder, run(finished, resume=True).file.model_copy(update={"verdict": None}), resume=False)
-    assert run_file["verdict"] is not None
-    forged.conclude(columns, run(finished, resume=True).verdict)
-    return folder
+def forged(finished: Path, folder: Path, column: str, change: Callable[[Tensor], Tensor]) -> Certified:
+    """The run with another column, concluded from it and sealed anew, as a forger would."""
+    shutil.copytree(finished, folder)
+    files = Folder(folder)
+    parts = opened(files).parts
+    (name,) = (name for name in parts if column in parts[name])
+    parts.keep(name, {**parts[name], column: change(parts[name][column])})
+    files["run.json"] = parts.begun.text
+    return run(folder, resume=True)
+
+
+def at(row: int, value: Any) -> Callable[[Tensor], Tensor]:
+    return lambda t: t.index_copy(0, torch.tensor([row]), torch.as_tensor(value, dtype=t.dtype)[None])
+
+
+def test_a_find_within_a_certificate_is_an_error(finished: Path, tmp_path: Path) -> None:
+    radius = run(finished, resume=True).columns["radius"]
+    row = int(radius.argmax())
+    made = forged(finished, tmp_path / "forged", "broken_at", at(row, 0.5 * radius[row]))
+    found = findings(made.config, made.verdict, made.parts, Need.GRAD)
+    assert next((f.code, f.severity) for f in found) == ("certificate-contradicted", "error")
+    assert f"row {row}." in found[0].saw
+    assert made.verdict.findings[0] == found[0]
+    with pytest.raises(bs.InputError, match="a check found an error"):
+        bs.require(made.verdict, "0")
 
 
 def test_a_run_is_proved_again(finished: Path) -> None:
@@ -351,13 +368,16 @@ def test_a_run_is_proved_again(finished: Path) -> None:
 
 
 def test_a_changed_byte_is_found(finished: Path, tmp_path: Path) -> None:
-    for name in ("run.json", "rows.safetensors"):
-        (tmp_path / name).write_bytes((finished / name).read_bytes())
-    save_file(load_file(tmp_path / "rows.safetensors"), tmp_path / "rows.safetensors", {"forged": "yes"})
-    assert "expected the bytes that run.json recorded" in prove(tmp_path)[0]
+    shutil.copytree(finished, tmp_path / "run")
+    part = next((tmp_path / "run/rows").iterdir())
+    content = bytearray(part.read_bytes())
+    content[-1] ^= 1
+    part.write_bytes(content)
+    assert any("rows/00000" in problem for problem in prove(tmp_path / "run"))
+    shutil.copy(finished / "rows/00000.safetensors", part)
     text = (finished / "run.json").read_text()
-    (tmp_path / "run.json").write_text(text.replace('"alpha": 0.001', '"alpha": 0.002'))
-    assert "it was changed" in prove(tmp_path)[0]
+    (tmp_path / "run/run.json").write_text(text.replace('"alpha": 0.001', '"alpha": 0.002'))
+    assert "it was changed" in prove(tmp_path / "run")[0]
 
 
 @pytest.mark.parametrize(
@@ -365,30 +385,30 @@ def test_a_changed_byte_is_found(finished: Path, tmp_path: Path) -> None:
     [
         ("radius", 0.7, "expected the radius that its votes prove"),
         ("prediction", 4, "expected the class that its votes prove"),
-        ("counts", torch.tensor([0, 0, 0, 0, 1500]), "expected the votes"),
+        ("counts", [0, 0, 0, 0, 1500], "expected the votes"),
         ("draws", 900, "since they could have certified it"),
         ("y", 4, "expected the label"),
         ("broken_at", 0.1, "expected broken to name"),
     ],
 )
 def test_a_forged_row_is_found(finished: Path, tmp_path: Path, name: str, value: Any, said: str) -> None:
-    row = int(load_file(finished / "rows.safetensors")["radius"].argmax())
-    problems = prove(changed(finished, tmp_path / "forged", name, 0 if name in ("counts", "y") else row, value))
+    row = 0 if name in ("counts", "y") else int(run(finished, resume=True).columns["radius"].argmax())
+    forged(finished, tmp_path / "forged", name, at(row, value))
+    problems = prove(tmp_path / "forged")
     assert any(said in problem for problem in problems), problems
 
 
 def test_a_forged_find_is_found(finished: Path, tmp_path: Path) -> None:
-    clean = small_run.inputs(ROWS)[0][int(load_file(finished / "rows.safetensors")["broken"][0])]
-    problems = prove(changed(finished, tmp_path / "near", "adversarial", 0, clean))
-    assert any("votes on the find" in problem for problem in problems), problems
-    problems = prove(changed(finished, tmp_path / "far", "adversarial", 0, 1 - clean))
-    assert any("expected a find within L2" in problem for problem in problems), problems
+    clean = small_run.inputs(ROWS)[0][int(run(finished, resume=True).parts.joined("attacks")["broken"][0])]
+    for name, find, said in (("near", clean, "votes on the find"), ("far", 1 - clean, "expected a find within L2")):
+        forged(finished, tmp_path / name, "adversarial", at(0, find))
+        problems = prove(tmp_path / name)
+        assert any(said in problem for problem in problems), problems
 
 
 def test_another_model_proves_nothing(finished: Path) -> None:
     other = Model(small_run.Net(6), name="small")
-    outcome = verify_certify(finished, other, bs.ArrayData(*small_run.inputs(ROWS)))
-    assert any("it is another one" in problem for problem in outcome.problems)
+    assert not bs.verify(finished, model=other, data=DATA).ok
 
 
 # ------------------------------------------------------------------ from the shell
@@ -415,4 +435,4 @@ def test_from_the_shell_to_a_proof_and_a_report(tmp_path: Path, monkeypatch: pyt
 def test_from_the_shell_bad_input_is_a_sentence() -> None:
     said = CliRunner().invoke(app, ["certify", "digits", "--data", "digits", "--sigma", "0"])
     assert said.exit_code == 2
-    assert "without noise nothing is certified" in said.stderr
+    assert "expected greater than 0 for --sigma, got '0': change it" in said.stderr

@@ -106,7 +106,7 @@ def _end(raised: BaseException) -> NoReturn:
     if isinstance(error, BrokenPipeError):
         _leave(CUT_OFF)
     if isinstance(error, InputError | OSError):
-        _say(f"blindspots: {error if isinstance(error, InputError) else _about_files(error)}{again}")
+        _say(f"blindspots: {error if isinstance(error, InputError) else _about_files(error)}{again and '.' + again}")
         _leave(BAD_INPUT)
     where = _details(error, cut.folder if cut else None)
     _say(f"blindspots: {_blame(error)}. {where}{again}")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from blindspots.cli import screen, show
 from blindspots.cli.command import Where
-from blindspots.cli.endings import UNMET, resumable
+from blindspots.cli.endings import UNMET, reading, resumable
 from blindspots.cli.progress import Line
 from blindspots.command_line import command_line
 from blindspots.report.experiment import Page, page_of, write_report
@@ -39,12 +39,13 @@ def run_kind(kind: Kind, config: Config, where: Where) -> None:
 
 def finish(console: Console, done: Run[Any, Any], out: Path, where: Where) -> None:
     """Show a finished run, write its report, and judge its gates."""
-    report = write_report(out)
+    with reading(out) if where.resume else nullcontext():  # what was there may not be what was written
+        report, page = write_report(out), page_of(done)
     if where.json_:
         screen.document(done.verdict)
         show.where(console, report)
     else:
-        result(screen.result(), done, page_of(done))
+        result(screen.result(), done, page)
         show.where(screen.result(), report)
     judge(done, where.require)
 
@@ -61,8 +62,13 @@ def judge(done: Run[Any, Any], rules: tuple[str, ...]) -> None:
 
 
 def _named(kind: Kind, config: Config) -> list[str]:
-    models = [Path(source.spec).name for source in config.models().values()]
+    models = [_called(source.spec) for source in config.models().values()]
     return [*(models if len(models) <= _NAMED else [f"{len(models)} models"]), *config.words(kind.name)]
+
+
+def _called(spec: str) -> str:
+    """net.py:small -> small, runs/hard/model.pt2 -> model"""
+    return re.sub(r"\.(pt2?|skops)$", "", Path(spec.rpartition(":")[2]).name)
 
 
 def slug(*words: str) -> str:

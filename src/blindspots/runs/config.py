@@ -3,11 +3,12 @@
 Imports nothing slow: `--help` reads it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from blindspots.errors import InputError
@@ -15,6 +16,7 @@ from blindspots.naming import meant
 from blindspots.records import Record
 
 C = TypeVar("C", bound="Config")
+_LONGEST = 60  # characters of a value in a sentence
 
 
 def _ratio(said: object) -> object:
@@ -116,6 +118,16 @@ class Config(Record):
         None, "Rows per call of the network.", metavar="N", shown="by the size of an input", ge=1, le=2**20
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_flag_counts(cls, said: Any) -> Any:
+        """True is no 1."""
+        flags = {n: v for n, v in said.items() if isinstance(v, bool)} if isinstance(said, dict) else {}
+        for name, value in flags.items():
+            if name in cls.model_fields and _is_number(cls.model_fields[name].annotation):
+                raise InputError(f"expected a number for {name}, got {value}: change it")
+        return said
+
     def models(self) -> dict[str, ModelSource]:
         """The models that it names, by the name of their field; of a field with several: model/1, model/2, ..."""
         return {}
@@ -167,6 +179,22 @@ class OnData(Config):
         return {"data": DataSource(self.data, self.rows, self.layout, self.classes)}
 
 
+def _is_number(annotation: Any) -> bool:
+    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
+
+
+def asked(kind: type[C], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings, none of which is one that is filled in.
+
+    Raises:
+        InputError: one of them is.
+    """
+    for name in settings:
+        if name in kind.model_fields and is_hidden(kind.model_fields[name]):
+            raise InputError(_unknown(kind, name))
+    return settings
+
+
 def made(kind: type[C], settings: Mapping[str, Any], option: bool = False) -> C:
     """A configuration of these settings; `option`: sentences speak of --options.
 
@@ -186,9 +214,20 @@ def _told(kind: type[Config], error: Any, option: bool) -> str:
     if isinstance(sentence := error.get("ctx", {}).get("error"), InputError):
         return str(sentence)
     if error["type"] == "extra_forbidden":
-        known = [n for n, field in kind.model_fields.items() if not (field.is_required() or is_hidden(field))]
-        return f"expected settings among {', '.join(known)}, got {name!r}{meant(name, known)}: leave it out"
+        return _unknown(kind, name)
     if error["type"] == "missing":
         return f"expected {called}, got none: give it"
-    said = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]
-    return f"expected {said} for {called}, got {error['input']!r}: change it"
+    said = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    said = re.split(", (?:unable|got) ", said)[0]
+    return f"expected {said} for {called}, got {_brief(error['input'])}: change it"
+
+
+def _unknown(kind: type[Config], name: str) -> str:
+    known = [n for n, field in kind.model_fields.items() if not (field.is_required() or is_hidden(field))]
+    return f"expected settings among {', '.join(known)}, got {name!r}{meant(name, known)}: leave it out"
+
+
+def _brief(value: object) -> str:
+    """On one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

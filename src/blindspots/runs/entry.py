@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blindspots.data import is_dataset
+from blindspots.data import Dataset, is_dataset
 from blindspots.errors import InputError
 from blindspots.models.model import Model
-from blindspots.runs.config import Config, made
+from blindspots.runs.config import Config, asked, made
 from blindspots.runs.experiment import kind
 from blindspots.runs.run import How, Watch, run
 from blindspots.runs.store import Files, Folder, Run
@@ -43,9 +43,12 @@ def begin(
     objects = {key: thing for pair in objects.items() for key, thing in _each(*pair)}
     if twice := [key for key in settings if key in given]:
         raise InputError(f"expected {twice[0]} once, got it twice: leave one out")
-    if found.rows_of_data in settings and found.rows_of_data in words:
-        raise InputError("expected rows with the name of data, got them with data that are opened: pass fewer rows")
-    config = made(found, {**words, **plain, **settings})
+    if taken := [key for key in settings if key in words]:
+        raise InputError(
+            f"expected {' and '.join(taken)} where data are opened, as in bs.load_data('digits', rows=100), got it beside "
+            "data that are open: leave it out here"
+        )
+    config = made(found, {**words, **plain, **asked(found, settings)})
     files: Files = {} if out is None else Folder(Path(out))
     told = {"watch": watch} if watch else {}
     return run(name, config, objects, How(files, resume, engine, command=command, **told))  # type: ignore[arg-type]
@@ -71,11 +74,17 @@ def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
     if isinstance(thing, Model):
         return {field: thing.spec or thing.name}
     if is_dataset(thing):
-        read = {config.rows_of_data: len(thing), "layout": getattr(thing, "layout", None)} if field == "data" else {}
-        return {field: thing.spec or thing.name, **{k: v for k, v in read.items() if k in config.model_fields}}
+        return {field: thing.spec or thing.name, **(_read(thing, config) if field == "data" else {})}
     if isinstance(thing, list | tuple) and "tuple[" in str(config.model_fields[field].annotation):
         return {field: [_word(one) for one in thing]}
     return {field: _word(thing)}
+
+
+def _read(data: Dataset, config: type[Config]) -> dict[str, Any]:
+    """How data that are open were read, which no setting decides any more."""
+    names = ",".join(data.class_names or ()) if getattr(data, "ordered", False) else None
+    read = {config.rows_of_data: len(data), "layout": getattr(data, "layout", None), "classes": names}
+    return {name: value for name, value in read.items() if name in config.model_fields}
 
 
 def _word(thing: Any) -> str:

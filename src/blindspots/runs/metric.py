@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import SerializeAsAny
 
+from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.naming import meant
@@ -132,6 +133,7 @@ def missed(verdict: Verdict, gate: Gate) -> str:
     return f"{called} is {said}" + (f": {metric.why}" if metric.why else "")
 
 
+@checked()
 def require(verdict: Verdict, rules: str | Iterable[str]) -> list[str]:
     """Which of the gates a verdict misses, and why, a sentence for each; [] where it keeps all of them.
 

@@ -201,7 +201,10 @@ def _same_data(done: Run[Any, Any], world: World) -> Iterator[Check]:
         try:
             found = world.rows[name]
         except InputError as error:
-            yield note(f"{name} could not be opened, so what is stored of it was taken ({error})")
+            if Path(source.spec).exists():
+                yield Check(f"{name} is what the run saw", [f"expected {name} as the run saw it, but now: {error}"])
+            else:
+                yield note(f"{name} could not be opened, so what is stored of it was taken ({error})")
             continue
         same = (found.digest, len(found)) == (record["digest"], record["rows"])
         other = (

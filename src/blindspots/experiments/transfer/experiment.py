@@ -14,7 +14,7 @@ from blindspots.batching import rows_per_shard
 from blindspots.crafting import Plan, craft
 from blindspots.data import Data, Dataset, as_data, is_dataset, one_of
 from blindspots.data.splits import refuse_overlap
-from blindspots.engine.targets import Targets
+from blindspots.engine.targets import Targets, as_targets
 from blindspots.errors import InputError
 from blindspots.experiments.transfer.adapt import check_labels
 from blindspots.experiments.transfer.changes import fed, noise_beside, rms
@@ -134,9 +134,11 @@ def transfer(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
+    if targets is not None:
+        as_targets(targets)
     held_out: Any = test if test is None or isinstance(test, str) else as_data(test)
     given = {
-        "model": list(models) if settings.get("split") else [as_model(m) for m in models],
+        "model": list(models) if settings.get("split") is not None else [as_model(m) for m in models],
         "data": data if isinstance(data, str) else one_of(x, y, data),
         "test": held_out,
         "threat": threat,

@@ -27,7 +27,9 @@ def size_words(said: Any) -> tuple[str, ...]:
     """What `parse_sizes` reads, of these words, of (height, width), or of {name: (height, width)}."""
     if isinstance(said, Mapping):
         return tuple(f"{name}={'x'.join(map(str, size))}" for name, size in said.items())
-    words = [said] if isinstance(said, str) else list(said or ())
+    if not isinstance(said, str | Sequence):
+        raise InputError(f"expected sizes for resize, got a {type(said).__name__}: pass (224, 224) or NAME=224x224")
+    words = [said] if isinstance(said, str) else list(said)
     return tuple(words) if all(isinstance(word, str) for word in words) else ("x".join(map(str, words)),)
 
 
