@@ -451,7 +451,10 @@ def lines_of(capsys: pytest.CaptureFixture[str], *told: tuple[float, Progress]) 
 
 def test_elsewhere_than_on_a_terminal_a_plain_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     said = lines_of(capsys, *((at, seen(seconds=at)) for at in (1.0, 10.0, 11.0, 19.0, 20.0)))
-    assert said == [f"10 of 100 done; {at} s, {left} left; shards/00000: stage pgd" for at, left in (("10", "1 min 21 s"), ("20", "2 min 51 s"))]
+    assert said == [
+        f"10 of 100 done; {at} s, {left} left; shards/00000: stage pgd"
+        for at, left in (("10", "1 min 21 s"), ("20", "2 min 51 s"))
+    ]
 
 
 def test_rows_of_parts_that_are_made_and_of_those_in_the_making_are_done(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_a_setting_of_a_python_function_is_refused_in_the_same_words() -> None:
         bs.evaluate("digits", x, y, threat="linf:0.1", shard_row=4)
     with pytest.raises(InputError, match="greater than or equal to 1 for chunk, got 0"):
         bs.evaluate("digits", x, y, threat="linf:0.1", chunk=0)
-    with pytest.raises(InputError, match="pass fewer rows"):
+    with pytest.raises(InputError, match="expected rows where data are opened"):
         bs.evaluate("digits", x, y, threat="linf:0.1", rows=4)
 
 
@@ -106,3 +106,9 @@ def test_a_configuration_says_what_it_opens() -> None:
     assert found.models() == {"model": ModelSource("digits", "cpu")}
     assert found.datasets() == {"data": DataSource("digits", 5, None, "a,b")}
     assert Config().models() == Config().datasets() == {}
+
+
+def test_rows_go_with_the_name_of_data() -> None:
+    settings = {"threat": "linf:0.1", "protocol": "blackbox-labels", "row_budget": 4, "threads": 1}
+    done = bs.evaluate("digits", data="digits", rows=6, **settings)
+    assert (done.verdict.rows, done.config.rows) == (6, 6)

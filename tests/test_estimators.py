@@ -551,7 +551,10 @@ def test_a_translated_estimator_is_evaluated_like_a_network(make: Any, threat: A
     done = bs.evaluate(from_estimator(estimator), x, y, threat=threat)
     assert done.clean_accuracy == (estimator.predict(FLAT[:16]) == y.numpy()).mean()
     assert done.robust_accuracy < done.clean_accuracy
-    fooled = estimator.predict(done.adversarial[done.success].flatten(1).numpy().astype(np.float64)) != y[done.success].numpy()
+    fooled = (
+        estimator.predict(done.adversarial[done.success].flatten(1).numpy().astype(np.float64))
+        != y[done.success].numpy()
+    )
     assert fooled.all()
 
 

@@ -235,7 +235,9 @@ def test_a_rounded_input_hides_nothing() -> None:
     flat = bs.evaluate(net, x, y, threat=THREAT)
     assert flat.config.protocol == "blackbox-scores"
     assert flat.robust_accuracy <= bs.evaluate(Net(), x, y, threat=THREAT).robust_accuracy + 0.05
-    assert not bs.attack(net, x, y, PGD(4, random_start=False), threat=THREAT).success.any()  # it may be asked for by name
+    assert not bs.attack(
+        net, x, y, PGD(4, random_start=False), threat=THREAT
+    ).success.any()  # it may be asked for by name
 
 
 class HalfFlat(Without):
