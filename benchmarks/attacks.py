@@ -11,7 +11,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from blindspots.evaluate import Evaluation
 from torch import Tensor, nn
 
 import blindspots as bs

@@ -1,21 +1,36 @@
 """Finished run folders without an engine: real digits, a made-up model and made-up adversarial examples."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blindspots.verdict import Distances, Manifest, RunFile, ShardRecord, Stage, Verdict
+import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
 from sklearn.datasets import load_digits
 
+from blindspots.experiments.evaluate.config import EvaluateConfig
+from blindspots.experiments.evaluate.count import conclude
+from blindspots.experiments.evaluate.verdict import Stage
 from blindspots.findings import Finding
-from blindspots.records import DataRecord, ModelRecord, Share, clopper_pearson
+from blindspots.records import DataRecord, ModelRecord
+from blindspots.runs.experiment import Part
+from blindspots.runs.findings import packed
+from blindspots.runs.store import Folder, Log, MadeBy, Manifest, Parts, RunFile
 
 RADIUS = 0.15
 OF_BROKEN = ("adversarial", "nearest", "adversarial_prediction", "adversarial_confidence", "prediction_8bit")
+STAGES = [
+    Stage(name=name, attack=attack, why=why, rows=0, won=0, forwards=0, backwards=0)
+    for name, attack, why in (
+        ("ascent", "Ascent(steps=10, targets=2)", "The two classes with the smallest margin, for a start."),
+        (
+            "long ascent",
+            "Ascent(steps=30, targets=4)",
+            "Longer, and towards four classes: the margin still moved.",
+        ),
+    )
+]
 Array = NDArray[Any]
 
 
@@ -45,17 +60,23 @@ def make_run(
     if x is None or y is None:
         x, y = digits(rows)
     columns = _rows(x, y, round(clean * len(y)), round(robust * len(y)), radius or RADIUS)
-    (folder / "shards").mkdir(parents=True)
-    shards = [_write_shard(folder, columns, start, shard_rows) for start in range(0, len(y), shard_rows)]
-    file = RunFile(
-        manifest=_manifest(name, x, "linf" if radius is None else f"linf:{radius}", class_names, shard_rows),
-        command=command,
-        started="2025-01-31T12:00:00Z",
-        shards=shards,
-        verdict=_verdict(columns, findings) if finished else None,
-        seal="0" * 64 if finished else None,
-    )
-    (folder / "run.json").write_text(file.model_dump_json(indent=1))
+    threat = "linf" if radius is None else f"linf:{radius}"
+    file = RunFile(manifest=_manifest(name, x, threat, class_names, shard_rows))
+    names = ["preflight", *(f"shards/{i:05d}" for i in range(-(-len(y) // shard_rows)))]
+    parts = Parts(Folder(folder), "", file, tuple(names))
+    parts.keep("preflight", {"findings": packed(findings), "cost": torch.tensor([3 * len(y), len(y)])})
+    for part, start in zip(names[1:], range(0, len(y), shard_rows), strict=True):
+        parts.keep(part, _shard(columns, start, shard_rows))
+    if finished:
+        verdict = conclude(parts.below("shards"), STAGES, (3 * len(y), len(y))).model_copy(
+            update={"findings": list(findings)}
+        )
+        digests = {part: parts.digest(Part(part)) for part in names}
+        file = file.model_copy(update={"parts": digests, "verdict": verdict.model_dump(mode="json")})
+        (folder / "run.json").write_bytes(file.text)
+    log = Log(command=command, started="2025-01-31T12:00:00+00:00", engine="serial", seconds={names[1]: 11.84})
+    timed = log.model_copy(update={"timing": {names[1]: {"ascent": 3.21, "long ascent": 8.4}}})
+    (folder / "log.json").write_text(timed.model_dump_json())
     return folder
 
 
@@ -78,7 +99,7 @@ def _rows(x: Array, y: Array, right: int, stood: int, radius: float) -> dict[str
         "confidence": draw.beta(9, 1, n).astype(np.float32),
         "right": is_right,
         "won": broken,
-        "result": np.where(broken, 1, 2).astype(np.uint8),
+        "result": np.select([broken, is_right], [1, 0], 2).astype(np.uint8),
         "target": np.full(n, -1),
         "stage": np.where(broken, draw.integers(0, 2, n), -1).astype(np.int16),
         "norm": np.where(broken, norm, np.inf).astype(np.float32),
@@ -93,103 +114,30 @@ def _rows(x: Array, y: Array, right: int, stood: int, radius: float) -> dict[str
     }
 
 
-def _write_shard(folder: Path, columns: dict[str, Array], start: int, rows: int) -> ShardRecord:
+def _shard(columns: dict[str, Array], start: int, rows: int) -> dict[str, torch.Tensor]:
     part = {name: values[start : start + rows] for name, values in columns.items()}
     broken = np.flatnonzero(part["won"])
     for column in OF_BROKEN:
         part[column] = part[column][broken]
-    part |= {"stage_counts": np.zeros((2, 4), np.int64), "unbilled": np.zeros(2, np.int64)}
-    contents = save({name: np.ascontiguousarray(v) for name, v in {**part, "broken": broken}.items()})
-    path = folder / "shards" / f"{start // rows:05d}.safetensors"
-    path.write_bytes(contents)
-    digest = hashlib.sha256(contents).hexdigest()
-    return ShardRecord(name=path.name, rows=len(part["id"]), sha256=digest, seconds=[0.0, 0.0])
+    right, first = int(part["right"].sum()), int((part["stage"] == 0).sum())
+    forwards, backwards = int(part["forwards"].sum()), int(part["backwards"].sum())
+    second = int((part["stage"] == 1).sum())
+    counts = [[right, first, forwards // 3, backwards // 3], [right - first, second, forwards // 2, backwards // 2]]
+    part |= {"stage_counts": np.array(counts), "unbilled": np.zeros(2, np.int64), "chunk": np.array([32])}
+    return {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in {**part, "broken": broken}.items()}
 
 
 def _manifest(name: str, x: Array, threat: str, class_names: list[str] | None, shard_rows: int) -> Manifest:
-    return Manifest(
-        blindspots="0.1.0",
-        torch="2.13.0",
-        python="3.11.4",
-        machine="x86_64, 2 cores, Linux 6.1",
-        device="cpu",
-        threads=1,
-        seed=0,
-        model=ModelRecord(spec=name, name=name, digest="a1" * 32, parameters=21_386, bounds=(0.0, 1.0)),
-        data=DataRecord(
-            spec="digits", name="digits", digest="b2" * 32, rows=len(x), shape=x.shape[1:], class_names=class_names
-        ),
-        threat=threat,
-        protocol="fast",
-        stages=["Ascent(steps=10, targets=2)", "Ascent(steps=30, targets=4)"],
-        slots=256,
-        chunk=32,
-        shard_rows=shard_rows,
-        precision="float32",
-        channels_last=False,
-        compile=False,
-        limits=[None, None, None, None],
+    config = EvaluateConfig(
+        model=name, data="digits", rows=len(x), threat=threat, protocol="fast", slots=256, chunk=32, draws=1,
+        shard_rows=shard_rows, threads=1, stages=tuple(repr(stage) for stage in STAGES),
+    )  # fmt: skip
+    model = ModelRecord(spec=name, name=name, digest="a1" * 32, parameters=21_386, bounds=(0.0, 1.0))
+    data = DataRecord(
+        spec="digits", name="digits", digest="b2" * 32, rows=len(x), shape=x.shape[1:], class_names=class_names
     )
-
-
-def _verdict(columns: dict[str, Array], findings: Sequence[Finding]) -> Verdict:
-    rows, right, broken = len(columns["y"]), int(columns["right"].sum()), int(columns["won"].sum())
-    undone = int((columns["won"] & (columns["prediction_8bit"] == columns["y"])).sum())
-    forwards, backwards = int(columns["forwards"].sum()), int(columns["backwards"].sum())
-    stood = right - broken
-    return Verdict(
-        rows=rows,
-        counted=rows,
-        clean_accuracy=right / rows if rows else 0.0,
-        clean_interval=clopper_pearson(right, rows),
-        robust_accuracy=stood / rows if rows else 0.0,
-        interval=clopper_pearson(stood, rows),
-        searched=Share.of(stood, rows),
-        robust_of_right=Share.of(stood, right),
-        reached=None,
-        robust_accuracy_8bit=(stood + undone) / rows if rows else 0.0,
-        interval_8bit=clopper_pearson(stood + undone, rows),
-        outcomes={"won": broken, "stood": stood, "already_wrong": rows - right},
-        distances=_distances(columns, right) if broken else None,
-        forwards=forwards,
-        backwards=backwards,
-        forwards_per_row=forwards / max(rows, 1),
-        backwards_per_row=backwards / max(rows, 1),
-        forwards_unbilled=3 * rows,
-        backwards_unbilled=rows,
-        seconds=11.84,
-        stages=_stages(columns, right, forwards, backwards),
-        findings=list(findings),
+    made_by = MadeBy(
+        blindspots="0.2.0", torch="2.13.0", python="3.11.4", machine="Linux x86_64", device="cpu", threads=1
     )
-
-
-def _stages(columns: dict[str, Array], right: int, forwards: int, backwards: int) -> list[Stage]:
-    first, second = (int((columns["stage"] == i).sum()) for i in (0, 1))
-    short = Stage(
-        name="ascent",
-        attack="Ascent(steps=10, targets=2)",
-        why="The two classes with the smallest margin, for a start.",
-        rows=right,
-        won=first,
-        forwards=forwards // 3,
-        backwards=backwards // 3,
-        seconds=3.21,
-    )
-    longer = Stage(
-        name="long ascent",
-        attack="Ascent(steps=30, targets=4)",
-        why="Longer, and towards four classes: the margin still moved.",
-        rows=right - first,
-        won=second,
-        forwards=forwards // 2,
-        backwards=backwards // 2,
-        seconds=8.4,
-    )
-    return [short, longer]
-
-
-def _distances(columns: dict[str, Array], right: int) -> Distances:
-    norms, rows = np.sort(columns["norm"][columns["won"]]), len(columns["y"])
-    picked = np.unique(np.linspace(0, len(norms) - 1, min(len(norms), 200)).astype(int))
-    curve = [(float(norms[i]), (right - int((norms <= norms[i]).sum())) / rows) for i in picked]
-    return Distances(smallest=float(norms[0]), median=float(np.median(norms)), largest=float(norms[-1]), curve=curve)
+    world = {"model": model.model_dump(mode="json"), "data": data.model_dump(mode="json")}
+    return Manifest(kind="evaluate", made_by=made_by, config=config.model_dump(mode="json"), world=world)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from blindspots.evaluate import Options
 from torch import Tensor, nn
 
 import blindspots as bs

@@ -453,7 +453,7 @@ def test_elsewhere_than_on_a_terminal_a_plain_line_comes_now_and_then(capsys: py
     said = lines_of(capsys, *((at, seen(seconds=at)) for at in (1.0, 10.0, 11.0, 19.0, 20.0)))
     assert said == [
         f"10 of 100 done; {at} s, {left} left; shards/00000: stage pgd"
-        for at, left in (("10", "81 s"), ("20", "2 min 51 s"))
+        for at, left in (("10", "1 min 21 s"), ("20", "2 min 51 s"))
     ]
 
 

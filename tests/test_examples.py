@@ -1,12 +1,12 @@
 """What an attack saves: read back from disk, and judged by the network alone."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from blindspots.examples import save_examples
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,29 +22,30 @@ ROWS, RADIUS = 40, 3.5 / 255
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bs.Evaluation]:
-    folder = tmp_path_factory.mktemp("examples")
+    """What an attack writes beside its run, with five pictures."""
+    folder = tmp_path_factory.mktemp("attack") / "run"
     x, y = inputs(ROWS)
-    done = bs.attack(Net(), x, y, PGD(20), threat=bs.Linf(RADIUS))
-    save_examples(done, bs.Model(Net()), folder, pictures=5)
-    return folder, done
+    done = bs.attack(Net(), x, y, PGD(20), threat=bs.Linf(RADIUS), pictures=5, out=folder)
+    return folder / "examples", done
 
 
 def table(folder: Path) -> list[dict[str, str]]:
+    """The lines of examples.csv."""
     with (folder / "examples.csv").open() as file:
         return list(csv.DictReader(file))
 
 
 def test_the_table_has_a_line_for_every_broken_row(saved: tuple[Path, bs.Evaluation]) -> None:
     folder, done = saved
-    assert [int(line["row"]) for line in table(folder)] == done.won.nonzero()[:, 0].tolist()
+    assert [int(line["row"]) for line in table(folder)] == done.success.nonzero()[:, 0].tolist()
     assert len(table(folder)) > 5
 
 
 def test_the_tensors_are_exact(saved: tuple[Path, bs.Evaluation]) -> None:
     folder, done = saved
     stored = load_file(folder / "examples.safetensors")
-    assert torch.equal(stored["adversarial"], done.adversarial[done.won])
-    assert torch.equal(stored["x"], inputs(ROWS)[0][done.won])
+    assert torch.equal(stored["adversarial"], done.adversarial[done.success])
+    assert torch.equal(stored["x"], inputs(ROWS)[0][done.success])
 
 
 def test_the_pictures_fool_the_network_within_the_radius(saved: tuple[Path, bs.Evaluation]) -> None:
@@ -65,39 +66,55 @@ def test_there_is_a_contact_sheet(saved: tuple[Path, bs.Evaluation]) -> None:
         assert sheet.size[0] > 1000
 
 
-def test_rounding_alone_undoes_what_is_repaired(saved: tuple[Path, bs.Evaluation]) -> None:
+def test_rounding_alone_undoes_what_is_repaired(tmp_path: Path) -> None:
     """Else the repair would prove nothing."""
     x, y = inputs(ROWS)
-    done = bs.attack(Net(), x, y, DDN(100), threat=bs.L2())
+    done = bs.attack(Net(), x, y, DDN(100), threat=bs.L2(), out=tmp_path / "run")
     before = sum(c["prediction_8bit"].ne(c["y"][c["broken"]]).sum() for c in done.shards())
-    after = save_examples(done, bs.Model(Net()), saved[0] / "l2")
+    after = table(tmp_path / "run" / "examples")
     assert int(before) < len(after)
-    assert all(line.survives_8bit for line in after)
-    assert all(line.norm_8bit < 1.5 * line.norm + 1 / 255 for line in after)
+    assert all(line["survives_8bit"] == "True" for line in after)
+    assert all(float(line["norm_8bit"]) < 1.5 * float(line["norm"]) + 1 / 255 for line in after)
 
 
 def test_nothing_broken_is_an_empty_table(tmp_path: Path) -> None:
     x, y = inputs(4)
-    assert save_examples(bs.attack(Net(), x, y, PGD(1), threat=bs.Linf(0)), bs.Model(Net()), tmp_path) == []
-    assert table(tmp_path) == []
+    bs.attack(Net(), x, y, PGD(1), threat=bs.Linf(0), out=tmp_path / "run")
+    assert table(tmp_path / "run" / "examples") == []
 
 
 def test_inputs_that_are_no_images_have_no_pictures(tmp_path: Path) -> None:
     known = plane(8, (24,), gap=(0.05, 0.3))
-    done = bs.attack(known.net, known.x, known.y, PGD(20), threat=bs.Linf(0.2))
-    lines = save_examples(done, bs.Model(known.net), tmp_path)
+    bs.attack(known.net, known.x, known.y, PGD(20), threat=bs.Linf(0.2), out=tmp_path / "run")
+    lines = table(tmp_path / "run" / "examples")
     assert lines
-    assert not any(line.picture for line in lines)
-    assert not (tmp_path / "contact_sheet.png").exists()
+    assert not any(line["picture"] for line in lines)
+    assert not (tmp_path / "run" / "examples" / "contact_sheet.png").exists()
 
 
 def test_a_black_box_is_asked_nothing_more(tmp_path: Path) -> None:
-    box = bs.BlackBox(lambda x: Net()(torch.from_numpy(x)).detach().numpy())
     x, y = inputs(8)
-    done = bs.attack(box, x, y, Square(100), threat=bs.Linf(0.1))
-    asked = box.queries
-    assert save_examples(done, box, tmp_path)
-    assert box.queries == asked
+    asked = []
+    for out in (None, tmp_path / "run"):
+        box = bs.BlackBox(lambda x: Net()(torch.from_numpy(x)).detach().numpy())
+        bs.attack(box, x, y, Square(100), threat=bs.Linf(0.1), out=out)
+        asked.append(box.queries)
+    assert asked[0] == asked[1]
+    assert table(tmp_path / "run" / "examples")
+
+
+def test_in_memory_no_files_are_made(saved: tuple[Path, bs.Evaluation]) -> None:
+    x, y = inputs(ROWS)
+    done = bs.attack(Net(), x, y, PGD(20), threat=bs.Linf(RADIUS), pictures=5)
+    assert not done.exports
+    assert done.verdict == saved[1].verdict
+
+
+def test_files_that_are_changed_are_found(saved: tuple[Path, bs.Evaluation], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(saved[0].parent, tmp_path / "run"))
+    assert bs.verify(run, bs.Model(Net())).ok
+    (run / "examples" / "examples.csv").write_text("row\n")
+    assert "expected examples/examples.csv as it was written" in bs.verify(run, bs.Model(Net())).problems[0]
 
 
 def on_levels(x: Tensor) -> bool:

@@ -79,8 +79,8 @@ def test_a_file_says_what_is_run(tmp_path: Path) -> None:
 def test_a_file_is_run_like_any_other_protocol(tmp_path: Path) -> None:
     x, y = inputs(24)
     done = bs.evaluate(network(), x, y, threat=bs.Linf(0.02), protocol=written(tmp_path, FILE))
-    assert done.file.manifest.protocol.endswith("mine.toml")
-    assert done.file.manifest.draws == 2
+    assert done.config.protocol.endswith("mine.toml")
+    assert done.config.draws == 2
     assert [s.name for s in done.verdict.stages] == ["descent"]
 
 

@@ -1,5 +1,6 @@
 """Models that may refuse an answer: what counts, what attacks see, and what is said of it."""
 
+import csv
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,10 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from blindspots.evaluate import Evaluation, Options
-from blindspots.examples import save_examples
-from blindspots.report.evidence import read_run
-from blindspots.verify import verify
+from contract import Net, drive, jobs, same
 from torch import Tensor, nn
 
 import blindspots as bs
@@ -20,6 +18,8 @@ from blindspots.engine.cascade import Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.others import OtherImages
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate.evidence import Evidence
+from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.fit import check_answers
 from blindspots.goal import Goal, folded
 from blindspots.models.model import Model
@@ -27,11 +27,12 @@ from blindspots.oracle import Oracle
 from blindspots.preflight import examine
 from blindspots.problem import Job, Need, Problem
 from blindspots.random import keys
-from blindspots.records import REJECTED, ModelRecord
-from blindspots.report import write_report
+from blindspots.records import REJECTED
+from blindspots.report.experiment import write_report
 from blindspots.rows import leaves
+from blindspots.runs.store import Folder, opened
+from blindspots.runs.verify import verify
 from blindspots.threat import L2, THREATS, Linf, Threat, parse_threat
-from contract import Net, drive, jobs, same
 from small_run import inputs, network, rows_of
 from test_verify import forge
 
@@ -89,7 +90,7 @@ def start(rows: int = 4) -> tuple[Tensor, Tensor]:
 
 
 def won(attack: Attack, threat: Threat, model: Model = LINEAR, **asked: object) -> int:
-    return int(bs.attack(model, *start(), attack, threat=threat, **asked).won.sum())
+    return int(bs.attack(model, *start(), attack, threat=threat, **asked).success.sum())
 
 
 # ------------------------------------------------------------------ what counts
@@ -186,7 +187,7 @@ def test_a_rejected_image_is_no_start() -> None:
     starts = OtherImages(samples, torch.tensor([0, REJECTED, 1]), Goal())
     assert torch.equal(starts(torch.tensor([0]), torch.tensor([0])), x[2:])
     x, y = torch.tensor([[0.3, 0.5], [0.55, 0.95]]), torch.tensor([0, 1])
-    assert bs.attack(LINEAR, x, y, Boundary(50), threat=L2()).won.all()
+    assert bs.attack(LINEAR, x, y, Boundary(50), threat=L2()).success.all()
 
 
 # ------------------------------------------------------------------ closed forms
@@ -228,9 +229,9 @@ def test_a_wall_of_rejection_stops_who_takes_it_for_the_label(attack: Attack) ->
     plain = PGD(40, random_start=False)
     assert won(plain, Linf(0.4), guarded(lambda x: x[:, 0] - 0.5, lambda x: x[:, 0] - 9), loss="margin") == 4
     x, y = torch.tensor([[0.2, 0.5]]), torch.tensor([0])
-    assert not bs.attack(WALLED, x, y, plain, threat=Linf(0.4), loss="margin").won.any()
-    assert bs.attack(WALLED, x, y, attack, threat=Linf(0.4)).won.all()
-    assert not bs.attack(WALLED, x, y, attack, threat=Linf(0.29)).won.any()
+    assert not bs.attack(WALLED, x, y, plain, threat=Linf(0.4), loss="margin").success.any()
+    assert bs.attack(WALLED, x, y, attack, threat=Linf(0.4)).success.all()
+    assert not bs.attack(WALLED, x, y, attack, threat=Linf(0.29)).success.any()
 
 
 def test_random_search_needs_no_slope_of_the_detector() -> None:
@@ -308,8 +309,10 @@ def test_the_adaptive_protocol_wins_from_the_detectors_distance_on(name: str) ->
 
 def test_the_adaptive_protocol_needs_no_slope_of_the_detector() -> None:
     x, y = start(16)
-    assert not bs.evaluate(FLAT, x, y, threat=Linf(0.199), protocol="adaptive").won.any()
-    assert bs.evaluate(FLAT, x, y, threat=Linf(0.2), protocol="adaptive").won.sum() > 12  # random search may miss one
+    assert not bs.evaluate(FLAT, x, y, threat=Linf(0.199), protocol="adaptive").success.any()
+    assert (
+        bs.evaluate(FLAT, x, y, threat=Linf(0.2), protocol="adaptive").success.sum() > 12
+    )  # random search may miss one
 
 
 @pytest.mark.parametrize("spec", ["linf:0.02", "l2:0.1", "l1:0.4", "l0:2"])
@@ -335,9 +338,12 @@ def pictures(rows: int) -> tuple[Tensor, Tensor]:
 
 
 def evaluated(folder: Path) -> Evaluation:
-    data = bs.ArrayData(*pictures(40))
-    options = Options(chunk=8, slots=16, shard_rows=16, threads=1)
-    return bs.evaluate(LINEAR, data=data, threat=Linf(0.25), protocol=STAGES, out=folder, options=options)
+    data, sizes = bs.ArrayData(*pictures(40)), {"chunk": 8, "slots": 16, "shard_rows": 16, "threads": 1}
+    return bs.evaluate(LINEAR, data=data, threat=Linf(0.25), protocol=STAGES, out=folder, **sizes)
+
+
+def read_run(folder: Path) -> Evidence:
+    return Evidence(opened(Folder(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +365,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
 def test_a_run_holds(run: Path) -> None:
     proof = verify(run, LINEAR, bs.ArrayData(*pictures(40)))
     assert proof.ok, proof.problems
-    assert read_run(run).manifest.model.rejects
+    assert opened(Folder(run)).manifest.world["model"]["rejects"]
     assert (read_run(run).rows.prediction == REJECTED).any()
     assert read_run(run).rows.broken.any()
 
@@ -395,31 +401,19 @@ def test_the_report_says_rejected(run: Path, tmp_path: Path) -> None:
 
 
 def test_saved_examples_are_not_rejected(tmp_path: Path) -> None:
-    result = evaluated(tmp_path / "run")
-    lines = save_examples(result, LINEAR, tmp_path / "examples")
+    x, y = pictures(40)
+    bs.attack(LINEAR, x, y, APGD(30), threat=Linf(0.25), loss="margin", out=tmp_path / "run")
+    lines = list(csv.DictReader((tmp_path / "run" / "examples" / "examples.csv").read_text().splitlines()))
     assert lines
-    assert {line.prediction for line in lines} <= {"0", "1"}
-    assert any(line.survives_8bit for line in lines)
-
-
-def test_older_runs_can_still_be_read() -> None:
-    old = {"spec": None, "name": "net", "digest": "0", "parameters": 1, "bounds": (0.0, 1.0)}
-    assert not ModelRecord.model_validate(old).rejects
+    assert {line["prediction"] for line in lines} <= {"0", "1"}
+    assert any(line["survives_8bit"] == "True" for line in lines)
 
 
 def test_rows_of_different_shards_and_slots_end_alike(run: Path) -> None:
     x, y = pictures(40)
-    one = bs.evaluate(LINEAR, x, y, threat=Linf(0.25), protocol=STAGES, options=Options(chunk=8, threads=1))
-    columns, parts = rows_of(one), rows_of(Evaluation(*_opened(run)))
+    one = bs.evaluate(LINEAR, x, y, threat=Linf(0.25), protocol=STAGES, chunk=8, threads=1)
+    columns, parts = rows_of(one), rows_of(Evaluation(**vars(opened(Folder(run)))))
     assert all(torch.equal(columns[k], parts[k]) for k in columns)
-
-
-def _opened(run: Path) -> tuple[object, object, Path]:
-    from blindspots.journal import read_run_file
-    from safetensors.torch import load_file
-
-    file = read_run_file(run)
-    return file, [load_file(run / "shards" / record.name) for record in file.shards], run
 
 
 def test_where_rejection_would_be_one_more_class_it_is_refused() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from blindspots.journal import read_run_file
 from PIL import Image
 from scipy.ndimage import median_filter
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from blindspots.models.transformations import (
     parse_transformation,
 )
 from blindspots.problem import Need
+from blindspots.runs.store import Folder, opened
 
 FIXED = (Bits(3), Median(3), Jpeg(60))
 
@@ -207,7 +207,7 @@ def _stands(make: Callable[[Model], Model]) -> tuple[float, float, set[str]]:
     """Clean and robust accuracy under PGD, and the codes of what was found."""
     x, y = small_run.inputs(40)
     found = bs.attack(
-        make(small_run.network()), x, y, PGD(10), threat=bs.Linf(0.15), options=bs.Options(threads=1)
+        make(small_run.network()), x, y, PGD(10), threat=bs.Linf(0.15), threads=1
     )  # fmt: skip
     return found.clean_accuracy, found.robust_accuracy, {f.code for f in found.findings}
 
@@ -243,8 +243,9 @@ def test_from_the_shell_inputs_go_through_what_is_named(tmp_path: Path, monkeypa
     line = "attack net.py:ten --through bits:depth=5 --attack pgd:steps=2 --data digits --rows 8 --threat linf:0.1"
     for command in (f"{line} --out run --pictures 0", "verify run", "report run"):
         assert CliRunner().invoke(app, command.split()).exit_code == 0
-    manifest = read_run_file(tmp_path / "run").manifest
-    assert manifest.model.spec == "net.py:ten|bits:depth=5"
+    made = opened(Folder(tmp_path / "run"))
+    assert made.manifest.world["model"]["spec"] == "net.py:ten|bits:depth=5"
+    assert made.config.through == "bits:depth=5"
     refused = CliRunner().invoke(app, f"{line}0".replace("bits:depth=5", "bits:depth=50").split())
     assert refused.exit_code == 2
     assert "expected a depth of 1 to 8 bits, got 50" in refused.stderr

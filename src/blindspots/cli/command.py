@@ -115,7 +115,9 @@ def _default(value: Any, flag: bool, several: bool) -> Any:
         return value
     if several:
         return list(map(str, value or ()))
-    return None if value in (None, ()) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(f"{one:g}" for one in value) or None
+    return None if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _plain(annotation: Any) -> Any:

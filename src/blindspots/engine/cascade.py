@@ -179,9 +179,7 @@ class Cascade:
         calls = self.oracle.forwards
         logits = self.oracle.logits(samples.x)
         classes = logits.shape[1] - self.oracle.model.rejects
-        _check_labels(samples, classes)
-        for stage in self.stages:
-            stage.goal.check(classes)
+        check_classes(self.stages, samples.y, samples.id, classes)
         margin = Goal().margin(self.oracle.fold(logits, samples.y), samples.y, samples.y)
         right = (logits.argmax(1) == samples.y) & margin.isfinite()  # the largest of scores with a NaN is that NaN
         ledger = Ledger.blank(samples.x, margin, self.oracle.draws)
@@ -301,14 +299,17 @@ class Cascade:
         board.ledger.settle_(~board.clean_margin.isfinite(), Result.NONFINITE)
 
 
-def _check_labels(samples: Samples, classes: int) -> None:
-    strange = ((samples.y < 0) | (samples.y >= classes)).nonzero()[:, 0]
+def check_classes(stages: Sequence[Stage], y: Tensor, rows: Tensor, classes: int) -> None:
+    """Raises InputError: a label (n,) is no class of the model, or a loss needs more classes than it has."""
+    strange = ((y < 0) | (y >= classes)).nonzero()[:, 0]
     if len(strange):
-        row, label = int(samples.id[strange[0]]), int(samples.y[strange[0]])
+        row, label = int(rows[strange[0]]), int(y[strange[0]])
         raise InputError(
             f"expected labels from 0 to {classes - 1}, since the model has {classes} classes, got {label} in row "
             f"{row}: give every row the number of its class, in the model's order"
         )
+    for stage in stages:
+        stage.goal.check(classes)
 
 
 def _keep_searched(ledger: Ledger, before: Tensor) -> None:

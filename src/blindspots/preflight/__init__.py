@@ -30,11 +30,16 @@ NOT_EXAMINED = Finding(
 
 @dataclass(frozen=True)
 class Preflight:
-    """The findings, errors first, and the cost of the checks: rows passed forward and backward in total."""
+    """The findings, errors first, and the cost of the checks: rows passed forward and backward in total.
+
+    Attributes:
+        classes: of the model; 0 where it was not called.
+    """
 
     findings: list[Finding]
     forwards: int
     backwards: int
+    classes: int = 0
 
 
 def examine(model: Model, x: Tensor, y: Tensor, *, seed: int = 0) -> Preflight:
@@ -58,7 +63,7 @@ def examine(model: Model, x: Tensor, y: Tensor, *, seed: int = 0) -> Preflight:
     sample, network = measure(model, x.to(model.device).float(), y.to(model.device), seed)
     findings = [found for check in CHECKS if (found := check(sample))]
     findings.sort(key=lambda f: ("error", "warning", "note").index(f.severity))
-    return Preflight(findings, network.forwards, network.backwards)
+    return Preflight(findings, network.forwards, network.backwards, sample.classes)
 
 
 def _check_shapes(x: Tensor, y: Tensor) -> None:

@@ -23,7 +23,7 @@ class Metric(Record):
     Attributes:
         interval: 95 %, or the reason why there is none.
         shown: where the evidence for `value` is incomplete, the value and the interval that it does show: gates go by
-            these, and `why` says what is missing.
+            these, and `why` says what is missing. NaN where there is no evidence at all: that keeps no gate.
     """
 
     value: float
@@ -115,7 +115,7 @@ def missed(verdict: Verdict, gate: Gate) -> str:
     name = gate.metric or next(iter(metrics))
     if name not in metrics:
         raise InputError(
-            f"expected a metric among {', '.join(metrics)} in --require, got {name!r}{meant(name, metrics)}: "
+            f"expected a metric among {', '.join(metrics)} in a gate, got {name!r}{meant(name, metrics)}: "
             "choose one of these"
         )
     metric = metrics[name]
@@ -129,7 +129,8 @@ def missed(verdict: Verdict, gate: Gate) -> str:
     if value >= gate.limit if at_least else value <= gate.limit:
         return ""
     called = f"{name}.{gate.end}" if gate.end else name
-    return f"{called} is {value:.4g}" + (f": {metric.why}" if metric.why else "")
+    said = "unknown" if math.isnan(value) else f"{value:.4g}"
+    return f"{called} is {said}" + (f": {metric.why}" if metric.why else "")
 
 
 @checked()

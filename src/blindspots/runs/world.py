@@ -101,7 +101,8 @@ class World:
     def close(self) -> None:
         """Close the files of data until rows are read again."""
         for rows in vars(self).get("rows", {}).values():
-            rows.close()
+            if hasattr(rows, "close"):  # data of users need not have files
+                rows.close()
 
     @property
     def data(self) -> Dataset:

@@ -72,8 +72,9 @@ def attack(
         raise InputError("expected an attack, got none: pass e.g. bs.attacks.PGD(steps=40)")
     if targeted and targets is None:
         raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
+    rows = data if isinstance(data, str) else one_of(x, y, data)
     given = {
-        "model": model, "data": one_of(x, y, data), "threat": threat, "attack": attack, "loss": loss,
+        "model": model, "data": rows, "threat": threat, "attack": attack, "loss": loss,
         "targeted": targeted, "targets": targets, "restarts": restarts, "start": start, "to_the_end": to_the_end,
         "examples": out is not None,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.batching import is_large, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data, one_of
-from blindspots.engine.cascade import Cascade, Live, Stage, is_targeted
+from blindspots.engine.cascade import Cascade, Live, Stage, check_classes, is_targeted
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.result import Result
@@ -164,7 +164,12 @@ def evaluate(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    given = {"model": model, "data": one_of(x, y, data), "threat": threat, "protocol": protocol}
+    given = {
+        "model": model,
+        "data": data if isinstance(data, str) else one_of(x, y, data),
+        "threat": threat,
+        "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
+    }
     done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Evaluation(**vars(done))
 
@@ -223,7 +228,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
 
     def _preflight(self, config: B, world: World) -> Columns:
         """What is looked at before the attacks, and what that cost."""
-        seen = _examined(config, world)
+        seen = _examined(config, world, self._stages(config, world))
         looked = _look_for_classes(config, world)[1] if _depends_on_classes(self.protocol(config, world)) else 0
         said = [
             *seen.findings,
@@ -274,10 +279,7 @@ class Evaluate(Searches[EvaluateConfig]):
     def protocol(self, config: EvaluateConfig, world: World, model: Model | None = None) -> Protocol:
         threat, model = threat_of(world), model or world.model
         given = world.given.get("protocol", config.protocol)
-        if isinstance(given, str) or given is None:
-            chosen = named_protocol(given or USUAL[_useful(model)], threat)
-        else:
-            chosen = given if isinstance(given, Protocol) else Protocol(CUSTOM, tuple(given))
+        chosen = given if isinstance(given, Protocol) else named_protocol(given or USUAL[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
@@ -410,12 +412,14 @@ def _look_for_classes(config: Batched, world: World) -> tuple[int, int]:
     return logits.shape[1] - world.model.rejects, oracle.forwards
 
 
-def _examined(config: Batched, world: World) -> Preflight:
+def _examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflight:
     model, data = world.model, world.data
     if model.service:
         return Preflight([NOT_EXAMINED], 0, 0)
     rows = PREFLIGHT_ROWS_LARGE if is_large(data.shape) else PREFLIGHT_ROWS
-    seen = examine(model, *data.rows(0, min(rows, len(data))), seed=config.seed)
+    x, y = data.rows(0, min(rows, len(data)))
+    seen = examine(model, x, y, seed=config.seed)
+    check_classes(stages, y, torch.arange(len(y)), seen.classes)  # a shard would, but then a folder is there
     first = min(LOOKED_AT, len(data))
     return replace(seen, forwards=seen.forwards + first, backwards=seen.backwards + first)
 

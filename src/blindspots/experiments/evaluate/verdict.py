@@ -1,5 +1,7 @@
 """What an evaluation says, as data: the part of run.json that scripts rely on."""
 
+from math import nan
+
 from blindspots.records import Interval, Record, Share
 from blindspots.runs.metric import Metric, Verdict, metric
 
@@ -122,7 +124,7 @@ class EvaluateVerdict(Verdict):
         found = Metric(value=self.robust_accuracy, interval=self.interval, higher_is_better=True)
         if not self.counted:
             return found.model_copy(
-                update={"shown": (0.0, (0.0, 1.0)), "why": "no row was attacked: there is no evidence to go by"}
+                update={"shown": (nan, (nan, nan)), "why": "no row was attacked, so there is no evidence to go by"}
             )
         if not self.unsearched:
             return found
