@@ -197,7 +197,10 @@ def test_a_smallest_distance_needs_no_radius() -> None:
         (["1.5"], ["1.5"]),
         (["150%"], ["150%"]),
         (["robust_accuracy>=0", "robust_accuracy.low>=0%", "clean_accuracy<=1"], []),
-        (["robust_accuracy>=0", "robust_accuracy.low>=0.99", "clean_accuracy<=-1"], ["robust_accuracy.low>=0.99", "clean_accuracy<=-1"]),
+        (
+            ["robust_accuracy>=0", "robust_accuracy.low>=0.99", "clean_accuracy<=-1"],
+            ["robust_accuracy.low>=0.99", "clean_accuracy<=-1"],
+        ),
     ],
 )  # fmt: skip
 def test_require_decides_the_exit_code(gates: list[str], missed: list[str]) -> None:
@@ -453,7 +456,7 @@ def test_elsewhere_than_on_a_terminal_a_plain_line_comes_now_and_then(capsys: py
     said = lines_of(capsys, *((at, seen(seconds=at)) for at in (1.0, 10.0, 11.0, 19.0, 20.0)))
     assert said == [
         f"10 of 100 done; {at} s, {left} left; shards/00000: stage pgd"
-        for at, left in (("10", "1 min 21 s"), ("20", "2 min 51 s"))
+        for at, left in (("10", "81 s"), ("20", "2 min 51 s"))
     ]
 
 

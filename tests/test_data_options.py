@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from blindspots.verify import verify
 from PIL import Image
 from typer.testing import CliRunner, Result
 

@@ -194,7 +194,7 @@ def test_doubtful_noise_is_a_finding() -> None:
 
 def test_certify_judges_noise_by_the_bounds() -> None:
     with pytest.raises(InputError, match=r"did you mean 63\.75"):
-        certify(*of_levels(), sigma=0.25)
+        bs.certify(*of_levels(), sigma=0.25)
 
 
 def test_radii_beyond_the_box_are_said() -> None:

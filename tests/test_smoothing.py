@@ -256,7 +256,7 @@ def test_its_numbers_can_be_required(finished: Path) -> None:
     assert next(iter(verdict.metrics())) == "certified_accuracy@0.1"
     assert bs.require(verdict, ["certified_accuracy@0.1>=0", "clean_accuracy.low<=1", "abstained<=100%"]) == []
     assert len(bs.require(verdict, ["certified_accuracy@0.1>=1.01", "mean_radius>=9"])) == 2
-    with pytest.raises(bs.InputError, match="expected a metric with an interval for 'mean_radius.low>=0'"):
+    with pytest.raises(bs.InputError, match=r"expected a metric with an interval for 'mean_radius\.low>=0'"):
         bs.require(verdict, "mean_radius.low>=0")
 
 

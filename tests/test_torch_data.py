@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from blindspots.defend.smoothing import Asked
-from blindspots.verify import verify
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
@@ -140,7 +138,7 @@ def test_every_job_takes_a_loader(tmp_path: Path) -> None:
     attack = bs.attacks.FGSM()
     assert bs.attack("digits", data=test, attack=attack, threat=THREAT).clean_accuracy > 0.8
     assert bs.transfer(["digits", "digits-robust"], data=test, attack=attack, threat=THREAT).verdict.rows == 30
-    assert bs.certify("digits", data=test, asked=Asked(0.05, samples=20, draws=0)).verdict.rows == 30
+    assert bs.certify("digits", data=test, sigma=0.05, samples=20, draws=0).verdict.rows == 30
     found = bs.universal("digits", data=train, heldout=test, threat=THREAT, method="sgd:passes=1,batch=8")
     assert found.verdict.heldout.fooled.rows == 30
     hard = bs.harden(
@@ -148,7 +146,7 @@ def test_every_job_takes_a_loader(tmp_path: Path) -> None:
     )  # fmt: skip
     assert hard.verdict.after.rows == 30
     assert bs.evaluate("digits", data=test, threat=THREAT, out=tmp_path / "run").verdict.rows == 30
-    assert verify(tmp_path / "run", data=shuffled()).problems == []
+    assert bs.verify(tmp_path / "run", data=shuffled()).problems == []
 
 
 @pytest.mark.slow

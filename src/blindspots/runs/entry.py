@@ -46,8 +46,8 @@ def begin(
         raise InputError(f"expected {twice[0]} once, got it twice: leave one out")
     if taken := [key for key in settings if key in words]:
         raise InputError(
-            f"expected {' and '.join(taken)} where data are opened, as in bs.load_data('digits', rows=100), got it beside "
-            "data that are open: leave it out here"
+            f"expected {' and '.join(taken)} where data are opened, as in bs.load_data('digits', rows=100), got it "
+            "beside data that are open: leave it out here"
         )
     config = made(found, {**words, **plain, **settings})
     files: Files = {} if out is None else Folder(Path(out))
