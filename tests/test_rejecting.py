@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Net, drive, jobs, same
 from torch import Tensor, nn
 
 import blindspots as bs
@@ -32,6 +31,7 @@ from blindspots.report.experiment import write_report
 from blindspots.rows import leaves
 from blindspots.runs.store import Folder, opened
 from blindspots.runs.verify import verify
+from blindspots.testing.attack import Net, drive, jobs, same
 from blindspots.threat import L2, THREATS, Linf, Threat, parse_threat
 from small_run import inputs, network, rows_of
 from test_verify import forge
