@@ -32,7 +32,7 @@ from blindspots.experiments.harden.recipe import NoisyStep, Optimizer, Recipe, S
 from blindspots.experiments.harden.verdict import Control, HardenVerdict
 from blindspots.experiments.harden.verify import checks
 from blindspots.records import Share
-from blindspots.runs.run import How
+from blindspots.runs import run as running
 from blindspots.runs.store import Folder, opened
 from blindspots.runs.world import Progress, World
 from closed_form import planes
@@ -227,7 +227,7 @@ class StoppedError(Exception):
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits(
     tmp_path: Path, run: Hardened, stopped_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(How, "every", 0.0)
+    monkeypatch.setattr(running, "EVERY", 0.0)
 
     def watch(progress: Progress) -> None:
         if progress.part.startswith(stopped_in) and (progress.done == 3 or stopped_in != "training"):

@@ -187,7 +187,7 @@ def test_grey_pictures_for_a_model_of_three_channels_are_given_in_three(tmp_path
         assert torch.equal(found.rows(0, 20)[0], data.rows(0, 20)[0].expand(20, 3, 8, 8))
         assert "in 3 equal channels" in notes(found)
     run = bs.attack(net, data=data, attack=bs.attacks.FGSM(), threat=bs.Linf(0.05), out=tmp_path / "run")
-    assert run.file.manifest.data.shape == (3, 8, 8)
+    assert run.manifest.world["data"]["shape"] == [3, 8, 8]
 
 
 def test_colours_for_a_grey_model_are_refused_with_the_picture(tmp_path: Path) -> None:
@@ -342,8 +342,6 @@ def test_linked_folders_and_pictures_are_read(tmp_path: Path) -> None:
 
 
 def test_runs_on_pictures_can_be_verified(tmp_path: Path) -> None:
-    from blindspots.verify import verify
-
     net = tmp_path / "net.py"
     net.write_text(
         "import torch\ndef net():\n    torch.manual_seed(0)\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), "
@@ -351,13 +349,10 @@ def test_runs_on_pictures_can_be_verified(tmp_path: Path) -> None:
     )
     spec = folder_of(tmp_path / "data", in_mode("RGBA"))
     bs.attack(f"{net}:net", data=spec, attack=bs.attacks.FGSM(), threat=bs.Linf(0.05), out=tmp_path / "run")
-    proof = verify(tmp_path / "run")
-    assert (proof.problems, proof.notes) == ([], [])
+    assert bs.verify(tmp_path / "run").ok
 
 
 def test_the_model_decides_between_layouts_where_only_one_fits(tmp_path: Path) -> None:
-    from blindspots.verify import verify
-
     torch.manual_seed(0)
     series = np.random.default_rng(0).random((20, 3, 16), dtype=np.float32)
     np.savez(tmp_path / "series.npz", x=series, y=Y.numpy())
@@ -373,9 +368,10 @@ def test_the_model_decides_between_layouts_where_only_one_fits(tmp_path: Path) -
             threat=bs.Linf(0.05),
             out=tmp_path / f"run {given}",
         )
-        assert (run.file.manifest.data.shape, run.file.manifest.data.layout) == ((3, 16), "as-is")
+        seen = run.manifest.world["data"]
+            assert (seen["shape"], seen["layout"]) == ([3, 16], "as-is")
         assert "which the model takes, and not as (1, 3, 16)" in " ".join(f.saw for f in run.findings)
-        assert verify(tmp_path / f"run {given}").problems == []
+        assert bs.verify(tmp_path / f"run {given}").problems == []
     last = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
     assert bound(load_model("digits"), bs.ArrayData(torch.from_numpy(last), Y)).shape == (1, 8, 8)
     assert bound(load_model("digits"), bs.ArrayData(X[:, 0], Y)).shape == (1, 8, 8)

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def run_python(code: str) -> None:
 
 def run_shell(lines: str) -> None:
     for line in lines.splitlines():
-        program, *words = line.split()
+        program, *words = shlex.split(line)
         if program == "blindspots":
             words = [word if word != "100" else str(FEW) for word in words]
             result = CliRunner().invoke(app, words)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blindspots.data import Dataset, is_dataset
+from blindspots.data import Dataset, is_dataset, one_of
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.runs.config import Config, check_known, made
@@ -53,6 +53,11 @@ def begin(
     files: Files = {} if out is None else Folder(Path(out))
     told = {"watch": watch} if watch else {}
     return run(name, config, objects, How(files, resume, engine, command=command, **told))  # type: ignore[arg-type]
+
+
+def rows_of(x: Any, y: Any, data: Any) -> Any:
+    """What was passed as rows: a name as it is, which the run opens with its own `rows`; anything else as a dataset."""
+    return data if isinstance(data, str) and x is None and y is None else one_of(x, y, data)
 
 
 def _is_plain(value: Any) -> bool:

@@ -60,7 +60,7 @@ class How:
     watch: Watch = lambda progress: None
     say: Callable[[str], None] = lambda text: None
     command: str | None = None
-    every: float = EVERY
+    every: float = field(default_factory=lambda: EVERY)
 
 
 def run(name: str, config: Config, given: Mapping[str, Any] | None = None, how: How | None = None) -> Run[Any, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.attacks import Attack as Search
 from blindspots.attacks import as_attack, parse_attack
-from blindspots.data import Data, one_of
+from blindspots.data import Data
 from blindspots.engine.cascade import Stage, Start
 from blindspots.engine.targets import RandomClass, Targets, as_targets, parse_targets
 from blindspots.errors import InputError
@@ -22,7 +22,7 @@ from blindspots.goal import Goal, LossName
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.protocols import Protocol
-from blindspots.runs.entry import begin
+from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts
 from blindspots.runs.world import World
@@ -72,7 +72,7 @@ def attack(
         raise InputError("expected an attack, got none: pass e.g. bs.attacks.PGD(steps=40)")
     if targeted and targets is None:
         raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
-    rows = data if isinstance(data, str) else one_of(x, y, data)
+    rows = rows_of(x, y, data)
     given = {
         "model": model, "data": rows, "threat": threat, "attack": attack, "loss": loss,
         "targeted": targeted, "targets": targets, "restarts": restarts, "start": start, "to_the_end": to_the_end,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.batching import draws_per_call
-from blindspots.data import Data, one_of
+from blindspots.data import Data
 from blindspots.errors import InputError
 from blindspots.experiments.certify.attacked import attack
 from blindspots.experiments.certify.bounds import ABSTAINS, largest
@@ -26,7 +26,7 @@ from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.records import Share
-from blindspots.runs.entry import begin
+from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
@@ -84,7 +84,7 @@ def certify(
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    given = {"model": model, "data": one_of(x, y, data), "sigma": sigma}
+    given = {"model": model, "data": rows_of(x, y, data), "sigma": sigma}
     done = begin("certify", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Certified(**vars(done))
 

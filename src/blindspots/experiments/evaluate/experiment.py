@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.batching import is_large, rows_in_flight, rows_per_call, rows_per_shard
-from blindspots.data import Data, one_of
+from blindspots.data import Data
 from blindspots.engine.cascade import Cascade, Live, Stage, check_classes, is_targeted
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings, patience_of
@@ -35,7 +35,7 @@ from blindspots.problem import Need
 from blindspots.protocols import USUAL, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
-from blindspots.runs.entry import begin
+from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
 from blindspots.runs.findings import packed, unpacked
 from blindspots.runs.pace import processors_of
@@ -166,7 +166,7 @@ def evaluate(
     """
     given = {
         "model": model,
-        "data": data if isinstance(data, str) else one_of(x, y, data),
+        "data": rows_of(x, y, data),
         "threat": threat,
         "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
     }

@@ -12,7 +12,7 @@ from blindspots.arguments import checked
 from blindspots.attacks import Attack, as_attack
 from blindspots.batching import rows_per_shard
 from blindspots.crafting import Plan, craft
-from blindspots.data import Data, Dataset, as_data, is_dataset, one_of
+from blindspots.data import Data, Dataset, as_data, is_dataset
 from blindspots.data.splits import refuse_overlap
 from blindspots.engine.targets import Targets, as_targets
 from blindspots.errors import InputError
@@ -39,7 +39,7 @@ from blindspots.models.foreign import seed_everything
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs, unpack_inputs
-from blindspots.runs.entry import begin
+from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Part, shards
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
@@ -139,7 +139,7 @@ def transfer(
     held_out: Any = test if test is None or isinstance(test, str) else as_data(test)
     given = {
         "model": list(models) if settings.get("split") is not None else [as_model(m) for m in models],
-        "data": data if isinstance(data, str) else one_of(x, y, data),
+        "data": rows_of(x, y, data),
         "test": held_out,
         "threat": threat,
         "attack": attack,
