@@ -369,7 +369,7 @@ def test_the_model_decides_between_layouts_where_only_one_fits(tmp_path: Path) -
             out=tmp_path / f"run {given}",
         )
         seen = run.manifest.world["data"]
-            assert (seen["shape"], seen["layout"]) == ([3, 16], "as-is")
+        assert (seen["shape"], seen["layout"]) == ([3, 16], "as-is")
         assert "which the model takes, and not as (1, 3, 16)" in " ".join(f.saw for f in run.findings)
         assert bs.verify(tmp_path / f"run {given}").problems == []
     last = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
