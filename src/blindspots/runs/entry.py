@@ -49,7 +49,8 @@ def begin(
             f"expected {' and '.join(taken)} where data are opened, as in bs.load_data('digits', rows=100), got it "
             "beside data that are open: leave it out here"
         )
-    config = made(found, {**words, **plain, **settings})
+    alone = {"whole": True} if out is None and "whole" in found.model_fields else {}  # memory is this process's
+    config = made(found, {**words, **plain, **settings, **alone})
     files: Files = {} if out is None else Folder(Path(out))
     told = {"watch": watch} if watch else {}
     return run(name, config, objects, How(files, resume, engine, command=command, **told))  # type: ignore[arg-type]

@@ -245,7 +245,13 @@ def _inner(config: DetectConfig, world: World, name: str, protocol: str, threat:
     """Its model and its rows are given as objects: see `inside`."""
     model = f"{config.model} guarded by {name}" if name else config.model
     return EvaluateConfig(
-        model=model, data=_source(world).name, threat=threat, protocol=protocol, seed=config.seed, chunk=config.chunk
+        whole=True,
+        model=model,
+        data=_source(world).name,
+        threat=threat,
+        protocol=protocol,
+        seed=config.seed,
+        chunk=config.chunk,
     )
 
 

@@ -51,6 +51,7 @@ class Batched(Searched):
     precision: Literal["float32", "bf16"] = setting("float32", "Of the search; successes are confirmed in float32.")
     channels_last: bool = setting(False, "Memory layout of images.")
     compile: bool = setting(False, "Use torch.compile.")
+    whole: bool = setting(False, "Shards are as large as memory allows: no other process will share them.", hidden=True)
     stages: tuple[str, ...] = setting((), "Every stage of the protocol, as it is run.", hidden=True)
     draws: int | None = setting(
         None, "Answers of a randomised model to average over.", metavar="N", shown="what the protocol says", ge=1,

@@ -198,11 +198,11 @@ class Searches(Experiment[B, EvaluateVerdict]):
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, config.chunk)
         slots = rows_in_flight(shape, model.device, chunk, config.slots)
         rows = rows_per_shard(shape, slots, config.shard_rows)
-        if config.shard_rows is None and many and not world.unsendable():
+        if config.shard_rows is None and many and not config.whole and not world.unsendable():
             rows = _for_processes(rows, len(world.data))
         stages = tuple(repr(stage) for stage in self._stages(config, world))
         draws = config.draws or protocol.draws
-        found = {"chunk": chunk, "slots": slots, "shard_rows": rows, "stages": stages, "draws": draws}
+        found = {"chunk": chunk, "slots": slots, "shard_rows": rows, "whole": False, "stages": stages, "draws": draws}
         fitted = config.model_copy(update={**found, **self.named(config, protocol)})
         _check_budget(fitted, len(world.data))
         return fitted

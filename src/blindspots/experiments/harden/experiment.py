@@ -269,6 +269,7 @@ def _check(training: "_Training", judged: Dataset) -> None:
 def _evaluation(config: HardenConfig, model: Model | None, judged: Dataset) -> EvaluateConfig:
     """Of the given model, or of the hardened one."""
     return EvaluateConfig(
+        whole=True,
         model=f"{Path(config.model).name}-hardened" if model is None else config.model,
         data=judged.spec or judged.name, rows=len(judged), layout=getattr(judged, "layout", None),
         classes=config.classes, threat=config.threat, protocol=config.protocol, seed=config.seed,
