@@ -17,11 +17,10 @@ from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.runs.experiment import kinds
 
 QUICK = str(Path(__file__).with_name("quick.toml"))
-SHORT = str(Path(__file__).with_name("two_stages.toml"))
 ON = {"model": "digits", "data": "digits"}
 SMALL: dict[str, dict[str, Any]] = {
     "evaluate": {
-        "config": EvaluateConfig(**ON, rows=24, threat="linf:0.2", protocol=SHORT, shard_rows=8),
+        "config": EvaluateConfig(**ON, rows=24, threat="linf:0.2", protocol=QUICK, shard_rows=8),
         "kills": 6,
     },
     "attack": {"config": AttackConfig(**ON, rows=24, threat="l2", attack="ddn:steps=8", shard_rows=8), "kills": 6},
