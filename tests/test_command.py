@@ -8,7 +8,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from blindspots.cli import running
-from blindspots.cli.command import Where, command_of
+from blindspots.cli.command import command_of
+from blindspots.cli.where import Where
 from blindspots.runs.config import Config, Number, Numbers, OnData, setting
 from blindspots.runs.experiment import Kind, kinds
 

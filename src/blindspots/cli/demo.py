@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 from blindspots.cli import screen
-from blindspots.cli.command import Where
 from blindspots.cli.endings import repeatable
 from blindspots.cli.progress import Line
 from blindspots.cli.running import finish
+from blindspots.cli.where import Where
 from blindspots.errors import InputError
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.report.words import seconds

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from blindspots.cli import screen, show
-from blindspots.cli.command import Where
 from blindspots.cli.endings import UNMET, reading, resumable
 from blindspots.cli.progress import Line
+from blindspots.cli.where import Where
 from blindspots.command_line import command_line
 from blindspots.report.experiment import Page, page_of, write_report
 from blindspots.report.words import seconds
