@@ -20,8 +20,9 @@ from blindspots.engine.result import Result
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate import count
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
-from blindspots.experiments.evaluate.verify_rows import EDGE, Scores, norm
+from blindspots.experiments.evaluate.verify_rows import Scores, norm
 from blindspots.models.model import Model
+from blindspots.runs.again import EDGE
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Folder, RunFile, opened, read_run, sha256
 from blindspots.runs.verify import verify

@@ -12,15 +12,19 @@ from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
 
-EDGE = 1e-5  # of the largest score: where so little decides, rounding may decide otherwise
-SLACK = 1.1e-5  # of a radius, for norms in float32
+# Another batch size, memory layout or machine moves scores by rounding: on 39 networks by at most 1.5e-6 of the row's
+# largest score. Where that much decides, the row is on the edge and either answer is accepted.
+EDGE = 1e-5
+# A radius may be exceeded by 1e-5 of it, as in threat.py, and by a tenth of that for the float32 norm it takes.
+SLACK = 1.1e-5
 UNIT_ROUNDOFF = 2.0**-24  # storing x + d in float32 moves every component by that share of it
 NORM_ROUNDING = 1e-5  # between a norm in float32 and the same in float64
 Array = NDArray[Any]
 
 
-def share(hits: int, rows: int) -> dict[str, Any]:
+def share(hits: int | np.integer[Any], rows: int) -> dict[str, Any]:
     """A `records.Share` as plain values, its interval by scipy."""
+    hits = int(hits)
     exact = binomtest(hits, rows).proportion_ci(method="exact") if rows else None
     interval = [float(exact.low), float(exact.high)] if exact else [0.0, 1.0]
     return {"hits": hits, "rows": rows, "share": hits / rows if rows else 0.0, "interval": interval}

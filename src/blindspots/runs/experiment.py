@@ -1,6 +1,7 @@
 """What a kind of run supplies. Everything else (resume, processes, verification, gates, pages) is the frame's."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -58,7 +59,7 @@ def shards(name: str, rows: int, size: int) -> list[Part]:
     return [Part(f"{name}/{i:05d}", rows=span) for i, span in enumerate(spans)]
 
 
-class Experiment(Generic[C, V]):
+class Experiment(ABC, Generic[C, V]):
     """A kind of run: functions without state, so that any process can call them.
 
     Attributes:
@@ -77,9 +78,9 @@ class Experiment(Generic[C, V]):
         """The configuration with everything filled in that was left open. Raises InputError: it cannot be done."""
         return config
 
+    @abstractmethod
     def parts(self, config: C, world: "World") -> list[Part]:
         """What has to be made, each part after those that it needs."""
-        raise NotImplementedError
 
     def further(self, config: C, world: "World", parts: "Parts") -> list[Part]:
         """Parts of which it is only known that they are wanted once all `parts` are made: a function of these alone."""
@@ -89,20 +90,20 @@ class Experiment(Generic[C, V]):
         """About how many forwards the run takes, which decides whether workers are worth their start; 0: unknown."""
         return 0.0
 
+    @abstractmethod
     def make(self, config: C, world: "World", part: Part, needs: "Parts", kept: Columns | None) -> Made:
         """The columns of a part, from the configuration, the world and the parts that it needs alone.
 
         A long part yields states that it can go on from, and gets the last one back as `kept`.
         """
-        raise NotImplementedError
 
     def inside(self, config: C, world: "World", part: Part, needs: "Parts") -> Mapping[str, Any]:
         """Python objects that a run inside the run is given, by the names of its fields."""
         return {}
 
+    @abstractmethod
     def conclude(self, config: C, world: "World", parts: "Parts") -> V:
         """The verdict, without findings. Counts; asks no model and searches nothing."""
-        raise NotImplementedError
 
     def findings(self, config: C, world: "World", verdict: V, parts: "Parts") -> "list[Finding]":
         """What a reader of the verdict should know."""
@@ -111,9 +112,6 @@ class Experiment(Generic[C, V]):
     def exports(self, config: C, world: "World", verdict: V, parts: "Parts") -> Mapping[str, bytes]:
         """Further files for people, by name, such as a model; their digests are recorded beside those of the parts."""
         return {}
-
-
-Checks = Callable[[Any, Any, "Parts", "World"], Iterator[Check]]
 
 
 @dataclass(frozen=True)

@@ -48,16 +48,12 @@ class Metric(Record):
 
 
 class Verdict(Record):
-    """What a run concludes, as numbers; `findings` say in sentences what to know before they are believed.
-
-    Attributes:
-        main: the metric that a bare number in a gate is about.
-    """
+    """What a run concludes, as numbers; `findings` say in sentences what to know before they are believed."""
 
     findings: list[SerializeAsAny[Finding]] = []  # noqa: RUF012 - pydantic copies it
 
     def metrics(self) -> dict[str, Metric]:
-        """The numbers that can be required and compared, the most important first."""
+        """The numbers that can be required and compared; a bare number in a gate is about the first."""
         return {}
 
     @property

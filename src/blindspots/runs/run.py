@@ -97,7 +97,7 @@ def _following(how: How) -> How:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A run before its first part. `executor`: that of the run around it."""
+    """A run before its first part. `pace`: that of the run around it."""
 
     experiment: Experiment[Any, Any]
     config: Config

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,17 @@ def _check_processes(kind: str, config: Config, folder: Path, memory: Mapping[st
     done = _run(kind, config, None, Folder(folder / "processes"), engine="processes:2")
     assert _files(done) == memory, f"processes differ in {_differing(_files(done), memory)}"
     yield "two processes write the same bytes"
-    _run(kind, config, None, Fatal(folder / "killed", workers=1), engine="processes:2")
+    fatal = Fatal(folder / "killed", workers=1)
+    _run(kind, config, None, fatal, engine="processes:2")
+    assert fatal.deaths.exists(), "no worker wrote anything, so none was killed"
     assert _files(Folder(folder / "killed")) == memory, "a run differs after a worker was killed"
     yield "a worker that is killed is replaced, and its part is made again"
-    with suppress(KeyboardInterrupt, InputError):
-        how = How(Folder(folder / "stopped"), engine="processes:2", watch=_interrupt)
-        run(kind, config, how=how)
+    stopped = False
+    try:
+        run(kind, config, how=How(Folder(folder / "stopped"), engine="processes:2", watch=_interrupt))
+    except KeyboardInterrupt:
+        stopped = True
+    assert stopped, "Ctrl-C did not end the run"
     _run(kind, config, None, Folder(folder / "stopped"), resume=True)
     assert _files(Folder(folder / "stopped")) == memory, "a run differs after Ctrl-C among processes"
     yield "after Ctrl-C it goes on to the same bytes"

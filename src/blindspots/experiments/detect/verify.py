@@ -34,6 +34,7 @@ from blindspots.experiments.detect.verdict import (
 from blindspots.models.model import Model
 from blindspots.naming import numbered
 from blindspots.packing import unpack_inputs
+from blindspots.runs.again import EDGE, SLACK, UNIT_ROUNDOFF, share
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, Run, check_columns
@@ -43,9 +44,6 @@ from blindspots.threat import Threat, parse_threat
 
 Array = NDArray[Any]
 Problems = Iterator[str]
-EDGE = 1e-5  # of the largest score: where so little decides, rounding may decide otherwise
-SLACK = 1.1e-5  # of a radius, for norms in float32
-UNIT_ROUNDOFF = 2.0**-24  # storing x0 + d in float32 moves every component by that share of it
 _SAME_SCORES = 1e-4  # of the spread of the scores: what other batch sizes and machines move them by
 _RADII = (0.5, 1.0, 2.0)
 _RATES = {"0.01": 0.01, "0.05": 0.05}
@@ -353,10 +351,10 @@ class _Proof:
         found = []
         for kind in kinds:
             shares = _SHARES if len(columns[kind]) > 1 else (0.0,)
-            for share, by_size in zip(shares, columns[kind], strict=True):
+            for adversarial, by_size in zip(shares, columns[kind], strict=True):
                 for size, p in zip(_SIZES, by_size, strict=True):
                     if not np.isnan(p).any():
-                        found.append(_power(kind, share, size, p))
+                        found.append(_power(kind, adversarial, size, p))
         return found
 
     def _distortion(self, name: str, limit: float) -> dict[str, Any]:
@@ -390,10 +388,7 @@ class _Proof:
 
 
 def _share(hits: Array) -> dict[str, Any]:
-    k, n = int(np.count_nonzero(hits)), len(hits)
-    exact = binomtest(k, n).proportion_ci(method="exact") if n else None
-    interval = [float(exact.low), float(exact.high)] if exact else [0.0, 1.0]
-    return {"hits": k, "rows": n, "share": k / n if n else 0.0, "interval": interval}
+    return share(int(np.count_nonzero(hits)), len(hits))
 
 
 def _alarms(fpr: float, rows: int) -> int:

@@ -1,6 +1,7 @@
 """From a model, data, a threat and a protocol to a verdict: shard by shard, each a cascade of attacks."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -179,12 +180,12 @@ class Searches(Experiment[B, EvaluateVerdict]):
 
     Verdict = EvaluateVerdict
 
+    @abstractmethod
     def protocol(self, config: B, world: World, model: Model | None = None) -> Protocol:
         """What is run on the model, by default as it is after its first look.
 
         Raises InputError: one of the attacks does not fit the threat, or needs more than the model shows.
         """
-        raise NotImplementedError
 
     # -------------------------------------------------------------- before the first part
 

@@ -1,20 +1,18 @@
 """Proves an evaluation again, from the stored bytes alone: none of the code that searched has a say in it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
-    EDGE,
     STOOD,
     Problems,
     Shard,
@@ -22,6 +20,7 @@ from blindspots.experiments.evaluate.verify_rows import (
     targeted,
     topics,
 )
+from blindspots.runs.again import EDGE, share
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
@@ -127,8 +126,8 @@ class _Proof:
         counted = [row for row in rows if row["result"] != ALREADY_TARGET]
         right = [row for row in counted if row["right"]]
         stand, whole = [r for r in right if not r["won"]], [r for r in right if not r["fools_8bit"]]
-        clean, robust = _share([r for r in rows if r["right"]], rows), _share(stand, counted)
-        in_8bit = _share(whole, counted)
+        clean, robust = share(len([r for r in rows if r["right"]]), len(rows)), share(len(stand), len(counted))
+        in_8bit = share(len(whole), len(counted))
         ends = Counter(row["result"] for row in rows)
         forwards, backwards = sum(r["forwards"] for r in rows), sum(r["backwards"] for r in rows)
         costs = [self.parts["preflight"]["cost"].tolist(), *(self.parts[n]["unbilled"].tolist() for n in self.names)]
@@ -140,9 +139,9 @@ class _Proof:
             "clean_interval": clean["interval"],
             "robust_accuracy": robust["share"],
             "interval": robust["interval"],
-            "searched": _share([r for r in rows if r["result"] == STOOD], counted),
-            "robust_of_right": _share(stand, right),
-            "reached": _share([r for r in rows if r["won"]], right) if targeted(self.config) else None,
+            "searched": share(len([r for r in rows if r["result"] == STOOD]), len(counted)),
+            "robust_of_right": share(len(stand), len(right)),
+            "reached": share(len([r for r in rows if r["won"]]), len(right)) if targeted(self.config) else None,
             "robust_accuracy_8bit": in_8bit["share"],
             "interval_8bit": in_8bit["interval"],
             "outcomes": {OUTCOMES[result]: ends[result] for result in sorted(ends)},
@@ -177,13 +176,6 @@ def _rows(columns: Any) -> Iterator[dict[str, Any]]:
         wrong = said not in (row["y"], -1)
         row["fools_8bit"] = wrong and (row["target"] == -1 or said == row["target"])
     yield from rows
-
-
-def _share(hits: Sequence[object], of: Sequence[object]) -> dict[str, Any]:
-    k, n = len(hits), len(of)
-    exact = binomtest(k, n).proportion_ci(method="exact") if n else None
-    interval = [float(exact.low), float(exact.high)] if exact else [0.0, 1.0]
-    return {"hits": k, "rows": n, "share": k / n if n else 0.0, "interval": interval}
 
 
 def _distances(norms: list[float], right: int, rows: int) -> dict[str, Any] | None:

@@ -18,19 +18,13 @@ from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
+from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
 from blindspots.threat import Threat, to_8bit
 
 Array = NDArray[Any]
 Problems = Iterable[str]
 STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET = 0, 1, 2, 4, 6
-# Another batch size, memory layout or machine moves scores by rounding: on 39 networks by at most 1.5e-6 of the row's
-# largest score. Where that much decides, the row is on the edge and either answer is accepted.
-EDGE = 1e-5
-# A radius may be exceeded by 1e-5 of it, as in threat.py, and by a tenth of that for the float32 norm it takes.
-SLACK = 1.1e-5
-UNIT_ROUNDOFF = 2.0**-24  # storing x0 + d in float32 moves every component by that share of it
-NORM_ROUNDING = 1e-5  # between a norm in float32 and the same in float64
 
 
 def targeted(config: Batched) -> bool:

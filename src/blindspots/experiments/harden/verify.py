@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom, binomtest
+from scipy.stats import binom
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from blindspots.experiments.harden.verdict import CONTROL, PROGRAM, STUDY, TRAIN
 from blindspots.models.load import load_program
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs, unpacked_text
+from blindspots.runs.again import EDGE, SLACK, share
 from blindspots.runs.experiment import Check, Columns
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, Run, check_columns
@@ -27,8 +28,6 @@ from blindspots.runs.world import World
 from blindspots.threat import parse_threat
 
 MODEL_FILE = "model.pt2"
-EDGE = 1e-5  # of the largest score: where so little decides, rounding may decide otherwise
-SLACK = 1.1e-5  # of a radius, for norms in float32
 _ALIKE = 1e-4  # of a row's largest score: how far the program may be from the network
 _STRAIGHT = 1e-3  # of a cosine with a gradient
 _AS_FAR, _POINTS = 2.5, 61  # of the curve
@@ -93,7 +92,7 @@ class _Proof:
     def numbers(self, verdict: HardenVerdict) -> dict[str, Any]:
         """The verdict, from what is stored."""
         history, best = self.log["history"], self._best()
-        chosen = _share(best["closer"]["hits"], best["closer"]["rows"])
+        chosen = share(best["closer"]["hits"], best["closer"]["rows"])
         before, after = (self.parts.run(name).verdict.model_dump(mode="json") for name in ("before", "after"))
         off = 100 * (chosen["share"] - after["robust_accuracy"]) if self._own_threat() else None
         return {
@@ -134,8 +133,8 @@ class _Proof:
         return [
             {
                 "name": name, "what": words.get(name), "epochs": self.config.epochs,
-                "clean": _share(np.count_nonzero(c["right"]), len(c["right"])),
-                "robust": _share(np.count_nonzero(c["right"]) - len(c["broken"]), len(c["right"])),
+                "clean": share(np.count_nonzero(c["right"]), len(c["right"])),
+                "robust": share(np.count_nonzero(c["right"]) - len(c["broken"]), len(c["right"])),
             }
             for name, c in self._trained.items()
         ]  # fmt: skip
@@ -149,8 +148,8 @@ class _Proof:
         (_, theirs), (ours, _) = confusion_matrix(hardened, control, labels=[False, True]).tolist()
         p = min(1.0, 2 * float(binom.cdf(min(ours, theirs), ours + theirs, 0.5)))
         return {
-            "hardened": _share(np.count_nonzero(hardened), len(hardened)),
-            "control": _share(hits[best], len(control)), "against": best, "only_hardened": ours,
+            "hardened": share(np.count_nonzero(hardened), len(hardened)),
+            "control": share(hits[best], len(control)), "against": best, "only_hardened": ours,
             "only_control": theirs, "p_value": p,
         }  # fmt: skip
 
@@ -165,7 +164,7 @@ class _Proof:
         return {
             "rows": rows,
             "compared": [
-                {**words, "before": _share(np.count_nonzero(b), rows), "after": _share(np.count_nonzero(a), rows)}
+                {**words, "before": share(np.count_nonzero(b), rows), "after": share(np.count_nonzero(a), rows)}
                 for words, b, a in pairs
             ],
             "curve": {
@@ -315,13 +314,7 @@ def _outside(threat: Any, moved: Tensor, x: Tensor, bounds: tuple[float, float])
 def _counted(epoch: Mapping[str, Any]) -> dict[str, Any]:
     """What is stored of an epoch, with shares and intervals of its counts."""
     shares = ("clean", "fgsm", "robust", "robust_training", "closer")
-    return {k: _share(v["hits"], v["rows"]) if k in shares and v else v for k, v in epoch.items()}
-
-
-def _share(hits: Any, rows: int) -> dict[str, Any]:
-    hits = int(hits)
-    exact = binomtest(hits, rows).proportion_ci(method="exact")
-    return {"hits": hits, "rows": rows, "share": hits / rows, "interval": [float(exact.low), float(exact.high)]}
+    return {k: share(v["hits"], v["rows"]) if k in shares and v else v for k, v in epoch.items()}
 
 
 def _beyond(distances: np.ndarray, radii: list[float]) -> list[float]:

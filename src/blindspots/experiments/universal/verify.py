@@ -13,9 +13,10 @@ from blindspots.errors import InputError
 from blindspots.experiments.universal import verdict as tables
 from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.experiments.universal.verdict import UniversalVerdict
-from blindspots.experiments.universal.verify_numbers import SLACK, Numbers, sizes
+from blindspots.experiments.universal.verify_numbers import Numbers, sizes
 from blindspots.models.model import Model
 from blindspots.random import keys, normal, sign
+from blindspots.runs.again import EDGE, SLACK
 from blindspots.runs.experiment import Check, Columns
 from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, check_columns
@@ -23,7 +24,6 @@ from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
 from blindspots.threat import parse_threat
 
-EDGE = 1e-5  # of the largest score: where so little decides, rounding may decide otherwise
 _TABLES = {
     "preflight": {"findings": "(n,) uint8 JSON"}, "search": tables.FOUND, "fit": tables.ROWS, "heldout": tables.ROWS,
     "shown": tables.SHOWN, "controls": tables.CONTROLS, "norms": tables.NORMS, "images": tables.AGAIN,

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigvalsh
-from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import normalize
 
 from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.experiments.universal.verdict import CONTROLS_NAMED, UniversalVerdict
+from blindspots.runs.again import SLACK, share
 from blindspots.runs.store import Parts
 from blindspots.threat import parse_threat
 
 Array = NDArray[Any]
-SLACK = 1.1e-5  # of a radius, for norms in float32
 _SQUARES = 1e-9  # of the largest square of a singular value: what is left of a zero by rounding
 _CURVED = ("singular", "universal", "random")
 
@@ -176,13 +175,6 @@ def _roots(squares: Array, stored: Sequence[float]) -> list[float]:
 
 def _differ(clean: Array, moved: Array) -> dict[str, Any]:
     return share(int(np.count_nonzero(clean != moved)), len(clean))
-
-
-def share(hits: int, rows: int) -> dict[str, Any]:
-    """With its exact 95 % interval."""
-    exact = binomtest(hits, rows).proportion_ci(method="exact") if rows else None
-    interval = [0.0, 1.0] if exact is None else [float(exact.low), float(exact.high)]
-    return {"hits": hits, "rows": rows, "share": hits / rows if rows else 0.0, "interval": interval}
 
 
 class Labels:
