@@ -21,7 +21,8 @@ from benchmarks.tiny_net import factory
 from blindspots.attacks import PGD
 from blindspots.cli import main as blindspots
 from blindspots.engine.cascade import Stage
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 
 FEW, MANY, GOAL = 2000, 20_000, 200
 THREAT, BUDGET = "linf:0.0005", 16  # enough to search every row, little enough for many rows

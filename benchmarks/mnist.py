@@ -12,7 +12,8 @@ import blindspots as bs
 from benchmarks.cases import zoo
 from benchmarks.page import Section, percent, table
 from blindspots.data import ArrayData
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 
 RADIUS, ROWS, PROCESSES = 0.3, 1000, 2
 RUN = Path("runs/bench-mnist")  # a finished run there is read, not made again

@@ -19,7 +19,8 @@ from benchmarks.settings import RADIUS, UNION
 from blindspots.data import digits, digits_training
 from blindspots.experiments.harden.recipe import names
 from blindspots.records import Share
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 from blindspots.runs.world import Progress
 from blindspots.threat import parse_threat
 

@@ -16,7 +16,8 @@ from blindspots.findings import Finding
 from blindspots.records import DataRecord, ModelRecord
 from blindspots.runs.experiment import Part
 from blindspots.runs.findings import packed
-from blindspots.runs.store import Folder, Log, MadeBy, Manifest, Parts, RunFile
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import Log, MadeBy, Manifest, Parts, RunFile
 
 RADIUS = 0.15
 OF_BROKEN = ("adversarial", "nearest", "adversarial_prediction", "adversarial_confidence", "prediction_8bit")

@@ -33,7 +33,8 @@ from blindspots.experiments import KINDS
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.harden.config import HardenConfig
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 from blindspots.runs.world import Progress
 
 QUICK = "--attack=pgd:steps=3 --data=digits --threat=linf:0.15 --rows=24"

@@ -32,7 +32,8 @@ from blindspots.experiments.detect.verdict import DetectVerdict, Overhead
 from blindspots.models import BlackBox
 from blindspots.records import Share
 from blindspots.report.experiment import html
-from blindspots.runs.store import Folder, Run, opened, read_run
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import Run, opened, read_run
 from blindspots.runs.verify import Verification, verify
 from test_cli import blindspots as command
 from test_cli import in_one_sentence, plain

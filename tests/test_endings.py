@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from blindspots.cli import running
-from blindspots.runs.store import RUN, Folder, opened, read_run, sha256
+from blindspots.runs.folder import Folder
+from blindspots.runs.seals import sha256
+from blindspots.runs.store import RUN, opened, read_run
 from small_run import at_most
 from test_cli import QUICK, attack, blindspots, digests, finished, in_one_sentence, plain
 

@@ -16,9 +16,9 @@ from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.runs.executors import Executor, Processes, Serial, Task
+from blindspots.runs.folder import Folder
 from blindspots.runs.pace import executor_of
 from blindspots.runs.run import TRIES, How, run
-from blindspots.runs.store import Folder
 from blindspots.testing.experiment import Fatal
 from executing import Double, Dying, FaultError, Raising, Where
 

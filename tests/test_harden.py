@@ -33,7 +33,8 @@ from blindspots.experiments.harden.verdict import Control, HardenVerdict
 from blindspots.experiments.harden.verify import checks
 from blindspots.records import Share
 from blindspots.runs import run as running
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 from blindspots.runs.world import Progress, World
 from closed_form import planes
 

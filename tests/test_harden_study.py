@@ -11,7 +11,7 @@ from blindspots.data import ArrayData
 from blindspots.experiments.harden.study import Pair, Watch, concluded, equal_volume, trials
 from blindspots.experiments.harden.verdict import STUDY, Study
 from blindspots.models.model import Model
-from blindspots.runs.store import check_columns
+from blindspots.runs.columns import check_columns
 from blindspots.threat import L1, L2, Linf, Threat
 
 SHAPE = (1, 6, 6)

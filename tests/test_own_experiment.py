@@ -12,8 +12,8 @@ import pytest
 
 import blindspots as bs
 from blindspots.runs.experiment import GROUP, kinds
+from blindspots.runs.folder import Folder
 from blindspots.runs.run import How, run
-from blindspots.runs.store import Folder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PACKAGE = EXAMPLES / "own_experiment"

@@ -29,7 +29,8 @@ from blindspots.random import keys
 from blindspots.records import REJECTED
 from blindspots.report.experiment import write_report
 from blindspots.rows import leaves
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 from blindspots.runs.verify import verify
 from blindspots.testing.attack import Net, drive, jobs, same
 from blindspots.threat import L2, THREATS, Linf, Threat, parse_threat

@@ -27,7 +27,8 @@ from blindspots.report.experiment import html as render_runs
 from blindspots.report.experiment import write_report
 from blindspots.report.shown import largest_changes
 from blindspots.report.words import ThreatWords
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 from runs_factory import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

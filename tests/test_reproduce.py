@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Reproduced:
-    from blindspots.runs.store import Folder
+    from blindspots.runs.folder import Folder
 
     return Reproduced(**vars(opened(Folder(folder))))
 

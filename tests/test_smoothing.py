@@ -26,9 +26,10 @@ from blindspots.experiments.certify.smoothed import Smoothed
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.model import Model
 from blindspots.problem import Need
+from blindspots.runs.folder import Folder
 from blindspots.runs.run import How
 from blindspots.runs.run import run as run_kind
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.store import opened
 from blindspots.runs.world import Progress
 
 SIGMA = 0.5

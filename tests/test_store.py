@@ -11,14 +11,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 import blindspots as bs
 import small_run
 from blindspots.errors import InputError
 from blindspots.files import write_whole
 from blindspots.packing import pack_inputs, unpack_inputs
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Part
-from blindspots.runs.store import Folder, Manifest, Parts, RunFile, begun, check_columns, opened, read_run, sealed
+from blindspots.runs.folder import Folder
+from blindspots.runs.seals import sealed, sealed_part
+from blindspots.runs.store import Manifest, Parts, RunFile, begun, opened, read_run
 from blindspots.threat import to_8bit
 
 
@@ -101,12 +105,26 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
 
 @given(st.binary(max_size=80), st.binary(max_size=80), st.data())
 def test_a_seal_covers_every_byte(before: bytes, after: bytes, data: st.DataObject) -> None:
-    content = sealed(before + b'"seal": "' + b"0" * 64 + b'"' + after, "run", "part")
-    assert sealed(content, "run", "part") == content
+    content = sealed(before + b'"seal": "' + b"0" * 64 + b'"' + after)
+    assert sealed(content) == content
+    changed = flipped(content, data)
+    assert sealed(changed) != changed
+
+
+@given(st.lists(st.integers(0, 255), max_size=80), st.data())
+def test_the_seal_of_a_part_covers_every_byte_and_whose_it_is(values: list[int], data: st.DataObject) -> None:
+    saved = save({"x": torch.tensor(values, dtype=torch.uint8)}, {"seal": "0" * 64})
+    content = sealed_part(saved, "run", "part")
+    assert sealed_part(content, "run", "part") == content
+    changed = flipped(content, data)
+    assert sealed_part(changed, "run", "part") != changed
+    assert sealed_part(content, "another run", "part") != content
+    assert sealed_part(content, "run", "another part") != content
+
+
+def flipped(content: bytes, data: st.DataObject) -> bytes:
     at, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
-    changed = content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
-    assert sealed(changed, "run", "part") != changed
-    assert sealed(content, "another run", "part") != content
+    return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
 
 
 def test_what_has_no_seal_is_never_intact() -> None:

@@ -32,10 +32,11 @@ from blindspots.models.adapted import Adapted
 from blindspots.models.model import Model
 from blindspots.naming import numbered
 from blindspots.report.experiment import write_report
+from blindspots.runs.folder import Folder
 from blindspots.runs.metric import require
 from blindspots.runs.run import How
 from blindspots.runs.run import run as run_kind
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.store import opened
 from blindspots.runs.verify import verify
 from blindspots.threat import Threat
 

@@ -31,7 +31,8 @@ from blindspots.models.transformations import (
     parse_transformation,
 )
 from blindspots.problem import Need
-from blindspots.runs.store import Folder, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 
 FIXED = (Bits(3), Median(3), Jpeg(60))
 

@@ -30,9 +30,9 @@ from blindspots.experiments.universal.transformations import TRANSFORMATIONS
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.runs.experiment import Columns
+from blindspots.runs.folder import Folder
 from blindspots.runs.run import How
 from blindspots.runs.run import run as carry_out
-from blindspots.runs.store import Folder
 from blindspots.runs.verify import verify
 from blindspots.runs.world import Progress
 from blindspots.threat import Threat

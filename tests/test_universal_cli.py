@@ -10,7 +10,9 @@ from PIL import Image
 
 from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.experiments.universal.verdict import UniversalVerdict
-from blindspots.runs.store import Folder, Run, opened, sealed
+from blindspots.runs.folder import Folder
+from blindspots.runs.seals import sealed
+from blindspots.runs.store import Run, opened
 from test_cli import blindspots as command
 from test_cli import in_one_sentence, plain
 

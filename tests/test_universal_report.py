@@ -30,7 +30,8 @@ from blindspots.findings import Finding
 from blindspots.records import DataRecord, ModelRecord, Share
 from blindspots.report.experiment import html, write_report
 from blindspots.runs.experiment import Part
-from blindspots.runs.store import Folder, Log, MadeBy, Manifest, Parts, RunFile, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import Log, MadeBy, Manifest, Parts, RunFile, opened
 from blindspots.threat import Linf
 
 RADIUS = 8 / 255

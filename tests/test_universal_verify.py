@@ -15,7 +15,9 @@ from blindspots.experiments.universal import count, geometry
 from blindspots.experiments.universal.experiment import UniversalRun
 from blindspots.experiments.universal.verdict import Trial
 from blindspots.records import Share
-from blindspots.runs.store import Folder, opened, sealed, sha256
+from blindspots.runs.folder import Folder
+from blindspots.runs.seals import sealed, sha256
+from blindspots.runs.store import opened
 from blindspots.runs.verify import verify
 
 

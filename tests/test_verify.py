@@ -24,7 +24,9 @@ from blindspots.experiments.evaluate.verify_rows import Scores, norm
 from blindspots.models.model import Model
 from blindspots.runs.again import EDGE
 from blindspots.runs.experiment import Columns
-from blindspots.runs.store import Folder, RunFile, opened, read_run, sha256
+from blindspots.runs.folder import Folder
+from blindspots.runs.seals import sha256
+from blindspots.runs.store import RunFile, opened, read_run
 from blindspots.runs.verify import verify
 from blindspots.threat import THREATS
 from small_run import Net, inputs, run

@@ -6,9 +6,10 @@ import torch
 from scipy.stats import binomtest
 
 from blindspots.random import keys, normal
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts, check_columns
+from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing
 from blindspots.runs.world import World
 from noise_flips.config import FlipsConfig

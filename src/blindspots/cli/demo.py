@@ -12,8 +12,9 @@ from blindspots.cli.where import Where
 from blindspots.errors import InputError
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.report.words import seconds
+from blindspots.runs.folder import Folder
 from blindspots.runs.run import How, run
-from blindspots.runs.store import LOG, RUN, Folder, log_of
+from blindspots.runs.store import LOG, RUN, log_of
 
 MODEL, THREAT = "digits", "linf:0.15"
 COMMAND = f"blindspots harden {MODEL} --data digits --threat {THREAT}"  # the mark by which the demo knows its own runs

@@ -17,9 +17,10 @@ from blindspots.report.experiment import Page, page_of, write_report
 from blindspots.report.words import seconds
 from blindspots.runs.config import Config
 from blindspots.runs.experiment import Kind
+from blindspots.runs.folder import Folder
 from blindspots.runs.metric import parsed, require
 from blindspots.runs.run import How, follows, run
-from blindspots.runs.store import Folder, Run
+from blindspots.runs.store import Run
 
 _NAMED = 2  # models by whose names a folder is called
 

@@ -13,7 +13,8 @@ from blindspots.report import words
 from blindspots.report.page import environment, write_page
 from blindspots.runs.config import is_hidden
 from blindspots.runs.experiment import kind
-from blindspots.runs.store import Folder, Run, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import Run, opened
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.runs.config import Config, check_known, made
 from blindspots.runs.experiment import kind
+from blindspots.runs.folder import Files, Folder
 from blindspots.runs.run import How, Watch, run
-from blindspots.runs.store import Files, Folder, Run
+from blindspots.runs.store import Run
 
 
 def begin(

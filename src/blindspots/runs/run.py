@@ -15,12 +15,12 @@ from blindspots.models.foreign import own_state
 from blindspots.runs.config import Config
 from blindspots.runs.executors import Executor, Serial, Tell
 from blindspots.runs.experiment import Columns, Experiment, Part, kind
+from blindspots.runs.folder import Files, Folder
 from blindspots.runs.pace import Pace, chosen
+from blindspots.runs.seals import sha256
 from blindspots.runs.store import (
     LOG,
     RUN,
-    Files,
-    Folder,
     Log,
     Manifest,
     Parts,
@@ -30,7 +30,6 @@ from blindspots.runs.store import (
     log_of,
     made_by,
     opened,
-    sha256,
     threads_of,
 )
 from blindspots.runs.world import Progress, World
@@ -294,18 +293,28 @@ def _digests(m: _Making, log: Log, known: Mapping[str, str]) -> dict[str, str]:
         if outcome is None:
             lost[name] += 1
             waiting.insert(0, left[name])
-            if lost[name] == TRIES:
-                raise InputError(
-                    f"expected {name} to be made, but {TRIES} workers died of it: give them more memory, or use "
-                    "--engine serial to see what happens"
-                )
+            _check_lost(name, lost[name])
             continue
-        done[name], log.seconds[name] = outcome.digest, round(outcome.seconds, 3)
-        if outcome.timing:
-            log.timing[name] = {what: round(value, 4) for what, value in outcome.timing.items()}
-        parts.files[f"{b.at}{LOG}"] = (log.model_dump_json(indent=2) + "\n").encode()
+        done[name] = outcome.digest
+        _note(m, log, name, outcome)
         tell(Progress(name))
     return {name: done[name] for name in left}
+
+
+def _check_lost(name: str, times: int) -> None:
+    if times == TRIES:
+        raise InputError(
+            f"expected {name} to be made, but {TRIES} workers died of it: give them more memory, or use --engine "
+            "serial to see what happens"
+        )
+
+
+def _note(m: _Making, log: Log, name: str, outcome: Outcome) -> None:
+    """What a part took, in the log."""
+    log.seconds[name] = round(outcome.seconds, 3)
+    if outcome.timing:
+        log.timing[name] = {what: round(value, 4) for what, value in outcome.timing.items()}
+    m.begun.how.files[f"{m.begun.at}{LOG}"] = (log.model_dump_json(indent=2) + "\n").encode()
 
 
 def _teller(m: _Making, left: Mapping[str, Part], done: Mapping[str, str]) -> Watch:

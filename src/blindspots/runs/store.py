@@ -7,14 +7,11 @@ log.json              the command, when it began, seconds of every part: told, n
 report.html           the page
 """
 
-import hashlib
 import json
 import platform
-import re
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Generic
 
@@ -24,55 +21,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from blindspots.errors import InputError
-from blindspots.files import LEFT_BEHIND, make_folder, read_bytes, refuse_files_of_others, write_whole
+from blindspots.files import LEFT_BEHIND, make_folder, read_bytes, refuse_files_of_others
 from blindspots.records import Record
+from blindspots.runs.changes import changes
 from blindspots.runs.experiment import C, Columns, Part, V, kind
+from blindspots.runs.folder import Files, Folder
+from blindspots.runs.seals import ZEROS, sealed, sealed_part, sha256
 
-Files = MutableMapping[str, bytes]
-ZEROS = "0" * 64
-_SEAL = re.compile(rb'"seal": ?"([0-9a-f]{64})"')
-_LONGEST = 60  # characters of a value in a sentence
 _UNFINISHED = ".unfinished"
 LOG, RUN = "log.json", "run.json"
-
-
-class Folder(MutableMapping[str, bytes]):
-    """Files below a path. Each holds what it held before or all of its new bytes, also when the power fails."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __getitem__(self, name: str) -> bytes:
-        try:
-            return self._at(name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            raise KeyError(name) from None
-
-    def __setitem__(self, name: str, content: bytes) -> None:
-        path = self._at(name)
-        make_folder(path.parent)
-        write_whole(path, content)
-
-    def __delitem__(self, name: str) -> None:
-        try:
-            self._at(name).unlink()
-        except FileNotFoundError:
-            raise KeyError(name) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return (p.relative_to(self.path).as_posix() for p in sorted(self.path.rglob("*")) if p.is_file())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._at(name).is_file()
-
-    def _at(self, name: str) -> Path:
-        """Whatever run.json says, inside the folder."""
-        if any(word in ("", ".", "..") for word in name.split("/")):
-            raise InputError(f"expected the name of a file inside {self.path}, got {name!r}: the run was changed")
-        return self.path / name
 
 
 class MadeBy(Record):
@@ -137,24 +94,6 @@ def made_by(device: str, threads: int) -> MadeBy:
     )  # fmt: skip
 
 
-def sha256(content: bytes) -> str:
-    """In hex."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def sealed(content: bytes, *owner: str) -> bytes:
-    """The file with its own SHA-256 in the place of its last seal. It is intact if sealing it changes nothing.
-
-    The owner (run and part) is hashed, too: no file of another run is taken for one of this run.
-    """
-    found = list(_SEAL.finditer(content))
-    if not found:
-        return content + b" "  # never intact
-    a, b = found[-1].span(1)
-    bare = content[:a] + ZEROS.encode() + content[b:]
-    return content[:a] + sha256(" ".join(owner).encode() + bare).encode() + content[b:]
-
-
 # ------------------------------------------------------------------ parts
 
 
@@ -217,7 +156,7 @@ class Parts(Mapping[str, Columns]):
             self.files[f"{self.at}{RUN}"] = self.begun.text
         # one key of metadata: safetensors shuffles several, and bytes would differ from process to process
         content = save({key: t.contiguous() for key, t in columns.items()}, {"seal": ZEROS})
-        self.files[self.file(name)] = _sealed_part(content, self.begun.id, name)
+        self.files[self.file(name)] = sealed_part(content, self.begun.id, name)
 
     def keep_state(self, name: str, columns: Columns) -> None:
         """What an interrupted part goes on from."""
@@ -241,20 +180,7 @@ class Parts(Mapping[str, Columns]):
 
     def _content(self, name: str) -> bytes | None:
         content = self.files.get(self.file(name))
-        return content if content and _sealed_part(content, self.begun.id, name) == content else None
-
-
-def _sealed_part(content: bytes, run: str, name: str) -> bytes:
-    """Sealed in its header alone, so that no bytes of a tensor are taken for the seal."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    head = content[:end]
-    found = _SEAL.search(head)
-    if not found:
-        return content + b" "  # never intact
-    a, b = found.span(1)
-    digest = hashlib.sha256(f"{run} {name}".encode() + content[:a] + ZEROS.encode())
-    digest.update(memoryview(content)[b:])
-    return content[:a] + digest.hexdigest().encode() + content[b:]
+        return content if content and sealed_part(content, self.begun.id, name) == content else None
 
 
 def _unpacked(content: bytes, name: str) -> Columns:
@@ -423,82 +349,3 @@ def threads_of(files: Files, at: str = "") -> int | None:
         return read_run(files, at).manifest.made_by.threads if f"{at}{RUN}" in files else None
     except InputError:
         return None  # whoever takes the run up says what is wrong with it
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """ "the seed changed from 0 to 1", "the data changed (rows: 500 then, 400 now)": what differs, in words."""
-    for group in ("kind", "made_by", "config", "world"):
-        old, new = before[group], now[group]
-        if group == "kind" and old != new:
-            yield f"it is a run of `blindspots {old}`, not of `blindspots {new}`"
-        elif group != "kind":
-            for name in {**old, **new}:
-                yield from _change(name, old.get(name), new.get(name))
-
-
-def _change(name: str, old: Any, new: Any) -> Iterator[str]:
-    if old == new:
-        return
-    parts = list(_parts(old, new))
-    called = f"version of {name}" if name in ("blindspots", "torch", "python") else name.replace("_", " ")
-    if parts:
-        yield f"the {called} changed ({', '.join(parts)})"
-    else:
-        yield f"the {called} changed from {_brief(old)} to {_brief(new)}"
-
-
-def _parts(old: Any, new: Any, at: str = "") -> Iterator[str]:
-    """The entries of two records or two lists that differ; nothing where they are neither."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        pairs = [(str(k).replace("_", " "), old.get(k), new.get(k)) for k in {**old, **new}]
-    elif isinstance(old, list) and isinstance(new, list):
-        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip_longest(old, new), 1)]
-    else:
-        return
-    for name, a, b in pairs:
-        if a != b:
-            here = f"{at} {name}".strip()
-            yield from list(_parts(a, b, here)) or [f"{here}: {_brief(a)} then, {_brief(b)} now"]
-
-
-def _brief(value: Any) -> str:
-    """A value in a sentence: digests by their beginning, what is long by both of its ends."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
-        return f"{value[:8]}…"
-    text = "none" if value is None else value if isinstance(value, str) else f"{value}"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
-
-
-# ------------------------------------------------------------------ columns
-
-_FORM = re.compile(r"\((.*?)\) (\w+)")  # of an entry of a table of columns: dimensions and type
-
-
-def check_columns(columns: Columns, kinds: Mapping[str, str], where: str) -> Columns:
-    """The columns, if they are those that a table such as {"y": "(n,) int64 label"} describes, of these types, and of
-    sizes that agree.
-
-    Raises InputError otherwise.
-    """
-    if columns.keys() != kinds.keys():
-        raise InputError(f"expected the columns {', '.join(kinds)} in {where}, found {', '.join(columns) or 'none'}")
-    sizes: dict[str, tuple[int, ...]] = {}
-    for name, form in kinds.items():
-        dims, dtype = _FORM.match(form).groups()  # type: ignore[union-attr]
-        right_type = str(columns[name].dtype) == f"torch.{dtype}" or dtype == "input"
-        if not right_type or not _agrees(tuple(columns[name].shape), dims, sizes):
-            found = f"{columns[name].dtype} of shape {tuple(columns[name].shape)}"
-            raise InputError(f"expected ({dims}) {dtype} for {name} in {where}, found {found}: run again")
-    return columns
-
-
-def _agrees(shape: tuple[int, ...], dims: str, sizes: dict[str, tuple[int, ...]]) -> bool:
-    """Whether a shape fits "n, ..." or "stages, 4", every name standing for one size."""
-    names = [name.strip() for name in dims.split(",") if name.strip()]
-    firm = [name for name in names if name != "..."]
-    if len(shape) < len(firm) or (len(shape) > len(firm) and "..." not in names):
-        return False
-    parts: dict[str, tuple[int, ...]] = {name: (size,) for name, size in zip(firm, shape, strict=False)}
-    if "..." in names:
-        parts["..."] = shape[len(firm) :]
-    return all((int(n),) == size if n.isdigit() else sizes.setdefault(n, size) == size for n, size in parts.items())

@@ -15,7 +15,9 @@ from blindspots.models.first_look import as_model
 from blindspots.models.foreign import own_state
 from blindspots.models.model import Model
 from blindspots.runs.experiment import Check, kind
-from blindspots.runs.store import RUN, Files, Folder, Run, opened, place, read_run, sealed, sha256
+from blindspots.runs.folder import Files, Folder
+from blindspots.runs.seals import sealed, sha256
+from blindspots.runs.store import RUN, Run, opened, place, read_run
 from blindspots.runs.world import World
 
 Say = Callable[[str], None]

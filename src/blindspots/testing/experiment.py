@@ -13,9 +13,11 @@ import torch
 from blindspots.errors import InputError
 from blindspots.report.experiment import html, page_of
 from blindspots.runs.config import Config
+from blindspots.runs.folder import Files, Folder
 from blindspots.runs.metric import require
 from blindspots.runs.run import How, run
-from blindspots.runs.store import LOG, RUN, Files, Folder, RunFile, opened, sealed
+from blindspots.runs.seals import sealed
+from blindspots.runs.store import LOG, RUN, RunFile, opened
 from blindspots.runs.verify import verify_files
 
 NUMBER = re.compile(r"(?<=[:\[,\s])-?\d[-+.\de]*(?=[,\]}\s])")  # in JSON

@@ -14,9 +14,10 @@ from blindspots.experiments.certify.verdict import ATTACKS, ROWS, CertifyVerdict
 from blindspots.models.model import Model
 from blindspots.random import keys
 from blindspots.runs.again import EDGE, SLACK, share
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts, check_columns
+from blindspots.runs.store import Parts
 from blindspots.runs.verify import SAME, differing, note
 from blindspots.runs.world import World
 

@@ -11,7 +11,8 @@ from blindspots.experiments.detect.guarded import Guarded
 from blindspots.models.first_look import as_model
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
-from blindspots.runs.store import Folder, Parts, Run, opened
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import Parts, Run, opened
 
 
 @checked(model=as_model)

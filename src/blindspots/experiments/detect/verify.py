@@ -35,9 +35,10 @@ from blindspots.models.model import Model
 from blindspots.naming import numbered
 from blindspots.packing import unpack_inputs
 from blindspots.runs.again import EDGE, SLACK, UNIT_ROUNDOFF, share
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts, Run, check_columns
+from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
 from blindspots.threat import Threat, parse_threat

@@ -45,8 +45,9 @@ from blindspots.pictures import is_image
 from blindspots.runs.entry import begin
 from blindspots.runs.experiment import Columns, Experiment, Made, Part
 from blindspots.runs.findings import packed, unpacked
+from blindspots.runs.folder import Folder
 from blindspots.runs.run import Watch
-from blindspots.runs.store import Folder, Parts, Run
+from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat, as_threat, parse_threat

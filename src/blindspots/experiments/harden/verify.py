@@ -20,9 +20,10 @@ from blindspots.models.load import load_program
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs, unpacked_text
 from blindspots.runs.again import EDGE, SLACK, share
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check, Columns
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts, Run, check_columns
+from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
 from blindspots.threat import parse_threat

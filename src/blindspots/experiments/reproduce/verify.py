@@ -13,9 +13,10 @@ from blindspots.experiments.reproduce.tables import ALL, Fed, Network, fed_in, n
 from blindspots.experiments.reproduce.verdict import ROWS, SMALLEST, TABLE, ReproduceVerdict
 from blindspots.models.model import Model
 from blindspots.runs.again import Array, predictions, rms, share
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts, check_columns
+from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing
 from blindspots.runs.world import World
 

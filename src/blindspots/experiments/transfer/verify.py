@@ -16,9 +16,10 @@ from blindspots.experiments.transfer.verdict import ANSWERS, CLEAN, SOURCE, Tran
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
 from blindspots.runs.again import NORM_ROUNDING, SLACK, UNIT_ROUNDOFF, Array, norms, predictions, rms, share
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check, Columns
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts, check_columns
+from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
 from blindspots.threat import parse_threat

@@ -17,9 +17,10 @@ from blindspots.experiments.universal.verify_numbers import Numbers, sizes
 from blindspots.models.model import Model
 from blindspots.random import keys, normal, sign
 from blindspots.runs.again import EDGE, SLACK
+from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check, Columns
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts, check_columns
+from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
 from blindspots.threat import parse_threat
