@@ -23,8 +23,8 @@ from blindspots.attacks import ALMA, APGD, DDN, FMN, PGD, Attack, CarliniWagner,
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.goal import Goal, LossName
 from blindspots.models import Model
+from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Problem
 from blindspots.threat import Threat, parse_threat
@@ -156,7 +156,7 @@ def _to_the_end(scene: Scene, net: Counted) -> Tensor:
         ledger = Ledger.blank(x, torch.full((len(x),), math.inf))
         samples = Samples(at, x, scene.y, torch.full((len(x),), scene.radius))
         jobs = Jobs(samples, model.logits(x).detach(), fixed(x), None, 1, seed=0, stream=0)
-        problem = Problem(Goal(loss=trial.loss or trial.attack.loss), scene.threat)
+        problem = Problem(Objective(loss=trial.loss or trial.attack.loss), scene.threat)
         Search(trial.attack, Oracle(model, chunk=16), problem, jobs, ledger, at, Settings(stop_early=False)).run()
     return ledger.near
 

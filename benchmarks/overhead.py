@@ -16,8 +16,8 @@ from blindspots.attacks import PGD
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.goal import Goal
 from blindspots.models import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Problem
 
@@ -95,7 +95,7 @@ def bare_pgd(net: nn.Module, x: Tensor, y: Tensor, radius: float) -> Took:
 
 def engine(model: Model, x: Tensor, y: Tensor, case: Case, *, chunk: int, slots: int) -> Callable[[], None]:
     """PGD on all rows to its end, without the first look that a protocol takes once."""
-    oracle, problem = Oracle(model, chunk=chunk), Problem(Goal(loss="ce"), case.threat)
+    oracle, problem = Oracle(model, chunk=chunk), Problem(Objective(loss="ce"), case.threat)
     at = torch.arange(len(x))
     samples = Samples(at, x, y, torch.full((len(x),), float(case.threat.radius or 0)))
 

@@ -18,7 +18,7 @@ from benchmarks.page import Section, percent, store, stored, table, versions
 from benchmarks.peers import QUERIES, QueryPeer
 from blindspots.attacks import parse_attack
 from blindspots.engine.cascade import Stage
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.threat import Threat
 
 ROWS, BUDGET, MARKS = 12, 5000, (100, 1000, 5000)
@@ -112,7 +112,7 @@ def _on(case: Case, rows: int, cached: bool) -> list[dict[str, Any]]:
 
 def _ours(net: nn.Module, x: Tensor, y: Tensor, threat: Threat, name: str, answers: str) -> Asked:
     attack = parse_attack(name)
-    stage = Stage(name, attack, "alone", Goal(loss=attack.loss), stop_early=True)
+    stage = Stage(name, attack, "alone", Objective(loss=attack.loss), stop_early=True)
     box = bs.BlackBox(_answering(net, answers), answers, classes=10)  # type: ignore[arg-type]
     took = clock(lambda: bs.evaluate(box, x, y, threat=threat, protocol=(stage,), row_budget=BUDGET))
     done: bs.Evaluation = took.result

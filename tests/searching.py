@@ -9,8 +9,8 @@ from blindspots.attacks import Attack
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Need, Problem
 from blindspots.threat import THREATS, Threat
@@ -18,17 +18,22 @@ from closed_form import Known
 
 
 def search(
-    attack: Attack, known: Known, threat: Threat, r: Tensor, goal: Goal | None = None, start: Tensor | None = None
+    attack: Attack,
+    known: Known,
+    threat: Threat,
+    r: Tensor,
+    objective: Objective | None = None,
+    start: Tensor | None = None,
 ) -> Ledger:
     oracle, rows = Oracle(Model(known.net)), torch.arange(len(known.y))
-    problem = Problem(goal or Goal(loss=attack.loss), threat)
-    targets = (1 - known.y)[:, None] if problem.goal.targeted else None
+    problem = Problem(objective or Objective(loss=attack.loss), threat)
+    targets = (1 - known.y)[:, None] if problem.objective.targeted else None
     with oracle.session():
         logits = oracle.logits(known.x)
         scores = one_hot_prediction(logits) if attack.need is Need.LABEL else logits
         points = fixed(known.x if start is None else start)
         jobs = Jobs(Samples(rows, known.x, known.y, r), scores, points, targets, 1, 0, 0)
-        ledger = Ledger.blank(known.x, problem.goal.margin(logits, known.y, 1 - known.y))
+        ledger = Ledger.blank(known.x, problem.objective.margin(logits, known.y, 1 - known.y))
         Search(attack, oracle, problem, jobs, ledger, rows, Settings(stop_early=not attack.minimal)).run()
     return ledger
 

@@ -19,8 +19,8 @@ from blindspots.attacks import PGD, Bisect, Square
 from blindspots.engine.cascade import Stage
 from blindspots.engine.targets import Closest
 from blindspots.experiments.evaluate.experiment import Evaluation
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import LOG
 
@@ -28,8 +28,8 @@ SHAPE = (1, 8, 8)
 THREAT = bs.Linf(0.02)
 SETTINGS = {"chunk": 8, "slots": 16, "shard_rows": 16, "threads": 1}
 STAGES = (
-    Stage("first class", PGD(steps=1, stride=0.4), "a start", Goal(directed=True), Closest(1)),
-    Stage("restarts", PGD(steps=5, random_start=True), "what stands", Goal(loss="ce"), restarts=2),
+    Stage("first class", PGD(steps=1, stride=0.4), "a start", Objective(directed=True), Closest(1)),
+    Stage("restarts", PGD(steps=5, random_start=True), "what stands", Objective(loss="ce"), restarts=2),
     Stage("square", Square(12), "without gradients", start="near"),
     Stage("shorten", Bisect(4), "broken rows", start="found", who="broken"),
 )

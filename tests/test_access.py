@@ -12,7 +12,7 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.others import OtherImages
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.problem import Need
 from small_run import Net, inputs
 
@@ -151,8 +151,8 @@ def test_the_other_image_is_the_nearest_that_is_taken_for_what_is_wanted() -> No
     y, prediction = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1, 2])
     samples = Samples(torch.arange(4), x, y, torch.ones(4))
     at = torch.arange(4)
-    assert OtherImages(samples, prediction, Goal())(at, y).tolist() == x[[2, 2, 1, 2]].tolist()
-    towards = OtherImages(samples, prediction, Goal(targeted=True))
+    assert OtherImages(samples, prediction, Objective())(at, y).tolist() == x[[2, 2, 1, 2]].tolist()
+    towards = OtherImages(samples, prediction, Objective(targeted=True))
     assert towards(at, torch.full_like(y, 2)).tolist() == x[[3, 3, 3, 3]].tolist()
     assert towards(at, torch.full_like(y, 4)).tolist() == x.tolist(), "nobody is taken for that: the clean input"
 

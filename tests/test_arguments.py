@@ -178,7 +178,7 @@ def test_names_stand_for_models_and_data() -> None:
 def test_numbers_of_numpy_are_numbers() -> None:
     assert repr(PGD(np.int64(3), stride=np.float32(0.5))) == repr(PGD(3, stride=0.5))
     assert bs.Linf(np.float64(0.1)) == bs.Linf(0.1)
-    assert bs.Goal(np.bool_(True)) == bs.Goal(True)
+    assert bs.Objective(np.bool_(True)) == bs.Objective(True)
 
 
 def test_settings_may_be_numbers_of_numpy_and_words() -> None:

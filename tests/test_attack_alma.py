@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blindspots.attacks.distance.alma import ALMA, _slope
-from blindspots.goal import Goal, LossName
+from blindspots.objective import LossName, Objective
 from blindspots.threat import L1, L2, Threat
 from closed_form import Known, Linear, ball, optimum, plane, planes
 from searching import kinds, search, unbounded
@@ -15,14 +15,14 @@ from searching import kinds, search, unbounded
 def test_the_distance_is_near_the_smallest_and_never_below_it(threat: Threat, tolerance: float, targeted: bool) -> None:
     known = plane(12, (2, 3, 4), gap=(0.05, 0.3))
     nearest = optimum(known, threat)
-    norm = search(ALMA(200), known, threat, unbounded(known), Goal(targeted=targeted)).norm
+    norm = search(ALMA(200), known, threat, unbounded(known), Objective(targeted=targeted)).norm
     assert (norm >= nearest * (1 - 3e-5)).all()
     assert (norm <= nearest * tolerance).all()
 
 
 def test_a_curved_boundary_is_found_from_both_sides() -> None:
     known = ball(8, 8)
-    ratio = search(ALMA(200), known, L2(), unbounded(known), Goal()).norm / optimum(known, L2())
+    ratio = search(ALMA(200), known, L2(), unbounded(known), Objective()).norm / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert ratio.median() <= 1.02
 
@@ -39,8 +39,8 @@ def test_the_nearest_of_several_classes_is_found_for_most_rows(threat: Threat, t
 def test_what_lies_outside_of_the_radius_does_not_count(threat: Threat) -> None:
     known = plane(6, (24,), gap=(0.05, 0.3))
     nearest = optimum(known, threat)
-    assert not search(ALMA(), known, threat, nearest * 0.99, Goal()).won.any()
-    assert search(ALMA(), known, threat, nearest * 1.5, Goal()).won.all()
+    assert not search(ALMA(), known, threat, nearest * 0.99, Objective()).won.any()
+    assert search(ALMA(), known, threat, nearest * 1.5, Objective()).won.all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
@@ -54,7 +54,7 @@ def test_scores_in_another_unit_change_next_to_nothing(scale: float) -> None:
 @pytest.mark.parametrize("loss", ["ce", "margin", "probability-margin"])
 def test_other_losses_lead_there_too(loss: LossName) -> None:
     known = planes(8, (12,), classes=4)
-    ledger = search(ALMA(), known, L2(), unbounded(known), Goal(loss=loss))
+    ledger = search(ALMA(), known, L2(), unbounded(known), Objective(loss=loss))
     assert (ledger.norm <= 2 * optimum(known, L2())).all()
 
 
@@ -71,6 +71,6 @@ def test_the_slope_is_the_derivative_of_the_penalty() -> None:
 
 def test_the_cost_is_what_the_documentation_says() -> None:
     known = plane(4, (24,), gap=(0.2, 0.3))
-    ledger = search(ALMA(7), known, L2(), torch.full((4,), 1e-3), Goal())
+    ledger = search(ALMA(7), known, L2(), torch.full((4,), 1e-3), Objective())
     assert ledger.forwards.tolist() == [9] * 4
     assert ledger.backwards.tolist() == [7] * 4

@@ -9,7 +9,7 @@ from blindspots.attacks.adam import Adam
 from blindspots.attacks.distance.carlini_wagner import CarliniWagner
 from blindspots.attacks.distance.ead import EAD
 from blindspots.engine.ledger import Ledger
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.threat import L0, L1, L2, Linf, Threat
 from closed_form import Known, ball, optimum, plane, planes
 from searching import search, unbounded
@@ -31,7 +31,7 @@ def gap(threat: Threat) -> tuple[float, float]:
 
 
 def run(attack: Attack, known: Known, threat: Threat, r: Tensor | None = None, targeted: bool = False) -> Ledger:
-    return search(attack, known, threat, unbounded(known) if r is None else r, Goal(targeted, loss=attack.loss))
+    return search(attack, known, threat, unbounded(known) if r is None else r, Objective(targeted, loss=attack.loss))
 
 
 @pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])

@@ -7,7 +7,7 @@ from blindspots.attacks import Attack
 from blindspots.attacks.distance.deepfool import DeepFool
 from blindspots.attacks.distance.hyperplane import to_plane
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.testing.attack import Net, jobs
 from blindspots.threat import L2, Linf, Threat
 from closed_form import Known, Linear, ball, optimum, plane, planes
@@ -23,8 +23,8 @@ BEYOND = 1e-4  # what the authors' code adds to every step
 @pytest.mark.parametrize("overshoot", [0.02, 0.1])
 def test_deepfool_is_through_a_plane_in_one_step(threat: Threat, targeted: bool, overshoot: float) -> None:
     known = plane(16, (2, 3, 4), gap=(0.05, 0.3))
-    attack, goal = DeepFool(overshoot=overshoot, refine=0), Goal(targeted=targeted)
-    ledger = search(attack, known, threat, unbounded(known), goal)
+    attack, objective = DeepFool(overshoot=overshoot, refine=0), Objective(targeted=targeted)
+    ledger = search(attack, known, threat, unbounded(known), objective)
     assert torch.allclose(ledger.norm, (1 + overshoot) * (optimum(known, threat) + BEYOND), rtol=1e-4)
     assert (ledger.forwards == 1 + 2).all()
     assert (ledger.backwards == 2 * 2).all()
@@ -97,7 +97,7 @@ def test_where_the_box_stops_components_others_make_up_for_it() -> None:
 @pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
 def test_super_deepfool_finds_the_smallest_distance_on_planes(pull: float, targeted: bool) -> None:
     known = plane(16, (2, 3, 4), gap=(0.05, 0.3))
-    ledger = search(SuperDeepFool(pull=pull), known, L2(), unbounded(known), Goal(targeted=targeted))
+    ledger = search(SuperDeepFool(pull=pull), known, L2(), unbounded(known), Objective(targeted=targeted))
     ratio = ledger.norm / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= 1.001).all()

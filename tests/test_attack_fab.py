@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blindspots.attacks.distance.fab import _FAB, FAB, FABT, FABState
 from blindspots.attacks.distance.hyperplane import to_plane
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.problem import Problem
 from blindspots.testing.attack import Net, drive, jobs
 from blindspots.threat import L1, L2, Linf, Threat
@@ -96,8 +96,8 @@ def corners(rows: int, dim: int) -> Known:
 @pytest.mark.parametrize("targeted", [False, True], ids=["untargeted", "targeted"])
 def test_the_smallest_distance_on_planes_is_found_to_a_per_mille(attack: _FAB, threat: Threat, targeted: bool) -> None:
     known = plane(16, (2, 3, 4), gap=(0.05, 0.3))
-    nearest, goal = optimum(known, threat), Goal(targeted=targeted)
-    ratio = search(attack, known, threat, unbounded(known), goal).norm / nearest
+    nearest, objective = optimum(known, threat), Objective(targeted=targeted)
+    ratio = search(attack, known, threat, unbounded(known), objective).norm / nearest
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= 1.001).all()
 
@@ -136,7 +136,7 @@ def test_a_radius_is_won_exactly_where_it_reaches_the_boundary(attack: _FAB, thr
 @pytest.mark.parametrize("attack", [FAB(5, restarts=3), FABT(5, restarts=3)], ids=["FAB", "FABT"])
 @pytest.mark.parametrize("threat", THREATS, ids=NAMES)
 def test_restarts_begin_half_as_far_as_the_nearest_success_or_the_radius(attack: _FAB, threat: Threat) -> None:
-    problem, job = Problem(Goal(), threat), jobs(attack, threat)
+    problem, job = Problem(Objective(), threat), jobs(attack, threat)
     starts = 0
     for r in (job.r, torch.full_like(job.r, torch.inf)):
         for state, _ in drive(attack, problem, replace(job, r=r), Net((2, 5, 4))):
@@ -151,7 +151,7 @@ def test_restarts_begin_half_as_far_as_the_nearest_success_or_the_radius(attack:
 
 def test_a_random_start_is_random_and_the_first_run_has_none() -> None:
     for threat in kinds(FABT()):
-        problem, job = Problem(Goal(), threat), jobs(FABT(), threat)
+        problem, job = Problem(Objective(), threat), jobs(FABT(), threat)
         assert torch.equal(FABT().init(problem, job).probe, job.start)
         start = FABT(random_start=True).init(problem, job).probe
         other = FABT(random_start=True).init(problem, replace(job, key=job.key + 1)).probe

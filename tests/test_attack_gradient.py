@@ -19,8 +19,8 @@ from blindspots.attacks.gradient.pma import PMA, Term
 from blindspots.attacks.gradient.progress import Progress
 from blindspots.attacks.gradient.vmifgsm import VMIFGSM
 from blindspots.errors import InputError
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem
 from blindspots.testing.attack import Net, drive, jobs, problem_of
@@ -58,9 +58,9 @@ def test_a_radius_is_won_exactly_where_it_reaches_the_boundary(
     attack: Attack, threat: Threat, enough: float, targeted: bool
 ) -> None:
     known = plane(12, (24,), gap=(0.05, 0.3))
-    nearest, goal = optimum(known, threat), Goal(targeted=targeted, loss=attack.loss)
-    assert not search(attack, known, threat, 0.95 * nearest, goal).won.any()
-    assert search(attack, known, threat, enough * nearest, goal).won.all()
+    nearest, objective = optimum(known, threat), Objective(targeted=targeted, loss=attack.loss)
+    assert not search(attack, known, threat, 0.95 * nearest, objective).won.any()
+    assert search(attack, known, threat, enough * nearest, objective).won.all()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_momentum_is_that_of_the_paper(attack: MIFGSM) -> None:
     for _ in range(attack.steps):
         ahead = x - length * 0.9 * g if isinstance(attack, NIFGSM) else x
         at = ahead.clamp(low, high).requires_grad_()
-        (grad,) = torch.autograd.grad(Goal(loss="ce").descend(Net(SHAPE)(at), job.y, job.target).sum(), at)
+        (grad,) = torch.autograd.grad(Objective(loss="ce").descend(Net(SHAPE)(at), job.y, job.target).sum(), at)
         wanted.append(at.detach())
         g = 0.9 * g + grad / grad.abs().mean()
         x = (x - length * g.sign()).clamp(low, high)
@@ -204,7 +204,7 @@ def test_the_terms_of_a_directed_goal_are_label_and_target() -> None:
     logits = torch.tensor([[1.0, 2.0, 4.0]])
     y, target = torch.tensor([0]), torch.tensor([1])
     for which, wanted in enumerate((-1.0, 1.0, -2.0)):
-        term = Term(torch.tensor([which])).descend(Goal(directed=True), logits, y, target)
+        term = Term(torch.tensor([which])).descend(Objective(directed=True), logits, y, target)
         assert term.item() == wanted
 
 
@@ -257,7 +257,7 @@ def test_a_view_keeps_the_slope_that_its_attack_wants() -> None:
 
 
 def test_an_aim_is_what_gradients_are_of_and_nothing_else_changes() -> None:
-    net, job, problem = Net(SHAPE), jobs(PMA(), Linf()), Problem(Goal(), Linf())
+    net, job, problem = Net(SHAPE), jobs(PMA(), Linf()), Problem(Objective(), Linf())
     aim = Term(torch.arange(len(job.y)) % 3)
     oracle = Oracle(Model(net), chunk=3)  # the aim is cut and padded as the rows are
     plain = oracle.look(problem, job.y, job.target, job.x, Need.GRAD)

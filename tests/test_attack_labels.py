@@ -17,7 +17,7 @@ from blindspots.attacks.labels.rays import RayS, _block, _places
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.labels.start import LabelSearch, noise
 from blindspots.engine.result import Result
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.testing.attack import Flat
@@ -70,7 +70,7 @@ def test_a_curved_boundary_is_found_from_both_sides(attack: Attack) -> None:
 @pytest.mark.parametrize("attack", STARTED, ids=str)
 def test_with_two_classes_a_target_changes_nothing(attack: Attack) -> None:
     known = plane(4, (24,), gap=(0.05, 0.3))
-    aimed = search(attack, known, L2(), unbounded(known), Goal(targeted=True))
+    aimed = search(attack, known, L2(), unbounded(known), Objective(targeted=True))
     assert aimed.won.all()
     assert torch.equal(aimed.norm, search(attack, known, L2(), unbounded(known)).norm)
 
@@ -131,7 +131,7 @@ def test_coarse_steps_are_smooth_and_half_of_them() -> None:
 
 
 def test_random_images_fill_the_box_and_every_second_one_has_blocks() -> None:
-    job, problem = job_of(torch.zeros(200, 3, 8, 8)), Problem(Goal(), L2(lo=-1.0, hi=3.0))
+    job, problem = job_of(torch.zeros(200, 3, 8, 8)), Problem(Objective(), L2(lo=-1.0, hi=3.0))
     pixels, blocks = (noise(problem, job, torch.full((200,), n)) for n in (0, 1))
     for drawn in (pixels, blocks):
         assert -1 <= drawn.min() < -0.9

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks.distance.lbfgs import LBFGS, LBFGSState
-from blindspots.goal import Goal, LossName
+from blindspots.objective import LossName, Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.testing.attack import drive
@@ -30,7 +30,7 @@ def test_the_smallest_distance_is_found_and_nothing_below_it(
     loss: LossName, shape: tuple[int, ...], targeted: bool
 ) -> None:
     known = plane(16, shape, gap=(0.05, 0.3))
-    ratio = search(LBFGS(), known, L2(), unbounded(known), Goal(targeted=targeted, loss=loss)).norm
+    ratio = search(LBFGS(), known, L2(), unbounded(known), Objective(targeted=targeted, loss=loss)).norm
     ratio = ratio / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= 1.01).all()
@@ -41,7 +41,7 @@ def test_a_confident_row_has_a_penalty_that_leads_to_the_boundary(targeted: bool
     known = plane(16, (24,), gap=(0.05, 0.3))
     assert isinstance(known.net, Linear)
     sharp = replace(known, net=Linear(50 * known.net.weight.detach(), 50 * known.net.bias.detach()))
-    ratio = search(LBFGS(), sharp, L2(), unbounded(sharp), Goal(targeted=targeted, loss="ce")).norm
+    ratio = search(LBFGS(), sharp, L2(), unbounded(sharp), Objective(targeted=targeted, loss="ce")).norm
     ratio = ratio / optimum(sharp, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert (ratio <= 1.01).all()
@@ -57,7 +57,7 @@ def test_a_radius_is_won_exactly_where_it_reaches_the_boundary() -> None:
 def test_the_nearest_of_several_classes_is_found_for_most_rows() -> None:
     """With the margin: all classes pull at the cross-entropy of rows as unsure as these."""
     known = planes(32, (3, 4, 4), classes=6)
-    ratio = search(LBFGS(), known, L2(), unbounded(known), Goal(loss="margin")).norm / optimum(known, L2())
+    ratio = search(LBFGS(), known, L2(), unbounded(known), Objective(loss="margin")).norm / optimum(known, L2())
     assert (ratio >= 1 - 3e-5).all()
     assert ratio.median() <= 1.005
 
@@ -163,12 +163,12 @@ class Ran:
 
 
 def run(attack: LBFGS, known: Known, targeted: bool) -> Ran:
-    n, goal = len(known.y), Goal(targeted=targeted, loss="ce")
+    n, objective = len(known.y), Objective(targeted=targeted, loss="ce")
     with torch.no_grad():
         scores = known.net(known.x)
     none = torch.full((n,), torch.inf)
     job = Job(known.x, known.x, known.y, runner_up(known), none, keys(0, torch.arange(n)), scores)
-    end, norm, evaluations, problem = known.x.flatten(1).clone(), none, torch.zeros(n), Problem(goal, L2())
+    end, norm, evaluations, problem = known.x.flatten(1).clone(), none, torch.zeros(n), Problem(objective, L2())
     for state, seen in drive(attack, problem, job, known.net):
         assert isinstance(state, LBFGSState)
         after, live = attack.step(problem, job, state, seen), ~attack.exhausted(state)

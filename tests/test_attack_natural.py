@@ -10,7 +10,7 @@ from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast
 from blindspots.attacks.natural.line import LineSearch
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD, moved
 from blindspots.attacks.natural.stadv import StAdv, carried, roughness
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.threat import L0, L1, L2, Linf, Threat
@@ -31,7 +31,7 @@ def job_of(x: Tensor) -> Job:
 
 def corrupted(attack: LineSearch, x: Tensor, amount: float, draw: int = 0) -> Tensor:
     job = job_of(x)
-    return attack.at(Problem(Goal(), BOX), job, torch.full((len(x),), amount), torch.full_like(job.y, draw))
+    return attack.at(Problem(Objective(), BOX), job, torch.full((len(x),), amount), torch.full_like(job.y, draw))
 
 
 # ------------------------------------------------------------------ corruptions
@@ -54,7 +54,9 @@ def faded() -> Known:
 def where_contrast_fails(known: Known) -> Tensor:
     """The share of the way to grey at which the margin, linear on the way, is zero: (B,)."""
     with torch.no_grad():
-        here, there = (Goal().margin(known.net(x), known.y, known.y) for x in (known.x, torch.full_like(known.x, 0.5)))
+        here, there = (
+            Objective().margin(known.net(x), known.y, known.y) for x in (known.x, torch.full_like(known.x, 0.5))
+        )
     return here / (here - there)
 
 

@@ -17,7 +17,7 @@ from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square, SquareState
 from blindspots.attacks.scores.windows import Window
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.rows import col
@@ -50,9 +50,9 @@ def test_a_ball_that_is_too_small_is_never_won_and_a_larger_one_always(
     attack: Attack, threat: Threat, enough: float, targeted: bool, shape: tuple[int, ...]
 ) -> None:
     known = plane(8, shape, gap=(1.0, 2.5) if threat.p == 0 else (0.05, 0.3))
-    nearest, goal = optimum(known, threat), Goal(targeted=targeted, loss=attack.loss)
-    assert not search(attack, known, threat, 0.95 * nearest, goal).won.any()
-    ledger = search(attack, known, threat, enough * nearest, goal)
+    nearest, objective = optimum(known, threat), Objective(targeted=targeted, loss=attack.loss)
+    assert not search(attack, known, threat, 0.95 * nearest, objective).won.any()
+    ledger = search(attack, known, threat, enough * nearest, objective)
     assert ledger.won.all()
     assert (ledger.backwards == 0).all()
 
@@ -128,7 +128,7 @@ def differs(drawn: Tensor, truth: Tensor) -> Tensor:
 @pytest.mark.parametrize("threat", [Linf(), L2()], ids=lambda threat: threat.name)
 def test_an_estimate_is_right_on_average(attack: Estimating, threat: Threat) -> None:
     net, job = linear_job((2, 3, 4), 3000, threat)
-    assert differs(estimates(attack, Problem(Goal(), threat), job, net), gradient_of_margin(net, job)) < 4.5
+    assert differs(estimates(attack, Problem(Objective(), threat), job, net), gradient_of_margin(net, job)) < 4.5
 
 
 def test_on_tiles_an_estimate_is_the_gradient_of_the_tiles() -> None:
@@ -136,20 +136,20 @@ def test_on_tiles_an_estimate_is_the_gradient_of_the_tiles() -> None:
     tile = gradient_of_margin(net, job).view(2, 2, 2, 2).sum((1, 3))
     tile = tile.repeat_interleave(2, 0).repeat_interleave(2, 1)[None]
     attack = NES(99, pairs=1, sigma=0.1, cells=2)
-    assert differs(estimates(attack, Problem(Goal(), Linf()), job, net), tile) < 4.5
+    assert differs(estimates(attack, Problem(Objective(), Linf()), job, net), tile) < 4.5
 
 
 def test_a_pair_counts_what_the_box_leaves_of_it() -> None:
     """In a corner of the box both points of a pair move inwards only; the estimate keeps the gradient's signs."""
     net, job = linear_job((6,), 2000, Linf())
     corner = torch.zeros_like(job.x)
-    drawn = estimates(NES(99, pairs=8), Problem(Goal(), Linf()), replace(job, x=corner, start=corner), net)
+    drawn = estimates(NES(99, pairs=8), Problem(Objective(), Linf()), replace(job, x=corner, start=corner), net)
     assert (drawn.mean(0).sign() == gradient_of_margin(net, job).sign()).all()
 
 
 def test_the_last_query_is_a_look_at_where_the_last_pairs_lead() -> None:
     net, job = linear_job((24,), 4, Linf())
-    *_, (state, _) = drive(NES(20, pairs=8), Problem(Goal(), Linf()), job, net)
+    *_, (state, _) = drive(NES(20, pairs=8), Problem(Objective(), Linf()), job, net)
     assert isinstance(state, EstimateState)
     assert state.probe.equal(state.base)
     assert not state.base.equal(job.x)
@@ -188,7 +188,7 @@ def test_simba_takes_every_direction_once_and_low_frequencies_first() -> None:
 def test_square_wastes_no_query_in_linf(shape: tuple[int, ...]) -> None:
     attack = Square(60)
     job = jobs(attack, Linf(), shape)
-    turns = list(drive(attack, Problem(Goal(), Linf()), job, Net(shape)))
+    turns = list(drive(attack, Problem(Objective(), Linf()), job, Net(shape)))
     for state, _ in turns[1:]:
         assert isinstance(state, SquareState)
         assert (state.probe != state.base).flatten(1).any(1).all()
@@ -199,7 +199,7 @@ def test_square_uses_the_whole_radius_although_the_box_stops_some_pixels() -> No
     job = jobs(attack, L2(), (2, 10, 10))
     x = torch.where(job.x < 0.5, 0.0, job.x)
     job = replace(job, x=x, start=x)
-    for state, _ in drive(attack, Problem(Goal(), L2()), job, Net((2, 10, 10))):
+    for state, _ in drive(attack, Problem(Objective(), L2()), job, Net((2, 10, 10))):
         assert (L2().norm(state.probe - x) >= 0.999 * job.r).all()
 
 
@@ -223,7 +223,7 @@ def test_onepixel_changes_as_many_pixels_as_the_radius_pays_for(
 ) -> None:
     attack, threat, shape = OnePixel(60, pixels=pixels), THREATS["l0"](), (3, 6, 6)
     job = replace(jobs(attack, threat, shape), r=torch.full((8,), radius))
-    for state, _ in drive(attack, Problem(Goal(), threat), job, Net(shape)):
+    for state, _ in drive(attack, Problem(Objective(), threat), job, Net(shape)):
         changed = (state.probe != job.x).any(1).flatten(1).sum(1)
         assert (changed <= pixels_changed).all()
         assert (threat.norm(state.probe - job.x) <= radius).all()
@@ -232,7 +232,7 @@ def test_onepixel_changes_as_many_pixels_as_the_radius_pays_for(
 def test_the_members_of_genattack_only_get_better() -> None:
     attack, threat = GenAttack(80), Linf()
     before = None
-    for state, _ in drive(attack, Problem(Goal(), threat), jobs(attack, threat), Net((2, 5, 4))):
+    for state, _ in drive(attack, Problem(Objective(), threat), jobs(attack, threat), Net((2, 5, 4))):
         assert isinstance(state, GenAttackState)
         worst = state.loss.sort(dim=1).values
         assert before is None or (worst <= before).all()
@@ -242,7 +242,7 @@ def test_the_members_of_genattack_only_get_better() -> None:
 def test_rates_of_bandits_do_not_depend_on_the_scale_of_the_loss() -> None:
     net, job = linear_job((24,), 8, Linf())
     large = Linear(100 * net.weight.detach(), 100 * net.bias.detach())
-    problem = Problem(Goal(), Linf())
+    problem = Problem(Objective(), Linf())
     for (state, _), (scaled, _) in zip(
         drive(Bandits(60), problem, job, net), drive(Bandits(60), problem, job, large), strict=True
     ):

@@ -12,7 +12,7 @@ from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.distance.jsma import JSMA, _best_pair
 from blindspots.attacks.distance.pdpgd import PDPGD
 from blindspots.attacks.distance.sigma_zero import SigmaZero
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.threat import L0, L1, L2, Linf, Threat
 from closed_form import Known, Linear, optimum, plane, planes
 from searching import search, unbounded
@@ -33,7 +33,7 @@ def test_the_distance_is_near_the_smallest_and_never_below_it(
 ) -> None:
     known = plane(8, (2, 3, 4), (1.0, 2.5) if threat.p == 0 else (0.1, 0.3))
     nearest = optimum(known, threat)
-    norm = search(attack, known, threat, unbounded(known), Goal(targeted=targeted, loss=attack.loss)).norm
+    norm = search(attack, known, threat, unbounded(known), Objective(targeted=targeted, loss=attack.loss)).norm
     assert (norm >= nearest * (1 - 3e-5)).all()
     assert (norm <= nearest * tolerance).all()
     assert (norm / nearest).median() <= 1.06
@@ -97,7 +97,7 @@ def test_pairs_need_memory_for_the_input_not_for_its_square() -> None:
 def test_jsma_takes_the_fewest_pairs_on_a_plane(targeted: bool) -> None:
     known = plane(16, (2, 3, 4), (0.5, 2.5))
     nearest = optimum(known, L0())
-    norm = search(JSMA(), known, L0(), unbounded(known), Goal(targeted=targeted)).norm
+    norm = search(JSMA(), known, L0(), unbounded(known), Objective(targeted=targeted)).norm
     assert (norm >= nearest).all()
     assert (norm <= nearest + nearest % 2).all()
 

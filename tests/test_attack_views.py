@@ -9,8 +9,8 @@ from blindspots.attacks import APGD, DDN, FGSM, PGD, Attack
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.errors import InputError
-from blindspots.goal import Goal, LossName
 from blindspots.models.model import Model
+from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
@@ -134,9 +134,9 @@ CASES = [pytest.param(a, threat, id=f"{a!r}-{threat.name}") for a in WRAPPED for
 @pytest.mark.parametrize(("attack", "threat"), CASES)
 def test_a_radius_is_won_exactly_where_it_reaches_the_boundary(attack: Attack, threat: Threat) -> None:
     known = plane(16, (24,), gap=(0.05, 0.3))
-    nearest, goal = optimum(known, threat), Goal(loss=attack.loss)
-    assert not search(attack, known, threat, 0.95 * nearest, goal).won.any()
-    assert search(attack, known, threat, 1.05 * nearest, goal).won.all()
+    nearest, objective = optimum(known, threat), Objective(loss=attack.loss)
+    assert not search(attack, known, threat, 0.95 * nearest, objective).won.any()
+    assert search(attack, known, threat, 1.05 * nearest, objective).won.all()
 
 
 @pytest.mark.parametrize("inner", [PGD(5), APGD(6)], ids=str)
@@ -178,7 +178,7 @@ def probes(
     attack: Attack, x: Tensor, y: Tensor, r: float, net: nn.Module | None = None, loss: LossName = "ce"
 ) -> list[Tensor]:
     """Everything that `attack` looks at, to its end."""
-    problem = Problem(Goal(loss=loss), Linf())
+    problem = Problem(Objective(loss=loss), Linf())
     oracle = Oracle(Model(net or Linear(torch.ones(2, x[0].numel()), torch.zeros(2))))
     with oracle.session():
         scores = oracle.logits(x)

@@ -59,7 +59,7 @@ from blindspots.attacks import (
     Through,
 )
 from blindspots.attacks.gradient.progress import checkpoints
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.testing.attack import Check, checks
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
 from closed_form import ball, optimum, plane, planes
@@ -187,9 +187,9 @@ def test_a_radius_is_won_exactly_where_it_reaches_the_boundary(
     attack: Attack, threat: Threat, enough: float, targeted: bool, shape: tuple[int, ...]
 ) -> None:
     known = plane(16, shape, gap=(0.05, 0.3))
-    nearest, goal = optimum(known, threat), Goal(targeted=targeted, loss=attack.loss)
-    assert not search(attack, known, threat, 0.95 * nearest, goal).won.any()
-    assert search(attack, known, threat, enough * nearest, goal).won.all()
+    nearest, objective = optimum(known, threat), Objective(targeted=targeted, loss=attack.loss)
+    assert not search(attack, known, threat, 0.95 * nearest, objective).won.any()
+    assert search(attack, known, threat, enough * nearest, objective).won.all()
 
 
 MINIMAL = [
@@ -210,7 +210,7 @@ def test_the_smallest_distance_is_found_and_nothing_below_it(
     gap = (1.0, 2.5) if threat.p == 0 else (0.05, 0.3)
     known = plane(16, shape, gap)
     nearest = optimum(known, threat)
-    ledger = search(attack, known, threat, unbounded(known), Goal(targeted=targeted, loss=attack.loss))
+    ledger = search(attack, known, threat, unbounded(known), Objective(targeted=targeted, loss=attack.loss))
     assert (ledger.norm >= nearest * (1 - 3e-5)).all()
     assert (ledger.norm <= nearest * tolerance).all()
 

@@ -13,8 +13,8 @@ from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
 from blindspots.engine.result import Result
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import leaves
@@ -54,7 +54,7 @@ class Trial:
     samples: Samples
     restarts: int = 1
     targets: Tensor | None = None
-    goal: Goal | None = None
+    objective: Objective | None = None
     settings: Settings = Settings(slots=8)  # noqa: RUF009, immutable
     chunk: int = CHUNK
     bf16: bool = False
@@ -62,12 +62,12 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.oracle = Oracle(Model(self.net), chunk=self.chunk, bf16=self.bf16, channels_last=self.channels_last)
-        self.problem = Problem(self.goal or Goal(loss=self.attack.loss), self.threat)
+        self.problem = Problem(self.objective or Objective(loss=self.attack.loss), self.threat)
 
     def blank(self) -> Ledger:
         s = self.samples
         with self.oracle.session():
-            return Ledger.blank(s.x, Goal().margin(self.oracle.logits(s.x), s.y, s.y))
+            return Ledger.blank(s.x, Objective().margin(self.oracle.logits(s.x), s.y, s.y))
 
     def search(self, entering: Tensor | None = None, **more: object) -> Search:
         jobs = Jobs(self.samples, unseen(self.samples), fixed(self.samples.x), self.targets, self.restarts, 0, 0)
@@ -129,11 +129,11 @@ SETTINGS = {
     "to the end": {"settings": Settings(slots=5, stop_early=False)},
     "budget": {"settings": Settings(slots=5, row_budget=17)},
     "restarts": {"restarts": 3},
-    "targets": {"targets": other_classes(samples()), "goal": Goal(directed=True)},
+    "targets": {"targets": other_classes(samples()), "objective": Objective(directed=True)},
     "targets, budget": {
         "targets": other_classes(samples()),
         "restarts": 2,
-        "goal": Goal(targeted=True, loss="ce"),
+        "objective": Objective(targeted=True, loss="ce"),
         "settings": Settings(slots=6, row_budget=40, patience=2),
     },
 }
@@ -362,7 +362,7 @@ def test_the_nearest_miss_is_kept() -> None:
     t = trial(PGD(7))
     ledger = t.fast()
     with t.oracle.session(), torch.no_grad():
-        margin = Goal().margin(t.net(ledger.near), t.samples.y, t.samples.y)
+        margin = Objective().margin(t.net(ledger.near), t.samples.y, t.samples.y)
     assert torch.allclose(margin, ledger.margin, atol=1e-6)
     assert t.threat.holds(ledger.near, t.samples.x, t.samples.r).all()
     assert (ledger.margin < t.blank().margin).all()

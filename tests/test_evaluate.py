@@ -17,8 +17,8 @@ from blindspots.engine.loop import Settings
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Closest, EveryClass, Given, LeastLikely, OneClass, RandomClass
 from blindspots.errors import InputError
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.rows import leaves
 from closed_form import optimum, plane
@@ -463,7 +463,7 @@ def test_an_attack_that_does_not_fit_is_refused_before_any_query():
 def test_few_classes_are_enough(classes, threat):
     stages = (
         *small_run.STAGES,
-        Stage("second", PGD(steps=3), "there may be no second class", Goal(directed=True), Closest(1, skip=1)),
+        Stage("second", PGD(steps=3), "there may be no second class", Objective(directed=True), Closest(1, skip=1)),
     )
     result = run(data=bs.ArrayData(*inputs(32, classes)), model=Model(Net(classes)), protocol=stages, threat=threat)
     assert 0 < result.robust_accuracy < result.clean_accuracy

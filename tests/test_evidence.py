@@ -20,8 +20,8 @@ from blindspots.errors import InputError
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.experiments.evaluate.words import headline, meaning, never_searched, right_and_standing
 from blindspots.experiments.universal.experiment import UniversalRun
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.report.experiment import write_report
 from blindspots.report.words import ThreatWords
@@ -106,7 +106,8 @@ EMPTY: dict[str, tuple[str, Callable[[Known], Evaluation]]] = {
     "no row is close enough": ("unsearched", lambda k: evaluated(k, stage(PGD(3), reach=0.0))),
     "after a stage that there is not": ("unsearched", lambda k: evaluated(k, stage(PGD(3), after="nothing"))),
     "no second class": (
-        "unsearched", lambda k: evaluated(k, stage(PGD(3), goal=Goal(directed=True), targets=Closest(skip=1))),
+        "unsearched",
+        lambda k: evaluated(k, stage(PGD(3), objective=Objective(directed=True), targets=Closest(skip=1))),
     ),
     "radius 0": ("unsearched", lambda k: evaluated(k, radius=0.0)),
     "radius 0, from outside": ("unsearched", lambda k: evaluated(k, stage(FMN(10), stop_early=True), radius=0.0)),
@@ -335,7 +336,7 @@ class Rows:
 
 def test_a_run_of_targeted_and_other_stages_leaves_nobody_out() -> None:
     known = plane(12, (1, 4, 4), (0.2, 0.4))
-    targeted = Stage("towards", PGD(3), "", Goal(targeted=True), OneClass(1))
+    targeted = Stage("towards", PGD(3), "", Objective(targeted=True), OneClass(1))
     v = evaluated(known, (targeted, *STEP)).verdict
     assert (v.counted, v.searched.hits, v.reached) == (12, 12, None)
     assert v.stages[0].rows == 6

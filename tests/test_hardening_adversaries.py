@@ -13,7 +13,7 @@ from blindspots.experiments.harden.adversaries.adversary import Networks
 from blindspots.experiments.harden.adversaries.pool import PoolAdversary
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.layers import hidden_layers, outputs, replaced
-from blindspots.experiments.harden.recipe import Free, Noise, NoisyStep, Objective, Pool, Recipe, Search, Universal
+from blindspots.experiments.harden.recipe import Free, Noise, NoisyStep, Pool, Recipe, Search, TrainingLoss, Universal
 from blindspots.random import keys
 from blindspots.threat import L1, L2, Linf, Threat
 from closed_form import Linear, planes
@@ -43,8 +43,8 @@ def nets(module: nn.Module) -> Networks:
     return Networks(module, module, module, lambda x: x)
 
 
-def adversary(how: object, threat: Threat, objective: Objective | None = None) -> Adversary:
-    return make_adversary(Recipe(adversary=how, objective=objective or Objective()), threat, seed=0)  # type: ignore[arg-type]
+def adversary(how: object, threat: Threat, objective: TrainingLoss | None = None) -> Adversary:
+    return make_adversary(Recipe(adversary=how, objective=objective or TrainingLoss()), threat, seed=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", INSIDE)

@@ -13,10 +13,10 @@ from blindspots.experiments.harden.objectives import boosted_cross_entropy, kl, 
 from blindspots.experiments.harden.recipe import (
     Free,
     NoisyStep,
-    Objective,
     Optimizer,
     Recipe,
     Search,
+    TrainingLoss,
     names,
     read_recipe,
     threats_of,
@@ -149,20 +149,20 @@ def test_every_objective_is_made_from_the_right_scores() -> None:
     doubt = 1 - LOGITS.softmax(1).gather(1, Y[:, None])[:, 0]
 
     def of(**settings: object) -> torch.Tensor:
-        return losses(Objective(**settings), net, x, hurt, Y)
+        return losses(TrainingLoss(**settings), net, x, hurt, Y)
 
     torch.testing.assert_close(of(), adversarial)
     torch.testing.assert_close(of(clean=0.25), 0.25 * clean + 0.75 * adversarial)
     torch.testing.assert_close(of(name="trades", weight=2.0), clean + 2 * kl(LOGITS, OTHER))
     mart = boosted_cross_entropy(OTHER, Y) + 5 * doubt * kl(LOGITS, OTHER)
     torch.testing.assert_close(of(name="mart", weight=5.0), mart)
-    torch.testing.assert_close(losses(Objective(), net, x, None, Y), clean)
+    torch.testing.assert_close(losses(TrainingLoss(), net, x, None, Y), clean)
 
 
 def test_the_adversary_of_trades_moves_answers_and_that_of_the_others_lowers_the_labels() -> None:
     net, x = Shifted(), torch.zeros(2, 1)
-    torch.testing.assert_close(slope(Objective(name="trades"), net, x, Y)(OTHER), -kl(LOGITS, OTHER))
-    torch.testing.assert_close(slope(Objective(), net, x, Y)(OTHER), -F.cross_entropy(OTHER, Y, reduction="none"))
+    torch.testing.assert_close(slope(TrainingLoss(name="trades"), net, x, Y)(OTHER), -kl(LOGITS, OTHER))
+    torch.testing.assert_close(slope(TrainingLoss(), net, x, Y)(OTHER), -F.cross_entropy(OTHER, Y, reduction="none"))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_many_steps_get_alignment_and_what_is_aligned_already_gets_nothing() -> 
     first = cautious(Recipe(adversary=Search(attack="pgd")), 1)
     assert first is not None
     assert first.objective.gradalign == GRADALIGN
-    assert cautious(Recipe(adversary=Search(attack="pgd"), objective=Objective(gradalign=0.5)), 1) is None
+    assert cautious(Recipe(adversary=Search(attack="pgd"), objective=TrainingLoss(gradalign=0.5)), 1) is None
 
 
 def test_a_control_keeps_everything_but_the_adversary() -> None:

@@ -20,11 +20,11 @@ from blindspots.experiments.harden.recipe import (
     Augmentation,
     Curriculum,
     NoisyStep,
-    Objective,
     Optimizer,
     Pool,
     Recipe,
     Search,
+    TrainingLoss,
     Weights,
     names,
     read_recipe,
@@ -552,7 +552,7 @@ def test_the_share_of_checked_epochs_falls_with_their_number() -> None:
 
 
 def test_aligned_gradients_cost_nothing_on_a_linear_network_and_something_on_a_bent_one() -> None:
-    recipe = QUICK.model_copy(update={"objective": Objective(gradalign=1.0)})
+    recipe = QUICK.model_copy(update={"objective": TrainingLoss(gradalign=1.0)})
     batch = next(batches(trainer().parts, 8, 0.5, 0, 0))
     torch.manual_seed(0)
     line = Model(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)))  # of two classes all gradients are parallel

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blindspots.goal import Goal
 from blindspots.models.foreign import ModelError
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem, Seen
 from blindspots.rows import leaves
 from blindspots.threat import Linf
 from closed_form import Linear
 
-MARGIN = Problem(Goal(), Linf())
+MARGIN = Problem(Objective(), Linf())
 
 
 class Recording(nn.Module):
@@ -87,20 +87,22 @@ def test_what_is_computed_is_counted_padding_included() -> None:
 
 
 @pytest.mark.parametrize(
-    "goal", [Goal(), Goal(loss="ce"), Goal(directed=True), Goal(targeted=True, loss="ce")], ids=str
+    "objective",
+    [Objective(), Objective(loss="ce"), Objective(directed=True), Objective(targeted=True, loss="ce")],
+    ids=str,
 )
-def test_the_gradient_is_that_of_each_rows_own_loss(goal: Goal) -> None:
+def test_the_gradient_is_that_of_each_rows_own_loss(objective: Objective) -> None:
     net, (y, target, x) = Recording(), rows(5)
-    seen = Oracle(Model(net), chunk=2).look(Problem(goal, Linf()), y, target, x, Need.GRAD)
+    seen = Oracle(Model(net), chunk=2).look(Problem(objective, Linf()), y, target, x, Need.GRAD)
     assert seen.grad is not None
     for i in range(5):
         one = x[i : i + 1].clone().requires_grad_()
         logits = net(one)
-        loss = goal.descend(logits, y[i : i + 1], target[i : i + 1])
+        loss = objective.descend(logits, y[i : i + 1], target[i : i + 1])
         assert torch.allclose(seen.grad[i], torch.autograd.grad(loss.sum(), one)[0][0])
         assert torch.allclose(seen.loss[i], loss[0])
         assert torch.allclose(seen.logits[i], logits[0])
-        assert seen.won[i] == (goal.margin(logits, y[i : i + 1], target[i : i + 1])[0] < 0)
+        assert seen.won[i] == (objective.margin(logits, y[i : i + 1], target[i : i + 1])[0] < 0)
 
 
 def test_a_jacobian_holds_the_gradients_of_the_classes_asked_for() -> None:
@@ -185,7 +187,7 @@ def test_low_precision_proposes_and_float32_decides() -> None:
     assert seen.won.all()
     sure = oracle.confirm(MARGIN, y, target, x, seen)
     assert not sure.won.any()
-    assert torch.equal(sure.margin, MARGIN.goal.margin(oracle.logits(x), y, target))
+    assert torch.equal(sure.margin, MARGIN.objective.margin(oracle.logits(x), y, target))
 
 
 def test_low_precision_is_used_where_it_is_asked_for() -> None:

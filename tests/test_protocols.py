@@ -9,7 +9,7 @@ from blindspots.attacks import APGD, PGD, Attack
 from blindspots.engine.targets import Closest, EveryClass, LeastLikely, Malt, OneClass, RandomClass, parse_targets
 from blindspots.errors import InputError
 from blindspots.fit import check_fit
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.protocols import NAMES, about, protocol
 from blindspots.threat import THREATS, parse_threat
@@ -63,7 +63,7 @@ def test_every_protocol_fits_every_threat_that_it_has_stages_for(name: str, norm
     access = {"blackbox-scores": Need.VALUE, "blackbox-labels": Need.LABEL}.get(name, Need.GRAD)
     for stage in found.stages:
         assert stage.why
-        check_fit(stage.attack, threat, access, stage.goal)
+        check_fit(stage.attack, threat, access, stage.objective)
 
 
 def test_a_file_says_what_is_run(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_file_says_what_is_run(tmp_path: Path) -> None:
     (stage,) = found.stages
     assert found.draws == 2
     assert stage.attack == PGD(3, random_start=False)
-    assert stage.goal == Goal(directed=True, loss="ce")
+    assert stage.objective == Objective(directed=True, loss="ce")
     assert (stage.targets, stage.restarts, stage.why) == (Closest(2), 2, "every row")
     assert len(protocol(written(tmp_path, FILE), bs.L0(3)).stages) == 1
 
@@ -140,8 +140,8 @@ def test_autoattack_is_the_published_one(norm: str) -> None:
     """Croce and Hein 2020, section 6; for l1 their paper of 2021."""
     ce, targeted, _, square = protocol("autoattack", parse_threat(f"{norm}:1")).stages
     count, restarts = (5, 5) if norm == "l1" else (9, 1)
-    assert (ce.attack, ce.goal, ce.targets, ce.restarts) == (APGD(100), Goal(loss="ce"), None, restarts)
-    assert (targeted.attack, targeted.goal) == (APGD(100), Goal(directed=True, loss="dlr"))
+    assert (ce.attack, ce.objective, ce.targets, ce.restarts) == (APGD(100), Objective(loss="ce"), None, restarts)
+    assert (targeted.attack, targeted.objective) == (APGD(100), Objective(directed=True, loss="dlr"))
     assert targeted.targets == Closest(count)
     assert getattr(square.attack, "steps", None) == 5000
     assert isinstance(square.attack, Attack)

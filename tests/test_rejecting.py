@@ -20,8 +20,8 @@ from blindspots.errors import InputError
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.fit import check_answers
-from blindspots.goal import Goal, folded
 from blindspots.models.model import Model
+from blindspots.objective import Objective, folded
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
 from blindspots.problem import Job, Need, Problem
@@ -102,19 +102,21 @@ def test_a_row_is_lost_exactly_where_a_wrong_class_beats_label_and_rejection() -
     y = torch.randint(4, (500,), generator=torch.Generator().manual_seed(1))
     others = scores[:, :-1].scatter(1, y[:, None], -torch.inf).amax(1)
     beaten = (others > scores.gather(1, y[:, None])[:, 0]) & (others > scores[:, -1])
-    assert torch.equal(Goal().margin(folded(scores, y), y, y) < 0, beaten)
+    assert torch.equal(Objective().margin(folded(scores, y), y, y) < 0, beaten)
     assert 0 < beaten.sum() < 500
 
 
 def test_a_target_is_reached_only_where_it_beats_rejection_too() -> None:
-    y, target, goal = torch.tensor([0]), torch.tensor([1]), Goal(targeted=True)
+    y, target, objective = torch.tensor([0]), torch.tensor([1]), Objective(targeted=True)
     for scores, reached in (([0.0, 1, 2], False), ([0.0, 1, 1], False), ([0.0, 1, 0.5], True), ([1.0, 1, 0], False)):
-        assert bool(goal.margin(folded(torch.tensor([scores]), y), y, target) < 0) is reached
+        assert bool(objective.margin(folded(torch.tensor([scores]), y), y, target) < 0) is reached
 
 
 def test_scores_that_are_not_numbers_stay_that() -> None:
     scores = torch.tensor([[1.0, 0.0, torch.nan], [torch.nan, 0.0, 1.0]])
-    assert Goal().margin(folded(scores, torch.zeros(2, dtype=torch.int64)), *2 * [torch.tensor([0, 0])]).isnan().all()
+    assert (
+        Objective().margin(folded(scores, torch.zeros(2, dtype=torch.int64)), *2 * [torch.tensor([0, 0])]).isnan().all()
+    )
 
 
 def test_a_clean_row_that_is_rejected_counts_as_wrong() -> None:
@@ -159,7 +161,7 @@ PROBES = torch.tensor([[0.3, 0.5], [0.6, 0.5], [0.55, 1.0], [0.4, 0.3]])
 def test_no_look_shows_rejection(need: Need, draws: int) -> None:
     y = torch.zeros(4, dtype=torch.int64)
     oracle = Oracle(LINEAR, draws=draws)
-    seen = oracle.look(Problem(Goal(), Linf(), True), y, y, PROBES, need, torch.zeros(4, 1, dtype=torch.int64))
+    seen = oracle.look(Problem(Objective(), Linf(), True), y, y, PROBES, need, torch.zeros(4, 1, dtype=torch.int64))
     assert seen.logits.shape == (4, 2)
     assert seen.won.tolist() == [False, False, True, False]
     assert torch.equal(seen.logits.argmax(1), torch.tensor([0, 0, 1, 0]))
@@ -169,14 +171,14 @@ def test_no_look_shows_rejection(need: Need, draws: int) -> None:
 def test_the_label_slopes_with_rejection_where_that_is_larger() -> None:
     y, classes = torch.zeros(2, dtype=torch.int64), torch.tensor([[0, 1]]).repeat(2, 1)
     x = torch.tensor([[0.3, 0.5], [0.6, 0.5]])
-    seen = Oracle(LINEAR).look(Problem(Goal(), Linf(), True), y, y, x, Need.JACOBIAN, classes)
+    seen = Oracle(LINEAR).look(Problem(Objective(), Linf(), True), y, y, x, Need.JACOBIAN, classes)
     assert seen.grad is not None
     assert torch.equal(seen.grad, torch.tensor([[[0.0, 0], [1, 0]], [[3, -1], [1, 0]]]))
 
 
 def test_a_claim_is_confirmed_with_rejection() -> None:
     y = torch.zeros(4, dtype=torch.int64)
-    problem, oracle = Problem(Goal(), Linf(), True), Oracle(LINEAR)
+    problem, oracle = Problem(Objective(), Linf(), True), Oracle(LINEAR)
     seen = oracle.look(problem, y, y, PROBES, Need.VALUE)
     claimed = replace(seen, won=torch.ones(4, dtype=torch.bool))
     assert oracle.confirm(problem, y, y, PROBES, claimed).won.tolist() == [False, False, True, False]
@@ -185,7 +187,7 @@ def test_a_claim_is_confirmed_with_rejection() -> None:
 def test_a_rejected_image_is_no_start() -> None:
     x = torch.tensor([[0.3, 0.5], [0.6, 0.5], [0.9, 1.0]])
     samples = Samples(torch.arange(3), x, torch.tensor([0, 1, 0]), torch.ones(3))
-    starts = OtherImages(samples, torch.tensor([0, REJECTED, 1]), Goal())
+    starts = OtherImages(samples, torch.tensor([0, REJECTED, 1]), Objective())
     assert torch.equal(starts(torch.tensor([0]), torch.tensor([0])), x[2:])
     x, y = torch.tensor([[0.3, 0.5], [0.55, 0.95]]), torch.tensor([0, 1])
     assert bs.attack(LINEAR, x, y, Boundary(50), threat=L2()).success.all()
@@ -255,7 +257,7 @@ def suspicious(net: nn.Module) -> Model:
 
 
 def search(attack: Attack, job: Job, threat: Threat) -> list[tuple[object, object]]:
-    problem = Problem(Goal(loss=attack.loss), threat, True)
+    problem = Problem(Objective(loss=attack.loss), threat, True)
     return list(drive(attack, problem, job, suspicious(Net((2, 5, 4)))))
 
 
@@ -285,7 +287,7 @@ def test_both_gradients_are_paid_for(attack: Attack, looks: int) -> None:
 def test_without_rejection_there_is_one_term() -> None:
     attack, threat = Joint(5), Linf()
     job = jobs(attack, threat)
-    states = [state for state, _ in drive(attack, Problem(Goal(), threat), job, Net((2, 5, 4)))]
+    states = [state for state, _ in drive(attack, Problem(Objective(), threat), job, Net((2, 5, 4)))]
     assert all(state.aim is None for state in states)
     assert not any(torch.equal(a.probe, b.probe) for a, b in pairwise(states))
 
@@ -326,7 +328,7 @@ def test_the_adaptive_protocol_runs_on_models_that_answer_everything(spec: str) 
 # ------------------------------------------------------------------ a run of it
 
 STAGES = (
-    Stage("descent", APGD(30), "everybody", Goal(loss="margin")),
+    Stage("descent", APGD(30), "everybody", Objective(loss="margin")),
     Stage("shorten", Bisect(4), "who is broken", start="found", who="broken"),
 )
 

@@ -28,8 +28,8 @@ from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.experiments.universal.stream import Proxies
 from blindspots.experiments.universal.task import Task
 from blindspots.experiments.universal.transformations import Crop, Flip, parse_transformations
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim
 from blindspots.random import keys
@@ -193,9 +193,9 @@ def test_transformations_are_read_from_words() -> None:
 # ------------------------------------------------------------------ losses
 
 
-def slope_of(aim: Aim, logits: Tensor, goal: Goal, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def slope_of(aim: Aim, logits: Tensor, objective: Objective, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     logits = logits.clone().requires_grad_()
-    loss = aim.descend(goal, logits, y, target)
+    loss = aim.descend(objective, logits, y, target)
     return loss.detach(), torch.autograd.grad(loss.sum(), logits)[0]
 
 
@@ -205,7 +205,7 @@ def test_no_row_is_driven_beyond_its_bound(margin: bool) -> None:
     logits = torch.tensor([[0.0, 20.0], [0.0, 1.0], [2.0, 0.0]])
     y, most = torch.zeros(3, dtype=torch.int64), torch.full((3,), 9.0)
     aim = Clamped(most, torch.full((3,), margin))
-    loss, slope = slope_of(aim, logits, Goal(loss="margin"), y, y)
+    loss, slope = slope_of(aim, logits, Objective(loss="margin"), y, y)
     plain = logits[:, 0] - logits[:, 1] if margin else -F.cross_entropy(logits, y, reduction="none")
     torch.testing.assert_close(loss, plain.clamp_min(-9.0))
     assert not slope[0].any()
@@ -217,8 +217,8 @@ def test_no_row_is_driven_beyond_its_bound(margin: bool) -> None:
 def test_towards_a_target_its_score_rises(loss: str) -> None:
     logits, y = torch.tensor([[3.0, 1.0, 0.0], [0.0, 0.0, 30.0]]), torch.tensor([0, 0])
     aim = clamped(loss, 9.0)(logits)  # type: ignore[arg-type]
-    goal = Goal(targeted=True, loss="margin")
-    value, slope = slope_of(aim, logits, goal, y, torch.tensor([2, 2]))
+    objective = Objective(targeted=True, loss="margin")
+    value, slope = slope_of(aim, logits, objective, y, torch.tensor([2, 2]))
     assert float(slope[0, 2]) < 0 < float(slope[0, 0])
     if loss == "margin":  # of a target that leads by 30 there is nothing left to gain
         torch.testing.assert_close(value, torch.tensor([3.0, -9.0]))
@@ -227,7 +227,7 @@ def test_towards_a_target_its_score_rises(loss: str) -> None:
 
 def test_the_cosine_is_that_between_scores_with_and_without() -> None:
     clean, now, y = normals(4, 5), normals(4, 5, seed=1), torch.zeros(4, dtype=torch.int64)
-    value, slope = slope_of(Cosine(clean), now, Goal(loss="margin"), y, y)
+    value, slope = slope_of(Cosine(clean), now, Objective(loss="margin"), y, y)
     torch.testing.assert_close(value, (clean * now).sum(1) / clean.norm(dim=1) / now.norm(dim=1))
     assert bool(((slope * now).sum(1).abs() < 1e-6).all())  # longer scores are no other scores
     assert type(clamped("cosine", 9.0)(clean)) is Cosine
@@ -236,10 +236,10 @@ def test_the_cosine_is_that_between_scores_with_and_without() -> None:
 def test_losses_of_rows_do_not_depend_on_their_neighbours() -> None:
     logits, y = normals(6, 4), torch.arange(6) % 4
     for loss in ("ce", "margin", "cosine"):
-        whole = clamped(loss, 1.0)(logits + 1).descend(Goal(loss="margin"), logits, y, y)
+        whole = clamped(loss, 1.0)(logits + 1).descend(Objective(loss="margin"), logits, y, y)
         alone = [
             clamped(loss, 1.0)(logits[i : i + 1] + 1).descend(
-                Goal(loss="margin"), *(t[i : i + 1] for t in (logits, y, y))
+                Objective(loss="margin"), *(t[i : i + 1] for t in (logits, y, y))
             )
             for i in range(6)
         ]
@@ -485,7 +485,7 @@ def test_activations_are_the_log_norms_of_the_layers_positive_parts() -> None:
         want = torch.stack([t.relu().flatten(1).norm(dim=1).log() for t in (a, b)], 1)
         got = Activations(model)(x)
     torch.testing.assert_close(got, want)
-    value = Sum(-torch.ones(4)).descend(Goal(loss="margin"), got, torch.zeros(4).long(), torch.zeros(4).long())
+    value = Sum(-torch.ones(4)).descend(Objective(loss="margin"), got, torch.zeros(4).long(), torch.zeros(4).long())
     torch.testing.assert_close(value, -want.sum(1))
     assert not any(m._forward_hooks for m in net.modules())
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from blindspots.experiments.harden.experiment import harden
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
-    from blindspots.goal import Goal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
+    from blindspots.objective import Objective
     from blindspots.report.experiment import write_report
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
@@ -41,10 +41,10 @@ __all__ = [
     "BlackBox",
     "Ensemble",
     "Evaluation",
-    "Goal",
     "InputError",
     "Linf",
     "Model",
+    "Objective",
     "Smoothed",
     "Transformed",
     "attack",
@@ -72,7 +72,7 @@ _HOMES = {
     "BlackBox": "models",
     "Ensemble": "models",
     "Evaluation": "experiments.evaluate.experiment",
-    "Goal": "goal",
+    "Objective": "objective",
     "InputError": "errors",
     "L0": "threat",
     "L1": "threat",

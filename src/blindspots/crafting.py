@@ -13,8 +13,8 @@ from blindspots.engine.others import starts
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
 from blindspots.fit import check_answers, check_fit
-from blindspots.goal import Goal
 from blindspots.models.foreign import seed_everything
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys
@@ -31,7 +31,7 @@ class Plan:
     """How examples are made; the attack is the source's own."""
 
     threat: Threat
-    goal: Goal
+    objective: Objective
     targets: Targets | None
     restarts: int
     seed: int
@@ -49,16 +49,16 @@ class Made:
     backwards: int
 
 
-def fitting(asked: Attack | None, threat: Threat, access: Need, goal: Goal) -> Attack:
+def fitting(asked: Attack | None, threat: Threat, access: Need, objective: Objective) -> Attack:
     """The attack for a model that gives this `access`: the one that was asked for, else the first that fits.
 
     What was asked for is refused only where a model with gradients could not run it either.
     """
     if asked is not None:
-        check_fit(asked, threat, Need.GRAD, goal)
+        check_fit(asked, threat, Need.GRAD, objective)
     usual = WITH_GRADIENTS if access is Need.GRAD else WITHOUT
     for attack in (asked, *usual):
-        if attack is not None and _fits(attack, threat, access, goal):
+        if attack is not None and _fits(attack, threat, access, objective):
             return attack
     given = {Need.LABEL: "labels", Need.VALUE: "scores"}.get(access, "gradients")
     raise InputError(
@@ -67,9 +67,9 @@ def fitting(asked: Attack | None, threat: Threat, access: Need, goal: Goal) -> A
     )
 
 
-def _fits(attack: Attack, threat: Threat, access: Need, goal: Goal) -> bool:
+def _fits(attack: Attack, threat: Threat, access: Need, objective: Objective) -> bool:
     try:
-        check_fit(attack, threat, access, goal)
+        check_fit(attack, threat, access, objective)
     except InputError:
         return False
     return True
@@ -85,7 +85,7 @@ def craft(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, firs
     """
     check_answers(oracle.model, "examples that transfer")
     before = oracle.forwards, oracle.backwards
-    plan = replace(plan, goal=replace(plan.goal, loss=attack.loss))
+    plan = replace(plan, objective=replace(plan.objective, loss=attack.loss))
     with oracle.session():
         parts = [
             _part(oracle, attack, plan, x[i : i + plan.part_rows], y[i : i + plan.part_rows], first + i)
@@ -100,39 +100,39 @@ def _part(oracle: Oracle, attack: Attack, plan: Plan, x: Tensor, y: Tensor, firs
     samples = Samples.within(plan.threat, torch.arange(first, first + len(y), device=y.device), x, y)
     seed_everything(int(keys(plan.seed, samples.id[:1])[0]))  # inside the session: for models that answer at random
     logits = oracle.logits(x)
-    plan = replace(plan, goal=plan.goal.defined(logits.shape[1]))
-    plan.goal.check(logits.shape[1])
-    ledger, problem = Ledger.blank(x, _first_margin(plan.goal, logits, y)), Problem(plan.goal, plan.threat)
+    plan = replace(plan, objective=plan.objective.defined(logits.shape[1]))
+    plan.objective.check(logits.shape[1])
+    ledger, problem = Ledger.blank(x, _first_margin(plan.objective, logits, y)), Problem(plan.objective, plan.threat)
     at = logits.isfinite().all(1).nonzero()[:, 0]
     targets = None
     if plan.targets is not None:
         targets = plan.targets.choose(oracle, problem, samples, logits, ledger, at)
     at = at[_to_search(plan, logits, y, targets)[at]]
     if len(at):
-        begin = starts(attack.begins, samples, logits.argmax(1), plan.goal)
+        begin = starts(attack.begins, samples, logits.argmax(1), plan.objective)
         jobs = Jobs(samples, visible(logits, attack.need), begin, targets, plan.restarts, plan.seed, 0)
         settings = Settings(plan.slots, stop_early=False, patience=patience_of(oracle.device))
         Search(attack, oracle, problem, jobs, ledger, at, settings).run()
     moved = ledger.best if plan.threat.radius is None else ledger.near
-    return moved.cpu(), _target(plan.goal, y, targets).cpu()
+    return moved.cpu(), _target(plan.objective, y, targets).cpu()
 
 
-def _first_margin(goal: Goal, logits: Tensor, y: Tensor) -> Tensor:
+def _first_margin(objective: Objective, logits: Tensor, y: Tensor) -> Tensor:
     """What a point has to fall below to be better than the clean one; towards a class, the first look decides."""
-    return torch.full_like(logits[:, 0], torch.inf) if goal.targeted else Goal().margin(logits, y, y)
+    return torch.full_like(logits[:, 0], torch.inf) if objective.targeted else Objective().margin(logits, y, y)
 
 
 def _to_search(plan: Plan, logits: Tensor, y: Tensor, targets: Tensor | None) -> Tensor:
-    if plan.goal.targeted:
-        target = _target(plan.goal, y, targets)
+    if plan.objective.targeted:
+        target = _target(plan.objective, y, targets)
         return (target != NOBODY) & (target != logits.argmax(1))
-    wrong = Goal().margin(logits, y, y) < 0
+    wrong = Objective().margin(logits, y, y) < 0
     return ~wrong if plan.threat.radius is None else torch.ones_like(wrong)
 
 
-def _target(goal: Goal, y: Tensor, targets: Tensor | None) -> Tensor:
+def _target(objective: Objective, y: Tensor, targets: Tensor | None) -> Tensor:
     """Each row's target class; -1 where there is none, or the label is the target."""
-    if not goal.targeted or targets is None:
+    if not objective.targeted or targets is None:
         return torch.full_like(y, NOBODY)
     if targets.shape[1] != 1:
         raise InputError(

@@ -2,8 +2,8 @@
 
 from blindspots.attacks import CATALOGUE, Attack
 from blindspots.errors import InputError
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.threat import Threat
 
@@ -11,14 +11,14 @@ ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores", Need.GRAD: "gradients", Ne
 _ORDER = (Need.LABEL, Need.VALUE, Need.GRAD, Need.JACOBIAN)
 
 
-def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
+def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective) -> None:
     """Refuse an attack that does not search in such a threat, needs more access, or cannot pursue the goal.
 
     Args:
         access: the most that the model reveals; `Need.GRAD` stands for everything.
     """
     _check_lengths(attack)
-    able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, goal))
+    able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, objective))
     if threat.name not in attack.threats:
         raise InputError(
             f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "
@@ -34,7 +34,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, goal: Goal) -> None:
             f"expected an attack that needs no more than {ACCESS[access]}, which is all that the model gives, got "
             f"{attack!r}, which needs {ACCESS[attack.need]}: use one of {able}"
         )
-    if (goal.targeted or goal.directed) and not attack.targeted:
+    if (objective.targeted or objective.directed) and not attack.targeted:
         raise InputError(
             f"expected an attack that can run towards a class, got {attack!r}: leave the targets out, or use one of "
             f"{able}"
@@ -58,13 +58,13 @@ def check_answers(model: Model, what: str) -> None:
         )
 
 
-def _fits(kind: type[Attack], threat: Threat, access: Need, goal: Goal) -> bool:
+def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective) -> bool:
     return (
         kind.alone
         and threat.name in kind.threats
         and (threat.radius is not None or kind.minimal)
         and affords(access, kind)
-        and (kind.targeted or not (goal.targeted or goal.directed))
+        and (kind.targeted or not (objective.targeted or objective.directed))
     )
 
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from blindspots.goal import folded
 from blindspots.models.foreign import out_of_memory, own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
+from blindspots.objective import folded
 from blindspots.problem import Aim, Need, Problem, Seen
 from blindspots.records import REJECTED
 from blindspots.rows import Rows, tree
@@ -81,7 +81,7 @@ class Oracle:
         return answers[0] if self.draws == 1 else _expected(answers)
 
     def fold(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Scores (B, C) as goals and attacks see them, for labels (B,): see `goal.folded`."""
+        """Scores (B, C) as goals and attacks see them, for labels (B,): see `objective.folded`."""
         return folded(logits, y) if self.model.rejects else logits
 
     def predict(self, logits: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class Oracle:
     def confirm(self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
         """`claimed`, with the margins of its successes computed again in float32: only those that hold are kept."""
         scores = self.fold(self.logits(x), y)
-        margin = torch.where(claimed.won, problem.goal.margin(scores, y, target), claimed.margin)
+        margin = torch.where(claimed.won, problem.objective.margin(scores, y, target), claimed.margin)
         return replace(claimed, margin=margin, won=margin < 0)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -161,12 +161,12 @@ class Oracle:
     def _scores(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         with torch.no_grad(), self._crafting():
             logits = self._forward(x).float()
-        return self._seen(problem, logits, y, target, problem.goal.descend(self.fold(logits, y), y, target), None)
+        return self._seen(problem, logits, y, target, problem.objective.descend(self.fold(logits, y), y, target), None)
 
     def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
         logits = self._value(x)
         # From the scores: in a tie, the predicted label alone would claim a success.
-        margin = problem.goal.margin(self.fold(logits, y), y, target)
+        margin = problem.objective.margin(self.fold(logits, y), y, target)
         margin = margin.sign() + 0 * margin  # NaN stays NaN
         return Seen(one_hot_prediction(logits), margin, margin, margin < 0, None)
 
@@ -178,10 +178,10 @@ class Oracle:
             with self._crafting():
                 logits = self._forward(x).float()
             scores = self.fold(logits, y)
-            loss = problem.goal.descend(scores, y, target)
+            loss = problem.objective.descend(scores, y, target)
             aimed = loss
             if aim is not None:
-                aimed = aim.descend(problem.goal, logits if aim.unfolded else scores, y, target)
+                aimed = aim.descend(problem.objective, logits if aim.unfolded else scores, y, target)
             # Of the sum, never of a mean, so that rows stay independent.
             grad = self.model.gradient(aimed.sum(), x) if backward else None
         self.backwards += backward * len(x)
@@ -198,14 +198,14 @@ class Oracle:
             sums = scores.gather(1, classes).sum(0) if backward else ()
             grads = [self.model.gradient(s, x, retain_graph=True) for s in sums]
         self.backwards += backward * classes.numel()
-        loss = problem.goal.descend(scores.detach(), y, target)
+        loss = problem.objective.descend(scores.detach(), y, target)
         return self._seen(problem, logits.detach(), y, target, loss, torch.stack(grads, 1) if backward else None)
 
     def _seen(
         self, problem: Problem, logits: Tensor, y: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None
     ) -> Seen:
         """Scores stay unfolded until those of all draws have been averaged."""
-        margin = problem.goal.margin(self.fold(logits, y), y, target)
+        margin = problem.objective.margin(self.fold(logits, y), y, target)
         return Seen(logits, loss, margin, margin < 0, grad)
 
     def _averaged(self, problem: Problem, y: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:

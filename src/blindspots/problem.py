@@ -6,7 +6,7 @@ from enum import Enum
 
 from torch import Tensor
 
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.rows import Rows
 from blindspots.threat import Threat
 
@@ -24,9 +24,9 @@ class Need(Enum):
 class Problem:
     """The same for all rows of a search."""
 
-    goal: Goal
+    objective: Objective
     threat: Threat
-    rejects: bool = False  # the model may refuse an answer: scores are folded, see `goal.folded`
+    rejects: bool = False  # the model may refuse an answer: scores are folded, see `objective.folded`
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Aim(Rows, ABC):
         return False
 
     @abstractmethod
-    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    def descend(self, objective: Objective, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         """The value to differentiate at the probe, for scores (B, C), labels and targets (B,): (B,)."""
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from blindspots.arguments import Checked, check_numbers
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.rows import Rows
 

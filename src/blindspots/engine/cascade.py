@@ -16,8 +16,8 @@ from blindspots.engine.others import starts
 from blindspots.engine.result import Result
 from blindspots.engine.targets import Targets
 from blindspots.errors import InputError
-from blindspots.goal import Goal
 from blindspots.models.foreign import seed_everything
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Problem
 from blindspots.random import keys, uniform
@@ -62,7 +62,7 @@ class Stage:
     name: str
     attack: Attack
     why: str
-    goal: Goal = field(default_factory=Goal)
+    objective: Objective = field(default_factory=Objective)
     targets: Targets | None = None
     restarts: int = 1
     start: Start | None = None
@@ -79,7 +79,7 @@ class Stage:
 
 def is_targeted(stages: Sequence[Stage]) -> bool:
     """Whether only the target classes count as a success."""
-    return bool(stages) and all(stage.goal.targeted for stage in stages)
+    return bool(stages) and all(stage.objective.targeted for stage in stages)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Cascade:
         logits = self.oracle.logits(samples.x)
         classes = logits.shape[1] - self.oracle.model.rejects
         check_classes(self.stages, samples.y, samples.id, classes)
-        margin = Goal().margin(self.oracle.fold(logits, samples.y), samples.y, samples.y)
+        margin = Objective().margin(self.oracle.fold(logits, samples.y), samples.y, samples.y)
         right = (logits.argmax(1) == samples.y) & margin.isfinite()  # the largest of scores with a NaN is that NaN
         ledger = Ledger.blank(samples.x, margin, self.oracle.draws)
         ledger.settle_(~right, Result.ALREADY_WRONG)
@@ -200,7 +200,7 @@ class Cascade:
         self._seed_model(samples, index)
         enters = _enters(stage, board) & self._drawn(stage, samples)
         spent = self._spent(board)
-        problem = Problem(stage.goal, self.threat, self.oracle.model.rejects)
+        problem = Problem(stage.objective, self.threat, self.oracle.model.rejects)
         if self._undecided(stage, board):
             ledger.settle_(enters & ~ledger.won, Result.BUDGET)
             board.cut[index] = True
@@ -230,7 +230,7 @@ class Cascade:
         targets = stage.targets.choose(self.oracle, problem, samples, scores, board.ledger, at)
         if not targets.shape[1]:
             enters.fill_(False)
-        if stage.goal.targeted:
+        if stage.objective.targeted:
             has = _among(samples.y, targets) | _among(self.oracle.predict(board.logits), targets)
             enters &= ~has
             board.carries.logical_and_(has)
@@ -290,7 +290,7 @@ class Cascade:
             return fixed(board.ledger.near)
         if start == "found":
             return fixed(board.ledger.best)
-        return starts(start, samples, self.oracle.predict(board.logits), stage.goal)
+        return starts(start, samples, self.oracle.predict(board.logits), stage.objective)
 
     def _close(self, board: Board) -> None:
         """A row that was wrong initially, or had its target, stays that, whatever happened since."""
@@ -309,7 +309,7 @@ def check_classes(stages: Sequence[Stage], y: Tensor, rows: Tensor, classes: int
             f"{row}: give every row the number of its class, in the model's order"
         )
     for stage in stages:
-        stage.goal.check(classes)
+        stage.objective.check(classes)
 
 
 def _keep_searched(ledger: Ledger, before: Tensor) -> None:

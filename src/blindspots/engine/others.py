@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.engine.jobs import Samples, Starts, fixed
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.records import REJECTED
 from blindspots.rows import pick
 
@@ -24,17 +24,17 @@ class OtherImages:
 
     samples: Samples
     prediction: Tensor
-    goal: Goal
+    objective: Objective
 
     def __call__(self, at: Tensor, target: Tensor) -> Tensor:
         s = self.samples
-        wanted = target[:, None] == self.prediction if self.goal.targeted else s.y[at][:, None] != self.prediction
+        wanted = target[:, None] == self.prediction if self.objective.targeted else s.y[at][:, None] != self.prediction
         wanted = wanted & (self.prediction != REJECTED)
         distance = torch.stack([(s.x - x).flatten(1).square().sum(1) for x in s.x[at]])
         nearest = distance.masked_fill(~wanted, torch.inf).argmin(1)
         return pick(wanted.any(1), s.x[nearest], s.x[at])
 
 
-def starts(begins: Literal["clean", "other"], samples: Samples, prediction: Tensor, goal: Goal) -> Starts:
+def starts(begins: Literal["clean", "other"], samples: Samples, prediction: Tensor, objective: Objective) -> Starts:
     """Where searches begin: at the clean inputs, or at other images that are predicted (N,) as the goal wants."""
-    return OtherImages(samples, prediction, goal) if begins == "other" else fixed(samples.x)
+    return OtherImages(samples, prediction, objective) if begins == "other" else fixed(samples.x)

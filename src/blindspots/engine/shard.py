@@ -6,7 +6,7 @@ from torch import Tensor
 from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED
@@ -95,7 +95,7 @@ def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
 
 def _fools(oracle: Oracle, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     """Whether rows are misclassified, and as the target (B,) where there is one."""
-    wrong = Goal().margin(oracle.fold(logits, y), y, y) < 0
+    wrong = Objective().margin(oracle.fold(logits, y), y, y) < 0
     return wrong & ((target < 0) | (oracle.predict(logits) == target))
 
 

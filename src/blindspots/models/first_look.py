@@ -8,11 +8,11 @@ from torch import Tensor
 
 from blindspots.data import Dataset
 from blindspots.findings import Finding
-from blindspots.goal import margin
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import out_of_memory, own_randomness, told
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, is_lazy
+from blindspots.objective import margin
 from blindspots.problem import Need
 
 LOOKED_AT = 8  # some networks are flat at 6 % of their rows: none is flat at all of these by chance

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from blindspots.errors import InputError
-from blindspots.goal import margin
 from blindspots.models.foreign import own_randomness, told
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
+from blindspots.objective import margin
 from blindspots.preflight.sample import Gradients, Sample, largest, rounding_unit
 from blindspots.problem import Need
 from blindspots.random import keys, sign, uniform

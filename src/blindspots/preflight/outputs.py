@@ -2,7 +2,7 @@
 
 import torch
 
-from blindspots.goal import margin
+from blindspots.objective import margin
 from blindspots.preflight.check import Check, Observation, of_rows
 from blindspots.preflight.sample import Sample, is_zero, largest, rounding_unit
 

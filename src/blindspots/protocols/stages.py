@@ -12,7 +12,7 @@ from blindspots.engine.cascade import Stage, Start
 from blindspots.engine.targets import parse_targets
 from blindspots.errors import InputError
 from blindspots.files import read_text
-from blindspots.goal import Goal, LossName
+from blindspots.objective import LossName, Objective
 from blindspots.threat import THREATS, Threat
 
 ThreatName = Literal["linf", "l2", "l1", "l0"]
@@ -40,12 +40,14 @@ class Protocol:
 
 
 def _defined(stage: Stage, classes: int) -> Stage:
-    goal = stage.goal.defined(classes)
-    if goal == stage.goal:
+    objective = stage.objective.defined(classes)
+    if objective == stage.objective:
         return stage
-    form = f"{goal.loss} loss" if goal.loss != "dlr" else "untargeted DLR loss"
+    form = f"{objective.loss} loss" if objective.loss != "dlr" else "untargeted DLR loss"
     why = f"{stage.why}; here by the {form}, as there are {classes} classes"
-    return replace(stage, goal=goal, why=why, targets=stage.targets if goal.directed or goal.targeted else None)
+    return replace(
+        stage, objective=objective, why=why, targets=stage.targets if objective.directed or objective.targeted else None
+    )
 
 
 class _Table(BaseModel):
@@ -77,12 +79,12 @@ class _Stage(_Table):
     def built(self) -> Stage:
         attack = parse_attack(self.attack, alone=False)
         targets = None if self.targets is None else parse_targets(self.targets)
-        goal = Goal(self.targeted, targets is not None and not self.targeted, self.loss or attack.loss)
+        objective = Objective(self.targeted, targets is not None and not self.targeted, self.loss or attack.loss)
         same = {
             "name", "why", "restarts", "start", "reach", "moved", "disagree", "wide_reach", "flat", "who", "share",
             "after", "stop_early",
         }  # fmt: skip
-        return Stage(attack=attack, goal=goal, targets=targets, **self.model_dump(include=same))
+        return Stage(attack=attack, objective=objective, targets=targets, **self.model_dump(include=same))
 
 
 class _File(_Table):

@@ -8,9 +8,9 @@ import torch
 
 from blindspots.engine.threads import free_threads, set_threads
 from blindspots.errors import InputError
-from blindspots.goal import margin
 from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model
+from blindspots.objective import margin
 from blindspots.problem import Need
 from blindspots.runs.executors import Executor, Processes, Serial
 from blindspots.runs.world import World

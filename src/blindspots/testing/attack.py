@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import blindspots.attacks
 from blindspots.attacks import APGD, Attack, Bisect, Through
 from blindspots.attacks.attack import State
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import keys
@@ -128,7 +128,7 @@ def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), row
 
 def problem_of(attack: Attack, threat: Threat, targeted: bool = False) -> Problem:
     """What an attack solves here, by its own loss."""
-    return Problem(Goal(targeted=targeted, loss=attack.loss), threat)
+    return Problem(Objective(targeted=targeted, loss=attack.loss), threat)
 
 
 def same(a: Rows, b: Rows) -> bool:
@@ -211,8 +211,8 @@ def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
     """They are finite, in the ball and in the box."""
     job = jobs(attack, threat)
     r = widest(attack, threat, job.r)
-    for goal in (False, True):
-        for state, _ in drive(attack, problem_of(attack, threat, goal), job, Net((2, 5, 4))):
+    for objective in (False, True):
+        for state, _ in drive(attack, problem_of(attack, threat, objective), job, Net((2, 5, 4))):
             assert state.probe.isfinite().all()
             assert threat.holds(state.probe, job.x, r).all()
 
@@ -279,8 +279,12 @@ def every_loss_will_do(attack: Attack, threat: Threat) -> None:
     """Untargeted, directed and targeted."""
     job = jobs(attack, threat)
     for loss in ("ce", "margin", "dlr", "probability-margin"):
-        for goal in (Goal(loss=loss), Goal(directed=True, loss=loss), Goal(targeted=True, loss=loss)):
-            for state, _ in drive(attack, Problem(goal, threat), job, Net((2, 5, 4))):
+        for objective in (
+            Objective(loss=loss),
+            Objective(directed=True, loss=loss),
+            Objective(targeted=True, loss=loss),
+        ):
+            for state, _ in drive(attack, Problem(objective, threat), job, Net((2, 5, 4))):
                 assert state.probe.isfinite().all()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.directions import unit
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
 from blindspots.threat import Threat
@@ -76,7 +76,7 @@ class ALMA(Attack[ALMAState]):
         return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> ALMAState:
-        scale = full(job, 1.0) if problem.goal.loss == "dlr" else _spread(job.scores)
+        scale = full(job, 1.0) if problem.objective.loss == "dlr" else _spread(job.scores)
         still, one, never = torch.zeros_like(job.x), full(job, 1.0), zeros(job) + self.looks
         return ALMAState(
             job.start, zeros(job), still, torch.ones_like(still), one, scale, one, one, full(job, torch.inf), never
@@ -85,7 +85,7 @@ class ALMA(Attack[ALMAState]):
     def step(self, problem: Problem, job: Job, state: ALMAState, seen: Seen) -> ALMAState:
         assert seen.grad is not None
         d = state.probe - job.x
-        unit_of_margin = _spread(seen.logits) if problem.goal.loss == "dlr" else state.scale
+        unit_of_margin = _spread(seen.logits) if problem.objective.loss == "dlr" else state.scale
         y = seen.margin / unit_of_margin + _TOLERANCE
         penalty, checked = self._check(state, y)
         multiplier = self._multiplier(state, _slope(y, penalty, state.multiplier))

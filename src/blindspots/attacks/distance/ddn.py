@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import normal
 from blindspots.rows import col

@@ -76,10 +76,10 @@ def compared(problem: Problem, job: Job, most: int) -> Tensor:
 
     The others are the likeliest ones on the clean input, or the target alone where the goal is directed.
     """
-    goal = problem.goal
-    if goal.directed and not goal.targeted:
+    objective = problem.objective
+    if objective.directed and not objective.targeted:
         return torch.stack([job.y, job.target], 1)
-    one = job.target if goal.targeted else job.y
+    one = job.target if objective.targeted else job.y
     count = min(most, job.scores.shape[1]) - 1
     others = job.scores.scatter(1, one[:, None], -torch.inf).topk(count, dim=1).indices
     return torch.cat([one[:, None], others], 1)
@@ -92,7 +92,7 @@ def boundary(problem: Problem, probe: Tensor, classes: Tensor, seen: Seen) -> Pl
     class, so there it is the farthest.
     """
     assert seen.grad is not None
-    threat, side = problem.threat, -1 if problem.goal.targeted else 1
+    threat, side = problem.threat, -1 if problem.objective.targeted else 1
     scores = seen.logits.gather(1, classes)
     lead, normals = scores[:, :1] - scores[:, 1:], seen.grad[:, :1] - seen.grad[:, 1:]
     slopes = threat.dual(normals.flatten(0, 1)).view_as(lead).clamp_min(_TINY)

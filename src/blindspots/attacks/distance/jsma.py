@@ -66,7 +66,7 @@ class JSMA(Attack[JSMAState]):
         return JSMAState(job.start, zeros(job), self._watched(problem, job, job.scores), zeros(job) > 0)
 
     def _watched(self, problem: Problem, job: Job, scores: Tensor) -> Tensor:
-        own = job.target if problem.goal.targeted or problem.goal.directed else job.y
+        own = job.target if problem.objective.targeted or problem.objective.directed else job.y
         first = scores.scatter(1, own[:, None], torch.inf)
         return first.topk(min(self.classes, scores.shape[1]), dim=1).indices
 
@@ -94,7 +94,7 @@ class JSMA(Attack[JSMAState]):
         """Gradients of the score that shall grow and of the sum of those that shall fall: (B, D) each."""
         assert seen.grad is not None
         grads = seen.grad.flatten(2)
-        if problem.goal.targeted or problem.goal.directed:
+        if problem.objective.targeted or problem.objective.directed:
             helped = grads[:, 0]
         else:
             best = 1 + seen.logits.gather(1, state.classes)[:, 1:].argmax(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.distance.lbfgs_solver import Memory, Objective, Spot, dot, length
-from blindspots.goal import LossName, own
+from blindspots.objective import LossName, own
 from blindspots.problem import Job, Need, Problem, Seen
 
 _TINY, _SMALLEST, _LARGEST = 1e-30, 1e-12, 1e12  # keeps quotients within the range of float32
@@ -154,10 +154,10 @@ class LBFGS(Attack[LBFGSState]):
 
 def _spot(problem: Problem, job: Job, probe: Tensor, seen: Seen) -> Spot:
     assert seen.grad is not None
-    x, grad, goal = probe.flatten(1), seen.grad.flatten(1), problem.goal
-    if goal.loss != "ce":
+    x, grad, objective = probe.flatten(1), seen.grad.flatten(1), problem.objective
+    if objective.loss != "ce":
         return Spot(x, seen.loss, grad, seen.loss.copysign(seen.margin), torch.ones_like(seen.loss))
-    towards = goal.targeted or goal.directed
+    towards = objective.targeted or objective.directed
     k = job.target if towards else job.y
     odds = own(seen.logits, k) - seen.logits.scatter(1, k[:, None], -torch.inf).logsumexp(1)  # of k, as a logarithm
     if not towards:  # the gradient of log p_y becomes that of -log(1 - p_y)

@@ -9,7 +9,7 @@ from torch import Tensor
 from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import descent
 from blindspots.attacks.gradient.progress import Progress
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import Rows, col, pick, tree
 

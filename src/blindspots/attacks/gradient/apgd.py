@@ -10,7 +10,7 @@ from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import carried, descent
 from blindspots.attacks.gradient.apgd_l1 import SparseAPGD, SparseState
 from blindspots.attacks.gradient.progress import Progress
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import pick
 

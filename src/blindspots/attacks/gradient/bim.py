@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from blindspots.attacks.attack import Attack, Facts
 from blindspots.attacks.gradient.pgd import PGD, PGDState
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 
 

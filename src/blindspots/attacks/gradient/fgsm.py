@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import descent
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 
 

@@ -11,7 +11,7 @@ from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.directions import ascent, descent
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.errors import InputError
-from blindspots.goal import Goal, LossName
+from blindspots.objective import LossName, Objective
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.random import uniform
 from blindspots.rows import pick, tree
@@ -33,8 +33,8 @@ class Along(Aim):
     def unfolded(self) -> bool:
         return self.then is not None and self.then.unfolded
 
-    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        descend = goal.descend if self.then is None else partial(self.then.descend, goal)
+    def descend(self, objective: Objective, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        descend = objective.descend if self.then is None else partial(self.then.descend, objective)
         along = (self.weights * logits[:, : self.weights.shape[1]]).sum(1)  # of the classes, not of rejection
         return torch.where(self.sought, along, descend(logits, y, target))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.attacks.directions import ascent, carried, descent
 from blindspots.attacks.starts import blocks
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import pick
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, cosine, zeros
 from blindspots.attacks.directions import ascent, carried, descent
-from blindspots.goal import Goal, LossName, own, strongest_other
+from blindspots.objective import LossName, Objective, own, strongest_other
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.random import keys
 from blindspots.rows import pick
@@ -22,11 +22,11 @@ class Term(Aim):
 
     which: Tensor  # (B,) int64
 
-    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        scores = logits.softmax(1) if goal.loss == "probability-margin" else logits
-        aimed = goal.targeted or goal.directed
+    def descend(self, objective: Objective, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        scores = logits.softmax(1) if objective.loss == "probability-margin" else logits
+        aimed = objective.targeted or objective.directed
         other = own(scores, target) if aimed else strongest_other(scores, y)
-        terms = torch.stack([goal.descend(logits, y, target), own(scores, y), -other], 1)
+        terms = torch.stack([objective.descend(logits, y, target), own(scores, y), -other], 1)
         return terms.gather(1, self.which[:, None])[:, 0]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State, cosine, zeros
 from blindspots.attacks.directions import ascent, descent
-from blindspots.goal import Goal, LossName
+from blindspots.objective import LossName, Objective
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.rows import pick
 
@@ -32,10 +32,10 @@ class Term(Aim):
     def unfolded(self) -> bool:
         return True
 
-    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    def descend(self, objective: Objective, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         classes, reject = logits[:, :-1], logits[:, -1]
-        classifier, detector = goal.descend(classes, y, target), reject - classes.amax(1)
-        fooled = goal.margin(classes, y, target) < 0
+        classifier, detector = objective.descend(classes, y, target), reject - classes.amax(1)
+        fooled = objective.margin(classes, y, target) < 0
         return torch.where(fooled == (self.which == OPEN), detector, classifier)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from blindspots.attacks.attack import Attack, Facts, State, cosine, zeros
 from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import uniform
 from blindspots.threat import Threat

@@ -12,7 +12,7 @@ from blindspots.attacks.gradient.pgd import PGD
 from blindspots.attacks.images import pulled
 from blindspots.attacks.views.views import Noise, Translations, View
 from blindspots.errors import InputError
-from blindspots.goal import LossName
+from blindspots.objective import LossName
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.random import keys
 from blindspots.rows import Rows, col, pick, tree
@@ -146,5 +146,5 @@ class Through(Attack[ThroughState]):
 
 def _mean(problem: Problem, job: Job, sums: Sums) -> Seen:
     logits = sums.logits / col(sums.count, sums.logits)
-    margin = problem.goal.margin(logits, job.y, job.target)
+    margin = problem.objective.margin(logits, job.y, job.target)
     return Seen(logits, sums.loss / sums.count, margin, margin < 0, sums.grad / col(sums.count, sums.grad))

@@ -15,8 +15,8 @@ from blindspots.attacks import Lattice
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_image, picture, picture_of_change
@@ -104,11 +104,11 @@ def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Ten
 
 def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
     """A search on the levels for points that are still taken for the same wrong class."""
-    problem = Problem(Goal(targeted=True, loss="margin"), threat, oracle.model.rejects)
+    problem = Problem(Objective(targeted=True, loss="margin"), threat, oracle.model.rejects)
     samples = Samples(found.id, found.x, found.y, _radius(threat, found)).to(oracle.device)
     logits = oracle.fold(oracle.logits(samples.x), samples.y)
     jobs = Jobs(samples, logits, fixed(found.adversarial.to(oracle.device)), found.prediction[:, None], 1, 0, 0)
-    ledger = Ledger.blank(samples.x, problem.goal.margin(logits, samples.y, found.prediction.to(oracle.device)))
+    ledger = Ledger.blank(samples.x, problem.objective.margin(logits, samples.y, found.prediction.to(oracle.device)))
     Search(Lattice(), oracle, problem, jobs, ledger, torch.arange(len(found.y)), Settings(stop_early=True)).run()
     return ledger.to(torch.device("cpu"))
 

@@ -18,9 +18,9 @@ from blindspots.experiments.attack.examples import example_files
 from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches, threat_of
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.fit import check_fit
-from blindspots.goal import Goal, LossName
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
+from blindspots.objective import LossName, Objective
 from blindspots.protocols import Protocol
 from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.run import Watch
@@ -89,12 +89,12 @@ class Attack(Searches[AttackConfig]):
     def protocol(self, config: AttackConfig, world: World, model: Model | None = None) -> Protocol:
         search: Search = world.thing("attack", parse_attack)
         targets = self._targets(config, world)
-        goal = Goal(config.targeted, targets is not None and not config.targeted, config.loss or search.loss)
+        objective = Objective(config.targeted, targets is not None and not config.targeted, config.loss or search.loss)
         stage = Stage(
-            type(search).__name__, search, "the attack that was asked for", goal, targets, config.restarts,
+            type(search).__name__, search, "the attack that was asked for", objective, targets, config.restarts,
             config.start, stop_early=False if config.to_the_end else None,
         )  # fmt: skip
-        check_fit(search, threat_of(world), (model or world.model).access, goal)
+        check_fit(search, threat_of(world), (model or world.model).access, objective)
         return Protocol(CUSTOM, (stage,), literal=config.loss is not None)
 
     def exports(

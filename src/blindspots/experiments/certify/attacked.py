@@ -15,7 +15,7 @@ from blindspots.crafting import Plan, craft
 from blindspots.experiments.certify.bounds import ABSTAINS, voted
 from blindspots.experiments.certify.noise import JUDGING
 from blindspots.experiments.certify.smoothed import Smoothed
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.random import keys
 from blindspots.threat import L2
@@ -40,7 +40,7 @@ def attack(
     A row fell if another class than its label is returned by `predict` with `judged` draws: abstaining is no success,
     since it happens inside a certified radius, too.
     """
-    plan = Plan(L2(radius).within(*smoothed.bounds), Goal(), None, 1, smoothed.seed, len(y), len(y))
+    plan = Plan(L2(radius).within(*smoothed.bounds), Objective(), None, 1, smoothed.seed, len(y), len(y))
     made = craft(Oracle(smoothed, chunk=max(1, ANSWERS // smoothed.draws)), PGD(steps), plan, x, y)
     with smoothed.asked(tuple(x.shape[1:])) as oracle:
         ballots = zip(made.moved, y.tolist(), keys(smoothed.seed, ids, JUDGING), strict=True)

@@ -12,9 +12,9 @@ from blindspots.experiments.detect.detectors.catalogue import DETECTORS, parse_d
 from blindspots.experiments.detect.detectors.detector import Detector
 from blindspots.findings import Finding
 from blindspots.fit import check_fit
-from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.naming import numbered
+from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.protocols import Protocol, protocol
 from blindspots.runs.world import World
@@ -91,14 +91,14 @@ def _or(usual: tuple[str, ...]) -> Callable[[Any], Any]:
 def _attacks(said: Iterable[str | Attack], threat: Threat) -> dict[str, Attack]:
     attacks = [parse_attack(a) if isinstance(a, str) else a for a in said]
     for attack in attacks:
-        check_fit(attack, threat, Need.GRAD, Goal())
+        check_fit(attack, threat, Need.GRAD, Objective())
     return dict(zip(numbered(type(a).__name__.lower() for a in attacks), attacks, strict=True))
 
 
 def smallest(threat: Threat) -> Protocol:
     """The search for the smallest change."""
     attack = parse_attack(SMALLEST[threat.name])
-    stage = Stage(type(attack).__name__, attack, "the smallest change", Goal(loss=attack.loss))
+    stage = Stage(type(attack).__name__, attack, "the smallest change", Objective(loss=attack.loss))
     return Protocol("smallest", (stage,))
 
 

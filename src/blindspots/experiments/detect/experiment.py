@@ -30,9 +30,9 @@ from blindspots.experiments.detect.verdict import DetectVerdict
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.findings import Finding
-from blindspots.goal import Goal
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.packing import packed_text, unpack_inputs, unpacked_text
 from blindspots.runs.entry import begin
@@ -279,7 +279,7 @@ class _Making:
         """What an attack on the model alone makes of every row, searched to its end, and what the model says of it."""
         threat = self.chosen.threat.within(*self.model.bounds)
         threat = type(threat)(radius, threat.lo, threat.hi)
-        plan = Plan(threat, Goal(), None, 1, self.config.seed, 128, _TOGETHER)
+        plan = Plan(threat, Objective(), None, 1, self.config.seed, 128, _TOGETHER)
         moved = craft(Oracle(self.model, chunk=self.chunk), attack, plan, x, y).moved
         return moved, self._predicted(moved)
 

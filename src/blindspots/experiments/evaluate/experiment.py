@@ -286,7 +286,7 @@ class Evaluate(Searches[EvaluateConfig]):
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
             _check_access(stage, given, model)
-            check_fit(stage.attack, threat, model.access, stage.goal)
+            check_fit(stage.attack, threat, model.access, stage.objective)
         return chosen
 
     def named(self, config: EvaluateConfig, protocol: Protocol) -> dict[str, Any]:
@@ -399,7 +399,7 @@ def _check_access(stage: Stage, given: object, model: Model) -> None:
 
 
 def _depends_on_classes(protocol: Protocol) -> bool:
-    return not protocol.literal and any(stage.goal.loss == "dlr" for stage in protocol.stages)
+    return not protocol.literal and any(stage.objective.loss == "dlr" for stage in protocol.stages)
 
 
 def _classes(config: Batched, world: World) -> int:

@@ -29,7 +29,7 @@ STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET = 0, 1, 2, 4, 6
 
 def targeted(config: Batched) -> bool:
     """Whether every stage of the manifest counts nothing but its target classes."""
-    return bool(config.stages) and all("goal=Goal(targeted=True" in stage for stage in config.stages)
+    return bool(config.stages) and all("objective=Objective(targeted=True" in stage for stage in config.stages)
 
 
 def _one_class(config: Batched) -> int | None:

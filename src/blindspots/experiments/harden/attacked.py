@@ -9,8 +9,8 @@ from blindspots.engine.cascade import Cascade, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Settings
 from blindspots.engine.shard import shard_columns
-from blindspots.goal import Goal, LossName
 from blindspots.models.model import Model
+from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.protocols import Protocol
 from blindspots.runs.experiment import Columns
@@ -56,9 +56,9 @@ def attacked(
 
 
 def _stages(oracle: Oracle, x: Tensor, attack: Attack, loss: LossName | None, restarts: int) -> tuple[Stage, ...]:
-    goal = Goal(False, False, loss or attack.loss)
-    stage = Stage(type(attack).__name__, attack, "the attack that was asked for", goal, None, restarts)
-    if loss is not None or goal.loss != "dlr":
+    objective = Objective(False, False, loss or attack.loss)
+    stage = Stage(type(attack).__name__, attack, "the attack that was asked for", objective, None, restarts)
+    if loss is not None or objective.loss != "dlr":
         return (stage,)
     classes = oracle.logits(x.to(oracle.device)).shape[1]
     return Protocol("custom", (stage,)).for_classes(classes).stages

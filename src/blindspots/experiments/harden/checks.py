@@ -11,8 +11,8 @@ from blindspots.batching import ANSWERS, ANSWERS_OF_FEW
 from blindspots.engine.cascade import Board, Cascade, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.experiments.harden.batches import Material
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.protocols.stages import read_protocol
 from blindspots.records import Share
@@ -20,7 +20,7 @@ from blindspots.threat import Threat
 
 PROTOCOL = Path(__file__).parent / "held-out.toml"
 _ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten steps of PGD, and find more
-_ONE_STEP = Stage("one step", FGSM(), "what falls to many steps alone tells catastrophic overfitting", Goal())
+_ONE_STEP = Stage("one step", FGSM(), "what falls to many steps alone tells catastrophic overfitting", Objective())
 # Catastrophic overfitting (Wong et al. 2020): within an epoch, accuracy against many steps falls to nothing while that
 # against one step rises. The limits are judgement, not measurement; under a growing radius the two part by more than
 # the second one without any collapse, and the first robust rows come and go, so all have to be passed.

@@ -7,7 +7,7 @@ from blindspots.attacks.gradient.pgd import PGD
 from blindspots.data import Dataset
 from blindspots.experiments.harden.attacked import attacked
 from blindspots.experiments.harden.batches import Split
-from blindspots.experiments.harden.recipe import Augmentation, Noise, Objective, Recipe
+from blindspots.experiments.harden.recipe import Augmentation, Noise, Recipe, TrainingLoss
 from blindspots.experiments.harden.trainer import DivergedError, Trainer
 from blindspots.experiments.harden.verdict import WEIGHTS
 from blindspots.models.model import Model
@@ -22,7 +22,7 @@ def control_recipes(recipe: Recipe, is_image: bool) -> dict[str, tuple[str, Reci
 
     Augmentation shifts pictures as far as the recipe does, by a pixel if it does not; tables have none.
     """
-    noisy = recipe.naturally(adversary=Noise(shape="uniform"), objective=Objective(clean=0.5))
+    noisy = recipe.naturally(adversary=Noise(shape="uniform"), objective=TrainingLoss(clean=0.5))
     found = {
         "more epochs": ("natural training for as many epochs", recipe.naturally()),
         "noise": ("half of the loss on rows with uniform noise of the threat's size", noisy),

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blindspots.experiments.harden.recipe import Objective
-from blindspots.goal import own, strongest_other
+from blindspots.experiments.harden.recipe import TrainingLoss
+from blindspots.objective import own, strongest_other
 
 Net = Callable[[Tensor], Tensor]
 Slope = Callable[[Tensor], Tensor]
@@ -26,7 +26,7 @@ def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y, reduction="none") - torch.log1p(-other.clamp_max(1 - 1e-6))
 
 
-def losses(objective: Objective, net: Net, x: Tensor, adversarial: Tensor | None, y: Tensor) -> Tensor:
+def losses(objective: TrainingLoss, net: Net, x: Tensor, adversarial: Tensor | None, y: Tensor) -> Tensor:
     """One number per row (B,) to be made small; `adversarial` None: clean rows alone."""
     if adversarial is None:
         return _cross_entropy(objective, net(x), y)
@@ -41,7 +41,7 @@ def losses(objective: Objective, net: Net, x: Tensor, adversarial: Tensor | None
     return objective.clean * _cross_entropy(objective, net(x), y) + (1 - objective.clean) * hurt
 
 
-def slope(objective: Objective, net: Net, x: Tensor, y: Tensor) -> Slope:
+def slope(objective: TrainingLoss, net: Net, x: Tensor, y: Tensor) -> Slope:
     """What the adversary makes small, of the scores at its probe: (B, C) -> (B,)."""
     if objective.name != "trades":
         return lambda logits: -F.cross_entropy(logits, y, reduction="none")
@@ -50,10 +50,10 @@ def slope(objective: Objective, net: Net, x: Tensor, y: Tensor) -> Slope:
     return lambda logits: -kl(clean, logits)
 
 
-def _cross_entropy(objective: Objective, logits: Tensor, y: Tensor) -> Tensor:
+def _cross_entropy(objective: TrainingLoss, logits: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y, reduction="none", label_smoothing=objective.smoothing)
 
 
-def _mart(objective: Objective, clean: Tensor, hurt: Tensor, y: Tensor) -> Tensor:
+def _mart(objective: TrainingLoss, clean: Tensor, hurt: Tensor, y: Tensor) -> Tensor:
     doubt = 1 - own(clean.softmax(1), y).clamp_min(_NEVER_ZERO)
     return boosted_cross_entropy(hurt, y) + objective.weight * doubt * kl(clean, hurt)

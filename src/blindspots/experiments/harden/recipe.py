@@ -44,7 +44,7 @@ class Optimizer(_Table):
     clip: Annotated[float, Field(ge=0)] = 0.0  # longest gradient, 0: as it comes
 
 
-class Objective(_Table):
+class TrainingLoss(_Table):
     """What is minimised.
 
     "cross-entropy": `clean` of it on clean rows, the rest on adversarial ones (Goodfellow et al. 2015: 0.5; Madry et
@@ -188,7 +188,7 @@ class Recipe(_Table):
     guard: bool = True
     extra: Share = 0.5
     optimizer: Optimizer = Optimizer()
-    objective: Objective = Objective()
+    objective: TrainingLoss = TrainingLoss()
     adversary: Annotated[Search | NoisyStep | Noise | Free | Universal | Pool | None, Field(discriminator="kind")] = (
         None
     )
@@ -209,7 +209,7 @@ class Recipe(_Table):
         """The same training without an adversary, as a control; `changes` replace fields."""
         bare: dict[str, Any] = {
             "adversary": None, "curriculum": None, "guard": False, "patience": 0,
-            "objective": Objective(smoothing=self.objective.smoothing, clean=1.0),
+            "objective": TrainingLoss(smoothing=self.objective.smoothing, clean=1.0),
             "weights": self.weights.model_copy(update={"perturbation": 0.0}),
         }  # fmt: skip
         return self.model_copy(update=bare | changes)

@@ -29,8 +29,8 @@ from blindspots.attacks import (
 from blindspots.crafting import Plan, craft
 from blindspots.experiments.harden.attacked import attacked
 from blindspots.experiments.harden.verdict import Alignment, Compared, RadiusCurve, Study
-from blindspots.goal import Goal, LossName
 from blindspots.models.model import Model
+from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.packing import packed_text, unpacked_text
 from blindspots.pictures import is_image
@@ -105,7 +105,7 @@ class Pair:
                 "came closest to an error.", self.threat, chosen,
             )  # fmt: skip
             self.watch(trial.name)
-            plan = Plan(self.threat, Goal(), None, 1, self.seed, slots=128, part_rows=1024)
+            plan = Plan(self.threat, Objective(), None, 1, self.seed, slots=128, part_rows=1024)
             moved = craft(Oracle(source), chosen, plan, self.x, self.y).moved
             before, after = (_logits(m, moved).argmax(1) == self.y for m in self._both)
             yield trial, before, after
@@ -162,7 +162,7 @@ def _logits(model: Model, x: Tensor) -> Tensor:
 
 
 def _slopes(model: Model, x: Tensor, threat: Threat) -> Tensor:
-    oracle, problem = Oracle(model), Problem(Goal(), threat)
+    oracle, problem = Oracle(model), Problem(Objective(), threat)
     with oracle.session():
         x = x.to(oracle.device)
         y = oracle.logits(x).argmax(1)

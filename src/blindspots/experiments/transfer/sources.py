@@ -12,11 +12,11 @@ from blindspots.experiments.transfer.adapt import adapted, classes_of, matched
 from blindspots.experiments.transfer.config import Source, TransferConfig
 from blindspots.experiments.transfer.models import opened, plain
 from blindspots.experiments.transfer.words import parse_sizes
-from blindspots.goal import Goal
 from blindspots.models.adapted import Adapted
 from blindspots.models.first_look import first_look
 from blindspots.models.model import Model
 from blindspots.naming import numbered
+from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
@@ -98,9 +98,9 @@ def attack_of(config: TransferConfig, world: World, access: Need) -> Attack:
     return fitting(asked, threat, access, goal_of(config))
 
 
-def goal_of(config: TransferConfig) -> Goal:
+def goal_of(config: TransferConfig) -> Objective:
     """Away from the label, or towards a class."""
-    return Goal(config.targeted, config.targets is not None and not config.targeted)
+    return Objective(config.targeted, config.targets is not None and not config.targeted)
 
 
 def targets_of(config: TransferConfig) -> Targets | None:

@@ -19,10 +19,10 @@ from blindspots.crafting import Plan, craft
 from blindspots.errors import InputError
 from blindspots.experiments.transfer.changes import noise
 from blindspots.fit import check_fit
-from blindspots.goal import Goal
 from blindspots.models.foreign import ModelError, told
 from blindspots.models.model import Model
 from blindspots.models.training import alone
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.random import keys
 from blindspots.records import Share
@@ -171,11 +171,11 @@ def attack_through(
     Raises:
         InputError: the attack does not fit the threat, or needs more than the substitute shows.
     """
-    threat, goal = threat.within(*target.bounds), Goal(loss=attack.loss)
-    check_fit(attack, threat, substitute.access, goal)
+    threat, objective = threat.within(*target.bounds), Objective(loss=attack.loss)
+    check_fit(attack, threat, substitute.access, objective)
     check_radius(threat, tuple(x.shape[1:]))
     x, y = x.cpu(), y.cpu()
-    plan = Plan(threat, goal, None, 1, seed, ANSWERS, ANSWERS)
+    plan = Plan(threat, objective, None, 1, seed, ANSWERS, ANSWERS)
     moved = craft(Oracle(substitute, chunk=ANSWERS), attack, plan, x, y).moved
     shaken = noise(x, moved, keys(seed, torch.arange(len(x))), threat)
     clean, wrong, shaken_wrong = (_scores(target, rows).argmax(1) != y for rows in (x, moved, shaken))

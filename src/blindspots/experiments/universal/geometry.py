@@ -11,8 +11,8 @@ from blindspots.attacks import DeepFool
 from blindspots.errors import InputError
 from blindspots.experiments.universal.nearest import nearest
 from blindspots.experiments.universal.verdict import Geometry
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys, normal
@@ -276,7 +276,7 @@ def _curvatures(
 
 def _field(oracle: Oracle, points: _Points) -> Field:
     """f (k,) and grad f (k, D) at inputs (k, *shape), f the score of a point's one class minus that of its other."""
-    problem = Problem(Goal(directed=True, loss="margin"), L2().within(*oracle.model.bounds))
+    problem = Problem(Objective(directed=True, loss="margin"), L2().within(*oracle.model.bounds))
     y, other = points.y.to(oracle.device), points.other.to(oracle.device)
 
     def of(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.problem import Aim
 
 SharedLoss = Literal["ce", "margin", "cosine"]
@@ -24,11 +24,11 @@ class Clamped(Aim):
     most: Tensor  # (B,)
     margin: Tensor  # (B,) bool: the margin, else the cross-entropy
 
-    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        margin = goal.margin(logits, y, target)
+    def descend(self, objective: Objective, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        margin = objective.margin(logits, y, target)
         ce = (
             F.cross_entropy(logits, target, reduction="none")
-            if goal.targeted
+            if objective.targeted
             else -F.cross_entropy(logits, y, reduction="none")
         )
         return torch.where(self.margin, margin, ce).maximum(-self.most)
@@ -40,7 +40,7 @@ class Cosine(Aim):
 
     clean: Tensor  # (B, C)
 
-    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    def descend(self, objective: Objective, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         return F.cosine_similarity(logits, self.clean, dim=1)
 
 
@@ -50,7 +50,7 @@ class Sum(Aim):
 
     sign: Tensor  # (B,) -1
 
-    def descend(self, goal: Goal, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    def descend(self, objective: Objective, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         return self.sign * logits.sum(1)
 
 

@@ -4,13 +4,13 @@ from torch import Tensor
 
 from blindspots.attacks import DeepFool
 from blindspots.crafting import Plan, craft
-from blindspots.goal import Goal
 from blindspots.models.model import Model
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.threat import L2
 
 
 def nearest(model: Model, x: Tensor, y: Tensor, attack: DeepFool, chunk: int) -> Tensor:
     """Inputs (n, *shape) of another class near those of class y (n,); the same where none was found, or needed."""
-    plan = Plan(L2().within(*model.bounds), Goal(), None, 1, 0, chunk, len(y))
+    plan = Plan(L2().within(*model.bounds), Objective(), None, 1, 0, chunk, len(y))
     return craft(Oracle(model, chunk=chunk), attack, plan, x, y).moved

@@ -69,6 +69,6 @@ def rate_of(task: Task, p: Tensor, rows: Rows) -> float:
     for places in torch.split(torch.arange(len(rows)), 64):
         batch = task.batch(rows, places)
         logits = task.oracle.logits(task.space.paint(p, batch.x, batch.group))
-        won, counts = task.problem.goal.margin(logits, batch.y, task.targets(batch)) < 0, task.counts(batch)
+        won, counts = task.problem.objective.margin(logits, batch.y, task.targets(batch)) < 0, task.counts(batch)
         fooled, counted = fooled + int((won & counts).sum()), counted + int(counts.sum())
     return fooled / max(counted, 1)

@@ -10,7 +10,7 @@ from blindspots.attacks.views.views import View
 from blindspots.data.splits import Rows
 from blindspots.experiments.universal.losses import Aimed
 from blindspots.experiments.universal.parametrisation import Additive
-from blindspots.goal import Goal
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim, Need, Problem
 from blindspots.random import keys
@@ -63,7 +63,7 @@ class Task:
 
     @property
     def problem(self) -> Problem:
-        return Problem(Goal(targeted=self.target is not None, loss="margin"), self.threat)
+        return Problem(Objective(targeted=self.target is not None, loss="margin"), self.threat)
 
     def batch(self, rows: Rows, places: Tensor) -> Batch:
         """The rows at `places` with what the model makes of them."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from blindspots.attacks import Attack
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.objectives import Net, Slope, losses
-from blindspots.experiments.harden.recipe import Objective
-from blindspots.goal import Goal
+from blindspots.experiments.harden.recipe import TrainingLoss
+from blindspots.objective import Objective
 from blindspots.problem import Job, Problem, Seen
 from blindspots.threat import Threat
 
@@ -37,7 +37,7 @@ class Networks:
 class Adversary(ABC):
     """Makes the rows that are trained on. What it remembers between steps is in `memory`, so it can be saved."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: TrainingLoss) -> None:
         self.objective, self.replays = objective, 1  # replays: steps that every batch takes
         self.memory: dict[str, Tensor] = {}
 
@@ -78,7 +78,7 @@ def climb(attack: Attack, threat: Threat, batch: Batch, radius: Tensor, net: Net
     The engine's loop without judging, ledger and refill: in training every row takes every step, and the last look of
     an attack, which the engine judges by, is the look that the weights learn from.
     """
-    problem, none = Problem(Goal(loss=attack.loss), threat), batch.x.new_zeros(len(batch.y), 0)
+    problem, none = Problem(Objective(loss=attack.loss), threat), batch.x.new_zeros(len(batch.y), 0)
     job = Job(batch.x, batch.x, batch.y, batch.y, radius, batch.key, none)
     state = attack.init(problem, job)
     for _ in range(attack.looks - 1):

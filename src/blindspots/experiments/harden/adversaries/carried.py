@@ -5,7 +5,7 @@ from torch import Tensor
 
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, radii
 from blindspots.experiments.harden.batches import Batch
-from blindspots.experiments.harden.recipe import Free, Objective, Universal
+from blindspots.experiments.harden.recipe import Free, TrainingLoss, Universal
 from blindspots.rows import col
 from blindspots.threat import Threat
 
@@ -13,7 +13,7 @@ from blindspots.threat import Threat
 class _Carried(Adversary):
     """Keeps a change d between steps, and the point x + d of the step in hand."""
 
-    def __init__(self, objective: Objective, stride: float, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, stride: float, threat: Threat) -> None:
         super().__init__(objective)
         self.stride, self.threat = stride, threat
         self._point: Tensor | None = None
@@ -41,7 +41,7 @@ class FreeAdversary(_Carried):
     Their code clips the change to the ball; here it is clipped to ball and box of the rows that it was made for.
     """
 
-    def __init__(self, objective: Objective, how: Free, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: Free, threat: Threat) -> None:
         super().__init__(objective, how.stride, threat)
         self.replays = how.replays
 
@@ -54,7 +54,7 @@ class FreeAdversary(_Carried):
 class UniversalAdversary(_Carried):
     """Shafahi et al. 2020 (arXiv 1811.11304): one change for all rows, moved by the sum of the batch's gradients."""
 
-    def __init__(self, objective: Objective, how: Universal, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: Universal, threat: Threat) -> None:
         super().__init__(objective, how.stride, threat)
 
     def _still(self, batch: Batch) -> Tensor:

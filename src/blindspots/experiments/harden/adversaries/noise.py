@@ -6,7 +6,7 @@ from torch import Tensor
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, look, radii
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.objectives import slope
-from blindspots.experiments.harden.recipe import Noise, NoisyStep, Objective
+from blindspots.experiments.harden.recipe import Noise, NoisyStep, TrainingLoss
 from blindspots.random import normal, sign
 from blindspots.rows import col
 from blindspots.threat import Threat
@@ -20,7 +20,7 @@ class StepAdversary(Adversary):
     Noise is uniform in ball and box; the published codes draw it in the ball and clip it.
     """
 
-    def __init__(self, objective: Objective, how: NoisyStep, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: NoisyStep, threat: Threat) -> None:
         super().__init__(objective)
         self.how, self.threat = how, threat
 
@@ -37,7 +37,7 @@ class StepAdversary(Adversary):
 class NoiseAdversary(Adversary):
     """Goodfellow et al. 2015: noise of the same size is no adversary, which is what a control has to show."""
 
-    def __init__(self, objective: Objective, how: Noise, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: Noise, threat: Threat) -> None:
         super().__init__(objective)
         self.how, self.threat = how, threat
 

@@ -12,7 +12,7 @@ from blindspots.experiments.harden.adversaries.adversary import Adversary, Netwo
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.layers import hidden_layers, outputs, replaced
 from blindspots.experiments.harden.objectives import Net, losses, slope
-from blindspots.experiments.harden.recipe import Objective, Pool
+from blindspots.experiments.harden.recipe import Pool, TrainingLoss
 from blindspots.experiments.harden.rows import generator
 from blindspots.rows import pick
 from blindspots.threat import L2, Threat
@@ -31,7 +31,7 @@ class PoolAdversary(Adversary):
     steepest ascent, not by L-BFGS, and the changed output trains only the layers above it.
     """
 
-    def __init__(self, objective: Objective, how: Pool, threat: Threat, seed: int) -> None:
+    def __init__(self, objective: TrainingLoss, how: Pool, threat: Threat, seed: int) -> None:
         super().__init__(objective)
         self.how, self.threat, self.seed = how, threat, seed
         self._attack = PGD(steps=how.steps, stride=2.5 / how.steps, random_start=False)

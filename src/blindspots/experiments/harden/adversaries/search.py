@@ -7,7 +7,7 @@ from torch import Tensor
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, climb, radii
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.objectives import Slope, slope
-from blindspots.experiments.harden.recipe import Objective, Search
+from blindspots.experiments.harden.recipe import Search, TrainingLoss
 from blindspots.random import randint
 from blindspots.rows import pick
 from blindspots.threat import Threat
@@ -18,7 +18,7 @@ _LOT = 102  # a stream of draws
 class SearchAdversary(Adversary):
     """Madry et al. 2018: the inner maximisation is an attack. Several norms: Tramer and Boneh 2019."""
 
-    def __init__(self, objective: Objective, how: Search, threats: tuple[Threat, ...]) -> None:
+    def __init__(self, objective: TrainingLoss, how: Search, threats: tuple[Threat, ...]) -> None:
         super().__init__(objective)
         self.attack, self.combine, self.threats = how.built(), how.combine, threats
 

@@ -79,7 +79,7 @@ class UAP(Method):
         x = batch.x + v[batch.group]
         threat = L2(lo=task.threat.lo - _WIDER, hi=task.threat.hi + _WIDER)
         changes = self._linear if self.steps == 1 else self._deepfool
-        change, fooled = changes(task, Problem(task.problem.goal, threat), x, batch)
+        change, fooled = changes(task, Problem(task.problem.objective, threat), x, batch)
         total = torch.zeros_like(v).index_add(0, batch.group, change)
         return Perturbation(task.space.cut(task.space.project_change(v + total))), fooled
 
@@ -93,9 +93,9 @@ class UAP(Method):
     def _deepfool(self, task: Task, problem: Problem, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The smallest change of each row, zero where there is none or none is needed, and which are fooled."""
         scores, targets = task.oracle.logits(x), task.targets(batch)
-        margin = problem.goal.margin(scores, batch.y, targets)
+        margin = problem.objective.margin(scores, batch.y, targets)
         samples = Samples(torch.arange(len(x), device=x.device), x, batch.y, torch.full_like(margin, torch.inf))
-        wanted = targets[:, None] if problem.goal.targeted else None
+        wanted = targets[:, None] if problem.objective.targeted else None
         jobs = Jobs(samples, scores, fixed(x), wanted, 1, task.seed, 0)
         ledger = Ledger.blank(x, margin)
         standing = (margin >= 0).nonzero()[:, 0]

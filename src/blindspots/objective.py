@@ -91,7 +91,7 @@ CLASSES_NEEDED = {("dlr", False): 3, ("dlr", True): 4}
 
 
 @dataclass(frozen=True)
-class Goal(Checked):
+class Objective(Checked):
     """`targeted`: success is the row's target class, else any class but its label.
 
     `directed`: the loss runs towards the row's target (as APGD-T's does) although any wrong class counts.
@@ -101,7 +101,7 @@ class Goal(Checked):
     directed: bool = False
     loss: LossName = "margin"
 
-    def defined(self, classes: int) -> "Goal":
+    def defined(self, classes: int) -> "Objective":
         """The same goal with a loss that is defined for this number of classes, if there are at least two.
 
         AutoAttack checks for both cases (Croce and Hein 2020, `check_n_classes`). With three classes the DLR loss has
