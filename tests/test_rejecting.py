@@ -20,8 +20,9 @@ from blindspots.errors import InputError
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.fit import check_answers
+from blindspots.goal import folded
 from blindspots.models.model import Model
-from blindspots.objective import Objective, folded
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
 from blindspots.problem import Job, Need, Problem
@@ -146,8 +147,8 @@ def test_an_example_that_is_rejected_once_it_is_rounded_is_none_in_8_bits() -> N
 def test_models_that_answer_everything_see_no_fold() -> None:
     scores, y = torch.randn(3, 5), torch.tensor([0, 1, 2])
     oracle = Oracle(Model(Net((4,))))
-    assert oracle.fold(scores, y) is scores
-    assert torch.equal(oracle.predict(scores), scores.argmax(1))
+    assert oracle.goal.scores(scores, y) is scores
+    assert torch.equal(oracle.goal.predict(scores, y), scores.argmax(1))
 
 
 # ------------------------------------------------------------------ what attacks see

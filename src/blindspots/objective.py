@@ -1,8 +1,8 @@
-"""What counts as success, and which loss attacks descend to reach it.
+"""Which loss a search descends, and whether only a target class counts.
 
-Success is a property of the logits, never of the loss: an untargeted goal is reached when a class other than the
-label has strictly the largest logit, a targeted one when the target has. A tie is not a success. Where a model may
-reject, being rejected never reaches a goal: see `folded`.
+Success is a property of the scores, never of the loss: an untargeted search succeeds when a class other than the label
+has strictly the largest score, a targeted one when the target has. A tie is not a success. Scores are the model's own
+where it classifies, and else those that the goal reads from its output: see `goal.Goal`.
 """
 
 from collections.abc import Callable
@@ -34,17 +34,6 @@ def strongest_other(logits: Tensor, y: Tensor) -> Tensor:
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """z_y - max_{i != y} z_i: positive where the row is classified as `y` (Carlini and Wagner 2017, f_6)."""
     return own(logits, y) - strongest_other(logits, y)
-
-
-def folded(logits: Tensor, y: Tensor) -> Tensor:
-    """Scores (B, C) of a model that rejects, from its scores (B, C + 1), the last one being that of "reject".
-
-    For an adversary, rejection is as bad as a correct prediction: the label gets the larger of the two scores. So the
-    label is strictly beaten exactly where another class beats both, and every loss and attack runs on such a model as
-    on any other (Carlini and Wagner 2017, arXiv 1705.07263, treat rejection as one more class).
-    """
-    held = own(logits, y).maximum(logits[:, -1])
-    return logits[:, :-1].scatter(1, y[:, None], held[:, None])
 
 
 def _ce(logits: Tensor, y: Tensor) -> Tensor:

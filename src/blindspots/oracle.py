@@ -9,12 +9,11 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from blindspots.goal import Classify, Goal
 from blindspots.models.foreign import out_of_memory, own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
-from blindspots.objective import folded
 from blindspots.problem import Aim, Need, Problem, Seen
-from blindspots.records import REJECTED
 from blindspots.rows import Rows, tree
 
 R = TypeVar("R", bound=Rows | Tensor)
@@ -33,6 +32,7 @@ class Oracle:
             Calls of a model that is known only through its outputs are never padded.
         draws: how many outputs of a randomised model are averaged in every evaluation (Athalye et al. 2018, expectation
             over the model's randomness): losses and gradients as they are, scores as probabilities.
+        goal: how outputs are read; None: as the scores of a classification.
 
     Attributes:
         forwards, backwards: rows evaluated so far, padding and confirmations included.
@@ -47,7 +47,9 @@ class Oracle:
         compile: bool = False,
         chunk: int = 32,
         draws: int = 1,
+        goal: Goal | None = None,
     ) -> None:
+        self.goal = goal or Classify(model.rejects)
         self.model, self.device = model, model.device
         self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False
         self._net: Callable[[Tensor], Tensor] = torch.compile(model.logits, dynamic=False) if compile else model.logits
@@ -73,28 +75,21 @@ class Oracle:
             yield self
 
     def logits(self, x: Tensor) -> Tensor:
-        """Float32 scores (B, C) without gradients: what verdicts are based on.
+        """The model's float32 outputs, unread and without gradients: what verdicts are based on.
 
-        A model that rejects has scores (B, C + 1), returned as they are.
+        Of a classifier (B, C), of one that rejects (B, C + 1), of other models (B, ...).
         """
         answers = [self._in_parts(self._value, x) for _ in range(self.draws)]
-        return answers[0] if self.draws == 1 else _expected(answers)
+        return answers[0] if self.draws == 1 else self._mean(answers)
 
-    def fold(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Scores (B, C) as goals and attacks see them, for labels (B,): see `objective.folded`."""
-        return folded(logits, y) if self.model.rejects else logits
-
-    def predict(self, logits: Tensor) -> Tensor:
-        """The classes (B,) int64 that scores, as `logits` returns them, predict; `REJECTED` where none."""
-        prediction = logits.argmax(1)
-        if not self.model.rejects:
-            return prediction
-        return prediction.masked_fill(prediction == logits.shape[1] - 1, REJECTED)
+    def _mean(self, answers: list[Tensor]) -> Tensor:
+        """What a randomised model says on average: the mean of probabilities, or of numbers."""
+        return _expected(answers) if self.goal.classifies else torch.stack(answers).mean(0)
 
     def look(
         self,
         problem: Problem,
-        y: Tensor,
+        truth: Tensor,
         target: Tensor,
         x: Tensor,
         need: Need,
@@ -103,23 +98,25 @@ class Oracle:
         *,
         backward: bool = True,
     ) -> Seen:
-        """Evaluate the probes `x` (B, ...) for `problem`, with labels and targets (B,).
+        """Evaluate the probes `x` (B, ...) for `problem`, with truths (B, ...) as the goal has them and targets (B,).
 
-        Scores, losses, margins and gradients are those of the folded scores (see `fold`).
+        Losses, margins and gradients are those of the scores that the goal reads.
         With `Need.GRAD`, gradients are those of `aim`, if there is one, else of the loss. With `Need.JACOBIAN`,
         `classes` (B, K) selects the scores whose gradients (B, K, ...) are taken. With `Need.LABEL` the scores are the
         one-hot prediction, so an attack cannot see more than the label.
         Without `backward` no gradient is taken, but gradients stay enabled, so that scores are the same to the last
         bit: some networks compute them differently where gradients are disabled.
         """
-        looks = [self._look(problem, y, target, x, need, classes, aim, backward) for _ in range(self.draws)]
-        seen = looks[0] if self.draws == 1 else self._averaged(problem, y, target, looks, need)
-        return replace(seen, logits=self.fold(seen.logits, y)) if self.model.rejects else seen
+        looks = [self._look(problem, truth, target, x, need, classes, aim, backward) for _ in range(self.draws)]
+        seen = looks[0] if self.draws == 1 else self._averaged(problem, truth, target, looks, need)
+        scores = self.goal.scores(seen.logits, truth)
+        hidden = need is Need.LABEL and not self.goal.classifies
+        return replace(seen, logits=one_hot_prediction(scores) if hidden else scores)
 
     def _look(
         self,
         problem: Problem,
-        y: Tensor,
+        truth: Tensor,
         target: Tensor,
         x: Tensor,
         need: Need,
@@ -130,16 +127,16 @@ class Oracle:
         if need is Need.JACOBIAN:
             if classes is None:
                 raise ValueError("a Jacobian needs the classes (B, K) whose scores are differentiated")
-            return self._in_parts(lambda *part: self._jacobian(problem, backward, *part), x, y, target, classes)
+            return self._in_parts(lambda *part: self._jacobian(problem, backward, *part), x, truth, target, classes)
         if need is Need.GRAD:
-            return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, y, target, aim)
+            return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, truth, target, aim)
         look = self._scores if need is Need.VALUE else self._labels
-        return self._in_parts(lambda *part: look(problem, *part), x, y, target)
+        return self._in_parts(lambda *part: look(problem, *part), x, truth, target)
 
-    def confirm(self, problem: Problem, y: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
+    def confirm(self, problem: Problem, truth: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
         """`claimed`, with the margins of its successes computed again in float32: only those that hold are kept."""
-        scores = self.fold(self.logits(x), y)
-        margin = torch.where(claimed.won, problem.objective.margin(scores, y, target), claimed.margin)
+        again = self._margin(problem, self.logits(x), truth, target)
+        margin = torch.where(claimed.won, again, claimed.margin)
         return replace(claimed, margin=margin, won=margin < 0)
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -158,61 +155,65 @@ class Oracle:
     def _crafting(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _scores(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
-        with torch.no_grad(), self._crafting():
-            logits = self._forward(x).float()
-        return self._seen(problem, logits, y, target, problem.objective.descend(self.fold(logits, y), y, target), None)
+    def _margin(self, problem: Problem, output: Tensor, truth: Tensor, target: Tensor) -> Tensor:
+        return problem.objective.margin(self.goal.scores(output, truth), self.goal.label(truth), target)
 
-    def _labels(self, problem: Problem, x: Tensor, y: Tensor, target: Tensor) -> Seen:
-        logits = self._value(x)
+    def _scores(self, problem: Problem, x: Tensor, truth: Tensor, target: Tensor) -> Seen:
+        with torch.no_grad(), self._crafting():
+            output = self._forward(x).float()
+        loss = problem.objective.descend(self.goal.scores(output, truth), self.goal.label(truth), target)
+        return self._seen(problem, output, truth, target, loss, None)
+
+    def _labels(self, problem: Problem, x: Tensor, truth: Tensor, target: Tensor) -> Seen:
+        output = self._value(x)
         # From the scores: in a tie, the predicted label alone would claim a success.
-        margin = problem.objective.margin(self.fold(logits, y), y, target)
+        margin = self._margin(problem, output, truth, target)
         margin = margin.sign() + 0 * margin  # NaN stays NaN
-        return Seen(one_hot_prediction(logits), margin, margin, margin < 0, None)
+        return Seen(one_hot_prediction(output) if self.goal.classifies else output, margin, margin, margin < 0, None)
 
     def _gradient(
-        self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor, aim: Aim | None
+        self, problem: Problem, backward: bool, x: Tensor, truth: Tensor, target: Tensor, aim: Aim | None
     ) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
-                logits = self._forward(x).float()
-            scores = self.fold(logits, y)
-            loss = problem.objective.descend(scores, y, target)
+                output = self._forward(x).float()
+            scores, label = self.goal.scores(output, truth), self.goal.label(truth)
+            loss = problem.objective.descend(scores, label, target)
             aimed = loss
             if aim is not None:
-                aimed = aim.descend(problem.objective, logits if aim.unfolded else scores, y, target)
+                aimed = aim.descend(problem.objective, output if aim.unfolded else scores, label, target)
             # Of the sum, never of a mean, so that rows stay independent.
             grad = self.model.gradient(aimed.sum(), x) if backward else None
         self.backwards += backward * len(x)
-        return self._seen(problem, logits.detach(), y, target, loss.detach(), grad)
+        return self._seen(problem, output.detach(), truth, target, loss.detach(), grad)
 
     def _jacobian(
-        self, problem: Problem, backward: bool, x: Tensor, y: Tensor, target: Tensor, classes: Tensor
+        self, problem: Problem, backward: bool, x: Tensor, truth: Tensor, target: Tensor, classes: Tensor
     ) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
-                logits = self._forward(x).float()
-            scores = self.fold(logits, y)
+                output = self._forward(x).float()
+            scores = self.goal.scores(output, truth)
             sums = scores.gather(1, classes).sum(0) if backward else ()
             grads = [self.model.gradient(s, x, retain_graph=True) for s in sums]
         self.backwards += backward * classes.numel()
-        loss = problem.objective.descend(scores.detach(), y, target)
-        return self._seen(problem, logits.detach(), y, target, loss, torch.stack(grads, 1) if backward else None)
+        loss = problem.objective.descend(scores.detach(), self.goal.label(truth), target)
+        return self._seen(problem, output.detach(), truth, target, loss, torch.stack(grads, 1) if backward else None)
 
     def _seen(
-        self, problem: Problem, logits: Tensor, y: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None
+        self, problem: Problem, output: Tensor, truth: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None
     ) -> Seen:
-        """Scores stay unfolded until those of all draws have been averaged."""
-        margin = problem.objective.margin(self.fold(logits, y), y, target)
-        return Seen(logits, loss, margin, margin < 0, grad)
+        """Outputs are read as scores once those of all draws have been averaged."""
+        margin = self._margin(problem, output, truth, target)
+        return Seen(output, loss, margin, margin < 0, grad)
 
-    def _averaged(self, problem: Problem, y: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:
+    def _averaged(self, problem: Problem, truth: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:
         mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))
-        if need is Need.LABEL:  # the most frequent label
-            return self._seen(problem, one_hot_prediction(mean.logits), y, target, mean.margin.sign(), None)
-        return self._seen(problem, _expected([look.logits for look in looks]), y, target, mean.loss, mean.grad)
+        if need is Need.LABEL and self.goal.classifies:  # the most frequent label
+            return self._seen(problem, one_hot_prediction(mean.logits), truth, target, mean.margin.sign(), None)
+        return self._seen(problem, self._mean([look.logits for look in looks]), truth, target, mean.loss, mean.grad)
 
     def _in_parts(self, f: Callable[..., R], *args: Any) -> R:
         while True:

@@ -26,7 +26,7 @@ class Problem:
 
     objective: Objective
     threat: Threat
-    rejects: bool = False  # the model may refuse an answer: scores are folded, see `objective.folded`
+    rejects: bool = False  # the model may refuse an answer: scores are folded, see `goal.folded`
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,16 @@ class Job(Rows):
 
     x: Tensor  # (B, ...) clean input
     start: Tensor  # (B, ...) where a search may begin: the clean input, another image, or an earlier stage's best
-    y: Tensor  # (B,) int64 label
+    y: Tensor  # (B,) int64 label of the scores
     target: Tensor  # (B,) int64 target class; the label itself where there is none
     r: Tensor  # (B,) radius; inf in a search for the smallest distance
     key: Tensor  # (B,) int64, the row's own randomness
     scores: Tensor  # (B, C) on the clean input, folded; one-hot of the prediction for an attack that sees labels alone
+    against: Tensor | None = None  # (B, ...) what the goal compares outputs with; None: the label
+
+    @property
+    def truth(self) -> Tensor:
+        return self.y if self.against is None else self.against
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Aim(Rows, ABC):
 class Seen(Rows):
     """What the oracle saw at the probes (B, ...)."""
 
-    logits: Tensor  # (B, C), folded
+    logits: Tensor  # (B, C) scores as the goal reads them: of a classifier its own, folded
     loss: Tensor  # (B,) what is descended
     margin: Tensor  # (B,) negative exactly where the goal is reached
     won: Tensor  # (B,) bool, margin < 0

@@ -87,7 +87,7 @@ class Board(Rows):
     """What a cascade knows about the rows of its shard between two stages."""
 
     ledger: Ledger
-    logits: Tensor  # (N, C) on the clean inputs, (N, C + 1) of a model that rejects
+    output: Tensor  # (N, ...) of the model on the clean inputs
     right: Tensor  # (N,) bool
     clean_margin: Tensor  # (N,)
     before: Tensor  # (N,) margin before the last stage
@@ -156,7 +156,7 @@ class Cascade:
         seconds = [0.0] * len(self.stages)
         oracle, before = self.oracle, (self.oracle.forwards, self.oracle.backwards)
         self._seed_model(samples, -1)
-        board, first = self._look_first(samples), 0
+        (board, samples), first = self._look_first(samples), 0
         if unfinished is not None:
             board, first, seconds = _restore(board, unfinished)
             # As if there had been one attempt: the run's budget includes the cost of the earlier one.
@@ -175,25 +175,37 @@ class Cascade:
         """A randomised model draws the same in every stage `index` of the same shard, however a run is interrupted."""
         seed_everything(int(keys(self.seed, samples.id[:1], index)[0]))
 
-    def _look_first(self, samples: Samples) -> Board:
+    def _look_first(self, samples: Samples) -> tuple[Board, Samples]:
+        """The board before the first stage, and the rows as the goal sees them."""
         calls = self.oracle.forwards
-        logits = self.oracle.logits(samples.x)
-        classes = logits.shape[1] - self.oracle.model.rejects
-        check_classes(self.stages, samples.y, samples.id, classes)
-        margin = Objective().margin(self.oracle.fold(logits, samples.y), samples.y, samples.y)
-        right = (logits.argmax(1) == samples.y) & margin.isfinite()  # the largest of scores with a NaN is that NaN
+        output = self.oracle.logits(samples.x)
+        goal = self.oracle.goal
+        goal.check(output, samples.y, samples.id)
+        samples = samples.judged(goal, output)
+        scores = goal.scores(output, samples.truth)
+        check_classes(self.stages, scores.shape[1])
+        margin = Objective().margin(scores, samples.y, samples.y)
+        # The largest of scores with a NaN is that NaN.
+        right = (goal.predict(output, samples.truth) == samples.y) & margin.isfinite()
         ledger = Ledger.blank(samples.x, margin, self.oracle.draws)
         ledger.settle_(~right, Result.ALREADY_WRONG)
         none = torch.zeros(len(self.stages), 4, dtype=torch.int64, device=margin.device)
         unbilled = torch.tensor(
-            [self.oracle.forwards - calls - len(logits) * self.oracle.draws, 0], device=margin.device
+            [self.oracle.forwards - calls - len(output) * self.oracle.draws, 0], device=margin.device
         )
         nobody = torch.full_like(samples.y, -1).to(torch.int16)
         target = torch.full_like(samples.y, UNSET if is_targeted(self.stages) else NO_TARGET)
-        return Board(
-            ledger, logits, right, margin.clone(), margin.clone(), nobody, target,
+        board = Board(
+            ledger, output, right, margin.clone(), margin.clone(), nobody, target,
             torch.full_like(right, is_targeted(self.stages)), none[:, 0].bool(), none, unbilled,
         )  # fmt: skip
+        return board, samples
+
+    def _scores(self, samples: Samples, board: Board) -> Tensor:
+        return self.oracle.goal.scores(board.output, samples.truth)
+
+    def _prediction(self, samples: Samples, board: Board) -> Tensor:
+        return self.oracle.goal.predict(board.output, samples.truth)
 
     def _run_stage(self, index: int, samples: Samples, board: Board) -> None:
         stage, ledger = self.stages[index], board.ledger
@@ -226,12 +238,12 @@ class Cascade:
         """Target classes (N, K). Rows that have one already, or for which there is none, do not enter."""
         if stage.targets is None:
             return None
-        at, scores = enters.nonzero()[:, 0], self.oracle.fold(board.logits, samples.y)
+        at, scores = enters.nonzero()[:, 0], self._scores(samples, board)
         targets = stage.targets.choose(self.oracle, problem, samples, scores, board.ledger, at)
         if not targets.shape[1]:
             enters.fill_(False)
         if stage.objective.targeted:
-            has = _among(samples.y, targets) | _among(self.oracle.predict(board.logits), targets)
+            has = _among(samples.y, targets) | _among(self._prediction(samples, board), targets)
             enters &= ~has
             board.carries.logical_and_(has)
             _note_targets(board, targets)
@@ -262,7 +274,7 @@ class Cascade:
         self, index: int, problem: Problem, samples: Samples, board: Board, targets: Tensor | None, at: Tensor
     ) -> None:
         stage, ledger = self.stages[index], board.ledger
-        scores = visible(self.oracle.fold(board.logits, samples.y), stage.attack.need)
+        scores = visible(self._scores(samples, board), stage.attack.need)
         jobs = Jobs(
             samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, self._stream(index)
         )
@@ -290,7 +302,7 @@ class Cascade:
             return fixed(board.ledger.near)
         if start == "found":
             return fixed(board.ledger.best)
-        return starts(start, samples, self.oracle.predict(board.logits), stage.objective)
+        return starts(start, samples, self._prediction(samples, board), stage.objective)
 
     def _close(self, board: Board) -> None:
         """A row that was wrong initially, or had its target, stays that, whatever happened since."""
@@ -299,15 +311,8 @@ class Cascade:
         board.ledger.settle_(~board.clean_margin.isfinite(), Result.NONFINITE)
 
 
-def check_classes(stages: Sequence[Stage], y: Tensor, rows: Tensor, classes: int) -> None:
-    """Raises InputError: a label (n,) is no class of the model, or a loss needs more classes than it has."""
-    strange = ((y < 0) | (y >= classes)).nonzero()[:, 0]
-    if len(strange):
-        row, label = int(rows[strange[0]]), int(y[strange[0]])
-        raise InputError(
-            f"expected labels from 0 to {classes - 1}, since the model has {classes} classes, got {label} in row "
-            f"{row}: give every row the number of its class, in the model's order"
-        )
+def check_classes(stages: Sequence[Stage], classes: int) -> None:
+    """Raises InputError: a loss needs more classes than there are."""
     for stage in stages:
         stage.objective.check(classes)
 

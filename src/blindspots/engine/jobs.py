@@ -1,11 +1,12 @@
 """The searches to run: rows of a shard, and for each of them its jobs, one after the other."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from blindspots.goal import Goal
 from blindspots.oracle import one_hot_prediction
 from blindspots.problem import Job, Need
 from blindspots.random import keys
@@ -19,14 +20,24 @@ class Samples(Rows):
 
     id: Tensor  # (N,) int64: the row's index in the data, which decides its randomness
     x: Tensor  # (N, ...) float32
-    y: Tensor  # (N,) int64
+    y: Tensor  # (N,) int64 label of the scores that the goal reads; before that, what the data say of the row
     r: Tensor  # (N,) radius, inf for the smallest distance
+    against: Tensor | None = None  # (N, ...) what the goal compares outputs with; None: the label
+
+    @property
+    def truth(self) -> Tensor:
+        return self.y if self.against is None else self.against
 
     @classmethod
     def within(cls, threat: Threat, id: Tensor, x: Tensor, y: Tensor) -> "Samples":
-        """Rows that are all searched in the same threat."""
+        """Rows that are all searched in the same threat, before a goal has seen them: y are the data's."""
         radius = torch.inf if threat.radius is None else float(threat.radius)
         return cls(id, x, y, torch.full((len(y),), radius, device=y.device))
+
+    def judged(self, goal: Goal, output: Tensor) -> "Samples":
+        """The same rows as the goal sees them, with `output` (N, ...), what the model says of their clean inputs."""
+        truth = goal.truth(output, self.y)
+        return replace(self, against=truth, y=goal.label(truth))
 
 
 def visible(scores: Tensor, need: Need) -> Tensor:
@@ -76,4 +87,4 @@ class Jobs:
             s.y if self.targets is None else self.targets[at].gather(1, (number % self.targets.shape[1])[:, None])[:, 0]
         )
         key = keys(self.seed, s.id, number, torch.full_like(number, self.stream))
-        return Job(s.x, self.start(at, target), s.y, target, s.r, key, self.scores[at])
+        return Job(s.x, self.start(at, target), s.y, target, s.r, key, self.scores[at], s.truth)

@@ -129,7 +129,7 @@ class Search:
     def _look(self, s: Slots, backward: bool) -> Seen:
         classes, aim = self.attack.classes_of(s.state), self.attack.aim_of(s.state)
         return self.oracle.look(
-            self.problem, s.job.y, s.job.target, s.state.probe, self.attack.need, classes, aim, backward=backward
+            self.problem, s.job.truth, s.job.target, s.state.probe, self.attack.need, classes, aim, backward=backward
         )
 
     def _slopes(self, state: State) -> int:
@@ -139,7 +139,7 @@ class Search:
 
     def _judge(self, s: Slots, live: Tensor, seen: Seen) -> None:
         if self.oracle.bf16 and bool((live & seen.won).any()):
-            seen = self.oracle.confirm(self.problem, s.job.y, s.job.target, s.state.probe, seen)
+            seen = self.oracle.confirm(self.problem, s.job.truth, s.job.target, s.state.probe, seen)
         s.ledger.judge_(live, self.problem.threat, s.job.x, s.job.r, s.state.probe, seen)
 
     def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: State) -> Tensor:

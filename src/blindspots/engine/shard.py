@@ -1,15 +1,18 @@
 """What is stored of a shard once its cascade has ended."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
-from blindspots.objective import Objective
+from blindspots.goal import Measures
 from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED
+from blindspots.rows import Rows
 from blindspots.threat import to_8bit
 
 LOOKS_AFTER = 3
@@ -20,39 +23,39 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> dict[str, T
 
     That takes at most `LOOKS_AFTER` evaluations per row.
     """
-    ledger = board.ledger
-    calls = oracle.forwards
+    goal, ledger = oracle.goal, board.ledger
+    calls, judged = oracle.forwards, samples.judged(goal, board.output)
     broken = (board.right & ledger.won).nonzero()[:, 0]
     # In a ball the strongest example is the most telling; without a ball it would be far away, so the nearest is kept.
-    strongest = ledger.best if bool(samples.r.isinf().all()) else ledger.near
-    logits = _scores(oracle, strongest[broken], board)
-    if _silent(oracle):
-        strongest, logits = ledger.best, _remembered(ledger.said[broken], board.logits)
-    target = board.target[broken]
-    fools = _fools(oracle, logits, samples.y[broken], target)
-    if strongest is not ledger.best:
-        fools &= _fools(oracle, _scores(oracle, ledger.best[broken], board), samples.y[broken], target)
-    broken, logits = broken[fools], logits[fools]
+    unbounded = bool(samples.r.isinf().all()) or _silent(oracle)
+    strongest = ledger.best if unbounded else ledger.near
+    seen = _seen(oracle, judged, board, strongest, broken)
+    fools = seen.fools
+    if not unbounded:
+        fools = fools & _seen(oracle, judged, board, ledger.best, broken).fools
+    broken, seen = broken[fools], seen[fools]
     won = torch.zeros_like(board.right).index_fill(0, broken, True)
     stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
     counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
     result = _unconfirmed(oracle, ledger.result, board.right & ledger.won & ~won)
     adversarial = strongest[broken]
-    rounded = _scores(oracle, to_8bit(adversarial, oracle.model.bounds), board)
-    confidence = logits.softmax(1).amax(1) + (torch.nan if _silent(oracle) else 0)
-    in_8bit = torch.full_like(broken, REJECTED) if _silent(oracle) else oracle.predict(rounded)
+    rounded = to_8bit(adversarial, oracle.model.bounds)
+    in_8bit = torch.full_like(broken, REJECTED)
+    if not _silent(oracle):
+        in_8bit = goal.predict(_outputs(oracle, rounded, board), judged.truth[broken])
+    more = {} if goal.classifies else _measured(oracle, samples, board)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
-    probability = board.logits.softmax(1).amax(1)
+    prediction = goal.predict(board.output, judged.truth)
     columns = {
         "id": samples.id,
-        "y": samples.y,
+        "y": judged.y,
         "x": pack_inputs(samples.x),
-        "prediction": oracle.predict(board.logits),
-        "confidence": probability,
+        "prediction": prediction,
+        "confidence": _confidence(oracle, board.output),
         "right": board.right,
         "won": won,
         "result": result.to(torch.uint8),
-        "target": _target(oracle, board, broken, logits),
+        "target": _target(board, prediction, broken, seen.prediction),
         "stage": stage,
         "norm": torch.where(won, ledger.norm, torch.inf),
         "margin": torch.where(board.right & ~won, ledger.margin.clamp_min(0), ledger.margin),
@@ -61,13 +64,53 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> dict[str, T
         "broken": broken,
         "adversarial": adversarial,
         "nearest": ledger.best[broken],
-        "adversarial_prediction": oracle.predict(logits),
-        "adversarial_confidence": confidence,
+        "adversarial_prediction": seen.prediction,
+        "adversarial_confidence": seen.confidence,
         "prediction_8bit": in_8bit,
         "stage_counts": counts,
         "unbilled": unbilled,
+        **more,
     }
     return {name: t.cpu().contiguous() for name, t in columns.items()}
+
+
+@dataclass(frozen=True)
+class _Seen(Rows):
+    """What the model says of adversarial examples."""
+
+    prediction: Tensor  # (k,) int64
+    confidence: Tensor  # (k,) float32, NaN where there is no probability
+    fools: Tensor  # (k,) bool: the goal is reached, at the target where there is one
+
+
+def _seen(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: Tensor) -> _Seen:
+    """What is said of the `points` (N, ...) of the rows `at` (k,)."""
+    truth, target = judged.truth[at], board.target[at]
+    if _silent(oracle):
+        said = board.ledger.said[at]
+        return _Seen(said, torch.full_like(board.ledger.norm[at], torch.nan), (target < 0) | (said == target))
+    output = _outputs(oracle, points[at], board)
+    said, reached = oracle.goal.predict(output, truth), oracle.goal.margin(output, truth) < 0
+    return _Seen(said, _confidence(oracle, output), reached & ((target < 0) | (said == target)))
+
+
+def _measured(oracle: Oracle, samples: Samples, board: Board) -> dict[str, Tensor]:
+    """What goals that do not classify report: of the clean inputs, and of the worst points that were found."""
+    goal, y, clean, worst = oracle.goal, samples.y, board.output, board.ledger.near
+    before = goal.measures(clean, y, clean)
+    after = before if _silent(oracle) else goal.measures(_outputs(oracle, worst, board), y, clean)
+    return {"truth": y, "worst": worst, "measures": _table(before, y), "worst_measures": _table(after, y)}
+
+
+def _table(measures: Measures, y: Tensor) -> Tensor:
+    """One column (n,) per measure: (n, m)."""
+    return torch.stack(list(measures.values()), 1).float() if measures else torch.zeros(len(y), 0)
+
+
+def _confidence(oracle: Oracle, output: Tensor) -> Tensor:
+    if oracle.goal.classifies:
+        return output.softmax(1).amax(1)
+    return torch.full((len(output),), torch.nan, device=output.device)
 
 
 def _unconfirmed(oracle: Oracle, result: Tensor, lost: Tensor) -> Tensor:
@@ -83,24 +126,11 @@ def _silent(oracle: Oracle) -> bool:
     return oracle.model.service is not None and oracle.model.service.silent
 
 
-def _remembered(said: Tensor, like: Tensor) -> Tensor:
-    """Scores (k, C) of which only the position of the largest is known."""
-    scores = torch.full((len(said), like.shape[1]), -torch.inf, device=like.device)
-    return scores.scatter(1, said[:, None], 0.0)
+def _outputs(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
+    return oracle.logits(x) if len(x) else board.output[:0]
 
 
-def _scores(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
-    return oracle.logits(x) if len(x) else board.logits[:0]
-
-
-def _fools(oracle: Oracle, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """Whether rows are misclassified, and as the target (B,) where there is one."""
-    wrong = Objective().margin(oracle.fold(logits, y), y, y) < 0
-    return wrong & ((target < 0) | (oracle.predict(logits) == target))
-
-
-def _target(oracle: Oracle, board: Board, broken: Tensor, logits: Tensor) -> Tensor:
+def _target(board: Board, prediction: Tensor, broken: Tensor, said: Tensor) -> Tensor:
     """Each row's target; where there are several, the one reached or predicted initially, or none."""
-    had = torch.where(board.carries, oracle.predict(board.logits), NO_TARGET)
-    reached = had.index_copy(0, broken, oracle.predict(logits))
+    reached = torch.where(board.carries, prediction, NO_TARGET).index_copy(0, broken, said)
     return torch.where(board.target == SEVERAL, reached, board.target.clamp_min(NO_TARGET))

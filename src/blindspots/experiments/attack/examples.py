@@ -106,7 +106,7 @@ def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
     """A search on the levels for points that are still taken for the same wrong class."""
     problem = Problem(Objective(targeted=True, loss="margin"), threat, oracle.model.rejects)
     samples = Samples(found.id, found.x, found.y, _radius(threat, found)).to(oracle.device)
-    logits = oracle.fold(oracle.logits(samples.x), samples.y)
+    logits = oracle.goal.scores(oracle.logits(samples.x), samples.y)
     jobs = Jobs(samples, logits, fixed(found.adversarial.to(oracle.device)), found.prediction[:, None], 1, 0, 0)
     ledger = Ledger.blank(samples.x, problem.objective.margin(logits, samples.y, found.prediction.to(oracle.device)))
     Search(Lattice(), oracle, problem, jobs, ledger, torch.arange(len(found.y)), Settings(stop_early=True)).run()

@@ -27,6 +27,7 @@ from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
+from blindspots.goal import check_labels
 from blindspots.models.first_look import LOOKED_AT, as_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -421,7 +422,8 @@ def _examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflig
     rows = PREFLIGHT_ROWS_LARGE if is_large(data.shape) else PREFLIGHT_ROWS
     x, y = data.rows(0, min(rows, len(data)))
     seen = examine(model, x, y, seed=config.seed)
-    check_classes(stages, y, torch.arange(len(y)), seen.classes)  # a shard would, but then a folder is there
+    check_labels(y, seen.classes, torch.arange(len(y)))  # a shard would, but then a folder is there
+    check_classes(stages, seen.classes)
     first = min(LOOKED_AT, len(data))
     return replace(seen, forwards=seen.forwards + first, backwards=seen.backwards + first)
 
