@@ -356,6 +356,11 @@ GOALS: dict[str, type[_Tolerant] | type[_Towards]] = {
 FORMS = "move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, down:TOLERANCE, above:VALUE, below:VALUE or to:VALUE,TOLERANCE"
 
 
+def of_values(goal: Goal | None) -> bool:
+    """Whether it reads outputs that are no scores of classes."""
+    return goal is not None and not goal.classifies
+
+
 def as_goal(given: Any) -> Any:
     """Text becomes a goal, and so does a function; anything else is returned as it is."""
     if isinstance(given, str):

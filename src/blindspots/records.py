@@ -55,6 +55,9 @@ class ModelRecord(Record):
         return cls(**{name: getattr(model, name) for name in cls.model_fields})
 
 
+_OWN = ("rows", "layout", "values")  # of `DataRecord`: datasets of users need not have them
+
+
 class DataRecord(Record):
     spec: str | None
     name: str
@@ -63,9 +66,10 @@ class DataRecord(Record):
     shape: tuple[int, ...]  # of one input, e.g. (3, 32, 32)
     class_names: list[str] | None
     layout: str | None = None  # what its axes were said to mean
+    values: bool = False  # y are numbers, and no classes
 
     @classmethod
     def of(cls, data: Any) -> "DataRecord":
         """Of a `data.Dataset`."""
-        named = {name: getattr(data, name) for name in cls.model_fields if name not in ("rows", "layout")}
-        return cls(rows=len(data), layout=getattr(data, "layout", None), **named)
+        named = {name: getattr(data, name) for name in cls.model_fields if name not in _OWN}
+        return cls(rows=len(data), layout=getattr(data, "layout", None), values=getattr(data, "values", False), **named)

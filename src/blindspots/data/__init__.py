@@ -53,7 +53,12 @@ FORMS = "'digits', a folder of class folders or an .npz file"
 
 @checked()
 def load_data(
-    spec: str | Path, rows: int | None = None, *, layout: str | None = None, classes: Iterable[str] | None = None
+    spec: str | Path,
+    rows: int | None = None,
+    *,
+    layout: str | None = None,
+    classes: Iterable[str] | None = None,
+    values: bool = False,
 ) -> Dataset:
     """Open data by name, the first `rows` rows of it or all.
 
@@ -66,11 +71,12 @@ def load_data(
             is inferred, and the notes say how.
         classes: names in the order of the model's outputs, which labels become indices of. None: the model's own names
             are used, if it has any.
+        values: y of an `.npz` file are numbers (N, ...) that a goal compares outputs with, and no classes.
 
     Raises:
         InputError: there is nothing, or it is empty, or not what is described above.
     """
-    data = _opened(str(spec), rows, layout, classes is not None)
+    data = _opened(str(spec), rows, layout, classes is not None, values)
     try:
         return data if classes is None else data.among(classes, "the list of classes")
     except InputError:
@@ -78,10 +84,15 @@ def load_data(
         raise
 
 
-def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Stream:
+def _opened(spec: str, rows: int | None, layout: str | None, named: bool, values: bool = False) -> Stream:
     path = Path(spec)
     if layout is not None and (spec in EMBEDDED or path.is_dir()):
         raise InputError(f"expected a layout only for an .npz file, got {layout!r} for {spec!r}: leave it out")
+    if values and (spec in EMBEDDED or path.is_dir()):
+        raise InputError(
+            f"expected an .npz file with x and y for a goal that compares numbers, got {spec!r}, which has classes: "
+            "save x and y with np.savez, or leave the goal out"
+        )
     if spec in EMBEDDED:
         return EMBEDDED[spec](rows)
     if path.is_dir():
@@ -92,7 +103,7 @@ def _opened(spec: str, rows: int | None, layout: str | None, named: bool) -> Str
     check_regular(path, FORMS)
     if path.suffix.lower() != ".npz":
         raise InputError(f"expected {FORMS}, got {spec!r}: save it with np.savez(file, x=..., y=...)")
-    return NpzData(path, spec, rows, layout)
+    return NpzData(path, spec, rows, layout, values)
 
 
 def reopened(record: DataRecord) -> Dataset:
@@ -100,7 +111,7 @@ def reopened(record: DataRecord) -> Dataset:
 
     Raises InputError: they no longer exist, or can no longer be read in that way.
     """
-    data = _opened(str(record.spec), record.rows, record.layout, record.class_names is not None)
+    data = _opened(str(record.spec), record.rows, record.layout, record.class_names is not None, record.values)
     return same_rows(data, record)
 
 
@@ -109,7 +120,7 @@ def same_rows(given: Any, record: DataRecord) -> Dataset:
 
     Where that is impossible, they are other data, and their digest shows it.
     """
-    data = as_data(given)
+    data = as_data(given, record.values)
     if not isinstance(data, Stream):
         return data
     if data.shape != record.shape:
@@ -120,39 +131,42 @@ def same_rows(given: Any, record: DataRecord) -> Dataset:
         return data
 
 
-def as_data(given: Any) -> Dataset:
+def as_data(given: Any, values: bool = False) -> Dataset:
     """A dataset from what a public function takes as data: a dataset, a name, arrays (x, y), or torch's classes.
+
+    Args:
+        values: y are numbers (N, ...) that a goal compares outputs with, and no classes.
 
     Raises InputError: it is none of these.
     """
     if isinstance(given, str | Path):
-        return load_data(given)
+        return load_data(given, values=values)
     if is_dataset(given):
         found: Dataset = given
         return found
     if isinstance(given, tuple) and len(given) == 2:
-        return ArrayData(*given)
+        return ArrayData(*given, values=values)
     if isinstance(given, Mapping):
         named = [given[key] for key in NAMES if key in given and all(isinstance(word, str) for word in given[key])]
-        return ArrayData(*of_keys(given), class_names=named[0] if named else None)
+        return ArrayData(*of_keys(given), class_names=named[0] if named and not values else None, values=values)
     pairs = isinstance(given, list) and given and all(isinstance(row, tuple) and len(row) == 2 for row in given)
     if pairs or is_foreign(given):
-        return from_torch(given)
+        return from_torch(given, values)
     raise InputError(
         f"expected data, got {type(given).__name__}: pass bs.load_data(...), a name such as 'digits', a pair (x, y), a "
         "torch Dataset or a DataLoader"
     )
 
 
-def one_of(x: Any, y: Any, data: Any) -> Dataset:
+def one_of(x: Any, y: Any, data: Any, values: bool = False) -> Dataset:
     """Data from arrays or from data, as passed from Python. Raises InputError for neither, a mixture, or no rows."""
     if data is None and y is None and (is_dataset(x) or is_foreign(x) or isinstance(x, str | Path)):
         x, data = None, x  # evaluate(model, loader)
     if data is None and x is not None and y is not None:
-        data = ArrayData(x, y)
+        data = ArrayData(x, y, values=values)
     elif data is None or x is not None or y is not None:
         raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
-    rows = as_data(data)
+    rows = as_data(data, values)
     if not len(rows):
         raise InputError(f"expected at least one row in {rows.name}, got none: pass data with rows")
     return rows

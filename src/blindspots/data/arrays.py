@@ -13,7 +13,7 @@ from torch import Tensor
 
 from blindspots.arguments import Checked
 from blindspots.data.dataset import Dataset, Stream
-from blindspots.data.labels import Labels, labels_of
+from blindspots.data.labels import Labels, labels_of, values_of
 from blindspots.data.layouts import Layout, as_is, asked_layout, dtype_name, native, recognised, scaling, to_float
 from blindspots.errors import InputError
 from blindspots.findings import Finding
@@ -63,6 +63,7 @@ class ArrayData(Laid, Checked):
         layout: what the axes of x mean, where that is ambiguous: "nchw", "nhwc", "nhw", or "as-is" for any others.
         rows: use only the first `rows` rows.
         notes: findings on where the arrays come from.
+        values: y are numbers (N, ...) that a goal compares outputs with, and no classes.
 
     Raises:
         InputError: shapes, dtypes or lengths do not fit, or there are no rows.
@@ -79,12 +80,15 @@ class ArrayData(Laid, Checked):
         layout: str | None = None,
         rows: int | None = None,
         notes: Sequence[Finding] = (),
+        values: bool = False,
     ) -> None:
+        self.values = values
         self._x = x = _array(x, name)
         shape, self._dtype = tuple(x.shape), dtype_name(x)
         said = [*notes, *scaling(self._dtype, name)]
         axes = _axes(shape, name, layout, isinstance(x, Tensor))
-        super().__init__(name, spec, axes, shape, labels_of(y, shape[0], name, class_names).first(rows), said)
+        labels = values_of(y, shape[0], name) if values else labels_of(y, shape[0], name, class_names)
+        super().__init__(name, spec, axes, shape, labels.first(rows), said)
         self.layout = layout
 
     @cached_property
@@ -111,7 +115,8 @@ class ArrayData(Laid, Checked):
 
 def part_of(data: Dataset, x: Tensor, y: Tensor, name: str) -> ArrayData:
     """Some of its rows, in memory, with its classes and its notes."""
-    part = ArrayData(x, y, name, class_names=data.class_names, notes=data.notes)
+    valued = getattr(data, "values", False)
+    part = ArrayData(x, y, name, class_names=data.class_names, notes=data.notes, values=valued)
     part._how = ""
     return part
 

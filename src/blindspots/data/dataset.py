@@ -64,6 +64,7 @@ class Stream(ABC):
 
     layout: str | None = None  # the layout that `load_data` needs to read the same rows again; None: it is inferred
     unit = "row"  # what a row is called
+    values = False  # y are numbers, which a goal compares outputs with, and no classes
 
     def __init__(self, name: str, spec: str | None, shape: tuple[int, ...], labels: Labels, notes: list[Finding]):
         self.name, self.spec, self.shape = name, spec, shape
@@ -98,7 +99,10 @@ class Stream(ABC):
         """SHA-256 (hex) of the data as they are stored."""
 
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Inputs float32 (n, *shape) and labels int64 (n,) of rows start .. stop - 1. See `Dataset.rows`."""
+        """Inputs float32 (n, *shape) and labels int64 (n,) of rows start .. stop - 1. See `Dataset.rows`.
+
+        Where y are values, float32 (n, ...).
+        """
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of {len(self)}")
         x = self._read(start, stop)

@@ -28,11 +28,14 @@ _BATCH = 256
 Pair = tuple[Any, Any]  # inputs (B, ...) and labels (B,)
 
 
-def from_torch(data: Any) -> ArrayData:
+def from_torch(data: Any, values: bool = False) -> ArrayData:
     """A torch dataset or loader, in its own order without shuffling, read once into memory.
 
     Tensors in a `TensorDataset` stay where they are. Items and batches are pairs (x, y), or mappings with one key for
     each of the two (see `INPUTS` and `LABELS`). A loader's batches and its `collate_fn` are respected.
+
+    Args:
+        values: y are numbers that a goal compares outputs with, and no classes.
 
     Raises:
         InputError: items are of another form, drawn at random, differ in shape, or need too much memory.
@@ -44,14 +47,15 @@ def from_torch(data: Any) -> ArrayData:
     with _undisturbed():
         order, notes = (None, []) if loader is None else _order(loader)
         if isinstance(items, TensorDataset) and plain and order is None:
-            return _of_tensors(items, name, notes)
+            return _of_tensors(items, name, notes, values)
         if isinstance(items, IterableDataset):
             batches = _streamed(items, loader)
         else:
             batches = _in_order(items, loader, order, name)
         x, y = _together(batches, name, endless=not hasattr(items, "__len__"))
     said = f"{len(x)} rows of {name} were read once, in its own order."
-    return ArrayData(x, y, name, class_names=_names(items, y), notes=[note("loader", said), *notes])
+    names = None if values else _names(items, y)
+    return ArrayData(x, y, name, class_names=names, notes=[note("loader", said), *notes], values=values)
 
 
 def is_foreign(data: Any) -> bool:
@@ -130,10 +134,10 @@ def _cut(places: Sequence[int], step: int) -> list[list[int]]:
 # ------------------------------------------------------------------ rows
 
 
-def _of_tensors(items: "TensorDataset", name: str, notes: Sequence[Finding]) -> ArrayData:
+def _of_tensors(items: "TensorDataset", name: str, notes: Sequence[Finding], values: bool) -> ArrayData:
     if len(items.tensors) != 2:
         raise InputError(f"expected a TensorDataset of x and y, got {len(items.tensors)} tensors: pass just these two")
-    return ArrayData(*items.tensors, name, notes=notes)
+    return ArrayData(*items.tensors, name, notes=notes, values=values)
 
 
 def _streamed(items: Any, loader: "DataLoader[Any] | None") -> Iterator[Pair]:

@@ -1,4 +1,7 @@
-"""Labels in their usual forms: numbers, words, one-hot rows. They become one int64 class per row, or are refused."""
+"""Labels in their usual forms: numbers, words, one-hot rows. They become one int64 class per row, or are refused.
+
+Where a goal compares outputs with numbers, `values_of` reads y as these instead.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +23,7 @@ class Labels:
     """One class per row, and what is known about the classes.
 
     Attributes:
-        y: int64 (N,).
+        y: int64 (N,); of values float32 (N, ...).
         names: names of the labels 0, 1, ..., if they have any.
         how: where the labels come from, as text; "" for numbers that were given as such.
         ordered: the order of the classes was given; else their names are sorted.
@@ -81,6 +84,23 @@ def labels_of(y: Any, rows: int, name: str, names: Iterable[str] | None = None) 
     made = _words(labels, name, known) if labels.dtype.kind == "U" else _whole(given, known)
     notes = tuple(Finding(code="labels", severity="note", saw=f"y {said}.", do="") for said in given.said)
     return replace(made, notes=notes)
+
+
+def values_of(y: Any, rows: int, name: str) -> Labels:
+    """Numbers of any shape (N, ...), one entry per input, as float32.
+
+    Raises InputError: they are no numbers, or not as many as inputs.
+    """
+    values = _array(y, name)
+    if values.dtype.kind not in "iufb" or not values.ndim:
+        raise InputError(
+            f"expected y of {name} to be numbers (N, ...), got {values.dtype} of shape {values.shape}: the goal "
+            "compares outputs with numbers"
+        )
+    if len(values) != rows:
+        raise InputError(f"expected as many values as inputs in {name}, got {len(values)} for {rows}: check x and y")
+    held = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    return Labels(torch.from_numpy(np.ascontiguousarray(held, dtype=np.float32)))
 
 
 def _array(y: Any, name: str) -> Array:

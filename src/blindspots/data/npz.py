@@ -17,7 +17,7 @@ from torch import Tensor
 
 from blindspots.data.arrays import Laid
 from blindspots.data.dataset import note
-from blindspots.data.labels import labels_of
+from blindspots.data.labels import labels_of, values_of
 from blindspots.data.layouts import asked_layout, native, recognised, scaling, to_float
 from blindspots.data.names import say_nothing, shown
 from blindspots.errors import InputError
@@ -32,7 +32,10 @@ class NpzData(Laid):
     Names of the labels 0, 1, ... are taken from an array of names, if there is one (see `NAMES`).
     """
 
-    def __init__(self, path: Path, spec: str, rows: int | None = None, layout: str | None = None) -> None:
+    def __init__(
+        self, path: Path, spec: str, rows: int | None = None, layout: str | None = None, values: bool = False
+    ) -> None:
+        self.values = values
         self._path, self._lock = path, threading.Lock()
         self._member: _Member | None = None  # opened by the first read
         with _explained(path), zipfile.ZipFile(path) as archive:
@@ -42,8 +45,8 @@ class NpzData(Laid):
             names, source = _names(archive, y, path.name)
             unread = _unread(archive, source)
         axes = recognised(shape, path.name) if layout is None else asked_layout(shape, path.name, layout)
-        labels = labels_of(y, shape[0], path.name, _fitting(names, y)).first(rows)
-        super().__init__(path.name, spec, axes, shape, labels, [*scaling(dtype, path.name), *unread])
+        labels = values_of(y, shape[0], path.name) if values else labels_of(y, shape[0], path.name, _fitting(names, y))
+        super().__init__(path.name, spec, axes, shape, labels.first(rows), [*scaling(dtype, path.name), *unread])
         self.layout = layout
 
     def close(self) -> None:

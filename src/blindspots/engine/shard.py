@@ -8,7 +8,7 @@ from torch import Tensor
 from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
-from blindspots.goal import Measures
+from blindspots.goal import Goal, Measures
 from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED
@@ -18,10 +18,15 @@ from blindspots.threat import to_8bit
 LOOKS_AFTER = 3
 
 
+def looks_after(goal: Goal) -> int:
+    """The most evaluations of a row once its search has ended."""
+    return LOOKS_AFTER + (not goal.classifies)
+
+
 def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> dict[str, Tensor]:
     """The columns that `SHARD` of evaluations names: every success is evaluated again from the bytes that are kept.
 
-    That takes at most `LOOKS_AFTER` evaluations per row.
+    That takes at most `looks_after` evaluations per row.
     """
     goal, ledger = oracle.goal, board.ledger
     calls, judged = oracle.forwards, samples.judged(goal, board.output)

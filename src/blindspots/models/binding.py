@@ -44,6 +44,8 @@ def bind(model: Model, data: Dataset, *others: Dataset | None) -> tuple[Any, ...
 
 def _bound(model: Model, data: Dataset, *others: Dataset | None) -> tuple[Any, ...]:
     data = shaped(model, data)
+    if getattr(data, "values", False):
+        return data, *(None if other is None else shaped(model, other) for other in others)
     names = _checked(model, data)
     bound = _by_place(model, data) if names is None else among(data, names, f"the classes of {model.name}")
     rest = [None if other is None else like(bound, shaped(model, other)) for other in others]

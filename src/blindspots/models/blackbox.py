@@ -1,4 +1,4 @@
-"""A classifier known only through its outputs: a plain function, a remote service, a device."""
+"""A model known only through its outputs: a plain function, a remote service, a device."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 from blindspots.models.foreign import ModelError, call, told
-from blindspots.models.model import Model, Service
+from blindspots.models.model import Model, Service, as_values
 from blindspots.problem import Need
 
-Answers = Literal["labels", "scores", "probabilities"]
+Answers = Literal["labels", "scores", "probabilities", "values"]
 
 
 class BlackBox(Model):
-    """A function of inputs that returns labels or scores.
+    """A function of inputs that returns labels, scores or values.
 
     Only attacks query it: there are no checks beforehand and no padding; `queries` counts every input it was given.
     After an exception the query is repeated, then sent row by row. A row that never gets an answer leaves the search
@@ -26,8 +26,9 @@ class BlackBox(Model):
 
     Args:
         function: takes a float32 array (B, *shape) of its own with values within the bounds, returns an array: labels
-            (B,) integers, or scores (B, C).
-        answers: what it returns; "scores" are logits or anything else whose largest entry is the prediction.
+            (B,) integers, scores (B, C), or values (B, ...).
+        answers: what it returns; "scores" are logits or anything else whose largest entry is the prediction, "values"
+            numbers that a goal reads.
         classes: the number of classes; required where it returns labels.
         bounds: the smallest and the largest value an input can have.
         name: its name in reports.
@@ -65,11 +66,16 @@ class BlackBox(Model):
         self.retries, self.wait = retries, wait
         self.queries = self.repeats = 0  # inputs that were sent, and those among them that were sent again
         self.silent, self.failure = False, ""  # it no longer answers; its last exception
-        self._width = classes  # of its scores, once known
+        self._shape: tuple[int, ...] | None = (
+            None if classes is None else (classes,)
+        )  # of what it says of a row, once known
 
     @property
     def service(self) -> Service:
         return self
+
+    def of_values(self) -> Model:
+        return self  # it was said what it answers
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores (B, C) of inputs x (B, *shape); 1 for the label and 0 elsewhere if it returns labels.
@@ -82,12 +88,12 @@ class BlackBox(Model):
         try:
             scores = self._patiently(x)
         except ModelError as error:
-            if self._width is None:
+            if self._shape is None:
                 raise
             self.failure = told(error.__cause__ or error)
             scores = self._row_by_row(x)
             self.silent = bool(scores.isnan().all())
-        self._width = scores.shape[1]
+        self._shape = tuple(scores.shape[1:])
         return scores
 
     def _patiently(self, x: Tensor) -> Tensor:
@@ -110,14 +116,16 @@ class BlackBox(Model):
             return self._nothing(row)
 
     def _nothing(self, x: Tensor) -> Tensor:
-        assert self._width is not None
-        return torch.full((len(x), self._width), torch.nan)
+        assert self._shape is not None
+        return torch.full((len(x), *self._shape), torch.nan)
 
     def _once(self, x: Tensor) -> Tensor:
         self.queries += len(x)
         answer = _array(call(self.function, x.numpy().copy(), f"a function {self.name!r}"))
         if self.answers == "labels":
             return self._one_hot(answer, len(x))
+        if self.answers == "values":
+            return as_values(_numbers(answer, self.name), len(x))
         scores = self._many(self._scores(answer, len(x)))
         return scores.clamp_min(torch.finfo(torch.float32).tiny).log() if self.answers == "probabilities" else scores
 
@@ -138,6 +146,12 @@ class BlackBox(Model):
                 f"{answer.shape}: let the function return one row of scores per input"
             )
         return torch.from_numpy(answer.astype(np.float32))
+
+
+def _numbers(answer: Any, name: str) -> Tensor:
+    if answer.dtype.kind not in "fiub":
+        raise InputError(f"expected numbers from {name}, got {answer.dtype}: let the function return an array of them")
+    return torch.from_numpy(np.ascontiguousarray(answer, dtype=np.float32))
 
 
 def _array(answer: Any) -> Any:

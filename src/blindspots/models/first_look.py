@@ -75,7 +75,8 @@ def _is_flat(model: Model, x: Tensor) -> bool:
         logits = model.logits(x)
         if not logits.requires_grad:
             raise RuntimeError("no differentiable path leads from its input to its output")
-        gradient = model.gradient(margin(logits, logits.argmax(1)).sum(), x)
+        total = logits if model.output == "values" else margin(logits, logits.argmax(1))
+        gradient = model.gradient(total.sum(), x)
     return not bool((gradient != 0).any())
 
 

@@ -1,5 +1,6 @@
-"""A classifier as the rest of blindspots sees it: inputs in their own bounds go in, float32 logits come out."""
+"""A model as the rest of blindspots sees it: inputs in their own bounds go in, float32 logits or values come out."""
 
+import copy
 import hashlib
 import math
 import re
@@ -19,7 +20,7 @@ from blindspots.models.foreign import call, own_copy
 from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
 
-Output = Literal["auto", "logits", "probabilities", "logit", "probability"]
+Output = Literal["auto", "logits", "probabilities", "logit", "probability", "values"]
 Scale = float | Sequence[float] | Tensor | None
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -45,7 +46,8 @@ class Model(Checked):
         bounds: the smallest and the largest value an input can have, before preprocessing.
         mean, std: numbers, or one per channel (axis 1): the network gets (x - mean) / std.
         output: "logits" (B, C) or "probabilities" (B, C) with C >= 2; "logit" or "probability" (B, 1) or (B,) of class
-            1 of two. "auto" takes several numbers per row for logits, a single one for a logit.
+            1 of two. "auto" takes several numbers per row for logits, a single one for a logit. "values" (B, ...) are
+            no scores: numbers, masks or sequences, which a goal reads.
         name: its name in reports. Default: the name of the class or function.
         spec: what `load_model` was given, if anything.
         device: the network is moved there. Default: it stays where its parameters are.
@@ -129,6 +131,14 @@ class Model(Checked):
         """
         return False
 
+    def of_values(self) -> "Model":
+        """The same model, whose outputs are taken as they are, unless it was said what they mean."""
+        if self.output != "auto":
+            return self
+        made = copy.copy(self)
+        made.output = "values"
+        return made
+
     @property
     def device(self) -> torch.device:
         """Where the network is, and inputs are moved to."""
@@ -160,8 +170,9 @@ class Model(Checked):
         """Logits (B, C) with C >= 2, float32, of inputs x (B, *shape) within the bounds. Keeps autograd.
 
         Probabilities become their logarithms (clamped to the smallest normal float), a single logit z becomes
-        (-z/2, z/2): softmax returns the network's own probabilities. Whatever the network does, x and the caller's grad
-        mode, default dtype and the like are unchanged; what it prints goes to stderr.
+        (-z/2, z/2): softmax returns the network's own probabilities. Values (B, ...) stay as they are.
+        Whatever the network does, x and the caller's grad mode, default dtype and the like are unchanged; what it
+        prints goes to stderr.
         """
         given, x = x, x.to(self.device)
         x = x if self._mean is None else x - _per_channel(self._mean, x)
@@ -194,6 +205,8 @@ class Model(Checked):
         return accumulated
 
     def _as_logits(self, out: Tensor, rows: int) -> Tensor:
+        if self.output == "values":
+            return as_values(out, rows)
         if not out.is_floating_point() or out.ndim not in (1, 2) or out.shape[0] != rows or out.numel() == 0 < rows:
             raise InputError(
                 f"expected logits (B, classes) with B = {rows}, got {out.dtype} of shape {tuple(out.shape)}: "
@@ -230,6 +243,16 @@ class Model(Checked):
             yield self
         finally:
             _set_flags(training, learning)
+
+
+def as_values(out: Tensor, rows: int) -> Tensor:
+    """Outputs (B, ...) as float32. Raises InputError: they are no numbers, or not one entry per input."""
+    if out.is_complex() or out.ndim == 0 or out.shape[0] != rows or out.numel() == 0 < rows:
+        raise InputError(
+            f"expected numbers (B, ...) with B = {rows}, got {out.dtype} of shape {tuple(out.shape)}: let the model "
+            "return one entry per input"
+        )
+    return out.float().clone()
 
 
 def to_device(net: nn.Module, device: str | torch.device) -> None:

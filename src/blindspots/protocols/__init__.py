@@ -9,7 +9,7 @@ from blindspots.protocols import stages
 from blindspots.protocols.stages import Protocol, read_protocol
 from blindspots.threat import Threat
 
-__all__ = ["NAMES", "USUAL", "Protocol", "about", "protocol"]
+__all__ = ["NAMES", "USUAL", "USUAL_OF_VALUES", "Protocol", "about", "protocol"]
 
 _HOME = Path(__file__).parent
 NAMES = (
@@ -19,10 +19,12 @@ NAMES = (
     "autoattack-plus",
     "autoattack-rand",
     "curve",
+    "regression",
     "blackbox-scores",
     "blackbox-labels",
 )
 USUAL = {Need.GRAD: "fast", Need.VALUE: "blackbox-scores", Need.LABEL: "blackbox-labels"}  # by what a model shows
+USUAL_OF_VALUES = {**USUAL, Need.GRAD: "regression"}  # for goals that do not classify
 
 
 def protocol(name: str, threat: Threat) -> Protocol:

@@ -69,11 +69,13 @@ def is_hidden(field: FieldInfo) -> bool:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from: its name, its device, and what inputs go through before it."""
+    """Where a model comes from: its name, its device, what inputs go through before it, and whether a goal reads its
+    outputs as they are."""
 
     spec: str
     device: str | None = None
     through: str | None = None
+    values: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class DataSource:
     Attributes:
         training: rows to learn from, which for "digits" are the 1,297 training rows.
         bound: their labels are the model's classes; False: they stay as they are, whatever models call theirs.
+        values: y are numbers that a goal compares outputs with, and no classes.
     """
 
     spec: str
@@ -91,6 +94,7 @@ class DataSource:
     classes: str | None = None
     training: bool = False
     bound: bool = True
+    values: bool = False
 
     @property
     def is_digits_to_learn(self) -> bool:

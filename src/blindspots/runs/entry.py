@@ -57,9 +57,9 @@ def begin(
     return run(name, config, objects, How(files, resume, engine, command=command, **told))  # type: ignore[arg-type]
 
 
-def rows_of(x: Any, y: Any, data: Any) -> Any:
+def rows_of(x: Any, y: Any, data: Any, values: bool = False) -> Any:
     """What was passed as rows: a name as it is, which the run opens with its own `rows`; anything else as a dataset."""
-    return data if isinstance(data, str) and x is None and y is None else one_of(x, y, data)
+    return data if isinstance(data, str) and x is None and y is None else one_of(x, y, data, values)
 
 
 def _is_plain(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from blindspots.data import Dataset, digits_training, is_dataset, load_data, parse_classes
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.goal import Score
 from blindspots.models.binding import bind, like, names_of
 from blindspots.models.first_look import first_look
 from blindspots.models.load import load_model
@@ -146,7 +147,7 @@ class World:
     def unsendable(self) -> str:
         """Why no other process could open this; "" where it could."""
         for name, thing in self.given.items():
-            if _is_opened(thing) and thing.spec is None:
+            if (_is_opened(thing) and thing.spec is None) or isinstance(thing, Score):
                 return f"{name} was passed from Python and has no name to open it by"
         return ""
 
@@ -178,6 +179,7 @@ def _opened(source: ModelSource, given: Model | None, say: Say) -> Model:
     model = load_model(source.spec, say) if given is None else given
     if source.device is not None:
         to_device(model.net, source.device)
+    model = model.of_values() if source.values else model
     changes = parse_chain(source.through) if source.through else ()
     return Transformed(model, *changes) if changes else model
 
@@ -186,4 +188,4 @@ def _read(source: DataSource) -> Dataset:
     if source.is_digits_to_learn:
         return digits_training(source.rows)
     names = parse_classes(source.classes) if source.classes else None
-    return load_data(source.spec, source.rows, layout=source.layout, classes=names)
+    return load_data(source.spec, source.rows, layout=source.layout, classes=names, values=source.values)

@@ -18,6 +18,7 @@ from blindspots.experiments.attack.examples import example_files
 from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches, threat_of
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.fit import check_fit
+from blindspots.goal import Goal, as_goal, of_values
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.objective import LossName, Objective
@@ -29,7 +30,7 @@ from blindspots.runs.world import World
 from blindspots.threat import Threat, as_threat
 
 
-@checked(threat=as_threat, attack=as_attack, targets=as_targets, model=as_model)
+@checked(threat=as_threat, attack=as_attack, targets=as_targets, model=as_model, goal=as_goal)
 def attack(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
@@ -37,6 +38,7 @@ def attack(
     attack: Search | None = None,
     *,
     threat: Threat,
+    goal: Goal | None = None,
     data: Data | None = None,
     loss: LossName | None = None,
     targeted: bool = False,
@@ -72,9 +74,9 @@ def attack(
         raise InputError("expected an attack, got none: pass e.g. bs.attacks.PGD(steps=40)")
     if targeted and targets is None:
         raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
-    rows = rows_of(x, y, data)
+    rows = rows_of(x, y, data, values=of_values(goal))
     given = {
-        "model": model, "data": rows, "threat": threat, "attack": attack, "loss": loss,
+        "model": model, "data": rows, "threat": threat, "goal": goal, "attack": attack, "loss": loss,
         "targeted": targeted, "targets": targets, "restarts": restarts, "start": start, "to_the_end": to_the_end,
         "examples": out is not None,
     }  # fmt: skip

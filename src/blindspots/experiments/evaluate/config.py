@@ -1,8 +1,9 @@
 """What `evaluate` can be asked, and what `attack` has in common with it."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
-from blindspots.runs.config import Number, OnData, setting
+from blindspots.runs.config import DataSource, ModelSource, Number, OnData, setting
 
 _BY_SIZE = "by the size of an input"
 
@@ -13,6 +14,14 @@ class Threatened(OnData):
     group: ClassVar[str] = "Within which threat"
 
     threat: str = setting(..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10.", metavar="THREAT")
+    goal: str | None = setting(
+        None,
+        "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "
+        "down:TOLERANCE, above:VALUE, below:VALUE or to:VALUE,TOLERANCE; TOLERANCE may be a multiple of the standard "
+        "deviation of y, as in move:0.5sd.",
+        metavar="GOAL",
+        shown="another class",
+    )
     through: str | None = setting(
         None,
         "What inputs go through before the model: bits:depth=3, median:size=3, jpeg:quality=75 or noise:sigma=0.25, "
@@ -20,6 +29,17 @@ class Threatened(OnData):
         metavar="CHANGES",
         shown="nothing",
     )
+
+    @property
+    def of_values(self) -> bool:
+        """Whether a goal reads the model's outputs, which are no scores of classes."""
+        return self.goal not in (None, "class")
+
+    def models(self) -> dict[str, ModelSource]:
+        return {name: replace(source, values=self.of_values) for name, source in super().models().items()}
+
+    def datasets(self) -> dict[str, DataSource]:
+        return {name: replace(source, values=self.of_values) for name, source in super().datasets().items()}
 
 
 class Searched(Threatened):

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from blindspots.engine.result import Result
-from blindspots.experiments.evaluate.verdict import OUTCOMES, Distances, EvaluateVerdict, Stage
+from blindspots.experiments.evaluate.verdict import OUTCOMES, Distances, EvaluateVerdict, Measure, Spread, Stage
 from blindspots.records import NO_TARGET, REJECTED, Share
 
-_INPUTS = ("x", "adversarial", "nearest")
+_INPUTS = ("x", "adversarial", "nearest", "worst")
 
 
 def conclude(
@@ -18,6 +18,7 @@ def conclude(
     stages: Sequence[Stage],
     looked_before: tuple[int, int],
     targeted: bool = False,
+    measures: Sequence[str] = (),
 ) -> EvaluateVerdict:
     """Count a verdict together from the columns of all shards, one after the other.
 
@@ -25,16 +26,15 @@ def conclude(
         stages: names, attacks and reasons of the protocol's stages; their counts are filled in here.
         looked_before: forwards and backwards of preflight.
         targeted: whether nothing but the target classes counted as a success.
+        measures: names of what the goal reports besides.
     """
     total = Counter[str]()
     outcomes = Counter[int]()
     counts = np.zeros((len(stages), 4), dtype=np.int64)
     unbilled = np.asarray(looked_before, dtype=np.int64)
-    norms = []
+    norms, before, after = [], [], []
     for columns in shards:
-        c = {
-            name: np.asarray(values) for name, values in columns.items() if name not in ("x", "adversarial", "nearest")
-        }
+        c = {name: np.asarray(values) for name, values in columns.items() if name not in _INPUTS}
         counts_for = c["result"] != Result.ALREADY_TARGET
         total["rows"] += len(c["id"])
         total["counted"] += int(counts_for.sum())
@@ -48,6 +48,9 @@ def conclude(
         outcomes.update(c["result"].tolist())
         counts += c["stage_counts"]
         norms.append(c["norm"][c["won"]])
+        if measures:
+            before.append(c["measures"])
+            after.append(c["worst_measures"])
     rows, counted, right = total["rows"], total["counted"], total["right"]
     clean, robust = Share.of(total["clean"], rows), Share.of(right - total["broken"], counted)
     in_8bit = Share.of(right - total["broken_8bit"], counted)
@@ -76,6 +79,31 @@ def conclude(
             stage.model_copy(update=dict(zip(("rows", "won", "forwards", "backwards"), map(int, n), strict=True)))
             for stage, n in zip(stages, counts, strict=True)
         ],
+        measures=_measures(measures, before, after),
+    )
+
+
+def _measures(names: Sequence[str], before: list[Any], after: list[Any]) -> tuple[Measure, ...]:
+    """From the columns (n, m) of all shards, of the clean inputs and of the worst points."""
+    if not names:
+        return ()
+    columns = (np.concatenate(parts).T for parts in (before, after))
+    return tuple(
+        Measure(name=name, clean=_spread(clean), worst=_spread(worst))
+        for name, clean, worst in zip(names, *columns, strict=True)
+    )
+
+
+def _spread(values: Any) -> Spread:
+    """Of the numbers that are finite; zeros where there are none."""
+    finite = values[np.isfinite(values)].astype(np.float64)
+    finite = finite if len(finite) else np.zeros(1)
+    return Spread(
+        mean=float(finite.mean()),
+        root_mean_square=float(np.sqrt(np.square(finite).mean())),
+        median=float(np.median(finite)),
+        high=float(np.quantile(finite, 0.95)),
+        largest=float(finite.max()),
     )
 
 

@@ -18,7 +18,7 @@ from blindspots.engine.cascade import Cascade, Live, Stage, check_classes, is_ta
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.result import Result
-from blindspots.engine.shard import LOOKS_AFTER, shard_columns
+from blindspots.engine.shard import LOOKS_AFTER, looks_after, shard_columns
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
@@ -27,14 +27,14 @@ from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
-from blindspots.goal import check_labels
+from blindspots.goal import Classify, Goal, as_goal, check_labels, of_values, parse_goal
 from blindspots.models.first_look import LOOKED_AT, as_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
-from blindspots.packing import unpack_inputs
+from blindspots.packing import packed_text, unpack_inputs, unpacked_text
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
-from blindspots.protocols import USUAL, Protocol
+from blindspots.protocols import USUAL, USUAL_OF_VALUES, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
 from blindspots.runs.entry import begin, rows_of
@@ -128,13 +128,14 @@ class Evaluation(Run[Any, EvaluateVerdict]):
         return torch.cat([columns[name] for columns in self.shards()])
 
 
-@checked(threat=as_threat, model=as_model)
+@checked(threat=as_threat, model=as_model, goal=as_goal)
 def evaluate(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
     y: Any = None,
     *,
     threat: Threat,
+    goal: Goal | None = None,
     protocol: str | Protocol | Sequence[Stage] | None = None,
     data: Data | None = None,
     out: str | Path | None = None,
@@ -151,8 +152,11 @@ def evaluate(
             classifier, or a name as `load_model` takes it.
         x, y: inputs (N, ...) within the model's bounds, and labels (N,), see `ArrayData`. Instead: `data`.
         threat: with a radius, e.g. `Linf(8 / 255)`, or in words, "linf:8/255". Its box is set to the model's bounds.
-        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "fast", or where the model shows
-            no gradients "blackbox-scores" or "blackbox-labels".
+        goal: what counts as success where the model does not classify: `goals.Move(0.5)` and the like, "move:0.5" in
+            words, or a function of outputs and y, see `goals.Score`. The outputs are then taken as they are (B, ...),
+            and y are numbers (N, ...).
+        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "fast", "regression" for a goal,
+            or where the model shows no gradients "blackbox-scores" or "blackbox-labels".
         data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
             that have names are matched to the model's classes by them (see `bind`).
         out: run folder to write; None: keep everything in memory.
@@ -169,8 +173,9 @@ def evaluate(
     """
     given = {
         "model": model,
-        "data": rows_of(x, y, data),
+        "data": rows_of(x, y, data, values=of_values(goal)),
         "threat": threat,
+        "goal": goal,
         "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
     }
     done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
@@ -194,6 +199,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def fitted(self, config: B, world: World) -> B:
         if _is_named(config, world):
             self.protocol(config, world, world.named("model"))  # what does not fit is refused before it is called
+        config = config.model_copy(update=_in_units(config, world))
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
@@ -239,7 +245,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
             *self._notes(config, world),
             *check_radius(threat_of(world), world.data.shape),
         ]
-        return {"findings": packed(said), "cost": torch.tensor([seen.forwards + looked, seen.backwards])}
+        found = {"findings": packed(said), "cost": torch.tensor([seen.forwards + looked, seen.backwards])}
+        return found | ({"measures": packed_text("\n".join(seen.measures))} if config.of_values else {})
 
     def _notes(self, config: B, world: World) -> Iterator[Finding]:
         protocol = self.protocol(config, world)
@@ -265,7 +272,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
             for s in stages
         ]
         forwards, backwards = parts["preflight"]["cost"].tolist()
-        return conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
+        names = _measured(parts) if config.of_values else ()
+        return conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages), names)
 
     def findings(self, config: B, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
         chunks = {int(columns["chunk"]) for columns in parts.below("shards")}
@@ -282,7 +290,8 @@ class Evaluate(Searches[EvaluateConfig]):
     def protocol(self, config: EvaluateConfig, world: World, model: Model | None = None) -> Protocol:
         threat, model = threat_of(world), model or world.model
         given = world.given.get("protocol", config.protocol)
-        chosen = given if isinstance(given, Protocol) else named_protocol(given or USUAL[_useful(model)], threat)
+        usual = USUAL_OF_VALUES if config.of_values else USUAL
+        chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
@@ -314,7 +323,7 @@ class _Shard:
         c, world = self.config, self.world
         oracle = Oracle(
             world.model, bf16=c.precision == "bf16", channels_last=c.channels_last, compile=c.compile,
-            chunk=c.chunk or 1, draws=c.draws or 1,
+            chunk=c.chunk or 1, draws=c.draws or 1, goal=goal_of(world, c),
         )  # fmt: skip
         patience = patience_of(world.model.device)
         cascade = Cascade(
@@ -335,6 +344,8 @@ class _Shard:
         rows, device = self.part.rows, self.world.model.device
         x, y = (t.to(device) for t in self.world.data.rows(rows.start, rows.stop))
         threat = threat_of(self.world)
+        if self.config.of_values:
+            check_box(x, threat, rows.start)
         return Samples.within(threat, torch.arange(rows.start, rows.stop, device=x.device), x, y)
 
     def _tell(self, live: Live) -> None:
@@ -347,7 +358,7 @@ class _Shard:
     def _allowance(self, oracle: Oracle) -> Allowance:
         """What the search of these rows may cost: a share fixed in advance, less what has to be looked at later."""
         c, rows, of = self.config, len(self.part.rows), len(self.world.data)
-        later = oracle.cost(rows) * LOOKS_AFTER
+        later = oracle.cost(rows) * looks_after(oracle.goal)
         forwards = None if c.max_forwards is None else c.max_forwards * rows // of - later
         backwards = None if c.max_backwards is None else c.max_backwards * rows // of
         seconds = None if c.max_seconds is None else time.monotonic() + c.max_seconds * rows / of
@@ -370,6 +381,32 @@ def threat_of(world: World) -> Threat:
     """Within the model's bounds."""
     threat: Threat = world.thing("threat", parse_threat)
     return threat.within(*world.named("model").bounds)
+
+
+def goal_of(world: World, config: Batched) -> Goal:
+    """What counts as a success."""
+    if "goal" in world.given:
+        given: Goal = world.given["goal"]
+        return given
+    return parse_goal(config.goal) if config.goal else Classify(world.named("model").rejects)
+
+
+def _measured(parts: Parts) -> list[str]:
+    """Names of what the goal reports besides."""
+    said = unpacked_text(parts["preflight"]["measures"])
+    return said.split("\n") if said else []
+
+
+def _in_units(config: Batched, world: World) -> dict[str, Any]:
+    """A goal whose tolerance counts standard deviations of y, in the units of y."""
+    if not config.goal or "goal" in world.given or not config.goal.endswith("sd"):
+        return {}
+    y = world.data.rows(0, len(world.data))[1].double()
+    name, _, count = config.goal.removesuffix("sd").partition(":")
+    try:
+        return {"goal": parse_goal(f"{name}:{float(count) * float(y.std())!r}").spec}
+    except ValueError as error:
+        raise InputError(f"expected a goal such as move:0.5sd, got {config.goal!r}: {error}") from error
 
 
 def _for_processes(most: int, rows: int) -> int:
@@ -410,15 +447,19 @@ def _classes(config: Batched, world: World) -> int:
 def _look_for_classes(config: Batched, world: World) -> tuple[int, int]:
     """How many classes the model tells apart, and the forwards that it took to see it."""
     oracle = Oracle(world.model, chunk=config.chunk or 1)
+    x, y = (t.to(oracle.device) for t in world.data.rows(0, 1))
+    goal = goal_of(world, config)
     with oracle.session():
-        logits = oracle.logits(world.data.rows(0, 1)[0].to(oracle.device))
-    return logits.shape[1] - world.model.rejects, oracle.forwards
+        output = oracle.logits(x)
+    return goal.scores(output, goal.truth(output, y)).shape[1], oracle.forwards
 
 
 def _examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflight:
     model, data = world.model, world.data
     if model.service:
         return Preflight([NOT_EXAMINED], 0, 0)
+    if config.of_values:
+        return _examined_values(config, world)
     rows = PREFLIGHT_ROWS_LARGE if is_large(data.shape) else PREFLIGHT_ROWS
     x, y = data.rows(0, min(rows, len(data)))
     seen = examine(model, x, y, seed=config.seed)
@@ -428,12 +469,41 @@ def _examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflig
     return replace(seen, forwards=seen.forwards + first, backwards=seen.backwards + first)
 
 
+def _examined_values(config: Batched, world: World) -> Preflight:
+    """The checks of classifiers say nothing of numbers: the goal is called on a few rows, and the box is compared."""
+    model, goal = world.model, goal_of(world, config)
+    x, y = world.data.rows(0, min(LOOKED_AT, len(world.data)))
+    oracle = Oracle(model, chunk=config.chunk or 1, goal=goal)
+    check_box(x, threat_of(world), 0)
+    with oracle.session():
+        y = y.to(oracle.device)
+        output = oracle.logits(x.to(oracle.device))
+        rows = torch.arange(len(y), device=y.device)
+        goal.check(output, y, rows)
+        measures = tuple(goal.measures(output, y, output))
+        classes = goal.scores(output, goal.truth(output, y)).shape[1]
+    return Preflight([], oracle.forwards + len(x), len(x), classes, measures)
+
+
+def check_box(x: Tensor, threat: Threat, first: int) -> None:
+    """Raises InputError: inputs (n, ...) from row `first` on lie outside of what the model's bounds allow."""
+    strange = ((x < threat.lo) | (x > threat.hi)).flatten(1).any(1).nonzero()[:, 0]
+    if len(strange):
+        row = x[strange[0]]
+        raise InputError(
+            f"expected inputs within the model's bounds, got values from {float(row.min()):g} to {float(row.max()):g} "
+            f"in row {first + int(strange[0])}: pass the range of every feature, "
+            "bs.Model(net, bounds=(x.min(0), x.max(0)))"
+        )
+
+
 def _check_budget(config: Batched, rows: int) -> None:
-    limit, needed = config.max_forwards, (config.draws or 1) * rows * (1 + LOOKS_AFTER)
+    after = LOOKS_AFTER + config.of_values
+    limit, needed = config.max_forwards, (config.draws or 1) * rows * (1 + after)
     if limit is not None and limit < needed:
         raise InputError(
             f"expected max_forwards of at least {needed} for {rows} rows, got {limit}: every row is evaluated once and "
-            f"every success {LOOKS_AFTER} times more, so raise it or take fewer rows"
+            f"every success {after} times more, so raise it or take fewer rows"
         )
 
 

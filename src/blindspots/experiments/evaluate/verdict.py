@@ -31,6 +31,13 @@ SHARD = {
     "chunk": "(1,) int64 rows per call of the network: fewer than were asked for where memory ran out",
 }
 
+VALUES = {
+    "truth": "(n, ...) float32 or int64 what the data say of the row, in whatever shape",
+    "worst": "(n, ...) float32 the point inside the threat where the margin was lowest",
+    "measures": "(n, m) float32 what the goal reports of the clean inputs, in the order of the verdict's measures",
+    "worst_measures": "(n, m) float32 and of the worst points",
+}  # more columns, of goals that do not classify; y and predictions are then those of the scores that the goal reads
+
 OUTCOMES = {
     0: "stood",
     1: "won",
@@ -66,6 +73,24 @@ class Distances(Record):
     curve: list[tuple[float, float]]  # (radius, accuracy at that radius), ascending radii, at most 200 points
 
 
+class Spread(Record):
+    """A number of each row, over all rows that are finite."""
+
+    mean: float
+    root_mean_square: float
+    median: float
+    high: float  # the 95 % quantile
+    largest: float
+
+
+class Measure(Record):
+    """What a goal reports besides: on the clean inputs, and at the worst points that were found."""
+
+    name: str
+    clean: Spread
+    worst: Spread  # a search may have missed worse
+
+
 class EvaluateVerdict(Verdict):
     """Counts over the rows, with all denominators; costs are sums over all rows.
 
@@ -93,6 +118,7 @@ class EvaluateVerdict(Verdict):
     forwards_unbilled: int  # padding of half-empty batches, checks and confirmations
     backwards_unbilled: int
     stages: list[Stage]
+    measures: tuple[Measure, ...] = ()  # of goals that do not classify
 
     @property
     def unsearched(self) -> int:
@@ -115,6 +141,7 @@ class EvaluateVerdict(Verdict):
             "searched": Metric.of(self.searched),
             "robust_of_right": Metric.of(self.robust_of_right),
             **self._distances(),
+            **self._measures(),
             "forwards_per_row": metric(self.forwards_per_row, "it is counted, not sampled", higher_is_better=False),
             "backwards_per_row": metric(self.backwards_per_row, "it is counted, not sampled", higher_is_better=False),
         }
@@ -134,6 +161,16 @@ class EvaluateVerdict(Verdict):
             "others alone"
         )
         return found.model_copy(update={"shown": (self.searched.share, self.searched.interval), "why": why})
+
+    def _measures(self) -> dict[str, Metric]:
+        """Of the error of numbers, of which less is better; what a user's own numbers mean is not known."""
+        why = "it is the mean over these rows alone"
+        found = {}
+        for m in self.measures:
+            if m.name in ("error", "shift"):
+                found[f"mean_{m.name}"] = metric(m.worst.mean, why, higher_is_better=False)
+                found[f"clean_mean_{m.name}"] = metric(m.clean.mean, why, higher_is_better=False)
+        return found
 
     def _distances(self) -> dict[str, Metric]:
         if self.distances is None:

@@ -20,6 +20,8 @@ from blindspots.experiments.evaluate.verify_rows import (
     targeted,
     topics,
 )
+from blindspots.experiments.evaluate.verify_values import Reader, spread
+from blindspots.packing import unpacked_text
 from blindspots.runs.again import EDGE, share
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
@@ -42,7 +44,8 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
     with world.named("model").borrowed(), torch.no_grad():
         found: dict[str, list[str]] = {}
         for shard in proof.shards():
-            for topic, looks in topics(proof.asks(shard), shard.data is not None):
+            values = shard.reader is not None
+            for topic, looks in topics(proof.asks(shard), shard.data is not None, values):
                 found.setdefault(topic, []).extend(problem for look in looks for problem in look(shard))
             proof.on_edge += shard.on_edge
     yield from (Check(topic, problems) for topic, problems in found.items())
@@ -58,6 +61,9 @@ class _Proof:
         record = parts.begun.manifest.world
         self.bounds, self.shape = tuple(record["model"]["bounds"]), tuple(record["data"]["shape"])
         self.rows = int(record["data"]["rows"])
+        self.reader = Reader(str(config.goal), world.given.get("goal")) if config.of_values else None
+        said = parts["preflight"].get("measures")
+        self.measures = unpacked_text(said).split("\n") if said is not None and len(said) else []
 
     @property
     def threat(self) -> Threat:
@@ -79,9 +85,10 @@ class _Proof:
         if self.names != [f"shards/{i:05d}" for i in range(needed)]:
             yield f"expected {needed} shards, one after the other, found {', '.join(self.names) or 'none'}"
             return
+        measures = len(self.measures) if self.reader else None
         for i, name in enumerate(self.names):
             rows = min(whole, self.rows - i * whole)
-            yield from shape_problems(name, rows, self.parts[name], len(self.config.stages), self.shape)
+            yield from shape_problems(name, rows, self.parts[name], len(self.config.stages), self.shape, measures)
 
     def shards(self) -> Iterator[Shard]:
         start = 0
@@ -89,8 +96,9 @@ class _Proof:
             self.world.say(f"shard {i + 1} of {len(self.names)}")
             columns = self.parts[name]
             yield Shard(
-                name, start, columns, self.config, self.threat, self.world.named("model"), self.bounds, self._data
-            )
+                name, start, columns, self.config, self.threat, self.world.named("model"), self.bounds, self._data,
+                self.reader,
+            )  # fmt: skip
             start += len(columns["id"])
 
     @property
@@ -153,7 +161,18 @@ class _Proof:
             "forwards_unbilled": beside[0],
             "backwards_unbilled": beside[1],
             "stages": self._stages(),
+            "measures": [
+                {
+                    "name": name,
+                    "clean": spread(self._column("measures", i)),
+                    "worst": spread(self._column("worst_measures", i)),
+                }
+                for i, name in enumerate(self.measures)
+            ],
         }
+
+    def _column(self, name: str, place: int) -> Any:
+        return np.concatenate([self.parts[shard][name].numpy()[:, place] for shard in self.names])
 
     def _stages(self) -> list[dict[str, Any]]:
         counts = np.sum([self.parts[name]["stage_counts"].numpy() for name in self.names], 0)

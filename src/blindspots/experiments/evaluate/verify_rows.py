@@ -14,7 +14,8 @@ from torch import Tensor
 
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD
+from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD, VALUES
+from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
@@ -38,18 +39,24 @@ def _one_class(config: Batched) -> int | None:
     return int(named.pop()) if len(named) == 1 and targeted(config) else None
 
 
-def shape_problems(name: str, rows: int, columns: Columns, stages: int, shape: tuple[int, ...]) -> Problems:
-    """Whether a shard has all its columns, of the right sizes and types, and they name the same rows."""
-    if set(columns) != set(SHARD):
-        yield f"expected the columns {sorted(SHARD)} in {name}, found {sorted(columns)}"
+def shape_problems(
+    name: str, rows: int, columns: Columns, stages: int, shape: tuple[int, ...], measures: int | None
+) -> Problems:
+    """Whether a shard has all its columns, of the right sizes and types, and they name the same rows.
+
+    `measures`: how many a goal reports that does not classify.
+    """
+    expected_columns = SHARD if measures is None else SHARD | VALUES
+    if set(columns) != set(expected_columns):
+        yield f"expected the columns {sorted(expected_columns)} in {name}, found {sorted(columns)}"
         return
     if len(columns["id"]) != rows:
         yield f"expected {rows} rows in {name}, found {len(columns['id'])}"
         return
-    sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages}
-    for column, text in SHARD.items():
-        expected, dtype = _declared(text, sizes, shape)
+    sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0}
+    for column, text in expected_columns.items():
         found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")
+        expected, dtype = _declared(text, sizes, found[1:] if column == "truth" else shape)
         if found != expected or kind not in dtype:
             yield f"expected {column} in {name} as {' or '.join(dtype)} {expected}, found {kind} {found}"
             return
@@ -84,7 +91,9 @@ class Shard:
         model: Model,
         bounds: tuple[float, float],
         data: Dataset | None,
+        reader: Reader | None = None,
     ) -> None:
+        self.reader = reader
         self.name, self.start, self.columns, self.config, self.threat = name, start, columns, config, threat
         self.model, self.bounds, self.data = model, bounds, data
         self.on_edge = 0
@@ -110,21 +119,35 @@ class Shard:
 
     @cached_property
     def scores(self) -> "Scores":
-        return self._look(self.x, self["y"])
+        return self._look(self.x, np.arange(len(self)))
 
     @cached_property
     def adversarial_scores(self) -> "Scores":
-        return self._look(self.columns["adversarial"], self.of_broken(self["y"]))
+        return self._look(self.columns["adversarial"], self["broken"])
 
     @cached_property
     def nearest_scores(self) -> "Scores":
-        return self._look(self.columns["nearest"], self.of_broken(self["y"]))
+        return self._look(self.columns["nearest"], self["broken"])
 
     @cached_property
     def rounded_scores(self) -> "Scores":
-        return self._look(to_8bit(self.columns["adversarial"], self.bounds), self.of_broken(self["y"]))
+        return self._look(to_8bit(self.columns["adversarial"], self.bounds), self["broken"])
 
-    def _look(self, x: Tensor, y: Array) -> "Scores":
+    def _look(self, x: Tensor, rows: Array) -> "Scores":
+        """What is said of points (m, ...) of the rows at the places `rows` (m,)."""
+        output, y = self.outputs(x), self["y"][rows]
+        if self.reader is None:
+            return Scores(
+                output if len(output) else np.zeros((0, 2 + self.model.rejects), np.float32), y, self.model.rejects
+            )
+        scores, edge = self.reader.scores(output, self["truth"][rows], self.clean_outputs[rows])
+        return Scores(scores, y, False, edge)
+
+    @cached_property
+    def clean_outputs(self) -> Array:
+        return self.outputs(self.x)
+
+    def outputs(self, x: Tensor) -> Array:
         """In calls of as many rows as when the run was made, the last one filled up, so that the bits agree."""
         size, parts = self.config.chunk or 1, []
         for part in (x[i : i + size] for i in range(0, len(x), size)):
@@ -132,8 +155,8 @@ class Shard:
             if self.config.channels_last and x.ndim == 4:
                 filled = filled.contiguous(memory_format=torch.channels_last)
             parts.append(self.model.logits(filled)[: len(part)].cpu())
-        empty = np.zeros((0, 2 + self.model.rejects), np.float32)
-        return Scores(torch.cat(parts).numpy() if parts else empty, y, self.model.rejects)
+        found: Array = torch.cat(parts).numpy() if parts else self.clean_outputs[:0]
+        return found
 
     def told(self, bad: Any, id: Array, expected: str, found: str) -> Iterator[str]:
         """One sentence on the rows `id` that are `bad`."""
@@ -150,10 +173,13 @@ class Scores:
     logits: Array
     y: Array
     rejects: bool = False
+    rounding: Array | None = None  # (m,) where the scores are read from other numbers
 
     @cached_property
     def edge(self) -> Array:
         """How much rounding may move a difference of two scores: (m,)."""
+        if self.rounding is not None:
+            return self.rounding
         edge: Array = EDGE * np.abs(self.logits).max(1, initial=0, where=np.isfinite(self.logits))
         return edge
 
@@ -198,7 +224,7 @@ class Scores:
 Look = Callable[[Shard], Problems]
 
 
-def topics(same_model: bool, data: bool) -> Iterator[tuple[str, tuple[Look, ...]]]:
+def topics(same_model: bool, data: bool, values: bool) -> Iterator[tuple[str, tuple[Look, ...]]]:
     """Claims about a shard, and what is looked at for each."""
     yield "outcomes, stages and costs of all rows fit together", (_outcomes, _stages, _costs)
     yield "rows that stand were searched", (_searches,)
@@ -212,6 +238,8 @@ def topics(same_model: bool, data: bool) -> Iterator[tuple[str, tuple[Look, ...]
             "every adversarial example is misclassified, also after rounding where that is claimed",
             (_adversarial, _rounded),
         )
+        if values:
+            yield "what the goal reports of clean inputs and of the worst points was computed again", (_measures,)
 
 
 def _outcomes(s: Shard) -> Problems:
@@ -288,18 +316,23 @@ def _costs(s: Shard) -> Problems:
 
 
 def _inside(s: Shard) -> Problems:
-    lo, hi = map(np.float32, s.bounds)
     clean, id = s.of_broken(s.x.numpy()), s.of_broken(s.id)
     for name in ("adversarial", "nearest"):
-        x = _flat(s[name])
-        yield from s.told(~np.isfinite(x).all(1), id, f"finite numbers in {name}", "others")
-        out = ~((x >= lo) & (x <= hi)).all(1)
-        yield from s.told(out, id, f"{name} within [{lo:g}, {hi:g}]", "values outside")
-        if s.threat.radius is not None:
-            size = norm(s.threat.name, s[name], clean)
-            far = ~(size <= _reach(s.threat.name, s.threat.radius, x))
-            furthest = f"a distance of up to {size.max(initial=0):.9g}"
-            yield from s.told(far, id, f"{name} within {s.threat.spec}", furthest)
+        yield from _within(s, name, s[name], clean, id)
+
+
+def _within(s: Shard, name: str, points: Array, clean: Array, id: Array) -> Problems:
+    """Whether points (m, ...) lie in the box and in the threat around their clean inputs."""
+    lo, hi = map(np.float32, s.bounds)
+    x = _flat(points)
+    yield from s.told(~np.isfinite(x).all(1), id, f"finite numbers in {name}", "others")
+    out = ~((x >= lo) & (x <= hi)).all(1)
+    yield from s.told(out, id, f"{name} within [{lo:g}, {hi:g}]", "values outside")
+    if s.threat.radius is not None:
+        size = norm(s.threat.name, points, clean)
+        far = ~(size <= _reach(s.threat.name, s.threat.radius, x))
+        furthest = f"a distance of up to {size.max(initial=0):.9g}"
+        yield from s.told(far, id, f"{name} within {s.threat.spec}", furthest)
 
 
 def _reach(name: str, radius: float, x: Array) -> Array:
@@ -344,13 +377,15 @@ def _inputs(s: Shard) -> Problems:
     x, y = s.data.rows(s.start, s.start + len(s))
     other = (x != s.x).flatten(1).any(1).numpy()
     yield from s.told(other, s.id, "the inputs of the data", "others")
-    yield from s.told(y.numpy() != s["y"], s.id, "the labels of the data", "others")
+    told = s["y"] if s.reader is None else s["truth"]
+    other = np.asarray(_flat(y.numpy() != told).any(1))
+    yield from s.told(other, s.id, "the labels of the data" if s.reader is None else "the values of the data", "others")
 
 
 def _clean(s: Shard) -> Problems:
     scores = s.scores
     yield from s.told(~scores.fits, s.id, f"labels from 0 to {scores.classes - 1}", "others")
-    yield from _same_predictions(s, scores, s.id, "prediction", "confidence")
+    yield from _same_predictions(s, scores, s.id, "prediction", "confidence" if s.reader is None else None)
     counts = np.isfinite(scores.margin)
     wrong = s["right"] != ((s["prediction"] == s["y"]) & counts)
     yield from s.told(wrong, s.id, "rows to be right where the model is", "a contradiction")
@@ -372,11 +407,25 @@ def _same_predictions(s: Shard, scores: Scores, id: Array, prediction: str, conf
 
 def _adversarial(s: Shard) -> Problems:
     id = s.of_broken(s.id)
-    yield from _same_predictions(s, s.adversarial_scores, id, "adversarial_prediction", "adversarial_confidence")
+    confidence = "adversarial_confidence" if s.reader is None else None
+    yield from _same_predictions(s, s.adversarial_scores, id, "adversarial_prediction", confidence)
     for name, scores in (("adversarial", s.adversarial_scores), ("nearest", s.nearest_scores)):
         fooled, close = scores.margin < 0, np.abs(scores.margin) <= scores.edge
         s.on_edge += int((~fooled & close).sum())
         yield from s.told(~(fooled | close), id, f"{name} to be misclassified", "the label")
+
+
+def _measures(s: Shard) -> Problems:
+    """The worst points are looked at too: they lie in the threat, and the goal says of them what is stored."""
+    assert s.reader is not None
+    clean, truth = s.clean_outputs, s["truth"]
+    for name, output in (("measures", clean), ("worst_measures", s.outputs(s.columns["worst"]))):
+        again, stored = s.reader.measures(output, truth, clean), s[name]
+        size = np.maximum(np.abs(_flat(output)).max(1, initial=0), np.abs(_flat(clean)).max(1, initial=0))
+        close = np.abs(again - stored) <= 8 * EDGE * (np.abs(again) + size[:, None])
+        off = ~np.all(close | (~np.isfinite(again) & ~np.isfinite(stored)), 1)
+        yield from s.told(off, s.id, f"the stored {name}", "other numbers")
+    yield from _within(s, "worst", s["worst"], s.x.numpy(), s.id)
 
 
 def _rounded(s: Shard) -> Problems:
