@@ -27,6 +27,7 @@ from blindspots.models import Model
 from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Problem
+from blindspots.rows import Around
 from blindspots.threat import Threat, parse_threat
 
 ROWS, REPEATS = 200, 3
@@ -186,8 +187,8 @@ def _judge(scene: Scene, adversarial: Tensor) -> tuple[Tensor, Tensor]:
     radius = torch.full((len(scene.x),), scene.radius)
     with torch.no_grad():
         wrong = scene.net(adversarial).argmax(1) != scene.y
-    won = wrong & scene.threat.holds(adversarial, scene.x, radius)
-    norm = scene.threat.norm(adversarial - scene.x)
+    won = wrong & scene.threat.holds(adversarial, Around(scene.x, radius))
+    norm = scene.threat.distance(adversarial, scene.x)
     return won, torch.where(scene.right, torch.where(won, norm, math.inf), 0.0)
 
 

@@ -9,6 +9,7 @@ from benchmarks.cases import Case
 from benchmarks.clock import clock
 from benchmarks.count import Counted
 from benchmarks.page import store, stored, versions
+from blindspots.rows import Around
 
 BATCH = 250
 
@@ -40,7 +41,7 @@ def _run(case: Case, rows: int, steps: int) -> dict[str, Any]:
     adversarial, threat = took.result, case.threat
     with torch.no_grad():
         right = net(x).argmax(1) == y
-        inside = threat.holds(adversarial, x, torch.full((len(x),), threat.radius or 0.0))
+        inside = threat.holds(adversarial, Around(x, torch.full((len(x),), threat.radius or 0.0)))
         fooled = right & inside & (net(adversarial).argmax(1) != y)
     return {
         "case": [case.model, case.norm, case.eps], "rows": len(x), "steps": steps, "library": versions("torchattacks"),

@@ -17,6 +17,7 @@ from benchmarks.count import Counted
 from benchmarks.page import Section, percent, store, stored, table, versions
 from benchmarks.peers import MINIMAL, MinimalPeer
 from blindspots.attacks import parse_attack
+from blindspots.rows import Around
 from blindspots.threat import THREATS, Threat
 
 ROWS, BUDGET = 100, 2000  # forwards + backwards per row
@@ -111,8 +112,8 @@ def _counted(
     took = clock(lambda: run(counted).detach())
     with torch.no_grad():
         won = net(took.result).argmax(1) != y
-    inside = threat.holds(took.result, x, torch.full((len(x),), math.inf))
-    distance = torch.where(won & inside, threat.norm(took.result - x), math.inf)
+    inside = threat.holds(took.result, Around(x, torch.full((len(x),), math.inf)))
+    distance = torch.where(won & inside, threat.distance(took.result, x), math.inf)
     return Found(package, name, [round(d, 7) for d in distance.tolist()], counted.forwards / len(x),
                  counted.backwards / len(x), round(took.wall, 2))  # fmt: skip
 

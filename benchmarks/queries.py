@@ -19,6 +19,7 @@ from benchmarks.peers import QUERIES, QueryPeer
 from blindspots.attacks import parse_attack
 from blindspots.engine.cascade import Stage
 from blindspots.objective import Objective
+from blindspots.rows import Around
 from blindspots.threat import Threat
 
 ROWS, BUDGET, MARKS = 12, 5000, (100, 1000, 5000)
@@ -70,8 +71,8 @@ class Counter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.float()  # some libraries hand float64 over
         out = self.net(x)
-        clean = self.x.expand_as(x)
-        won = (out.argmax(1) != self.y) & self.threat.holds(x, clean, torch.full((len(x),), self.threat.radius or 0.0))
+        around = Around(self.x.expand_as(x), torch.full((len(x),), self.threat.radius or 0.0))
+        won = (out.argmax(1) != self.y) & self.threat.holds(x, around)
         if self.first == math.inf and bool(won.any()):
             self.first = self.count + int(won.nonzero()[0]) + 1
         self.count += len(x)

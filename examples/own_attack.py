@@ -57,7 +57,7 @@ class SignFlips(bs.attacks.Attack):
         return SignFlipsState(self.corner(problem, job, signs), state.t + 1, signs, best, loss)
 
     def corner(self, problem: Problem, job: Job, signs: Tensor) -> Tensor:
-        return problem.threat.project(job.x + signs * col(job.r, signs), job.x, job.r)
+        return problem.threat.project(job.x + signs * col(job.r, signs), job)
 
 
 def main() -> None:

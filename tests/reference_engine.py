@@ -75,7 +75,7 @@ class ReferenceSearch:
 
     def _judged(self, entry: Ledger, job: Job, probe: Tensor, seen: Seen) -> Ledger:
         threat = self.problem.threat
-        inside, norm = threat.holds(probe, job.x, job.r), threat.norm(probe - job.x)
+        inside, norm = threat.holds(probe, job), threat.distance(probe, job.x)
         better, nearer = inside & seen.won & (norm < entry.norm), inside & (seen.margin < entry.margin)
         return replace(
             entry,

@@ -285,7 +285,7 @@ def test_the_sparse_form_looks_at_its_sparsity_as_often_as_the_published_code(
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
 def test_the_sparse_form_ends_in_the_ball_however_few_steps_it_has(steps: int) -> None:
     job = jobs(APGD(), L1())
-    assert L1().holds(probes(APGD(steps), L1(), job)[-1], job.x, job.r).all()
+    assert L1().holds(probes(APGD(steps), L1(), job)[-1], job).all()
 
 
 def test_threats_are_those_that_can_be_searched() -> None:

@@ -161,4 +161,4 @@ def test_blocks_of_rays_are_patches() -> None:
 
 def job_of(x: Tensor) -> Job:
     none, rows = torch.zeros(len(x), dtype=torch.int64), torch.arange(len(x))
-    return Job(x, x, none, none, torch.full((len(x),), math.inf), keys(0, rows), torch.zeros(len(x), 2))
+    return Job(x, torch.full((len(x),), math.inf), x, none, none, keys(0, rows), torch.zeros(len(x), 2))

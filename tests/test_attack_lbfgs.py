@@ -167,7 +167,7 @@ def run(attack: LBFGS, known: Known, targeted: bool) -> Ran:
     with torch.no_grad():
         scores = known.net(known.x)
     none = torch.full((n,), torch.inf)
-    job = Job(known.x, known.x, known.y, runner_up(known), none, keys(0, torch.arange(n)), scores)
+    job = Job(known.x, none, known.x, known.y, runner_up(known), keys(0, torch.arange(n)), scores)
     end, norm, evaluations, problem = known.x.flatten(1).clone(), none, torch.zeros(n), Problem(objective, L2())
     for state, seen in drive(attack, problem, job, known.net):
         assert isinstance(state, LBFGSState)

@@ -26,7 +26,7 @@ def pictures(rows: int, *shape: int) -> Tensor:
 
 def job_of(x: Tensor) -> Job:
     none = torch.zeros(len(x), dtype=torch.int64)
-    return Job(x, x, none, none, torch.full((len(x),), math.inf), keys(0, none), torch.zeros(len(x), 2))
+    return Job(x, torch.full((len(x),), math.inf), x, none, none, keys(0, none), torch.zeros(len(x), 2))
 
 
 def corrupted(attack: LineSearch, x: Tensor, amount: float, draw: int = 0) -> Tensor:

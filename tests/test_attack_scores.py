@@ -103,7 +103,7 @@ def linear_job(shape: tuple[int, ...], rows: int, threat: Threat) -> tuple[Linea
     x, y = known.x.expand(rows, *shape), known.y.expand(rows)
     with torch.no_grad():
         scores = known.net(x)
-    return known.net, Job(x, x, y, y, torch.full((rows,), 0.1), keys(0, torch.arange(rows)), scores)
+    return known.net, Job(x, torch.full((rows,), 0.1), x, y, y, keys(0, torch.arange(rows)), scores)
 
 
 def gradient_of_margin(net: Linear, job: Job) -> Tensor:
@@ -226,7 +226,7 @@ def test_onepixel_changes_as_many_pixels_as_the_radius_pays_for(
     for state, _ in drive(attack, Problem(Objective(), threat), job, Net(shape)):
         changed = (state.probe != job.x).any(1).flatten(1).sum(1)
         assert (changed <= pixels_changed).all()
-        assert (threat.norm(state.probe - job.x) <= radius).all()
+        assert (threat.distance(state.probe, job.x) <= radius).all()
 
 
 def test_the_members_of_genattack_only_get_better() -> None:

@@ -14,6 +14,7 @@ from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
+from blindspots.rows import Around
 from blindspots.threat import L2, Linf, Threat
 from closed_form import Linear, optimum, plane
 from searching import kinds, search
@@ -170,7 +171,7 @@ def test_only_plain_probes_are_sure_to_lie_in_the_ball_and_the_last_is_one() -> 
     x, y = torch.full((8, 3, 4, 4), 0.5), torch.zeros(8, dtype=torch.int64)
     for plain in (False, True):
         attack = Through(PGD(3), (Translations(0.3), Noise(0.2)), 2, plain)
-        inside = [Linf().holds(probe, x, torch.full((8,), 0.1)).all() for probe in probes(attack, x, y, 0.1)]
+        inside = [Linf().holds(probe, Around(x, torch.full((8,), 0.1))).all() for probe in probes(attack, x, y, 0.1)]
         assert inside == ([False, False] + [True] * plain) * 3 + [True]
 
 
@@ -182,7 +183,7 @@ def probes(
     oracle = Oracle(Model(net or Linear(torch.ones(2, x[0].numel()), torch.zeros(2))))
     with oracle.session():
         scores = oracle.logits(x)
-        job = Job(x, x, y, y, torch.full((len(x),), r), keys(0, torch.arange(len(x))), scores)
+        job = Job(x, torch.full((len(x),), r), x, y, y, keys(0, torch.arange(len(x))), scores)
         state = attack.init(problem, job)
         seen = [state.probe]
         while not attack.final(state).all():

@@ -17,7 +17,7 @@ from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Seen
-from blindspots.rows import leaves
+from blindspots.rows import Around, leaves
 from blindspots.threat import THREATS, Threat
 from reference_engine import ReferenceSearch
 
@@ -364,7 +364,7 @@ def test_the_nearest_miss_is_kept() -> None:
     with t.oracle.session(), torch.no_grad():
         margin = Objective().margin(t.net(ledger.near), t.samples.y, t.samples.y)
     assert torch.allclose(margin, ledger.margin, atol=1e-6)
-    assert t.threat.holds(ledger.near, t.samples.x, t.samples.r).all()
+    assert t.threat.holds(ledger.near, Around(t.samples.x, t.samples.r)).all()
     assert (ledger.margin < t.blank().margin).all()
 
 
@@ -375,7 +375,7 @@ def test_the_smallest_certified_point_is_kept(attack: Attack) -> None:
     with torch.no_grad():
         predicted = t.net(ledger.best).argmax(1)
     assert torch.equal(predicted != t.samples.y, ledger.won)
-    assert torch.equal(t.threat.norm(ledger.best - t.samples.x)[ledger.won], ledger.norm[ledger.won])
+    assert torch.equal(t.threat.distance(ledger.best, t.samples.x)[ledger.won], ledger.norm[ledger.won])
     assert ledger.norm[~ledger.won].isinf().all()
 
 

@@ -15,6 +15,7 @@ from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.layers import hidden_layers, outputs, replaced
 from blindspots.experiments.harden.recipe import Free, Noise, NoisyStep, Pool, Recipe, Search, TrainingLoss, Universal
 from blindspots.random import keys
+from blindspots.rows import Around
 from blindspots.threat import L1, L2, Linf, Threat
 from closed_form import Linear, planes
 
@@ -53,7 +54,7 @@ def test_what_is_trained_on_lies_inside_the_threat(name: str, threat: Threat) ->
     batch, how = batch_of(), INSIDE[name]
     (form,) = adversary(how, threat).perturb(nets(network()), batch, 1.0)
     wide = threat if name != "several" else L2(0.3)  # the larger of its two balls in three by three pixels
-    assert wide.holds(form, batch.x, torch.full((6,), float(wide.radius or 0))).all()
+    assert wide.holds(form, Around(batch.x, torch.full((6,), float(wide.radius or 0)))).all()
     assert not torch.equal(form, batch.x) or name == "free"
 
 

@@ -272,7 +272,7 @@ def test_rows_do_not_look_at_their_neighbours(attack: Attack, name: str) -> None
     for (a, seen), (b, _), (c, _) in zip(here, there, alone, strict=True):
         assert same(b, a[order])
         assert same(c, a[2:3])
-        assert threat.holds(a.probe, job.x, job.r).all()
+        assert threat.holds(a.probe, job).all()
         assert seen.logits.shape[1] == 5
     assert not torch.equal(here[-1][0].probe, job.x)
 

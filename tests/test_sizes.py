@@ -8,6 +8,7 @@ import blindspots as bs
 from blindspots.errors import InputError
 from blindspots.experiments.certify.bounds import fewest, largest, radius
 from blindspots.models.model import Model
+from blindspots.rows import Around
 from blindspots.sizes import check_curve, check_noise, check_radius
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
 from test_cli import at_home, blindspots, in_one_sentence
@@ -101,7 +102,7 @@ def test_half_the_diameter_reaches_the_middle_from_everywhere(threat: Threat) ->
     x = torch.cat([torch.rand(50, 1, 4, 4), torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)])
     middle = torch.full_like(x, 0.5)
     r = torch.full((len(x),), float(threat.radius or 0))
-    assert bool(threat.holds(middle, x, r).all())
+    assert bool(threat.holds(middle, Around(x, r)).all())
 
 
 class Grey(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 from blindspots.random import keys
-from blindspots.rows import col
+from blindspots.rows import Around, col
 from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat, parse_threat
 
 INF, NAN = math.inf, math.nan
@@ -71,18 +71,18 @@ def ulps(x: Tensor, count: float) -> float:
 @given(case=cases())
 def test_a_projection_is_in_the_ball_and_in_the_box(kind, case):
     threat, r = threat_of(kind, case), case.radii(threat_of(kind, case))
-    z = threat.project(case.x, case.x0, r)
+    z = threat.project(case.x, Around(case.x0, r))
     assert z.shape == case.x.shape
     assert z.dtype == torch.float32
-    assert threat.holds(z, case.x0, r).all()
+    assert threat.holds(z, Around(case.x0, r)).all()
 
 
 @kinds
 @given(case=cases())
 def test_projecting_twice_is_projecting_once(kind, case):
     threat, r = threat_of(kind, case), case.radii(threat_of(kind, case))
-    z = threat.project(case.x, case.x0, r)
-    assert torch.allclose(threat.project(z, case.x0, r), z, rtol=0, atol=ulps(z, 4))
+    z = threat.project(case.x, Around(case.x0, r))
+    assert torch.allclose(threat.project(z, Around(case.x0, r)), z, rtol=0, atol=ulps(z, 4))
 
 
 @kinds
@@ -90,7 +90,7 @@ def test_projecting_twice_is_projecting_once(kind, case):
 def test_a_point_of_the_set_stays(kind, case):
     threat = threat_of(kind, case)
     x = case.x.clamp(case.lo, case.hi)
-    z = threat.project(x, case.x0, threat.norm(x - case.x0))
+    z = threat.project(x, Around(case.x0, threat.norm(x - case.x0)))
     assert torch.allclose(z, x, rtol=0, atol=ulps(x, 4))
 
 
@@ -98,8 +98,8 @@ def test_a_point_of_the_set_stays(kind, case):
 @given(case=cases())
 def test_radius_zero_gives_the_clean_point_and_an_infinite_one_only_the_box(kind, case):
     threat, rows = threat_of(kind, case), len(case.x)
-    assert torch.equal(threat.project(case.x, case.x0, torch.zeros(rows)), case.x0)
-    boxed = threat.project(case.x, case.x0, torch.full((rows,), INF))
+    assert torch.equal(threat.project(case.x, Around(case.x0, torch.zeros(rows))), case.x0)
+    boxed = threat.project(case.x, Around(case.x0, torch.full((rows,), INF)))
     assert torch.allclose(boxed, case.x.clamp(case.lo, case.hi), rtol=0, atol=ulps(case.x0, 4))
 
 
@@ -107,21 +107,21 @@ def test_radius_zero_gives_the_clean_point_and_an_infinite_one_only_the_box(kind
 @given(case=cases())
 def test_rows_are_projected_alone_bit_for_bit(kind, case):
     threat, r = threat_of(kind, case), case.radii(threat_of(kind, case))
-    together = threat.project(case.x, case.x0, r)
+    together = threat.project(case.x, Around(case.x0, r))
     order = torch.randperm(len(r), generator=torch.Generator().manual_seed(len(r)))
-    assert torch.equal(threat.project(case.x[order], case.x0[order], r[order]), together[order])
+    assert torch.equal(threat.project(case.x[order], Around(case.x0[order], r[order])), together[order])
     for i in range(len(r)):
-        assert torch.equal(threat.project(case.x[i : i + 1], case.x0[i : i + 1], r[i : i + 1])[0], together[i])
+        assert torch.equal(threat.project(case.x[i : i + 1], Around(case.x0[i : i + 1], r[i : i + 1]))[0], together[i])
 
 
 @kinds
 @given(case=cases(), bad=st.sampled_from([NAN, INF, -INF]))
 def test_a_bad_row_leaves_its_neighbours_alone(kind, case, bad):
     threat, r = threat_of(kind, case), case.radii(threat_of(kind, case))
-    clean = threat.project(case.x, case.x0, r)
+    clean = threat.project(case.x, Around(case.x0, r))
     x = case.x.clone()
     x[0].view(-1)[0] = bad
-    z = threat.project(x, case.x0, r)
+    z = threat.project(x, Around(case.x0, r))
     assert torch.equal(z[1:], clean[1:])
     assert not math.isnan(bad) or z[0].isnan().any() or (r[0] == 0 and torch.equal(z[0], case.x0[0]))
 
@@ -154,7 +154,7 @@ def nearest_by_truncation(d: np.ndarray, room: np.ndarray, r: float) -> np.ndarr
 @given(case=cases())
 def test_a_projection_agrees_with_bisection(kind, reference, case):
     threat, r = threat_of(kind, case), case.radii(threat_of(kind, case))
-    got = (threat.project(case.x, case.x0, r) - case.x0).flatten(1).abs().double().numpy()
+    got = (threat.project(case.x, Around(case.x0, r)) - case.x0).flatten(1).abs().double().numpy()
     lo, hi = torch.tensor([case.lo, case.hi])  # the bounds that float32 knows
     d = (case.x - case.x0).flatten(1).double()
     room = torch.where(d > 0, hi - case.x0.flatten(1).double(), case.x0.flatten(1).double() - lo)
@@ -192,7 +192,7 @@ def test_a_projection_agrees_with_a_general_solver(kind, seed):
     x0 = (1.6 * torch.rand(1, 5, generator=generator) - 0.3).clamp(0, 1)
     x = x0 + 0.7 * torch.randn(1, 5, generator=generator)
     r = 0.05 + 0.5 * torch.rand(1, generator=generator)
-    got, wanted = kind().project(x, x0, r)[0].double().numpy(), x[0].double().numpy()
+    got, wanted = kind().project(x, Around(x0, r))[0].double().numpy(), x[0].double().numpy()
     wanted = nearest_by_programming(kind.p, wanted, x0[0].double().numpy(), r.item())
     assert np.allclose(got, wanted, atol=1e-5)
 
@@ -201,7 +201,7 @@ def test_a_projection_agrees_with_a_general_solver(kind, seed):
 def test_an_l0_projection_is_the_best_of_all_supports(case):
     threat = L0().within(case.lo, case.hi)
     for k in range(4):
-        z = threat.project(case.x, case.x0, torch.full((len(case.x),), k + 0.5))
+        z = threat.project(case.x, Around(case.x0, torch.full((len(case.x),), k + 0.5)))
         boxed, d = case.x.clamp(case.lo, case.hi).flatten(1).double(), case.x0[0].numel()
         flat, clean = case.x.flatten(1).double(), case.x0.flatten(1).double()
         best = torch.full((len(flat),), INF, dtype=torch.float64)
@@ -214,17 +214,17 @@ def test_an_l0_projection_is_the_best_of_all_supports(case):
 
 def test_l0_ties_go_to_the_lower_index():
     x0, x = torch.zeros(2, 4), torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.2, 0.5, 0.9, 0.5]])
-    z = L0().project(x, x0, torch.tensor([2.0, 2.0]))
+    z = L0().project(x, Around(x0, torch.tensor([2.0, 2.0])))
     assert z.tolist() == [[0.5, 0.5, 0, 0], [0, 0.5, x[1, 2].item(), 0]]
 
 
 def test_what_the_box_takes_from_one_component_the_others_get():
     x0, x = torch.tensor([[0.0, 0.5, 0.5]]), torch.tensor([[-0.4, 0.8, 0.1]])
     shrunk_then_clipped = torch.tensor([0.0, 0.3, -0.4]) * 0.25 / 0.41**0.5
-    z = L2().project(x, x0, torch.tensor([0.25]))
+    z = L2().project(x, Around(x0, torch.tensor([0.25])))
     assert torch.allclose(z - x0, torch.tensor([[0.0, 0.15, -0.2]]))
     assert (z - x0).norm() > 1.2 * shrunk_then_clipped.norm()
-    assert torch.allclose(L1().project(x, x0, torch.tensor([0.3])) - x0, torch.tensor([[0.0, 0.1, -0.2]]))
+    assert torch.allclose(L1().project(x, Around(x0, torch.tensor([0.3]))) - x0, torch.tensor([[0.0, 0.1, -0.2]]))
 
 
 @pytest.mark.parametrize("kind", [L1, L2])
@@ -232,7 +232,7 @@ def test_what_the_box_takes_from_one_component_the_others_get():
 def test_components_at_their_bound_take_nothing_from_the_others(kind, bound):
     x0 = torch.full((1, 5000), bound)  # not a number of float32: a bound read in float64 would leave them some room
     x0[0, 0] = 0.5
-    z = kind().within(0.1, 0.9).project(x0 + (bound - 0.5) * 1e4, x0, torch.tensor([0.2]))
+    z = kind().within(0.1, 0.9).project(x0 + (bound - 0.5) * 1e4, Around(x0, torch.tensor([0.2])))
     assert (z - x0)[0, 0].abs().item() == pytest.approx(0.2, rel=1e-6)
     assert torch.equal(z[:, 1:], x0[:, 1:])
 
@@ -240,9 +240,9 @@ def test_components_at_their_bound_take_nothing_from_the_others(kind, bound):
 @pytest.mark.parametrize("kind", [L1, L2])
 def test_equal_components_far_away_do_not_leave_the_ball(kind):
     x0 = torch.full((1, 3, 64, 64), 0.25)  # an error of one ulp in a threshold would count 12,288 times
-    z = kind().project(x0 + 0.5, x0, torch.tensor([1.0]))
+    z = kind().project(x0 + 0.5, Around(x0, torch.tensor([1.0])))
     assert kind().norm(z - x0).item() == pytest.approx(1, rel=1e-5 if kind is L2 else 3e-4)
-    assert kind().holds(z, x0, torch.tensor([1.0])).all()
+    assert kind().holds(z, Around(x0, torch.tensor([1.0]))).all()
 
 
 @given(size=st.sampled_from([1e-30, 1e15, 1e30]))
@@ -250,8 +250,8 @@ def test_equal_components_far_away_do_not_leave_the_ball(kind):
 def test_points_of_any_size_project(kind, size):
     x0, x = torch.full((1, 4), 0.5), 0.5 + size * torch.tensor([[1.0, -1.0, 0.5, 0.0]])
     for r in (0.25, INF):
-        z = kind().project(x, x0, torch.tensor([r]))
-        assert kind().holds(z, x0, torch.tensor([r]))
+        z = kind().project(x, Around(x0, torch.tensor([r])))
+        assert kind().holds(z, Around(x0, torch.tensor([r])))
         assert size < 1 or kind is L0 or (kind is L1 and size > 1e15) or (z[0, 0] > 0.5 > z[0, 1])
 
 
@@ -259,7 +259,7 @@ def test_points_of_any_size_project(kind, size):
 @pytest.mark.parametrize("size", [1e10, 1e12, 1e13, 1e14])
 def test_points_so_far_that_no_float_is_the_threshold_still_end_inside(kind, size):
     x0, r = torch.full((500, 2), 0.5), torch.linspace(0.01, 1, 500)
-    assert kind().holds(kind().project(x0 + size, x0, r), x0, r).all()
+    assert kind().holds(kind().project(x0 + size, Around(x0, r)), Around(x0, r)).all()
 
 
 # ------------------------------------------------------------------ membership
@@ -271,10 +271,10 @@ def test_membership_ends_at_the_radius(kind):
     u = threat.steepest(torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     x = x0 + 0.2 * u
     r = threat.norm(x - x0)
-    assert threat.holds(x, x0, r).all()
-    assert not threat.holds(x, x0, r * (1 - 1e-4)).any()
-    assert threat.holds(x, x0, r * (1 - 5e-6)).all() == (kind is not L0)  # a count has no rounding
-    assert threat.holds(x, x0, torch.tensor([INF, 0.0])).tolist() == [True, False]
+    assert threat.holds(x, Around(x0, r)).all()
+    assert not threat.holds(x, Around(x0, r * (1 - 1e-4))).any()
+    assert threat.holds(x, Around(x0, r * (1 - 5e-6))).all() == (kind is not L0)  # a count has no rounding
+    assert threat.holds(x, Around(x0, torch.tensor([INF, 0.0]))).tolist() == [True, False]
 
 
 @kinds
@@ -283,14 +283,14 @@ def test_membership_ends_at_the_box(kind, outside):
     x0 = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0))
     x = x0.clone()
     x[1, 2, 3] = outside
-    assert kind().holds(x, x0, torch.tensor([INF, INF])).tolist() == [True, False]
+    assert kind().holds(x, Around(x0, torch.tensor([INF, INF]))).tolist() == [True, False]
 
 
 def test_membership_allows_no_more_than_the_rounding_of_a_stored_point():
     x0, r = torch.full((1, 150_528), 0.7), torch.zeros(1)
     off = x0 + 2.0**-22  # four times what rounding explains
-    assert not any(kind().holds(off, x0, r) for kind in KINDS)
-    assert L0().holds(x0, x0, r)
+    assert not any(kind().holds(off, Around(x0, r)) for kind in KINDS)
+    assert L0().holds(x0, Around(x0, r))
 
 
 @pytest.mark.parametrize("kind", [Linf, L2, L1])
@@ -333,9 +333,9 @@ def test_rows_are_measured_and_drawn_alone_bit_for_bit(kind, case):
         together = method(case.x)
         for i in range(len(r)):
             assert torch.equal(method(case.x[i : i + 1])[0], together[i])
-    together = threat.sample(case.x0, r, case.key)
+    together = threat.sample(Around(case.x0, r), case.key)
     for i in range(len(r)):
-        alone = threat.sample(case.x0[i : i + 1], r[i : i + 1], case.key[i : i + 1])
+        alone = threat.sample(Around(case.x0[i : i + 1], r[i : i + 1]), case.key[i : i + 1])
         assert torch.equal(alone[0], together[i])
 
 
@@ -347,7 +347,7 @@ SIGNIFICANT = 1e-3  # the draws are fixed, so a test that passes once passes alw
 
 def draws(threat: Threat, x0: Tensor, r: float) -> Tensor:
     """(ROWS, D) changes of the same point, from different keys."""
-    points = threat.sample(x0.expand(ROWS, -1), torch.full((ROWS,), r), keys(0, torch.arange(ROWS)))
+    points = threat.sample(Around(x0.expand(ROWS, -1), torch.full((ROWS,), r)), keys(0, torch.arange(ROWS)))
     return points - x0
 
 
@@ -355,9 +355,9 @@ def draws(threat: Threat, x0: Tensor, r: float) -> Tensor:
 @given(case=cases())
 def test_a_random_point_is_in_the_set(kind, case):
     threat, r = threat_of(kind, case), case.radii(threat_of(kind, case))
-    x = threat.sample(case.x0, r, case.key)
+    x = threat.sample(Around(case.x0, r), case.key)
     assert x.shape == case.x0.shape
-    assert threat.holds(x, case.x0, r).all()
+    assert threat.holds(x, Around(case.x0, r)).all()
     assert torch.equal(x[r == 0], case.x0[r == 0])
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
     from blindspots.objective import Objective
     from blindspots.report.experiment import write_report
+    from blindspots.rows import Around
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
     from blindspots.threat import L0, L1, L2, Linf, parse_threat
@@ -37,6 +38,7 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "Around",
     "ArrayData",
     "BlackBox",
     "Ensemble",
@@ -68,6 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Around": "rows",
     "ArrayData": "data",
     "BlackBox": "models",
     "Ensemble": "models",

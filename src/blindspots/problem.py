@@ -7,7 +7,7 @@ from enum import Enum
 from torch import Tensor
 
 from blindspots.objective import Objective
-from blindspots.rows import Rows
+from blindspots.rows import Around, Rows
 from blindspots.threat import Threat
 
 
@@ -30,14 +30,12 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Job(Rows):
+class Job(Around):
     """One (sample, restart, target): everything an attack may know about a row."""
 
-    x: Tensor  # (B, ...) clean input
     start: Tensor  # (B, ...) where a search may begin: the clean input, another image, or an earlier stage's best
     y: Tensor  # (B,) int64 label of the scores
     target: Tensor  # (B,) int64 target class; the label itself where there is none
-    r: Tensor  # (B,) radius; inf in a search for the smallest distance
     key: Tensor  # (B,) int64, the row's own randomness
     scores: Tensor  # (B, C) on the clean input, folded; one-hot of the prediction for an attack that sees labels alone
     against: Tensor | None = None  # (B, ...) what the goal compares outputs with; None: the label

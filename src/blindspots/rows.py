@@ -1,7 +1,7 @@
 """Rows: structs of tensors that share dimension 0. Row i never depends on its neighbours."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Self, cast
 
 import torch
@@ -14,7 +14,8 @@ def tree(f: Callable[..., Tensor], a: Any, *others: Any) -> Any:
         return None
     if isinstance(a, Tensor):
         return f(a, *others)
-    return type(a)(*(tree(f, getattr(a, k.name), *(getattr(o, k.name) for o in others)) for k in fields(a)))
+    each = {k.name: tree(f, getattr(a, k.name), *(getattr(o, k.name) for o in others)) for k in fields(a)}
+    return type(a)(**each)
 
 
 def leaves(a: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -43,6 +44,19 @@ class Rows:
 
     def to(self, device: torch.device) -> Self:
         return cast(Self, tree(lambda t: t.to(device), self))
+
+
+@dataclass(frozen=True)
+class Around(Rows):
+    """What a threat is about: clean inputs, how far each may be left, and what is allowed to one row alone."""
+
+    x: Tensor  # (B, ...) clean input
+    r: Tensor  # (B,) radius; inf in a search for the smallest distance
+    own: Rows | None = field(default=None, kw_only=True)  # the limits of a row, of the kind that its threat takes
+
+    def within(self, r: Tensor) -> "Around":
+        """The same inputs with other radii (B,)."""
+        return Around(self.x, r, own=self.own)
 
 
 def col(v: Tensor, like: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Everything that measures, projects onto, or draws from such a set lives here; nothing else projects. Inputs are float32
 (B, ...) with any number of trailing dimensions, radii are (B,) and may be inf; no row depends on another. The clean
-points `x0` lie in the box.
+inputs lie in the box.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor
 from blindspots.arguments import Checked, checked
 from blindspots.errors import InputError
 from blindspots.random import normal, sign, uniform
-from blindspots.rows import col, pick
+from blindspots.rows import Around, col, pick
 
 RELATIVE_SLACK = 1e-5  # of the radius: well above the rounding of a float32 norm, 2e-7 at 150,528 components
 UNIT_ROUNDOFF = 2.0**-24  # of float32
@@ -53,10 +53,10 @@ def _largest_entry(g: Tensor) -> Tensor:
     return torch.zeros_like(flat).scatter_(1, at, flat.gather(1, at).sign()).view_as(g)
 
 
-def _keep_best(scores: Tensor, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
-    """`x` at the floor(r) largest scores of each row, else `x0`; ties go to the lower index, NaNs stay."""
+def _keep_best(scores: Tensor, x: Tensor, around: Around) -> Tensor:
+    """`x` at the floor(r) largest scores of each row, else the clean value; ties go to the lower index, NaNs stay."""
     scores = scores.flatten(1)
-    count = r.clamp_max(scores.shape[1]).long()[:, None]
+    count = around.r.clamp_max(scores.shape[1]).long()[:, None]
     everything = count == scores.shape[1]
     ranked = count.masked_fill(everything, 0)
     best = scores.topk(int(ranked.max()), dim=1).values
@@ -64,7 +64,7 @@ def _keep_best(scores: Tensor, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
     least = least.masked_fill(everything, -torch.inf)
     tied = scores == least
     surplus = tied & (tied.cumsum(1) > count - (scores > least).sum(1, keepdim=True))
-    return torch.where(((scores < least) | surplus).view_as(x), x0, x)
+    return torch.where(((scores < least) | surplus).view_as(x), around.x, x)
 
 
 def _scale(d: Tensor, low: Tensor, high: Tensor, r: Tensor, scale: Tensor, most: Tensor) -> Tensor:
@@ -160,6 +160,10 @@ class Threat(Checked, ABC):
     def norm(self, d: Tensor) -> Tensor:
         """|d|_p of each row: (B,)."""
 
+    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
+        """How far the rows of `x` are from those of `x0`: (B,), in the unit of the radius."""
+        return self.norm(x - x0)
+
     @abstractmethod
     def dual(self, g: Tensor) -> Tensor:
         """The largest <g, u> over |u|_p <= 1 of each row: (B,). For L0, over single coordinates with |u_i| <= 1."""
@@ -169,20 +173,21 @@ class Threat(Checked, ABC):
         """The u with |u|_p <= 1 that maximises <g, u>: (B, ...); zero where the gradient is zero."""
 
     @abstractmethod
-    def project(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
+    def project(self, x: Tensor, around: Around) -> Tensor:
         """The point of ball and box that is nearest to `x` in the Euclidean distance."""
 
     @abstractmethod
-    def sample(self, x0: Tensor, r: Tensor, key: Tensor) -> Tensor:
+    def sample(self, around: Around, key: Tensor) -> Tensor:
         """A random point of ball and box; uniform in the box where the radius is infinite. `key`: int64 (B,)."""
 
-    def holds(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
+    def holds(self, x: Tensor, around: Around) -> Tensor:
         """Whether each row is in its ball and in the box: (B,) bool; False for a row with a NaN.
 
         The box is exact. The norm may exceed the radius by what float32 forces on an exact projection: storing
         x0 + d rounds each component by at most 2^-24 |x_i|, so |x - x0| <= |d| + 2^-24 |x|.
         """
-        return self._in_box(x) & (self.norm(x - x0) <= r * (1 + RELATIVE_SLACK) + UNIT_ROUNDOFF * self.norm(x))
+        slack = UNIT_ROUNDOFF * self.norm(x)
+        return self._in_box(x) & (self.distance(x, around.x) <= around.r * (1 + RELATIVE_SLACK) + slack)
 
     def _in_box(self, x: Tensor) -> Tensor:
         flat = x.flatten(1)
@@ -192,12 +197,13 @@ class Threat(Checked, ABC):
         """A uniform point of the box."""
         return (self.lo + (self.hi - self.lo) * uniform(key, _clock(key), 3, x0.shape[1:])).clamp(self.lo, self.hi)
 
-    def _from_direction(self, direction: Tensor, x0: Tensor, r: Tensor, key: Tensor) -> Tensor:
+    def _from_direction(self, direction: Tensor, around: Around, key: Tensor) -> Tensor:
         """A point of ball and box, uniform in the ball before the box if `direction` is uniform on the sphere."""
+        x0, r = around.x, around.r
         reach = torch.where(r.isinf(), 0, r)
         length = uniform(key, _clock(key), 2, (1,))[:, 0] ** (1 / math.prod(x0.shape[1:]))
         d = direction * col(reach * length / self.norm(direction).clamp_min(TINY), direction)
-        return pick(r.isinf(), self._anywhere(x0, key), self.project(x0 + d, x0, reach))
+        return pick(r.isinf(), self._anywhere(x0, key), self.project(x0 + d, around.within(reach)))
 
 
 @dataclass(frozen=True)
@@ -216,11 +222,13 @@ class Linf(Threat):
     def steepest(self, g: Tensor) -> Tensor:
         return g.sign()
 
-    def project(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
-        return x.clamp(x0 - col(r, x), x0 + col(r, x)).clamp(self.lo, self.hi)
+    def project(self, x: Tensor, around: Around) -> Tensor:
+        reach = col(around.r, x)
+        return x.clamp(around.x - reach, around.x + reach).clamp(self.lo, self.hi)
 
-    def sample(self, x0: Tensor, r: Tensor, key: Tensor) -> Tensor:
-        low, high = (x0 - col(r, x0)).clamp_min(self.lo), (x0 + col(r, x0)).clamp_max(self.hi)
+    def sample(self, around: Around, key: Tensor) -> Tensor:
+        x0, reach = around.x, col(around.r, around.x)
+        low, high = (x0 - reach).clamp_min(self.lo), (x0 + reach).clamp_max(self.hi)
         return (low + (high - low) * uniform(key, _clock(key), 0, x0.shape[1:])).minimum(high)
 
 
@@ -242,8 +250,9 @@ class L2(Threat):
         unit, _ = _scaled(g)
         return unit / col(_length(unit).clamp_min(TINY), g)
 
-    def project(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
+    def project(self, x: Tensor, around: Around) -> Tensor:
         """x0 + clip(s (x - x0)) to the box, with the one s <= 1 per row that meets the radius (the KKT conditions)."""
+        x0, r = around.x, around.r
         unit, peak = _scaled(x - x0)
         scale = (r / _length(unit).clamp_min(TINY)).minimum(peak)
         moved = x0 + unit * col(scale, unit)
@@ -255,8 +264,8 @@ class L2(Threat):
             moved[short] = x0 + unit * col(scale, unit)
         return moved.clamp(self.lo, self.hi)
 
-    def sample(self, x0: Tensor, r: Tensor, key: Tensor) -> Tensor:
-        return self._from_direction(normal(key, _clock(key), 0, x0.shape[1:]), x0, r, key)
+    def sample(self, around: Around, key: Tensor) -> Tensor:
+        return self._from_direction(normal(key, _clock(key), 0, around.x.shape[1:]), around, key)
 
 
 @dataclass(frozen=True)
@@ -275,9 +284,9 @@ class L1(Threat):
     def steepest(self, g: Tensor) -> Tensor:
         return _largest_entry(g)
 
-    def project(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
+    def project(self, x: Tensor, around: Around) -> Tensor:
         """Ball and box jointly (Croce and Hein 2021, Proposition 2.2): |x - x0| shrinks by one threshold per row."""
-        inside = x.clamp(self.lo, self.hi)
+        x0, r, inside = around.x, around.r, x.clamp(self.lo, self.hi)
         far = (self.norm(inside - x0) > r).nonzero()[:, 0]
         if len(far):
             inside[far] = self._shrink(x[far], x0[far], r[far])
@@ -291,10 +300,10 @@ class L1(Threat):
         change = (size - col(threshold, d)).clamp_min(0).minimum(room) * d.sign()
         return (x0 + change).to(x.dtype).clamp(self.lo, self.hi)
 
-    def sample(self, x0: Tensor, r: Tensor, key: Tensor) -> Tensor:
-        t, shape = _clock(key), x0.shape[1:]
+    def sample(self, around: Around, key: Tensor) -> Tensor:
+        t, shape = _clock(key), around.x.shape[1:]
         exponential = -torch.log1p(-uniform(key, t, 0, shape))
-        return self._from_direction(exponential * sign(key, t, 1, shape), x0, r, key)
+        return self._from_direction(exponential * sign(key, t, 1, shape), around, key)
 
 
 @dataclass(frozen=True)
@@ -316,18 +325,19 @@ class L0(Threat):
     def steepest(self, g: Tensor) -> Tensor:
         return _largest_entry(g)
 
-    def project(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
+    def project(self, x: Tensor, around: Around) -> Tensor:
         """Keeps the floor(r) components whose change saves most of the squared distance; ties go to the lower index."""
-        inside = x.clamp(self.lo, self.hi)
+        x0, inside = around.x, x.clamp(self.lo, self.hi)
         change = inside - x0
-        return _keep_best(change * (2 * (x - x0) - change), inside, x0, r)
+        return _keep_best(change * (2 * (x - x0) - change), inside, around)
 
-    def holds(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
+    def holds(self, x: Tensor, around: Around) -> Tensor:
         """As for other threats; a count needs no slack."""
-        return self._in_box(x) & (self.norm(x - x0) <= r)
+        return self._in_box(x) & (self.distance(x, around.x) <= around.r)
 
-    def sample(self, x0: Tensor, r: Tensor, key: Tensor) -> Tensor:
-        return _keep_best(uniform(key, _clock(key), 0, x0.shape[1:]), self._anywhere(x0, key), x0, r)
+    def sample(self, around: Around, key: Tensor) -> Tensor:
+        anywhere = self._anywhere(around.x, key)
+        return _keep_best(uniform(key, _clock(key), 0, around.x.shape[1:]), anywhere, around)
 
 
 THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Linf, L2, L1, L0)}

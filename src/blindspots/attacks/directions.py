@@ -40,12 +40,12 @@ def unit(g: Tensor) -> Tensor:
 
 def descent(problem: Problem, job: Job, x: Tensor, u: Tensor, length: Tensor) -> Tensor:
     """From `x` against `u`, `length` (B,) times, and back into ball and box."""
-    return problem.threat.project(x - col(length, x) * u, job.x, job.r)
+    return problem.threat.project(x - col(length, x) * u, job)
 
 
 def carried(problem: Problem, job: Job, x: Tensor, last: Tensor, new: Tensor, share: float) -> Tensor:
     """`share` of a step from `x` to `new`; the rest repeats the move from `last` (Croce and Hein 2020, eq. 3)."""
-    return problem.threat.project(x + share * (new - x) + (1 - share) * (x - last), job.x, job.r)
+    return problem.threat.project(x + share * (new - x) + (1 - share) * (x - last), job)
 
 
 def balanced(threat: Threat, g: Tensor) -> Tensor:

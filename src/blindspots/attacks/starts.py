@@ -30,7 +30,7 @@ def blocks(threat: Threat, job: Job) -> Tensor:
     signs = sign(job.key, t, 14, (image.shape[1], _MOST + 1, _MOST + 1))
     row = torch.arange(len(image), device=image.device)[:, None, None]
     pattern = signs.movedim(1, -1)[row, line[:, :, None], column[:, None, :]].movedim(-1, 1).reshape(job.x.shape)
-    return threat.project(job.x + col(job.r / threat.norm(pattern), pattern) * pattern, job.x, job.r)
+    return threat.project(job.x + col(job.r / threat.norm(pattern), pattern) * pattern, job)
 
 
 def _cells(key: Tensor, t: Tensor, stream: int, size: int, per_side: Tensor) -> Tensor:

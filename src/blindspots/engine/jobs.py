@@ -87,4 +87,4 @@ class Jobs:
             s.y if self.targets is None else self.targets[at].gather(1, (number % self.targets.shape[1])[:, None])[:, 0]
         )
         key = keys(self.seed, s.id, number, torch.full_like(number, self.stream))
-        return Job(s.x, self.start(at, target), s.y, target, s.r, key, self.scores[at], s.truth)
+        return Job(s.x, s.r, self.start(at, target), s.y, target, key, self.scores[at], s.truth)

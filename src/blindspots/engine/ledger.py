@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blindspots.engine.result import Result
 from blindspots.problem import Seen
-from blindspots.rows import Rows, pick
+from blindspots.rows import Around, Rows, pick
 from blindspots.threat import Threat
 
 
@@ -60,27 +60,26 @@ class Ledger(Rows):
         self.forwards.index_add_(0, at, torch.full_like(at, forwards))
         self.backwards.index_add_(0, at, torch.full_like(at, backwards))
 
-    def judge_(self, live: Tensor, threat: Threat, x: Tensor, r: Tensor, probe: Tensor, seen: Seen) -> None:
+    def judge_(self, live: Tensor, threat: Threat, around: Around, probe: Tensor, seen: Seen) -> None:
         """Record what was seen at `probe`: only points that really lie inside the threat count."""
         hopeful = live & (seen.won | (seen.margin < self.margin) | (seen.margin < self.low))
         # Measuring and copying only these rows is what makes cheap models fast; on a GPU it would force a wait.
         at = hopeful.nonzero()[:, 0] if hopeful.device.type == "cpu" else torch.arange(len(live), device=live.device)
         if len(at):
-            self._enter_(at, hopeful[at], threat, x[at], r[at], probe[at], seen.margin[at], seen.logits[at])
+            self._enter_(at, hopeful[at], threat, around[at], probe[at], seen.margin[at], seen.logits[at])
 
     def _enter_(
         self,
         at: Tensor,
         hopeful: Tensor,
         threat: Threat,
-        x: Tensor,
-        r: Tensor,
+        around: Around,
         probe: Tensor,
         margin: Tensor,
         logits: Tensor,
     ) -> None:
-        inside = hopeful & threat.holds(probe, x, r)
-        norm = threat.norm(probe - x)
+        inside = hopeful & threat.holds(probe, around)
+        norm = threat.distance(probe, around.x)
         old_norm, old_margin, old_low = self.norm[at], self.margin[at], self.low[at]
         better = inside & (margin < 0) & (norm < old_norm)
         nearer = inside & (margin < old_margin)

@@ -140,7 +140,7 @@ class Search:
     def _judge(self, s: Slots, live: Tensor, seen: Seen) -> None:
         if self.oracle.bf16 and bool((live & seen.won).any()):
             seen = self.oracle.confirm(self.problem, s.job.truth, s.job.target, s.state.probe, seen)
-        s.ledger.judge_(live, self.problem.threat, s.job.x, s.job.r, s.state.probe, seen)
+        s.ledger.judge_(live, self.problem.threat, s.job.within(s.job.r), s.state.probe, seen)
 
     def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: State) -> Tensor:
         """Rows that leave although their job has not ended, or more of their jobs wait."""

@@ -18,7 +18,7 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import keys
-from blindspots.rows import Rows, leaves, tree
+from blindspots.rows import Around, Rows, leaves, tree
 from blindspots.threat import THREATS, Threat
 
 ROWS, CLASSES = 8, 5
@@ -121,9 +121,9 @@ def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), row
         order = logits.argsort(1, descending=True)
     r = RADIUS[threat.name] * torch.linspace(0.5, 1.5, rows)
     r = r.ceil() if threat.p == 0 else r
-    start = threat.project(x + 0.5 * torch.randn(x.shape, generator=g), x, r)
+    start = threat.project(x + 0.5 * torch.randn(x.shape, generator=g), Around(x, r))
     scores = one_hot_prediction(logits) if attack.need is Need.LABEL else logits
-    return Job(x, start, order[:, 0], order[:, 1], r, keys(seed, torch.arange(rows)), scores)
+    return Job(x, r, start, order[:, 0], order[:, 1], keys(seed, torch.arange(rows)), scores)
 
 
 def problem_of(attack: Attack, threat: Threat, targeted: bool = False) -> Problem:
@@ -214,7 +214,7 @@ def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
     for objective in (False, True):
         for state, _ in drive(attack, problem_of(attack, threat, objective), job, Net((2, 5, 4))):
             assert state.probe.isfinite().all()
-            assert threat.holds(state.probe, job.x, r).all()
+            assert threat.holds(state.probe, job.within(r)).all()
 
 
 def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Threat) -> None:
@@ -222,7 +222,7 @@ def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Threat) ->
     if attack.minimal:
         job = replace(jobs(attack, threat), r=torch.full((ROWS,), torch.inf))
         for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4))):
-            assert threat.holds(state.probe, job.x, job.r).all()
+            assert threat.holds(state.probe, job).all()
 
 
 def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
@@ -230,10 +230,10 @@ def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
     job, threat = jobs(attack, threat), threat.within(-3.0, 2.0)
     r = job.r if threat.p == 0 else 5 * job.r
     x = (5 * job.x - 3).clamp(-3, 2)
-    job = replace(job, x=x, start=threat.project(5 * job.start - 3, x, r), r=r)
+    job = replace(job, x=x, start=threat.project(5 * job.start - 3, Around(x, r)), r=r)
     r = widest(attack, threat, job.r)
     for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4))):
-        assert threat.holds(state.probe, job.x, r).all()
+        assert threat.holds(state.probe, job.within(r)).all()
 
 
 def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:

@@ -49,7 +49,7 @@ class L0Search:
         failed = (state.failed + 1).masked_fill(won, 0)
         found = state.found | won
         stuck = found & (failed >= self.patience)
-        changed = threat.norm(best - job.x)
+        changed = threat.distance(best, job.x)
         done = stuck & (changed * state.share < 2)
         share, again = torch.where(stuck, state.share / 2, state.share), won | stuck
         free = pick(again, _without_least(worth, (share * changed).floor().clamp_min(1)), state.free)

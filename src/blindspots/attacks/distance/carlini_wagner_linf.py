@@ -37,12 +37,12 @@ class LinfSearch:
     def step(self, problem: Problem, job: Job, state: LinfState, seen: Seen) -> LinfState:
         assert seen.grad is not None
         threat, short = problem.threat, seen.margin + self.confidence >= 0
-        norm = threat.norm(state.probe - job.x)
+        norm = threat.distance(state.probe, job.x)
         least = torch.where(short, state.least, norm.minimum(state.least))
         tau = self._bound(problem, state, seen, least, ~short)
         adam = state.adam.take(col(short.to(norm), job.x) * seen.grad, 0.5, 0.9)
         rate = tau * cosine(state.t, self.steps, 1.0, 0.01)
-        probe = threat.project(state.probe - col(rate, job.x) * adam.direction, job.x, tau)
+        probe = threat.project(state.probe - col(rate, job.x) * adam.direction, job.within(tau))
         return LinfState(probe, state.t + 1, adam, tau, least, state.done)
 
     def _bound(self, problem: Problem, state: LinfState, seen: Seen, least: Tensor, won: Tensor) -> Tensor:

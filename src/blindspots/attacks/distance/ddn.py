@@ -67,5 +67,5 @@ class DDN(Attack[DDNState]):
         g = torch.where(flat, normal(job.key, state.t, 0, job.x.shape[1:]), seen.grad)
         norm = state.norm * torch.where(seen.won, 1 - self.gamma, 1 + self.gamma)
         d = state.probe - job.x - col(cosine(state.t, self.steps, 1.0, 0.01), g) * threat.steepest(g)
-        probe = threat.project(job.x + col(norm, d) * threat.steepest(d), job.x, norm)
+        probe = threat.project(job.x + col(norm, d) * threat.steepest(d), job.within(norm))
         return DDNState(probe, state.t + 1, norm)

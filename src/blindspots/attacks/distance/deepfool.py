@@ -98,6 +98,6 @@ def across(threat: Threat, x: Tensor, plane: Plane, overshoot: float) -> Tensor:
     the step is no longer than it would be without a box, or than a tenth of the way from `x` so far.
     """
     d = to_plane(threat, plane.point, plane.normal, plane.value)
-    most = plane.distance(threat).maximum(0.1 * threat.norm(plane.point - x))
+    most = plane.distance(threat).maximum(0.1 * threat.distance(plane.point, x))
     norm = threat.norm(d).clamp_min(_TINY)
     return d * col((1 + overshoot) * (most.minimum(norm) + _BEYOND * (threat.hi - threat.lo)) / norm, d)

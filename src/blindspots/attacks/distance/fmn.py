@@ -66,7 +66,7 @@ class FMN(Attack[FMNState]):
     def step(self, problem: Problem, job: Job, state: FMNState, seen: Seen) -> FMNState:
         assert seen.grad is not None
         threat, g = problem.threat, unit(seen.grad)
-        norm = threat.norm(state.probe - job.x)
+        norm = threat.distance(state.probe, job.x)
         least = torch.where(seen.won, norm.minimum(state.least), state.least)
         gamma = cosine(state.t, self.steps, self.gamma, 0.001)
         adapt = self._count if threat.p == 0 else self._radius
@@ -75,7 +75,7 @@ class FMN(Attack[FMNState]):
         d = state.probe - job.x - col(cosine(state.t, self.steps, stride, stride / 100), g) * g
         if threat.p > 0:
             d = d * col((radius / threat.norm(d).clamp_min(_TINY)).clamp(0 if threat.p == 2 else 1, _FAR), d)
-        return FMNState(threat.project(job.x + d, job.x, radius), state.t + 1, radius, least)
+        return FMNState(threat.project(job.x + d, job.within(radius)), state.t + 1, radius, least)
 
     def _radius(
         self, problem: Problem, state: FMNState, seen: Seen, norm: Tensor, least: Tensor, gamma: Tensor

@@ -79,7 +79,7 @@ class JSMA(Attack[JSMAState]):
         picked = torch.zeros_like(allowed).scatter(1, pair, True) & allowed
         moved = state.probe + (change * picked.view_as(change)).sum(1).view_as(state.probe)
         probe = moved.clamp(problem.threat.lo, problem.threat.hi)
-        done = seen.won | ~picked.any(1) | (problem.threat.norm(probe - job.x) > job.r)
+        done = seen.won | ~picked.any(1) | (problem.threat.distance(probe, job.x) > job.r)
         return JSMAState(probe, state.t + 1, self._watched(problem, job, seen.logits), done)
 
     def _changes(self, problem: Problem, job: Job, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
-from blindspots.rows import col
+from blindspots.rows import Around, col
 from blindspots.threat import L1, L2, Linf, Threat
 
 _STRIDE = {0: 1.0, 1: 0.5, 2: 0.1, math.inf: 0.1}  # where the norm is sparse, few components have to go far
@@ -113,5 +113,5 @@ def _proximal(threat: Threat, d: Tensor, rate: Tensor, weight: Tensor) -> Tensor
     z = d
     for _ in range(_INNER[threat.p]):
         z = z - steep * (z - d)
-        z = z - _DUAL[threat.p].project(z, torch.zeros_like(z), drop)  # Moreau: what the dual ball leaves
+        z = z - _DUAL[threat.p].project(z, Around(torch.zeros_like(z), drop))  # Moreau: what the dual ball leaves
     return z

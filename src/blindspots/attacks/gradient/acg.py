@@ -67,7 +67,7 @@ class ACG(Attack[ACGState]):
         return self.steps + 1
 
     def init(self, problem: Problem, job: Job) -> ACGState:
-        x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
+        x = problem.threat.sample(job, job.key) if self.random_start else job.start
         none = torch.zeros_like(x)
         return ACGState(x, zeros(job), none, none, Place(x, none, none, none), Progress.begin(job))
 

@@ -65,7 +65,7 @@ class APGD(Attack[APGDState | SparseState]):
     def init(self, problem: Problem, job: Job) -> APGDState | SparseState:
         if problem.threat.p == 1:
             return self._sparse().init(problem, job)
-        x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
+        x = problem.threat.sample(job, job.key) if self.random_start else job.start
         return APGDState(x, zeros(job), x, x, torch.zeros_like(x), Progress.begin(job))
 
     def step(self, problem: Problem, job: Job, state: APGDState | SparseState, seen: Seen) -> APGDState | SparseState:

@@ -42,7 +42,7 @@ class SparseAPGD:
     def init(self, problem: Problem, job: Job) -> SparseState:
         t = zeros(job)
         noisy, radius = job.x + normal(job.key, t, 21, job.x.shape[1:]), job.r * (3 - self._phase(t))
-        x = problem.threat.project(noisy, job.x, radius) if self.random_start else job.start
+        x = problem.threat.project(noisy, job.within(radius)) if self.random_start else job.start
         density = _density(x, job)
         never, whole = full(job, math.inf), full(job, 1.0)
         return SparseState(x, t, x, torch.zeros_like(x), never, _share(density), density, whole)
@@ -77,9 +77,9 @@ class SparseAPGD:
         phase, following = self._phase(s.t), self._phase(s.t + 1)
         radius = job.r * (3 - phase)
         count = (s.share * grad[0].numel()).ceil().long()
-        stepped = problem.threat.project(x - col(radius * s.length, x) * sparse_sign(grad, count), job.x, radius)
+        stepped = problem.threat.project(x - col(radius * s.length, x) * sparse_sign(grad, count), job.within(radius))
         fresh = following != phase  # a smaller ball begins: on from the best point so far
-        into = problem.threat.project(s.best, job.x, job.r * (3 - following))
+        into = problem.threat.project(s.best, job.within(job.r * (3 - following)))
         density = _density(into, job)
         return replace(
             s,

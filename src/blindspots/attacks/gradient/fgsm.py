@@ -40,7 +40,7 @@ class FGSM(Attack[State]):
         return 2
 
     def init(self, problem: Problem, job: Job) -> State:
-        x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
+        x = problem.threat.sample(job, job.key) if self.random_start else job.start
         return State(x, zeros(job))
 
     def step(self, problem: Problem, job: Job, state: State, seen: Seen) -> State:

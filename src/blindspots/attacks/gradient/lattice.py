@@ -60,9 +60,9 @@ class Lattice(Attack[LatticeState]):
         assert seen.grad is not None
         threat = problem.threat
         level = (threat.hi - threat.lo) / 255
-        length = (self.stride * threat.norm(job.start - job.x)).clamp_min(level)
+        length = (self.stride * threat.distance(job.start, job.x)).clamp_min(level)
         free = state.free - col(length, state.free) * threat.steepest(seen.grad)
-        free = threat.project(pick(seen.won, state.free, free), job.x, job.r)
+        free = threat.project(pick(seen.won, state.free, free), job)
         return LatticeState(_rounded(threat, free, job), torch.where(seen.won, self.looks, state.t + 1), free)
 
 
@@ -74,4 +74,4 @@ def _rounded(threat: Threat, x: Tensor, job: Job) -> Tensor:
     d, at = x - job.x, (x - threat.lo) / level
     toward = torch.where(d > 0, (at + 1e-4).floor(), torch.where(d < 0, (at - 1e-4).ceil(), at))
     inward = to_8bit(threat.lo + toward * level, bounds).clamp(*bounds)
-    return pick(threat.holds(nearest, job.x, job.r), nearest, inward)
+    return pick(threat.holds(nearest, job), nearest, inward)

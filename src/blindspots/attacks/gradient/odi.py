@@ -91,7 +91,7 @@ class ODI(Attack[ODIState]):
         return self.steps + self.attack.looks
 
     def init(self, problem: Problem, job: Job) -> ODIState:
-        inner = self._begin(problem, job, problem.threat.sample(job.x, job.r, job.key))
+        inner = self._begin(problem, job, problem.threat.sample(job, job.key))
         weights = 2 * uniform(job.key, zeros(job), _STREAM, job.scores.shape[1:]) - 1
         return self._state(inner, zeros(job), weights)
 

@@ -62,7 +62,7 @@ class PGD(Attack[PGDState]):
         return PGDState(x, t, x)
 
     def _start(self, problem: Problem, job: Job) -> Tensor:
-        return blocks(problem.threat, job) if self.blocks else problem.threat.sample(job.x, job.r, job.key)
+        return blocks(problem.threat, job) if self.blocks else problem.threat.sample(job, job.key)
 
     def step(self, problem: Problem, job: Job, state: PGDState, seen: Seen) -> PGDState:
         assert seen.grad is not None

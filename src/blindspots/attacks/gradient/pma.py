@@ -91,7 +91,7 @@ class PMA(Attack[PMAState]):
         return state.aim
 
     def _start(self, problem: Problem, job: Job, t: Tensor) -> Tensor:
-        return problem.threat.sample(job.x, job.r, keys(0, job.key, t)) if self.random_start else job.start
+        return problem.threat.sample(job, keys(0, job.key, t)) if self.random_start else job.start
 
     def _since(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Steps since the half began that clock `t` lies in, and the half's steps: (B,) each."""

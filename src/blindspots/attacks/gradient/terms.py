@@ -83,7 +83,7 @@ class TermsDescent(Attack[TermsState]):
 
     def init(self, problem: Problem, job: Job) -> TermsState:
         t = zeros(job)
-        x = problem.threat.sample(job.x, job.r, job.key) if self.random_start else job.start
+        x = problem.threat.sample(job, job.key) if self.random_start else job.start
         return TermsState(x, t, torch.zeros_like(x), self._aim(t) if problem.rejects else None)
 
     def step(self, problem: Problem, job: Job, state: TermsState, seen: Seen) -> TermsState:

@@ -11,7 +11,7 @@ from blindspots.attacks.directions import balanced, descent
 from blindspots.attacks.gradient.mifgsm import MIFGSM, MIState
 from blindspots.problem import Job, Problem, Seen
 from blindspots.random import keys
-from blindspots.rows import pick
+from blindspots.rows import Around, pick
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class VMIFGSM(MIFGSM):
         return VMIState(probe, t, at, g, tuning)
 
     def _neighbour(self, problem: Problem, job: Job, at: Tensor, t: Tensor) -> Tensor:
-        x = problem.threat.sample(at, self.beta * job.r, keys(0, job.key, t))
-        return problem.threat.project(x, job.x, job.r)
+        x = problem.threat.sample(Around(at, self.beta * job.r), keys(0, job.key, t))
+        return problem.threat.project(x, job)
 
     def _ahead(self, problem: Problem, job: Job, at: Tensor, g: Tensor) -> Tensor:
         return descent(problem, job, at, self.decay * g, self._length(job)) if self.nesterov else at

@@ -56,4 +56,4 @@ class Bisect(Attack[BisectState]):
 
 
 def _between(problem: Problem, job: Job, share: Tensor) -> Tensor:
-    return problem.threat.project(job.x + col(share, job.x) * (job.start - job.x), job.x, job.r)
+    return problem.threat.project(job.x + col(share, job.x) * (job.start - job.x), job)

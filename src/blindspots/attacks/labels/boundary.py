@@ -72,4 +72,4 @@ class Boundary(LabelSearch[BoundaryState]):
         distance, drawn = threat.norm(d), grain(job, state.t, self.coarse, full(job, 0.5))
         way = unit(unit(d) + col(_ASIDE * state.nearer.sqrt(), d) * aside(drawn, d))
         sphere = (job.x + col(distance, d) * way).clamp(threat.lo, threat.hi)
-        return replace(state, probe=threat.project(sphere, job.x, (1 - state.nearer) * distance))
+        return replace(state, probe=threat.project(sphere, job.within((1 - state.nearer) * distance)))

@@ -51,7 +51,7 @@ class GeoDA(PollSearch[PollState]):
 
     def move(self, problem: Problem, job: Job, state: PollState) -> PollState:
         far = job.x + self._outward(problem, state.normal)
-        return replace(state, far=far, probe=problem.threat.project(far, job.x, state.high * (1 - GAIN)))
+        return replace(state, far=far, probe=problem.threat.project(far, job.within(state.high * (1 - GAIN))))
 
     def moved(self, problem: Problem, job: Job, state: PollState, seen: Seen) -> PollState:
         nearer = self.aim(problem, job, state, state.far, state.high * (1 - GAIN))

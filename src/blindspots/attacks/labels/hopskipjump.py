@@ -58,10 +58,10 @@ class HopSkipJump(PollSearch[HopSkipJumpState]):
 
     def move(self, problem: Problem, job: Job, state: HopSkipJumpState) -> HopSkipJumpState:
         shorter = 1.0 if problem.threat.p == math.inf else state.number.float().rsqrt()
-        return self._jump(problem, job, replace(state, size=shorter * problem.threat.norm(state.base - job.x)))
+        return self._jump(problem, job, replace(state, size=shorter * problem.threat.distance(state.base, job.x)))
 
     def moved(self, problem: Problem, job: Job, state: HopSkipJumpState, seen: Seen) -> HopSkipJumpState:
-        back = self.aim(problem, job, state, state.probe, problem.threat.norm(state.probe - job.x))
+        back = self.aim(problem, job, state, state.probe, problem.threat.distance(state.probe, job.x))
         return choose(seen.won, back, self._jump(problem, job, replace(state, size=state.size / 2)))
 
     def _jump(self, problem: Problem, job: Job, state: HopSkipJumpState) -> HopSkipJumpState:

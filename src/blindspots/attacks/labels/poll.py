@@ -116,7 +116,7 @@ class PollSearch(LabelSearch[P], Generic[P]):
 
     def ask(self, problem: Problem, job: Job, state: P) -> P:
         """Begin a poll around `state.base`, with fewer smooth steps: they turn the normal towards what is smooth."""
-        distance = problem.threat.norm(state.base - job.x)
+        distance = problem.threat.distance(state.base, job.x)
         smooth = torch.where(distance < (1 - GAIN) * state.least, FEWER * state.smooth, FEWEST * state.smooth)
         state = replace(state, labels=Labels.none(job), number=state.number + 1, smooth=smooth)
         state = replace(state, least=distance.minimum(state.least))

@@ -63,7 +63,7 @@ class SignOPT(PollSearch[SignOPTState]):
         return self._try(problem, job, state)
 
     def moved(self, problem: Problem, job: Job, state: SignOPTState, seen: Seen) -> SignOPTState:
-        nearer = self.aim(problem, job, state, state.far, problem.threat.norm(state.probe - job.x))
+        nearer = self.aim(problem, job, state, state.far, problem.threat.distance(state.probe, job.x))
         less = self._try(problem, job, replace(state, turn=state.turn / 2))
         anew = self.ask(problem, job, replace(state, turn=full(job, _AGAIN)))
         return choose(seen.won, nearer, choose(less.turn < _LEAST, anew, less))
@@ -73,4 +73,4 @@ class SignOPT(PollSearch[SignOPTState]):
         distance = threat.norm(d)
         way = unit(unit(d) + col(state.turn, d) * aside(state.normal, d))
         far = (job.x + col(distance, d) * way).clamp(threat.lo, threat.hi)
-        return replace(state, far=far, probe=threat.project(far, job.x, (1 - GAIN) * distance))
+        return replace(state, far=far, probe=threat.project(far, job.within((1 - GAIN) * distance)))

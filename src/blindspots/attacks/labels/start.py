@@ -98,33 +98,33 @@ class LabelSearch(Attack[L], Generic[L]):
 
     def aim(self, problem: Problem, job: Job, state: L, far: Tensor, high: Tensor) -> L:
         """Begin to bisect on the line from `far` (B, ...), where the distance `high` (B,) succeeds."""
-        probe = problem.threat.project(far, job.x, high / 2)
+        probe = problem.threat.project(far, job.within(high / 2))
         return at_phase(replace(state, probe=probe, far=far, low=torch.zeros_like(high), high=high), LINE)
 
     def reached(self, problem: Problem, job: Job, state: L) -> Tensor:
         """The nearest success on the line: (B, ...)."""
-        return problem.threat.project(state.far, job.x, state.high)
+        return problem.threat.project(state.far, job.within(state.high))
 
     def _seek(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
         phase = torch.where(state.tried < self.tries, SEEK, LOST)
         again = replace(state, probe=noise(problem, job, state.tried), phase=phase, tried=state.tried + 1)
-        distance = problem.threat.norm(state.probe - job.x)
+        distance = problem.threat.distance(state.probe, job.x)
         return choose(seen.won, self.aim(problem, job, state, state.probe, distance), again)
 
     def _halve(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
         middle = (state.low + state.high) / 2
         low, high = torch.where(seen.won, state.low, middle), torch.where(seen.won, middle, state.high)
-        on = replace(state, probe=problem.threat.project(state.far, job.x, (low + high) / 2), low=low, high=high)
+        on = replace(state, probe=problem.threat.project(state.far, job.within((low + high) / 2)), low=low, high=high)
         return only(high - low <= self.tolerance(job) * high, self._settle, problem, job, on)
 
     def _settle(self, problem: Problem, job: Job, state: L) -> L:
-        nearer = problem.threat.project(noise(problem, job, state.tried), job.x, (1 - _WORTH) * state.high)
+        nearer = problem.threat.project(noise(problem, job, state.tried), job.within((1 - _WORTH) * state.high))
         compare = at_phase(replace(state, probe=nearer, tried=state.tried + 1), COMPARE)
         return choose(state.compared < self.compares, compare, self.arrive(problem, job, state))
 
     def _compared(self, problem: Problem, job: Job, state: L, seen: Seen) -> L:
         state = replace(state, compared=state.compared + 1)
-        nearer = self.aim(problem, job, state, state.probe, problem.threat.norm(state.probe - job.x))
+        nearer = self.aim(problem, job, state, state.probe, problem.threat.distance(state.probe, job.x))
         return choose(seen.won, nearer, self._settle(problem, job, state))
 
 

@@ -60,7 +60,7 @@ class LineSearch(Attack[LineState]):
         return self._propose(problem, job, LineState(job.x, t, none, none, never, never, none, t, t))
 
     def step(self, problem: Problem, job: Job, state: LineState, seen: Seen) -> LineState:
-        inside = problem.threat.norm(state.probe - job.x) <= job.r
+        inside = problem.threat.distance(state.probe, job.x) <= job.r
         low = torch.where(seen.won, state.low, state.amount)
         high = torch.where(seen.won, state.amount, state.high)
         halved = state.halved + state.high.isfinite()

@@ -138,7 +138,7 @@ class RotateTranslatePGD(Attack[RotateState]):
 
 def _counts(problem: Problem, job: Job, state: RotateState, seen: Seen) -> Tensor:
     """(B,) bool: a success that the engine counts."""
-    return seen.won & problem.threat.holds(state.probe, job.x, job.r)
+    return seen.won & problem.threat.holds(state.probe, job)
 
 
 def moved(x: Tensor, move: Tensor, degrees: float, shift: float, threat: Threat) -> Tensor:

@@ -80,7 +80,7 @@ class Bandits(Attack[BanditsState]):
     def _look(self, problem: Problem, job: Job, base: Tensor, prior: Tensor, noise: Tensor) -> Tensor:
         way = _squashed(problem, prior) + noise
         size = way.flatten(1).square().mean(1).sqrt().clamp_min(1e-12)
-        return problem.threat.project(base - reach(problem, job, self.sigma) * way / col(size, way), job.x, job.r)
+        return problem.threat.project(base - reach(problem, job, self.sigma) * way / col(size, way), job)
 
     def _corrected(self, job: Job, state: BanditsState, seen: Seen) -> tuple[Tensor, Tensor]:
         gain = seen.loss - state.loss
@@ -92,7 +92,7 @@ class Bandits(Attack[BanditsState]):
 
     def _moved(self, problem: Problem, job: Job, base: Tensor, prior: Tensor) -> Tensor:
         way = col(self.stride * job.r, base) * problem.threat.steepest(_squashed(problem, prior))
-        return problem.threat.project(base - way, job.x, job.r)
+        return problem.threat.project(base - way, job)
 
 
 def _squashed(problem: Problem, prior: Tensor) -> Tensor:

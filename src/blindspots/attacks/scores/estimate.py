@@ -97,7 +97,7 @@ class Estimating(Attack[EstimateState]):
         moved, memory = self.move(problem, job, state, total, state.t // period + 1)
         base = pick(last, moved, x)
         way = self.apart(problem, job) * self.direction(job, state.t - opened.long())
-        probe = problem.threat.project(base + pick(opened, -way, way), job.x, job.r)
+        probe = problem.threat.project(base + pick(opened, -way, way), job)
         return EstimateState(
             pick(last, base, probe),
             state.t + 1,

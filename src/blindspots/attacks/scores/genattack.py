@@ -97,4 +97,4 @@ class GenAttack(Attack[GenAttackState]):
         return (-gap / deviation / self.temperature).masked_fill(~known, -1e9).softmax(1)
 
     def _shown(self, problem: Problem, job: Job, member: Tensor) -> Tensor:
-        return problem.threat.project(job.x + col(job.r, job.x) * member, job.x, job.r)
+        return problem.threat.project(job.x + col(job.r, job.x) * member, job)

@@ -61,4 +61,4 @@ class NES(Estimating):
     ) -> tuple[Tensor, Momentum]:
         mean = self.momentum * state.memory.mean + (1 - self.momentum) * g
         way = col(self.stride * job.r, g) * problem.threat.steepest(mean)
-        return problem.threat.project(state.base - way, job.x, job.r), Momentum(mean)
+        return problem.threat.project(state.base - way, job), Momentum(mean)

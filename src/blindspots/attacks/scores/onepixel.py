@@ -86,7 +86,7 @@ class OnePixel(Attack[OnePixelState]):
             here = torch.arange(height * width, device=image.device) == (line * width + column)[:, None]
             here = (here & (k < paid)[:, None]).view(-1, 1, height, width)
             image = torch.where(here, torch.where(colour < 0.5, threat.lo, threat.hi)[:, :, None, None], image)
-        return threat.project(image.view_as(job.x), job.x, job.r)
+        return threat.project(image.view_as(job.x), job)
 
 
 def _member(genes: Tensor, at: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class SimBA(Attack[SimBAState]):
         place = torch.where(back | (state.t == 0), state.place, state.place + 1)
         at = state.order.gather(1, (place % state.order.shape[1])[:, None])[:, 0]
         way = self._direction(job, at) * col(torch.where(back, -self.stride, self.stride) * job.r, base)
-        probe = problem.threat.project(base + way, job.x, job.r)
+        probe = problem.threat.project(base + way, job)
         return SimBAState(probe, state.t + 1, base, state.loss.minimum(seen.loss), state.order, place, back)
 
     def _order(self, job: Job) -> Tensor:

@@ -50,4 +50,4 @@ class SPSA(Estimating):
     def move(self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor) -> tuple[Tensor, Adam]:
         adam = state.memory.take(g)
         way = reach(problem, job, self.stride) * adam.direction
-        return problem.threat.project(state.base - way, job.x, job.r), adam
+        return problem.threat.project(state.base - way, job), adam

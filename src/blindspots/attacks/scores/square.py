@@ -78,7 +78,7 @@ class Square(Attack[SquareState]):
         x = as_images(job.x)
         if problem.threat.p == math.inf:
             stripes = sign(job.key, zeros(job), 0, (x.shape[1], 1, x.shape[3]))
-            return problem.threat.project((x + col(job.r, x) * stripes).view_as(job.x), job.x, job.r)
+            return problem.threat.project((x + col(job.r, x) * stripes).view_as(job.x), job)
         return _on_surface(problem, job, bumps(job, x, problem.threat.p))
 
     def _corner(self, problem: Problem, job: Job, t: Tensor, base: Tensor) -> Tensor:
@@ -114,4 +114,4 @@ def _on_surface(problem: Problem, job: Job, d: Tensor) -> Tensor:
     """
     scale = job.r / problem.threat.norm(d).clamp_min(1e-12)
     scale = scale.clamp_min(1) if problem.threat.p == 1 else _BEYOND * scale
-    return problem.threat.project(job.x + col(scale, job.x) * d.view_as(job.x), job.x, job.r)
+    return problem.threat.project(job.x + col(scale, job.x) * d.view_as(job.x), job)

@@ -21,6 +21,7 @@ from blindspots.oracle import Oracle
 from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.problem import Need, Problem
+from blindspots.rows import Around
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
 from blindspots.threat import Threat, to_8bit
@@ -95,7 +96,7 @@ def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Ten
     nearest = to_8bit(found.adversarial, model.bounds).clamp(*model.bounds)
     if model.access is not Need.GRAD or not len(nearest):  # nothing more is asked of a model that counts its answers
         same = found.prediction_8bit == found.prediction
-        return nearest, same & threat.holds(nearest, found.x, _radius(threat, found))
+        return nearest, same & threat.holds(nearest, Around(found.x, _radius(threat, found)))
     oracle = Oracle(model)
     with oracle.session():
         ledger = _repair(oracle, threat, found)
@@ -126,7 +127,7 @@ def _table(
 ) -> list[Example]:
     name = (lambda k: names[k]) if names else str
     shown = is_image(found.x.shape[1:])
-    norm, norm_8bit = threat.norm(found.adversarial - found.x), threat.norm(rounded - found.x)
+    norm, norm_8bit = threat.distance(found.adversarial, found.x), threat.distance(rounded, found.x)
     lines = []
     for i in range(len(found.y)):
         row, label, prediction = int(found.id[i]), name(int(found.y[i])), name(int(found.prediction[i]))

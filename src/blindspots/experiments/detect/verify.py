@@ -166,7 +166,7 @@ class _Proof:
             self.world.say(f"asking the model about what {name} made")
             made = self._made(name)
             for radius, moved, prediction in zip(self.radii, made["adversarial"], made["prediction"], strict=True):
-                far = threat.norm(moved - self.x) > radius * (1 + SLACK) + UNIT_ROUNDOFF * threat.norm(moved)
+                far = threat.distance(moved, self.x) > radius * (1 + SLACK) + UNIT_ROUNDOFF * threat.norm(moved)
                 outside = (moved.flatten(1).amin(1) < threat.lo) | (moved.flatten(1).amax(1) > threat.hi)
                 if beyond := int((far | outside).sum()):
                     yield f"expected what {name} made within {threat.name}:{radius:g}, found {beyond} rows beyond"

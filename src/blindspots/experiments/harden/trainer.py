@@ -22,6 +22,7 @@ from blindspots.experiments.harden.rows import generator
 from blindspots.experiments.harden.weights import Average, perturbed
 from blindspots.models.model import Model
 from blindspots.random import keys
+from blindspots.rows import Around
 from blindspots.threat import Threat
 
 MOST_UNDONE = 8  # steps in a row
@@ -183,7 +184,7 @@ class Trainer:
         weight = self.recipe.objective.gradalign
         if not weight:
             return 0.0
-        near = self.threat.sample(batch.x, radii(self.threat, batch, self.radius), keys(0, batch.key, _NEARBY))
+        near = self.threat.sample(Around(batch.x, radii(self.threat, batch, self.radius)), keys(0, batch.key, _NEARBY))
         here = _slope(self._look, batch.x, batch.y, through=False)
         there = _slope(self._look, near, batch.y, through=True)
         return weight * (1 - F.cosine_similarity(here, there, 1).mean())

@@ -318,7 +318,7 @@ class _Making:
             "own_clean": self._prediction(fooled, x),
             "own": found if shown is moved else self._prediction(fooled, shown),
             "found": torch.where(target >= 0, found == target, found != y),
-            "norm": self.threat.norm(shown - x),
+            "norm": self.threat.distance(shown, x),
             "rms": rms(x, shown),
             "noise_rms": rms(x, noisy),
             "prediction": self._predictions(shown),

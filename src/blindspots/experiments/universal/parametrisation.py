@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blindspots.rows import col
+from blindspots.rows import Around, col
 from blindspots.threat import TINY, Threat
 
 
@@ -84,4 +84,4 @@ class Additive(Parametrisation):
         """The nearest perturbations (groups, *shape) of the threat's size: around zero, as wide as the box."""
         width = self.threat.hi - self.threat.lo
         radius = torch.full((len(v),), float(self.threat.radius or 0), device=v.device)
-        return self.threat.within(-width, width).project(v, torch.zeros_like(v), radius)
+        return self.threat.within(-width, width).project(v, Around(torch.zeros_like(v), radius))

@@ -79,7 +79,7 @@ def climb(attack: Attack, threat: Threat, batch: Batch, radius: Tensor, net: Net
     an attack, which the engine judges by, is the look that the weights learn from.
     """
     problem, none = Problem(Objective(loss=attack.loss), threat), batch.x.new_zeros(len(batch.y), 0)
-    job = Job(batch.x, batch.x, batch.y, batch.y, radius, batch.key, none)
+    job = Job(batch.x, radius, batch.x, batch.y, batch.y, batch.key, none)
     state = attack.init(problem, job)
     for _ in range(attack.looks - 1):
         state = attack.step(problem, job, state, look(net, state.probe, slope))

@@ -6,7 +6,7 @@ from torch import Tensor
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, radii
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.recipe import Free, TrainingLoss, Universal
-from blindspots.rows import col
+from blindspots.rows import Around, col
 from blindspots.threat import Threat
 
 
@@ -20,7 +20,8 @@ class _Carried(Adversary):
 
     def perturb(self, nets: Networks, batch: Batch, radius: float) -> list[Tensor]:
         change = self.memory.setdefault("change", self._still(batch))
-        moved = self.threat.project(batch.x + change.to(batch.x.device), batch.x, radii(self.threat, batch, radius))
+        around = Around(batch.x, radii(self.threat, batch, radius))
+        moved = self.threat.project(batch.x + change.to(batch.x.device), around)
         self._point = moved.detach().requires_grad_()
         return [self._point]
 
@@ -32,7 +33,7 @@ class _Carried(Adversary):
         assert self._point is not None
         r = radii(self.threat, batch, radius)
         moved = self._point.detach() + col(self.stride * r, batch.x) * self.threat.steepest(gradient)
-        return self.threat.project(moved, batch.x, r) - batch.x
+        return self.threat.project(moved, Around(batch.x, r)) - batch.x
 
 
 class FreeAdversary(_Carried):
@@ -71,4 +72,4 @@ class UniversalAdversary(_Carried):
         wide = self.threat.within(2 * self.threat.lo - self.threat.hi, 2 * self.threat.hi - self.threat.lo)
         middle = torch.full_like(change, (wide.lo + wide.hi) / 2)
         step = col(self.stride * r, change) * self.threat.steepest(gradient)
-        self.memory["change"] = wide.project(middle + change + step, middle, r) - middle
+        self.memory["change"] = wide.project(middle + change + step, Around(middle, r)) - middle

@@ -8,7 +8,7 @@ from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.objectives import slope
 from blindspots.experiments.harden.recipe import Noise, NoisyStep, TrainingLoss
 from blindspots.random import normal, sign
-from blindspots.rows import col
+from blindspots.rows import Around, col
 from blindspots.threat import Threat
 
 _NOISE = 103  # a stream of draws; normal draws take the next one, too
@@ -26,12 +26,12 @@ class StepAdversary(Adversary):
 
     def perturb(self, nets: Networks, batch: Batch, radius: float) -> list[Tensor]:
         r = radii(self.threat, batch, radius)
-        noisy = self.threat.sample(batch.x, self.how.noise * r, batch.key) if self.how.noise else batch.x
+        noisy = self.threat.sample(Around(batch.x, self.how.noise * r), batch.key) if self.how.noise else batch.x
         seen = look(nets.looking, noisy, slope(self.objective, nets.looking, batch.x, batch.y))
         assert seen.grad is not None
         moved = noisy - col(self.how.stride * r, noisy) * self.threat.steepest(seen.grad)
         reach = r if self.how.project else torch.full_like(r, torch.inf)
-        return [self.threat.project(moved, batch.x, reach)]
+        return [self.threat.project(moved, Around(batch.x, reach))]
 
 
 class NoiseAdversary(Adversary):
@@ -44,10 +44,10 @@ class NoiseAdversary(Adversary):
     def perturb(self, nets: Networks, batch: Batch, radius: float) -> list[Tensor]:
         r, clock, shape = radii(self.threat, batch, radius), torch.zeros_like(batch.key), batch.x.shape[1:]
         if self.how.shape == "uniform":
-            return [self.threat.sample(batch.x, r, batch.key)]
+            return [self.threat.sample(Around(batch.x, r), batch.key)]
         if self.how.shape == "sign":
             step = self.threat.steepest(sign(batch.key, clock, _NOISE, shape))
-            return [self.threat.project(batch.x + col(r, batch.x) * step, batch.x, r)]
+            return [self.threat.project(batch.x + col(r, batch.x) * step, Around(batch.x, r))]
         sigma = torch.full_like(r, self.how.sigma) if self.how.sigma else r
         # not clipped: the smoothed classifier that it is for is never asked inside the box (Cohen et al. 2019)
         return [batch.x + col(sigma, batch.x) * normal(batch.key, clock, _NOISE, shape)]
