@@ -166,7 +166,7 @@ def test_no_look_shows_rejection(need: Need, draws: int) -> None:
     assert seen.logits.shape == (4, 2)
     assert seen.won.tolist() == [False, False, True, False]
     assert torch.equal(seen.logits.argmax(1), torch.tensor([0, 0, 1, 0]))
-    assert torch.equal(oracle.predict(oracle.logits(PROBES)), torch.tensor([0, REJECTED, 1, REJECTED]))
+    assert torch.equal(oracle.goal.predict(oracle.logits(PROBES), y), torch.tensor([0, REJECTED, 1, REJECTED]))
 
 
 def test_the_label_slopes_with_rejection_where_that_is_larger() -> None:

@@ -48,6 +48,16 @@ class Goal(Checked, ABC):
     def spec(self) -> str:
         """The text form that `parse_goal` reads back."""
 
+    @property
+    @abstractmethod
+    def kept(self) -> str:
+        """What holds of a row where the goal is not reached: the rest of a sentence on its output."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the scores that it reads, where they are the same for every model."""
+        return ("as it should be", *self.ways)
+
     def truth(self, output: Tensor, y: Tensor) -> Tensor:
         """What later outputs are compared with, from those on the clean inputs and the data's own y (B, ...)."""
         return y
@@ -87,6 +97,10 @@ class Classify(Goal):
     @property
     def spec(self) -> str:
         return "class"
+
+    @property
+    def kept(self) -> str:
+        return "is its label"
 
     def scores(self, output: Tensor, truth: Tensor) -> Tensor:
         return folded(output, truth) if self.rejects else output
@@ -177,6 +191,10 @@ class Move(_Tolerant):
     name: ClassVar[str] = "move"
     ways: ClassVar[tuple[str, ...]] = ("up", "down")
 
+    @property
+    def kept(self) -> str:
+        return f"moves by no more than {self.tolerance:g}"
+
     def directions(self, change: Tensor) -> tuple[Tensor, ...]:
         return change, -change
 
@@ -186,6 +204,10 @@ class Error(Move):
     """The output differs by more than the tolerance from y: rows that do so as they are count as wrong."""
 
     name: ClassVar[str] = "error"
+
+    @property
+    def kept(self) -> str:
+        return f"is within {self.tolerance:g} of the true value"
 
     def truth(self, output: Tensor, y: Tensor) -> Tensor:
         return y
@@ -198,6 +220,10 @@ class Up(_Tolerant):
     name: ClassVar[str] = "up"
     ways: ClassVar[tuple[str, ...]] = ("up",)
 
+    @property
+    def kept(self) -> str:
+        return f"rises by no more than {self.tolerance:g}"
+
     def directions(self, change: Tensor) -> tuple[Tensor, ...]:
         return (change,)
 
@@ -208,6 +234,10 @@ class Down(_Tolerant):
 
     name: ClassVar[str] = "down"
     ways: ClassVar[tuple[str, ...]] = ("down",)
+
+    @property
+    def kept(self) -> str:
+        return f"falls by no more than {self.tolerance:g}"
 
     def directions(self, change: Tensor) -> tuple[Tensor, ...]:
         return (-change,)
@@ -249,6 +279,10 @@ class Above(_Towards):
     name: ClassVar[str] = "above"
     ways: ClassVar[tuple[str, ...]] = ("above",)
 
+    @property
+    def kept(self) -> str:
+        return f"does not exceed {self.value:g}"
+
     def left(self, output: Tensor) -> Tensor:
         return self.value - output
 
@@ -259,6 +293,10 @@ class Below(_Towards):
 
     name: ClassVar[str] = "below"
     ways: ClassVar[tuple[str, ...]] = ("below",)
+
+    @property
+    def kept(self) -> str:
+        return f"does not fall below {self.value:g}"
 
     def left(self, output: Tensor) -> Tensor:
         return output - self.value
@@ -284,6 +322,10 @@ class To(_Towards):
     def spec(self) -> str:
         return f"{self.name}:{self.value!r},{self.tolerance!r}"
 
+    @property
+    def kept(self) -> str:
+        return f"stays more than {self.tolerance:g} away from {self.value:g}"
+
     def left(self, output: Tensor) -> Tensor:
         return (output - self.value).abs() - self.tolerance
 
@@ -303,6 +345,10 @@ class Score(Goal):
     name: str = ""
 
     ways: ClassVar[tuple[str, ...]] = ("reached",)
+
+    @property
+    def kept(self) -> str:
+        return f"does not reach the goal {self.spec}"
 
     @property
     def spec(self) -> str:

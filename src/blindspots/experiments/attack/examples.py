@@ -1,7 +1,7 @@
 """What an attack made, as files: pictures that still fool, the exact tensors, a contact sheet, a table."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from io import BytesIO, StringIO
 
@@ -15,6 +15,7 @@ from blindspots.attacks import Lattice
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
+from blindspots.goal import Goal
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
@@ -58,7 +59,7 @@ class _Found:
 
 
 def example_files(
-    parts: Parts, model: Model, threat: Threat, names: list[str] | None, pictures: int
+    parts: Parts, model: Model, threat: Threat, goal: Goal, names: Sequence[str] | None, pictures: int
 ) -> dict[str, bytes]:
     """The adversarial examples of a run as files in `examples/`, by name.
 
@@ -68,7 +69,7 @@ def example_files(
     example, it is repaired on the levels (see `attacks.Lattice`), if it can be.
     """
     found = _found(parts)
-    rounded, survives = _on_levels(model, threat, found)
+    rounded, survives = _on_levels(model, threat, goal, found)
     table = _table(names, threat, found, rounded, survives, pictures)
     files = {"examples.safetensors": _tensors(model, found, rounded), "examples.csv": _as_csv(table).encode()}
     if is_image(found.x.shape[1:]):
@@ -91,10 +92,11 @@ def _broken(c: Columns) -> _Found:
     )  # fmt: skip
 
 
-def _on_levels(model: Model, threat: Threat, found: _Found) -> tuple[Tensor, Tensor]:
+def _on_levels(model: Model, threat: Threat, goal: Goal, found: _Found) -> tuple[Tensor, Tensor]:
     """The examples on the 256 levels, and whether they still are examples: (k, ...), (k,) bool."""
     nearest = to_8bit(found.adversarial, model.bounds).clamp(*model.bounds)
-    if model.access is not Need.GRAD or not len(nearest):  # nothing more is asked of a model that counts its answers
+    # Nothing more is asked of a model that counts its answers, and levels mean little where outputs are numbers.
+    if model.access is not Need.GRAD or not goal.classifies or not len(nearest):
         same = found.prediction_8bit == found.prediction
         return nearest, same & threat.holds(nearest, Around(found.x, _radius(threat, found)))
     oracle = Oracle(model)
@@ -123,7 +125,7 @@ def _wide(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def _table(
-    names: list[str] | None, threat: Threat, found: _Found, rounded: Tensor, survives: Tensor, pictures: int
+    names: Sequence[str] | None, threat: Threat, found: _Found, rounded: Tensor, survives: Tensor, pictures: int
 ) -> list[Example]:
     name = (lambda k: names[k]) if names else str
     shown = is_image(found.x.shape[1:])

@@ -15,7 +15,7 @@ from blindspots.engine.targets import RandomClass, Targets, as_targets, parse_ta
 from blindspots.errors import InputError
 from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.attack.examples import example_files
-from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches, threat_of
+from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches, goal_of, threat_of
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.fit import check_fit
 from blindspots.goal import Goal, as_goal, of_values
@@ -104,7 +104,9 @@ class Attack(Searches[AttackConfig]):
     ) -> Mapping[str, bytes]:
         if not config.examples:
             return {}
-        return example_files(parts, world.model, threat_of(world), world.data.class_names, config.pictures)
+        goal = goal_of(world, config)
+        names = world.data.class_names if goal.classifies else goal.class_names
+        return example_files(parts, world.model, threat_of(world), goal, names, config.pictures)
 
     def _targets(self, config: AttackConfig, world: World) -> Targets | None:
         if "targets" in world.given:

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.goal import Goal, Score, parse_goal
 from blindspots.packing import unpack_inputs
 from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
@@ -90,8 +92,21 @@ class Evidence:
 
     @property
     def class_names(self) -> list[str] | None:
+        if self.goal is not None:
+            return list(self.goal.class_names)
         names: list[str] | None = self._world["data"]["class_names"]
         return names
+
+    @cached_property
+    def goal(self) -> Goal | None:
+        """What counted as a success where the model does not classify."""
+        if not self.config.of_values:
+            return None
+        words = str(self.config.goal)
+        try:
+            return parse_goal(words)
+        except InputError:  # a function from Python, of which the name is left
+            return Score(lambda output, truth: output, words)
 
     @property
     def threat(self) -> ThreatWords:

@@ -12,6 +12,7 @@ from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.findings import Finding
+from blindspots.goal import Goal
 from blindspots.pictures import is_colour, is_image
 from blindspots.report.experiment import Page, Table
 from blindspots.report.shown import is_reduced, is_small
@@ -34,9 +35,11 @@ def page(*runs: Evaluated) -> Page:
     )
     return Page(
         kicker="Robustness report",
-        headline=words.headline(labels, verdicts, [one.threat for one in shown]),
-        text=compared if len(runs) > 1 else _said(v, shown[0].threat),
-        tables=[_numbers(v, shown[0].threat), _stages(shown[0])] if len(runs) == 1 else [_side_by_side(shown)],
+        headline=words.headline(
+            labels, verdicts, [one.threat for one in shown], [one.evidence.goal for one in shown]
+        ),
+        text=compared if len(runs) > 1 else _said(v, shown[0]),
+        tables=[_numbers(v, shown[0]), *_measures(v), _stages(shown[0])] if len(runs) == 1 else [_side_by_side(shown)],
         sections=[
             ("gallery", "Gallery"), ("radius", "Radius"), ("stages", "Stages"), ("classes", "Classes"),
         ],
@@ -83,6 +86,14 @@ class Shown:
         return confusion(self.evidence)
 
     @property
+    def goal(self) -> Goal | None:
+        return self.evidence.goal
+
+    @property
+    def measures(self) -> list[Table]:
+        return _measures(self.run.verdict)
+
+    @property
     def is_image(self) -> bool:
         return is_image(self.evidence.shape)
 
@@ -122,12 +133,13 @@ def _labels(runs: Sequence[Evaluated]) -> list[str]:
     ]
 
 
-def _said(v: EvaluateVerdict, threat: ThreatWords) -> str:
+def _said(v: EvaluateVerdict, one: Shown) -> str:
+    threat, goal = one.threat, one.evidence.goal
     within = "" if threat.radius is None else f" within {threat.text}"
     said = [
-        f"{words.right_and_standing(v)}{within}: {threat.allows}.",
+        f"{words.right_and_standing(v, goal)}{within}: {threat.allows}.",
         words.never_searched(v),
-        words.meaning(v, threat) if v.believable else "",
+        words.meaning(v, threat, goal) if v.believable else "",
     ]
     return " ".join(sentence for sentence in said if sentence)
 
@@ -135,13 +147,14 @@ def _said(v: EvaluateVerdict, threat: ThreatWords) -> str:
 # ------------------------------------------------------------------ tables
 
 
-def _numbers(v: EvaluateVerdict, threat: ThreatWords) -> Table:
-    in_8bit = round(v.robust_accuracy_8bit * v.counted)
+def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
+    threat, in_8bit = one.threat, round(v.robust_accuracy_8bit * v.counted)
     shares = [
         ("Robust", v.robust_accuracy, v.interval, v.robust_of_right.hits, v.counted),
         ("Right at first", v.clean_accuracy, v.clean_interval, v.clean_hits, v.rows),
-        ("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted),
     ]
+    if not v.measures:
+        shares.append(("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted))
     if v.unsearched:
         s = v.searched
         shares.insert(1, ("Robust, searched", s.share, s.interval, s.hits, s.rows))
@@ -157,6 +170,19 @@ def _numbers(v: EvaluateVerdict, threat: ThreatWords) -> Table:
         size = f"{threat.norm} {number(d.median)}"
         rows.append(("Median change", size, f"{number(d.smallest)} to {number(d.largest)}", "of the rows that fell"))
     return Table(("", "Share", "95 % interval", "Rows"), rows)
+
+
+def _measures(v: EvaluateVerdict) -> list[Table]:
+    """What the goal reports besides, as it is and under attack."""
+    rows = [
+        (
+            f"{m.name.capitalize()}, {when}",
+            *(number(x) for x in (s.mean, s.root_mean_square, s.median, s.high, s.largest)),
+        )
+        for m in v.measures
+        for when, s in (("clean", m.clean), ("worst found", m.worst))
+    ]
+    return [Table(("", "Mean", "Root mean square", "Median", "95 % quantile", "Largest"), rows)] if rows else []
 
 
 def _stages(one: Shown) -> Table:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict, Spread
+from blindspots.goal import Goal
 from blindspots.report.words import ThreatWords, count, interval, listing, number, percent
 from blindspots.runs.store import Run
 
@@ -28,9 +29,14 @@ def outcome(name: str) -> str:
     return _OUTCOMES.get(key, key.replace("_", " "))
 
 
-def right_and_standing(verdict: EvaluateVerdict) -> str:
+def right_and_standing(verdict: EvaluateVerdict, goal: Goal | None) -> str:
     """ "Of 500 rows, 488 are right at first; 86 stay right whatever the attacks tried" """
     of_right = verdict.robust_of_right
+    if goal is not None:
+        return (
+            f"Of {_counted(verdict)}, the output on {count(of_right.rows)} {goal.kept} as they are; on "
+            f"{count(of_right.hits)} it does so whatever the attacks tried"
+        )
     first = "is" if of_right.rows == 1 else "are"
     stay = "stays" if of_right.hits == 1 else "stay"
     return (
@@ -77,10 +83,12 @@ def _in_a_hundred(share: float) -> str:
     return f"about {round(100 * share)}"
 
 
-def meaning(verdict: EvaluateVerdict, threat: ThreatWords) -> str:
+def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None) -> str:
     """What the numbers mean for somebody who has to decide whether to ship the model."""
     if verdict.counted == 0 < verdict.rows:
         return "Every row has its target class from the start: there was nothing to attack, and nothing was learned."
+    if goal is not None:
+        return _meaning_of_numbers(verdict, threat, goal)
     if verdict.robust_of_right.rows == 0:
         return "The model is right on none of these rows: there was nothing to attack, and there is nothing to ship."
     attacked, untouched = _in_a_hundred(1 - verdict.robust_accuracy), _in_a_hundred(1 - verdict.clean_accuracy)
@@ -103,12 +111,43 @@ def meaning(verdict: EvaluateVerdict, threat: ThreatWords) -> str:
     )
 
 
-def headline(labels: Sequence[str], verdicts: Sequence[EvaluateVerdict], threats: Sequence[ThreatWords]) -> str:
+def _meaning_of_numbers(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal) -> str:
+    if verdict.robust_of_right.rows == 0:
+        return f"On none of these rows the output {goal.kept} as they are: there was nothing to attack."
+    reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
+    said = (
+        f"Shipping it means: where somebody can alter the inputs {reach}, {_in_a_hundred(verdict.robust_accuracy)} of "
+        f"100 outputs still keep to this: the output {goal.kept}."
+    )
+    aimed_at = "error" if goal.spec.startswith("error") else "shift"  # by the search: the other is a by-product
+    for m in verdict.measures:
+        if m.name == aimed_at == "error":
+            said += f" The mean absolute error grows from {number(m.clean.mean)} to at least {_spread(m.worst)}."
+        elif m.name == aimed_at:
+            said += f" On average the output moved by {_spread(m.worst)}."
+    return said
+
+
+def _spread(found: Spread) -> str:
+    return f"{number(found.mean)} (median {number(found.median)}, 95{_NBSP}% quantile {number(found.high)})"
+
+
+def headline(
+    labels: Sequence[str],
+    verdicts: Sequence[EvaluateVerdict],
+    threats: Sequence[ThreatWords],
+    goals: Sequence[Goal | None],
+) -> str:
     """The verdict in one sentence, for one run or several."""
     if doubtful := [label for label, v in zip(labels, verdicts, strict=True) if not v.believable]:
         return f"The verdict on {listing(doubtful)} cannot be believed yet: a check failed"
     if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
+    if goals[0] is not None and all(goal == goals[0] for goal in goals):
+        shares = [
+            f"{percent(v.robust_accuracy)} of the rows of {label}" for label, v in zip(labels, verdicts, strict=True)
+        ]
+        return f"Under attack, the output {goals[0].kept} on {listing(shares)}"
     if all(v.reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
     shares = [_robust(v) for v in verdicts]
@@ -140,6 +179,7 @@ def comparison(labels: Sequence[str], runs: Sequence[Run[Batched, EvaluateVerdic
     settings: dict[str, list[object]] = {
         "rows": [[run.manifest.world["data"][k] for k in ("digest", "rows")] for run in runs],
         "threat": [run.config.threat for run in runs],
+        "goal": [run.config.goal for run in runs],
         "protocol": [run.config.stages for run in runs],
     }
     different = [name for name, values in settings.items() if any(v != values[0] for v in values)]
