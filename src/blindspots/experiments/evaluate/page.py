@@ -175,12 +175,9 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
 def _measures(v: EvaluateVerdict) -> list[Table]:
     """What the goal reports besides, as it is and under attack."""
     rows = [
-        (
-            f"{m.name.capitalize()}, {when}",
-            *(number(x) for x in (s.mean, s.root_mean_square, s.median, s.high, s.largest)),
-        )
+        (f"{m.name}, {when}", *map(number, (s.mean, s.root_mean_square, s.median, s.high, s.largest)))
         for m in v.measures
-        for when, s in (("clean", m.clean), ("worst found", m.worst))
+        for when, s in (("clean", m.clean), ("attacked", m.worst))
     ]
     return [Table(("", "Mean", "Root mean square", "Median", "95 % quantile", "Largest"), rows)] if rows else []
 

@@ -144,9 +144,7 @@ def headline(
     if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
     if goals[0] is not None and all(goal == goals[0] for goal in goals):
-        shares = [
-            f"{percent(v.robust_accuracy)} of the rows of {label}" for label, v in zip(labels, verdicts, strict=True)
-        ]
+        shares = [f"{_robust(v)} of the rows of {label}" for label, v in zip(labels, verdicts, strict=True)]
         return f"Under attack, the output {goals[0].kept} on {listing(shares)}"
     if all(v.reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
