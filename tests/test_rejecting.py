@@ -20,7 +20,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.fit import check_answers
-from blindspots.goal import folded
+from blindspots.goals import folded
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blindspots import attacks, testing
+    from blindspots import attacks, goals, testing
     from blindspots.data import ArrayData, load_data
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
@@ -55,6 +55,7 @@ __all__ = [
     "detect",
     "evaluate",
     "from_estimator",
+    "goals",
     "harden",
     "load_data",
     "load_detector",
@@ -104,7 +105,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("attacks", "testing"):
+    if name in ("attacks", "goals", "testing"):
         return import_module(f"blindspots.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'blindspots' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 Success is a property of the scores, never of the loss: an untargeted search succeeds when a class other than the label
 has strictly the largest score, a targeted one when the target has. A tie is not a success. Scores are the model's own
-where it classifies, and else those that the goal reads from its output: see `goal.Goal`.
+where it classifies, and else those that the goal reads from its output: see `goals.Goal`.
 """
 
 from collections.abc import Callable

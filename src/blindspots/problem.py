@@ -26,7 +26,7 @@ class Problem:
 
     objective: Objective
     threat: Threat
-    rejects: bool = False  # the model may refuse an answer: scores are folded, see `goal.folded`
+    rejects: bool = False  # the model may refuse an answer: scores are folded, see `goals.folded`
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Labels:
     """One class per row, and what is known about the classes.
 
     Attributes:
-        y: int64 (N,); of values float32 (N, ...).
+        y: int64 (N,); of values float32 or int64 (N, ...).
         names: names of the labels 0, 1, ..., if they have any.
         how: where the labels come from, as text; "" for numbers that were given as such.
         ordered: the order of the classes was given; else their names are sorted.
@@ -87,7 +87,7 @@ def labels_of(y: Any, rows: int, name: str, names: Iterable[str] | None = None) 
 
 
 def values_of(y: Any, rows: int, name: str) -> Labels:
-    """Numbers of any shape (N, ...), one entry per input, as float32.
+    """Numbers of any shape (N, ...), one entry per input: whole numbers as int64, others as float32.
 
     Raises InputError: they are no numbers, or not as many as inputs.
     """
@@ -100,7 +100,8 @@ def values_of(y: Any, rows: int, name: str) -> Labels:
     if len(values) != rows:
         raise InputError(f"expected as many values as inputs in {name}, got {len(values)} for {rows}: check x and y")
     held = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    return Labels(torch.from_numpy(np.ascontiguousarray(held, dtype=np.float32)))
+    dtype = np.float32 if values.dtype.kind == "f" else np.int64
+    return Labels(torch.from_numpy(np.ascontiguousarray(held, dtype=dtype)))
 
 
 def _array(y: Any, name: str) -> Array:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from blindspots.goal import Goal
+from blindspots.goals import Goal
 from blindspots.oracle import one_hot_prediction
 from blindspots.problem import Job, Need
 from blindspots.random import keys

@@ -8,7 +8,7 @@ from torch import Tensor
 from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
-from blindspots.goal import Goal, Measures
+from blindspots.goals import Goal, Measures
 from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED

@@ -1,4 +1,4 @@
-"""scikit-learn's classifiers and scalers as networks: the same answers in float64, with gradients.
+"""scikit-learn's classifiers, regressors and scalers as networks: the same answers in float64, with gradients.
 
 Only scikit-learn's own classes are translated, by their exact type, since a subclass may override any method.
 """
@@ -17,8 +17,8 @@ _ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh
 def translate(estimator: Any) -> nn.Module | None:
     """A network from float64 (B, features) to what the fitted `estimator` computes; None if it has no translation.
 
-    A transformer gives (B, features), a classifier (B, C) scores in the order of `classes_`, or (B, 1) with the score
-    of the second of two classes.
+    A transformer gives (B, features), a regressor (B, k), a classifier (B, C) scores in the order of `classes_`, or
+    (B, 1) with the score of the second of two classes.
     """
     if type(estimator).__module__.partition(".")[0] != "sklearn":
         return None
@@ -184,6 +184,17 @@ def _support_vectors(estimator: Any) -> nn.Module | None:
     return decisions if classes == 2 else OneVsOne(decisions, classes, bool(estimator.break_ties))
 
 
+def _support_vectors_of_numbers(estimator: Any) -> nn.Module | None:
+    if estimator.kernel not in ("linear", "rbf", "poly", "sigmoid"):
+        return None
+    weights, bias = np.atleast_2d(_dense(estimator.dual_coef_)), estimator.intercept_
+    if estimator.kernel == "linear":
+        return Affine(weights @ _dense(estimator.support_vectors_), bias)
+    kind, gamma = estimator.kernel, float(estimator._gamma)
+    kernel = Kernel(estimator.support_vectors_, kind, gamma, float(estimator.coef0), estimator.degree)
+    return nn.Sequential(kernel, Affine(weights, bias))
+
+
 def _pair_weights(estimator: Any) -> Any:
     """The weight of every support vector in every decision between two classes: (pairs, V)."""
     dual = _dense(estimator.dual_coef_)
@@ -269,20 +280,36 @@ _LINEAR = (
     "RidgeClassifierCV",
     "SGDClassifier",
 )
+_LINEAR_REGRESSORS = (
+    "BayesianRidge",
+    "ElasticNet",
+    "ElasticNetCV",
+    "HuberRegressor",
+    "Lasso",
+    "LassoCV",
+    "LinearRegression",
+    "LinearSVR",
+    "Ridge",
+    "RidgeCV",
+    "SGDRegressor",
+)
 _TRANSLATORS: dict[str, Callable[[Any], nn.Module | None]] = {
-    **dict.fromkeys(_LINEAR, _linear),
+    **dict.fromkeys((*_LINEAR, *_LINEAR_REGRESSORS), _linear),
     "GaussianNB": _naive_bayes,
     "GridSearchCV": _best,
     "MLPClassifier": _perceptrons,
+    "MLPRegressor": _perceptrons,
     "MinMaxScaler": _min_max,
     "MultinomialNB": _multinomial,
     "NearestCentroid": _centroids,
     "Normalizer": _normalizer,
     "NuSVC": _support_vectors,
+    "NuSVR": _support_vectors_of_numbers,
     "PCA": _principal,
     "Pipeline": _pipeline,
     "QuadraticDiscriminantAnalysis": _quadratic,
     "RandomizedSearchCV": _best,
     "SVC": _support_vectors,
+    "SVR": _support_vectors_of_numbers,
     "StandardScaler": _standard,
 }

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from blindspots.data import Dataset, digits_training, is_dataset, load_data, parse_classes
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.goal import Score
+from blindspots.goals import Score
 from blindspots.models.binding import bind, like, names_of
 from blindspots.models.first_look import first_look
 from blindspots.models.load import load_model

@@ -15,7 +15,7 @@ from blindspots.attacks import Lattice
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.goal import Goal
+from blindspots.goals import Goal
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle

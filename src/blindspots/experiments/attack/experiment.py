@@ -18,7 +18,7 @@ from blindspots.experiments.attack.examples import example_files
 from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches, goal_of, threat_of
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.fit import check_fit
-from blindspots.goal import Goal, as_goal, of_values
+from blindspots.goals import Goal, as_goal, of_values
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.objective import LossName, Objective
@@ -38,7 +38,7 @@ def attack(
     attack: Search | None = None,
     *,
     threat: Threat,
-    goal: Goal | None = None,
+    goal: Goal | str | None = None,
     data: Data | None = None,
     loss: LossName | None = None,
     targeted: bool = False,

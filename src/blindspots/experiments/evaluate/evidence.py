@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
-from blindspots.goal import Goal, Score, parse_goal
+from blindspots.goals import Goal, Score, parse_goal
 from blindspots.packing import unpack_inputs
 from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords

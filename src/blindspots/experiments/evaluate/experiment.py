@@ -27,7 +27,7 @@ from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
-from blindspots.goal import Classify, Goal, as_goal, check_labels, of_values, parse_goal
+from blindspots.goals import Classify, Goal, as_goal, check_labels, of_values, parse_goal
 from blindspots.models.first_look import LOOKED_AT, as_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -135,7 +135,7 @@ def evaluate(
     y: Any = None,
     *,
     threat: Threat,
-    goal: Goal | None = None,
+    goal: Goal | str | None = None,
     protocol: str | Protocol | Sequence[Stage] | None = None,
     data: Data | None = None,
     out: str | Path | None = None,

@@ -12,7 +12,7 @@ from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.findings import Finding
-from blindspots.goal import Goal
+from blindspots.goals import Goal
 from blindspots.pictures import is_colour, is_image
 from blindspots.report.experiment import Page, Table
 from blindspots.report.shown import is_reduced, is_small

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict, Spread
-from blindspots.goal import Goal
+from blindspots.goals import Goal
 from blindspots.report.words import ThreatWords, count, interval, listing, number, percent
 from blindspots.runs.store import Run
 

@@ -393,7 +393,7 @@ def _row_numbers(given: Any, rows: int, what: str) -> Tensor:
 
 
 def _flat(t: Tensor) -> Tensor:
-    return t.reshape(len(t), -1)
+    return t.flatten(1) if t.ndim > 1 else t[:, None]
 
 
 GOALS: dict[str, type[_Tolerant] | type[_Towards]] = {
@@ -402,15 +402,13 @@ GOALS: dict[str, type[_Tolerant] | type[_Towards]] = {
 FORMS = "move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, down:TOLERANCE, above:VALUE, below:VALUE or to:VALUE,TOLERANCE"
 
 
-def of_values(goal: Goal | None) -> bool:
+def of_values(goal: Goal | str | None) -> bool:
     """Whether it reads outputs that are no scores of classes."""
-    return goal is not None and not goal.classifies
+    return goal not in (None, "class") and not (isinstance(goal, Goal) and goal.classifies)
 
 
 def as_goal(given: Any) -> Any:
-    """Text becomes a goal, and so does a function; anything else is returned as it is."""
-    if isinstance(given, str):
-        return parse_goal(given)
+    """A function becomes a goal; anything else is returned as it is."""
     return Score(given) if callable(given) and not isinstance(given, Goal | type) else given
 
 
@@ -424,7 +422,7 @@ def parse_goal(text: str) -> Goal:
         return Classify()
     try:
         return GOALS[name](*(float(number) for number in numbers.split(",")))
-    except (KeyError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (KeyError, ValueError) as error:
         raise InputError(f"expected a goal such as {FORMS}, got {text!r}: write one of these") from error

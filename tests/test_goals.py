@@ -1,0 +1,206 @@
+"""Goals of any output against closed forms: how far a linear model's number can be moved in a ball and a box."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+from torch import Tensor
+
+import blindspots as bs
+from blindspots.errors import InputError
+from blindspots.goals import GOALS, Above, Below, Classify, Down, Error, Goal, Move, Score, To, Up, parse_goal
+
+D, N = 8, 24
+GENERATOR = torch.Generator().manual_seed(0)
+W = torch.randn(D, generator=GENERATOR)
+X = torch.rand(N, D, generator=GENERATOR)
+F = X @ W + 0.3
+Y = F + 0.05 * torch.randn(N, generator=GENERATOR)
+LINE = bs.Model(lambda x: x @ W + 0.3, name="line")
+RADIUS = 0.1
+
+
+def reach(up: bool) -> Tensor:
+    """The largest change of <W, x> upwards, or downwards, that the linf ball and the box allow: (N,)."""
+    room = torch.where((W > 0) == up, 1 - X, X).clamp_max(RADIUS)
+    return room @ W.abs()
+
+
+EXTREMES: list[tuple[Goal, Tensor]] = [
+    (Move(0.5), F.new_tensor(0.5) - reach(True).maximum(reach(False))),
+    (Up(0.5), 0.5 - reach(True)),
+    (Down(0.5), 0.5 - reach(False)),
+    (Error(0.5), 0.5 - (F - Y + reach(True)).maximum(Y - F + reach(False))),
+]
+
+
+@pytest.mark.parametrize(("goal", "least"), EXTREMES, ids=lambda g: g.spec if isinstance(g, Goal) else "")
+def test_the_lowest_margin_of_a_linear_model_is_the_closed_forms(goal: Goal, least: Tensor) -> None:
+    done = bs.evaluate(LINE, X, Y, threat=bs.Linf(RADIUS), goal=goal)
+    found = torch.cat([c["margin"] for c in done.shards()])
+    right = torch.cat([c["right"] for c in done.shards()])
+    stands = right & ~done.success
+    torch.testing.assert_close(found[~stands] * 0.5, least[~stands], atol=1e-6, rtol=1e-5)
+    assert torch.equal(done.success, right & (least < 0))
+
+
+@pytest.mark.parametrize(
+    ("goal", "gap", "sign"),
+    [(Move(0.2), torch.full((N,), 0.2), 0), (Up(0.2), torch.full((N,), 0.2), 1), (Down(0.2), torch.full((N,), 0.2), -1),
+     (Above(2.0), 2.0 - F, 1), (Below(-3.0), F + 3.0, -1), (To(2.0, 0.25), 1.75 - F, 1)],
+    ids=lambda g: g.spec if isinstance(g, Goal) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("threat", [bs.L2(), bs.Linf(), bs.L1()], ids=str)
+def test_smallest_changes_of_a_linear_model(goal: Goal, gap: Tensor, sign: int, threat: bs.L2) -> None:
+    wide = bs.Model(lambda x: x @ W + 0.3, bounds=(-9.0, 9.0))
+    done = bs.attack(wide, X, Y, bs.attacks.FAB(40), threat=threat, goal=goal)
+    dual = {2: W.norm(), math.inf: W.abs().sum(), 1: W.abs().max()}[threat.p]
+    right = torch.cat([c["right"] for c in done.shards()])
+    assert bool(right.all())
+    torch.testing.assert_close(done.norms, gap / dual, rtol=6e-6, atol=1e-6)
+
+
+ANYTHING = [
+    bs.attacks.FGSM(), bs.attacks.PGD(20), bs.attacks.APGD(20), bs.attacks.FAB(20), bs.attacks.DDN(40),
+    bs.attacks.FMN(40), bs.attacks.CarliniWagner(30), bs.attacks.Square(300), bs.attacks.NES(600),
+    bs.attacks.SPSA(600), bs.attacks.HopSkipJump(600), bs.attacks.Boundary(800), bs.attacks.DeepFool(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ANYTHING, ids=lambda a: type(a).__name__)
+def test_every_kind_of_attack_moves_a_number(attack: bs.attacks.Attack) -> None:
+    threat = bs.L2(None if attack.minimal else 0.6) if "l2" in attack.threats else bs.Linf(0.3)
+    done = bs.attack(LINE, X, Y, attack, threat=threat, goal="up:0.4")
+    assert done.success.float().mean() > 0.5
+    moved = done.adversarial @ W + 0.3 - F
+    assert bool((moved[done.success] > 0.4).all())
+
+
+def test_any_of_several_numbers_counts() -> None:
+    weights = torch.stack([W, -2 * W], 1)
+    two = bs.Model(lambda x: x @ weights)
+    done = bs.attack(two, X, X @ weights, bs.attacks.PGD(30), threat=bs.Linf(RADIUS), goal=Up(0.6), targets="all")
+    assert torch.equal(done.success, reach(True).maximum(2 * reach(False)) > 0.6)
+
+
+def test_a_function_of_outputs_is_a_goal() -> None:
+    def most(output: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        kept = (output.argmax(1) == truth).float().mean((1, 2))
+        scores = output.gather(1, truth[:, None])[:, 0] - output.flip(1).gather(1, truth[:, None])[:, 0]
+        return scores.mean((1, 2)), {"kept pixels": kept}
+
+    x = torch.rand(6, 1, 4, 4, generator=GENERATOR)
+    truth = (x[:, 0] > 0.5).long()
+    dense = bs.Model(lambda x: torch.cat([0.5 - x, x - 0.5], 1))
+    done = bs.evaluate(dense, x, truth, threat=bs.Linf(0.4), goal=most)
+    (measure,) = done.verdict.measures
+    assert (measure.name, measure.clean.mean) == ("kept pixels", 1.0)
+    assert measure.worst.mean < 0.6
+    assert done.success.any()
+
+
+def test_measures_are_errors_and_shifts() -> None:
+    done = bs.evaluate(LINE, X, Y, threat=bs.Linf(RADIUS), goal="error:3")
+    named = {m.name: m for m in done.verdict.measures}
+    assert named["error"].clean.mean == pytest.approx(float((F - Y).abs().mean()), rel=1e-5)
+    worst = (F - Y + reach(True)).maximum(Y - F + reach(False))
+    assert named["error"].worst.mean == pytest.approx(float(worst.mean()), rel=1e-4)
+    assert done.verdict.metrics()["mean_error"].value == named["error"].worst.mean
+
+
+def test_tolerances_count_standard_deviations(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x=X.numpy(), y=Y.numpy())
+    (tmp_path / "line.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(8, 1)\n")
+    config = {"data": str(tmp_path / "rows.npz"), "goal": "move:0.5sd"}
+    done = bs.evaluate(f"{tmp_path}/line.py:net", threat="linf:0.1", **config)  # type: ignore[arg-type]
+    name, _, tolerance = str(done.config.goal).partition(":")
+    assert (name, float(tolerance)) == ("move", pytest.approx(0.5 * float(Y.double().std())))
+
+
+@pytest.mark.parametrize(
+    "text", ["move:0.5", "error:2.0", "up:1.0", "down:1.0", "above:3.5", "below:-1.0", "to:20.0,0.5"]
+)
+def test_words_and_goals_agree(text: str) -> None:
+    assert parse_goal(text).spec == text
+    assert parse_goal(parse_goal(text).spec) == parse_goal(text)
+
+
+def test_every_goal_says_what_is_kept() -> None:
+    for name, kind in GOALS.items():
+        goal = kind(2.0, 0.5) if name == "to" else kind(2.0)  # type: ignore[call-arg]
+        assert goal.kept
+        assert len(goal.class_names) == 1 + len(goal.ways)
+    assert parse_goal("class") == Classify()
+
+
+BAD = {
+    "moves:1": "such as move:TOLERANCE", "move": "such as", "move:x": "such as", "move:0": "tolerance above 0",
+    "move:-1": "tolerance above 0", "above:nan": "to be a number", "to:3": "tolerance above 0", "up:1,2": "expected Up",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_words_get_a_sentence(text: str) -> None:
+    with pytest.raises(InputError, match=BAD[text]):
+        parse_goal(text)
+
+
+FUNCTIONS = {
+    "NaN": (lambda o, t: o * math.nan, "NaN"),
+    "the wrong shape": (lambda o, t: o.mean(), "one number per row"),
+    "no tensor": (lambda o, t: 3.0, "one number per row"),
+    "no dict": (lambda o, t: (o, 3.0), "dict"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_bad_functions_get_a_sentence(name: str) -> None:
+    function, said = FUNCTIONS[name]
+    with pytest.raises(InputError, match=said):
+        bs.evaluate(LINE, X, Y, threat=bs.Linf(0.1), goal=Score(function, name))
+
+
+def test_outputs_that_do_not_fit_the_values_are_refused() -> None:
+    with pytest.raises(InputError, match="as many as there are in y"):
+        bs.evaluate(LINE, X, torch.rand(N, 3), threat=bs.Linf(0.1), goal="move:1")
+    with pytest.raises(InputError, match="finite numbers in y"):
+        bs.evaluate(LINE, X, torch.full((N,), math.inf), threat=bs.Linf(0.1), goal="move:1")
+    with pytest.raises(InputError, match="within the model's bounds"):
+        bs.evaluate(LINE, 3 * X, Y, threat=bs.Linf(0.1), goal="move:1")
+    with pytest.raises(InputError, match="one class per row"):
+        bs.evaluate(LINE, X, Y, threat=bs.Linf(0.1))
+
+
+REGRESSORS = {
+    "LinearRegression": LinearRegression(),
+    "Ridge": make_pipeline(StandardScaler(), Ridge()),
+    "MLPRegressor": MLPRegressor(hidden_layer_sizes=(8,), max_iter=40, random_state=0, solver="lbfgs"),
+    "SVR": SVR(),
+}
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_regressors_of_scikit_learn_have_gradients(name: str) -> None:
+    fitted = REGRESSORS[name].fit(X.numpy(), Y.numpy())
+    model = bs.from_estimator(fitted)
+    assert not isinstance(model, bs.BlackBox)
+    with torch.no_grad():
+        assert np.allclose(model.logits(X).numpy().reshape(-1), fitted.predict(X.numpy()), atol=1e-5)
+    assert bs.evaluate(fitted, X, Y, threat=bs.Linf(0.1), goal="move:0.1").success.any()
+
+
+def test_other_regressors_are_queried() -> None:
+    forest = RandomForestRegressor(10, random_state=0).fit(X.numpy(), Y.numpy())
+    model = bs.from_estimator(forest)
+    assert isinstance(model, bs.BlackBox)
+    assert np.allclose(model.logits(X).numpy(), forest.predict(X.numpy()), atol=1e-5)
+    done = bs.attack(model, X[:6], Y[:6], bs.attacks.Square(200), threat=bs.Linf(0.2), goal="move:0.05")
+    assert done.success.any()
