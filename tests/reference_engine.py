@@ -12,7 +12,7 @@ from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Settings
 from blindspots.engine.result import Result
 from blindspots.oracle import Oracle
-from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.rows import pick
 
 
@@ -70,7 +70,7 @@ class ReferenceSearch:
     def _look(self, job: Job, state: Any, backwards: int) -> Seen:
         classes, aim, gradients = self.attack.classes_of(state), self.attack.aim_of(state), backwards > 0
         return self.oracle.look(
-            self.problem, job.y, job.target, state.probe, self.attack.need, classes, aim, backward=gradients
+            self.problem, Question(job.y, job.target), state.probe, self.attack.need, classes, aim, backward=gradients
         )
 
     def _judged(self, entry: Ledger, job: Job, probe: Tensor, seen: Seen) -> Ledger:

@@ -47,7 +47,9 @@ ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy
     "verify": {"run": "nowhere"},
     "write_report": {"runs": "nowhere"},
 }
-NAMES = [name for name in bs.__all__ if name not in ("attacks", "testing", "Evaluation", "InputError")]
+NAMES = [
+    name for name in bs.__all__ if name not in ("attacks", "goals", "testing", "Around", "Evaluation", "InputError")
+]
 
 
 def parameters(name: str) -> dict[str, inspect.Parameter]:

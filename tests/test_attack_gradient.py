@@ -22,7 +22,7 @@ from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
-from blindspots.problem import Job, Need, Problem
+from blindspots.problem import Job, Need, Problem, Question
 from blindspots.testing.attack import Net, drive, jobs, problem_of
 from blindspots.threat import L1, L2, THREATS, Linf, Threat
 from closed_form import optimum, plane
@@ -260,8 +260,8 @@ def test_an_aim_is_what_gradients_are_of_and_nothing_else_changes() -> None:
     net, job, problem = Net(SHAPE), jobs(PMA(), Linf()), Problem(Objective(), Linf())
     aim = Term(torch.arange(len(job.y)) % 3)
     oracle = Oracle(Model(net), chunk=3)  # the aim is cut and padded as the rows are
-    plain = oracle.look(problem, job.y, job.target, job.x, Need.GRAD)
-    aimed = oracle.look(problem, job.y, job.target, job.x, Need.GRAD, None, aim)
+    plain = oracle.look(problem, Question(job.y, job.target), job.x, Need.GRAD)
+    aimed = oracle.look(problem, Question(job.y, job.target), job.x, Need.GRAD, None, aim)
     for name in ("logits", "loss", "margin", "won"):
         assert torch.equal(getattr(plain, name), getattr(aimed, name))
     assert plain.grad is not None

@@ -12,7 +12,7 @@ from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
-from blindspots.problem import Job, Problem
+from blindspots.problem import Job, Problem, Question
 from blindspots.random import keys
 from blindspots.rows import Around
 from blindspots.threat import L2, Linf, Threat
@@ -187,7 +187,7 @@ def probes(
         state = attack.init(problem, job)
         seen = [state.probe]
         while not attack.final(state).all():
-            state = attack.step(problem, job, state, oracle.look(problem, y, y, state.probe, attack.need))
+            state = attack.step(problem, job, state, oracle.look(problem, Question(y, y), state.probe, attack.need))
             seen.append(state.probe)
     return seen
 

@@ -8,7 +8,7 @@ from blindspots.models.foreign import ModelError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
-from blindspots.problem import Need, Problem, Seen
+from blindspots.problem import Need, Problem, Question, Seen
 from blindspots.rows import leaves
 from blindspots.threat import Linf
 from closed_form import Linear
@@ -58,7 +58,7 @@ def test_every_call_has_the_same_number_of_rows(need: Need, count: int) -> None:
     net = Recording()
     oracle = Oracle(Model(net), chunk=8)
     y, target, x = rows(count)
-    seen = oracle.look(MARGIN, y, target, x, need)
+    seen = oracle.look(MARGIN, Question(y, target), x, need)
     assert {len(call) for call in net.calls} == {8}
     assert torch.equal(torch.cat(net.calls)[:count], x)
     assert [len(t) for _, t in leaves(seen)] == [count] * len(list(leaves(seen)))
@@ -68,21 +68,21 @@ def test_every_call_has_the_same_number_of_rows(need: Need, count: int) -> None:
 def test_what_is_seen_of_a_row_depends_on_no_other(need: Need) -> None:
     oracle = Oracle(Model(Recording()), chunk=8)
     y, target, x = rows(21)
-    seen = oracle.look(MARGIN, y, target, x, need)
+    seen = oracle.look(MARGIN, Question(y, target), x, need)
     for i in (0, 9, 20):
-        assert same(seen[i : i + 1], oracle.look(MARGIN, y[i : i + 1], target[i : i + 1], x[i : i + 1], need))
+        assert same(seen[i : i + 1], oracle.look(MARGIN, Question(y[i : i + 1], target[i : i + 1]), x[i : i + 1], need))
 
 
 def test_what_is_computed_is_counted_padding_included() -> None:
     oracle = Oracle(Model(Recording()), chunk=8)
     y, target, x = rows(9)
-    oracle.look(MARGIN, y, target, x, Need.VALUE)
+    oracle.look(MARGIN, Question(y, target), x, Need.VALUE)
     assert (oracle.forwards, oracle.backwards) == (16, 0)
-    oracle.look(MARGIN, y, target, x, Need.GRAD)
+    oracle.look(MARGIN, Question(y, target), x, Need.GRAD)
     assert (oracle.forwards, oracle.backwards) == (32, 16)
-    oracle.look(MARGIN, y, target, x, Need.JACOBIAN, torch.zeros(9, 3, dtype=torch.int64))
+    oracle.look(MARGIN, Question(y, target), x, Need.JACOBIAN, torch.zeros(9, 3, dtype=torch.int64))
     assert (oracle.forwards, oracle.backwards) == (48, 64)
-    oracle.look(MARGIN, y, target, x, Need.GRAD, backward=False)
+    oracle.look(MARGIN, Question(y, target), x, Need.GRAD, backward=False)
     assert (oracle.forwards, oracle.backwards) == (64, 64)
 
 
@@ -93,7 +93,7 @@ def test_what_is_computed_is_counted_padding_included() -> None:
 )
 def test_the_gradient_is_that_of_each_rows_own_loss(objective: Objective) -> None:
     net, (y, target, x) = Recording(), rows(5)
-    seen = Oracle(Model(net), chunk=2).look(Problem(objective, Linf()), y, target, x, Need.GRAD)
+    seen = Oracle(Model(net), chunk=2).look(Problem(objective, Linf()), Question(y, target), x, Need.GRAD)
     assert seen.grad is not None
     for i in range(5):
         one = x[i : i + 1].clone().requires_grad_()
@@ -109,14 +109,15 @@ def test_a_jacobian_holds_the_gradients_of_the_classes_asked_for() -> None:
     weight, (y, target, x) = torch.randn(4, 12), rows(5)
     classes = torch.tensor([[0, 3], [1, 1], [2, 0], [3, 2], [0, 1]])
     oracle = Oracle(Model(Linear(weight, torch.zeros(4))), chunk=2)
-    seen = oracle.look(MARGIN, y, target, x, Need.JACOBIAN, classes)
+    seen = oracle.look(MARGIN, Question(y, target), x, Need.JACOBIAN, classes)
     assert seen.grad is not None
     assert torch.allclose(seen.grad.flatten(2), weight[classes])
 
 
 def test_a_jacobian_without_classes_is_refused() -> None:
+    y, target, x = rows(2)
     with pytest.raises(ValueError, match="needs the classes"):
-        Oracle(Model(Recording())).look(MARGIN, *rows(2), Need.JACOBIAN)
+        Oracle(Model(Recording())).look(MARGIN, Question(y, target), x, Need.JACOBIAN)
 
 
 @pytest.mark.parametrize("need", [Need.GRAD, Need.JACOBIAN])
@@ -126,15 +127,15 @@ def test_without_a_backward_all_but_the_gradient_is_the_same_to_the_bit(need: Ne
     oracle, (y, target, x) = Oracle(Model(net), chunk=4), rows(4)
     classes = y[:, None] if need is Need.JACOBIAN else None
     with oracle.session():
-        seen = oracle.look(MARGIN, y, target, x, need, classes)
-        short = oracle.look(MARGIN, y, target, x, need, classes, backward=False)
+        seen = oracle.look(MARGIN, Question(y, target), x, need, classes)
+        short = oracle.look(MARGIN, Question(y, target), x, need, classes, backward=False)
     assert short.grad is None
     assert all(torch.equal(getattr(seen, k), getattr(short, k)) for k in ("logits", "loss", "margin", "won"))
 
 
 def test_labels_hide_the_scores() -> None:
     oracle, (y, target, x) = Oracle(Model(Recording()), chunk=4), rows(30)
-    seen, scores = (oracle.look(MARGIN, y, target, x, need) for need in (Need.LABEL, Need.VALUE))
+    seen, scores = (oracle.look(MARGIN, Question(y, target), x, need) for need in (Need.LABEL, Need.VALUE))
     assert torch.equal(seen.logits.argmax(1), scores.logits.argmax(1))
     assert torch.equal(seen.won, scores.won)
     assert set(seen.logits.unique().tolist()) == {0.0, 1.0}
@@ -145,7 +146,7 @@ def test_labels_hide_the_scores() -> None:
 def test_a_tie_is_no_win(need: Need) -> None:
     oracle = Oracle(Model(Linear(torch.zeros(4, 12), torch.zeros(4))), chunk=4)
     y, target, x = rows(8)
-    assert not oracle.look(MARGIN, y, target, x, need).won.any()
+    assert not oracle.look(MARGIN, Question(y, target), x, need).won.any()
 
 
 @pytest.mark.parametrize(
@@ -159,9 +160,9 @@ def test_a_tie_is_no_win(need: Need) -> None:
 def test_when_memory_runs_out_calls_get_smaller_and_it_is_said(error: Callable[[], Exception]) -> None:
     net, (y, target, x) = Small(3, error), rows(13)
     oracle, sparing = Oracle(Model(net), chunk=16), Oracle(Model(Recording()), chunk=2)
-    seen = oracle.look(MARGIN, y, target, x, Need.GRAD)
+    seen = oracle.look(MARGIN, Question(y, target), x, Need.GRAD)
     assert (oracle.chunk, oracle.shrunk, sparing.shrunk) == (2, True, False)
-    assert same(seen, sparing.look(MARGIN, y, target, x, Need.GRAD))
+    assert same(seen, sparing.look(MARGIN, Question(y, target), x, Need.GRAD))
     assert (oracle.forwards, oracle.backwards) == (14, 14)
 
 
@@ -183,9 +184,9 @@ class Hasty(Recording):
 def test_low_precision_proposes_and_float32_decides() -> None:
     oracle, (_, target, x) = Oracle(Model(Hasty()), bf16=True, chunk=4), rows(10)
     y = oracle.logits(x).argmax(1)
-    seen = oracle.look(MARGIN, y, target, x, Need.GRAD)
+    seen = oracle.look(MARGIN, Question(y, target), x, Need.GRAD)
     assert seen.won.all()
-    sure = oracle.confirm(MARGIN, y, target, x, seen)
+    sure = oracle.confirm(MARGIN, Question(y, target), x, seen)
     assert not sure.won.any()
     assert torch.equal(sure.margin, MARGIN.objective.margin(oracle.logits(x), y, target))
 
@@ -199,7 +200,9 @@ def test_low_precision_is_used_where_it_is_asked_for() -> None:
 
     net = Product(12, 4)
     net.weight.data = weight
-    fast, exact = (Oracle(Model(net), bf16=bf16).look(MARGIN, y, target, x, Need.GRAD) for bf16 in (True, False))
+    fast, exact = (
+        Oracle(Model(net), bf16=bf16).look(MARGIN, Question(y, target), x, Need.GRAD) for bf16 in (True, False)
+    )
     assert fast.logits.dtype is torch.float32
     assert not torch.equal(fast.logits, exact.logits)
     assert torch.allclose(fast.logits, exact.logits, atol=0.1)
@@ -208,12 +211,12 @@ def test_low_precision_is_used_where_it_is_asked_for() -> None:
 def test_images_can_be_laid_out_channels_last() -> None:
     net, (y, target, x) = Recording(), rows(6)
     oracle = Oracle(Model(net), channels_last=True, chunk=4)
-    seen = oracle.look(MARGIN, y, target, x, Need.GRAD)
+    seen = oracle.look(MARGIN, Question(y, target), x, Need.GRAD)
     assert all(call.is_contiguous(memory_format=torch.channels_last) for call in net.calls)
-    plain = Oracle(Model(Recording()), chunk=4).look(MARGIN, y, target, x, Need.GRAD)
+    plain = Oracle(Model(Recording()), chunk=4).look(MARGIN, Question(y, target), x, Need.GRAD)
     assert seen.grad is not None
     assert torch.allclose(seen.grad, plain.grad)
-    oracle.look(MARGIN, y, target, x.flatten(1), Need.VALUE)  # inputs of other dimensions stay as they are
+    oracle.look(MARGIN, Question(y, target), x.flatten(1), Need.VALUE)  # inputs of other dimensions stay as they are
 
 
 def test_a_session_gives_the_model_back_as_it_was() -> None:

@@ -25,7 +25,7 @@ from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.preflight import examine
-from blindspots.problem import Job, Need, Problem
+from blindspots.problem import Job, Need, Problem, Question
 from blindspots.random import keys
 from blindspots.records import REJECTED
 from blindspots.report.experiment import write_report
@@ -162,7 +162,9 @@ PROBES = torch.tensor([[0.3, 0.5], [0.6, 0.5], [0.55, 1.0], [0.4, 0.3]])
 def test_no_look_shows_rejection(need: Need, draws: int) -> None:
     y = torch.zeros(4, dtype=torch.int64)
     oracle = Oracle(LINEAR, draws=draws)
-    seen = oracle.look(Problem(Objective(), Linf(), True), y, y, PROBES, need, torch.zeros(4, 1, dtype=torch.int64))
+    seen = oracle.look(
+        Problem(Objective(), Linf(), True), Question(y, y), PROBES, need, torch.zeros(4, 1, dtype=torch.int64)
+    )
     assert seen.logits.shape == (4, 2)
     assert seen.won.tolist() == [False, False, True, False]
     assert torch.equal(seen.logits.argmax(1), torch.tensor([0, 0, 1, 0]))
@@ -172,7 +174,7 @@ def test_no_look_shows_rejection(need: Need, draws: int) -> None:
 def test_the_label_slopes_with_rejection_where_that_is_larger() -> None:
     y, classes = torch.zeros(2, dtype=torch.int64), torch.tensor([[0, 1]]).repeat(2, 1)
     x = torch.tensor([[0.3, 0.5], [0.6, 0.5]])
-    seen = Oracle(LINEAR).look(Problem(Objective(), Linf(), True), y, y, x, Need.JACOBIAN, classes)
+    seen = Oracle(LINEAR).look(Problem(Objective(), Linf(), True), Question(y, y), x, Need.JACOBIAN, classes)
     assert seen.grad is not None
     assert torch.equal(seen.grad, torch.tensor([[[0.0, 0], [1, 0]], [[3, -1], [1, 0]]]))
 
@@ -180,9 +182,9 @@ def test_the_label_slopes_with_rejection_where_that_is_larger() -> None:
 def test_a_claim_is_confirmed_with_rejection() -> None:
     y = torch.zeros(4, dtype=torch.int64)
     problem, oracle = Problem(Objective(), Linf(), True), Oracle(LINEAR)
-    seen = oracle.look(problem, y, y, PROBES, Need.VALUE)
+    seen = oracle.look(problem, Question(y, y), PROBES, Need.VALUE)
     claimed = replace(seen, won=torch.ones(4, dtype=torch.bool))
-    assert oracle.confirm(problem, y, y, PROBES, claimed).won.tolist() == [False, False, True, False]
+    assert oracle.confirm(problem, Question(y, y), PROBES, claimed).won.tolist() == [False, False, True, False]
 
 
 def test_a_rejected_image_is_no_start() -> None:

@@ -382,6 +382,57 @@ class Score(Goal):
         return _row_numbers(margins, len(output), self.spec), named
 
 
+@dataclass(frozen=True)
+class Share(Goal):
+    """A goal that is reached in at least this share of the draws of a scene: outputs are (B, draws, ...).
+
+    The margin is that of the draw that decides, so it is negative exactly where enough others are; its gradient is
+    that of the mean over all draws, which has more to say.
+
+    Args:
+        goal: of a single output.
+        least: share of the draws, above 0 and at most 1.
+        towards: the class of the goal's scores that has to be reached; None: any but the label.
+    """
+
+    goal: Goal
+    least: float
+    towards: int | None = None
+
+    ways: ClassVar[tuple[str, ...]] = ("reached",)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= 1:
+            raise InputError(f"expected a share of draws above 0 and at most 1, got {self.least}: change least")
+
+    @property
+    def spec(self) -> str:
+        return f"share {self.least:g} of {self.goal.spec}"
+
+    @property
+    def kept(self) -> str:
+        return f"{self.goal.kept} in more than {1 - self.least:.0%} of the draws"
+
+    def scores(self, output: Tensor, truth: Tensor) -> Tensor:
+        margins, draws = self._margins(output, truth), output.shape[1]
+        decides = margins.kthvalue(max(1, math.ceil(self.least * draws - 1e-9)), 1).values
+        mean = margins.mean(1)
+        margin = mean + (decides - mean).detach()
+        return torch.stack([margin, torch.zeros_like(margin)], 1)
+
+    def measures(self, output: Tensor, y: Tensor, clean: Tensor) -> Measures:
+        """`share`: of the draws on which the goal is reached."""
+        return {"share": (self._margins(output, y) < 0).float().mean(1)}
+
+    def _margins(self, output: Tensor, truth: Tensor) -> Tensor:
+        """Of every draw: (B, draws)."""
+        each, wide = output.flatten(0, 1), truth.repeat_interleave(output.shape[1], 0)
+        scores = self.goal.scores(each, wide)
+        label = self.goal.label(wide)
+        found = margin(scores, label) if self.towards is None else -margin(scores, torch.full_like(label, self.towards))
+        return found.view(len(output), output.shape[1])
+
+
 def _row_numbers(given: Any, rows: int, what: str) -> Tensor:
     if not isinstance(given, Tensor) or given.shape != (rows,) or given.is_complex():
         form = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__

@@ -13,8 +13,9 @@ from blindspots.goals import Classify, Goal
 from blindspots.models.foreign import out_of_memory, own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import full_precision
-from blindspots.problem import Aim, Need, Problem, Seen
+from blindspots.problem import Aim, Need, Problem, Question, Seen
 from blindspots.rows import Rows, tree
+from blindspots.scenes import Scene
 
 R = TypeVar("R", bound=Rows | Tensor)
 
@@ -33,6 +34,8 @@ class Oracle:
         draws: how many outputs of a randomised model are averaged in every evaluation (Athalye et al. 2018, expectation
             over the model's randomness): losses and gradients as they are, scores as probabilities.
         goal: how outputs are read; None: as the scores of a classification.
+        scene: what is random between inputs and the model. Every evaluation then shows `draws` of it, and the goal
+            reads all their outputs, (B, draws, ...).
 
     Attributes:
         forwards, backwards: rows evaluated so far, padding and confirmations included.
@@ -48,8 +51,10 @@ class Oracle:
         chunk: int = 32,
         draws: int = 1,
         goal: Goal | None = None,
+        scene: Scene | None = None,
     ) -> None:
-        self.goal = goal or Classify(model.rejects)
+        self.goal, self.scene = goal or Classify(model.rejects), scene
+        chunk = chunk if scene is None else max(1, chunk // draws)
         self.model, self.device = model, model.device
         self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False
         self._net: Callable[[Tensor], Tensor] = torch.compile(model.logits, dynamic=False) if compile else model.logits
@@ -74,13 +79,19 @@ class Oracle:
         with self.model.borrowed(), full_precision(self.device), own_randomness(self.device):
             yield self
 
-    def logits(self, x: Tensor) -> Tensor:
+    @property
+    def _times(self) -> int:
+        """How often a randomised model is asked: all draws of a scene are one question."""
+        return self.draws if self.scene is None else 1
+
+    def logits(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """The model's float32 outputs, unread and without gradients: what verdicts are based on.
 
-        Of a classifier (B, C), of one that rejects (B, C + 1), of other models (B, ...).
+        Of a classifier (B, C), of one that rejects (B, C + 1), of other models (B, ...); in a scene (B, draws, ...).
+        `draws` (B, 2) int64 are then the rows' keys and the numbers of their first draws.
         """
-        answers = [self._in_parts(self._value, x) for _ in range(self.draws)]
-        return answers[0] if self.draws == 1 else self._mean(answers)
+        answers = [self._in_parts(self._value, x, draws) for _ in range(self._times)]
+        return answers[0] if len(answers) == 1 else self._mean(answers)
 
     def _mean(self, answers: list[Tensor]) -> Tensor:
         """What a randomised model says on average: the mean of probabilities, or of numbers."""
@@ -89,8 +100,7 @@ class Oracle:
     def look(
         self,
         problem: Problem,
-        truth: Tensor,
-        target: Tensor,
+        question: Question,
         x: Tensor,
         need: Need,
         classes: Tensor | None = None,
@@ -98,7 +108,7 @@ class Oracle:
         *,
         backward: bool = True,
     ) -> Seen:
-        """Evaluate the probes `x` (B, ...) for `problem`, with truths (B, ...) as the goal has them and targets (B,).
+        """Evaluate the probes `x` (B, ...) for `problem`.
 
         Losses, margins and gradients are those of the scores that the goal reads.
         With `Need.GRAD`, gradients are those of `aim`, if there is one, else of the loss. With `Need.JACOBIAN`,
@@ -107,17 +117,16 @@ class Oracle:
         Without `backward` no gradient is taken, but gradients stay enabled, so that scores are the same to the last
         bit: some networks compute them differently where gradients are disabled.
         """
-        looks = [self._look(problem, truth, target, x, need, classes, aim, backward) for _ in range(self.draws)]
-        seen = looks[0] if self.draws == 1 else self._averaged(problem, truth, target, looks, need)
-        scores = self.goal.scores(seen.logits, truth)
+        looks = [self._look(problem, question, x, need, classes, aim, backward) for _ in range(self._times)]
+        seen = looks[0] if len(looks) == 1 else self._averaged(problem, question, looks, need)
+        scores = self.goal.scores(seen.logits, question.truth)
         hidden = need is Need.LABEL and not self.goal.classifies
         return replace(seen, logits=one_hot_prediction(scores) if hidden else scores)
 
     def _look(
         self,
         problem: Problem,
-        truth: Tensor,
-        target: Tensor,
+        question: Question,
         x: Tensor,
         need: Need,
         classes: Tensor | None,
@@ -127,19 +136,38 @@ class Oracle:
         if need is Need.JACOBIAN:
             if classes is None:
                 raise ValueError("a Jacobian needs the classes (B, K) whose scores are differentiated")
-            return self._in_parts(lambda *part: self._jacobian(problem, backward, *part), x, truth, target, classes)
+            return self._in_parts(lambda *part: self._jacobian(problem, backward, *part), x, question, classes)
         if need is Need.GRAD:
-            return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, truth, target, aim)
+            return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, question, aim)
         look = self._scores if need is Need.VALUE else self._labels
-        return self._in_parts(lambda *part: look(problem, *part), x, truth, target)
+        return self._in_parts(lambda *part: look(problem, *part), x, question)
 
-    def confirm(self, problem: Problem, truth: Tensor, target: Tensor, x: Tensor, claimed: Seen) -> Seen:
-        """`claimed`, with the margins of its successes computed again in float32: only those that hold are kept."""
-        again = self._margin(problem, self.logits(x), truth, target)
+    @property
+    def _shown(self) -> int:
+        """Inputs of the model in one evaluation of a row."""
+        return self.draws // self._times
+
+    @property
+    def doubts(self) -> bool:
+        """Whether a success counts only once it was seen again: in float32, and on other draws of a scene."""
+        return self.bf16 or self.scene is not None
+
+    def confirm(self, problem: Problem, question: Question, x: Tensor, claimed: Seen) -> Seen:
+        """`claimed`, with the margins of its successes computed again: only those that hold are kept."""
+        again = self._margin(problem, self.logits(x, question.draws), question)
         margin = torch.where(claimed.won, again, claimed.margin)
         return replace(claimed, margin=margin, won=margin < 0)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, draws: Tensor | None) -> Tensor:
+        if self.scene is None:
+            return self._asked(x)
+        assert draws is not None
+        key, first = (t.repeat_interleave(self.draws) for t in draws.T)
+        number = first + torch.arange(self.draws, device=x.device).repeat(len(x))
+        output = self._asked(self.scene.show(x.repeat_interleave(self.draws, 0), key, number))
+        return output.view(len(x), self.draws, *output.shape[1:])
+
+    def _asked(self, x: Tensor) -> Tensor:
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         service = self.model.service
@@ -148,72 +176,66 @@ class Oracle:
         self.forwards += len(x) + (service.repeats - before if service else 0)
         return logits
 
-    def _value(self, x: Tensor) -> Tensor:
+    def _value(self, x: Tensor, draws: Tensor | None) -> Tensor:
         with torch.no_grad():
-            return self._forward(x)
+            return self._forward(x, draws)
 
     def _crafting(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _margin(self, problem: Problem, output: Tensor, truth: Tensor, target: Tensor) -> Tensor:
-        return problem.objective.margin(self.goal.scores(output, truth), self.goal.label(truth), target)
+    def _margin(self, problem: Problem, output: Tensor, q: Question) -> Tensor:
+        return problem.objective.margin(self.goal.scores(output, q.truth), self.goal.label(q.truth), q.target)
 
-    def _scores(self, problem: Problem, x: Tensor, truth: Tensor, target: Tensor) -> Seen:
+    def _scores(self, problem: Problem, x: Tensor, q: Question) -> Seen:
         with torch.no_grad(), self._crafting():
-            output = self._forward(x).float()
-        loss = problem.objective.descend(self.goal.scores(output, truth), self.goal.label(truth), target)
-        return self._seen(problem, output, truth, target, loss, None)
+            output = self._forward(x, q.draws).float()
+        loss = problem.objective.descend(self.goal.scores(output, q.truth), self.goal.label(q.truth), q.target)
+        return self._seen(problem, output, q, loss, None)
 
-    def _labels(self, problem: Problem, x: Tensor, truth: Tensor, target: Tensor) -> Seen:
-        output = self._value(x)
+    def _labels(self, problem: Problem, x: Tensor, q: Question) -> Seen:
+        output = self._value(x, q.draws)
         # From the scores: in a tie, the predicted label alone would claim a success.
-        margin = self._margin(problem, output, truth, target)
+        margin = self._margin(problem, output, q)
         margin = margin.sign() + 0 * margin  # NaN stays NaN
         return Seen(one_hot_prediction(output) if self.goal.classifies else output, margin, margin, margin < 0, None)
 
-    def _gradient(
-        self, problem: Problem, backward: bool, x: Tensor, truth: Tensor, target: Tensor, aim: Aim | None
-    ) -> Seen:
+    def _gradient(self, problem: Problem, backward: bool, x: Tensor, q: Question, aim: Aim | None) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
-                output = self._forward(x).float()
-            scores, label = self.goal.scores(output, truth), self.goal.label(truth)
-            loss = problem.objective.descend(scores, label, target)
+                output = self._forward(x, q.draws).float()
+            scores, label = self.goal.scores(output, q.truth), self.goal.label(q.truth)
+            loss = problem.objective.descend(scores, label, q.target)
             aimed = loss
             if aim is not None:
-                aimed = aim.descend(problem.objective, output if aim.unfolded else scores, label, target)
+                aimed = aim.descend(problem.objective, output if aim.unfolded else scores, label, q.target)
             # Of the sum, never of a mean, so that rows stay independent.
             grad = self.model.gradient(aimed.sum(), x) if backward else None
-        self.backwards += backward * len(x)
-        return self._seen(problem, output.detach(), truth, target, loss.detach(), grad)
+        self.backwards += backward * len(x) * self._shown
+        return self._seen(problem, output.detach(), q, loss.detach(), grad)
 
-    def _jacobian(
-        self, problem: Problem, backward: bool, x: Tensor, truth: Tensor, target: Tensor, classes: Tensor
-    ) -> Seen:
+    def _jacobian(self, problem: Problem, backward: bool, x: Tensor, q: Question, classes: Tensor) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
-                output = self._forward(x).float()
-            scores = self.goal.scores(output, truth)
+                output = self._forward(x, q.draws).float()
+            scores = self.goal.scores(output, q.truth)
             sums = scores.gather(1, classes).sum(0) if backward else ()
             grads = [self.model.gradient(s, x, retain_graph=True) for s in sums]
-        self.backwards += backward * classes.numel()
-        loss = problem.objective.descend(scores.detach(), self.goal.label(truth), target)
-        return self._seen(problem, output.detach(), truth, target, loss, torch.stack(grads, 1) if backward else None)
+        self.backwards += backward * classes.numel() * self._shown
+        loss = problem.objective.descend(scores.detach(), self.goal.label(q.truth), q.target)
+        return self._seen(problem, output.detach(), q, loss, torch.stack(grads, 1) if backward else None)
 
-    def _seen(
-        self, problem: Problem, output: Tensor, truth: Tensor, target: Tensor, loss: Tensor, grad: Tensor | None
-    ) -> Seen:
+    def _seen(self, problem: Problem, output: Tensor, q: Question, loss: Tensor, grad: Tensor | None) -> Seen:
         """Outputs are read as scores once those of all draws have been averaged."""
-        margin = self._margin(problem, output, truth, target)
+        margin = self._margin(problem, output, q)
         return Seen(output, loss, margin, margin < 0, grad)
 
-    def _averaged(self, problem: Problem, truth: Tensor, target: Tensor, looks: list[Seen], need: Need) -> Seen:
+    def _averaged(self, problem: Problem, q: Question, looks: list[Seen], need: Need) -> Seen:
         mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))
         if need is Need.LABEL and self.goal.classifies:  # the most frequent label
-            return self._seen(problem, one_hot_prediction(mean.logits), truth, target, mean.margin.sign(), None)
-        return self._seen(problem, self._mean([look.logits for look in looks]), truth, target, mean.loss, mean.grad)
+            return self._seen(problem, one_hot_prediction(mean.logits), q, mean.margin.sign(), None)
+        return self._seen(problem, self._mean([look.logits for look in looks]), q, mean.loss, mean.grad)
 
     def _in_parts(self, f: Callable[..., R], *args: Any) -> R:
         while True:

@@ -46,6 +46,15 @@ class Job(Around):
 
 
 @dataclass(frozen=True)
+class Question(Rows):
+    """What is asked about probes (B, ...), besides the loss."""
+
+    truth: Tensor  # (B, ...) what the goal compares outputs with
+    target: Tensor  # (B,) int64 the class that a search runs towards; the label where there is none
+    draws: Tensor | None = None  # (B, 2) int64: of a scene, the rows' keys and the numbers of their first draws
+
+
+@dataclass(frozen=True)
 class Aim(Rows, ABC):
     """A function whose gradient an attack wants in place of that of the goal's loss: its state's `aim`."""
 

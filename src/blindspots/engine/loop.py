@@ -12,8 +12,9 @@ from blindspots.engine.jobs import Jobs
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.result import Result
 from blindspots.oracle import Oracle
-from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.rows import Rows
+from blindspots.scenes import GATE
 
 _NOBODY = -1
 
@@ -129,8 +130,15 @@ class Search:
     def _look(self, s: Slots, backward: bool) -> Seen:
         classes, aim = self.attack.classes_of(s.state), self.attack.aim_of(s.state)
         return self.oracle.look(
-            self.problem, s.job.truth, s.job.target, s.state.probe, self.attack.need, classes, aim, backward=backward
+            self.problem, self._question(s), s.state.probe, self.attack.need, classes, aim, backward=backward
         )
+
+    def _question(self, s: Slots, first: int = 0) -> Question:
+        """`first`: of the draws of a scene, of which every evaluation of a row sees new ones."""
+        if self.oracle.scene is None:
+            return Question(s.job.truth, s.job.target)
+        number = first + s.state.t * self.oracle.draws
+        return Question(s.job.truth, s.job.target, torch.stack([s.job.key, number], 1))
 
     def _slopes(self, state: State) -> int:
         """Number of gradients that an evaluation of a probe returns, unless it is a row's last."""
@@ -138,8 +146,9 @@ class Search:
         return int(self.attack.need is Need.GRAD) if classes is None else classes.shape[1]
 
     def _judge(self, s: Slots, live: Tensor, seen: Seen) -> None:
-        if self.oracle.bf16 and bool((live & seen.won).any()):
-            seen = self.oracle.confirm(self.problem, s.job.truth, s.job.target, s.state.probe, seen)
+        if self.oracle.doubts and bool((live & seen.won).any()):
+            # Other draws at every claim: a point that failed the gate is not let in by trying again.
+            seen = self.oracle.confirm(self.problem, self._question(s, GATE), s.state.probe, seen)
         s.ledger.judge_(live, self.problem.threat, s.job.within(s.job.r), s.state.probe, seen)
 
     def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: State) -> Tensor:

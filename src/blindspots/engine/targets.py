@@ -10,7 +10,7 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.ledger import Ledger
 from blindspots.errors import InputError
 from blindspots.oracle import Oracle
-from blindspots.problem import Need, Problem
+from blindspots.problem import Need, Problem, Question
 from blindspots.random import keys, uniform
 from blindspots.spec import build
 
@@ -139,7 +139,7 @@ class Malt:
 
     def _nearest(self, oracle: Oracle, problem: Problem, rows: Samples, candidates: Tensor) -> Tensor:
         classes = torch.cat([rows.y[:, None], candidates], 1)
-        seen = oracle.look(problem, rows.truth, rows.y, rows.x, Need.JACOBIAN, classes)
+        seen = oracle.look(problem, Question(rows.truth, rows.y), rows.x, Need.JACOBIAN, classes)
         assert seen.grad is not None
         towards = seen.grad[:, :1] - seen.grad[:, 1:]
         slope = problem.threat.dual(towards.flatten(0, 1)).view_as(candidates)

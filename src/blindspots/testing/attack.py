@@ -16,7 +16,7 @@ from blindspots.attacks.attack import State
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle, one_hot_prediction
-from blindspots.problem import Job, Need, Problem, Seen
+from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.random import keys
 from blindspots.rows import Around, Rows, leaves, tree
 from blindspots.threat import THREATS, Threat
@@ -107,7 +107,7 @@ def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module | Model) ->
     state = attack.init(problem, job)
     while not attack.exhausted(state).all():
         classes, aim = attack.classes_of(state), attack.aim_of(state)
-        seen = oracle.look(problem, job.y, job.target, state.probe, attack.need, classes, aim)
+        seen = oracle.look(problem, Question(job.y, job.target), state.probe, attack.need, classes, aim)
         yield state, seen
         state = attack.step(problem, job, state, seen)
 

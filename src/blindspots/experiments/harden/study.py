@@ -34,7 +34,7 @@ from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.packing import packed_text, unpacked_text
 from blindspots.pictures import is_image
-from blindspots.problem import Job, Need, Problem
+from blindspots.problem import Job, Need, Problem, Question
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
 from blindspots.threat import THREATS, Threat
@@ -166,7 +166,7 @@ def _slopes(model: Model, x: Tensor, threat: Threat) -> Tensor:
     with oracle.session():
         x = x.to(oracle.device)
         y = oracle.logits(x).argmax(1)
-        seen = oracle.look(problem, y, y, x, Need.GRAD)
+        seen = oracle.look(problem, Question(y, y), x, Need.GRAD)
     assert seen.grad is not None
     return seen.grad.cpu()
 

@@ -14,7 +14,7 @@ from blindspots.experiments.universal.verdict import Geometry
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
-from blindspots.problem import Need, Problem
+from blindspots.problem import Need, Problem, Question
 from blindspots.random import keys, normal
 from blindspots.records import Share
 from blindspots.rows import Rows
@@ -280,7 +280,7 @@ def _field(oracle: Oracle, points: _Points) -> Field:
     y, other = points.y.to(oracle.device), points.other.to(oracle.device)
 
     def of(x: Tensor) -> tuple[Tensor, Tensor]:
-        seen = oracle.look(problem, y, other, x.to(oracle.device), Need.GRAD)
+        seen = oracle.look(problem, Question(y, other), x.to(oracle.device), Need.GRAD)
         assert seen.grad is not None
         return seen.loss.cpu(), seen.grad.cpu().flatten(1)
 

@@ -12,7 +12,7 @@ from blindspots.experiments.universal.losses import Aimed
 from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
-from blindspots.problem import Aim, Need, Problem
+from blindspots.problem import Aim, Need, Problem, Question
 from blindspots.random import keys
 from blindspots.threat import Threat
 
@@ -121,6 +121,6 @@ class Task:
     def _slope(self, oracle: Oracle, p: Tensor, batch: Batch, aim: Aim) -> Slope:
         painted = self.space.paint(p, batch.x, batch.group)
         y = batch.y if oracle is self.oracle else torch.zeros_like(batch.y)
-        seen = oracle.look(self.problem, y, self.targets(batch), painted, Need.GRAD, aim=aim)
+        seen = oracle.look(self.problem, Question(y, self.targets(batch)), painted, Need.GRAD, aim=aim)
         assert seen.grad is not None
         return Slope(seen.won & self.counts(batch), self.space.pull_back(p, batch.x, batch.group, seen.grad))

@@ -15,7 +15,7 @@ from blindspots.experiments.universal.methods.method import Method
 from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.verdict import Pass
-from blindspots.problem import Need, Problem
+from blindspots.problem import Need, Problem, Question
 from blindspots.rows import col, pick
 from blindspots.threat import L2
 
@@ -85,7 +85,7 @@ class UAP(Method):
 
     def _linear(self, task: Task, problem: Problem, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """One step behind the boundary with the likeliest other class, as its tangent has it: f / |grad f|^2 grad f."""
-        seen = task.oracle.look(problem, batch.y, task.targets(batch), x, Need.GRAD)
+        seen = task.oracle.look(problem, Question(batch.y, task.targets(batch)), x, Need.GRAD)
         assert seen.grad is not None
         length = seen.margin.clamp_min(0) / seen.grad.flatten(1).square().sum(1).clamp_min(_FLAT)
         return -(1 + self.overshoot) * col(length, x) * seen.grad, seen.won
