@@ -7,8 +7,14 @@ from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.threat import Threat
 
-ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores", Need.GRAD: "gradients", Need.JACOBIAN: "gradients"}
-_ORDER = (Need.LABEL, Need.VALUE, Need.GRAD, Need.JACOBIAN)
+ACCESS = {
+    Need.LABEL: "labels",
+    Need.VALUE: "scores",
+    Need.SLOPES: "gradients at its embeddings",
+    Need.GRAD: "gradients",
+    Need.JACOBIAN: "gradients",
+}
+_ORDER = (Need.LABEL, Need.VALUE, Need.SLOPES, Need.GRAD, Need.JACOBIAN)
 
 
 def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective) -> None:

@@ -137,6 +137,8 @@ class Oracle:
             if classes is None:
                 raise ValueError("a Jacobian needs the classes (B, K) whose scores are differentiated")
             return self._in_parts(lambda *part: self._jacobian(problem, backward, *part), x, question, classes)
+        if need is Need.SLOPES:
+            return self._in_parts(lambda *part: self._slopes(problem, backward, *part), x, question)
         if need is Need.GRAD:
             return self._in_parts(lambda *part: self._gradient(problem, backward, *part), x, question, aim)
         look = self._scores if need is Need.VALUE else self._labels
@@ -170,9 +172,12 @@ class Oracle:
     def _asked(self, x: Tensor) -> Tensor:
         if self.channels_last and x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
+        return self._counted(self._net, x)
+
+    def _counted(self, net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         service = self.model.service
         before = service.repeats if service else 0
-        logits = self._net(x)
+        logits = net(x)
         self.forwards += len(x) + (service.repeats - before if service else 0)
         return logits
 
@@ -213,6 +218,17 @@ class Oracle:
             grad = self.model.gradient(aimed.sum(), x) if backward else None
         self.backwards += backward * len(x) * self._shown
         return self._seen(problem, output.detach(), q, loss.detach(), grad)
+
+    def _slopes(self, problem: Problem, backward: bool, x: Tensor, q: Question) -> Seen:
+        with torch.enable_grad():
+            z = self.model.embed(x).detach().requires_grad_()
+            output = self._counted(self.model.head, z).float()
+            loss = problem.objective.descend(self.goal.scores(output, q.truth), self.goal.label(q.truth), q.target)
+            grad = self.model.gradient(loss.sum(), z) if backward else None
+        self.backwards += backward * len(x)
+        assert q.around is not None
+        slopes = None if grad is None else problem.threat.slopes(x, q.around, grad, self.model.embed)
+        return self._seen(problem, output.detach(), q, loss.detach(), slopes)
 
     def _jacobian(self, problem: Problem, backward: bool, x: Tensor, q: Question, classes: Tensor) -> Seen:
         with torch.enable_grad():

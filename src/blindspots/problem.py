@@ -15,6 +15,7 @@ class Need(Enum):
     """What an attack needs to see at its probes; the value says what that costs."""
 
     VALUE = "scores: one forward"
+    SLOPES = "the slope of the loss along every move of a lattice: one forward, one backward"
     GRAD = "gradients: one forward, one backward"
     JACOBIAN = "one gradient per class: one forward, K backwards"
     LABEL = "labels only: one forward"
@@ -52,6 +53,7 @@ class Question(Rows):
     truth: Tensor  # (B, ...) what the goal compares outputs with
     target: Tensor  # (B,) int64 the class that a search runs towards; the label where there is none
     draws: Tensor | None = None  # (B, 2) int64: of a scene, the rows' keys and the numbers of their first draws
+    around: Around | None = None  # what the moves are relative to, with `Need.SLOPES`
 
 
 @dataclass(frozen=True)
@@ -76,4 +78,6 @@ class Seen(Rows):
     loss: Tensor  # (B,) what is descended
     margin: Tensor  # (B,) negative exactly where the goal is reached
     won: Tensor  # (B,) bool, margin < 0
-    grad: Tensor | None  # GRAD: of the loss or of the state's aim, like the probe; JACOBIAN: of K scores, (B, K, ...)
+    grad: (
+        Tensor | None
+    )  # SLOPES: along every move, (B, M); GRAD: of the loss or of the state's aim, like the probe; JACOBIAN: of K scores, (B, K, ...)

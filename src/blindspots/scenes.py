@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 GATE = 1 << 40  # the first of the draws that a success has to hold on before it counts,
-FINAL = 1 << 41  # and of those that decide what is reported: no search has seen either
+FINAL = 1 << 41  # of those that decide what is reported: no search has seen either,
+CLEAN = 1 << 42  # and of those that the clean input is looked at on
 
 
 class Scene(ABC):

@@ -23,6 +23,7 @@ from blindspots.problem import Problem
 from blindspots.random import keys, uniform
 from blindspots.records import NO_TARGET
 from blindspots.rows import Rows, leaves
+from blindspots.scenes import CLEAN
 from blindspots.threat import Threat
 
 Start = Literal["clean", "near", "found", "other"]
@@ -178,7 +179,7 @@ class Cascade:
     def _look_first(self, samples: Samples) -> tuple[Board, Samples]:
         """The board before the first stage, and the rows as the goal sees them."""
         calls = self.oracle.forwards
-        output = self.oracle.logits(samples.x)
+        output = self.oracle.logits(samples.x, samples.draws(self.oracle, self.seed, CLEAN))
         goal = self.oracle.goal
         goal.check(output, samples.y, samples.id)
         samples = samples.judged(goal, output)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.goals import Goal
-from blindspots.oracle import one_hot_prediction
+from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Job, Need
 from blindspots.random import keys
 from blindspots.rows import Rows
@@ -33,6 +33,12 @@ class Samples(Rows):
         """Rows that are all searched in the same threat, before a goal has seen them: y are the data's."""
         radius = torch.inf if threat.radius is None else float(threat.radius)
         return cls(id, x, y, torch.full((len(y),), radius, device=y.device))
+
+    def draws(self, oracle: Oracle, seed: int, first: int) -> Tensor | None:
+        """(N, 2) int64: keys and numbers of the first draws that the oracle shows of its scene; None without one."""
+        if oracle.scene is None:
+            return None
+        return torch.stack([keys(seed, self.id), torch.full_like(self.id, first)], 1)
 
     def judged(self, goal: Goal, output: Tensor) -> "Samples":
         """The same rows as the goal sees them, with `output` (N, ...), what the model says of their clean inputs."""

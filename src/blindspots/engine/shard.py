@@ -13,6 +13,7 @@ from blindspots.oracle import Oracle
 from blindspots.packing import pack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.rows import Rows
+from blindspots.scenes import FINAL
 from blindspots.threat import to_8bit
 
 LOOKS_AFTER = 3
@@ -23,10 +24,11 @@ def looks_after(goal: Goal) -> int:
     return LOOKS_AFTER + (not goal.classifies)
 
 
-def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> dict[str, Tensor]:
+def shard_columns(oracle: Oracle, samples: Samples, board: Board, seed: int = 0) -> dict[str, Tensor]:
     """The columns that `SHARD` of evaluations names: every success is evaluated again from the bytes that are kept.
 
-    That takes at most `looks_after` evaluations per row.
+    That takes at most `looks_after` evaluations per row. In a scene they are of draws that no search has seen, so what
+    is said of a success is not flattered by the search for it; `seed`: of the run.
     """
     goal, ledger = oracle.goal, board.ledger
     calls, judged = oracle.forwards, samples.judged(goal, board.output)
@@ -34,10 +36,11 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> dict[str, T
     # In a ball the strongest example is the most telling; without a ball it would be far away, so the nearest is kept.
     unbounded = bool(samples.r.isinf().all()) or _silent(oracle)
     strongest = ledger.best if unbounded else ledger.near
-    seen = _seen(oracle, judged, board, strongest, broken)
+    draws = samples.draws(oracle, seed, FINAL)
+    seen = _seen(oracle, judged, board, strongest, broken, draws)
     fools = seen.fools
     if not unbounded:
-        fools = fools & _seen(oracle, judged, board, ledger.best, broken).fools
+        fools = fools & _seen(oracle, judged, board, ledger.best, broken, draws).fools
     broken, seen = broken[fools], seen[fools]
     won = torch.zeros_like(board.right).index_fill(0, broken, True)
     stage, counts = torch.where(won, board.stage, -1).to(torch.int16), board.counts.clone()
@@ -47,8 +50,8 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board) -> dict[str, T
     rounded = to_8bit(adversarial, oracle.model.bounds)
     in_8bit = torch.full_like(broken, REJECTED)
     if not _silent(oracle):
-        in_8bit = goal.predict(_outputs(oracle, rounded, board), judged.truth[broken])
-    more = {} if goal.classifies else _measured(oracle, samples, board)
+        in_8bit = goal.predict(_outputs(oracle, rounded, board, _at(draws, broken)), judged.truth[broken])
+    more = {} if goal.classifies else _measured(oracle, samples, board, draws)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
     prediction = goal.predict(board.output, judged.truth)
     columns = {
@@ -88,22 +91,22 @@ class _Seen(Rows):
     fools: Tensor  # (k,) bool: the goal is reached, at the target where there is one
 
 
-def _seen(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: Tensor) -> _Seen:
+def _seen(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: Tensor, draws: Tensor | None) -> _Seen:
     """What is said of the `points` (N, ...) of the rows `at` (k,)."""
     truth, target = judged.truth[at], board.target[at]
     if _silent(oracle):
         said = board.ledger.said[at]
         return _Seen(said, torch.full_like(board.ledger.norm[at], torch.nan), (target < 0) | (said == target))
-    output = _outputs(oracle, points[at], board)
+    output = _outputs(oracle, points[at], board, _at(draws, at))
     said, reached = oracle.goal.predict(output, truth), oracle.goal.margin(output, truth) < 0
     return _Seen(said, _confidence(oracle, output), reached & ((target < 0) | (said == target)))
 
 
-def _measured(oracle: Oracle, samples: Samples, board: Board) -> dict[str, Tensor]:
+def _measured(oracle: Oracle, samples: Samples, board: Board, draws: Tensor | None) -> dict[str, Tensor]:
     """What goals that do not classify report: of the clean inputs, and of the worst points that were found."""
     goal, y, clean, worst = oracle.goal, samples.y, board.output, board.ledger.near
     before = goal.measures(clean, y, clean)
-    after = before if _silent(oracle) else goal.measures(_outputs(oracle, worst, board), y, clean)
+    after = before if _silent(oracle) else goal.measures(_outputs(oracle, worst, board, draws), y, clean)
     return {"truth": y, "worst": worst, "measures": _table(before, y), "worst_measures": _table(after, y)}
 
 
@@ -131,8 +134,12 @@ def _silent(oracle: Oracle) -> bool:
     return oracle.model.service is not None and oracle.model.service.silent
 
 
-def _outputs(oracle: Oracle, x: Tensor, board: Board) -> Tensor:
-    return oracle.logits(x) if len(x) else board.output[:0]
+def _outputs(oracle: Oracle, x: Tensor, board: Board, draws: Tensor | None) -> Tensor:
+    return oracle.logits(x, draws) if len(x) else board.output[:0]
+
+
+def _at(draws: Tensor | None, at: Tensor) -> Tensor | None:
+    return None if draws is None else draws[at]
 
 
 def _target(board: Board, prediction: Tensor, broken: Tensor, said: Tensor) -> Tensor:

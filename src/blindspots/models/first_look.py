@@ -36,12 +36,13 @@ def first_look(model: Model, data: Dataset) -> Model:
     A network without a differentiable path from its input to its scores (detached, quantised, under no_grad) is
     returned as a model with access to its scores only: score-based attacks and protocols run on it, all others are
     refused before the first query. One whose gradient is exactly 0 at all of these rows (its input is rounded) is
-    returned as `flat`. A model whose every query counts is left alone. Costs a forward and a backward per row.
+    returned as `flat`. A model whose every query counts, or whose inputs are tokens, is left alone. Costs a forward and
+    a backward per row.
 
     Raises:
         InputError: the network does not take the rows, or what it returns cannot be scores.
     """
-    if model.service or not len(data):
+    if model.service or not len(data) or model.access is Need.SLOPES:
         return model
     x = data.rows(0, min(LOOKED_AT, len(data)))[0].to(model.device)
     lazy = [name for name, p in model.net.named_parameters() if is_lazy(p)]

@@ -53,6 +53,8 @@ class Model(Checked):
         device: the network is moved there. Default: it stays where its parameters are.
         take: which of several outputs holds the scores: an index, a key or an attribute, "1.scores" where they are
             nested. Default: `.logits` or `["logits"]`, else the only tensor that can hold them; `notes` say which.
+        embed: from tokens (B, L) int64 to what the network takes, (B, L, E). Inputs are then the numbers of tokens, and
+            gradients are taken at their embeddings: slopes along exchanges of tokens follow from them.
         class_names: names of the outputs, in order; data with named classes are matched by them. Default: those that
             the network itself stores (`config.id2label`, `class_names`), if any.
 
@@ -63,7 +65,7 @@ class Model(Checked):
         InputError: a value above does not fit, or, when called, the network's output does not.
     """
 
-    unchecked = frozenset({"net"})
+    unchecked = frozenset({"net", "embed"})
 
     def __init__(
         self,
@@ -77,6 +79,7 @@ class Model(Checked):
         device: str | torch.device | None = None,
         take: Take = None,
         class_names: Iterable[str] | None = None,
+        embed: nn.Module | Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if isinstance(net, Model) or not callable(net):
             instead = "pass blindspots.models.from_estimator(it)" if hasattr(net, "get_params") else "pass a network"
@@ -95,7 +98,8 @@ class Model(Checked):
         self.output: Output = output
         self.name = name or _called(net)
         self.spec, self.take = spec, take
-        self.access = Need.GRAD
+        self.table = embed if embed is None or isinstance(embed, nn.Module) else _Function(embed)
+        self.access = Need.GRAD if embed is None else Need.SLOPES
         self.flat = False  # its gradient was 0 at every row checked
         self.remarks: tuple[Finding, ...] = ()  # from `first_look`
         self._place = ""  # of the scores among several outputs, once it is known
@@ -161,7 +165,7 @@ class Model(Checked):
         digest.update(_UNSTABLE.sub("", repr(self.net)).encode())
         for code in _code(self.net):
             digest.update(_UNSTABLE.sub("", code).encode())
-        for name, tensor in _tensors(self.net):
+        for name, tensor in [*_tensors(self.net), *([] if self.table is None else _tensors(self.table))]:
             digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
             digest.update(_raw(tensor))
         return digest.hexdigest()
@@ -174,6 +178,14 @@ class Model(Checked):
         Whatever the network does, x and the caller's grad mode, default dtype and the like are unchanged; what it
         prints goes to stderr.
         """
+        return self.head(self.embed(x))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Where gradients are taken, (B, ...): at the inputs themselves, or at the embeddings of tokens."""
+        return x if self.table is None else call(self.table, x.to(self.device).long(), "an embedding")
+
+    def head(self, x: Tensor) -> Tensor:
+        """`logits` of what `embed` returns."""
         given, x = x, x.to(self.device)
         x = x if self._mean is None else x - _per_channel(self._mean, x)
         x = x if self._std is None else x / _per_channel(self._std, x)

@@ -334,7 +334,7 @@ class _Shard:
         with oracle.session():
             samples = self._samples()
             board, seconds = yield from cascade.stages_of(samples, kept)
-            columns = shard_columns(oracle, samples, board)
+            columns = shard_columns(oracle, samples, board, c.seed)
         self._check_service()
         for stage, took in zip(self.stages, seconds, strict=True):
             world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
