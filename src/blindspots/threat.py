@@ -217,8 +217,8 @@ class Threat(Checked, ABC):
 
     @property
     def is_even(self) -> bool:
-        """All features alike: one box, one unit, and everything may change."""
-        return not isinstance(self.lo, Tensor) and self.unit is None and self.where is None
+        """All features have the same box and the same unit, as those of a picture."""
+        return not isinstance(self.lo, Tensor) and self.unit is None
 
     def within(self, lo: Numbers, hi: Numbers) -> Self:
         """The same threat in another box."""
@@ -236,7 +236,7 @@ class Threat(Checked, ABC):
 
     def diameter(self, shape: tuple[int, ...]) -> float:
         """How far two inputs of this shape can be apart within the box."""
-        if self.is_even:
+        if self.is_even and self.where is None:
             count = math.prod(shape)
             return self.span * (1.0 if self.p == math.inf else count ** (1 / self.p))
         lo, hi = self.whole.like(torch.empty(1, *shape))

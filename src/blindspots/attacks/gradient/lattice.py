@@ -46,6 +46,7 @@ class Lattice(Attack[LatticeState]):
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
     alone: ClassVar[bool] = False
 

@@ -114,6 +114,7 @@ class Blur(LineSearch):
         use="the least blur that fools the model",
     )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
         height, width = as_images(job.x).shape[2:]

@@ -52,6 +52,7 @@ class RotateTranslate(Attack[RotateState]):
     )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
 
     @property
@@ -107,6 +108,7 @@ class RotateTranslatePGD(Attack[RotateState]):
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
     loss: ClassVar[LossName] = "ce"
 

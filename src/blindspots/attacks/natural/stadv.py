@@ -58,6 +58,7 @@ class StAdv(Attack[StAdvState]):
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
 
     @property
