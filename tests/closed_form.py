@@ -100,3 +100,43 @@ def _fewest(threat: Threat, x: Tensor, gap: Tensor, normal: Tensor) -> Tensor:
     room = torch.where(normal > 0, flat - threat.lo, threat.hi - flat)
     falls = (normal.abs() * room).sort(dim=1, descending=True).values.cumsum(1)
     return 1.0 + (falls <= gap[:, None]).sum(1)
+
+
+@torch.no_grad()
+def nearest_in_box(known: Known, threat: Threat) -> Tensor:
+    """As `optimum` for a plane, with the box, units and mask of a threat; inf where the box has no example: (B,).
+
+    Float64. Every feature can lower the margin by at most steep * room; the norm says in which order, or how together,
+    the features use their room.
+    """
+    assert isinstance(known.net, Linear)
+    weight, x = known.net.weight.double(), known.x.flatten(1).double()
+    lo, hi, unit, free = (_flat(t, known.x, x) for t in (threat.lo, threat.hi, threat.unit, threat.where))
+    normal = weight[known.y] - weight[1 - known.y]
+    bias = known.net.bias.double()
+    margin = (normal * x).sum(1) + bias[known.y] - bias[1 - known.y]
+    room = torch.where(normal > 0, x - lo, hi - x) * free
+    far = torch.stack([_least(threat.p, *row) for row in zip(margin, normal.abs(), room, unit, strict=True)])
+    return torch.where((normal.abs() * room).sum(1) > margin, far, math.inf)
+
+
+def _flat(t: Tensor | float | None, like: Tensor, x: Tensor) -> Tensor:
+    return torch.as_tensor(1.0 if t is None else t).expand_as(like).flatten(1).to(x)
+
+
+def _least(p: float, margin: Tensor, steep: Tensor, room: Tensor, unit: Tensor) -> Tensor:
+    """For one row, features (D,)."""
+    if p == 0:
+        return 1.0 + ((steep * room).sort(descending=True).values.cumsum(0) <= margin).sum()
+    if p == 1:
+        order = (steep * unit).argsort(descending=True)
+        steep, room, unit = steep[order], room[order], unit[order]
+        gain = steep * room
+        moved = ((margin - gain.cumsum(0) + gain) / steep).clamp_min(0).minimum(room)
+        return (moved / unit).sum()
+    speed = unit if math.isinf(p) else steep * unit**2
+    times = torch.cat([room.new_zeros(1), room / speed]).sort().values
+    reached = (steep * (times[:, None] * speed).minimum(room)).sum(1)
+    k = int((reached <= margin).sum().clamp(1, len(times) - 1))
+    t = times[k - 1] + (times[k] - times[k - 1]) * (margin - reached[k - 1]) / (reached[k] - reached[k - 1])
+    return t if math.isinf(p) else ((t * speed).minimum(room) / unit).norm()

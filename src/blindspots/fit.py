@@ -30,6 +30,11 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
             f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "
             f"{', '.join(attack.threats)}: use one of {able}"
         )
+    if attack.even and not threat.is_even:
+        raise InputError(
+            f"expected one box and one unit for all features, which {attack!r} needs, got a threat where they differ: "
+            f"use one of {able}"
+        )
     if threat.radius is None and not attack.minimal:
         raise InputError(
             f"expected a radius for {attack!r}, which searches in a ball, got {threat.spec!r}: write "
@@ -68,6 +73,7 @@ def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective
     return (
         kind.alone
         and threat.name in kind.threats
+        and (threat.is_even or not kind.even)
         and (threat.radius is not None or kind.minimal)
         and affords(access, kind)
         and (kind.targeted or not (objective.targeted or objective.directed))

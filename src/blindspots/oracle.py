@@ -227,7 +227,7 @@ class Oracle:
             grad = self.model.gradient(loss.sum(), z) if backward else None
         self.backwards += backward * len(x)
         assert q.around is not None
-        slopes = None if grad is None else problem.threat.slopes(x, q.around, grad, self.model.embed)
+        slopes = None if grad is None else problem.threat.slopes(x, q.around, grad, self.model.embed)  # type: ignore[attr-defined]
         return self._seen(problem, output.detach(), q, loss.detach(), slopes)
 
     def _jacobian(self, problem: Problem, backward: bool, x: Tensor, q: Question, classes: Tensor) -> Seen:

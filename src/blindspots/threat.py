@@ -7,9 +7,12 @@ inputs lie in the box.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,192 +124,427 @@ def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     return lo + ((x - lo) / (hi - lo) * 255).round() / 255 * (hi - lo)
 
 
-@dataclass(frozen=True)
-class Threat(Checked, ABC):
-    """{x : |x - x0|_p <= radius} within the box [lo, hi].
+Bound = float | Tensor  # one for all features, or a float32 tensor that broadcasts against an input
+Numbers = float | np.ndarray | Tensor  # as a user gives them
 
-    `radius`: None means unbounded (attacks search for the smallest distance). Raises InputError for a radius that is
-    negative or NaN, and for a box that is empty or not finite.
+
+class Box(NamedTuple):
+    """Where inputs lie: between two bounds, or two for every feature."""
+
+    lo: Bound
+    hi: Bound
+
+    @property
+    def width(self) -> Bound:
+        return self.hi - self.lo
+
+    def clip(self, x: Tensor) -> Tensor:
+        return x.clamp(self.lo, self.hi)  # type: ignore[arg-type]  # two numbers, or two tensors
+
+    def holds(self, x: Tensor) -> Tensor:
+        """Whether each row lies in it: (B,) bool; False for a row with a NaN."""
+        if isinstance(self.lo, Tensor):
+            return ((x >= self.lo) & (x <= self.hi)).flatten(1).all(1)
+        flat = x.flatten(1)
+        return (flat.amin(1) >= self.lo) & (flat.amax(1) <= self.hi)
+
+    def over(self, x: Tensor, f: Callable[[Tensor], Tensor]) -> "Box":
+        """The bounds of the values of `f(x)`, which rearranges those of `x`."""
+        return Box(*map(f, self.like(x))) if isinstance(self.lo, Tensor) else self
+
+    def like(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both bounds in the shape of `x`."""
+        lo, hi = (torch.as_tensor(bound, dtype=x.dtype, device=x.device).expand_as(x) for bound in self)
+        return lo, hi
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Threat(Checked, ABC):
+    """{x : |(x - x0) / unit|_p <= radius} within the box [lo, hi].
+
+    All but the radius may differ between features: tensors or arrays that broadcast against an input (without the
+    dimension of the rows).
+
+    Args:
+        radius: None means unbounded (attacks search for the smallest distance). An array is a radius of 1 whose
+            `unit` it is: `Linf(0.1 * x.std(0))`.
+        lo, hi: the box.
+        unit: what counts as a change of 1 in each feature: a radius, a weight, a standard deviation. Where it is 0
+            nothing may change.
+        where: bool, what may change; None: everything.
+
+    Raises InputError for a radius that is negative or NaN, a box that is empty or not finite, a unit that is negative
+    or not finite, and a mask of nothing.
     """
 
-    radius: float | None = None
-    lo: float = 0.0
-    hi: float = 1.0
+    radius: float | None
+    lo: Bound
+    hi: Bound
+    unit: Tensor | None
+    where: Tensor | None
 
     p: ClassVar[float]
     name: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        if self.radius is not None and not self.radius >= 0:
-            raise InputError(f"expected a radius of at least 0, got {self.radius}: give a distance, or none at all")
-        if not -math.inf < self.lo < self.hi < math.inf:
-            raise InputError(f"expected finite bounds lo < hi, got [{self.lo}, {self.hi}]: give the range of inputs")
+    def __init__(
+        self,
+        radius: Numbers | None = None,
+        lo: Numbers = 0.0,
+        hi: Numbers = 1.0,
+        unit: Numbers | None = None,
+        where: np.ndarray | Tensor | None = None,
+    ) -> None:
+        reach, weight = _units(radius, unit)
+        weight, free = _free(weight, where)
+        box = _box(lo, hi)
+        for name, value in zip(("radius", "lo", "hi", "unit", "where"), (reach, *box, weight, free), strict=True):
+            object.__setattr__(self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._content))
+
+    @property
+    def _content(self) -> tuple[Any, ...]:
+        return tuple(_bytes(getattr(self, f.name)) for f in fields(self))
 
     @property
     def spec(self) -> str:
-        """The text form that `parse_threat` reads back to an equal threat (bounds aside)."""
+        """The text form that `parse_threat` reads back to an equal threat (tensors and bounds aside)."""
         return self.name if self.radius is None else f"{self.name}:{float(self.radius)!r}"
 
-    def within(self, lo: float, hi: float) -> Self:
+    @property
+    def is_even(self) -> bool:
+        """All features have the same box and the same unit, as those of a picture."""
+        return not isinstance(self.lo, Tensor) and self.unit is None
+
+    def within(self, lo: Numbers, hi: Numbers) -> Self:
         """The same threat in another box."""
-        return replace(self, lo=lo, hi=hi)
+        return type(self)(self.radius, lo, hi, self.unit, self.where)
+
+    def to(self, device: torch.device) -> Self:
+        """The same threat with its tensors on that device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
+        return replace(self, **{name: t.to(device) for name, t in tensors.items()}) if tensors else self
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError: a tensor of the threat does not broadcast against inputs of this shape."""
+        for name in ("lo", "hi", "unit", "where"):
+            _check_shape(name, getattr(self, name), shape)
 
     def diameter(self, shape: tuple[int, ...]) -> float:
         """How far two inputs of this shape can be apart within the box."""
-        count = math.prod(shape)
-        return (self.hi - self.lo) * (1.0 if self.p == math.inf else count ** (1 / self.p))
+        if self.is_even and self.where is None:
+            count = math.prod(shape)
+            return self.span * (1.0 if self.p == math.inf else count ** (1 / self.p))
+        lo, hi = self.whole.like(torch.empty(1, *shape))
+        return float(self.norm(hi - lo))
 
-    @abstractmethod
-    def norm(self, d: Tensor) -> Tensor:
-        """|d|_p of each row: (B,)."""
+    @cached_property
+    def span(self) -> float:
+        """The width of the box, in its widest feature."""
+        return float(self.width.max()) if isinstance(self.width, Tensor) else self.width
+
+    def box(self, around: Around) -> Box:
+        """Where the rows may lie, whatever the radius: in the box, with what may not change as it is."""
+        if self.where is None:
+            return self.whole
+        return Box(torch.where(self.where, self.lo, around.x), torch.where(self.where, self.hi, around.x))
+
+    @property
+    def whole(self) -> Box:
+        """Where any row may lie."""
+        return Box(self.lo, self.hi)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Those of all features; raises InputError where they differ."""
+        if isinstance(self.lo, Tensor) or isinstance(self.hi, Tensor):
+            raise InputError("expected one pair of bounds for all features, got bounds that differ: give two numbers")
+        return self.lo, self.hi
+
+    @property
+    def width(self) -> Bound:
+        return self.hi - self.lo
+
+    def clip(self, x: Tensor, around: Around) -> Tensor:
+        """The nearest point of `box`."""
+        return self.box(around).clip(x)
+
+    @cached_property
+    def plain(self) -> Self:
+        """The same threat of u = x / unit, where all features weigh the same: what attacks search in."""
+        return self if self.unit is None else replace(self, lo=self.lo / self.unit, hi=self.hi / self.unit, unit=None)
+
+    def inward(self, around: Around) -> Around:
+        """The rows in the coordinates of `plain`."""
+        return around if self.unit is None else replace(around, x=around.x / self.unit)
+
+    def outward(self, u: Tensor, inner: Around, around: Around) -> Tensor:
+        """Back from points `u` of `plain`, exact where they are unchanged, and in the box."""
+        return u if self.unit is None else self.clip(torch.where(u == inner.x, around.x, u * self.unit), around)
 
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
-        """How far the rows of `x` are from those of `x0`: (B,), in the unit of the radius."""
-        return self.norm(x - x0)
+        """How far the rows of `x` are from those of `x0`: (B,), in the unit of the radius; inf beyond `where`."""
+        size = self.norm(x - x0)
+        if self.where is None:
+            return size
+        return size.masked_fill(((x != x0) & ~self.where).flatten(1).any(1), torch.inf)
 
-    @abstractmethod
+    def norm(self, d: Tensor) -> Tensor:
+        """|d / unit|_p of each row, of what may change: (B,)."""
+        return self._norm(self._changing(d if self.unit is None else d / self.unit))
+
     def dual(self, g: Tensor) -> Tensor:
-        """The largest <g, u> over |u|_p <= 1 of each row: (B,). For L0, over single coordinates with |u_i| <= 1."""
+        """The largest <g, u> over |u / unit|_p <= 1 of each row: (B,). For L0, over single coordinates, |u_i| <= 1."""
+        return self._dual(self.pulled(g))
 
-    @abstractmethod
     def steepest(self, g: Tensor) -> Tensor:
-        """The u with |u|_p <= 1 that maximises <g, u>: (B, ...); zero where the gradient is zero."""
+        """The u with |u / unit|_p <= 1 that maximises <g, u>: (B, ...); zero where the gradient is zero."""
+        u = self._steepest(self.pulled(g))
+        return u if self.unit is None else u * self.unit
 
-    @abstractmethod
+    def pulled(self, g: Tensor) -> Tensor:
+        """A gradient (B, ...) in the coordinates of `plain`; zero where nothing may change."""
+        return self._changing(g if self.unit is None else g * self.unit)
+
     def project(self, x: Tensor, around: Around) -> Tensor:
-        """The point of ball and box that is nearest to `x` in the Euclidean distance."""
+        """The point of ball and box that is nearest to `x` in the Euclidean distance, in units."""
+        if self.unit is None:
+            return self._project(x, around)
+        inner = self.inward(around)
+        return self.outward(self.plain._project(x / self.unit, inner), inner, around)
 
-    @abstractmethod
     def sample(self, around: Around, key: Tensor) -> Tensor:
         """A random point of ball and box; uniform in the box where the radius is infinite. `key`: int64 (B,)."""
+        inner = self.inward(around)
+        return self.outward(self.plain._sample(inner, key), inner, around)
 
     def holds(self, x: Tensor, around: Around) -> Tensor:
         """Whether each row is in its ball and in the box: (B,) bool; False for a row with a NaN.
 
         The box is exact. The norm may exceed the radius by what float32 forces on an exact projection: storing
-        x0 + d rounds each component by at most 2^-24 |x_i|, so |x - x0| <= |d| + 2^-24 |x|.
+        x0 + d rounds each component by at most 2^-24 |x_i|, so |x - x0| <= |d| + 2^-24 |x|. With a unit, x0, the
+        projected point and the way back are rounded.
         """
-        slack = UNIT_ROUNDOFF * self.norm(x)
-        return self._in_box(x) & (self.distance(x, around.x) <= around.r * (1 + RELATIVE_SLACK) + slack)
+        roundings = 1 if self.unit is None else 4
+        slack = roundings * UNIT_ROUNDOFF * self.norm(x)
+        return self.box(around).holds(x) & (self.norm(x - around.x) <= around.r * (1 + RELATIVE_SLACK) + slack)
 
-    def _in_box(self, x: Tensor) -> Tensor:
-        flat = x.flatten(1)
-        return (flat.amin(1) >= self.lo) & (flat.amax(1) <= self.hi)
+    @abstractmethod
+    def _norm(self, d: Tensor) -> Tensor: ...
 
-    def _anywhere(self, x0: Tensor, key: Tensor) -> Tensor:
+    @abstractmethod
+    def _dual(self, g: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _steepest(self, g: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _project(self, x: Tensor, around: Around) -> Tensor: ...
+
+    @abstractmethod
+    def _sample(self, around: Around, key: Tensor) -> Tensor: ...
+
+    def _changing(self, d: Tensor) -> Tensor:
+        return d if self.where is None else d.masked_fill(~self.where, 0)
+
+    def _count(self, x: Tensor) -> int:
+        """How many features of a row may change."""
+        return x[0].numel() if self.where is None else int(self.where.expand(x.shape[1:]).sum())
+
+    def _anywhere(self, around: Around, key: Tensor) -> Tensor:
         """A uniform point of the box."""
-        return (self.lo + (self.hi - self.lo) * uniform(key, _clock(key), 3, x0.shape[1:])).clamp(self.lo, self.hi)
+        box = self.box(around)
+        return box.clip(box.lo + box.width * uniform(key, _clock(key), 3, around.x.shape[1:]))
 
     def _from_direction(self, direction: Tensor, around: Around, key: Tensor) -> Tensor:
         """A point of ball and box, uniform in the ball before the box if `direction` is uniform on the sphere."""
         x0, r = around.x, around.r
-        reach = torch.where(r.isinf(), 0, r)
-        length = uniform(key, _clock(key), 2, (1,))[:, 0] ** (1 / math.prod(x0.shape[1:]))
-        d = direction * col(reach * length / self.norm(direction).clamp_min(TINY), direction)
-        return pick(r.isinf(), self._anywhere(x0, key), self.project(x0 + d, around.within(reach)))
+        reach, direction = torch.where(r.isinf(), 0, r), self._changing(direction)
+        length = uniform(key, _clock(key), 2, (1,))[:, 0] ** (1 / self._count(x0))
+        d = direction * col(reach * length / self._norm(direction).clamp_min(TINY), direction)
+        return pick(r.isinf(), self._anywhere(around, key), self._project(x0 + d, around.within(reach)))
 
 
-@dataclass(frozen=True)
+def _units(radius: Numbers | None, unit: Numbers | None) -> tuple[float | None, Tensor | None]:
+    """A radius for each feature is a radius of 1 in units of it."""
+    weight = None if unit is None else _tensor("unit", unit)
+    if radius is None or isinstance(radius, int | float):
+        reach = radius
+    else:
+        each = _tensor("radius", radius)
+        reach, weight = 1.0, each if weight is None else each * weight
+    if reach is not None and not reach >= 0:
+        raise InputError(f"expected a radius of at least 0, got {reach}: give a distance, or none at all")
+    return reach, weight
+
+
+def _free(unit: Tensor | None, where: np.ndarray | Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Units above 0, and what may change; None where that makes no difference."""
+    free = None if where is None else torch.as_tensor(where)
+    if free is not None and free.dtype != torch.bool:
+        raise InputError(f"expected a mask of True and False, got one of {free.dtype}: compare it, as in mask > 0")
+    if unit is not None:
+        if not bool((unit >= 0).all() & unit.isfinite().all()):
+            raise InputError("expected radii and units that are finite and at least 0, got others: 0 stands for fixed")
+        free = unit > 0 if free is None else free & (unit > 0)
+        unit = torch.where(unit > 0, unit, 1.0)
+    if free is not None and not bool(free.any()):
+        raise InputError("expected something that may change, got a mask or units of nothing: mark at least one value")
+    return unit, None if free is None or bool(free.all()) else free
+
+
+def _box(lo: Numbers, hi: Numbers) -> tuple[Bound, Bound]:
+    """Two numbers where all features have the same bounds, else two tensors."""
+    low, high = (_tensor(name, bound) for name, bound in (("lo", lo), ("hi", hi)))
+    try:
+        low, high = low + 0 * high, high + 0 * low
+    except RuntimeError as error:
+        raise InputError(
+            f"expected bounds that go together, got shapes {(*low.shape,)} and {(*high.shape,)}: give one each per "
+            "feature"
+        ) from error
+    if not bool((low.isfinite() & high.isfinite() & (low < high)).all()):
+        said = f"[{lo}, {hi}]" if low.ndim == 0 else "arrays without"
+        raise InputError(f"expected finite bounds lo < hi, got {said}: give the range of inputs")
+    if bool((low == low.flatten()[0]).all() & (high == high.flatten()[0]).all()):
+        return _number_of(lo, low), _number_of(hi, high)
+    return low, high
+
+
+def _number_of(given: Numbers, t: Tensor) -> float:
+    """In float64 where it was given as a number, not as an array."""
+    return float(given) if isinstance(given, int | float) else float(t.flatten()[0])
+
+
+def _tensor(name: str, given: Numbers) -> Tensor:
+    """Float32; raises InputError for what holds no numbers."""
+    try:
+        return torch.as_tensor(given, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected numbers for {name}, got a {type(given).__name__}: give one per feature") from error
+
+
+def _bytes(value: Any) -> Any:
+    return (value.shape, value.cpu().numpy().tobytes()) if isinstance(value, Tensor) else value
+
+
+def _check_shape(name: str, t: Bound | None, shape: tuple[int, ...]) -> None:
+    if not isinstance(t, Tensor) or fits(t.shape, shape):
+        return
+    raise InputError(
+        f"expected {name} of a threat to broadcast against inputs of shape {shape}, got shape {(*t.shape,)}: give "
+        "one value per feature"
+    )
+
+
+def fits(given: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether an array of the shape `given` broadcasts against an input of `shape`."""
+    return len(given) <= len(shape) and all(g in (1, s) for g, s in zip(given[::-1], shape[::-1], strict=False))
+
+
 class Linf(Threat):
     """No component changes by more than the radius."""
 
     p: ClassVar[float] = math.inf
     name: ClassVar[str] = "linf"
 
-    def norm(self, d: Tensor) -> Tensor:
+    def _norm(self, d: Tensor) -> Tensor:
         return _peak(d)
 
-    def dual(self, g: Tensor) -> Tensor:
+    def _dual(self, g: Tensor) -> Tensor:
         return _total(g)
 
-    def steepest(self, g: Tensor) -> Tensor:
+    def _steepest(self, g: Tensor) -> Tensor:
         return g.sign()
 
-    def project(self, x: Tensor, around: Around) -> Tensor:
+    def _project(self, x: Tensor, around: Around) -> Tensor:
         reach = col(around.r, x)
-        return x.clamp(around.x - reach, around.x + reach).clamp(self.lo, self.hi)
+        return self.clip(x.clamp(around.x - reach, around.x + reach), around)
 
-    def sample(self, around: Around, key: Tensor) -> Tensor:
+    def _sample(self, around: Around, key: Tensor) -> Tensor:
         x0, reach = around.x, col(around.r, around.x)
-        low, high = (x0 - reach).clamp_min(self.lo), (x0 + reach).clamp_max(self.hi)
+        box = self.box(around)
+        low, high = box.clip(x0 - reach), box.clip(x0 + reach)
         return (low + (high - low) * uniform(key, _clock(key), 0, x0.shape[1:])).minimum(high)
 
 
-@dataclass(frozen=True)
 class L2(Threat):
     """The Euclidean length of the change is bounded."""
 
     p: ClassVar[float] = 2
     name: ClassVar[str] = "l2"
 
-    def norm(self, d: Tensor) -> Tensor:
+    def _norm(self, d: Tensor) -> Tensor:
         unit, peak = _scaled(d)
         return _length(unit) * peak
 
-    def dual(self, g: Tensor) -> Tensor:
-        return self.norm(g)
+    def _dual(self, g: Tensor) -> Tensor:
+        return self._norm(g)
 
-    def steepest(self, g: Tensor) -> Tensor:
+    def _steepest(self, g: Tensor) -> Tensor:
         unit, _ = _scaled(g)
         return unit / col(_length(unit).clamp_min(TINY), g)
 
-    def project(self, x: Tensor, around: Around) -> Tensor:
+    def _project(self, x: Tensor, around: Around) -> Tensor:
         """x0 + clip(s (x - x0)) to the box, with the one s <= 1 per row that meets the radius (the KKT conditions)."""
         x0, r = around.x, around.r
         unit, peak = _scaled(x - x0)
         scale = (r / _length(unit).clamp_min(TINY)).minimum(peak)
         moved = x0 + unit * col(scale, unit)
-        short = ((scale < peak) & ~self._in_box(moved)).nonzero()[:, 0]
+        short = ((scale < peak) & ~self.box(around).holds(moved)).nonzero()[:, 0]
         if len(short):  # where the box stops some components, the others may go further
-            unit, x0, most = unit[short], x0[short], peak[short]
-            low, high = (self.lo - x0).flatten(1), (self.hi - x0).flatten(1)
-            scale = _scale(unit.flatten(1), low, high, r[short], scale[short], most)
-            moved[short] = x0 + unit * col(scale, unit)
-        return moved.clamp(self.lo, self.hi)
+            unit, some = unit[short], around.within(r)[short]
+            low, high = ((bound - some.x).flatten(1) for bound in self.box(some))
+            scale = _scale(unit.flatten(1), low, high, some.r, scale[short], peak[short])
+            moved[short] = some.x + unit * col(scale, unit)
+        return self.clip(moved, around)
 
-    def sample(self, around: Around, key: Tensor) -> Tensor:
+    def _sample(self, around: Around, key: Tensor) -> Tensor:
         return self._from_direction(normal(key, _clock(key), 0, around.x.shape[1:]), around, key)
 
 
-@dataclass(frozen=True)
 class L1(Threat):
     """The sum of the absolute changes is bounded."""
 
     p: ClassVar[float] = 1
     name: ClassVar[str] = "l1"
 
-    def norm(self, d: Tensor) -> Tensor:
+    def _norm(self, d: Tensor) -> Tensor:
         return _total(d)
 
-    def dual(self, g: Tensor) -> Tensor:
+    def _dual(self, g: Tensor) -> Tensor:
         return _peak(g)
 
-    def steepest(self, g: Tensor) -> Tensor:
+    def _steepest(self, g: Tensor) -> Tensor:
         return _largest_entry(g)
 
-    def project(self, x: Tensor, around: Around) -> Tensor:
+    def _project(self, x: Tensor, around: Around) -> Tensor:
         """Ball and box jointly (Croce and Hein 2021, Proposition 2.2): |x - x0| shrinks by one threshold per row."""
-        x0, r, inside = around.x, around.r, x.clamp(self.lo, self.hi)
-        far = (self.norm(inside - x0) > r).nonzero()[:, 0]
+        inside = self.clip(x, around)
+        far = (self._norm(inside - around.x) > around.r).nonzero()[:, 0]
         if len(far):
-            inside[far] = self._shrink(x[far], x0[far], r[far])
+            inside[far] = self._shrink(x[far], around.within(around.r)[far])
         return inside
 
-    def _shrink(self, x: Tensor, x0: Tensor, r: Tensor) -> Tensor:
+    def _shrink(self, x: Tensor, around: Around) -> Tensor:
+        x0, box = around.x, self.box(around)
         d = x - x0
         # float64, since an error in the threshold counts once per component
-        size, room = d.abs().double(), torch.where(d > 0, self.hi - x0, x0 - self.lo).double()
-        threshold = _threshold(size.flatten(1), room.flatten(1), r)
+        size, room = d.abs().double(), torch.where(d > 0, box.hi - x0, x0 - box.lo).double()
+        threshold = _threshold(size.flatten(1), room.flatten(1), around.r)
         change = (size - col(threshold, d)).clamp_min(0).minimum(room) * d.sign()
-        return (x0 + change).to(x.dtype).clamp(self.lo, self.hi)
+        return box.clip((x0 + change).to(x.dtype))
 
-    def sample(self, around: Around, key: Tensor) -> Tensor:
+    def _sample(self, around: Around, key: Tensor) -> Tensor:
         t, shape = _clock(key), around.x.shape[1:]
         exponential = -torch.log1p(-uniform(key, t, 0, shape))
         return self._from_direction(exponential * sign(key, t, 1, shape), around, key)
 
 
-@dataclass(frozen=True)
 class L0(Threat):
     """The number of components that change is bounded."""
 
@@ -314,30 +552,31 @@ class L0(Threat):
     name: ClassVar[str] = "l0"
 
     def diameter(self, shape: tuple[int, ...]) -> float:
-        return float(math.prod(shape))
+        return float(self._count(torch.empty(1, *shape)))
 
-    def norm(self, d: Tensor) -> Tensor:
+    def _norm(self, d: Tensor) -> Tensor:
         return d.flatten(1).count_nonzero(dim=1).to(d.dtype)
 
-    def dual(self, g: Tensor) -> Tensor:
+    def _dual(self, g: Tensor) -> Tensor:
         return _peak(g)
 
-    def steepest(self, g: Tensor) -> Tensor:
+    def _steepest(self, g: Tensor) -> Tensor:
         return _largest_entry(g)
 
-    def project(self, x: Tensor, around: Around) -> Tensor:
+    def _project(self, x: Tensor, around: Around) -> Tensor:
         """Keeps the floor(r) components whose change saves most of the squared distance; ties go to the lower index."""
-        x0, inside = around.x, x.clamp(self.lo, self.hi)
+        x0, inside = around.x, self.clip(x, around)
         change = inside - x0
         return _keep_best(change * (2 * (x - x0) - change), inside, around)
 
     def holds(self, x: Tensor, around: Around) -> Tensor:
         """As for other threats; a count needs no slack."""
-        return self._in_box(x) & (self.distance(x, around.x) <= around.r)
+        return self.box(around).holds(x) & (self.norm(x - around.x) <= around.r)
 
-    def sample(self, around: Around, key: Tensor) -> Tensor:
-        anywhere = self._anywhere(around.x, key)
-        return _keep_best(uniform(key, _clock(key), 0, around.x.shape[1:]), anywhere, around)
+    def _sample(self, around: Around, key: Tensor) -> Tensor:
+        drawn = uniform(key, _clock(key), 0, around.x.shape[1:])
+        drawn = drawn if self.where is None else torch.where(self.where, drawn, -1.0)
+        return _keep_best(drawn, self._anywhere(around, key), around)
 
 
 THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Linf, L2, L1, L0)}

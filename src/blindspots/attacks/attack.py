@@ -59,6 +59,8 @@ class Attack(Checked, ABC, Generic[S]):
         loss: the loss it descends by default.
         alone: it finds adversarial examples itself; else it only improves those given as `job.start`.
         targeted: it can run towards a target class.
+        even: it needs a threat whose box and unit are the same for all features: it moves values from one feature to
+            another, or counts in levels.
         begins: the default of `job.start`: the clean input, or the nearest other image whose prediction already
             reaches the goal (the clean input where there is none).
     """
@@ -70,6 +72,7 @@ class Attack(Checked, ABC, Generic[S]):
     loss: ClassVar[LossName] = "margin"
     alone: ClassVar[bool] = True
     targeted: ClassVar[bool] = True
+    even: ClassVar[bool] = False
     begins: ClassVar[Literal["clean", "other"]] = "clean"
     fewest: ClassVar[int] = 1  # steps that make sense
 

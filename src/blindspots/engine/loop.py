@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State
+from blindspots.engine.coordinates import Coordinates
 from blindspots.engine.jobs import Jobs
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.result import Result
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Question, Seen
-from blindspots.rows import Rows
+from blindspots.rows import Around, Rows
 from blindspots.scenes import GATE
 
 _NOBODY = -1
@@ -89,7 +90,9 @@ class Search:
         allowance: Allowance | None = None,
         watch: Callable[[int], None] = lambda left: None,
     ) -> None:
-        self.attack, self.oracle, self.problem, self.jobs = attack, oracle, problem, jobs
+        self.attack, self.oracle, self.jobs = attack, oracle, jobs
+        self.coordinates = Coordinates(problem, jobs)
+        self.problem, self.inner = self.coordinates.problem, self.coordinates.inner
         self.ledger, self.entering, self.settings, self.watch = ledger, entering, settings, watch
         self.allowance = allowance or Allowance()
         self.turns, self.cursor = 0, min(settings.slots, len(entering))
@@ -110,11 +113,13 @@ class Search:
         live, attack = ~s.done, self.attack
         wants = live & ~attack.final(s.state)
         last = self._slopes(s.state) > 0 and not bool(wants.any())
-        seen = self._look(s, backward=not last)
+        around = self.coordinates.around(s.at, s.job)
+        probe = self.coordinates.inputs(s.state.probe, s.job, around)
+        seen = self._look(s, probe, backward=not last)
         s.ledger.charge_(live, self._slopes(s.state) * wants, self.oracle.draws)
-        s.ledger.count_look_(live, s.job.x, s.job.r, s.state.probe)
-        self._judge(s, live, seen)
-        state = s.state if last else attack.step(self.problem, s.job, s.state, seen)
+        s.ledger.count_look_(live, around.x, around.r, probe)
+        self._judge(s, live, around, probe, seen)
+        state = s.state if last else attack.step(self.inner, s.job, s.state, self.coordinates.pulled(seen))
         broken = live & ~_finite(seen, wants)
         s.ledger.settle_(broken, Result.NONFINITE)
         ended = broken | (live if last else live & attack.exhausted(state))
@@ -127,29 +132,30 @@ class Search:
         if self.turns % self.settings.patience == 0:
             self._settle()
 
-    def _look(self, s: Slots, backward: bool) -> Seen:
+    def _look(self, s: Slots, probe: Tensor, backward: bool) -> Seen:
         classes, aim = self.attack.classes_of(s.state), self.attack.aim_of(s.state)
         return self.oracle.look(
-            self.problem, self._question(s), s.state.probe, self.attack.need, classes, aim, backward=backward
+            self.problem, self._question(s), probe, self.attack.need, classes, aim, backward=backward
         )
 
     def _question(self, s: Slots, first: int = 0) -> Question:
         """`first`: of the draws of a scene, of which every evaluation of a row sees new ones."""
+        around = s.job.within(s.job.r) if self.attack.need is Need.SLOPES else None
         if self.oracle.scene is None:
-            return Question(s.job.truth, s.job.target)
+            return Question(s.job.truth, s.job.target, None, around)
         number = first + s.state.t * self.oracle.draws
-        return Question(s.job.truth, s.job.target, torch.stack([s.job.key, number], 1))
+        return Question(s.job.truth, s.job.target, torch.stack([s.job.key, number], 1), around)
 
     def _slopes(self, state: State) -> int:
         """Number of gradients that an evaluation of a probe returns, unless it is a row's last."""
         classes = self.attack.classes_of(state)
-        return int(self.attack.need is Need.GRAD) if classes is None else classes.shape[1]
+        return int(self.attack.need in (Need.SLOPES, Need.GRAD)) if classes is None else classes.shape[1]
 
-    def _judge(self, s: Slots, live: Tensor, seen: Seen) -> None:
+    def _judge(self, s: Slots, live: Tensor, around: Around, probe: Tensor, seen: Seen) -> None:
         if self.oracle.doubts and bool((live & seen.won).any()):
             # Other draws at every claim: a point that failed the gate is not let in by trying again.
-            seen = self.oracle.confirm(self.problem, self._question(s, GATE), s.state.probe, seen)
-        s.ledger.judge_(live, self.problem.threat, s.job.within(s.job.r), s.state.probe, seen)
+            seen = self.oracle.confirm(self.problem, self._question(s, GATE), probe, seen)
+        s.ledger.judge_(live, self.problem.threat, around, probe, seen)
 
     def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: State) -> Tensor:
         """Rows that leave although their job has not ended, or more of their jobs wait."""
@@ -206,10 +212,10 @@ class Search:
         """Start the current job of the slots `at`."""
         if not len(at):
             return s
-        job = self.jobs.fetch(s.at[at], s.number[at])
+        job = self.coordinates.fetch(s.at[at], s.number[at])
         s.job.put_(at, job)
         # Not in place: a state may share its tensors with the job or with itself.
-        state = s.state.put(at, self.attack.init(self.problem, job))
+        state = s.state.put(at, self.attack.init(self.inner, job))
         entry = s.ledger[at]
         s.done[at] = self._turned_away(entry, state)
         s.ledger.put_(at, entry)
@@ -232,8 +238,8 @@ class Search:
 
     def _admit(self, at: Tensor) -> Slots:
         number, ledger = torch.zeros_like(at), self.ledger[at]
-        job = self.jobs.fetch(at, number)
-        state = self.attack.init(self.problem, job)
+        job = self.coordinates.fetch(at, number)
+        state = self.attack.init(self.inner, job)
         return Slots(at.clone(), number, self._turned_away(ledger, state), job, ledger, state)
 
     def _give_up(self, s: Slots) -> None:

@@ -108,6 +108,7 @@ def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module | Model) ->
     while not attack.exhausted(state).all():
         classes, aim = attack.classes_of(state), attack.aim_of(state)
         seen = oracle.look(problem, Question(job.y, job.target), state.probe, attack.need, classes, aim)
+        seen = seen if seen.grad is None else replace(seen, grad=problem.threat.pulled(seen.grad))
         yield state, seen
         state = attack.step(problem, job, state, seen)
 
@@ -236,6 +237,29 @@ def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
         assert threat.holds(state.probe, job.within(r)).all()
 
 
+def bounds_of_each_feature_are_kept_to(attack: Attack, threat: Threat) -> None:
+    """Unless it needs one box for all."""
+    job = jobs(attack, threat)
+    half = torch.linspace(0.2, 0.6, job.x[0].numel()).view(job.x.shape[1:])
+    threat = type(threat)(None, 0.5 - half, 0.5 + half)
+    job = replace(job, x=threat.whole.clip(job.x), start=threat.whole.clip(job.start))
+    r = widest(attack, threat, job.r)
+    for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4))) if not attack.even else ():
+        assert threat.holds(state.probe, job.within(r)).all()
+
+
+def what_may_not_change_does_not(attack: Attack, threat: Threat) -> None:
+    """A mask leaves values as they are."""
+    job = jobs(attack, threat)
+    where = torch.arange(job.x[0].numel()).view(job.x.shape[1:]) % 3 > 0
+    threat = type(threat)(where=where)
+    job = replace(job, start=threat.clip(job.start, job))
+    r = widest(attack, threat, job.r)
+    for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4))):
+        assert state.probe.isfinite().all()
+        assert threat.holds(state.probe, job.within(r)).all() or isinstance(attack, Through)
+
+
 def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
     """And the last look is announced, for it needs no gradient."""
     problem, job = problem_of(attack, threat), jobs(attack, threat)
@@ -304,6 +328,8 @@ CLAUSES = (
     proposals_lie_in_the_threat_set,
     without_a_radius_proposals_lie_in_the_box,
     another_box_is_kept_to,
+    bounds_of_each_feature_are_kept_to,
+    what_may_not_change_does_not,
     steps_bound_the_turns,
     a_state_keeps_its_form,
     any_shape_of_input_will_do,

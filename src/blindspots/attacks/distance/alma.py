@@ -103,7 +103,7 @@ class ALMA(Attack[ALMAState]):
         if problem.threat.p == 1:  # as much as momentum makes of a gradient of the norm
             drop = col(rate * falling, d) / (1 - self.smooth) / size
             d = d.sign() * (d.abs() - drop).clamp_min(0)
-        probe = (job.x + d).clamp(problem.threat.lo, problem.threat.hi)
+        probe = problem.threat.clip(job.x + d, job)
         return ALMAState(probe, state.t + 1, velocity, square, rate, state.scale, multiplier, penalty, checked, found)
 
     def _check(self, state: ALMAState, y: Tensor) -> tuple[Tensor, Tensor]:

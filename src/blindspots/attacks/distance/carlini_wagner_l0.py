@@ -54,8 +54,8 @@ class L0Search:
         share, again = torch.where(stuck, state.share / 2, state.share), won | stuck
         free = pick(again, _without_least(worth, (share * changed).floor().clamp_min(1)), state.free)
         adam = state.adam.take(pick(won, torch.zeros_like(d), seen.grad) * state.free, 0.5, 0.9)
-        moved = state.probe - self.learning_rate * (threat.hi - threat.lo) * adam.direction
-        probe = torch.where(free, pick(again, best, moved).clamp(threat.lo, threat.hi), job.x)
+        moved = state.probe - self.learning_rate * threat.width * adam.direction
+        probe = torch.where(free, threat.clip(pick(again, best, moved), job), job.x)
         return L0State(
             probe, state.t + 1, adam.reset(again), free, best, worth, share, failed.masked_fill(again, 0), found, done
         )

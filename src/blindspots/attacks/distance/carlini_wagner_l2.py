@@ -46,7 +46,7 @@ class L2Search:
         adam = state.adam.take(g, 0.9, 0.9)
         found = state.found | ~short
         rate = torch.where(found, cosine(state.t, self.steps, self.learning_rate, self.learning_rate / 1000), self.leap)
-        probe = (state.probe - (threat.hi - threat.lo) * col(rate, d) * adam.direction).clamp(threat.lo, threat.hi)
+        probe = threat.clip(state.probe - threat.width * col(rate, d) * adam.direction, job)
         breath = cosine(state.t, self.steps, *_BREATH)
         followed = const * torch.where(found, torch.where(short, 1 + breath, 1 - breath), _GROWTH)
         return L2State(probe, state.t + 1, adam, followed.clamp_max(_MOST), found, state.done)

@@ -51,4 +51,4 @@ class LinfSearch:
         linear = (seen.margin + self.confidence).abs() / threat.dual(seen.grad).clamp_min(_TINY)
         tau = torch.where(state.t == 0, linear, state.tau)
         longer = torch.where(least.isinf(), tau * _GROWTH, (tau * (1 + breath)).minimum(least))
-        return torch.where(won, tau.minimum(least) * (1 - breath), longer).clamp_max(threat.hi - threat.lo)
+        return torch.where(won, tau.minimum(least) * (1 - breath), longer).clamp_max(threat.span)

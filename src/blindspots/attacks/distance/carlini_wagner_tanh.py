@@ -43,7 +43,7 @@ class TanhSearch:
         w, none = _free(problem.threat, job.x), torch.zeros_like(job.y, dtype=torch.bool)
         inf, zero = full(job, torch.inf), full(job, 0)
         return TanhState(
-            _image(problem.threat, w), zeros(job), w, Adam.blank(w), full(job, self.initial_const),
+            _image(problem.threat, w, job), zeros(job), w, Adam.blank(w), full(job, self.initial_const),
             zero, full(job, _UNBOUNDED), none, inf, zeros(job), zeros(job), none,
         )  # fmt: skip
 
@@ -61,7 +61,7 @@ class TanhSearch:
         w = pick(over, _free(problem.threat, job.x), state.w - self.learning_rate * adam.direction)
         round = state.round + over
         return TanhState(
-            _image(problem.threat, w), state.t + 1, w, adam.reset(over), torch.where(over, const, state.const),
+            _image(problem.threat, w, job), state.t + 1, w, adam.reset(over), torch.where(over, const, state.const),
             torch.where(over, low, state.low), torch.where(over, high, state.high), found & ~over,
             level.masked_fill(over, torch.inf), (state.turn + 1).masked_fill(over, 0), round, round >= self.searches,
         )  # fmt: skip
@@ -73,12 +73,12 @@ class TanhSearch:
         return torch.where(high < _UNBOUNDED, (low + high) / 2, 10 * state.const), low, high
 
 
-def _image(threat: Threat, w: Tensor) -> Tensor:
-    return (threat.lo + (threat.hi - threat.lo) * (1 + _tanh(w)) / 2).clamp(threat.lo, threat.hi)
+def _image(threat: Threat, w: Tensor, job: Job) -> Tensor:
+    return threat.clip(threat.lo + threat.width * (1 + _tanh(w)) / 2, job)
 
 
 def _free(threat: Threat, x: Tensor) -> Tensor:
-    return (_INSIDE * (2 * (x - threat.lo) / (threat.hi - threat.lo) - 1)).double().atanh().to(x.dtype)
+    return (_INSIDE * (2 * (x - threat.lo) / threat.width - 1)).double().atanh().to(x.dtype)
 
 
 def _tanh(w: Tensor) -> Tensor:

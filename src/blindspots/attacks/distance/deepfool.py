@@ -87,7 +87,7 @@ class DeepFool(BoundaryWalk):
         through = seen.won & ~state.nearest.known
         last = torch.where(through, state.last.minimum(state.t + self.refine), state.last)
         ahead = state.probe + across(threat, job.x, plane, self.overshoot)
-        probe = pick(nearest.known, nearest.shortened(job), ahead).clamp(threat.lo, threat.hi)
+        probe = threat.clip(pick(nearest.known, nearest.shortened(job), ahead), job)
         return replace(state, probe=probe, t=state.t + 1, nearest=nearest, last=last)
 
 
@@ -100,4 +100,4 @@ def across(threat: Threat, x: Tensor, plane: Plane, overshoot: float) -> Tensor:
     d = to_plane(threat, plane.point, plane.normal, plane.value)
     most = plane.distance(threat).maximum(0.1 * threat.distance(plane.point, x))
     norm = threat.norm(d).clamp_min(_TINY)
-    return d * col((1 + overshoot) * (most.minimum(norm) + _BEYOND * (threat.hi - threat.lo)) / norm, d)
+    return d * col((1 + overshoot) * (most.minimum(norm) + _BEYOND * threat.span) / norm, d)

@@ -76,7 +76,7 @@ class EAD(Attack[EADState]):
 
     def step(self, problem: Problem, job: Job, state: EADState, seen: Seen) -> EADState:
         assert seen.grad is not None
-        threat, width = problem.threat, problem.threat.hi - problem.threat.lo
+        threat, width = problem.threat, problem.threat.span
         d, short = (state.probe - job.x) / width, seen.margin + self.confidence >= 0
         sparse, dense = self._weights(threat.p)
         const = self._at_boundary(problem, state, seen, d, ~short)
@@ -84,8 +84,8 @@ class EAD(Attack[EADState]):
         rate = col(torch.where(found, cosine(state.t, self.steps, self.stride, self.stride / 1000), self.leap), d)
         moved = d - rate * (col(const * short * width, d) * seen.grad + 2 * dense * d)
         shrunk = moved.sign() * (moved.abs() - sparse * rate).clamp_min(0)
-        point = (job.x + width * shrunk).clamp(threat.lo, threat.hi)
-        probe = (point + col(state.run / (state.run + 3), d) * (point - state.point)).clamp(threat.lo, threat.hi)
+        point = threat.clip(job.x + width * shrunk, job)
+        probe = threat.clip(point + col(state.run / (state.run + 3), d) * (point - state.point), job)
         breath = cosine(state.t, self.steps, *_BREATH)
         followed = const * torch.where(found, torch.where(short, 1 + breath, 1 - breath), _GROWTH)
         run = torch.where(short, state.run + 1, 0)
@@ -100,7 +100,7 @@ class EAD(Attack[EADState]):
         """The constant, set anew at the first step and at the first success so that it balances the two terms."""
         assert seen.grad is not None
         sparse, dense = self._weights(problem.threat.p)
-        g = (problem.threat.hi - problem.threat.lo) * seen.grad
+        g = problem.threat.span * seen.grad
         steepest, slope = L1().dual(g).clamp_min(_TINY), L2().dual(g).square().clamp_min(_TINY)
         first = 2 * sparse / steepest + 4 * dense * (seen.margin + self.confidence).abs() / slope
         const = torch.where(state.t == 0, first.clamp_max(_MOST), state.const)

@@ -65,7 +65,7 @@ class _FAB(Attack[F], Generic[F]):
         probe = pick(seen.won & (state.t % self.steps >= self.steps // 2), retreat, probe)
         probe = pick(t % self.steps == 0, self._anywhere(problem, job, t, nearest), probe)
         probe = pick(self._searches(t, nearest), nearest.shortened(job), probe)
-        return replace(state, probe=probe.clamp(threat.lo, threat.hi), t=t, nearest=nearest)
+        return replace(state, probe=threat.clip(probe, job), t=t, nearest=nearest)
 
     def _searches(self, t: Tensor, nearest: Nearest) -> Tensor:
         """Whether the probe at clock `t` is one of the final search: (B,) bool."""
@@ -83,10 +83,10 @@ class _FAB(Attack[F], Generic[F]):
         """A random point half as far from the clean input as the nearest success, or as the radius if that is less."""
         threat, shape = problem.threat, job.x.shape[1:]
         r = job.r.minimum(nearest.norm)
-        r = torch.where(r.isinf(), _UNBOUNDED[threat.p] * (threat.hi - threat.lo), r)
+        r = torch.where(r.isinf(), _UNBOUNDED[threat.p] * threat.span, r)
         d = 2 * uniform(job.key, t, 0, shape) - 1 if threat.p == math.inf else normal(job.key, t, 0, shape)
         d = d * col(r / 2 / threat.norm(d).clamp_min(1e-12), d)
-        return (job.x + d).clamp(threat.lo, threat.hi)
+        return threat.clip(job.x + d, job)
 
 
 @dataclass(frozen=True)

@@ -78,14 +78,14 @@ class JSMA(Attack[JSMAState]):
         pair = _best_pair(gain, loss, allowed, min(self.top, gain.shape[1]))
         picked = torch.zeros_like(allowed).scatter(1, pair, True) & allowed
         moved = state.probe + (change * picked.view_as(change)).sum(1).view_as(state.probe)
-        probe = moved.clamp(problem.threat.lo, problem.threat.hi)
+        probe = problem.threat.clip(moved, job)
         done = seen.won | ~picked.any(1) | (problem.threat.distance(probe, job.x) > job.r)
         return JSMAState(probe, state.t + 1, self._watched(problem, job, seen.logits), done)
 
     def _changes(self, problem: Problem, job: Job, x: Tensor) -> Tensor:
         """What may be added to each component, upwards and downwards: (B, 2, D). A change is never taken back."""
-        lo, hi, clean = problem.threat.lo, problem.threat.hi, job.x.flatten(1)
-        length = abs(self.theta) * (hi - lo)
+        lo, hi = problem.threat.box(job).like(job.x)
+        lo, hi, clean, length = lo.flatten(1), hi.flatten(1), job.x.flatten(1), abs(self.theta) * problem.threat.span
         up = torch.where(x >= clean, (hi - x).clamp_max(length), 0) * (self.both or self.theta > 0)
         down = torch.where(x <= clean, (lo - x).clamp_min(-length), 0) * (self.both or self.theta < 0)
         return torch.stack([up, down], 1)

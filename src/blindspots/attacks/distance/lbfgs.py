@@ -106,7 +106,8 @@ class LBFGS(Attack[LBFGSState]):
         return (state.t >= self.looks) | (state.tries >= self.tries) | closed
 
     def step(self, problem: Problem, job: Job, state: LBFGSState, seen: Seen) -> LBFGSState:
-        task = Objective(job.x.flatten(1), state.c, problem.threat.lo, problem.threat.hi)
+        box = problem.threat.box(job).over(job.x, lambda bound: bound.flatten(1))
+        task = Objective(job.x.flatten(1), state.c, box, problem.threat.span)
         before = task.value(state.at)
         state = _arrive(task, state, _spot(problem, job, state.probe, seen))
         settled = self._settled(task, state, before - task.value(state.at))
@@ -211,7 +212,7 @@ def _propose(task: Objective, state: LBFGSState) -> LBFGSState:
     fresh, solving = state.shortened == 0, task.c > 0
     move = torch.where(solving[:, None], task.direction(state.at, state.memory), _outwards(task, state.at, state.t))
     move, share = torch.where(fresh[:, None], move, state.move), torch.where(fresh, 1.0, state.share)
-    probe = (state.at.x + share[:, None] * move).clamp(task.lo, task.hi)
+    probe = task.box.clip(state.at.x + share[:, None] * move)
     return replace(state, probe=probe.view_as(state.probe), move=move, share=share)
 
 
@@ -220,5 +221,5 @@ def _outwards(task: Objective, at: Spot, t: Tensor) -> Tensor:
     g = task.free_grad(at, at.grad)
     unit = g / length(g).clamp_min(_TINY)[:, None]
     far = _PAST * _BOLDER ** (t - 1).clamp_max(_LATEST) * at.gap / _steepness(task, at).clamp_min(_TINY)
-    diagonal = (task.hi - task.lo) * g.shape[1] ** 0.5
+    diagonal = task.span * g.shape[1] ** 0.5
     return -far.clamp(_NEAREST * diagonal, _FARTHEST * diagonal)[:, None] * unit

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.rows import Rows, pick, tree
+from blindspots.threat import Box
 
 _ENOUGH = 1e-4  # share of the first-order decrease that a step must achieve (Armijo)
 _CURVED = 1e-6  # a pair with a smaller <s, y> / <y, y> would send the direction far away
@@ -66,12 +67,12 @@ class Memory(Rows):
 
 @dataclass(frozen=True)
 class Objective:
-    """c |x - x0|^2 + loss(x) for x in [lo, hi]^D."""
+    """c |x - x0|^2 + loss(x) for x in a box."""
 
     x0: Tensor  # (B, D)
     c: Tensor  # (B,)
-    lo: float
-    hi: float
+    box: Box  # of the D components
+    span: float  # its width
 
     def value(self, at: Spot) -> Tensor:
         return self.c * dot(at.x - self.x0, at.x - self.x0) + at.loss
@@ -81,7 +82,7 @@ class Objective:
 
     def free(self, x: Tensor, g: Tensor) -> Tensor:
         """(B, D) 0 where the box stops a step along -g, else 1."""
-        return (~(((x <= self.lo) & (g > 0)) | ((x >= self.hi) & (g < 0)))).to(x.dtype)
+        return (~(((x <= self.box.lo) & (g > 0)) | ((x >= self.box.hi) & (g < 0)))).to(x.dtype)
 
     def free_grad(self, at: Spot, g: Tensor | None = None) -> Tensor:
         """The gradient, or `g`, without the components along which the box stops its descent: (B, D)."""

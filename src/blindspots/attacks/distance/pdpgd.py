@@ -80,16 +80,16 @@ class PDPGD(Attack[PDPGDState]):
     def step(self, problem: Problem, job: Job, state: PDPGDState, seen: Seen) -> PDPGDState:
         assert seen.grad is not None
         threat = problem.threat
-        width, done = threat.hi - threat.lo, state.t / self.steps
+        width, done = threat.span, state.t / self.steps
         stride = torch.where(state.t == 0, self._first(threat, state, seen), state.stride)
         adam = state.adam.take(seen.grad * col(seen.loss.sigmoid(), seen.grad))
         rate = col(width * stride * self._end**done, adam.size) / adam.size
-        moved = (state.probe - rate * adam.usual).clamp(threat.lo, threat.hi)
+        moved = threat.clip(state.probe - rate * adam.usual, job)
         nearer = _proximal(threat, moved - job.x, rate, (1 - state.share) / state.share)
         change = self.travel / self.steps * (1 - 0.9 * done)
         dual = (state.dual + torch.where(seen.won, -change, change)).clamp(-_LONGEST, _LONGEST)
         share = state.share.lerp(dual.sigmoid(), 1 - self.memory)
-        probe = (job.x + nearer).clamp(threat.lo, threat.hi)
+        probe = threat.clip(job.x + nearer, job)
         return PDPGDState(probe, state.t + 1, adam, stride, dual, share)
 
     def _first(self, threat: Threat, state: PDPGDState, seen: Seen) -> Tensor:
@@ -98,7 +98,7 @@ class PDPGD(Attack[PDPGDState]):
         if threat.p < 2:
             return state.stride
         boundary = seen.margin.abs() / Linf().dual(seen.grad).clamp_min(1e-12)
-        return state.stride.minimum(boundary / (threat.hi - threat.lo))
+        return state.stride.minimum(boundary / threat.span)
 
 
 def _proximal(threat: Threat, d: Tensor, rate: Tensor, weight: Tensor) -> Tensor:

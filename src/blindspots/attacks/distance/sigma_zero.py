@@ -63,15 +63,15 @@ class SigmaZero(Attack[SigmaZeroState]):
 
     def step(self, problem: Problem, job: Job, state: SigmaZeroState, seen: Seen) -> SigmaZeroState:
         assert seen.grad is not None
-        lo, hi = problem.threat.lo, problem.threat.hi
-        g = pick(seen.won, torch.zeros_like(seen.grad), seen.grad) * (hi - lo)
-        g = g + self._count((state.probe - job.x) / (hi - lo))
+        width = problem.threat.width
+        g = pick(seen.won, torch.zeros_like(seen.grad), seen.grad) * width
+        g = g + self._count((state.probe - job.x) / width)
         adam = state.adam.take(g / col(Linf().norm(g).clamp_min(1e-12), g))
         stride = cosine((state.t - 1).clamp_min(0), self.steps, self.stride, self.stride / 10)
         change = self.rate * cosine(state.t, self.steps, self.stride, self.stride / 10)
         threshold = (state.threshold + torch.where(seen.won, change, -change)).clamp(0, 1)
-        moved = (state.probe - (hi - lo) * col(stride, g) * adam.direction).clamp(lo, hi)
-        small = (moved - job.x).abs() < (hi - lo) * col(threshold, g)
+        moved = problem.threat.clip(state.probe - width * col(stride, g) * adam.direction, job)
+        small = (moved - job.x).abs() < width * col(threshold, g)
         return SigmaZeroState(torch.where(small, job.x, moved), state.t + 1, adam, threshold)
 
     def _count(self, d: Tensor) -> Tensor:

@@ -56,5 +56,5 @@ class SuperDeepFool(BoundaryWalk):
         shortest = (1 + self.overshoot) * to_plane(threat, job.x, plane.normal, plane.at(job.x))
         along = way.lerp(shortest, self.pull)
         probe = job.x + pick(seen.won, along, ahead)
-        probe = pick((t >= last) & nearest.known, nearest.shortened(job), probe).clamp(threat.lo, threat.hi)
+        probe = threat.clip(pick((t >= last) & nearest.known, nearest.shortened(job), probe), job)
         return replace(state, probe=probe, t=t, nearest=nearest, last=last)

@@ -46,6 +46,7 @@ class Lattice(Attack[LatticeState]):
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
     alone: ClassVar[bool] = False
 
@@ -59,7 +60,7 @@ class Lattice(Attack[LatticeState]):
     def step(self, problem: Problem, job: Job, state: LatticeState, seen: Seen) -> LatticeState:
         assert seen.grad is not None
         threat = problem.threat
-        level = (threat.hi - threat.lo) / 255
+        level = threat.span / 255
         length = (self.stride * threat.distance(job.start, job.x)).clamp_min(level)
         free = state.free - col(length, state.free) * threat.steepest(seen.grad)
         free = threat.project(pick(seen.won, state.free, free), job)
@@ -68,10 +69,10 @@ class Lattice(Attack[LatticeState]):
 
 def _rounded(threat: Threat, x: Tensor, job: Job) -> Tensor:
     """The nearest point of the levels; where that is outside the ball, the nearest one towards the clean input."""
-    bounds = threat.lo, threat.hi
+    bounds = threat.bounds
     nearest = to_8bit(x, bounds).clamp(*bounds)
-    level = (threat.hi - threat.lo) / 255
-    d, at = x - job.x, (x - threat.lo) / level
+    level = threat.span / 255
+    d, at = x - job.x, (x - bounds[0]) / level
     toward = torch.where(d > 0, (at + 1e-4).floor(), torch.where(d < 0, (at - 1e-4).ceil(), at))
-    inward = to_8bit(threat.lo + toward * level, bounds).clamp(*bounds)
-    return pick(threat.holds(nearest, job), nearest, inward)
+    inward = to_8bit(bounds[0] + toward * level, bounds).clamp(*bounds)
+    return threat.clip(pick(threat.holds(nearest, job), nearest, inward), job)

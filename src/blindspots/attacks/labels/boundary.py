@@ -71,5 +71,5 @@ class Boundary(LabelSearch[BoundaryState]):
         d, threat = state.base - job.x, problem.threat
         distance, drawn = threat.norm(d), grain(job, state.t, self.coarse, full(job, 0.5))
         way = unit(unit(d) + col(_ASIDE * state.nearer.sqrt(), d) * aside(drawn, d))
-        sphere = (job.x + col(distance, d) * way).clamp(threat.lo, threat.hi)
+        sphere = threat.clip(job.x + col(distance, d) * way, job)
         return replace(state, probe=threat.project(sphere, job.within((1 - state.nearer) * distance)))

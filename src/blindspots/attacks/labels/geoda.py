@@ -59,4 +59,4 @@ class GeoDA(PollSearch[PollState]):
 
     def _outward(self, problem: Problem, normal: Tensor) -> Tensor:
         peak = normal.flatten(1).abs().amax(1).clamp_min(TINY)
-        return normal * col(_FAR * (problem.threat.hi - problem.threat.lo) / peak, normal)
+        return normal * col(_FAR * problem.threat.span / peak, normal)

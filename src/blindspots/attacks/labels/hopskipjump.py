@@ -67,5 +67,5 @@ class HopSkipJump(PollSearch[HopSkipJumpState]):
     def _jump(self, problem: Problem, job: Job, state: HopSkipJumpState) -> HopSkipJumpState:
         way = self.directed(problem, state.normal, state.base - job.x)
         way = way.sign() if problem.threat.p == math.inf else way
-        probe = (state.base + col(state.size, way) * way).clamp(problem.threat.lo, problem.threat.hi)
+        probe = problem.threat.clip(state.base + col(state.size, way) * way, job)
         return replace(state, probe=probe)

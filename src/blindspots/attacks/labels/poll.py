@@ -124,7 +124,7 @@ class PollSearch(LabelSearch[P], Generic[P]):
 
     def _next(self, problem: Problem, job: Job, state: PollState) -> Tensor:
         u = self.directed(problem, grain(job, state.t, self.coarse, state.smooth), state.base - job.x)
-        return (state.base + col(self._length(job, state), u) * u).clamp(problem.threat.lo, problem.threat.hi)
+        return problem.threat.clip(state.base + col(self._length(job, state), u) * u, job)
 
     def _length(self, job: Job, state: PollState) -> Tensor:
         return self.reach * L2().norm(state.base - job.x)

@@ -63,7 +63,7 @@ class RayS(Attack[RaySState]):
         return self.queries
 
     def init(self, problem: Problem, job: Job) -> RaySState:
-        signs, width = torch.ones_like(job.x), full(job, problem.threat.hi - problem.threat.lo)
+        signs, width = torch.ones_like(job.x), full(job, problem.threat.span)
         none, zero = full(job, 0), zeros(job)
         return RaySState(_at(problem, job, signs, width), zero, zero, signs, signs, width, none, width, zero)
 
@@ -95,7 +95,7 @@ class RayS(Attack[RaySState]):
 
 
 def _at(problem: Problem, job: Job, signs: Tensor, distance: Tensor) -> Tensor:
-    return (job.x + col(distance, signs) * signs).clamp(problem.threat.lo, problem.threat.hi)
+    return problem.threat.clip(job.x + col(distance, signs) * signs, job)
 
 
 def _block(job: Job, number: Tensor) -> Tensor:

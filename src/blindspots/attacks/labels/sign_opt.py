@@ -72,5 +72,5 @@ class SignOPT(PollSearch[SignOPTState]):
         d, threat = state.base - job.x, problem.threat
         distance = threat.norm(d)
         way = unit(unit(d) + col(state.turn, d) * aside(state.normal, d))
-        far = (job.x + col(distance, d) * way).clamp(threat.lo, threat.hi)
+        far = threat.clip(job.x + col(distance, d) * way, job)
         return replace(state, far=far, probe=threat.project(far, job.within((1 - GAIN) * distance)))

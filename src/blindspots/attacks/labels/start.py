@@ -149,7 +149,6 @@ def noise(problem: Problem, job: Job, number: Tensor) -> Tensor:
 
     Images of independent pixels look alike to most networks and get the same label again and again; blocks do not.
     """
-    lo, hi = problem.threat.lo, problem.threat.hi
     image = as_images(job.x)
     cells = randint(job.key, number, 21, _CELLS, (1,)) + 1
     line, column = (torch.arange(n, device=image.device) * cells // n for n in image.shape[2:])
@@ -157,4 +156,5 @@ def noise(problem: Problem, job: Job, number: Tensor) -> Tensor:
     row = torch.arange(len(image), device=image.device)[:, None, None]
     blocks = values[row, line[:, :, None], column[:, None, :]].movedim(-1, 1).reshape(job.x.shape)
     drawn = pick(number % 2 == 0, uniform(job.key, number, 23, job.x.shape[1:]), blocks)
-    return (lo + (hi - lo) * drawn).clamp(lo, hi)
+    box = problem.threat.box(job)
+    return box.clip(box.lo + box.width * drawn)

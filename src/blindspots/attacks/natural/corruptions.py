@@ -47,7 +47,7 @@ class AdditiveNoise(LineSearch):
         return self.draws
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
-        width = problem.threat.hi - problem.threat.lo
+        width = problem.threat.span
         return job.x + col(self.most * width * amount.square(), job.x) * self._pattern(job, draw)
 
     def _pattern(self, job: Job, draw: Tensor) -> Tensor:
@@ -85,10 +85,11 @@ class SaltAndPepper(LineSearch):
         return self.draws
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
-        image, threat = as_images(job.x), problem.threat
+        image = as_images(job.x)
+        lo, hi = problem.threat.whole.over(job.x, as_images)
         place = uniform(job.key, draw, 0, (1, *image.shape[2:]))
         half = col(self.most * amount.square() / 2, image)
-        changed = torch.where(place >= 1 - half, threat.hi, torch.where(place < half, threat.lo, image))
+        changed = torch.where(place >= 1 - half, hi, torch.where(place < half, lo, image))
         return changed.view_as(job.x)
 
 
@@ -113,6 +114,7 @@ class Blur(LineSearch):
         use="the least blur that fools the model",
     )
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
         height, width = as_images(job.x).shape[2:]
@@ -143,5 +145,6 @@ class Contrast(LineSearch):
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     def at(self, problem: Problem, job: Job, amount: Tensor, draw: Tensor) -> Tensor:
-        grey = problem.threat.lo + self.to * (problem.threat.hi - problem.threat.lo)
-        return torch.lerp(job.x, torch.full_like(job.x, grey), col(amount, job.x))
+        box = problem.threat.whole
+        grey = torch.as_tensor(box.lo + self.to * box.width, dtype=job.x.dtype, device=job.x.device)
+        return torch.lerp(job.x, grey.expand_as(job.x), col(amount, job.x))

@@ -75,7 +75,7 @@ class LineSearch(Attack[LineState]):
         single = (_LESS * s.best).minimum(s.edge)
         forward = torch.where(s.draw > 0, single, (s.low + 1 / self.steps).clamp_max(1))
         amount = torch.where(s.high.isfinite(), (s.low + s.high) / 2, forward)
-        probe = self.at(problem, job, amount, s.draw).clamp(problem.threat.lo, problem.threat.hi)
+        probe = problem.threat.clip(self.at(problem, job, amount, s.draw), job)
         return replace(s, probe=probe, amount=amount)
 
 

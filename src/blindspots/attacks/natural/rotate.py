@@ -14,7 +14,6 @@ from blindspots.attacks.starts import as_images
 from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import uniform
-from blindspots.threat import Threat
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class RotateTranslate(Attack[RotateState]):
     )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
 
     @property
@@ -71,7 +71,7 @@ class RotateTranslate(Attack[RotateState]):
 
     def _propose(self, problem: Problem, job: Job, t: Tensor, won: Tensor) -> RotateState:
         move = self._move(job, t)
-        return RotateState(moved(job.x, move, self.degrees, self.shift, problem.threat), t, move, won)
+        return RotateState(moved(problem, job, move, self.degrees, self.shift), t, move, won)
 
     def _move(self, job: Job, t: Tensor) -> Tensor:
         if self.tries is not None:
@@ -108,6 +108,7 @@ class RotateTranslatePGD(Attack[RotateState]):
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
     loss: ClassVar[LossName] = "ce"
 
@@ -127,13 +128,13 @@ class RotateTranslatePGD(Attack[RotateState]):
         assert seen.grad is not None
         with torch.enable_grad():
             move = state.move.detach().requires_grad_()
-            slope = pulled(moved(job.x, move, self.degrees, self.shift, problem.threat), move, seen.grad)
+            slope = pulled(moved(problem, job, move, self.degrees, self.shift), move, seen.grad)
         length = cosine(state.t, self.steps, self.stride, 0.0)[:, None]
         there = (state.move - length * slope.sign()).clamp(-1, 1)
         return self._propose(problem, job, state.t + 1, there, _counts(problem, job, state, seen))
 
     def _propose(self, problem: Problem, job: Job, t: Tensor, move: Tensor, won: Tensor) -> RotateState:
-        return RotateState(moved(job.x, move, self.degrees, self.shift, problem.threat), t, move, won)
+        return RotateState(moved(problem, job, move, self.degrees, self.shift), t, move, won)
 
 
 def _counts(problem: Problem, job: Job, state: RotateState, seen: Seen) -> Tensor:
@@ -141,8 +142,9 @@ def _counts(problem: Problem, job: Job, state: RotateState, seen: Seen) -> Tenso
     return seen.won & problem.threat.holds(state.probe, job)
 
 
-def moved(x: Tensor, move: Tensor, degrees: float, shift: float, threat: Threat) -> Tensor:
-    """`x` (B, ...) turned about its middle and shifted by `move` (B, 3), in shares of the limits."""
+def moved(problem: Problem, job: Job, move: Tensor, degrees: float, shift: float) -> Tensor:
+    """The clean input (B, ...) turned about its middle and shifted by `move` (B, 3), in shares of the limits."""
+    threat, x = problem.threat, job.x
     height, width = as_images(x).shape[2:]
     angle = torch.deg2rad(degrees * move[:, 0])[:, None, None]
     down, right = ((shift * size * v)[:, None, None] for size, v in ((height, move[:, 1]), (width, move[:, 2])))
@@ -150,7 +152,7 @@ def moved(x: Tensor, move: Tensor, degrees: float, shift: float, threat: Threat)
     column = torch.arange(width, device=x.device) - (width - 1) / 2 - right
     at_line = angle.cos() * line - angle.sin() * column + (height - 1) / 2
     at_column = angle.sin() * line + angle.cos() * column + (width - 1) / 2
-    return (threat.lo + sampled(x - threat.lo, at_line, at_column, "zeros")).clamp(threat.lo, threat.hi)
+    return threat.clip(threat.lo + sampled(x - threat.lo, at_line, at_column, "zeros"), job)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import TINY, Linf, Threat
+from blindspots.threat import TINY, Linf
 
 _EPS = 1e-8
 
@@ -58,6 +58,7 @@ class StAdv(Attack[StAdvState]):
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
     minimal: ClassVar[bool] = True
 
     @property
@@ -72,14 +73,14 @@ class StAdv(Attack[StAdvState]):
         assert seen.grad is not None
         with torch.enable_grad():
             flow = state.flow.detach().requires_grad_()
-            towards = pulled(carried(job.x, flow, problem.threat), flow, seen.grad)
+            towards = pulled(carried(problem, job, flow), flow, seen.grad)
             smoother = pulled(roughness(flow), flow, torch.ones_like(job.r))
         towards = towards / col(Linf().norm(towards).clamp_min(TINY), flow)
         slope = pick(seen.won, 0 * flow, towards).detach() + col(state.tau, flow) * smoother
         t, tau = state.t + 1, state.tau * torch.where(seen.won, 1 + self.gamma, 1 - self.gamma)
         adam, rate = state.adam.take(slope), col(cosine(state.t, self.steps, self.lr, 0.0), flow)
         there = self._limited(state.flow - rate * adam.usual / (adam.size + _EPS))
-        return StAdvState(carried(job.x, there, problem.threat), t, there, tau, adam)
+        return StAdvState(carried(problem, job, there), t, there, tau, adam)
 
     def _limited(self, flow: Tensor) -> Tensor:
         if self.most is None:
@@ -88,12 +89,12 @@ class StAdv(Attack[StAdvState]):
         return flow.clamp(-room, room)
 
 
-def carried(x: Tensor, flow: Tensor, threat: Threat) -> Tensor:
-    """`x` (B, ...) with each pixel taken from where `flow` (B, 2, H, W) points, linearly interpolated."""
+def carried(problem: Problem, job: Job, flow: Tensor) -> Tensor:
+    """The clean input (B, ...) with each pixel taken from where `flow` (B, 2, H, W) points, linearly interpolated."""
     height, width = flow.shape[2:]
-    line = torch.arange(height, device=x.device)[:, None] + flow[:, 0]
-    column = torch.arange(width, device=x.device) + flow[:, 1]
-    return sampled(x, line, column, "border").clamp(threat.lo, threat.hi)
+    line = torch.arange(height, device=flow.device)[:, None] + flow[:, 0]
+    column = torch.arange(width, device=flow.device) + flow[:, 1]
+    return problem.threat.clip(sampled(job.x, line, column, "border"), job)
 
 
 def roughness(flow: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class AutoZOOM(Estimating):
         return tiled(job, t, self.cells)
 
     def apart(self, problem: Problem, job: Job) -> Tensor:
-        return col(full(job, self.sigma * (problem.threat.hi - problem.threat.lo)), job.x)
+        return col(full(job, self.sigma * problem.threat.span), job.x)
 
     def move(
         self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor
@@ -84,4 +84,4 @@ class AutoZOOM(Estimating):
         stride = old.radius * cosine(number, steps, self.stride, self.stride / 10)
         d = state.base - job.x - col(stride, g) * threat.steepest(mean)
         d = d * col(radius / threat.norm(d).clamp_min(1e-12), d)
-        return (job.x + d).clamp(threat.lo, threat.hi), Sphere(mean, radius, gamma, state.won)
+        return threat.clip(job.x + d, job), Sphere(mean, radius, gamma, state.won)

@@ -79,13 +79,14 @@ class OnePixel(Attack[OnePixelState]):
     def _shown(self, problem: Problem, job: Job, genes: Tensor) -> Tensor:
         """The clean input with the pixels that `genes` (B, pixels, 2 + C) describe."""
         image, threat = as_images(job.x), problem.threat
+        lo, hi = threat.whole.over(job.x, as_images)
         channels, height, width = image.shape[1:]
         paid = (job.r / channels).floor().clamp_min(1)
         for k, (at, colour) in enumerate(zip(genes[..., :2].unbind(1), genes[..., 2:].unbind(1), strict=True)):
             line, column = (at[:, 0] * height).long(), (at[:, 1] * width).long()
             here = torch.arange(height * width, device=image.device) == (line * width + column)[:, None]
             here = (here & (k < paid)[:, None]).view(-1, 1, height, width)
-            image = torch.where(here, torch.where(colour < 0.5, threat.lo, threat.hi)[:, :, None, None], image)
+            image = torch.where(here, torch.where((colour < 0.5)[:, :, None, None], lo, hi), image)
         return threat.project(image.view_as(job.x), job)
 
 

@@ -85,7 +85,8 @@ class Square(Attack[SquareState]):
         """A square window goes to x - r or x + r, one sign per channel."""
         x, image, threat = as_images(job.x), as_images(base), problem.threat
         window = Window.draw(job, t, self._side(t, x), x, stream=1).inside
-        low, high = (x - col(job.r, x)).clamp_min(threat.lo), (x + col(job.r, x)).clamp_max(threat.hi)
+        box = threat.box(job).over(job.x, as_images)
+        low, high = box.clip(x - col(job.r, x)), box.clip(x + col(job.r, x))
         up = sign(job.key, t, 5, (x.shape[1], 1, 1)) > 0
         changes = (torch.where(up, high, low) != image) & window
         up = up ^ ~changes.flatten(1).any(1).view(-1, 1, 1, 1)

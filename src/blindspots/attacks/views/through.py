@@ -71,6 +71,7 @@ class Through(Attack[ThroughState]):
     )
     need: ClassVar[Need] = Need.GRAD
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
+    even: ClassVar[bool] = True
     loss: ClassVar[LossName] = "ce"
     __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}  # attacks and views are objects
 

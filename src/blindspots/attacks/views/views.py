@@ -79,7 +79,7 @@ class Scales(View):
     to: float = 0.0
 
     def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
-        grey = threat.lo + self.to * (threat.hi - threat.lo)
+        grey = threat.lo + self.to * threat.width
         return in_box(grey + col(0.5 ** (number % self.count), x).to(x.dtype) * (x - grey), threat)
 
 
@@ -138,4 +138,4 @@ class Noise(View):
 
     def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
         noise = normal(key, number, 0, x.shape[1:])
-        return in_box(x + self.sigma * (threat.hi - threat.lo) * noise, threat)
+        return in_box(x + self.sigma * threat.width * noise, threat)

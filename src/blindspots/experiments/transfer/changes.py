@@ -40,7 +40,7 @@ def noise(x: Tensor, moved: Tensor, key: Tensor, threat: Threat) -> Tensor:
     else:
         length = draw.flatten(1).norm(dim=1).clamp_min(TINY)
         made = draw * col(change.flatten(1).norm(dim=1) / length, x)
-    return torch.clamp(x + made, threat.lo, threat.hi)
+    return threat.whole.clip(x + made)
 
 
 def noise_beside(x: Tensor, moved: Tensor, seed: int, number: int, threat: Threat) -> Tensor:
@@ -54,4 +54,4 @@ def noise_beside(x: Tensor, moved: Tensor, seed: int, number: int, threat: Threa
 
 def fed(x: Tensor, moved: Tensor, amplify: float | None, threat: Threat) -> Tensor:
     """What all models are fed for the examples `moved` (N, ...): brought to this root mean square, in the box."""
-    return moved if amplify is None else amplified(x, moved, amplify).clamp(threat.lo, threat.hi)
+    return moved if amplify is None else threat.whole.clip(amplified(x, moved, amplify))

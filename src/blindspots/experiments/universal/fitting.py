@@ -77,7 +77,7 @@ class _Fitting:
         self.oracle, self.method, self.wanted, self.tell = oracle, method, wanted, tell
         self.rows = rows
         if method.data_free:
-            self.rows = Proxies(rows.data, len(rows), (wanted.threat.lo, wanted.threat.hi), wanted.seed)
+            self.rows = Proxies(rows.data, len(rows), wanted.threat.bounds, wanted.seed)
         self.surrogate = self._surrogate() if method.data_free else None
         self.oracles = [oracle, *([self.surrogate] if self.surrogate else [])]
         self.trials: list[Trial] = []

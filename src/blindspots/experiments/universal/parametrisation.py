@@ -67,7 +67,7 @@ class Additive(Parametrisation):
 
     def paint(self, p: Tensor, x: Tensor, group: Tensor) -> Tensor:
         painted = x + self.perturbation(p)[group]
-        return painted.clamp(self.threat.lo, self.threat.hi) if self.clip else painted
+        return self.threat.whole.clip(painted) if self.clip else painted
 
     def steepest(self, p: Tensor) -> Tensor:
         """The step of the threat's length 1 that follows `p` most."""
@@ -82,6 +82,6 @@ class Additive(Parametrisation):
 
     def project_change(self, v: Tensor) -> Tensor:
         """The nearest perturbations (groups, *shape) of the threat's size: around zero, as wide as the box."""
-        width = self.threat.hi - self.threat.lo
+        width = self.threat.span
         radius = torch.full((len(v),), float(self.threat.radius or 0), device=v.device)
         return self.threat.within(-width, width).project(v, Around(torch.zeros_like(v), radius))

@@ -69,7 +69,8 @@ class UniversalAdversary(_Carried):
         r = gradient.new_full((1,), radius * self.threat.radius)
         change = self.memory["change"].to(gradient.device)
         # In the middle of a box twice as wide no change meets the box: what is shared belongs to no row.
-        wide = self.threat.within(2 * self.threat.lo - self.threat.hi, 2 * self.threat.hi - self.threat.lo)
-        middle = torch.full_like(change, (wide.lo + wide.hi) / 2)
+        low, high = self.threat.bounds
+        wide = self.threat.within(2 * low - high, 2 * high - low)
+        middle = torch.full_like(change, (low + high) / 2)
         step = col(self.stride * r, change) * self.threat.steepest(gradient)
         self.memory["change"] = wide.project(middle + change + step, Around(middle, r)) - middle
