@@ -197,6 +197,14 @@ def test_regressors_of_scikit_learn_have_gradients(name: str) -> None:
     assert bs.evaluate(fitted, X, Y, threat=bs.Linf(0.1), goal="move:0.1").success.any()
 
 
+def test_numbers_without_a_goal_are_refused() -> None:
+    fitted = LinearRegression().fit(X.numpy(), Y.numpy())
+    with pytest.raises(InputError, match="which returns numbers: say what counts as a success"):
+        bs.evaluate(fitted, X, torch.zeros(N).long(), threat=bs.Linf(0.1))
+    with pytest.raises(InputError, match="which returns numbers"):
+        bs.evaluate(bs.BlackBox(lambda x: x[:, 0], "values"), X, torch.zeros(N).long(), threat=bs.Linf(0.1))
+
+
 def test_other_regressors_are_queried() -> None:
     forest = RandomForestRegressor(10, random_state=0).fit(X.numpy(), Y.numpy())
     model = bs.from_estimator(forest)

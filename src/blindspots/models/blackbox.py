@@ -63,6 +63,7 @@ class BlackBox(Model):
         self.function, self.answers, self.classes = function, answers, classes
         if retries < 0 or not 0 <= wait < float("inf"):
             raise InputError(f"expected retries and wait of at least 0, got {retries} and {wait}: change them")
+        self.output = "values" if answers == "values" else "auto"
         self.retries, self.wait = retries, wait
         self.queries = self.repeats = 0  # inputs that were sent, and those among them that were sent again
         self.silent, self.failure = False, ""  # it no longer answers; its last exception

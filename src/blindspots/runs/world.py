@@ -179,6 +179,11 @@ def _opened(source: ModelSource, given: Model | None, say: Say) -> Model:
     model = load_model(source.spec, say) if given is None else given
     if source.device is not None:
         to_device(model.net, source.device)
+    if not source.values and model.output == "values":
+        raise InputError(
+            f"expected a model that classifies, got {model.name}, which returns numbers: say what counts as a success, "
+            "as in --goal move:0.5, which evaluate and attack take"
+        )
     model = model.of_values() if source.values else model
     changes = parse_chain(source.through) if source.through else ()
     return Transformed(model, *changes) if changes else model
