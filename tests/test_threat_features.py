@@ -77,8 +77,8 @@ def test_a_search_ends_at_the_closed_form_from_above(kind: type[Threat]) -> None
     gap = torch.cat(gaps)
     assert found >= 0.98 * possible
     assert nowhere > 50
-    assert gap.min() > -1e-6
-    assert gap.quantile(0.5) < (1e-6 if kind is not L0 else 0.5)
+    assert gap.min() > -5e-6  # float32 holds inputs of up to 4 to 2e-7, and units are down to 0.2
+    assert gap.quantile(0.5) < (5e-6 if kind is not L0 else 0.5)
     assert gap.quantile(0.9) < (1e-4 if kind is not L0 else 1.5)
 
 

@@ -1,5 +1,7 @@
 """Does an attack fit threat, access and goal? Checked before the first query; errors name the attacks that do."""
 
+from torch import Tensor
+
 from blindspots.attacks import CATALOGUE, Attack
 from blindspots.errors import InputError
 from blindspots.models.model import Model
@@ -60,8 +62,18 @@ def _check_lengths(attack: Attack) -> None:
             raise InputError(f"expected {name} {least}, got {length} in {attack!r}: give a positive number")
 
 
+def check_even(model: Model, what: str) -> None:
+    """Refuse a model whose features have bounds of their own where one box is taken for granted."""
+    if isinstance(model.box.lo, Tensor):
+        raise InputError(
+            f"expected one pair of bounds for all features for {what}, got bounds of every feature: evaluate and "
+            "attack take these, here give Model(net, bounds=(low, high)) two numbers"
+        )
+
+
 def check_answers(model: Model, what: str) -> None:
-    """Refuse a model that may reject where "reject" would be counted as one more class."""
+    """Refuse a model that may reject where "reject" would be counted as one more class, and bounds of features."""
+    check_even(model, what)
     if model.rejects:
         raise InputError(
             f"expected a model that answers every input for {what}, got {model.name!r}, which may reject: use the "

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from torch import Tensor
+
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
@@ -18,8 +20,10 @@ GREY = (0.0, 255.0)  # bounds of inputs in levels
 def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
     """Findings about a radius that is doubtful for inputs of this shape in the threat's box.
 
-    Raises InputError: no two inputs are that far apart, float32 shows no change, or it is clearly on another scale.
+    Raises InputError: no two inputs are that far apart, float32 shows no change, it is clearly on another scale, or the
+    threat is made for inputs of another shape.
     """
+    threat.check(shape)
     if threat.radius is None:
         return []
     _refuse_unlike(threat)
@@ -36,7 +40,7 @@ def check_curve(radii: Sequence[float], threat: Threat, shape: tuple[int, ...]) 
         return []
     return [Finding(
         code="radius-beyond-box", severity="warning",
-        saw=f"No two inputs of shape {shape} in [{threat.lo:g}, {threat.hi:g}] are further apart than {most:.3g}, but "
+        saw=f"No two inputs of shape {shape} in {_box(threat)} are further apart than {most:.3g}, but "
         f"radii up to {beyond[-1]:g} were requested.",
         do="Leave out the larger ones.",
     )]  # fmt: skip
@@ -91,7 +95,7 @@ def _refuse_large(threat: Threat, shape: tuple[int, ...]) -> None:
         return
     largest = f"none has over {most:g} values" if threat.name == "l0" else f"no two are over {most:g} apart"
     raise InputError(
-        f"expected a radius for inputs of shape {shape} in [{threat.lo:g}, {threat.hi:g}], of which {largest}, got "
+        f"expected a radius for inputs of shape {shape} in {_box(threat)}, of which {largest}, got "
         f"{_said(threat)}{_probably(threat, most)}: name a smaller one"
     )
 
@@ -100,21 +104,21 @@ def _probably(threat: Threat, most: float) -> str:
     """The radius that was meant, if it was given in levels of 255 and would fit."""
     assert threat.radius is not None
     share = threat.radius / LEVELS
-    if threat.name == "l0" or not share * (threat.hi - threat.lo) < most:
+    if threat.name == "l0" or not threat.is_even or not share * threat.span < most:
         return ""
     exact = (threat.lo, threat.hi) == (0, 1)
-    text = f"{threat.radius:g}/{LEVELS}" if exact else f"{share * (threat.hi - threat.lo):g}"
+    text = f"{threat.radius:g}/{LEVELS}" if exact else f"{share * threat.span:g}"
     return f" (did you mean {threat.name}:{text}?)"
 
 
 def _refuse_small(threat: Threat) -> None:
     assert threat.radius is not None
-    width = threat.hi - threat.lo
-    if threat.name == "l0" or threat.radius == 0:
+    width = threat.span
+    if threat.name == "l0" or threat.radius == 0 or not threat.is_even:
         return
     if threat.radius < UNIT_ROUNDOFF * width:
         raise InputError(
-            f"expected a radius that float32 can tell from 0 in [{threat.lo:g}, {threat.hi:g}], got {_said(threat)}: "
+            f"expected a radius that float32 can tell from 0 in {_box(threat)}, got {_said(threat)}: "
             "write 0 if nothing may change, else a larger one"
         )
     levels = threat.radius * LEVELS
@@ -146,15 +150,20 @@ def _covers(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
 
 def _below_a_level(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
     assert threat.radius is not None
-    level = (threat.hi - threat.lo) / LEVELS
-    if threat.name != "l0" and 0 < threat.radius < level * (1 - _ROUNDING) and is_image(shape):
+    level = threat.span / LEVELS
+    if threat.name != "l0" and threat.is_even and 0 < threat.radius < level * (1 - _ROUNDING) and is_image(shape):
         yield Finding(
             code="radius-below-a-level",
-            severity="warning" if threat.hi - threat.lo > _SMALL_SCALE else "note",
+            severity="warning" if threat.span > _SMALL_SCALE else "note",
             saw=f"Within {_said(threat)} no value of a picture changes by one of the 255 levels between "
             f"{threat.lo:g} and {threat.hi:g}, which is {level:.3g}.",
             do="Check the scale: radii are in the units of the input.",
         )  # fmt: skip
+
+
+def _box(threat: Threat) -> str:
+    """ "[0, 1]" """
+    return "bounds of their own" if isinstance(threat.lo, Tensor) else f"[{threat.lo:g}, {threat.hi:g}]"
 
 
 def _said(threat: Threat) -> str:

@@ -25,6 +25,8 @@ RELATIVE_SLACK = 1e-5  # of the radius: well above the rounding of a float32 nor
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 FLOAT32_EXACT = 1e-9  # a relative error in float64 that is invisible in a float32 result
 TINY = torch.finfo(torch.float32).tiny
+Bound = float | Tensor  # one for all features, or a float32 tensor that broadcasts against an input
+Numbers = float | np.ndarray | Tensor  # as a user gives them
 
 
 def _peak(d: Tensor) -> Tensor:
@@ -118,14 +120,10 @@ def _clock(key: Tensor) -> Tensor:
     return torch.full_like(key, -1)  # an attack's own clock starts at 0, so its draws differ
 
 
-def to_8bit(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+def to_8bit(x: Tensor, bounds: tuple[Bound, Bound]) -> Tensor:
     """The nearest of 256 evenly spaced levels between the bounds: what a picture file can hold."""
     lo, hi = bounds
     return lo + ((x - lo) / (hi - lo) * 255).round() / 255 * (hi - lo)
-
-
-Bound = float | Tensor  # one for all features, or a float32 tensor that broadcasts against an input
-Numbers = float | np.ndarray | Tensor  # as a user gives them
 
 
 class Box(NamedTuple):
@@ -147,6 +145,15 @@ class Box(NamedTuple):
             return ((x >= self.lo) & (x <= self.hi)).flatten(1).all(1)
         flat = x.flatten(1)
         return (flat.amin(1) >= self.lo) & (flat.amax(1) <= self.hi)
+
+    @property
+    def hull(self) -> tuple[float, float]:
+        """The smallest and the largest value of any feature."""
+        lo, hi = self
+        return lo if isinstance(lo, float) else float(lo.min()), hi if isinstance(hi, float) else float(hi.max())
+
+    def to(self, device: torch.device) -> "Box":
+        return Box(*(b.to(device) if isinstance(b, Tensor) else b for b in self))
 
     def over(self, x: Tensor, f: Callable[[Tensor], Tensor]) -> "Box":
         """The bounds of the values of `f(x)`, which rearranges those of `x`."""
@@ -196,7 +203,7 @@ class Threat(Checked, ABC):
     ) -> None:
         reach, weight = _units(radius, unit)
         weight, free = _free(weight, where)
-        box = _box(lo, hi)
+        box = as_box(lo, hi)
         for name, value in zip(("radius", "lo", "hi", "unit", "where"), (reach, *box, weight, free), strict=True):
             object.__setattr__(self, name, value)
 
@@ -397,8 +404,11 @@ def _free(unit: Tensor | None, where: np.ndarray | Tensor | None) -> tuple[Tenso
     return unit, None if free is None or bool(free.all()) else free
 
 
-def _box(lo: Numbers, hi: Numbers) -> tuple[Bound, Bound]:
-    """Two numbers where all features have the same bounds, else two tensors."""
+def as_box(lo: Numbers, hi: Numbers) -> Box:
+    """Two numbers where all features have the same bounds, else two tensors.
+
+    Raises InputError for a box that is empty or not finite.
+    """
     low, high = (_tensor(name, bound) for name, bound in (("lo", lo), ("hi", hi)))
     try:
         low, high = low + 0 * high, high + 0 * low
@@ -411,8 +421,8 @@ def _box(lo: Numbers, hi: Numbers) -> tuple[Bound, Bound]:
         said = f"[{lo}, {hi}]" if low.ndim == 0 else "arrays without"
         raise InputError(f"expected finite bounds lo < hi, got {said}: give the range of inputs")
     if bool((low == low.flatten()[0]).all() & (high == high.flatten()[0]).all()):
-        return _number_of(lo, low), _number_of(hi, high)
-    return low, high
+        return Box(_number_of(lo, low), _number_of(hi, high))
+    return Box(low, high)
 
 
 def _number_of(given: Numbers, t: Tensor) -> float:
@@ -585,6 +595,17 @@ THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Linf, L2,
 def as_threat(given: Any) -> Any:
     """Text becomes a threat, anything else is returned as it is."""
     return parse_threat(given) if isinstance(given, str) else given
+
+
+def as_plain_threat(given: Any) -> Any:
+    """As `as_threat`, where one radius holds for all features. Raises InputError for others."""
+    threat = as_threat(given)
+    if isinstance(threat, Threat) and not (threat.is_even and threat.where is None):
+        raise InputError(
+            "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "
+            "features: evaluate and attack search in these, here give a radius alone"
+        )
+    return threat
 
 
 @checked()

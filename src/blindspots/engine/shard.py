@@ -47,7 +47,7 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board, seed: int = 0)
     counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
     result = _unconfirmed(oracle, ledger.result, board.right & ledger.won & ~won)
     adversarial = strongest[broken]
-    rounded = to_8bit(adversarial, oracle.model.bounds)
+    rounded = to_8bit(adversarial, oracle.model.box.to(adversarial.device))
     in_8bit = torch.full_like(broken, REJECTED)
     if not _silent(oracle):
         in_8bit = goal.predict(_outputs(oracle, rounded, board, _at(draws, broken)), judged.truth[broken])

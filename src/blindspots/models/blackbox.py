@@ -12,6 +12,7 @@ from blindspots.errors import InputError
 from blindspots.models.foreign import ModelError, call, told
 from blindspots.models.model import Model, Service, as_values
 from blindspots.problem import Need
+from blindspots.threat import Numbers
 
 Answers = Literal["labels", "scores", "probabilities", "values"]
 
@@ -30,7 +31,7 @@ class BlackBox(Model):
         answers: what it returns; "scores" are logits or anything else whose largest entry is the prediction, "values"
             numbers that a goal reads.
         classes: the number of classes; required where it returns labels.
-        bounds: the smallest and the largest value an input can have.
+        bounds: the smallest and the largest value an input can have, or arrays of them.
         name: its name in reports.
         class_names: names of the classes, in order; data with named classes are matched by them.
         retries: how often a query is repeated after an exception.
@@ -45,7 +46,7 @@ class BlackBox(Model):
         function: Callable[[Any], Any],
         answers: Answers = "scores",
         classes: int | None = None,
-        bounds: tuple[float, float] = (0.0, 1.0),
+        bounds: tuple[Numbers, Numbers] = (0.0, 1.0),
         name: str | None = None,
         retries: int = 3,
         wait: float = 0.5,

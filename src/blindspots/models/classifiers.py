@@ -17,13 +17,14 @@ from blindspots.models.blackbox import Answers, BlackBox
 from blindspots.models.model import Model
 from blindspots.models.translate import translate
 from blindspots.random import keys, uniform
+from blindspots.threat import Box, Numbers, as_box
 
 _PROBES = 512
 _AGREEMENT = 0.99  # of a translation with the estimator: rows on a boundary may fall to either side
 
 
 def from_classifier(
-    estimator: Any, bounds: tuple[float, float], name: str, spec: str | None, shape: Sequence[int] | None
+    estimator: Any, bounds: tuple[Numbers, Numbers], name: str, spec: str | None, shape: Sequence[int] | None
 ) -> Model:
     """See `estimators.from_estimator`."""
     known = _Estimator(estimator, bounds, shape)
@@ -61,7 +62,7 @@ class Flatten(nn.Module):
 class _AskedEstimator(BlackBox):
     """A black box around a fitted estimator."""
 
-    def __init__(self, known: "_Estimator", bounds: tuple[float, float], name: str, spec: str | None) -> None:
+    def __init__(self, known: "_Estimator", bounds: tuple[Numbers, Numbers], name: str, spec: str | None) -> None:
         super().__init__(known.function, known.answers, len(known.classes), bounds, name)
         self.known, self.spec, self.class_names = known, spec, known.names
 
@@ -76,16 +77,16 @@ class _AskedEstimator(BlackBox):
 class _Estimator:
     """A fitted classifier and the ways to query it."""
 
-    def __init__(self, estimator: Any, bounds: tuple[float, float], shape: Sequence[int] | None) -> None:
+    def __init__(self, estimator: Any, bounds: tuple[Numbers, Numbers], shape: Sequence[int] | None) -> None:
         _check(estimator)
-        self.estimator, self.bounds = estimator, bounds
+        self.estimator, self.box = estimator, as_box(*bounds)
         self.classes = np.asarray(estimator.classes_)
         self.names = _named(self.classes)
         self.flatten = Flatten(features_of(estimator, shape), None if shape is None else tuple(shape))
 
     @cached_property
     def probes(self) -> Tensor:
-        return probes_within(self.bounds, self.flatten.features)
+        return probes_within(self.box, self.flatten)
 
     @cached_property
     def predicted(self) -> Any:
@@ -134,13 +135,14 @@ class _Estimator:
         return order[np.searchsorted(self.classes, labels, sorter=order)]
 
 
-def probes_within(bounds: tuple[float, float], features: int) -> Tensor:
-    """Inputs (512, features) within the bounds, each with its own share of values at the lower bound."""
+def probes_within(box: Box, flatten: Flatten) -> Tensor:
+    """Inputs (512, features) within the box, each with its own share of values at the lower bound."""
     rows = torch.arange(_PROBES)
-    key, lo, hi = keys(0, rows), *bounds
-    value, kept = (uniform(key, rows, stream, (features,)) for stream in (0, 1))
+    key = keys(0, rows)
+    value, kept = (uniform(key, rows, stream, (flatten.features,)) for stream in (0, 1))
     inside = value * (kept < uniform(key, rows, 2, (1,)))
-    return (lo + (hi - lo) * inside).clamp(lo, hi)
+    box = box.over(flatten.undone(inside), lambda bound: bound.flatten(1))
+    return box.clip(box.lo + box.width * inside)
 
 
 _METHODS: dict[str, str] = {"probabilities": "predict_proba", "scores": "decision_function", "labels": "predict"}

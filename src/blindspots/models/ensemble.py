@@ -78,6 +78,8 @@ class _Members(nn.Module):
 
 
 def _common_bounds(members: tuple[Model, ...]) -> tuple[float, float]:
+    if any(isinstance(m.box.lo, Tensor) for m in members):
+        raise InputError("expected models with one pair of bounds for all features, got arrays: combine others")
     bounds = sorted({m.bounds for m in members})
     if len(bounds) != 1:
         raise InputError(f"expected models with the same bounds, at least one, got {bounds}: give them all the same")

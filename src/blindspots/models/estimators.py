@@ -14,6 +14,7 @@ from blindspots.models.blackbox import BlackBox
 from blindspots.models.classifiers import Flatten, features_of, from_classifier, probes_within, quiet
 from blindspots.models.model import Model
 from blindspots.models.translate import translate
+from blindspots.threat import Numbers, as_box
 
 _AGREEMENT = 1e-4  # of a translation with the regressor, relative to the spread of its predictions
 
@@ -21,7 +22,7 @@ _AGREEMENT = 1e-4  # of a translation with the regressor, relative to the spread
 @checked()
 def from_estimator(
     estimator: Any,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    bounds: tuple[Numbers, Numbers] = (0.0, 1.0),
     name: str | None = None,
     spec: str | None = None,
     shape: Sequence[int] | None = None,
@@ -54,7 +55,8 @@ def from_estimator(
 
     Args:
         estimator: fitted on one label per row, integers or words.
-        bounds: the smallest and the largest value an input can have, before the pipeline's own scaling.
+        bounds: the smallest and the largest value an input can have, before the pipeline's own scaling; arrays where
+            features differ, as in bounds=(x.min(0), x.max(0)).
         name: its name in reports. Default: the class, for a pipeline that of the last step.
         spec: what `load_model` was given, if anything.
         shape: of one input; others are refused. None: any shape with as many numbers as there are features.
@@ -84,7 +86,7 @@ def _is_regressor(estimator: Any) -> bool:
 
 
 def from_regressor(
-    estimator: Any, bounds: tuple[float, float], name: str, spec: str | None, shape: Sequence[int] | None
+    estimator: Any, bounds: tuple[Numbers, Numbers], name: str, spec: str | None, shape: Sequence[int] | None
 ) -> Model:
     """See `from_estimator`."""
     _check_fitted(estimator)
@@ -101,7 +103,7 @@ class _AskedRegressor(BlackBox):
     """A black box around a fitted regressor."""
 
     def __init__(
-        self, estimator: Any, flatten: Flatten, bounds: tuple[float, float], name: str, spec: str | None
+        self, estimator: Any, flatten: Flatten, bounds: tuple[Numbers, Numbers], name: str, spec: str | None
     ) -> None:
         super().__init__(self._predicted, "values", bounds=bounds, name=name)
         self.estimator, self.flatten, self.spec = estimator, flatten, spec
@@ -112,7 +114,7 @@ class _AskedRegressor(BlackBox):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of class, bounds and the outputs for fixed inputs, equal wherever the regressor is loaded."""
-        said = np.ascontiguousarray(_predict(self.estimator, probes_within(self.bounds, self.flatten.features).numpy()))
+        said = np.ascontiguousarray(_predict(self.estimator, probes_within(self.box, self.flatten).numpy()))
         kind = (type(self.estimator).__qualname__, self.bounds, said.shape)
         return hashlib.sha256(repr(kind).encode() + said.tobytes()).hexdigest()
 
@@ -122,9 +124,9 @@ def _predict(estimator: Any, x: Any) -> Any:
         return np.asarray(estimator.predict(x.astype(np.float64)), np.float32)
 
 
-def _agrees(model: Model, estimator: Any, flatten: Flatten, bounds: tuple[float, float]) -> bool:
+def _agrees(model: Model, estimator: Any, flatten: Flatten, bounds: tuple[Numbers, Numbers]) -> bool:
     """Whether the model predicts what the regressor does, but for rounding."""
-    probes = probes_within(bounds, flatten.features)
+    probes = probes_within(as_box(*bounds), flatten)
     with torch.no_grad():
         said = model.logits(flatten.undone(probes)).numpy()
     wanted = _predict(estimator, probes.numpy())

@@ -19,6 +19,7 @@ from blindspots.findings import Finding
 from blindspots.models.foreign import call, own_copy
 from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
+from blindspots.threat import Box, Numbers, as_box
 
 Output = Literal["auto", "logits", "probabilities", "logit", "probability", "values"]
 Scale = float | Sequence[float] | Tensor | None
@@ -43,7 +44,8 @@ class Model(Checked):
     Args:
         net: an `nn.Module` (TorchScript and exported modules too) or a plain function of x (B, *shape) that returns one
             of the outputs below. It gets a tensor of its own and may write into it.
-        bounds: the smallest and the largest value an input can have, before preprocessing.
+        bounds: the smallest and the largest value an input can have, before preprocessing; arrays that broadcast
+            against an input, where features differ, as in bounds=(x.min(0), x.max(0)).
         mean, std: numbers, or one per channel (axis 1): the network gets (x - mean) / std.
         output: "logits" (B, C) or "probabilities" (B, C) with C >= 2; "logit" or "probability" (B, 1) or (B,) of class
             1 of two. "auto" takes several numbers per row for logits, a single one for a logit. "values" (B, ...) are
@@ -70,7 +72,7 @@ class Model(Checked):
     def __init__(
         self,
         net: nn.Module | Callable[[Tensor], Any],
-        bounds: tuple[float, float] = (0.0, 1.0),
+        bounds: tuple[Numbers, Numbers] = (0.0, 1.0),
         mean: Scale = None,
         std: Scale = None,
         output: Output = "auto",
@@ -90,7 +92,7 @@ class Model(Checked):
         if device is not None:
             to_device(self.net, device)
         self._fallback = torch.device(device or "cpu")
-        self.bounds = _checked_bounds(bounds)
+        self.box = _checked_bounds(bounds)
         self.mean, self.std = _numbers(mean, "mean"), _numbers(std, "std")
         if self.std is not None and 0.0 in self.std:
             raise InputError("expected std without zeros, got one: it would divide by zero, check std")
@@ -105,6 +107,11 @@ class Model(Checked):
         self._place = ""  # of the scores among several outputs, once it is known
         self.only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known
         self.class_names = None if class_names is None else checked(class_names, f"the classes of {self.name}")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value of any feature; `box` has those of each."""
+        return self.box.hull
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, parameters={self.parameters}, bounds={self.bounds}, device={str(self.device)!r})"
@@ -160,6 +167,8 @@ class Model(Checked):
         It is computed at each access, since the weights may have changed. Of a plain function it covers only the name.
         """
         digest = hashlib.sha256(repr((self.bounds, self.mean, self.std, self.output)).encode())
+        for bound in self.box:
+            digest.update(_raw(bound) if isinstance(bound, Tensor) else b"")
         if self.take is not None:
             digest.update(repr(self.take).encode())
         digest.update(_UNSTABLE.sub("", repr(self.net)).encode())
@@ -286,7 +295,7 @@ class Wrapper(Model):
     """
 
     def __init__(self, model: Model, net: nn.Module, name: str, spec: str | None = None) -> None:
-        super().__init__(net, model.bounds, output="logits", name=name, spec=spec)
+        super().__init__(net, model.box, output="logits", name=name, spec=spec)
         self.model, self.access = model, model.access
 
     @property
@@ -335,11 +344,11 @@ def _dtype(net: nn.Module) -> torch.dtype:
     return next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
 
 
-def _checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
-    lo, hi = map(float, bounds)
-    if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
+def _checked_bounds(bounds: tuple[Numbers, Numbers]) -> Box:
+    lo, hi = (float(b) if isinstance(b, int) else b for b in bounds)
+    if isinstance(lo, float) and isinstance(hi, float) and not -math.inf < lo < hi < math.inf:
         raise InputError(f"expected bounds (low, high) with low < high, both finite, got {bounds}: pass e.g. (0, 1)")
-    return lo, hi
+    return as_box(lo, hi)
 
 
 def _numbers(scale: Scale, what: str) -> tuple[float, ...] | None:

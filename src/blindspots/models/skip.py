@@ -34,7 +34,7 @@ def skip_gradients(net: M, gamma: float = 0.5, branches: Sequence[str] | None = 
     """
     if isinstance(net, Model):
         inner = skip_gradients(net.net, gamma, branches)
-        return Model(inner, net.bounds, net.mean, net.std, net.output, net.name, net.spec, take=net.take)
+        return Model(inner, net.box, net.mean, net.std, net.output, net.name, net.spec, take=net.take)
     return _SkipGradients(net, gamma, None if branches is None else tuple(branches))
 
 

@@ -94,9 +94,11 @@ def _broken(c: Columns) -> _Found:
 
 def _on_levels(model: Model, threat: Threat, goal: Goal, found: _Found) -> tuple[Tensor, Tensor]:
     """The examples on the 256 levels, and whether they still are examples: (k, ...), (k,) bool."""
-    nearest = to_8bit(found.adversarial, model.bounds).clamp(*model.bounds)
-    # Nothing more is asked of a model that counts its answers, and levels mean little where outputs are numbers.
-    if model.access is not Need.GRAD or not goal.classifies or not len(nearest):
+    box = model.box.to(found.adversarial.device)
+    nearest = box.clip(to_8bit(found.adversarial, box))
+    # Nothing more is asked of a model that counts its answers; levels mean little where outputs are numbers, or where
+    # every feature has its own.
+    if model.access is not Need.GRAD or not goal.classifies or not threat.is_even or not len(nearest):
         same = found.prediction_8bit == found.prediction
         return nearest, same & threat.holds(nearest, Around(found.x, _radius(threat, found)))
     oracle = Oracle(model)
@@ -144,9 +146,9 @@ def _safe(word: str) -> str:
 
 
 def _tensors(model: Model, found: _Found, rounded: Tensor) -> bytes:
-    lo, hi = model.bounds
+    box = model.box.to(rounded.device)
     columns = {f.name: getattr(found, f.name).contiguous() for f in fields(_Found)}
-    columns["adversarial_8bit"] = ((rounded - lo) / (hi - lo) * 255).round().to(torch.uint8).contiguous()
+    columns["adversarial_8bit"] = ((rounded - box.lo) / box.width * 255).round().to(torch.uint8).contiguous()
     return save(columns)
 
 

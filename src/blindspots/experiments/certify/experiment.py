@@ -20,6 +20,7 @@ from blindspots.experiments.certify.noise import COUNTING, SELECTING, block_of
 from blindspots.experiments.certify.smoothed import Smoothed, check_samples
 from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.findings import Finding
+from blindspots.fit import check_even
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -154,6 +155,7 @@ def _radii(config: CertifyConfig) -> tuple[float, ...]:
 def _doubts(config: CertifyConfig, world: World) -> list[Finding]:
     most = largest(config.samples, config.sigma, config.alpha)
     provable = [r for r in _radii(config) if r < most]  # others are said anyway
+    check_even(world.model, "a certificate")
     bounds, shape = world.model.bounds, world.data.shape
     return [*check_noise(config.sigma, bounds, shape), *check_curve(provable, L2().within(*bounds), shape)]
 

@@ -30,6 +30,7 @@ from blindspots.experiments.detect.verdict import DetectVerdict
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.findings import Finding
+from blindspots.fit import check_even
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.objective import Objective
@@ -41,7 +42,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_threat
+from blindspots.threat import Threat, as_plain_threat
 
 _TOGETHER = 1024  # rows that attacks take at once
 
@@ -64,7 +65,7 @@ class Detection(Run[DetectConfig, DetectVerdict]):
         return guarded(self, self.model, name or self.verdict.detector)
 
 
-@checked(threat=as_threat, model=as_model)
+@checked(threat=as_plain_threat, model=as_model)
 def detect(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
@@ -135,6 +136,7 @@ class Detect(Experiment[DetectConfig, DetectVerdict]):
     def fitted(self, config: DetectConfig, world: World) -> DetectConfig:
         threat = chosen(config, world).threat
         check(world.model)
+        check_even(world.model, "a detector")
         check_radius(threat.within(*world.model.bounds), world.data.shape)
         _ = _split(config, world)
         return config.model_copy(

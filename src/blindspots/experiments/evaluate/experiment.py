@@ -380,7 +380,7 @@ class _Shard:
 def threat_of(world: World) -> Threat:
     """Within the model's bounds."""
     threat: Threat = world.thing("threat", parse_threat)
-    return threat.within(*world.named("model").bounds)
+    return threat.within(*world.named("model").box)
 
 
 def goal_of(world: World, config: Batched) -> Goal:
@@ -487,7 +487,7 @@ def _examined_values(config: Batched, world: World) -> Preflight:
 
 def check_box(x: Tensor, threat: Threat, first: int) -> None:
     """Raises InputError: inputs (n, ...) from row `first` on lie outside of what the model's bounds allow."""
-    strange = ((x < threat.lo) | (x > threat.hi)).flatten(1).any(1).nonzero()[:, 0]
+    strange = (~threat.whole.holds(x) & ~x.isnan().flatten(1).any(1)).nonzero()[:, 0]
     if len(strange):
         row = x[strange[0]]
         raise InputError(

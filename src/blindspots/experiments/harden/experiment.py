@@ -50,7 +50,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_threat, parse_threat
+from blindspots.threat import Threat, as_plain_threat, parse_threat
 
 _TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the cost is compared with
 
@@ -83,7 +83,7 @@ class Hardened(Run[HardenConfig, HardenVerdict]):
         return Evaluation(**vars(self.parts.run("after")))
 
 
-@checked(threat=as_threat, model=as_model)
+@checked(threat=as_plain_threat, model=as_model)
 def harden(
     model: Model | nn.Module,
     x: Any = None,

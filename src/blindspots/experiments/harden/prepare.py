@@ -9,6 +9,7 @@ from blindspots.data import Dataset
 from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries.adversary import learns
 from blindspots.findings import Finding
+from blindspots.fit import check_even
 from blindspots.models.model import Model
 from blindspots.models.training import alone
 from blindspots.problem import Need
@@ -69,6 +70,7 @@ def frozen_part(model: Model) -> list[Finding]:
 
 def check_rows(model: Model, data: Dataset) -> None:
     """Raises InputError for inputs outside of the model's bounds, and for labels that are none of its classes."""
+    check_even(model, "training")
     x, y = data.rows(0, len(data))
     low, high = model.bounds
     if float(x.min()) < low or float(x.max()) > high:

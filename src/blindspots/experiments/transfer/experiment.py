@@ -45,7 +45,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_threat, parse_threat
+from blindspots.threat import Threat, as_plain_threat, parse_threat
 
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017
 _PASSES = 40  # about what a row takes: the default's steps, twice, and its answers
@@ -88,7 +88,7 @@ class Transferred(Run[TransferConfig, TransferVerdict]):
         return 1 + names.index(name)
 
 
-@checked(threat=as_threat, attack=as_attack)
+@checked(threat=as_plain_threat, attack=as_attack)
 def transfer(
     models: Sequence[Any],
     x: Any = None,

@@ -27,7 +27,7 @@ from blindspots.runs.findings import unpacked
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
-from blindspots.threat import Threat, as_threat
+from blindspots.threat import Threat, as_plain_threat
 
 _ROWS = 512  # per part; a multiple of what is read at once
 
@@ -48,7 +48,7 @@ class UniversalRun(Run[UniversalConfig, UniversalVerdict]):
         return self.parts["search"]["v"]
 
 
-@checked(threat=as_threat, model=as_model)
+@checked(threat=as_plain_threat, model=as_model)
 def universal(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
