@@ -27,8 +27,8 @@ and rows whose gradient it returns; where a run's own count is compared, the tab
 
 
 SECTIONS = (
-    "overhead", "verdict", "published", "attacks", "optimality", "queries", "memory", "resume", "exact", "universal",
-    "transfer", "training", "settings", "recipes", "mnist", "pool", "lines",
+    "overhead", "verdict", "published", "attacks", "optimality", "queries", "lanes", "memory", "resume", "exact",
+    "universal", "transfer", "training", "settings", "recipes", "mnist", "pool", "lines",
 )  # fmt: skip
 
 

@@ -1,18 +1,40 @@
 import copy
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from blindspots.attacks import APGD, DDN, FGSM, FMN, PGD, Attack, Bisect, Square
+from blindspots.attacks import (
+    APGD,
+    DDN,
+    FGSM,
+    FMN,
+    NES,
+    PGD,
+    SPSA,
+    VMIFGSM,
+    Attack,
+    AutoZOOM,
+    Bandits,
+    Bisect,
+    GeoDA,
+    HopSkipJump,
+    RotateTranslate,
+    SignOPT,
+    Square,
+    Through,
+)
 from blindspots.attacks.attack import State, zeros
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
 from blindspots.engine.result import Result
+from blindspots.models import BlackBox
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
@@ -405,6 +427,96 @@ def test_slots_are_refilled_at_once_and_dropped_at_the_end() -> None:
     ledger = t.fast()
     fixed = sum(len(batch) * int(batch.max()) for batch in ledger.forwards.split(8))
     assert int(ledger.forwards.sum()) <= net.forwards < 0.9 * fixed
+
+
+ASKING = [
+    NES(20, pairs=4),
+    SPSA(20, pairs=4),
+    AutoZOOM(20, pairs=3),
+    Bandits(11),
+    HopSkipJump(120, batch=5),
+    GeoDA(120, batch=5),
+    SignOPT(120, batch=5),
+    RotateTranslate(tries=12),
+    VMIFGSM(3, neighbours=3),
+    Through(PGD(3), copies=4),
+]
+
+
+def unbroken(attack: Attack, rows: int) -> Samples:
+    """Rows that are searched to the end."""
+    return replace(samples(rows), r=torch.full((rows,), torch.inf if attack.minimal else 1e-6))
+
+
+asking = pytest.mark.parametrize("attack", ASKING, ids=lambda attack: type(attack).__name__)
+
+
+@asking
+@pytest.mark.parametrize("case", ["plain", "to the end", "budget", "patience"])
+def test_lanes_change_no_bit(attack: Attack, case: str) -> None:
+    s = samples(4) if not attack.minimal else replace(samples(4), r=torch.full((4,), torch.inf))
+    t = trial(attack, samples=s, **SETTINGS[case])
+    one = replace(t, settings=replace(t.settings, lanes=1)).fast()
+    for lanes in (3, 16):
+        assert_equal(replace(t, settings=replace(t.settings, lanes=lanes)).fast(), one)
+    if case == "budget":
+        assert_equal(t.pure(), one)
+        assert (one.forwards + one.backwards <= 17).all()
+
+
+@asking
+def test_few_rows_fill_a_call_with_lanes(attack: Attack) -> None:
+    """The network computes less, and rows are charged the same."""
+    one, lanes = (
+        trial(attack, samples=unbroken(attack, 2), chunk=16, settings=Settings(stop_early=False, lanes=lanes))
+        for lanes in (1, None)
+    )
+    assert_equal(lanes.fast(), one.fast())
+    assert lanes.oracle.forwards < one.oracle.forwards
+
+
+def test_full_calls_leave_no_room_for_lanes() -> None:
+    t = trial(NES(30, pairs=4), settings=Settings(slots=8), chunk=8)
+    with t.oracle.session():
+        search = t.search()
+        assert search.slots is not None
+        assert search._lanes(search.slots) == 1
+
+
+@asking
+@pytest.mark.parametrize("budget", [40, 101])
+def test_a_run_costs_no_more_with_lanes(attack: Attack, budget: int) -> None:
+    t = trial(attack, settings=Settings(slots=3, lanes=16), chunk=4)
+    ledger = t.fast(allowance=Allowance(forwards=budget + 20))  # 20 for the clean inputs
+    assert budget - 2 * 16 < t.oracle.forwards - 20 <= budget
+    assert (ledger.result == Result.BUDGET).any()
+
+
+@pytest.mark.parametrize("attack", [NES(400), SPSA(400), AutoZOOM(400)], ids=str)
+def test_a_service_is_called_ten_times_less(attack: Attack) -> None:
+    """One row, batches of 64, as many queries."""
+    calls = []
+    for lanes in (1, None):
+        sizes: list[int] = []
+        box = BlackBox(partial(_answered, sizes), classes=CLASSES)
+        t = trial(attack, samples=unbroken(attack, 1), settings=Settings(stop_early=False, lanes=lanes))
+        t.oracle = Oracle(box, chunk=64)
+        t.fast()
+        calls.append((len(sizes), sum(sizes)))
+    (before, queries), (after, same) = calls
+    assert queries == same
+    assert 10 * after <= before
+
+
+_CONV = Conv()
+
+
+def _answered(sizes: list[int], x: np.ndarray) -> np.ndarray:
+    sizes.append(len(x))
+    with torch.no_grad():
+        return torch.cat(
+            [_CONV(row[None]) for row in torch.from_numpy(x)]
+        ).numpy()  # row by row: no bit depends on others
 
 
 class Hasty(Conv):

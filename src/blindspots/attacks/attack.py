@@ -101,6 +101,14 @@ class Attack(Checked, ABC, Generic[S]):
         """The value to differentiate at the probe; None: the loss of the goal."""
         return None
 
+    def ahead(self, state: S) -> Tensor | None:
+        """(B,) int64: how many of the probes after this one are certain, whatever is seen until then; None: never any.
+
+        The engine evaluates them in one batch, in lanes beside this one, where that saves calls of the model: `step`
+        tells it the probes, from states that have seen nothing, and is then given what was seen, one after the other.
+        """
+        return None
+
     def exhausted(self, state: S) -> Tensor:
         """(B,) bool: the row has nothing more to propose."""
         return state.t >= self.looks

@@ -1,7 +1,7 @@
 """The loop that runs every attack: evaluate, judge, step; finished rows leave, and waiting rows take their slots."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +14,7 @@ from blindspots.engine.ledger import Ledger
 from blindspots.engine.result import Result
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Question, Seen
-from blindspots.rows import Around, Rows
+from blindspots.rows import Around, Rows, tree
 from blindspots.scenes import GATE
 
 _NOBODY = -1
@@ -29,12 +29,14 @@ class Settings:
         stop_early: a row leaves with its first success; else every job runs to its end and the smallest norm counts.
         row_budget: forwards + backwards that one row may cost.
         patience: turns between two settlements, each of which waits for the device.
+        lanes: evaluations of a row in one batch, as far as its attack knows them ahead; None: as many as fill a call.
     """
 
     slots: int = 128
     stop_early: bool = True
     row_budget: int | None = None
     patience: int = 1
+    lanes: int | None = None
 
 
 def patience_of(device: torch.device) -> int:
@@ -96,26 +98,84 @@ class Search:
         self.ledger, self.entering, self.settings, self.watch = ledger, entering, settings, watch
         self.allowance = allowance or Allowance()
         self.turns, self.cursor = 0, min(settings.slots, len(entering))
+        self.held = self.cursor  # rows in flight
         self.slots = self._admit(entering[: self.cursor]) if len(entering) else None
 
     def run(self) -> None:
         while self.slots is not None:
-            forwards = self.oracle.cost(len(self.slots.at))
-            if self.allowance.affords(self.oracle, forwards, forwards * self._slopes(self.slots.state)):
+            s, lanes = self.slots, self._lanes(self.slots)
+            if lanes > 1 and self._affords(s, lanes * self.held):
+                self.turn(lanes)
+            elif self._affords(s, len(s.at)):
                 self.turn()
             else:
-                self._give_up(self.slots)
+                self._give_up(s)
 
-    def turn(self) -> None:
-        """One batch for all rows in flight."""
+    def turn(self, lanes: int = 1) -> None:
+        """One batch for all rows in flight, with up to `lanes` evaluations of each."""
         assert self.slots is not None
         s = self.slots
+        if lanes == 1 or bool(s.done.all()):
+            self.slots = self._step(s)
+        else:
+            for at, seen in self._seen_ahead(s, lanes):
+                whole = len(at) == len(s.at)
+                s = self._step(s, seen) if whole else s.put(at, self._step(s[at], seen))
+            self.slots = s
+        self.turns += 1
+        if self.turns % self.settings.patience == 0:
+            self._settle()
+
+    def _lanes(self, s: Slots) -> int:
+        if self.attack.ahead(s.state) is None:
+            return 1
+        return self.settings.lanes or max(1, self.oracle.chunk // self.held)
+
+    def _affords(self, s: Slots, rows: int) -> bool:
+        """Whether the run can afford to evaluate this many."""
+        forwards = self.oracle.cost(rows)
+        return self.allowance.affords(self.oracle, forwards, forwards * self._slopes(s.state))
+
+    def _seen_ahead(self, s: Slots, lanes: int) -> Iterator[tuple[Tensor, Seen]]:
+        """Lane by lane: the slots (L,) that ask in it, and what is seen there, all of it in one batch."""
+        at, states = zip(*self._states_ahead(s, self._wanted(s, lanes)), strict=True)
+        state: State = tree(lambda *ts: torch.cat(ts), *states)
+        asking = replace(s[torch.cat(at)], state=state)
+        seen = self._look(asking, self._inputs(asking)[1])
+        first = 0
+        for slots in at:
+            yield slots, seen[first : first + len(slots)]
+            first += len(slots)
+
+    def _states_ahead(self, s: Slots, wanted: Tensor) -> Iterator[tuple[Tensor, State]]:
+        """Lane by lane: the slots (L,) that ask in it, and states with the probes that they will have then."""
+        at = wanted.nonzero()[:, 0]
+        job, state = s.job[at], s.state[at]
+        yield at, state
+        for lane in range(1, int(wanted.max())):
+            more = wanted[at] > lane
+            if not bool(more.all()):
+                at, job, state = at[more], job[more], state[more]
+            state = self.attack.step(self.inner, job, state, nothing_seen(job, self.attack.need))
+            yield at, state
+
+    def _wanted(self, s: Slots, lanes: int) -> Tensor:
+        """How many evaluations every slot asks for: (S,) int64, at least the one that it can surely afford."""
+        ahead = self.attack.ahead(s.state)
+        assert ahead is not None
+        wanted = 1 + ahead.minimum(self.attack.looks - 1 - s.state.t)
+        if self.settings.row_budget is not None:
+            left = self.settings.row_budget - s.ledger.forwards - s.ledger.backwards
+            wanted = wanted.minimum(left // ((1 + self._slopes(s.state)) * self.oracle.draws))
+        return wanted.clamp(1, lanes) * ~s.done
+
+    def _step(self, s: Slots, known: Seen | None = None) -> Slots:
+        """The slots once their probes have been evaluated, unless what is seen there is `known`."""
         live, attack = ~s.done, self.attack
         wants = live & ~attack.final(s.state)
         last = self._slopes(s.state) > 0 and not bool(wants.any())
-        around = self.coordinates.around(s.at, s.job)
-        probe = self.coordinates.inputs(s.state.probe, s.job, around)
-        seen = self._look(s, probe, backward=not last)
+        around, probe = self._inputs(s)
+        seen = self._look(s, probe, backward=not last) if known is None else known
         s.ledger.charge_(live, self._slopes(s.state) * wants, self.oracle.draws)
         s.ledger.count_look_(live, around.x, around.r, probe)
         self._judge(s, live, around, probe, seen)
@@ -125,14 +185,15 @@ class Search:
         ended = broken | (live if last else live & attack.exhausted(state))
         s.ledger.settle_(ended & ~broken & attack.unstarted(state), Result.NO_START)
         s.ledger.stand_(ended)
-        self.slots = Slots(
-            s.at, s.number, s.done | ended | self._stopped(s, live, ended, state), s.job, s.ledger, state
-        )
-        self.turns += 1
-        if self.turns % self.settings.patience == 0:
-            self._settle()
+        done = s.done | ended | self._stopped(s, live, ended, state)
+        return Slots(s.at, s.number, done, s.job, s.ledger, state)
 
-    def _look(self, s: Slots, probe: Tensor, backward: bool) -> Seen:
+    def _inputs(self, s: Slots) -> tuple[Around, Tensor]:
+        """What probes are about, and the probes, as the model knows them."""
+        around = self.coordinates.around(s.at, s.job)
+        return around, self.coordinates.inputs(s.state.probe, s.job, around)
+
+    def _look(self, s: Slots, probe: Tensor, backward: bool = True) -> Seen:
         classes, aim = self.attack.classes_of(s.state), self.attack.aim_of(s.state)
         return self.oracle.look(
             self.problem, self._question(s), probe, self.attack.need, classes, aim, backward=backward
@@ -184,6 +245,7 @@ class Search:
         s.ledger.put_(taken, self.ledger[new])
         self.slots = self._begin(s, torch.cat([staying, taken]))
         if len(empty):
+            self.held -= len(empty)
             self.slots = self._without_empty(self.slots)
         self.watch(len(gone))
 
@@ -261,3 +323,9 @@ def _finite(seen: Seen, wants: Tensor) -> Tensor:
     """(B,) whether loss and margin are numbers, and the gradient of the rows that `want` one."""
     good = seen.loss.isfinite() & seen.margin.isfinite()
     return good if seen.grad is None else good & (seen.grad.flatten(1).sum(1).isfinite() | ~wants)
+
+
+def nothing_seen(job: Job, need: Need) -> Seen:
+    """In the place of what is seen, for steps to probes that do not depend on it."""
+    none, grad = torch.zeros_like(job.r), torch.zeros_like(job.x) if need is Need.GRAD else None
+    return Seen(torch.zeros_like(job.scores), none, none, none.bool(), grad)

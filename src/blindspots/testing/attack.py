@@ -13,6 +13,9 @@ from torch import Tensor, nn
 import blindspots.attacks
 from blindspots.attacks import APGD, Attack, Bisect, Through
 from blindspots.attacks.attack import State
+from blindspots.engine.jobs import Jobs, Samples, fixed
+from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Search, Settings, nothing_seen
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle, one_hot_prediction
@@ -269,6 +272,24 @@ def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
         assert (attack.exhausted(attack.step(problem, job, state, seen)) | ~attack.final(state)).all()
 
 
+def what_is_known_ahead_comes(attack: Attack, threat: Threat) -> None:
+    """The probes that are certain, made by steps that have seen nothing, are those that are proposed."""
+    problem, job = problem_of(attack, threat), jobs(attack, threat)
+    turns = [state for state, _ in drive(attack, problem, job, Net((2, 5, 4)))]
+    for number, state in enumerate(turns):
+        if (ahead := attack.ahead(state)) is not None:
+            for lane, there in enumerate(turns[number + 1 :][: int(ahead.max())], 1):
+                state = attack.step(problem, job, state, nothing_seen(job, attack.need))  # noqa: PLW2901
+                certain = (ahead >= lane) & ~attack.exhausted(there)
+                assert torch.equal(state.probe[certain], there.probe[certain])
+
+
+def lanes_change_no_row(attack: Attack, threat: Threat) -> None:
+    """What a search finds and what it is charged do not depend on how many evaluations share a batch."""
+    if attack.ahead(attack.init(problem_of(attack, threat), jobs(attack, threat))) is not None:
+        assert same(_searched(attack, threat, lanes=1), _searched(attack, threat, lanes=16))
+
+
 def a_state_keeps_its_form(attack: Attack, threat: Threat) -> None:
     """Names, shapes and types of its tensors, one entry per row."""
     job = jobs(attack, threat)
@@ -331,12 +352,25 @@ CLAUSES = (
     bounds_of_each_feature_are_kept_to,
     what_may_not_change_does_not,
     steps_bound_the_turns,
+    what_is_known_ahead_comes,
+    lanes_change_no_row,
     a_state_keeps_its_form,
     any_shape_of_input_will_do,
     a_flat_network_is_survived,
     every_loss_will_do,
     it_is_a_value,
 )
+
+
+def _searched(attack: Attack, threat: Threat, lanes: int) -> Ledger:
+    """The ledger after a search with so many lanes."""
+    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
+    at, margin = torch.arange(ROWS), torch.full_like(job.r, torch.inf)
+    samples, ledger = Samples(at, job.x, job.y, job.r), Ledger.blank(job.x, margin)
+    todo = Jobs(samples, job.scores, fixed(job.start), None, restarts=2, seed=0, stream=0)
+    settings = Settings(slots=3, stop_early=not attack.minimal, lanes=lanes)
+    Search(attack, Oracle(Model(net), chunk=ROWS), problem, todo, ledger, at, settings).run()
+    return ledger
 
 
 def _mix(kept: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -54,6 +54,11 @@ class VMIFGSM(MIFGSM):
         none = torch.zeros_like(job.x)
         return VMIState(job.start, zeros(job), job.start, none, none)
 
+    def ahead(self, state: MIState) -> Tensor:
+        """The rest of the neighbours."""
+        left = self.neighbours - state.t % (self.neighbours + 1)
+        return torch.where(state.t < self.looks - 2, left, 0)
+
     def step(self, problem: Problem, job: Job, state: MIState, seen: Seen) -> VMIState:
         assert seen.grad is not None
         assert isinstance(state, VMIState)

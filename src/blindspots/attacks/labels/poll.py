@@ -108,6 +108,11 @@ class PollSearch(LabelSearch[P], Generic[P]):
         poll = {"base": job.x, "labels": Labels.none(job), "normal": blank, "number": zeros(job)}
         return {**vars(state), **poll, "least": full(job, math.inf), "smooth": full(job, 0.5)}
 
+    def ahead(self, state: P) -> Tensor:
+        """The rest of the poll."""
+        left = self.enough(state).ceil().long() - state.labels.count - 1
+        return torch.where(state.phase == POLL, left.clamp_min(0), 0)
+
     def turns(self) -> dict[int, Turn[P]]:
         return {POLL: self._poll, MOVE: self.moved}
 

@@ -59,6 +59,10 @@ class RotateTranslate(Attack[RotateState]):
     def looks(self) -> int:
         return len(_grid(self.rotations, self.shifts)) if self.tries is None else self.tries
 
+    def ahead(self, state: RotateState) -> Tensor:
+        """All that is left."""
+        return self.looks - 1 - state.t
+
     def exhausted(self, state: RotateState) -> Tensor:
         return state.won | (state.t >= self.looks)
 

@@ -65,6 +65,10 @@ class Bandits(Attack[BanditsState]):
         ahead = self._look(problem, job, job.start, nothing, self._noise(job, t))
         return BanditsState(ahead, t, job.start, nothing, none, none)
 
+    def ahead(self, state: BanditsState) -> Tensor:
+        """The second of a pair."""
+        return 1 - state.t % 2
+
     def step(self, problem: Problem, job: Job, state: BanditsState, seen: Seen) -> BanditsState:
         closes = state.t % 2 == 1
         prior, scale = self._corrected(job, state, seen)

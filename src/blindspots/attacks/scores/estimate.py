@@ -87,8 +87,16 @@ class Estimating(Attack[EstimateState]):
             x, zeros(job), x, x, full(job, 0.0), nothing, torch.zeros_like(job.y, dtype=torch.bool), self.remember(job)
         )
 
+    def ahead(self, state: EstimateState) -> Tensor:
+        """The rest of the estimate."""
+        return (self._period - 1 - state.t % self._period).minimum(self.queries - 2 - state.t).clamp_min(0)
+
+    @property
+    def _period(self) -> int:
+        return 2 * self.pairs + 1
+
     def step(self, problem: Problem, job: Job, state: EstimateState, seen: Seen) -> EstimateState:
-        period = 2 * self.pairs + 1
+        period = self._period
         phase, x = state.t % period, state.base
         opened, last = phase % 2 == 1, (phase == period - 1) | (state.t == self.queries - 2)
         change = torch.where(opened | (phase == 0), 0.0, state.loss - seen.loss)

@@ -95,6 +95,10 @@ class Through(Attack[ThroughState]):
     def aim_of(self, state: ThroughState) -> Aim | None:
         return self.attack.aim_of(state.inner)
 
+    def ahead(self, state: ThroughState) -> Tensor:
+        """The other views of the inner attack's probe."""
+        return torch.where(self.attack.final(state.inner), 0, self._per_probe - 1 - state.sums.count)
+
     def exhausted(self, state: ThroughState) -> Tensor:
         return self.attack.exhausted(state.inner)
 
