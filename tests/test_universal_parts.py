@@ -1,5 +1,7 @@
 """The parts of a search for universal perturbations: what is shared, views, losses, rows, what is measured."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,9 +24,11 @@ from blindspots.experiments.universal.measure import (
     scaled,
     share,
 )
-from blindspots.experiments.universal.methods import METHODS, SGD, UAP, parse_method
+from blindspots.experiments.universal.methods import METHODS, SGA, SGD, UAP, parse_method
 from blindspots.experiments.universal.methods.datafree import Activations
-from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.methods.method import Method
+from blindspots.experiments.universal.parametrisation import Additive, Parametrisation
+from blindspots.experiments.universal.search import SearchState, run
 from blindspots.experiments.universal.stream import Proxies
 from blindspots.experiments.universal.task import Task
 from blindspots.experiments.universal.transformations import Crop, Flip, parse_transformations
@@ -501,6 +505,53 @@ def test_only_groups_with_rows_in_the_batch_take_a_step() -> None:
         old, new = getattr(before, name), getattr(after, name)
         assert [bool((old[i] != new[i]).any()) for i in range(3)] == [True, False, True]
     assert int(after.made) == 2
+
+
+@dataclass(frozen=True)
+class Corner(Parametrisation):
+    """A patch of grey values in the lower right corner of every image (1, H, W); what changes nothing is grey 0.5."""
+
+    side: int
+
+    reach = 0.5
+
+    def blank(self) -> Tensor:
+        return torch.full((1, 1, self.side, self.side), 0.5)
+
+    def paint(self, p: Tensor, x: Tensor, group: Tensor) -> Tensor:
+        hung = F.pad(p[group], (x.shape[3] - self.side, 0, x.shape[2] - self.side, 0))
+        there = F.pad(torch.ones_like(p[group]), (x.shape[3] - self.side, 0, x.shape[2] - self.side, 0))
+        return torch.where(there > 0, hung, x)
+
+    def project(self, p: Tensor) -> Tensor:
+        return p.clamp(0, 1)
+
+    def steepest(self, p: Tensor) -> Tensor:
+        return p.sign()
+
+    def unit(self, p: Tensor) -> Tensor:
+        return p / p.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
+
+
+@pytest.mark.parametrize("method", [SGD(passes=4, batch=8), SGA(passes=4, batch=8, small=4)], ids=str)
+def test_a_patch_is_one_more_class(method: Method) -> None:
+    """On a linear model the best patch is black or white in every pixel, as the weights there say."""
+    weights = normals(2, 64, seed=5)
+    oracle = Oracle(Model(Linear(weights, torch.zeros(2))))
+    task = Task(oracle, Corner(3), bs.Linf(0.5), 1, False, 0)
+    rows = Rows(numbered(24, (1, 8, 8)), torch.arange(24))
+    state = SearchState(method.begin(task.space, 0, 12))
+    for _ in run(task, method, rows, state, method.passes, "patch", lambda stage: None):
+        pass
+    ahead = (weights[1] - weights[0]).view(1, 1, 8, 8)[..., 5:, 5:]
+    assert torch.equal(state.state.p, (ahead > 0).float())
+
+
+def test_what_is_no_sum_is_refused_where_steps_add_up() -> None:
+    task = Task(Oracle(Model(Linear(normals(2, 64), torch.zeros(2)))), Corner(3), bs.Linf(0.5), None, False, 0)
+    batch = task.batch(Rows(numbered(4, (1, 8, 8)), torch.arange(4)), torch.arange(4))
+    with pytest.raises(InputError, match="expected perturbations that are added"):
+        UAP().step(task, UAP().begin(task.space, 0, 1), batch)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -93,13 +93,16 @@ class _Fitting:
             self._look_again(task)
         for state in run(task, self.method, self.rows, at, self.method.passes, "search", self.tell):
             yield self._state(chosen, state)
-        return Found(task.space.perturbation(at.state.p).cpu(), chosen.period, self.trials, at.history)
+        return Found(self._space(chosen).perturbation(at.state.p).cpu(), chosen.period, self.trials, at.history)
 
     def _task(self, candidate: Candidate) -> Task:
         w = self.wanted
-        space = Additive(w.threat, w.shape, w.groups, candidate.period, w.clip)
         seed = w.seed + _APART * candidate.start
-        return Task(self.oracle, space, w.threat, w.target, w.groups > 1, seed, self.surrogate)
+        return Task(self.oracle, self._space(candidate), w.threat, w.target, w.groups > 1, seed, self.surrogate)
+
+    def _space(self, candidate: Candidate) -> Additive:
+        w = self.wanted
+        return Additive(w.threat, w.shape, w.groups, candidate.period, w.clip)
 
     def _blank(self, task: Task) -> Any:
         updates = -(-len(self.rows) // self.method.batch) * self.method.passes

@@ -39,7 +39,7 @@ def share(clean: Tensor, now: Tensor, target: int | None) -> Share:
 def random_signs(space: Additive, seed: int) -> Tensor:
     """Random signs as large as the radius, projected: (1, *shape)."""
     key = keys(seed, torch.arange(1))
-    return space.project_change(sign(key, torch.zeros_like(key), 21, space.shape) * float(space.threat.radius or 0))
+    return space.project_change(sign(key, torch.zeros_like(key), 21, space.shape) * space.reach)
 
 
 def random_direction(threat: Threat, shape: tuple[int, ...], norm: float, seed: int) -> Tensor:

@@ -1,4 +1,7 @@
-"""What all inputs share: the numbers that are searched, and how they are put onto inputs."""
+"""What all inputs share: the numbers that are searched, and how they are put onto inputs.
+
+A patch, a trigger or a generator is one more class of this kind: the methods SGD and SGA search in any.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -23,7 +26,20 @@ class Parametrisation(ABC):
 
     @abstractmethod
     def project(self, p: Tensor) -> Tensor:
-        """The nearest numbers that the threat allows."""
+        """The nearest numbers that are allowed."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> float:
+        """How far numbers may be from those that change nothing, in units of `steepest` and `unit`."""
+
+    @abstractmethod
+    def steepest(self, p: Tensor) -> Tensor:
+        """The step of length 1 that follows `p` most."""
+
+    @abstractmethod
+    def unit(self, p: Tensor) -> Tensor:
+        """`p` scaled to length 1; zero stays zero."""
 
     def pull_back(self, p: Tensor, x: Tensor, group: Tensor, slope: Tensor) -> Tensor:
         """The gradient in `p` of a sum over rows whose gradients in the painted inputs are `slope` (B, *shape)."""
@@ -51,6 +67,10 @@ class Additive(Parametrisation):
     period: int | None = None
     clip: bool = True
 
+    @property
+    def reach(self) -> float:
+        return float(self.threat.radius or 0)
+
     def blank(self) -> Tensor:
         return self.cut(torch.zeros(self.groups, *self.shape))
 
@@ -70,11 +90,11 @@ class Additive(Parametrisation):
         return self.threat.whole.clip(painted) if self.clip else painted
 
     def steepest(self, p: Tensor) -> Tensor:
-        """The step of the threat's length 1 that follows `p` most."""
+        """In the threat's norm."""
         return self.cut(self.threat.steepest(self.perturbation(p)))
 
     def unit(self, p: Tensor) -> Tensor:
-        """`p` scaled so that its perturbations have the threat's length 1; zero stays zero."""
+        """In the threat's norm, of the perturbations."""
         return p / col(self.threat.norm(self.perturbation(p)).clamp_min(TINY), p)
 
     def project(self, p: Tensor) -> Tensor:
@@ -83,5 +103,5 @@ class Additive(Parametrisation):
     def project_change(self, v: Tensor) -> Tensor:
         """The nearest perturbations (groups, *shape) of the threat's size: around zero, as wide as the box."""
         width = self.threat.span
-        radius = torch.full((len(v),), float(self.threat.radius or 0), device=v.device)
+        radius = torch.full((len(v),), self.reach, device=v.device)
         return self.threat.within(-width, width).project(v, Around(torch.zeros_like(v), radius))

@@ -9,7 +9,7 @@ from torch import Tensor
 from blindspots.attacks.views.views import View
 from blindspots.data.splits import Rows
 from blindspots.experiments.universal.losses import Aimed
-from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.parametrisation import Parametrisation
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim, Need, Problem, Question
@@ -53,7 +53,7 @@ class Task:
     """
 
     oracle: Oracle
-    space: Additive
+    space: Parametrisation
     threat: Threat
     target: int | None
     per_class: bool

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from blindspots.errors import InputError
 from blindspots.experiments.universal.losses import Sum
 from blindspots.experiments.universal.methods.sgd import SGD, Descent, random_numbers
-from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.parametrisation import Parametrisation
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.verdict import Pass
 from blindspots.models.model import Model
@@ -43,7 +43,7 @@ class DataFree(SGD):
                 f"{model.name}, so there are no activations to make large: use a method that looks at data"
             )
 
-    def begin(self, space: Additive, seed: int, updates: int) -> Descent:
+    def begin(self, space: Parametrisation, seed: int, updates: int) -> Descent:
         """From random signs: at zero no direction excites more than its opposite."""
         descent = super().begin(space, seed, updates)
         return replace(descent, p=random_numbers(space, seed, 1.0))

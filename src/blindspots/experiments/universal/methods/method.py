@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from blindspots.errors import InputError
-from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.parametrisation import Parametrisation
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.verdict import Pass
 from blindspots.models.model import Model
@@ -60,7 +60,7 @@ class Method(ABC):
         """Raises InputError: it cannot search on this model."""
 
     @abstractmethod
-    def begin(self, space: Additive, seed: int, updates: int) -> Any:
+    def begin(self, space: Parametrisation, seed: int, updates: int) -> Any:
         """The state before the first of so many updates."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ from torch import Tensor
 from blindspots.data.splits import shuffled
 from blindspots.experiments.universal.losses import clamped
 from blindspots.experiments.universal.methods.method import Method
-from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.parametrisation import Parametrisation
 from blindspots.experiments.universal.task import Batch, Task
 
 
@@ -45,7 +45,7 @@ class SGA(Method):
     stride: float = 0.1
     most: float = 9.0
 
-    def begin(self, space: Additive, seed: int, updates: int) -> Gathered:
+    def begin(self, space: Parametrisation, seed: int, updates: int) -> Gathered:
         return Gathered(space.blank(), torch.tensor(0))
 
     def step(self, task: Task, state: Gathered, batch: Batch) -> tuple[Gathered, Tensor]:
@@ -60,5 +60,5 @@ class SGA(Method):
         return Gathered(self._against(task, state.p, total), state.t + 1), fooled
 
     def _against(self, task: Task, p: Tensor, grad: Tensor) -> Tensor:
-        length = self.stride * float(task.threat.radius or 0)
+        length = self.stride * task.space.reach
         return task.space.project(p - length * task.space.steepest(grad))

@@ -10,7 +10,7 @@ from torch import Tensor
 from blindspots.errors import InputError
 from blindspots.experiments.universal.losses import SharedLoss, clamped
 from blindspots.experiments.universal.methods.method import Candidate, Method
-from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.parametrisation import Parametrisation
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.transformations import parse_transformations
 from blindspots.experiments.universal.verdict import Pass
@@ -84,7 +84,7 @@ class SGD(Method):
         before, lately = rates[: -self.patience], rates[-self.patience :]
         return bool(before) and 0 < max(before) >= max(lately)
 
-    def begin(self, space: Additive, seed: int, updates: int) -> Descent:
+    def begin(self, space: Parametrisation, seed: int, updates: int) -> Descent:
         cosine = self.loss == "cosine"  # at zero it is the largest there is, so it has no slope
         p = random_numbers(space, seed, self.stride) if cosine else space.blank()
         return Descent(
@@ -106,7 +106,7 @@ class SGD(Method):
         second = self._mean(state.second, (grad / size).square(), 0.99)
         t = state.t + 1
         stride = (_ACROSS / (state.updates + 1)).clamp_min(self.stride)
-        length = stride * float(task.threat.radius or 0) * (1 - state.made / state.updates)
+        length = stride * task.space.reach * (1 - state.made / state.updates)
         moved = task.space.project(state.p + length * self._direction(task.space, first, second, t))
         here = torch.zeros(len(grad), dtype=torch.bool, device=grad.device).index_fill(0, group, True)
         new = (moved, first, second, t)
@@ -117,7 +117,7 @@ class SGD(Method):
     def _mean(self, mean: Tensor, new: Tensor, kept: float) -> Tensor:
         return kept * mean + (1 - kept) * new
 
-    def _direction(self, space: Additive, first: Tensor, second: Tensor, t: Tensor) -> Tensor:
+    def _direction(self, space: Parametrisation, first: Tensor, second: Tensor, t: Tensor) -> Tensor:
         if self.optimizer == "sign":
             return space.steepest(first)
         t = col(t, first)
@@ -125,9 +125,9 @@ class SGD(Method):
         return space.unit(mean / square.sqrt().clamp_min(TINY))
 
 
-def random_numbers(space: Additive, seed: int, share: float) -> Tensor:
+def random_numbers(space: Parametrisation, seed: int, share: float) -> Tensor:
     """Where a search begins that cannot begin at zero: random signs, as large as a share of the radius."""
     blank = space.blank()
     key = keys(seed, torch.arange(len(blank)))
     drawn = sign(key, torch.zeros_like(key), 0, blank.shape[1:])
-    return space.project(drawn * share * float(space.threat.radius or 0))
+    return space.project(drawn * share * space.reach)

@@ -11,8 +11,9 @@ from blindspots.attacks import DeepFool
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
+from blindspots.errors import InputError
 from blindspots.experiments.universal.methods.method import Method
-from blindspots.experiments.universal.parametrisation import Additive
+from blindspots.experiments.universal.parametrisation import Additive, Parametrisation
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.verdict import Pass
 from blindspots.problem import Need, Problem, Question
@@ -68,20 +69,21 @@ class UAP(Method):
 
     judged: ClassVar[bool] = True
 
-    def begin(self, space: Additive, seed: int, updates: int) -> Perturbation:
+    def begin(self, space: Parametrisation, seed: int, updates: int) -> Perturbation:
         return Perturbation(space.blank())
 
     def enough(self, history: Sequence[Pass]) -> bool:
         return bool(history) and history[-1].fooled_fit >= 1 - self.delta
 
     def step(self, task: Task, state: Perturbation, batch: Batch) -> tuple[Perturbation, Tensor]:
-        v = task.space.perturbation(state.p)
+        space = _additive(task.space)
+        v = space.perturbation(state.p)
         x = batch.x + v[batch.group]
         threat = L2(lo=task.threat.lo - _WIDER, hi=task.threat.hi + _WIDER)
         changes = self._linear if self.steps == 1 else self._deepfool
         change, fooled = changes(task, Problem(task.problem.objective, threat), x, batch)
         total = torch.zeros_like(v).index_add(0, batch.group, change)
-        return Perturbation(task.space.cut(task.space.project_change(v + total))), fooled
+        return Perturbation(space.cut(space.project_change(v + total))), fooled
 
     def _linear(self, task: Task, problem: Problem, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """One step behind the boundary with the likeliest other class, as its tangent has it: f / |grad f|^2 grad f."""
@@ -105,3 +107,10 @@ class UAP(Method):
             Search(attack, task.oracle, problem, jobs, ledger, standing, settings).run()
         change = pick(ledger.won & (margin >= 0), ledger.best - x, torch.zeros_like(x))
         return change, margin < 0
+
+
+def _additive(space: Parametrisation) -> Additive:
+    """Raises InputError: steps behind a boundary cannot be added up in it."""
+    if not isinstance(space, Additive):
+        raise InputError(f"expected perturbations that are added to inputs for UAP, got {space!r}: use SGD")
+    return space
