@@ -1,6 +1,9 @@
 """The engine carries rows of other kinds: a patch on random pictures, a series with its own mask, texts, tables."""
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,16 +12,22 @@ from torch import Tensor, nn
 import blindspots as bs
 from blindspots.engine.cascade import Cascade, Stage
 from blindspots.engine.jobs import Samples
+from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Settings
 from blindspots.engine.result import Result
 from blindspots.engine.shard import shard_columns
 from blindspots.errors import InputError
+from blindspots.fit import check_fit
 from blindspots.goals import Classify, Goal, Share
+from blindspots.lattice import Candidates, Neighbours, Substitutions
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
+from blindspots.problem import Need
 from blindspots.random import keys, uniform
+from blindspots.rows import Around, Rows, leaves, pick
 from blindspots.scenes import Scene
+from blindspots.threat import Threat
 
 # ------------------------------------------------------------------ a patch, in a scene
 
@@ -148,3 +157,172 @@ def test_a_series_with_a_recurrent_network_keeps_its_padding() -> None:
         with torch.no_grad():
             best = best.minimum(Classify().margin(net((x + noise).clamp(-1, 1)), y))
     assert bool((done.success | (best >= 0)).all())
+
+
+# ------------------------------------------------------------------ texts, as lattices of words
+
+V, E, L, C, N = 60, 5, 8, 4, 40
+TABLE = torch.cat([torch.zeros(1, E), torch.randn(V - 1, E, generator=G)])  # 0 is padding, without candidates
+U = torch.randn(E, generator=G)
+
+
+def two(f: Tensor) -> Tensor:
+    return torch.stack([torch.zeros_like(f), f], 1)
+
+
+READERS = {
+    "bag of words": lambda e: two((e.sum(1) * U).sum(1)),
+    "net": lambda e: two((e.cumsum(1).tanh() * U).sum((1, 2))),  # the order of words counts
+}
+
+
+def texts() -> tuple[Tensor, Candidates]:
+    """Texts of several lengths, and what may stand in them."""
+    g = torch.Generator().manual_seed(4)
+    x = torch.randint(1, V, (N, L), generator=g) * (torch.arange(L) < torch.randint(3, L + 1, (N, 1), generator=g))
+    some = (x[:, :, None] > 0) & (torch.rand(N, L, C, generator=g) < 0.9)
+    own = torch.where(some, torch.randint(1, V, (N, L, C), generator=g), -1)
+    return x.float(), Candidates(own.float())
+
+
+def least(net: Callable[[Tensor], Tensor], x: Tensor, own: Candidates, y: Tensor, most: int) -> Tensor:
+    """The lowest margin over all replacements of at most two words: (N,)."""
+    found = torch.full((len(x),), torch.inf)
+    places = [*itertools.combinations(range(L), most)]
+    for at in places:
+        for choice in itertools.product(range(C + 1), repeat=most):
+            point = x.clone()
+            for i, c in zip(at, choice, strict=True):
+                if c < C:
+                    point[:, i] = torch.where(own.tokens[:, i, c] < 0, x[:, i], own.tokens[:, i, c])
+            found = found.minimum(Classify().margin(net(TABLE[point.long()]), y))
+    return found
+
+
+def searched(
+    attack: bs.attacks.Attack[Any, Any], model: Model, threat: Threat, x: Tensor, y: Tensor, own: Rows | None = None,
+    lanes: int | None = None,
+) -> tuple[Ledger, Samples]:  # fmt: skip
+    """Every row to its end."""
+    stage = Stage("search", attack, "", Objective(), stop_early=False, who="all")
+    cascade = Cascade(Oracle(model, chunk=64), threat, (stage,), settings=Settings(len(x), lanes=lanes))
+    samples = replace(Samples.within(threat, torch.arange(len(x)), x, y), own=own)
+    return cascade.run(samples)[0].ledger, samples
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("attack", [bs.attacks.Greedy(), bs.attacks.HotFlip()], ids=lambda a: type(a).__name__)
+def test_searches_in_texts_against_all_replacements(name: str, attack: bs.attacks.Attack[Any, Any]) -> None:
+    model = Model(READERS[name], bounds=(0.0, V - 1.0), embed=lambda tokens: TABLE[tokens])
+    (x, own), threat = texts(), Substitutions(2)
+    y = model.logits(x).argmax(1)
+    optimum = least(READERS[name], x, own, y, 2)
+    ledger, samples = searched(attack, model, threat, x, y, own)
+    assert bool((ledger.margin >= optimum - 1e-4).all())
+    around = Around(samples.x, samples.r, own=own)
+    assert bool(threat.holds(ledger.near, around).all())
+    reached = (ledger.margin < optimum + 1e-4).float().mean()
+    assert reached == 1 if name == "bag of words" else reached > (0.8 if isinstance(attack, bs.attacks.Greedy) else 0.4)
+    assert torch.equal(ledger.won, optimum < 0) or name == "net"
+
+
+def test_lanes_change_no_bit_of_a_search_in_texts() -> None:
+    model = Model(READERS["net"], bounds=(0.0, V - 1.0), embed=lambda tokens: TABLE[tokens])
+    x, own = texts()
+    y = model.logits(x).argmax(1)
+    one, many = (searched(bs.attacks.Greedy(), model, Substitutions(2), x[:6], y[:6], own[:6], n)[0] for n in (1, 16))
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(many), strict=True))
+
+
+def test_random_texts_lie_in_their_threat() -> None:
+    (x, own), threat = texts(), Substitutions(3)
+    around = Around(x, torch.full((N,), 3.0), own=own)
+    drawn = threat.sample(around, keys(0, torch.arange(N)))
+    assert bool(threat.holds(drawn, around).all())
+    assert threat.distance(drawn, x).float().mean() > 1.5
+    assert threat.distance(drawn, x).tolist() == threat.measured(drawn.numpy(), x.numpy()).tolist()
+
+
+def test_what_a_threat_cannot_offer_is_refused_with_what_would_do() -> None:
+    with pytest.raises(InputError, match=r"is a ball of a norm.*use one of .*HotFlip, Greedy"):
+        check_fit(bs.attacks.PGD(), Substitutions(2), Need.GRAD, Objective())
+    with pytest.raises(InputError, match=r"lists the neighbours of a point.*use one of FGSM"):
+        check_fit(bs.attacks.Greedy(), bs.Linf(0.1), Need.GRAD, Objective())
+    model = Model(READERS["net"], bounds=(0.0, V - 1.0), embed=lambda tokens: TABLE[tokens])
+    with pytest.raises(InputError, match="candidates for every row"):
+        searched(bs.attacks.Greedy(), model, Substitutions(2), texts()[0], torch.zeros(N).long())
+
+
+# ------------------------------------------------------------------ a table with a category, an integer, a fixed column
+
+
+@dataclass(frozen=True)
+class Columns(Neighbours):
+    """A linf ball whose columns have types: real, integer, or category (a one-hot group of columns)."""
+
+    ball: bs.Linf
+    integer: Tensor  # (D,) bool
+    group: Tensor  # (D,) int64 the category that a column belongs to, -1: none
+
+    name = "columns"
+    title = "columns"
+    allowing = "columns may change by up to {radius} of their units"
+
+    @property
+    def radius(self) -> float | None:  # type: ignore[override]
+        return self.ball.radius
+
+    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
+        return self.ball.distance(x, x0)
+
+    def measured(self, x: Any, x0: Any) -> Any:
+        return self.ball.measured(x, x0)
+
+    def holds(self, x: Tensor, around: Around) -> Tensor:
+        member = nn.functional.one_hot(self.group + 1)[:, 1:].to(x)
+        hot = ((x == 1).to(x) @ member == 1) & ((x == 0).to(x) @ member == member.sum(0) - 1)
+        return hot.all(1) & ((x == x.round()) | ~self.integer).all(1) & self.ball.holds(x, around)
+
+    def moves(self, around: Around) -> int:
+        return 2 * len(self.group)
+
+    def move(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
+        """One column up or down: an integer by 1, a real to the end of its reach, a category to that column's value."""
+        at, up = m % len(self.group), m < len(self.group)
+        here, own = nn.functional.one_hot(at, len(self.group)).to(x), self.group[at][:, None]
+        low, high = (self.ball.project(x + way * 1e6 * here, around) for way in (-1, 1))
+        step = x + here * torch.where(up, 1.0, -1.0)[:, None]
+        moved = torch.where((here * self.integer).any(1, keepdim=True), step, pick(up, high, low))
+        switched = torch.where(own == self.group, here, x)
+        return pick(own[:, 0] < 0, moved, pick(up, switched, x))
+
+
+def test_a_table_keeps_its_types_and_ends_at_the_optimum() -> None:
+    group, integer = torch.tensor([-1, -1, -1, 0, 0, 0, 1, 1]), torch.arange(8) == 1
+    free, unit = torch.tensor([1, 1, 0, 1, 1, 1, 0, 0]) > 0, torch.tensor([0.2, 1, 1, 1, 1, 1, 1, 1])
+    low, high = torch.zeros(8), torch.tensor([1.0, 9, 1, 1, 1, 1, 1, 1])
+    g = torch.Generator().manual_seed(5)
+    v, hot = torch.randn(8, generator=g), [torch.eye(k)[torch.randint(k, (N,), generator=g)] for k in (3, 2)]
+    x = torch.cat(
+        [torch.rand(N, 1, generator=g), torch.randint(10, (N, 1), generator=g), torch.rand(N, 1, generator=g), *hot], 1
+    )
+    asked: list[Tensor] = []
+
+    def clerk(x: Tensor) -> Tensor:
+        asked.append(x.detach())
+        return two((x * v).sum(1) - 2)
+
+    y = clerk(x).argmax(1)
+    sign = torch.where(y == 1, 1.0, -1.0)
+    for r in (0.7, 2.0):
+        ends = x - sign[:, None] * v.sign() * torch.tensor([r * 0.2, int(r)] + [0] * 6)
+        switch = (sign[:, None] * (v[3:6] - (x[:, 3:6] * v[3:6]).sum(1, keepdim=True))).amin(1) * (r >= 1)
+        optimum = sign * ((ends.clamp(low, high) * v).sum(1) - 2) + switch
+        threat = Columns(bs.Linf(r, low, high, unit, free), integer, group)
+        asked.clear()
+        ledger, _ = searched(bs.attacks.Greedy(), Model(clerk, bounds=(low, high)), threat, x, y)
+        torch.testing.assert_close(ledger.margin, optimum, atol=1e-4, rtol=1e-4)
+        seen = torch.cat(asked)
+        assert bool((seen[:, 1] % 1 == 0).all())
+        assert bool((seen[:, 3:6].sort(1).values == torch.tensor([0.0, 0, 1])).all())
+        assert bool(torch.isin(seen[:, 2], x[:, 2]).all())

@@ -34,6 +34,8 @@ from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
+from blindspots.attacks.moves.greedy import Greedy
+from blindspots.attacks.moves.hotflip import HotFlip
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
 from blindspots.attacks.natural.stadv import StAdv
@@ -87,7 +89,9 @@ __all__ = [
     "GenAttack",
     "GeoDA",
     "GradientKernel",
+    "Greedy",
     "HopSkipJump",
+    "HotFlip",
     "InputDiversity",
     "Joint",
     "Lattice",

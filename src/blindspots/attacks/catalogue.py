@@ -1,5 +1,7 @@
 """All attacks, in the order in which `blindspots list` and docs/attacks.md show them; their `facts` say the rest."""
 
+from typing import Any
+
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.distance.alma import ALMA
 from blindspots.attacks.distance.carlini_wagner import CarliniWagner
@@ -33,6 +35,8 @@ from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
+from blindspots.attacks.moves.greedy import Greedy
+from blindspots.attacks.moves.hotflip import HotFlip
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
 from blindspots.attacks.natural.stadv import StAdv
@@ -46,7 +50,7 @@ from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
 from blindspots.attacks.views.through import Through
 
-CATALOGUE: tuple[type[Attack], ...] = (
+CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     FGSM,
     BIM,
     MIFGSM,
@@ -95,5 +99,7 @@ CATALOGUE: tuple[type[Attack], ...] = (
     SaltAndPepper,
     Blur,
     Contrast,
+    HotFlip,
+    Greedy,
     Bisect,
 )

@@ -22,6 +22,7 @@ class Samples(Rows):
     x: Tensor  # (N, ...) float32
     y: Tensor  # (N,) int64 label of the scores that the goal reads; before that, what the data say of the row
     r: Tensor  # (N,) radius, inf for the smallest distance
+    own: Rows | None = None  # what the threat allows each row alone
     against: Tensor | None = None  # (N, ...) what the goal compares outputs with; None: the label
 
     @property
@@ -93,4 +94,4 @@ class Jobs:
             s.y if self.targets is None else self.targets[at].gather(1, (number % self.targets.shape[1])[:, None])[:, 0]
         )
         key = keys(self.seed, s.id, number, torch.full_like(number, self.stream))
-        return Job(s.x, s.r, self.start(at, target), s.y, target, key, self.scores[at], s.truth)
+        return Job(s.x, s.r, self.start(at, target), s.y, target, key, self.scores[at], s.truth, own=s.own)

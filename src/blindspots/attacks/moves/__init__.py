@@ -1,0 +1,1 @@
+"""From neighbour to neighbour, where a threat lists them."""

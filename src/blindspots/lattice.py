@@ -1,0 +1,124 @@
+"""Threats whose points have neighbours instead of directions: texts, tables with categories."""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindspots.capabilities import Embed
+from blindspots.errors import InputError
+from blindspots.random import uniform
+from blindspots.rows import Around, Rows, tree
+from blindspots.threat import Threat
+
+Array = NDArray[Any]
+
+
+class Neighbours(Threat):
+    """A threat that `Enumerates`, out of where a move leads. It builds every neighbour: for short rows."""
+
+    @abstractmethod
+    def moves(self, around: Around) -> int:
+        """The number M of moves, the same for all rows and points; those that lead nowhere are not legal."""
+
+    @abstractmethod
+    def move(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
+        """Where the moves `m` (B,) lead from `x` (B, ...); where one leads nowhere, to `x` itself."""
+
+    def legal(self, x: Tensor, around: Around) -> Tensor:
+        """The moves that lead from `x` to another allowed point: (B, M) bool."""
+        here, there, wide = self._all(x, around)
+        return ((here != there).flatten(1).any(1) & self.holds(there, wide)).view(len(x), -1)
+
+    def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
+        """What each move does to the loss whose gradient at the embeddings is `g`, to first order: (B, M)."""
+        here, there, _ = self._all(x, around)
+        change = (embed(there) - embed(here)) * g.repeat_interleave(self.moves(around), 0)
+        return change.flatten(1).sum(1).view(len(x), -1)
+
+    def _all(self, x: Tensor, around: Around) -> tuple[Tensor, Tensor, Around]:
+        """Every row M times, where each of its moves leads, and what they are about."""
+        count = self.moves(around)
+        here, wide = (tree(lambda t: t.repeat_interleave(count, 0), rows) for rows in (x, around))
+        return here, self.move(here, wide, torch.arange(count, device=x.device).repeat(len(x))), wide
+
+
+@dataclass(frozen=True)
+class Candidates(Rows):
+    """What may stand at each place of a row instead of its own token."""
+
+    tokens: Tensor  # (B, L, C) as inputs have them, padded with -1
+
+
+@dataclass(frozen=True)
+class Substitutions(Neighbours):
+    """At most `radius` places of a sequence of tokens (B, L) are replaced, each by one of its `Candidates`.
+
+    Move c + C p puts candidate c at place p. Nothing is ever put back, so every search ends.
+
+    Raises InputError for a radius that is negative or NaN.
+    """
+
+    radius: float | None = None
+
+    name: ClassVar[str] = "substitutions"
+    title: ClassVar[str] = "substitutions"
+    allowing: ClassVar[str] = "up to {radius} places may be replaced by one of their candidates"
+
+    def __post_init__(self) -> None:
+        if self.radius is not None and not self.radius >= 0:
+            raise InputError(f"expected at least 0 substitutions, got {self.radius}: say how many, or nothing at all")
+
+    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
+        """The number of places that differ: (B,)."""
+        return (x != x0).flatten(1).sum(1).to(x0.dtype)
+
+    def measured(self, x: Array, x0: Array) -> Array:
+        """`distance` once more, by numpy."""
+        changed: Array = np.count_nonzero(x.reshape(len(x), -1) != x0.reshape(len(x0), -1), axis=1)
+        return changed
+
+    def holds(self, x: Tensor, around: Around) -> Tensor:
+        """Whether every place has its own token or one of its candidates, and not too many have another."""
+        known = (x == around.x) | (x[:, :, None] == self._tokens(around)).any(2)
+        return known.all(1) & (self.distance(x, around.x) <= around.r)
+
+    def sample(self, around: Around, key: Tensor) -> Tensor:
+        """As many random places as may change, each with a random candidate; `key`: int64 (B,)."""
+        tokens, x0 = self._tokens(around), around.x
+        u, count = uniform(key, torch.full_like(key, -1), 0, (2, x0.shape[1])), (tokens >= 0).sum(2)
+        rank = u[:, 0].masked_fill(count == 0, math.inf).argsort(1).argsort(1)
+        chosen = tokens.gather(2, (u[:, 1] * count).long()[:, :, None])[:, :, 0]
+        return torch.where((rank < around.r[:, None]) & (count > 0), chosen, x0)
+
+    def moves(self, around: Around) -> int:
+        return self._tokens(around)[0].numel()
+
+    def legal(self, x: Tensor, around: Around) -> Tensor:
+        """The moves that put a candidate at a place that has its own token, while that is allowed: (B, M) bool."""
+        fresh, left = x == around.x, self.distance(x, around.x) + 1 <= around.r
+        tokens = self._tokens(around)
+        return ((tokens >= 0) & (tokens != x[:, :, None]) & (fresh & left[:, None])[:, :, None]).flatten(1)
+
+    def move(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
+        """Where the moves `m` (B,) lead."""
+        tokens = self._tokens(around)
+        place, token = m[:, None] // tokens.shape[2], tokens.flatten(1).gather(1, m[:, None])
+        return x.scatter(1, place, torch.where(token < 0, x.gather(1, place), token))
+
+    def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
+        """Ebrahimi et al. 2018 (HotFlip, arXiv 1712.06751), eq. 5: <g_p, e(candidate) - e(token)>, (B, M)."""
+        tokens = self._tokens(around)
+        there = embed(tokens.clamp_min(0).flatten(1)).view(*tokens.shape, -1)
+        change = there - embed(x)[:, :, None]
+        return (change * g[:, :, None]).sum(3).flatten(1)
+
+    def _tokens(self, around: Around) -> Tensor:
+        if not isinstance(around.own, Candidates):
+            raise InputError("expected candidates for every row of a text, got none: give rows `own` Candidates")
+        return around.own.tokens
