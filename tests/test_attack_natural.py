@@ -18,6 +18,7 @@ from closed_form import Known, Linear, optimum, plane
 from searching import kinds, search, unbounded
 
 BOX = L2(None, -1.0, 2.0)
+PROBLEM = Problem(Objective(), BOX)
 
 
 def pictures(rows: int, *shape: int) -> Tensor:
@@ -185,7 +186,7 @@ def test_blur_finds_the_least_that_hides_a_point() -> None:
 
 
 def turned(x: Tensor, move: list[float], degrees: float = 90.0, shift: float = 0.25) -> Tensor:
-    return moved(x, torch.tensor([move]).expand(len(x), 3), degrees, shift, BOX)
+    return moved(PROBLEM, job_of(x), torch.tensor([move]).expand(len(x), 3), degrees, shift)
 
 
 def test_a_quarter_turn_is_one() -> None:
@@ -279,8 +280,8 @@ def test_descent_finds_the_shift_that_is_needed() -> None:
 def test_a_constant_flow_is_a_shift() -> None:
     x = pictures(2, 3, 6, 7)
     flow = torch.tensor([1.0, -2.0])[None, :, None, None].expand(2, 2, 6, 7)
-    assert torch.allclose(carried(x, flow, BOX)[:, :, :-1, 2:], x[:, :, 1:, :-2], atol=1e-5)
-    assert torch.allclose(carried(x, 0 * flow, BOX), x, atol=1e-6)
+    assert torch.allclose(carried(PROBLEM, job_of(x), flow)[:, :, :-1, 2:], x[:, :, 1:, :-2], atol=1e-5)
+    assert torch.allclose(carried(PROBLEM, job_of(x), 0 * flow), x, atol=1e-6)
 
 
 def test_roughness_counts_every_pair_of_neighbours_once() -> None:
