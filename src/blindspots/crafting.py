@@ -18,7 +18,7 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 # The first that fits what the threat asks for and the model shows.
 WITH_GRADIENTS: tuple[Attack, ...] = (MIFGSM(), FMN())
@@ -30,7 +30,7 @@ NOBODY = -1  # the target of a row that has none
 class Plan:
     """How examples are made; the attack is the source's own."""
 
-    threat: Threat
+    threat: Ball
     objective: Objective
     targets: Targets | None
     restarts: int
@@ -49,7 +49,7 @@ class Made:
     backwards: int
 
 
-def fitting(asked: Attack | None, threat: Threat, access: Need, objective: Objective) -> Attack:
+def fitting(asked: Attack | None, threat: Ball, access: Need, objective: Objective) -> Attack:
     """The attack for a model that gives this `access`: the one that was asked for, else the first that fits.
 
     What was asked for is refused only where a model with gradients could not run it either.
@@ -67,7 +67,7 @@ def fitting(asked: Attack | None, threat: Threat, access: Need, objective: Objec
     )
 
 
-def _fits(attack: Attack, threat: Threat, access: Need, objective: Objective) -> bool:
+def _fits(attack: Attack, threat: Ball, access: Need, objective: Objective) -> bool:
     try:
         check_fit(attack, threat, access, objective)
     except InputError:

@@ -3,11 +3,12 @@
 from torch import Tensor
 
 from blindspots.attacks import CATALOGUE, Attack
+from blindspots.capabilities import lacking
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.problem import Need
-from blindspots.threat import Threat
+from blindspots.threat import Ball, Threat
 
 ACCESS = {
     Need.LABEL: "labels",
@@ -27,12 +28,17 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
     """
     _check_lengths(attack)
     able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, objective))
-    if threat.name not in attack.threats:
+    if lacks := lacking(attack.requires, threat):
+        raise InputError(
+            f"expected a threat that {' and '.join(lacks)} for {attack!r}, got {threat.name}, which does not: use one "
+            f"of {able or 'your own attacks'}"
+        )
+    if attack.requires is Ball and threat.name not in attack.threats:
         raise InputError(
             f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "
             f"{', '.join(attack.threats)}: use one of {able}"
         )
-    if attack.even and not threat.is_even:
+    if attack.even and not threat.even:
         raise InputError(
             f"expected one box and one unit for all features, which {attack!r} needs, got a threat where they differ: "
             f"use one of {able}"
@@ -84,8 +90,9 @@ def check_answers(model: Model, what: str) -> None:
 def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective) -> bool:
     return (
         kind.alone
-        and threat.name in kind.threats
-        and (threat.is_even or not kind.even)
+        and not lacking(kind.requires, threat)
+        and (kind.requires is not Ball or threat.name in kind.threats)
+        and (threat.even or not kind.even)
         and (threat.radius is not None or kind.minimal)
         and affords(access, kind)
         and (kind.targeted or not (objective.targeted or objective.directed))

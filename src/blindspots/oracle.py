@@ -99,7 +99,7 @@ class Oracle:
 
     def look(
         self,
-        problem: Problem,
+        problem: Problem[Any],
         question: Question,
         x: Tensor,
         need: Need,
@@ -125,7 +125,7 @@ class Oracle:
 
     def _look(
         self,
-        problem: Problem,
+        problem: Problem[Any],
         question: Question,
         x: Tensor,
         need: Need,
@@ -154,7 +154,7 @@ class Oracle:
         """Whether a success counts only once it was seen again: in float32, and on other draws of a scene."""
         return self.bf16 or self.scene is not None
 
-    def confirm(self, problem: Problem, question: Question, x: Tensor, claimed: Seen) -> Seen:
+    def confirm(self, problem: Problem[Any], question: Question, x: Tensor, claimed: Seen) -> Seen:
         """`claimed`, with the margins of its successes computed again: only those that hold are kept."""
         again = self._margin(problem, self.logits(x, question.draws), question)
         margin = torch.where(claimed.won, again, claimed.margin)
@@ -188,23 +188,23 @@ class Oracle:
     def _crafting(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _margin(self, problem: Problem, output: Tensor, q: Question) -> Tensor:
+    def _margin(self, problem: Problem[Any], output: Tensor, q: Question) -> Tensor:
         return problem.objective.margin(self.goal.scores(output, q.truth), self.goal.label(q.truth), q.target)
 
-    def _scores(self, problem: Problem, x: Tensor, q: Question) -> Seen:
+    def _scores(self, problem: Problem[Any], x: Tensor, q: Question) -> Seen:
         with torch.no_grad(), self._crafting():
             output = self._forward(x, q.draws).float()
         loss = problem.objective.descend(self.goal.scores(output, q.truth), self.goal.label(q.truth), q.target)
         return self._seen(problem, output, q, loss, None)
 
-    def _labels(self, problem: Problem, x: Tensor, q: Question) -> Seen:
+    def _labels(self, problem: Problem[Any], x: Tensor, q: Question) -> Seen:
         output = self._value(x, q.draws)
         # From the scores: in a tie, the predicted label alone would claim a success.
         margin = self._margin(problem, output, q)
         margin = margin.sign() + 0 * margin  # NaN stays NaN
         return Seen(one_hot_prediction(output) if self.goal.classifies else output, margin, margin, margin < 0, None)
 
-    def _gradient(self, problem: Problem, backward: bool, x: Tensor, q: Question, aim: Aim | None) -> Seen:
+    def _gradient(self, problem: Problem[Any], backward: bool, x: Tensor, q: Question, aim: Aim | None) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
@@ -219,7 +219,7 @@ class Oracle:
         self.backwards += backward * len(x) * self._shown
         return self._seen(problem, output.detach(), q, loss.detach(), grad)
 
-    def _slopes(self, problem: Problem, backward: bool, x: Tensor, q: Question) -> Seen:
+    def _slopes(self, problem: Problem[Any], backward: bool, x: Tensor, q: Question) -> Seen:
         with torch.enable_grad():
             z = self.model.embed(x).detach().requires_grad_()
             output = self._counted(self.model.head, z).float()
@@ -227,10 +227,10 @@ class Oracle:
             grad = self.model.gradient(loss.sum(), z) if backward else None
         self.backwards += backward * len(x)
         assert q.around is not None
-        slopes = None if grad is None else problem.threat.slopes(x, q.around, grad, self.model.embed)  # type: ignore[attr-defined]
+        slopes = None if grad is None else problem.threat.slopes(x, q.around, grad, self.model.embed)
         return self._seen(problem, output.detach(), q, loss.detach(), slopes)
 
-    def _jacobian(self, problem: Problem, backward: bool, x: Tensor, q: Question, classes: Tensor) -> Seen:
+    def _jacobian(self, problem: Problem[Any], backward: bool, x: Tensor, q: Question, classes: Tensor) -> Seen:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             with self._crafting():
@@ -242,12 +242,12 @@ class Oracle:
         loss = problem.objective.descend(scores.detach(), self.goal.label(q.truth), q.target)
         return self._seen(problem, output.detach(), q, loss, torch.stack(grads, 1) if backward else None)
 
-    def _seen(self, problem: Problem, output: Tensor, q: Question, loss: Tensor, grad: Tensor | None) -> Seen:
+    def _seen(self, problem: Problem[Any], output: Tensor, q: Question, loss: Tensor, grad: Tensor | None) -> Seen:
         """Outputs are read as scores once those of all draws have been averaged."""
         margin = self._margin(problem, output, q)
         return Seen(output, loss, margin, margin < 0, grad)
 
-    def _averaged(self, problem: Problem, q: Question, looks: list[Seen], need: Need) -> Seen:
+    def _averaged(self, problem: Problem[Any], q: Question, looks: list[Seen], need: Need) -> Seen:
         mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))
         if need is Need.LABEL and self.goal.classifies:  # the most frequent label
             return self._seen(problem, one_hot_prediction(mean.logits), q, mean.margin.sign(), None)

@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
+from typing import Generic
 
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from blindspots.objective import Objective
 from blindspots.rows import Around, Rows
-from blindspots.threat import Threat
+from blindspots.threat import Ball, Threat
 
 
 class Need(Enum):
@@ -21,12 +23,17 @@ class Need(Enum):
     LABEL = "labels only: one forward"
 
 
+T_co = TypeVar(
+    "T_co", bound=Threat, default=Ball, covariant=True
+)  # a `Problem` is one in a ball, unless said otherwise
+
+
 @dataclass(frozen=True)
-class Problem:
+class Problem(Generic[T_co]):
     """The same for all rows of a search."""
 
     objective: Objective
-    threat: Threat
+    threat: T_co
     rejects: bool = False  # the model may refuse an answer: scores are folded, see `goals.folded`
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
-from blindspots.threat import UNIT_ROUNDOFF, Threat
+from blindspots.threat import UNIT_ROUNDOFF, Ball, Threat
 
 _ROUNDING = 1e-6  # by this share float32 may make a radius larger than the box
 _LOUD = 4.0  # noise this many times as large as the range of the inputs drowns them
@@ -24,7 +24,7 @@ def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
     threat is made for inputs of another shape.
     """
     threat.check(shape)
-    if threat.radius is None:
+    if threat.radius is None or not isinstance(threat, Ball):
         return []
     _refuse_unlike(threat)
     _refuse_large(threat, shape)
@@ -32,7 +32,7 @@ def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
     return [*_covers(threat, shape), *_below_a_level(threat, shape)]
 
 
-def check_curve(radii: Sequence[float], threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
+def check_curve(radii: Sequence[float], threat: Ball, shape: tuple[int, ...]) -> list[Finding]:
     """Findings about the radii of a curve: beyond the largest distance between two inputs there is nothing."""
     most = threat.diameter(shape)
     beyond = [radius for radius in radii if radius > most * (1 + _ROUNDING)]
@@ -74,7 +74,7 @@ def check_noise(sigma: float, bounds: tuple[float, float], shape: tuple[int, ...
     return []
 
 
-def _refuse_unlike(threat: Threat) -> None:
+def _refuse_unlike(threat: Ball) -> None:
     """A radius of the wrong kind for the threat."""
     assert threat.radius is not None
     if math.isinf(threat.radius):
@@ -88,7 +88,7 @@ def _refuse_unlike(threat: Threat) -> None:
         )
 
 
-def _refuse_large(threat: Threat, shape: tuple[int, ...]) -> None:
+def _refuse_large(threat: Ball, shape: tuple[int, ...]) -> None:
     assert threat.radius is not None
     most = threat.diameter(shape)
     if threat.radius <= most * (1 + _ROUNDING):
@@ -100,21 +100,21 @@ def _refuse_large(threat: Threat, shape: tuple[int, ...]) -> None:
     )
 
 
-def _probably(threat: Threat, most: float) -> str:
+def _probably(threat: Ball, most: float) -> str:
     """The radius that was meant, if it was given in levels of 255 and would fit."""
     assert threat.radius is not None
     share = threat.radius / LEVELS
-    if threat.name == "l0" or not threat.is_even or not share * threat.span < most:
+    if threat.name == "l0" or not threat.even or not share * threat.span < most:
         return ""
     exact = (threat.lo, threat.hi) == (0, 1)
     text = f"{threat.radius:g}/{LEVELS}" if exact else f"{share * threat.span:g}"
     return f" (did you mean {threat.name}:{text}?)"
 
 
-def _refuse_small(threat: Threat) -> None:
+def _refuse_small(threat: Ball) -> None:
     assert threat.radius is not None
     width = threat.span
-    if threat.name == "l0" or threat.radius == 0 or not threat.is_even:
+    if threat.name == "l0" or threat.radius == 0 or not threat.even:
         return
     if threat.radius < UNIT_ROUNDOFF * width:
         raise InputError(
@@ -133,7 +133,7 @@ def _is_whole(value: float) -> bool:
     return math.isclose(value, round(value), rel_tol=_ROUNDING) and round(value) > 0
 
 
-def _covers(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
+def _covers(threat: Ball, shape: tuple[int, ...]) -> Iterator[Finding]:
     """From half the diameter on, every input can become the centre of the box, which has one class."""
     assert threat.radius is not None
     most = threat.diameter(shape)
@@ -148,10 +148,10 @@ def _covers(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _below_a_level(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
+def _below_a_level(threat: Ball, shape: tuple[int, ...]) -> Iterator[Finding]:
     assert threat.radius is not None
     level = threat.span / LEVELS
-    if threat.name != "l0" and threat.is_even and 0 < threat.radius < level * (1 - _ROUNDING) and is_image(shape):
+    if threat.name != "l0" and threat.even and 0 < threat.radius < level * (1 - _ROUNDING) and is_image(shape):
         yield Finding(
             code="radius-below-a-level",
             severity="warning" if threat.span > _SMALL_SCALE else "note",
@@ -161,11 +161,11 @@ def _below_a_level(threat: Threat, shape: tuple[int, ...]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _box(threat: Threat) -> str:
+def _box(threat: Ball) -> str:
     """ "[0, 1]" """
     return "bounds of their own" if isinstance(threat.lo, Tensor) else f"[{threat.lo:g}, {threat.hi:g}]"
 
 
-def _said(threat: Threat) -> str:
+def _said(threat: Ball) -> str:
     """ "linf:8" """
     return f"{threat.name}:{threat.radius:g}"

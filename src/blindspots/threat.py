@@ -165,8 +165,71 @@ class Box(NamedTuple):
         return lo, hi
 
 
-@dataclass(frozen=True, eq=False, init=False)
 class Threat(Checked, ABC):
+    """What an adversary may change: what engine, store and reports need to know of it.
+
+    What attacks can use besides is in `capabilities`. A subclass is a frozen dataclass with a `radius`.
+
+    Attributes:
+        name: as `parse_threat` reads it.
+        title: as reports write it before a size.
+        allowing: what a radius allows, as a clause with {radius} and {scale}, the range of inputs.
+        radius: None means unbounded: searches minimise the distance.
+        even: all features have the same box and the same unit, as those of a picture.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    allowing: ClassVar[str]
+    even: bool = False
+    radius: float | None
+
+    @property
+    def spec(self) -> str:
+        """The text form that `parse_threat` reads back to an equal threat (tensors and bounds aside)."""
+        return self.name if self.radius is None else f"{self.name}:{float(self.radius)!r}"
+
+    @abstractmethod
+    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
+        """How far the rows of `x` are from those of `x0`: (B,), in the unit of the radius."""
+
+    @abstractmethod
+    def holds(self, x: Tensor, around: Around) -> Tensor:
+        """Whether each row may be changed to `x`: (B,) bool; False for a row with a NaN."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same threat with its tensors on that device."""
+        return self
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raises InputError: it does not fit inputs of this shape."""
+
+    # ------------------------------------------------------------------ coordinates of searches: here the inputs
+
+    @property
+    def plain(self) -> Self:
+        """The threat that attacks search in."""
+        return self
+
+    def inward(self, around: Around) -> Around:
+        """The rows in the coordinates of `plain`."""
+        return around
+
+    def outward(self, u: Tensor, inner: Around, around: Around) -> Tensor:
+        """Back from points `u` of `plain`, exact where they are unchanged."""
+        return u
+
+    def pulled(self, g: Tensor) -> Tensor:
+        """A gradient (B, ...) in the coordinates of `plain`."""
+        return g
+
+    def begun(self, start: Tensor, around: Around) -> Tensor:
+        """The point of `plain` where a search begins that was to begin at `start`."""
+        return start
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Ball(Threat):
     """{x : |(x - x0) / unit|_p <= radius} within the box [lo, hi].
 
     All but the radius may differ between features: tensors or arrays that broadcast against an input (without the
@@ -191,7 +254,6 @@ class Threat(Checked, ABC):
     where: Tensor | None
 
     p: ClassVar[float]
-    name: ClassVar[str]
 
     def __init__(
         self,
@@ -218,13 +280,7 @@ class Threat(Checked, ABC):
         return tuple(_bytes(getattr(self, f.name)) for f in fields(self))
 
     @property
-    def spec(self) -> str:
-        """The text form that `parse_threat` reads back to an equal threat (tensors and bounds aside)."""
-        return self.name if self.radius is None else f"{self.name}:{float(self.radius)!r}"
-
-    @property
-    def is_even(self) -> bool:
-        """All features have the same box and the same unit, as those of a picture."""
+    def even(self) -> bool:  # type: ignore[override]  # a constant of others
         return not isinstance(self.lo, Tensor) and self.unit is None
 
     def within(self, lo: Numbers, hi: Numbers) -> Self:
@@ -232,18 +288,16 @@ class Threat(Checked, ABC):
         return type(self)(self.radius, lo, hi, self.unit, self.where)
 
     def to(self, device: torch.device) -> Self:
-        """The same threat with its tensors on that device."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
         return replace(self, **{name: t.to(device) for name, t in tensors.items()}) if tensors else self
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raises InputError: a tensor of the threat does not broadcast against inputs of this shape."""
         for name in ("lo", "hi", "unit", "where"):
             _check_shape(name, getattr(self, name), shape)
 
     def diameter(self, shape: tuple[int, ...]) -> float:
         """How far two inputs of this shape can be apart within the box."""
-        if self.is_even and self.where is None:
+        if self.even and self.where is None:
             count = math.prod(shape)
             return self.span * (1.0 if self.p == math.inf else count ** (1 / self.p))
         lo, hi = self.whole.like(torch.empty(1, *shape))
@@ -286,15 +340,19 @@ class Threat(Checked, ABC):
         return self if self.unit is None else replace(self, lo=self.lo / self.unit, hi=self.hi / self.unit, unit=None)
 
     def inward(self, around: Around) -> Around:
-        """The rows in the coordinates of `plain`."""
         return around if self.unit is None else replace(around, x=around.x / self.unit)
 
     def outward(self, u: Tensor, inner: Around, around: Around) -> Tensor:
         """Back from points `u` of `plain`, exact where they are unchanged, and in the box."""
         return u if self.unit is None else self.clip(torch.where(u == inner.x, around.x, u * self.unit), around)
 
+    def begun(self, start: Tensor, around: Around) -> Tensor:
+        """In the box, and as the clean input where nothing may change."""
+        start = start if self.where is None else self.clip(start, around)
+        return start if self.unit is None else start / self.unit
+
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
-        """How far the rows of `x` are from those of `x0`: (B,), in the unit of the radius; inf beyond `where`."""
+        """Inf where something has changed that may not."""
         size = self.norm(x - x0)
         if self.where is None:
             return size
@@ -330,7 +388,7 @@ class Threat(Checked, ABC):
         return self.outward(self.plain._sample(inner, key), inner, around)
 
     def holds(self, x: Tensor, around: Around) -> Tensor:
-        """Whether each row is in its ball and in the box: (B,) bool; False for a row with a NaN.
+        """Whether each row is in its ball and in the box.
 
         The box is exact. The norm may exceed the radius by what float32 forces on an exact projection: storing
         x0 + d rounds each component by at most 2^-24 |x_i|, so |x - x0| <= |d| + 2^-24 |x|. With a unit, x0, the
@@ -456,11 +514,13 @@ def fits(given: Sequence[int], shape: Sequence[int]) -> bool:
     return len(given) <= len(shape) and all(g in (1, s) for g, s in zip(given[::-1], shape[::-1], strict=False))
 
 
-class Linf(Threat):
+class Linf(Ball):
     """No component changes by more than the radius."""
 
     p: ClassVar[float] = math.inf
     name: ClassVar[str] = "linf"
+    title: ClassVar[str] = "L∞"
+    allowing: ClassVar[str] = "every value may change by up to {radius}{scale}"
 
     def _norm(self, d: Tensor) -> Tensor:
         return _peak(d)
@@ -482,11 +542,13 @@ class Linf(Threat):
         return (low + (high - low) * uniform(key, _clock(key), 0, x0.shape[1:])).minimum(high)
 
 
-class L2(Threat):
+class L2(Ball):
     """The Euclidean length of the change is bounded."""
 
     p: ClassVar[float] = 2
     name: ClassVar[str] = "l2"
+    title: ClassVar[str] = "L2"
+    allowing: ClassVar[str] = "the change as a whole may be up to {radius} long (L2){scale}"
 
     def _norm(self, d: Tensor) -> Tensor:
         unit, peak = _scaled(d)
@@ -517,11 +579,13 @@ class L2(Threat):
         return self._from_direction(normal(key, _clock(key), 0, around.x.shape[1:]), around, key)
 
 
-class L1(Threat):
+class L1(Ball):
     """The sum of the absolute changes is bounded."""
 
     p: ClassVar[float] = 1
     name: ClassVar[str] = "l1"
+    title: ClassVar[str] = "L1"
+    allowing: ClassVar[str] = "all changes together may add up to {radius} (L1){scale}"
 
     def _norm(self, d: Tensor) -> Tensor:
         return _total(d)
@@ -555,11 +619,13 @@ class L1(Threat):
         return self._from_direction(exponential * sign(key, t, 1, shape), around, key)
 
 
-class L0(Threat):
+class L0(Ball):
     """The number of components that change is bounded."""
 
     p: ClassVar[float] = 0
     name: ClassVar[str] = "l0"
+    title: ClassVar[str] = "L0"
+    allowing: ClassVar[str] = "up to {radius} values may change, each as far as it likes (L0)"
 
     def diameter(self, shape: tuple[int, ...]) -> float:
         return float(self._count(torch.empty(1, *shape)))
@@ -589,7 +655,7 @@ class L0(Threat):
         return _keep_best(drawn, self._anywhere(around, key), around)
 
 
-THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Linf, L2, L1, L0)}
+THREATS: dict[str, type[Ball]] = {threat.name: threat for threat in (Linf, L2, L1, L0)}
 
 
 def as_threat(given: Any) -> Any:
@@ -600,7 +666,7 @@ def as_threat(given: Any) -> Any:
 def as_plain_threat(given: Any) -> Any:
     """As `as_threat`, where one radius holds for all features. Raises InputError for others."""
     threat = as_threat(given)
-    if isinstance(threat, Threat) and not (threat.is_even and threat.where is None):
+    if isinstance(threat, Threat) and not (threat.even and getattr(threat, "where", None) is None):
         raise InputError(
             "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "
             "features: evaluate and attack search in these, here give a radius alone"
@@ -609,7 +675,7 @@ def as_plain_threat(given: Any) -> Any:
 
 
 @checked()
-def parse_threat(text: str) -> Threat:
+def parse_threat(text: str) -> Ball:
     """A threat in the box [0, 1] from "linf:8/255", "l2:0.5", "l1:12", "l0:10", or without a radius "linf".
 
     Raises InputError for anything else.

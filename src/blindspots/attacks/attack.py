@@ -16,6 +16,7 @@ from blindspots.arguments import Checked, check_numbers
 from blindspots.objective import LossName
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.rows import Rows
+from blindspots.threat import Ball, Threat
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,17 @@ class Facts:
 
 
 S = TypeVar("S", bound=State, default=Any)  # an `Attack` is one with whatever state it has
+T = TypeVar("T", bound=Threat, default=Ball)  # in a ball, unless it says otherwise
 
 
-class Attack(Checked, ABC, Generic[S]):
+class Attack(Checked, ABC, Generic[S, T]):
     """Everything is row-wise: row i of a result depends on row i of the arguments alone.
 
     Attributes:
         facts: paper, cost and advice: what lists of attacks say.
         need: the access it needs at the probes.
-        threats: names of the threats it can search in.
+        requires: what a threat has to offer: `Ball`, or capabilities, see `blindspots.capabilities`.
+        threats: names of the balls it can search in: it knows their norms.
         minimal: it minimises the distance, and runs to its end; else any point of the ball will do.
         loss: the loss it descends by default.
         alone: it finds adversarial examples itself; else it only improves those given as `job.start`.
@@ -67,6 +70,7 @@ class Attack(Checked, ABC, Generic[S]):
 
     facts: ClassVar[Facts]
     need: ClassVar[Need]
+    requires: ClassVar[type] = Ball
     threats: ClassVar[tuple[str, ...]]
     minimal: ClassVar[bool] = False
     loss: ClassVar[LossName] = "margin"
@@ -86,11 +90,11 @@ class Attack(Checked, ABC, Generic[S]):
         """The most evaluations that a row can take."""
 
     @abstractmethod
-    def init(self, problem: Problem, job: Job) -> S:
+    def init(self, problem: Problem[T], job: Job) -> S:
         """The first state; its `probe` is the first point to be evaluated."""
 
     @abstractmethod
-    def step(self, problem: Problem, job: Job, state: S, seen: Seen) -> S:
+    def step(self, problem: Problem[T], job: Job, state: S, seen: Seen) -> S:
         """The next state, after `state.probe` has been evaluated."""
 
     def classes_of(self, state: S) -> Tensor | None:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from blindspots.problem import Job, Problem
 from blindspots.rows import col
-from blindspots.threat import L2, TINY, Threat
+from blindspots.threat import L2, TINY, Ball
 
 
 def sparse_sign(g: Tensor, count: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def ranks(flat: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
 
 
-def ascent(threat: Threat, g: Tensor, coordinates: float) -> Tensor:
+def ascent(threat: Ball, g: Tensor, coordinates: float) -> Tensor:
     """The unit step along which the loss grows fastest; in l1, spread over a share of the coordinates.
 
     The steepest l1 direction is one coordinate, which a box stops at once: a step over several gets further
@@ -48,7 +48,7 @@ def carried(problem: Problem, job: Job, x: Tensor, last: Tensor, new: Tensor, sh
     return problem.threat.project(x + share * (new - x) + (1 - share) * (x - last), job)
 
 
-def balanced(threat: Threat, g: Tensor) -> Tensor:
+def balanced(threat: Ball, g: Tensor) -> Tensor:
     """`g` as long as its steepest step in the step's own direction, so that gradients of all sizes weigh the same.
 
     In linf: over its mean absolute value; in l2: at unit length.

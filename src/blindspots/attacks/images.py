@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blindspots.attacks.starts import as_images
 from blindspots.rows import col
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
 def along_axes(x: Tensor, lines: Tensor, columns: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class _InBox(torch.autograd.Function):
         return grad, None, None
 
 
-def in_box(x: Tensor, threat: Threat) -> Tensor:
+def in_box(x: Tensor, threat: Ball) -> Tensor:
     """Clipped to the box; the gradient passes as if it were not, or half of the noise at an edge would be lost."""
     return _InBox.apply(x, threat.lo, threat.hi)  # type: ignore[no-any-return,no-untyped-call]
 

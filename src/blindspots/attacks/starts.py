@@ -6,7 +6,7 @@ from torch import Tensor
 from blindspots.problem import Job
 from blindspots.random import randint, sign
 from blindspots.rows import col
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _MOST = 8  # blocks per side
 
@@ -16,7 +16,7 @@ def as_images(x: Tensor) -> Tensor:
     return x.view(len(x), -1, *x.shape[-2:]) if x.ndim > 2 else x.view(len(x), 1, 1, -1)
 
 
-def blocks(threat: Threat, job: Job) -> Tensor:
+def blocks(threat: Ball, job: Job) -> Tensor:
     """A point on the edge of the ball whose signs are constant on the blocks of a random grid, 2 to 8 per side.
 
     Independent noise averages out in a linear layer, so uniform restarts look alike to a network and end alike; blocks

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -235,7 +235,9 @@ class Cascade:
         board.counts[index] = torch.cat([entered, cost[:2]])
         board.unbilled.add_(cost[2:] - cost[:2])
 
-    def _targets(self, stage: Stage, problem: Problem, samples: Samples, board: Board, enters: Tensor) -> Tensor | None:
+    def _targets(
+        self, stage: Stage, problem: Problem[Any], samples: Samples, board: Board, enters: Tensor
+    ) -> Tensor | None:
         """Target classes (N, K). Rows that have one already, or for which there is none, do not enter."""
         if stage.targets is None:
             return None
@@ -272,7 +274,7 @@ class Cascade:
         return torch.tensor([*billed, *computed], device=board.unbilled.device)
 
     def _search(
-        self, index: int, problem: Problem, samples: Samples, board: Board, targets: Tensor | None, at: Tensor
+        self, index: int, problem: Problem[Any], samples: Samples, board: Board, targets: Tensor | None, at: Tensor
     ) -> None:
         stage, ledger = self.stages[index], board.ledger
         scores = visible(self._scores(samples, board), stage.attack.need)

@@ -1,6 +1,7 @@
 """Attacks search where all features weigh the same: the one place where inputs become coordinates, and back."""
 
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -17,29 +18,26 @@ class Coordinates:
         inner: what attacks solve.
     """
 
-    def __init__(self, problem: Problem, jobs: Jobs) -> None:
+    def __init__(self, problem: Problem[Any], jobs: Jobs) -> None:
         self._threat, self._jobs = problem.threat.to(jobs.samples.x.device), jobs
         self.problem = replace(problem, threat=self._threat)
         self.inner = replace(problem, threat=self._threat.plain)
+        self._plain = self.inner.threat is self._threat
 
     def fetch(self, at: Tensor, number: Tensor) -> Job:
         """As `Jobs.fetch`; a search starts with what may not change as it is."""
-        job, threat = self._jobs.fetch(at, number), self._threat
-        if threat.where is not None:
-            job = replace(job, start=threat.clip(job.start, job))
-        return job if threat.unit is None else replace(job, x=job.x / threat.unit, start=job.start / threat.unit)
+        job = self._jobs.fetch(at, number)
+        return replace(job, x=self._threat.inward(job).x, start=self._threat.begun(job.start, job))
 
     def around(self, at: Tensor, job: Job) -> Around:
         """The clean inputs of the samples at the places `at` (B,), whose jobs these are."""
-        return job.within(job.r) if self._threat.unit is None else Around(self._jobs.samples.x[at], job.r, own=job.own)
+        return job.within(job.r) if self._plain else Around(self._jobs.samples.x[at], job.r, own=job.own)
 
     def inputs(self, u: Tensor, job: Job, around: Around) -> Tensor:
         """What the model is asked about at the points `u` (B, ...) of a search."""
-        return self._threat.outward(u, job, around)
+        point: Tensor = self._threat.outward(u, job, around)
+        return point
 
     def pulled(self, seen: Seen) -> Seen:
         """With its gradients in coordinates; zero where nothing may change."""
-        grad, threat = seen.grad, self._threat
-        if grad is None or (threat.unit is None and threat.where is None):
-            return seen
-        return replace(seen, grad=threat.pulled(grad))
+        return seen if seen.grad is None else replace(seen, grad=self._threat.pulled(seen.grad))

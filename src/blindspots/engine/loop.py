@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ class Search:
         self,
         attack: Attack,
         oracle: Oracle,
-        problem: Problem,
+        problem: Problem[Any],
         jobs: Jobs,
         ledger: Ledger,
         entering: Tensor,

@@ -19,7 +19,7 @@ class Targets(Protocol):
     """A rule. It may query the oracle, and then charges the rows `at` (K,) in the ledger for it."""
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         """Target classes (N, K) of all samples; those outside `at` do not matter. K may be 0."""
         ...
@@ -39,7 +39,7 @@ class Closest:
     skip: int = 0
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         return wrong_classes(logits, samples.y)[:, self.skip : self.skip + self.count]
 
@@ -51,7 +51,7 @@ class OneClass:
     number: int
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         if not 0 <= self.number < logits.shape[1]:
             raise InputError(
@@ -65,7 +65,7 @@ class EveryClass:
     """All wrong classes, the most likely one first."""
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         return wrong_classes(logits, samples.y)
 
@@ -75,7 +75,7 @@ class LeastLikely:
     """The class with the smallest score (Kurakin et al. 2017)."""
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         return wrong_classes(logits, samples.y)[:, -1:]
 
@@ -87,7 +87,7 @@ class RandomClass:
     seed: int = 0
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         key = keys(self.seed, samples.id)
         drawn = (uniform(key, torch.zeros_like(key), 0, (1,)) * (logits.shape[1] - 1)).long()
@@ -101,7 +101,7 @@ class Given:
     classes: tuple[int, ...]
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         last, classes = int(samples.id.max()), logits.shape[1]
         if last >= len(self.classes):
@@ -128,7 +128,7 @@ class Malt:
     among: int = 5
 
     def choose(
-        self, oracle: Oracle, problem: Problem, samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
+        self, oracle: Oracle, problem: Problem[Any], samples: Samples, logits: Tensor, ledger: Ledger, at: Tensor
     ) -> Tensor:
         candidates = wrong_classes(logits, samples.y)[:, : self.among]
         chosen = candidates[:, : self.count].clone()
@@ -137,7 +137,7 @@ class Malt:
             ledger.charge_at_(at, oracle.draws, oracle.draws * (candidates.shape[1] + 1))
         return chosen
 
-    def _nearest(self, oracle: Oracle, problem: Problem, rows: Samples, candidates: Tensor) -> Tensor:
+    def _nearest(self, oracle: Oracle, problem: Problem[Any], rows: Samples, candidates: Tensor) -> Tensor:
         classes = torch.cat([rows.y[:, None], candidates], 1)
         seen = oracle.look(problem, Question(rows.truth, rows.y), rows.x, Need.JACOBIAN, classes)
         assert seen.grad is not None

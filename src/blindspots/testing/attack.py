@@ -22,7 +22,7 @@ from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.random import keys
 from blindspots.rows import Around, Rows, leaves, tree
-from blindspots.threat import THREATS, Threat
+from blindspots.threat import THREATS, Ball
 
 ROWS, CLASSES = 8, 5
 SHAPES = [(1,), (7,), (2, 6), (3, 5, 4), (1, 1, 9), (2, 3, 4, 5)]
@@ -34,8 +34,8 @@ class Check:
     """One clause of the contract for one attack in one threat."""
 
     attack: Attack
-    threat: Threat
-    clause: Callable[[Attack, Threat], None]
+    threat: Ball
+    clause: Callable[[Attack, Ball], None]
 
     def __str__(self) -> str:
         return f"{self.attack!r}-{self.threat.name}-{self.clause.__name__}"
@@ -116,7 +116,7 @@ def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module | Model) ->
         state = attack.step(problem, job, state, seen)
 
 
-def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), rows: int = ROWS, seed: int = 0) -> Job:
+def jobs(attack: Attack, threat: Ball, shape: tuple[int, ...] = (2, 5, 4), rows: int = ROWS, seed: int = 0) -> Job:
     """Rows that are classified as their label, each with a radius and a key of its own."""
     g = torch.Generator().manual_seed(seed)
     x = (0.9 * torch.rand(rows, *shape, generator=g) + 0.05).round(decimals=2)
@@ -130,7 +130,7 @@ def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), row
     return Job(x, r, start, order[:, 0], order[:, 1], keys(seed, torch.arange(rows)), scores)
 
 
-def problem_of(attack: Attack, threat: Threat, targeted: bool = False) -> Problem:
+def problem_of(attack: Attack, threat: Ball, targeted: bool = False) -> Problem:
     """What an attack solves here, by its own loss."""
     return Problem(Objective(targeted=targeted, loss=attack.loss), threat)
 
@@ -145,7 +145,7 @@ def copy(rows: R) -> R:
     return cast(R, tree(torch.clone, rows))
 
 
-def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
+def widest(attack: Attack, threat: Ball, r: Tensor) -> Tensor:
     """The radius that proposals keep to. The engine counts what lies inside `r`, whatever is proposed.
 
     Attacks for the smallest distance come in from outside, and views lie there as a rule; APGD in an l1 ball passes
@@ -156,7 +156,7 @@ def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
     return 3 * r if isinstance(attack, APGD) and threat.p == 1 else r
 
 
-def an_order_of_rows_changes_no_row(attack: Attack, threat: Threat) -> None:
+def an_order_of_rows_changes_no_row(attack: Attack, threat: Ball) -> None:
     """Rows in another order take the same steps."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
@@ -165,7 +165,7 @@ def an_order_of_rows_changes_no_row(attack: Attack, threat: Threat) -> None:
         assert same(moved, state[order])
 
 
-def neighbours_change_no_row(attack: Attack, threat: Threat) -> None:
+def neighbours_change_no_row(attack: Attack, threat: Ball) -> None:
     """Rows among others take the same steps."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     kept = torch.arange(ROWS) < 3
@@ -175,7 +175,7 @@ def neighbours_change_no_row(attack: Attack, threat: Threat) -> None:
         assert same(changed[:3], state[:3])
 
 
-def a_row_alone_takes_the_same_steps(attack: Attack, threat: Threat) -> None:
+def a_row_alone_takes_the_same_steps(attack: Attack, threat: Ball) -> None:
     """So the engine may drop rows that are done."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     alone = job[2:3]
@@ -185,7 +185,7 @@ def a_row_alone_takes_the_same_steps(attack: Attack, threat: Threat) -> None:
         assert same(single, state[2:3])
 
 
-def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Threat) -> None:
+def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Ball) -> None:
     """NaN in what was seen of one row reaches no other."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     for state, seen in drive(attack, problem, job, net):
@@ -194,7 +194,7 @@ def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Threat) 
         assert same(after[1:], as_ever[1:])
 
 
-def a_step_is_a_pure_function(attack: Attack, threat: Threat) -> None:
+def a_step_is_a_pure_function(attack: Attack, threat: Ball) -> None:
     """So a search can be stored at any turn and go on elsewhere; arguments and global generators stay as they are."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     with torch.random.fork_rng(devices=[]):
@@ -211,7 +211,7 @@ def a_step_is_a_pure_function(attack: Attack, threat: Threat) -> None:
         assert _generators() == generators, "a global generator was used"
 
 
-def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
+def proposals_lie_in_the_threat_set(attack: Attack, threat: Ball) -> None:
     """They are finite, in the ball and in the box."""
     job = jobs(attack, threat)
     r = widest(attack, threat, job.r)
@@ -221,7 +221,7 @@ def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
             assert threat.holds(state.probe, job.within(r)).all()
 
 
-def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Threat) -> None:
+def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Ball) -> None:
     """Of an attack for the smallest distance."""
     if attack.minimal:
         job = replace(jobs(attack, threat), r=torch.full((ROWS,), torch.inf))
@@ -229,7 +229,7 @@ def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Threat) ->
             assert threat.holds(state.probe, job).all()
 
 
-def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
+def another_box_is_kept_to(attack: Attack, threat: Ball) -> None:
     """Bounds need not be 0 and 1."""
     job, threat = jobs(attack, threat), threat.within(-3.0, 2.0)
     r = job.r if threat.p == 0 else 5 * job.r
@@ -240,7 +240,7 @@ def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
         assert threat.holds(state.probe, job.within(r)).all()
 
 
-def bounds_of_each_feature_are_kept_to(attack: Attack, threat: Threat) -> None:
+def bounds_of_each_feature_are_kept_to(attack: Attack, threat: Ball) -> None:
     """Unless it needs one box for all."""
     job = jobs(attack, threat)
     half = torch.linspace(0.2, 0.6, job.x[0].numel()).view(job.x.shape[1:])
@@ -251,7 +251,7 @@ def bounds_of_each_feature_are_kept_to(attack: Attack, threat: Threat) -> None:
         assert threat.holds(state.probe, job.within(r)).all()
 
 
-def what_may_not_change_does_not(attack: Attack, threat: Threat) -> None:
+def what_may_not_change_does_not(attack: Attack, threat: Ball) -> None:
     """A mask leaves values as they are."""
     job = jobs(attack, threat)
     where = torch.arange(job.x[0].numel()).view(job.x.shape[1:]) % 3 > 0
@@ -263,7 +263,7 @@ def what_may_not_change_does_not(attack: Attack, threat: Threat) -> None:
         assert threat.holds(state.probe, job.within(r)).all() or isinstance(attack, Through)
 
 
-def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
+def steps_bound_the_turns(attack: Attack, threat: Ball) -> None:
     """And the last look is announced, for it needs no gradient."""
     problem, job = problem_of(attack, threat), jobs(attack, threat)
     turns = list(drive(attack, problem, job, Net((2, 5, 4))))
@@ -272,7 +272,7 @@ def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
         assert (attack.exhausted(attack.step(problem, job, state, seen)) | ~attack.final(state)).all()
 
 
-def what_is_known_ahead_comes(attack: Attack, threat: Threat) -> None:
+def what_is_known_ahead_comes(attack: Attack, threat: Ball) -> None:
     """The probes that are certain, made by steps that have seen nothing, are those that are proposed."""
     problem, job = problem_of(attack, threat), jobs(attack, threat)
     turns = [state for state, _ in drive(attack, problem, job, Net((2, 5, 4)))]
@@ -284,13 +284,13 @@ def what_is_known_ahead_comes(attack: Attack, threat: Threat) -> None:
                 assert torch.equal(state.probe[certain], there.probe[certain])
 
 
-def lanes_change_no_row(attack: Attack, threat: Threat) -> None:
+def lanes_change_no_row(attack: Attack, threat: Ball) -> None:
     """What a search finds and what it is charged do not depend on how many evaluations share a batch."""
     if attack.ahead(attack.init(problem_of(attack, threat), jobs(attack, threat))) is not None:
         assert same(_searched(attack, threat, lanes=1), _searched(attack, threat, lanes=16))
 
 
-def a_state_keeps_its_form(attack: Attack, threat: Threat) -> None:
+def a_state_keeps_its_form(attack: Attack, threat: Ball) -> None:
     """Names, shapes and types of its tensors, one entry per row."""
     job = jobs(attack, threat)
     forms = [
@@ -302,7 +302,7 @@ def a_state_keeps_its_form(attack: Attack, threat: Threat) -> None:
     assert {name: shape for name, shape, _ in forms[0]}["probe"] == job.x.shape
 
 
-def any_shape_of_input_will_do(attack: Attack, threat: Threat) -> None:
+def any_shape_of_input_will_do(attack: Attack, threat: Ball) -> None:
     """From single numbers to four axes."""
     for shape in SHAPES:
         for rows in (1, 3):
@@ -313,14 +313,14 @@ def any_shape_of_input_will_do(attack: Attack, threat: Threat) -> None:
                 assert len(seen.won) == rows
 
 
-def a_flat_network_is_survived(attack: Attack, threat: Threat) -> None:
+def a_flat_network_is_survived(attack: Attack, threat: Ball) -> None:
     """Gradients of 0 lead to no NaN."""
     job = replace(jobs(attack, threat), y=torch.zeros(ROWS, dtype=torch.int64))
     for state, _ in drive(attack, problem_of(attack, threat), job, Flat()):
         assert state.probe.isfinite().all()
 
 
-def every_loss_will_do(attack: Attack, threat: Threat) -> None:
+def every_loss_will_do(attack: Attack, threat: Ball) -> None:
     """Untargeted, directed and targeted."""
     job = jobs(attack, threat)
     for loss in ("ce", "margin", "dlr", "probability-margin"):
@@ -333,7 +333,7 @@ def every_loss_will_do(attack: Attack, threat: Threat) -> None:
                 assert state.probe.isfinite().all()
 
 
-def it_is_a_value(attack: Attack, threat: Threat) -> None:
+def it_is_a_value(attack: Attack, threat: Ball) -> None:
     """`repr` is code, and equal attacks have equal hashes."""
     again = eval(repr(attack), {**vars(blindspots.attacks), type(attack).__name__: type(attack)})
     assert again == attack
@@ -362,7 +362,7 @@ CLAUSES = (
 )
 
 
-def _searched(attack: Attack, threat: Threat, lanes: int) -> Ledger:
+def _searched(attack: Attack, threat: Ball, lanes: int) -> Ledger:
     """The ledger after a search with so many lanes."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     at, margin = torch.arange(ROWS), torch.full_like(job.r, torch.inf)

@@ -11,7 +11,7 @@ from blindspots.attacks.directions import unit
 from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _TOLERANCE = 1e-4  # added to the scaled margin: a tie is no success
 _IMPROVED = 0.95  # a check is passed if the margin fell to this share of what it was at the last one
@@ -117,7 +117,7 @@ class ALMA(Attack[ALMAState]):
         after = state.multiplier.lerp(wanted, 1 - self.smooth).clamp(_LEAST, _LARGEST)
         return torch.where(state.t == 0, state.multiplier, after)
 
-    def _first(self, threat: Threat, y: Tensor, slope: Tensor, way: Tensor) -> Tensor:
+    def _first(self, threat: Ball, y: Tensor, slope: Tensor, way: Tensor) -> Tensor:
         """The learning rate whose step against `way` ends half-way to the boundary, if `y` falls with `slope`."""
         boundary = y.abs() / threat.dual(slope).clamp_min(1e-12)
         return (boundary / 2).clamp_max(self.longest) / threat.norm(way).clamp_min(1e-12)

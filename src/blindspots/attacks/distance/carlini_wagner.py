@@ -11,7 +11,7 @@ from blindspots.attacks.distance.carlini_wagner_l2 import L2Search, L2State
 from blindspots.attacks.distance.carlini_wagner_linf import LinfSearch, LinfState
 from blindspots.attacks.distance.carlini_wagner_tanh import TanhSearch, TanhState
 from blindspots.problem import Job, Need, Problem, Seen
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 CWState = L2State | TanhState | LinfState | L0State
 
@@ -91,7 +91,7 @@ class CarliniWagner(Attack[CWState]):
     def exhausted(self, state: CWState) -> Tensor:
         return super().exhausted(state) | state.done
 
-    def _search(self, threat: Threat) -> _Search:
+    def _search(self, threat: Ball) -> _Search:
         if threat.p == 0:
             return L0Search(self.learning_rate / 2, self.share, self.patience, self.confidence)
         if threat.p != 2:

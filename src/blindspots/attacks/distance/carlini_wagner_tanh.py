@@ -9,7 +9,7 @@ from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import State, full, zeros
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _INSIDE = 1 - 1e-6  # tanh reaches the box's border nowhere
 _UNBOUNDED = 1e10
@@ -73,11 +73,11 @@ class TanhSearch:
         return torch.where(high < _UNBOUNDED, (low + high) / 2, 10 * state.const), low, high
 
 
-def _image(threat: Threat, w: Tensor, job: Job) -> Tensor:
+def _image(threat: Ball, w: Tensor, job: Job) -> Tensor:
     return threat.clip(threat.lo + threat.width * (1 + _tanh(w)) / 2, job)
 
 
-def _free(threat: Threat, x: Tensor) -> Tensor:
+def _free(threat: Ball, x: Tensor) -> Tensor:
     return (_INSIDE * (2 * (x - threat.lo) / threat.width - 1)).double().atanh().to(x.dtype)
 
 

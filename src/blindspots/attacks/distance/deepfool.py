@@ -10,7 +10,7 @@ from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.distance.hyperplane import Nearest, Plane, boundary, compared, to_plane
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _TINY = 1e-30
 _BEYOND = 1e-4  # of a box of width 1: the authors' code steps so much farther, lest steps vanish before the boundary
@@ -91,7 +91,7 @@ class DeepFool(BoundaryWalk):
         return replace(state, probe=probe, t=state.t + 1, nearest=nearest, last=last)
 
 
-def across(threat: Threat, x: Tensor, plane: Plane, overshoot: float) -> Tensor:
+def across(threat: Ball, x: Tensor, plane: Plane, overshoot: float) -> Tensor:
     """The step from `plane.point` behind the plane in the box: (B, ...).
 
     Far from the point the plane says little, so where the box stops components, the others make up for it as long as

@@ -9,7 +9,7 @@ from torch import Tensor
 from blindspots.attacks.attack import full
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import Rows, col, pick
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _TINY, _HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 _BEHIND = 0.02  # of the way from a boundary to a point behind it: on the boundary there is a tie, which is no success
@@ -28,7 +28,7 @@ class Plane(Rows):
         """The linearised value at `x` (B, ...): (B,)."""
         return self.value + _dot(self.normal, x - self.point)
 
-    def distance(self, threat: Threat) -> Tensor:
+    def distance(self, threat: Ball) -> Tensor:
         """From `point`, if there were no box: (B,)."""
         return self.value.abs() / threat.dual(self.normal).clamp_min(_TINY)
 
@@ -101,7 +101,7 @@ def boundary(problem: Problem, probe: Tensor, classes: Tensor, seen: Seen) -> Pl
     return Plane(probe, side * lead[row, first], side * normals[row, first])
 
 
-def to_plane(threat: Threat, x: Tensor, normal: Tensor, value: Tensor) -> Tensor:
+def to_plane(threat: Ball, x: Tensor, normal: Tensor, value: Tensor) -> Tensor:
     """The d (B, ...) of least norm with value + <normal, d> = 0 and x + d in the box; `x` lies in it.
 
     Where no point of the box is on the plane, x + d is a corner nearest to it; normal_i = 0 always gives d_i = 0.
@@ -118,7 +118,7 @@ def to_plane(threat: Threat, x: Tensor, normal: Tensor, value: Tensor) -> Tensor
     return way * size.view_as(x)
 
 
-def _together(threat: Threat, steep: Tensor, room: Tensor, wanted: Tensor) -> Tensor:
+def _together(threat: Ball, steep: Tensor, room: Tensor, wanted: Tensor) -> Tensor:
     """min(t speed, room) at the t where its product with `steep` is `wanted`, for rows (B, D).
 
     The product is concave in t, so Newton's method comes from below, and it ends when no more components are stopped.

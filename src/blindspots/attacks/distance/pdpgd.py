@@ -11,13 +11,13 @@ from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import Around, col
-from blindspots.threat import L1, L2, Linf, Threat
+from blindspots.threat import L1, L2, Ball, Linf
 
 _STRIDE = {0: 1.0, 1: 0.5, 2: 0.1, math.inf: 0.1}  # where the norm is sparse, few components have to go far
 _INNER = {1: 20, 2: 20, math.inf: 5}  # proximal iterations; more do not help in linf, and cost time
 _FAR = 1e9  # no box for what is not an input
 _LONGEST = math.log(1e6)  # the weights never differ by more than this factor
-_DUAL: dict[float, Threat] = {2: L2(None, -_FAR, _FAR), math.inf: L1(None, -_FAR, _FAR)}
+_DUAL: dict[float, Ball] = {2: L2(None, -_FAR, _FAR), math.inf: L1(None, -_FAR, _FAR)}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class PDPGD(Attack[PDPGDState]):
         probe = threat.clip(job.x + nearer, job)
         return PDPGDState(probe, state.t + 1, adam, stride, dual, share)
 
-    def _first(self, threat: Threat, state: PDPGDState, seen: Seen) -> Tensor:
+    def _first(self, threat: Ball, state: PDPGDState, seen: Seen) -> Tensor:
         """A step of Adam moves every component equally far at first, so the boundary is judged as in linf."""
         assert seen.grad is not None
         if threat.p < 2:
@@ -101,7 +101,7 @@ class PDPGD(Attack[PDPGDState]):
         return state.stride.minimum(boundary / threat.span)
 
 
-def _proximal(threat: Threat, d: Tensor, rate: Tensor, weight: Tensor) -> Tensor:
+def _proximal(threat: Ball, d: Tensor, rate: Tensor, weight: Tensor) -> Tensor:
     """What lowers weight * |z|_p + the squared distance of z from `d`, components divided by 2 `rate`: (B, ...)."""
     if threat.p == 0:
         return torch.where(d.square() < 2 * rate * col(weight, d), 0, d)

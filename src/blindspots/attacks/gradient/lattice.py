@@ -9,7 +9,7 @@ from torch import Tensor
 from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Threat, to_8bit
+from blindspots.threat import Ball, to_8bit
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Lattice(Attack[LatticeState]):
         return LatticeState(_rounded(threat, free, job), torch.where(seen.won, self.looks, state.t + 1), free)
 
 
-def _rounded(threat: Threat, x: Tensor, job: Job) -> Tensor:
+def _rounded(threat: Ball, x: Tensor, job: Job) -> Tensor:
     """The nearest point of the levels; where that is outside the ball, the nearest one towards the clean input."""
     bounds = threat.bounds
     nearest = to_8bit(x, bounds).clamp(*bounds)

@@ -11,7 +11,7 @@ from blindspots.attacks.starts import as_images
 from blindspots.errors import InputError
 from blindspots.random import normal, randint, uniform
 from blindspots.rows import col, pick
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
 class View(ABC):
@@ -21,7 +21,7 @@ class View(ABC):
     """
 
     @abstractmethod
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         """A view, within the box, of each row of `x` (B, ...).
 
         `key`, `number`: int64 (B,), the row's own randomness and the number of the view.
@@ -48,7 +48,7 @@ class InputDiversity(View):
         if not 0 < self.least <= 1:
             raise InputError(f"expected a share of the side in (0, 1], got least={self.least}: use e.g. 0.9")
 
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         share = uniform(key, number, 0, (1,))[:, 0]
         lines, columns = (
             self._matrix(pixels, share, key, number, stream)
@@ -78,7 +78,7 @@ class Scales(View):
     count: int = 5
     to: float = 0.0
 
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         grey = threat.lo + self.to * threat.width
         return in_box(grey + col(0.5 ** (number % self.count), x).to(x.dtype) * (x - grey), threat)
 
@@ -93,7 +93,7 @@ class Translations(View):
 
     most: float = 0.125
 
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         lines, columns = (
             self._matrix(pixels, key, number, stream)
             for pixels, stream in zip(as_images(x).shape[2:], (0, 1), strict=True)
@@ -120,7 +120,7 @@ class GradientKernel(View):
 
     reach: float = 0.025
 
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         pixels = max(1, round(self.reach * max(as_images(x).shape[2:])))
         weight = torch.exp(-torch.linspace(-3, 3, 2 * pixels + 1, dtype=torch.float64, device=x.device).square() / 2)
         return with_smooth_gradient(x, weight / weight.sum())
@@ -136,6 +136,6 @@ class Noise(View):
 
     sigma: float = 0.02
 
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         noise = normal(key, number, 0, x.shape[1:])
         return in_box(x + self.sigma * threat.width * noise, threat)

@@ -98,7 +98,7 @@ def _on_levels(model: Model, threat: Threat, goal: Goal, found: _Found) -> tuple
     nearest = box.clip(to_8bit(found.adversarial, box))
     # Nothing more is asked of a model that counts its answers; levels mean little where outputs are numbers, or where
     # every feature has its own.
-    if model.access is not Need.GRAD or not goal.classifies or not threat.is_even or not len(nearest):
+    if model.access is not Need.GRAD or not goal.classifies or not threat.even or not len(nearest):
         same = found.prediction_8bit == found.prediction
         return nearest, same & threat.holds(nearest, Around(found.x, _radius(threat, found)))
     oracle = Oracle(model)

@@ -18,7 +18,7 @@ from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.protocols import Protocol, protocol
 from blindspots.runs.world import World
-from blindspots.threat import Threat, parse_threat
+from blindspots.threat import Ball, parse_threat
 
 # What detectors learn from, and other attacks that they are tested on: per threat, the first as quick, the second as
 # different from it as there are.
@@ -42,7 +42,7 @@ RADII = (0.5, 1.0, 2.0)  # shares of the threat's radius that examples are made 
 class Chosen:
     """Attacks and detectors by the names that parts and pages call them by."""
 
-    threat: Threat
+    threat: Ball
     detectors: dict[str, Detector]
     train: dict[str, Attack]
     tests: dict[str, Attack]
@@ -88,14 +88,14 @@ def _or(usual: tuple[str, ...]) -> Callable[[Any], Any]:
     return lambda said: said or usual
 
 
-def _attacks(said: Iterable[str | Attack], threat: Threat) -> dict[str, Attack]:
+def _attacks(said: Iterable[str | Attack], threat: Ball) -> dict[str, Attack]:
     attacks = [parse_attack(a) if isinstance(a, str) else a for a in said]
     for attack in attacks:
         check_fit(attack, threat, Need.GRAD, Objective())
     return dict(zip(numbered(type(a).__name__.lower() for a in attacks), attacks, strict=True))
 
 
-def smallest(threat: Threat) -> Protocol:
+def smallest(threat: Ball) -> Protocol:
     """The search for the smallest change."""
     attack = parse_attack(SMALLEST[threat.name])
     stage = Stage(type(attack).__name__, attack, "the smallest change", Objective(loss=attack.loss))

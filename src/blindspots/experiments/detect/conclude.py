@@ -23,7 +23,7 @@ from blindspots.experiments.detect.verdict import (
 )
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 Array = NDArray[Any]
 RATES = (0.01, 0.05)
@@ -34,7 +34,7 @@ _BINS = 40
 class Evidence:
     """What a run keeps of n measured rows."""
 
-    threat: Threat
+    threat: Ball
     attacks: list[str]
     radii: list[float]  # one of them is the threat's
     smallest: str  # the attack for the smallest distance

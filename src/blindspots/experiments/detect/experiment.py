@@ -42,7 +42,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_plain_threat
+from blindspots.threat import Ball, as_plain_threat
 
 _TOGETHER = 1024  # rows that attacks take at once
 
@@ -71,7 +71,7 @@ def detect(
     x: Any = None,
     y: Any = None,
     *,
-    threat: Threat,
+    threat: Ball,
     detector: str | Detector | Sequence[str | Detector] | None = None,
     data: Data | None = None,
     test: Data | None = None,

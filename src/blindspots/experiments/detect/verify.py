@@ -41,7 +41,7 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import Threat, parse_threat
+from blindspots.threat import Ball, parse_threat
 
 Array = NDArray[Any]
 Problems = Iterator[str]
@@ -79,7 +79,7 @@ def inside(run: Run[DetectConfig, DetectVerdict], part: str, world: World) -> Ma
 class _Proof:
     def __init__(self, config: DetectConfig, verdict: DetectVerdict, parts: Parts, world: World) -> None:
         self.config, self.verdict, self.parts, self.world = config, verdict, parts, world
-        self.threat: Threat = world.given.get("threat") or parse_threat(config.threat)
+        self.threat: Ball = world.given.get("threat") or parse_threat(config.threat)
         self.radii = [share * float(self.threat.radius or 0) for share in _RADII]
         self.attacks, self.fits = (
             [name.removeprefix(folder) for name in parts if name.startswith(folder)]

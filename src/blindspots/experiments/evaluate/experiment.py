@@ -46,7 +46,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_threat, parse_threat
+from blindspots.threat import Ball, Threat, as_threat, parse_threat
 
 CUSTOM = "custom"  # the name of a protocol that has none
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
@@ -380,7 +380,7 @@ class _Shard:
 def threat_of(world: World) -> Threat:
     """Within the model's bounds."""
     threat: Threat = world.thing("threat", parse_threat)
-    return threat.within(*world.named("model").box)
+    return threat.within(*world.named("model").box) if isinstance(threat, Ball) else threat
 
 
 def goal_of(world: World, config: Batched) -> Goal:
@@ -487,6 +487,8 @@ def _examined_values(config: Batched, world: World) -> Preflight:
 
 def check_box(x: Tensor, threat: Threat, first: int) -> None:
     """Raises InputError: inputs (n, ...) from row `first` on lie outside of what the model's bounds allow."""
+    if not isinstance(threat, Ball):
+        return
     strange = (~threat.whole.holds(x) & ~x.isnan().flatten(1).any(1)).nonzero()[:, 0]
     if len(strange):
         row = x[strange[0]]

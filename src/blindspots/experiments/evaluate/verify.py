@@ -28,7 +28,7 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import Threat, parse_threat
+from blindspots.threat import Ball, parse_threat
 
 _CURVE = 200  # steps of the curve that are kept, at most
 
@@ -66,8 +66,8 @@ class _Proof:
         self.measures = unpacked_text(said).split("\n") if said is not None and len(said) else []
 
     @property
-    def threat(self) -> Threat:
-        threat: Threat = self.world.given.get("threat") or parse_threat(str(self.config.threat))
+    def threat(self) -> Ball:
+        threat: Ball = self.world.given.get("threat") or parse_threat(str(self.config.threat))
         return threat
 
     def protocol(self) -> Problems:

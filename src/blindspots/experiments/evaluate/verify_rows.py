@@ -21,7 +21,7 @@ from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Threat, to_8bit
+from blindspots.threat import Ball, to_8bit
 
 Array = NDArray[Any]
 Problems = Iterable[str]
@@ -87,7 +87,7 @@ class Shard:
         start: int,
         columns: Columns,
         config: Batched,
-        threat: Threat,
+        threat: Ball,
         model: Model,
         bounds: tuple[float, float],
         data: Dataset | None,

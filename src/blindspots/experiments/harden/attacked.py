@@ -14,7 +14,7 @@ from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.protocols import Protocol
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
 def attacked(
@@ -22,7 +22,7 @@ def attacked(
     x: Tensor,
     y: Tensor,
     attack: Attack,
-    threat: Threat,
+    threat: Ball,
     seed: int,
     *,
     chunk: int | None = None,

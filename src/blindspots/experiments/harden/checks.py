@@ -16,7 +16,7 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.protocols.stages import read_protocol
 from blindspots.records import Share
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 PROTOCOL = Path(__file__).parent / "held-out.toml"
 _ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten steps of PGD, and find more
@@ -46,7 +46,7 @@ class Checks:
 
     held_out: Material
     training: Material
-    threats: tuple[Threat, ...]
+    threats: tuple[Ball, ...]
     bounds: tuple[float, float]
     device: torch.device
     seed: int
@@ -74,7 +74,7 @@ class Checks:
         ]
         return boards[0].right, torch.stack([board.standing for board in boards]).all(0)
 
-    def _board(self, model: Model, rows: Material, threat: Threat, stages: tuple[Stage, ...]) -> Board:
+    def _board(self, model: Model, rows: Material, threat: Ball, stages: tuple[Stage, ...]) -> Board:
         x, y, places = (t.to(self.device) for t in (rows.inputs(slice(None)), rows.y, rows.id))
         samples = Samples.within(threat, places, x, y)
         chunk = ANSWERS if len(stages) <= _ALWAYS else ANSWERS_OF_FEW

@@ -13,10 +13,10 @@ from blindspots.packing import unpacked_text
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
-def conclude(parts: Parts, threat: Threat, epochs: int, controls: Mapping[str, str], own_threat: bool) -> HardenVerdict:
+def conclude(parts: Parts, threat: Ball, epochs: int, controls: Mapping[str, str], own_threat: bool) -> HardenVerdict:
     """The verdict.
 
     Args:

@@ -12,7 +12,7 @@ from blindspots.experiments.harden.trainer import DivergedError, Trainer
 from blindspots.experiments.harden.verdict import WEIGHTS
 from blindspots.models.model import Model
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _STEPS, _RESTARTS = 20, 3
 
@@ -35,7 +35,7 @@ def control_recipes(recipe: Recipe, is_image: bool) -> dict[str, tuple[str, Reci
 
 
 def trained_control(
-    recipe: Recipe, fabric: Fabric, model: Model, parts: Split, threat: Threat, test: Dataset, seed: int
+    recipe: Recipe, fabric: Fabric, model: Model, parts: Split, threat: Ball, test: Dataset, seed: int
 ) -> Columns:
     """Train `model` by the control's recipe, and see which test rows it gets right and which of these PGD moves.
 

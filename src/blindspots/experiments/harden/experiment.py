@@ -50,7 +50,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_plain_threat, parse_threat
+from blindspots.threat import Ball, as_plain_threat, parse_threat
 
 _TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the cost is compared with
 
@@ -89,7 +89,7 @@ def harden(
     x: Any = None,
     y: Any = None,
     *,
-    threat: Threat,
+    threat: Ball,
     recipe: str | Recipe = "fast",
     data: Data | None = None,
     test: Data | None = None,

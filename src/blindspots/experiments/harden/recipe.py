@@ -16,7 +16,7 @@ from blindspots.attacks.gradient.pgd import PGD
 from blindspots.errors import InputError
 from blindspots.files import read_text
 from blindspots.naming import meant
-from blindspots.threat import THREATS, Threat, parse_threat
+from blindspots.threat import THREATS, Ball, parse_threat
 
 FOLDER = Path(__file__).parent / "recipes"
 INNER = (FGSM, BIM, PGD, MIFGSM, NIFGSM)  # attacks that look at gradients alone, so that no clean look has to be paid
@@ -242,7 +242,7 @@ def read_recipe(name: str) -> Recipe:
     return recipe
 
 
-def threats_of(recipe: Recipe, threat: Threat) -> tuple[Threat, ...]:
+def threats_of(recipe: Recipe, threat: Ball) -> tuple[Ball, ...]:
     """What training defends against: the threat, unless the recipe names its own.
 
     Raises InputError for a threat of the recipe without a radius.
@@ -260,7 +260,7 @@ def threats_of(recipe: Recipe, threat: Threat) -> tuple[Threat, ...]:
     return own
 
 
-def _check_fit(attack: Attack, threats: tuple[Threat, ...]) -> None:
+def _check_fit(attack: Attack, threats: tuple[Ball, ...]) -> None:
     for threat in threats:
         if threat.name not in attack.threats:
             raise InputError(

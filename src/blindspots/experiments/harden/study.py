@@ -37,7 +37,7 @@ from blindspots.pictures import is_image
 from blindspots.problem import Job, Need, Problem, Question
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
-from blindspots.threat import THREATS, Threat
+from blindspots.threat import THREATS, Ball
 
 Watch = Callable[[str], None]
 
@@ -63,7 +63,7 @@ class Pair:
     after: Model
     x: Tensor
     y: Tensor
-    threat: Threat
+    threat: Ball
     seed: int = 0
     chunk: int | None = None
     watch: Watch = lambda text: None
@@ -92,7 +92,7 @@ class Pair:
             before, after = (one["right"] & ~one["won"] for one in found)
             yield trial, before, after
 
-    def _attacked(self, model: Model, chosen: Attack, threat: Threat, loss: LossName | None = None) -> Columns:
+    def _attacked(self, model: Model, chosen: Attack, threat: Ball, loss: LossName | None = None) -> Columns:
         return attacked(model, self.x, self.y, chosen, threat, self.seed, chunk=self.chunk, loss=loss)
 
     def _transfers(self) -> Iterator["_Stands"]:
@@ -134,7 +134,7 @@ class Pair:
         }  # fmt: skip
 
 
-def concluded(columns: Columns, threat: Threat) -> Study:
+def concluded(columns: Columns, threat: Ball) -> Study:
     """The study in numbers."""
     assert threat.radius is not None
     named = json.loads(unpacked_text(columns["compared"]))
@@ -161,7 +161,7 @@ def _logits(model: Model, x: Tensor) -> Tensor:
         return oracle.logits(x.to(oracle.device)).cpu()
 
 
-def _slopes(model: Model, x: Tensor, threat: Threat) -> Tensor:
+def _slopes(model: Model, x: Tensor, threat: Ball) -> Tensor:
     oracle, problem = Oracle(model), Problem(Objective(), threat)
     with oracle.session():
         x = x.to(oracle.device)
@@ -191,12 +191,12 @@ class Trial:
     name: str
     kind: str
     what: str
-    threat: Threat
+    threat: Ball
     attack: Attack
     loss: LossName | None = None
 
 
-def trials(threat: Threat, shape: tuple[int, ...], classes: int) -> Iterator[Trial]:
+def trials(threat: Ball, shape: tuple[int, ...], classes: int) -> Iterator[Trial]:
     """Everything that fits the threat, the shape of an input and the number of classes."""
     yield from _other_norms(threat, math.prod(shape))
     yield from _unseen(threat, classes)
@@ -210,12 +210,12 @@ def trials(threat: Threat, shape: tuple[int, ...], classes: int) -> Iterator[Tri
     yield from (Trial(n, "corruption", what, _lp(free), change) for n, what, change in _corruptions(shape))
 
 
-def _lp(threat: Threat) -> Threat:
+def _lp(threat: Ball) -> Ball:
     """Natural changes have no l0 form; without a radius, the norm decides nothing."""
     return threat if threat.name != "l0" else THREATS["linf"](None, threat.lo, threat.hi)
 
 
-def _other_norms(threat: Threat, dimensions: int) -> Iterator[Trial]:
+def _other_norms(threat: Ball, dimensions: int) -> Iterator[Trial]:
     """APGD in balls of the other norms, at half of the radius at which they have the volume of the trained one.
 
     At equal volume a ball in l2 beside linf 8/255 on 32 x 32 colour images would reach to 0.84, where 0.5 is usual.
@@ -232,7 +232,7 @@ def _other_norms(threat: Threat, dimensions: int) -> Iterator[Trial]:
         )  # fmt: skip
 
 
-def equal_volume(threat: Threat, p: float, dimensions: int) -> float:
+def equal_volume(threat: Ball, p: float, dimensions: int) -> float:
     """The radius at which the ball of the norm `p` has the volume of the threat's, the box aside.
 
     The unit ball in d dimensions has the volume (2 Gamma(1 + 1/p))^d / Gamma(1 + d/p).
@@ -246,7 +246,7 @@ def _log_volume(p: float, d: int) -> float:
     return math.log(2) + math.lgamma(1 + 1 / p) - math.lgamma(1 + d / p) / d
 
 
-def _unseen(threat: Threat, classes: int) -> Iterator[Trial]:
+def _unseen(threat: Ball, classes: int) -> Iterator[Trial]:
     """Attacks of other kinds within the threat itself."""
     if threat.name == "l0":
         return

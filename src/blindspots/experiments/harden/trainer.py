@@ -23,7 +23,7 @@ from blindspots.experiments.harden.weights import Average, perturbed
 from blindspots.models.model import Model
 from blindspots.random import keys
 from blindspots.rows import Around
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 MOST_UNDONE = 8  # steps in a row
 _LIMITS = (0.5, 0.75)  # of the schedule "steps"
@@ -66,7 +66,7 @@ class Trainer:
         seed: decides the order of rows, all noise, dropout.
     """
 
-    def __init__(self, fabric: Fabric, model: Model, parts: Split, threat: Threat, recipe: Recipe, seed: int) -> None:
+    def __init__(self, fabric: Fabric, model: Model, parts: Split, threat: Ball, recipe: Recipe, seed: int) -> None:
         self.fabric, self.parts, self.threat, self.seed = fabric, parts, threat, seed
         self.module = Classifier(model)
         lay_out(self.module, torch.channels_last)  # convolutions take up to a quarter less time

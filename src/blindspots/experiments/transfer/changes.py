@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blindspots.random import keys, normal
 from blindspots.rows import col
-from blindspots.threat import TINY, Threat
+from blindspots.threat import TINY, Ball
 
 _NOISE = -1  # tells the draws of the noise from those of the attacks
 _LARGEST = 1e4  # how far a change is stretched at most: a row that did not change has no direction
@@ -28,7 +28,7 @@ def amplified(x: Tensor, moved: Tensor, to: float) -> Tensor:
     return x + (moved - x) * col((to / rms(x, moved).clamp_min(TINY)).clamp_max(_LARGEST), x)
 
 
-def noise(x: Tensor, moved: Tensor, key: Tensor, threat: Threat) -> Tensor:
+def noise(x: Tensor, moved: Tensor, key: Tensor, threat: Ball) -> Tensor:
     """Noise as large as each row's change, in the box: random signs for linf, else a Gaussian direction.
 
     `key`: int64 (B,). Size is the threat's norm for linf, the Euclidean one else; the box may cut some of it off.
@@ -43,7 +43,7 @@ def noise(x: Tensor, moved: Tensor, key: Tensor, threat: Threat) -> Tensor:
     return threat.whole.clip(x + made)
 
 
-def noise_beside(x: Tensor, moved: Tensor, seed: int, number: int, threat: Threat) -> Tensor:
+def noise_beside(x: Tensor, moved: Tensor, seed: int, number: int, threat: Ball) -> Tensor:
     """The noise (N, ...) that stands beside source `number` (from 1), a function of the seed."""
     id = torch.arange(len(x))
     key = keys(seed, id, torch.full_like(id, number), torch.full_like(id, _NOISE))
@@ -52,6 +52,6 @@ def noise_beside(x: Tensor, moved: Tensor, seed: int, number: int, threat: Threa
     return torch.cat([noise(*part, threat) for part in parts])
 
 
-def fed(x: Tensor, moved: Tensor, amplify: float | None, threat: Threat) -> Tensor:
+def fed(x: Tensor, moved: Tensor, amplify: float | None, threat: Ball) -> Tensor:
     """What all models are fed for the examples `moved` (N, ...): brought to this root mean square, in the box."""
     return moved if amplify is None else threat.whole.clip(amplified(x, moved, amplify))

@@ -45,7 +45,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_plain_threat, parse_threat
+from blindspots.threat import Ball, as_plain_threat, parse_threat
 
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017
 _PASSES = 40  # about what a row takes: the default's steps, twice, and its answers
@@ -94,7 +94,7 @@ def transfer(
     x: Any = None,
     y: Any = None,
     *,
-    threat: Threat,
+    threat: Ball,
     data: Data | None = None,
     attack: Attack | None = None,
     targets: Targets | str | None = None,
@@ -262,7 +262,7 @@ class _Making:
         return self.config.sources[self.number - 1]
 
     @property
-    def threat(self) -> Threat:
+    def threat(self) -> Ball:
         return self.world.thing("threat", parse_threat).within(*self.config.bounds)
 
     def _rows(self) -> tuple[Tensor, Tensor]:

@@ -20,12 +20,12 @@ from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, parse_threat
+from blindspots.threat import Ball, parse_threat
 
 _ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores"}
 
 
-def check_amplified(amplify: float | None, threat: Threat) -> None:
+def check_amplified(amplify: float | None, threat: Ball) -> None:
     """Refuse changes that would leave the ball."""
     if amplify is not None and (threat.radius is not None or not amplify > 0):
         raise InputError(

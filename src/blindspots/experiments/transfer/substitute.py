@@ -27,7 +27,7 @@ from blindspots.oracle import Oracle
 from blindspots.random import keys
 from blindspots.records import Share
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _SMALLEST_IMAGE = 8  # pixels: below, nothing is left after pooling twice
 
@@ -158,7 +158,7 @@ def restored(target: Model, shape: tuple[int, ...], classes: int, weights: Mappi
 
 
 def attack_through(
-    substitute: Model, target: Model, x: Tensor, y: Tensor, attack: Attack, *, threat: Threat, seed: int = 0
+    substitute: Model, target: Model, x: Tensor, y: Tensor, attack: Attack, *, threat: Ball, seed: int = 0
 ) -> Fed:
     """Make adversarial examples for `substitute` and feed them to `target`, which is asked for 3 labels per row.
 

@@ -12,12 +12,12 @@ from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.experiments.universal.verdict import CONTROLS_NAMED
 from blindspots.models.model import Model
 from blindspots.problem import Need
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _SINGLE, _SINGLE_LARGE = 128, 32  # rows whose own smallest perturbations are added up
 
 
-def controls(model: Model, fit: Rows, threat: Threat, seed: int, chunk: int) -> dict[str, Tensor]:
+def controls(model: Model, fit: Rows, threat: Ball, seed: int, chunk: int) -> dict[str, Tensor]:
     """Perturbations (1, *shape) of the threat's norm and radius, by name (the paper's fig. 8, and random signs).
 
     The sum of single-image perturbations is over the first 128 fit rows, 32 if they are large: DeepFool's smallest l2

@@ -22,16 +22,16 @@ from blindspots.models.model import Model
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
-def count(config: UniversalConfig, parts: Parts, threat: Threat, models: list[Model]) -> UniversalVerdict:
+def count(config: UniversalConfig, parts: Parts, threat: Ball, models: list[Model]) -> UniversalVerdict:
     """`models`: the network itself, then the others that the perturbation was tried on."""
     return _Count(config, parts, threat, models).verdict()
 
 
 class _Count:
-    def __init__(self, config: UniversalConfig, parts: Parts, threat: Threat, models: list[Model]) -> None:
+    def __init__(self, config: UniversalConfig, parts: Parts, threat: Ball, models: list[Model]) -> None:
         self.config, self.parts, self.threat, self.models = config, parts, threat, models
         self.fit, self.held = parts.joined("fit"), parts.joined("heldout")
         self.found = parts["search"]

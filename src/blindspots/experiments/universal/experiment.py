@@ -27,7 +27,7 @@ from blindspots.runs.findings import unpacked
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
-from blindspots.threat import Threat, as_plain_threat
+from blindspots.threat import Ball, as_plain_threat
 
 _ROWS = 512  # per part; a multiple of what is read at once
 
@@ -54,7 +54,7 @@ def universal(
     x: Any = None,
     y: Any = None,
     *,
-    threat: Threat,
+    threat: Ball,
     method: Method | str | None = None,
     data: Data | None = None,
     heldout: int | Data | None = None,

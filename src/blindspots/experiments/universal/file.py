@@ -17,7 +17,7 @@ from blindspots.errors import InputError
 from blindspots.files import names_beside, read_bytes
 from blindspots.findings import Finding
 from blindspots.naming import meant
-from blindspots.threat import RELATIVE_SLACK, Threat, parse_threat
+from blindspots.threat import RELATIVE_SLACK, Ball, parse_threat
 
 _CHANNELS = (1, 3)
 _MOST = 1 << 30  # bytes of a published file
@@ -60,7 +60,7 @@ class Perturbation:
 
 
 def perturbation_bytes(
-    v: Tensor, *, threat: Threat, model: str, per_class: bool, target: int | None, bounds: tuple[float, float]
+    v: Tensor, *, threat: Ball, model: str, per_class: bool, target: int | None, bounds: tuple[float, float]
 ) -> bytes:
     """A perturbation as a safetensors file.
 

@@ -21,7 +21,7 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.rows import leaves
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _TRIAL_SHARE = 5  # one row in so many judges the trials
 _APART = 1_000_003  # between the seeds of two starts
@@ -31,7 +31,7 @@ _APART = 1_000_003  # between the seeds of two starts
 class Wanted:
     """What is searched for."""
 
-    threat: Threat
+    threat: Ball
     shape: tuple[int, ...]
     groups: int
     target: int | None

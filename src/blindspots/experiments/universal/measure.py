@@ -10,7 +10,7 @@ from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.oracle import Oracle
 from blindspots.random import keys, normal, sign
 from blindspots.records import Share
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 Change = Callable[[Tensor, Tensor], Tensor]  # of inputs (B, *shape) and their clean predictions (B,)
 
@@ -42,13 +42,13 @@ def random_signs(space: Additive, seed: int) -> Tensor:
     return space.project_change(sign(key, torch.zeros_like(key), 21, space.shape) * space.reach)
 
 
-def random_direction(threat: Threat, shape: tuple[int, ...], norm: float, seed: int) -> Tensor:
+def random_direction(threat: Ball, shape: tuple[int, ...], norm: float, seed: int) -> Tensor:
     """A Gaussian direction scaled to `norm` in the threat's norm: (1, *shape)."""
     key = keys(seed, torch.arange(1))
     draw = normal(key, torch.zeros_like(key), 22, shape)
     return draw * (norm / threat.norm(draw).view(-1, *[1] * len(shape)))
 
 
-def scaled(v: Tensor, threat: Threat, norm: float) -> Tensor:
+def scaled(v: Tensor, threat: Ball, norm: float) -> Tensor:
     """`v` (1, *shape) scaled to the threat's norm `norm`."""
     return v * (norm / float(threat.norm(v).clamp_min(1e-30)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blindspots.rows import Around, col
-from blindspots.threat import TINY, Threat
+from blindspots.threat import TINY, Ball
 
 
 class Parametrisation(ABC):
@@ -61,7 +61,7 @@ class Additive(Parametrisation):
         clip: keep x + v in the box. The paper's code does not.
     """
 
-    threat: Threat
+    threat: Ball
     shape: tuple[int, ...]
     groups: int = 1
     period: int | None = None

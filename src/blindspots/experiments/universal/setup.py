@@ -11,7 +11,7 @@ from blindspots.experiments.universal.methods import Method, parse_method
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.runs.world import World
-from blindspots.threat import Threat, parse_threat
+from blindspots.threat import Ball, parse_threat
 
 _FIT = 500  # rows that the search sees, unless it is said
 
@@ -31,9 +31,9 @@ class Setup:
         return self.world.data.shape
 
     @property
-    def threat(self) -> Threat:
+    def threat(self) -> Ball:
         """Within the model's bounds."""
-        threat: Threat = self.world.thing("threat", parse_threat)
+        threat: Ball = self.world.thing("threat", parse_threat)
         return threat.within(*self.world.named("model").bounds)
 
     @property

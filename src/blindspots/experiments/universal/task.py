@@ -14,7 +14,7 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim, Need, Problem, Question
 from blindspots.random import keys
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _KNOWN = 1 << 26  # scores of clean rows that are kept
 
@@ -54,7 +54,7 @@ class Task:
 
     oracle: Oracle
     space: Parametrisation
-    threat: Threat
+    threat: Ball
     target: int | None
     per_class: bool
     seed: int

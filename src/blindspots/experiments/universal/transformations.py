@@ -12,14 +12,14 @@ from blindspots.errors import InputError
 from blindspots.naming import meant
 from blindspots.random import uniform
 from blindspots.rows import pick
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
 @dataclass(frozen=True)
 class Flip(View):
     """Left and right exchanged, in half of the views."""
 
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         return pick(uniform(key, number, 10, (1,))[:, 0] < 0.5, x.flip(-1), x)
 
 
@@ -33,7 +33,7 @@ class Crop(View):
 
     least: float = 0.5
 
-    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Threat) -> Tensor:
+    def __call__(self, x: Tensor, key: Tensor, number: Tensor, threat: Ball) -> Tensor:
         images, draw = as_images(x), uniform(key, number, 11, (3,))
         side = self.least + (1 - self.least) * draw[:, 0]
         shift = (2 * draw[:, 1:] - 1) * (1 - side)[:, None]

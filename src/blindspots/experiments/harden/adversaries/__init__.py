@@ -6,12 +6,12 @@ from blindspots.experiments.harden.adversaries.noise import NoiseAdversary, Step
 from blindspots.experiments.harden.adversaries.pool import PoolAdversary
 from blindspots.experiments.harden.adversaries.search import SearchAdversary
 from blindspots.experiments.harden.recipe import Free, Noise, NoisyStep, Pool, Recipe, Search, Universal, threats_of
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 __all__ = ["Adversary", "make_adversary"]
 
 
-def make_adversary(recipe: Recipe, threat: Threat, seed: int) -> Adversary:
+def make_adversary(recipe: Recipe, threat: Ball, seed: int) -> Adversary:
     """The adversary of a recipe within a threat; `seed` decides what it draws beyond the rows' own keys."""
     threats = threats_of(recipe, threat)
     match recipe.adversary:

@@ -14,7 +14,7 @@ from blindspots.experiments.harden.objectives import Net, Slope, losses
 from blindspots.experiments.harden.recipe import TrainingLoss
 from blindspots.objective import Objective
 from blindspots.problem import Job, Problem, Seen
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Nobody(Adversary):
         return []
 
 
-def radii(threat: Threat, batch: Batch, share: float) -> Tensor:
+def radii(threat: Ball, batch: Batch, share: float) -> Tensor:
     """(B,) the threat's radius times `share`."""
     assert threat.radius is not None
     return torch.full((len(batch.y),), share * threat.radius, device=batch.x.device)
 
 
-def climb(attack: Attack, threat: Threat, batch: Batch, radius: Tensor, net: Net, slope: Slope) -> Tensor:
+def climb(attack: Attack, threat: Ball, batch: Batch, radius: Tensor, net: Net, slope: Slope) -> Tensor:
     """Where `attack` ends after all its gradients, in lockstep over the batch: (B, *shape).
 
     The engine's loop without judging, ledger and refill: in training every row takes every step, and the last look of

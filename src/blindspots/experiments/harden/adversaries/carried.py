@@ -7,13 +7,13 @@ from blindspots.experiments.harden.adversaries.adversary import Adversary, Netwo
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.recipe import Free, TrainingLoss, Universal
 from blindspots.rows import Around, col
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 
 class _Carried(Adversary):
     """Keeps a change d between steps, and the point x + d of the step in hand."""
 
-    def __init__(self, objective: TrainingLoss, stride: float, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, stride: float, threat: Ball) -> None:
         super().__init__(objective)
         self.stride, self.threat = stride, threat
         self._point: Tensor | None = None
@@ -42,7 +42,7 @@ class FreeAdversary(_Carried):
     Their code clips the change to the ball; here it is clipped to ball and box of the rows that it was made for.
     """
 
-    def __init__(self, objective: TrainingLoss, how: Free, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: Free, threat: Ball) -> None:
         super().__init__(objective, how.stride, threat)
         self.replays = how.replays
 
@@ -55,7 +55,7 @@ class FreeAdversary(_Carried):
 class UniversalAdversary(_Carried):
     """Shafahi et al. 2020 (arXiv 1811.11304): one change for all rows, moved by the sum of the batch's gradients."""
 
-    def __init__(self, objective: TrainingLoss, how: Universal, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: Universal, threat: Ball) -> None:
         super().__init__(objective, how.stride, threat)
 
     def _still(self, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from blindspots.experiments.harden.objectives import slope
 from blindspots.experiments.harden.recipe import Noise, NoisyStep, TrainingLoss
 from blindspots.random import normal, sign
 from blindspots.rows import Around, col
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _NOISE = 103  # a stream of draws; normal draws take the next one, too
 
@@ -20,7 +20,7 @@ class StepAdversary(Adversary):
     Noise is uniform in ball and box; the published codes draw it in the ball and clip it.
     """
 
-    def __init__(self, objective: TrainingLoss, how: NoisyStep, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: NoisyStep, threat: Ball) -> None:
         super().__init__(objective)
         self.how, self.threat = how, threat
 
@@ -37,7 +37,7 @@ class StepAdversary(Adversary):
 class NoiseAdversary(Adversary):
     """Goodfellow et al. 2015: noise of the same size is no adversary, which is what a control has to show."""
 
-    def __init__(self, objective: TrainingLoss, how: Noise, threat: Threat) -> None:
+    def __init__(self, objective: TrainingLoss, how: Noise, threat: Ball) -> None:
         super().__init__(objective)
         self.how, self.threat = how, threat
 

@@ -15,7 +15,7 @@ from blindspots.experiments.harden.objectives import Net, losses, slope
 from blindspots.experiments.harden.recipe import Pool, TrainingLoss
 from blindspots.experiments.harden.rows import generator
 from blindspots.rows import pick
-from blindspots.threat import L2, Threat
+from blindspots.threat import L2, Ball
 
 _MOST_NUMBERS = 1 << 26  # in a pool: 256 MiB
 _PLACE, _JOIN = range(104, 106)  # what a lot is for
@@ -31,7 +31,7 @@ class PoolAdversary(Adversary):
     steepest ascent, not by L-BFGS, and the changed output trains only the layers above it.
     """
 
-    def __init__(self, objective: TrainingLoss, how: Pool, threat: Threat, seed: int) -> None:
+    def __init__(self, objective: TrainingLoss, how: Pool, threat: Ball, seed: int) -> None:
         super().__init__(objective)
         self.how, self.threat, self.seed = how, threat, seed
         self._attack = PGD(steps=how.steps, stride=2.5 / how.steps, random_start=False)

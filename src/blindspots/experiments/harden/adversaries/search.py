@@ -10,7 +10,7 @@ from blindspots.experiments.harden.objectives import Slope, slope
 from blindspots.experiments.harden.recipe import Search, TrainingLoss
 from blindspots.random import randint
 from blindspots.rows import pick
-from blindspots.threat import Threat
+from blindspots.threat import Ball
 
 _LOT = 102  # a stream of draws
 
@@ -18,7 +18,7 @@ _LOT = 102  # a stream of draws
 class SearchAdversary(Adversary):
     """Madry et al. 2018: the inner maximisation is an attack. Several norms: Tramer and Boneh 2019."""
 
-    def __init__(self, objective: TrainingLoss, how: Search, threats: tuple[Threat, ...]) -> None:
+    def __init__(self, objective: TrainingLoss, how: Search, threats: tuple[Ball, ...]) -> None:
         super().__init__(objective)
         self.attack, self.combine, self.threats = how.built(), how.combine, threats
 
@@ -29,7 +29,7 @@ class SearchAdversary(Adversary):
         forms = [self._climb(nets, batch, radius, threat, rises) for threat in self.threats]
         return [self._worst(nets, batch, forms)] if self.combine == "max" else forms
 
-    def _climb(self, nets: Networks, batch: Batch, radius: float, threat: Threat, rises: Slope) -> Tensor:
+    def _climb(self, nets: Networks, batch: Batch, radius: float, threat: Ball, rises: Slope) -> Tensor:
         return climb(self.attack, threat, batch, radii(threat, batch, radius), nets.looking, rises)
 
     def _drawn(self, nets: Networks, batch: Batch, radius: float) -> Tensor:
