@@ -20,7 +20,7 @@ from blindspots.engine.result import Result
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate import count
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
-from blindspots.experiments.evaluate.verify_rows import Scores, norm
+from blindspots.experiments.evaluate.verify_rows import Scores
 from blindspots.models.model import Model
 from blindspots.runs.again import EDGE
 from blindspots.runs.experiment import Columns
@@ -435,7 +435,7 @@ def test_norms_are_those_that_the_attacks_are_held_to(name, seed):
     x, x0 = torch.rand(2, 5, 2, 3, generator=torch.Generator().manual_seed(seed))
     x[0] = x0[0]
     expected = THREATS[name]().norm(x - x0).numpy()
-    assert norm(name, x.numpy(), x0.numpy()) == pytest.approx(expected, rel=1e-6)
+    assert THREATS[name]().measured(x.numpy(), x0.numpy()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_rounding_decides_is_accepted_and_what_it_does_not_is_not():

@@ -59,7 +59,7 @@ class Candidates(Rows):
 class Substitutions(Neighbours):
     """At most `radius` places of a sequence of tokens (B, L) are replaced, each by one of its `Candidates`.
 
-    Move c + C p puts candidate c at place p. Nothing is ever put back, so every search ends.
+    Move c + C p puts candidate c at place p. A token of the clean input is never put back.
 
     Raises InputError for a radius that is negative or NaN.
     """
@@ -100,10 +100,10 @@ class Substitutions(Neighbours):
         return self._tokens(around)[0].numel()
 
     def legal(self, x: Tensor, around: Around) -> Tensor:
-        """The moves that put a candidate at a place that has its own token, while that is allowed: (B, M) bool."""
-        fresh, left = x == around.x, self.distance(x, around.x) + 1 <= around.r
-        tokens = self._tokens(around)
-        return ((tokens >= 0) & (tokens != x[:, :, None]) & (fresh & left[:, None])[:, :, None]).flatten(1)
+        """The moves that put another candidate at a place, a new one only while that is allowed: (B, M) bool."""
+        tokens, left = self._tokens(around), self.distance(x, around.x) + 1 <= around.r
+        here = (x != around.x) | left[:, None]
+        return ((tokens >= 0) & (tokens != x[:, :, None]) & here[:, :, None]).flatten(1)
 
     def move(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
         """Where the moves `m` (B,) lead."""

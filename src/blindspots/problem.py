@@ -23,9 +23,8 @@ class Need(Enum):
     LABEL = "labels only: one forward"
 
 
-T_co = TypeVar(
-    "T_co", bound=Threat, default=Ball, covariant=True
-)  # a `Problem` is one in a ball, unless said otherwise
+# A plain `Problem` is one in a ball.
+T_co = TypeVar("T_co", bound=Threat, default=Ball, covariant=True)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from torch import Tensor
-
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
@@ -40,7 +38,7 @@ def check_curve(radii: Sequence[float], threat: Ball, shape: tuple[int, ...]) ->
         return []
     return [Finding(
         code="radius-beyond-box", severity="warning",
-        saw=f"No two inputs of shape {shape} in {_box(threat)} are further apart than {most:.3g}, but "
+        saw=f"No two inputs of shape {shape} in {threat.box_words} are further apart than {most:.3g}, but "
         f"radii up to {beyond[-1]:g} were requested.",
         do="Leave out the larger ones.",
     )]  # fmt: skip
@@ -95,7 +93,7 @@ def _refuse_large(threat: Ball, shape: tuple[int, ...]) -> None:
         return
     largest = f"none has over {most:g} values" if threat.name == "l0" else f"no two are over {most:g} apart"
     raise InputError(
-        f"expected a radius for inputs of shape {shape} in {_box(threat)}, of which {largest}, got "
+        f"expected a radius for inputs of shape {shape} in {threat.box_words}, of which {largest}, got "
         f"{_said(threat)}{_probably(threat, most)}: name a smaller one"
     )
 
@@ -118,7 +116,7 @@ def _refuse_small(threat: Ball) -> None:
         return
     if threat.radius < UNIT_ROUNDOFF * width:
         raise InputError(
-            f"expected a radius that float32 can tell from 0 in {_box(threat)}, got {_said(threat)}: "
+            f"expected a radius that float32 can tell from 0 in {threat.box_words}, got {_said(threat)}: "
             "write 0 if nothing may change, else a larger one"
         )
     levels = threat.radius * LEVELS
@@ -159,11 +157,6 @@ def _below_a_level(threat: Ball, shape: tuple[int, ...]) -> Iterator[Finding]:
             f"{threat.lo:g} and {threat.hi:g}, which is {level:.3g}.",
             do="Check the scale: radii are in the units of the input.",
         )  # fmt: skip
-
-
-def _box(threat: Ball) -> str:
-    """ "[0, 1]" """
-    return "bounds of their own" if isinstance(threat.lo, Tensor) else f"[{threat.lo:g}, {threat.hi:g}]"
 
 
 def _said(threat: Ball) -> str:

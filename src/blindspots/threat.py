@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from blindspots.arguments import Checked, checked
@@ -27,6 +28,7 @@ FLOAT32_EXACT = 1e-9  # a relative error in float64 that is invisible in a float
 TINY = torch.finfo(torch.float32).tiny
 Bound = float | Tensor  # one for all features, or a float32 tensor that broadcasts against an input
 Numbers = float | np.ndarray | Tensor  # as a user gives them
+Array = NDArray[Any]
 
 
 def _peak(d: Tensor) -> Tensor:
@@ -194,8 +196,17 @@ class Threat(Checked, ABC):
         """How far the rows of `x` are from those of `x0`: (B,), in the unit of the radius."""
 
     @abstractmethod
+    def measured(self, x: Array, x0: Array) -> Array:
+        """`distance` once more, in float64 by numpy: what `verify` goes by."""
+
+    @abstractmethod
     def holds(self, x: Tensor, around: Around) -> Tensor:
         """Whether each row may be changed to `x`: (B,) bool; False for a row with a NaN."""
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """The tensors that belong to it, by name: what `spec` leaves out."""
+        return {}
 
     def to(self, device: torch.device) -> Self:
         """The same threat with its tensors on that device."""
@@ -283,13 +294,18 @@ class Ball(Threat):
     def even(self) -> bool:  # type: ignore[override]  # a constant of others
         return not isinstance(self.lo, Tensor) and self.unit is None
 
+    @property
+    def features(self) -> dict[str, Tensor]:
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
     def within(self, lo: Numbers, hi: Numbers) -> Self:
         """The same threat in another box."""
         return type(self)(self.radius, lo, hi, self.unit, self.where)
 
     def to(self, device: torch.device) -> Self:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
-        return replace(self, **{name: t.to(device) for name, t in tensors.items()}) if tensors else self
+        moved: dict[str, Any] = {name: t.to(device) for name, t in self.features.items()}
+        return replace(self, **moved) if moved else self
 
     def check(self, shape: tuple[int, ...]) -> None:
         for name in ("lo", "hi", "unit", "where"):
@@ -327,6 +343,11 @@ class Ball(Threat):
         return self.lo, self.hi
 
     @property
+    def box_words(self) -> str:
+        """ "[0, 1]" """
+        return "bounds of their own" if isinstance(self.lo, Tensor) else f"[{self.lo:g}, {self.hi:g}]"
+
+    @property
     def width(self) -> Bound:
         return self.hi - self.lo
 
@@ -357,6 +378,14 @@ class Ball(Threat):
         if self.where is None:
             return size
         return size.masked_fill(((x != x0) & ~self.where).flatten(1).any(1), torch.inf)
+
+    def measured(self, x: Array, x0: Array) -> Array:
+        d = x.astype(np.float64) - x0
+        fixed = np.zeros(1, dtype=bool) if self.where is None else ~self.where.cpu().numpy()
+        moved = ((d != 0) & fixed).reshape(len(d), math.prod(d.shape[1:])).any(1)
+        d = d if self.unit is None else d / self.unit.cpu().numpy()
+        size = np.linalg.norm(d.reshape(len(d), math.prod(d.shape[1:])), ord=self.p, axis=1)
+        return np.where(moved, np.inf, size)
 
     def norm(self, d: Tensor) -> Tensor:
         """|d / unit|_p of each row, of what may change: (B,)."""

@@ -7,15 +7,9 @@ from fractions import Fraction
 
 from blindspots.findings import Finding
 from blindspots.records import Interval
+from blindspots.threat import THREATS
 
 _NBSP = "\u00a0"
-_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
-_ALLOWS = {
-    "linf": "every value may change by up to {radius}{scale}",
-    "l2": "the change as a whole may be up to {radius} long (L2){scale}",
-    "l1": "all changes together may add up to {radius} (L1){scale}",
-    "l0": "up to {radius} values may change, each as far as it likes (L0)",
-}
 
 
 def percent(share: float) -> str:
@@ -64,10 +58,16 @@ def listing(items: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class ThreatWords:
-    """A threat's spec, such as "linf:8/255", made readable; `radius` is None when it has none."""
+    """A threat's spec, such as "linf:8/255", made readable; `radius` is None when it has none.
+
+    `bounds`: of all features; `unit`: of the radius, in words; `where`: what may change, in words; "" where there is
+    nothing to say.
+    """
 
     spec: str
     bounds: tuple[float, float]
+    unit: str = ""
+    where: str = ""
 
     @property
     def _parts(self) -> tuple[str, str]:
@@ -77,7 +77,7 @@ class ThreatWords:
     @property
     def norm(self) -> str:
         name, _ = self._parts
-        return _NORMS.get(name, name)
+        return THREATS[name].title if name in THREATS else name
 
     @property
     def radius(self) -> float | None:
@@ -106,9 +106,15 @@ class ThreatWords:
         """What the attacker may do, as a clause without a full stop."""
         low, high = (number(b) for b in self.bounds)
         if self.radius is None:
-            return f"the change may have any size; the smallest one is searched, measured in {self.norm}"
-        pattern = _ALLOWS.get(self._parts[0], f"changes stay within {self.spec}")
-        return pattern.format(radius=self.radius_text, scale=f" on a scale from {low} to {high}")
+            measured = f"measured in {self.norm}{f' {self.unit}' if self.unit else ''}"
+            return f"the change may have any size; the smallest one is searched, {measured}{self._only}"
+        name, scale = self._parts[0], f" {self.unit}" if self.unit else f" on a scale from {low} to {high}"
+        pattern = THREATS[name].allowing if name in THREATS else f"changes stay within {self.spec}"
+        return pattern.format(radius=self.radius_text, scale=scale) + self._only
+
+    @property
+    def _only(self) -> str:
+        return f"; {self.where}" if self.where else ""
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:

@@ -14,6 +14,21 @@ class Threatened(OnData):
     group: ClassVar[str] = "Within which threat"
 
     threat: str = setting(..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10.", metavar="THREAT")
+    where: str | None = setting(
+        None,
+        "What may change: a picture in the size of the inputs, white where values may change, or an .npy or .npz file "
+        "of True and False.",
+        metavar="FILE",
+        shown="everything",
+    )
+    scale: str | None = setting(
+        None,
+        "The unit of the radius in every feature: std or mad of the data, or an .npy file of units; 0 for what may not "
+        "change.",
+        metavar="UNIT",
+        shown="that of the inputs",
+    )
+    features: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
     goal: str | None = setting(
         None,
         "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "

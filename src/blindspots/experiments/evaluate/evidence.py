@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.features import restored, unit_words, where_words
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.goals import Goal, Score, parse_goal
 from blindspots.packing import unpack_inputs
@@ -18,7 +18,7 @@ from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
-from blindspots.threat import parse_threat
+from blindspots.threat import Ball
 
 Array = NDArray[Any]
 ALREADY_TARGET = 6
@@ -110,7 +110,13 @@ class Evidence:
 
     @property
     def threat(self) -> ThreatWords:
-        return ThreatWords(self.config.threat, self.bounds)
+        ball, c = self.ball, self.config
+        return ThreatWords(c.threat, self.bounds, unit_words(ball, c.scale), where_words(ball, self.shape))
+
+    @cached_property
+    def ball(self) -> Ball:
+        """With its tensors as the run kept them."""
+        return restored(self.config.threat, self.bounds, self.run.parts["preflight"])
 
     def clean(self, row: int) -> Array:
         """The input of a row, float32 of the data's shape, as the model got it."""
@@ -125,8 +131,7 @@ class Evidence:
 
     def size(self, row: int) -> float:
         """How far the adversarial example of a broken row is from its input, in the threat's norm."""
-        change = self.adversarial(row) - self.clean(row)
-        return float(parse_threat(self.config.threat).norm(torch.from_numpy(change[None])))
+        return float(self.ball.measured(self.adversarial(row)[None], self.clean(row)[None])[0])
 
     def class_name(self, label: int) -> str:
         if label == REJECTED:

@@ -23,6 +23,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.diagnose import diagnose
+from blindspots.experiments.evaluate.features import digest_of, kept, mask_from, unit_from
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
@@ -203,6 +204,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
+        config = config.model_copy(update={"features": digest_of(threat_of(world))})
         many = len(protocol.stages) > 1
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, config.chunk)
         slots = rows_in_flight(shape, model.device, chunk, config.slots)
@@ -245,7 +247,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
             *self._notes(config, world),
             *check_radius(threat_of(world), world.data.shape),
         ]
-        found = {"findings": packed(said), "cost": torch.tensor([seen.forwards + looked, seen.backwards])}
+        cost = torch.tensor([seen.forwards + looked, seen.backwards])
+        found = {"findings": packed(said), "cost": cost, **kept(threat_of(world))}
         return found | ({"measures": packed_text("\n".join(seen.measures))} if config.of_values else {})
 
     def _notes(self, config: B, world: World) -> Iterator[Finding]:
@@ -379,8 +382,21 @@ class _Shard:
 
 def threat_of(world: World) -> Threat:
     """Within the model's bounds."""
+    return world.once("threat", lambda: _threat(world))
+
+
+def _threat(world: World) -> Threat:
+    """With the units and the mask that were asked for besides."""
     threat: Threat = world.thing("threat", parse_threat)
-    return threat.within(*world.named("model").box) if isinstance(threat, Ball) else threat
+    where, scale = (getattr(world.config, name, None) for name in ("where", "scale"))
+    if not isinstance(threat, Ball):
+        return threat
+    more: dict[str, Any] = {} if where is None else {"where": mask_from(where, world.data.shape)}
+    if scale is not None:
+        more["unit"] = unit_from(scale, world.data)
+    if (where is not None and threat.where is not None) or (scale is not None and threat.unit is not None):
+        raise InputError("expected units and a mask once, got them in the threat and as a setting: leave one out")
+    return replace(threat, **more).within(*world.named("model").box)
 
 
 def goal_of(world: World, config: Batched) -> Goal:

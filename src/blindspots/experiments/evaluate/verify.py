@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.features import digest_of, restored
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
@@ -28,7 +30,7 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import Ball, parse_threat
+from blindspots.threat import Ball
 
 _CURVE = 200  # steps of the curve that are kept, at most
 
@@ -37,6 +39,10 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
     """What `verify` looks at: every shard, and every number of the verdict counted again, row by row."""
     proof = _Proof(config, verdict, parts, world)
     yield Check("the protocol of the verdict is that of the manifest", list(proof.protocol()))
+    if config.features or proof.threat.features:
+        yield Check(
+            "bounds, units and mask of features are those of the manifest and the model", list(proof.features())
+        )
     if problems := list(proof.shapes()):
         yield Check("every shard has all its columns, and all rows are there", problems)
         return
@@ -65,10 +71,17 @@ class _Proof:
         said = parts["preflight"].get("measures")
         self.measures = unpacked_text(said).split("\n") if said is not None and len(said) else []
 
-    @property
+    @cached_property
     def threat(self) -> Ball:
-        threat: Ball = self.world.given.get("threat") or parse_threat(str(self.config.threat))
-        return threat
+        """With its tensors as the run kept them."""
+        return restored(str(self.config.threat), self.bounds, self.parts["preflight"])
+
+    def features(self) -> Problems:
+        """Whether units, masks and bounds of features are those that the manifest names, and the model's own."""
+        if digest_of(self.threat) != self.config.features:
+            yield "expected the bounds, units and mask that the manifest names, found others in the preflight part"
+        if self.world.same.get("model") and self.threat.within(*self.world.named("model").box) != self.threat:
+            yield "expected the bounds of the model, found others in the preflight part"
 
     def protocol(self) -> Problems:
         stages, reprs = self.verdict.stages, self.config.stages
@@ -96,7 +109,7 @@ class _Proof:
             self.world.say(f"shard {i + 1} of {len(self.names)}")
             columns = self.parts[name]
             yield Shard(
-                name, start, columns, self.config, self.threat, self.world.named("model"), self.bounds, self._data,
+                name, start, columns, self.config, self.threat, self.world.named("model"), self._data,
                 self.reader,
             )  # fmt: skip
             start += len(columns["id"])

@@ -89,13 +89,12 @@ class Shard:
         config: Batched,
         threat: Ball,
         model: Model,
-        bounds: tuple[float, float],
         data: Dataset | None,
         reader: Reader | None = None,
     ) -> None:
         self.reader = reader
         self.name, self.start, self.columns, self.config, self.threat = name, start, columns, config, threat
-        self.model, self.bounds, self.data = model, bounds, data
+        self.model, self.data = model, data
         self.on_edge = 0
 
     def __getitem__(self, name: str) -> Array:
@@ -131,7 +130,7 @@ class Shard:
 
     @cached_property
     def rounded_scores(self) -> "Scores":
-        return self._look(to_8bit(self.columns["adversarial"], self.bounds), self["broken"])
+        return self._look(to_8bit(self.columns["adversarial"], self.threat.whole), self["broken"])
 
     def _look(self, x: Tensor, rows: Array) -> "Scores":
         """What is said of points (m, ...) of the rows at the places `rows` (m,)."""
@@ -323,21 +322,24 @@ def _inside(s: Shard) -> Problems:
 
 def _within(s: Shard, name: str, points: Array, clean: Array, id: Array) -> Problems:
     """Whether points (m, ...) lie in the box and in the threat around their clean inputs."""
-    lo, hi = map(np.float32, s.bounds)
-    x = _flat(points)
-    yield from s.told(~np.isfinite(x).all(1), id, f"finite numbers in {name}", "others")
-    out = ~((x >= lo) & (x <= hi)).all(1)
-    yield from s.told(out, id, f"{name} within [{lo:g}, {hi:g}]", "values outside")
+    lo, hi = (np.asarray(bound, dtype=np.float32) for bound in s.threat.whole)
+    yield from s.told(~np.isfinite(_flat(points)).all(1), id, f"finite numbers in {name}", "others")
+    out = ~_flat((points >= lo) & (points <= hi)).all(1)
+    yield from s.told(out, id, f"{name} within {s.threat.box_words}", "values outside")
+    size = s.threat.measured(points, clean)
+    yield from s.told(np.isinf(size), id, f"{name} changed only where it may be", "other values changed")
     if s.threat.radius is not None:
-        size = norm(s.threat.name, points, clean)
-        far = ~(size <= _reach(s.threat.name, s.threat.radius, x))
+        far = ~(size <= _reach(s.threat, points))
         furthest = f"a distance of up to {size.max(initial=0):.9g}"
         yield from s.told(far, id, f"{name} within {s.threat.spec}", furthest)
 
 
-def _reach(name: str, radius: float, x: Array) -> Array:
-    """How far float32 may be away: (m,). A count needs no slack."""
-    slack = 0.0 if name == "l0" else radius * SLACK + UNIT_ROUNDOFF * norm(name, x, np.zeros_like(x))
+def _reach(threat: Ball, x: Array) -> Array:
+    """How far float32 may be away: (m,). A count needs no slack; units round on the way there and back."""
+    radius, roundings = float(threat.radius or 0), 1 if threat.unit is None else 4
+    within = np.where(np.ones(1, dtype=bool) if threat.where is None else threat.where.numpy(), x, 0)
+    size = threat.measured(within, np.zeros_like(x))
+    slack = 0.0 if threat.name == "l0" else radius * SLACK + roundings * UNIT_ROUNDOFF * size
     reach: Array = np.broadcast_to(np.asarray(radius + slack), len(x))
     return reach
 
@@ -346,29 +348,16 @@ def _flat(x: Array) -> Array:
     return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 would not do for no rows
 
 
-def norm(name: str, x: Array, x0: Array) -> Array:
-    """|x - x0| of each row in float64: (m,)."""
-    d = _flat(np.abs(x.astype(np.float64) - x0))
-    measures: dict[str, Callable[[Array], Any]] = {
-        "linf": lambda d: d.max(1, initial=0),
-        "l2": lambda d: np.sqrt(np.square(d).sum(1)),
-        "l1": lambda d: d.sum(1),
-        "l0": lambda d: np.count_nonzero(d, axis=1),
-    }
-    size: Array = measures[name](d)
-    return size
-
-
 def _sizes(s: Shard) -> Problems:
     clean, id, stored = s.of_broken(s.x.numpy()), s.of_broken(s.id), s.of_broken(s["norm"])
-    size = norm(s.threat.name, s["nearest"], clean)
+    size = s.threat.measured(s["nearest"], clean)
     yield from s.told(~s["won"] & ~np.isposinf(s["norm"]), s.id, "no distance where nothing was broken", "one")
     wrong = ~(np.abs(stored - size) <= NORM_ROUNDING * size)
     yield from s.told(wrong, id, "the stored distance to be that of the nearest example", "another one")
     if s.threat.radius is None:
         other = _flat(s["nearest"] != s["adversarial"]).any(1)
         yield from s.told(other, id, "the nearest example alone in an unbounded threat", "two")
-    further = ~(size <= norm(s.threat.name, s["adversarial"], clean) * (1 + NORM_ROUNDING))
+    further = ~(size <= s.threat.measured(s["adversarial"], clean) * (1 + NORM_ROUNDING))
     yield from s.told(further, id, "no adversarial example nearer than the nearest", "one")
 
 
