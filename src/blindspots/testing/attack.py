@@ -1,10 +1,11 @@
 """What every attack owes the engine. `check_attack` yields what it has shown; an AssertionError says what fails."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar, cast
 
 import torch
@@ -23,6 +24,12 @@ from blindspots.threat import THREATS, Threat
 
 ROWS, CLASSES = 8, 5
 SHAPES = [(1,), (7,), (2, 6), (3, 5, 4), (1, 1, 9), (2, 3, 4, 5)]
+OBJECTIVES = [
+    Objective(loss="ce"),
+    Objective(directed=True, loss="margin"),
+    Objective(targeted=True, loss="dlr"),
+    Objective(directed=True, loss="probability-margin"),
+]
 RADIUS = {"linf": 0.08, "l2": 0.4, "l1": 1.5, "l0": 4.0}
 
 
@@ -57,7 +64,7 @@ def check_attack(attack: Attack) -> Iterator[str]:
     networks of its own, for a second or two.
 
     Args:
-        attack: with few steps, since it is run about a hundred times in each threat.
+        attack: with few steps, since it is run about thirty times in each threat.
 
     Yields:
         What was shown, in a sentence.
@@ -112,6 +119,12 @@ def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module | Model) ->
         state = attack.step(problem, job, state, seen)
 
 
+@lru_cache(maxsize=1)
+def turns_of(attack: Attack, threat: Threat) -> list[Turn]:
+    """Those of the rows of `jobs`, which most clauses compare with; tensors in them are not to be written to."""
+    return list(drive(attack, problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))))
+
+
 def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), rows: int = ROWS, seed: int = 0) -> Job:
     """Rows that are classified as their label, each with a radius and a key of its own."""
     g = torch.Generator().manual_seed(seed)
@@ -154,37 +167,32 @@ def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
 
 def an_order_of_rows_changes_no_row(attack: Attack, threat: Threat) -> None:
     """Rows in another order take the same steps."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
-    there, here = drive(attack, problem, job[order], net), drive(attack, problem, job, net)
-    for (moved, _), (state, _) in zip(there, here, strict=True):
+    there = drive(attack, problem_of(attack, threat), jobs(attack, threat)[order], Net((2, 5, 4)))
+    for (moved, _), (state, _) in zip(there, turns_of(attack, threat), strict=True):
         assert same(moved, state[order])
 
 
 def neighbours_change_no_row(attack: Attack, threat: Threat) -> None:
     """Rows among others take the same steps."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     kept = torch.arange(ROWS) < 3
-    others = tree(partial(_mix, kept), job, jobs(attack, threat, seed=9))
-    there, here = drive(attack, problem, others, net), drive(attack, problem, job, net)
-    for (changed, _), (state, _) in zip(there, here, strict=False):  # rows end at turns of their own
+    others = tree(partial(_mix, kept), jobs(attack, threat), jobs(attack, threat, seed=9))
+    there = drive(attack, problem_of(attack, threat), others, Net((2, 5, 4)))
+    for (changed, _), (state, _) in zip(there, turns_of(attack, threat), strict=False):  # rows end at different turns
         assert same(changed[:3], state[:3])
 
 
 def a_row_alone_takes_the_same_steps(attack: Attack, threat: Threat) -> None:
     """So the engine may drop rows that are done."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
-    alone = job[2:3]
-    for (single, _), (state, _) in zip(
-        drive(attack, problem, alone, net), drive(attack, problem, job, net), strict=False
-    ):
+    alone = drive(attack, problem_of(attack, threat), jobs(attack, threat)[2:3], Net((2, 5, 4)))
+    for (single, _), (state, _) in zip(alone, turns_of(attack, threat), strict=False):
         assert same(single, state[2:3])
 
 
 def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Threat) -> None:
     """NaN in what was seen of one row reaches no other."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
-    for state, seen in drive(attack, problem, job, net):
+    problem, job = problem_of(attack, threat), jobs(attack, threat)
+    for state, seen in turns_of(attack, threat):
         ill = tree(lambda t: torch.where(_rows_like(t) == 0, torch.nan, t) if t.is_floating_point() else t, seen)
         after, as_ever = attack.step(problem, job, state, ill), attack.step(problem, job, state, seen)
         assert same(after[1:], as_ever[1:])
@@ -211,10 +219,10 @@ def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
     """They are finite, in the ball and in the box."""
     job = jobs(attack, threat)
     r = widest(attack, threat, job.r)
-    for objective in (False, True):
-        for state, _ in drive(attack, problem_of(attack, threat, objective), job, Net((2, 5, 4))):
-            assert state.probe.isfinite().all()
-            assert threat.holds(state.probe, job.within(r)).all()
+    targeted = drive(attack, problem_of(attack, threat, targeted=True), job, Net((2, 5, 4)))
+    for state, _ in (*turns_of(attack, threat), *targeted):
+        assert state.probe.isfinite().all()
+        assert threat.holds(state.probe, job.within(r)).all()
 
 
 def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Threat) -> None:
@@ -239,7 +247,7 @@ def another_box_is_kept_to(attack: Attack, threat: Threat) -> None:
 def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
     """And the last look is announced, for it needs no gradient."""
     problem, job = problem_of(attack, threat), jobs(attack, threat)
-    turns = list(drive(attack, problem, job, Net((2, 5, 4))))
+    turns = turns_of(attack, threat)
     assert len(turns) <= attack.looks
     for state, seen in turns:
         assert (attack.exhausted(attack.step(problem, job, state, seen)) | ~attack.final(state)).all()
@@ -247,25 +255,20 @@ def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
 
 def a_state_keeps_its_form(attack: Attack, threat: Threat) -> None:
     """Names, shapes and types of its tensors, one entry per row."""
-    job = jobs(attack, threat)
-    forms = [
-        [(name, t.shape, t.dtype) for name, t in leaves(state)]
-        for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4)))
-    ]
+    forms = [[(name, t.shape, t.dtype) for name, t in leaves(state)] for state, _ in turns_of(attack, threat)]
     assert all(form == forms[0] for form in forms)
     assert all(shape[0] == ROWS for _, shape, _ in forms[0])
-    assert {name: shape for name, shape, _ in forms[0]}["probe"] == job.x.shape
+    assert {name: shape for name, shape, _ in forms[0]}["probe"] == jobs(attack, threat).x.shape
 
 
 def any_shape_of_input_will_do(attack: Attack, threat: Threat) -> None:
-    """From single numbers to four axes."""
-    for shape in SHAPES:
-        for rows in (1, 3):
-            job = jobs(attack, threat, shape, rows)
-            for state, seen in drive(attack, problem_of(attack, threat), job, Net(shape)):
-                assert state.probe.shape == job.x.shape
-                assert state.probe.isfinite().all()
-                assert len(seen.won) == rows
+    """From single numbers to four axes, of one row and of several."""
+    for shape, rows in zip(SHAPES, itertools.cycle((3, 1)), strict=False):
+        job = jobs(attack, threat, shape, rows)
+        for state, seen in drive(attack, problem_of(attack, threat), job, Net(shape)):
+            assert state.probe.shape == job.x.shape
+            assert state.probe.isfinite().all()
+            assert len(seen.won) == rows
 
 
 def a_flat_network_is_survived(attack: Attack, threat: Threat) -> None:
@@ -278,14 +281,9 @@ def a_flat_network_is_survived(attack: Attack, threat: Threat) -> None:
 def every_loss_will_do(attack: Attack, threat: Threat) -> None:
     """Untargeted, directed and targeted."""
     job = jobs(attack, threat)
-    for loss in ("ce", "margin", "dlr", "probability-margin"):
-        for objective in (
-            Objective(loss=loss),
-            Objective(directed=True, loss=loss),
-            Objective(targeted=True, loss=loss),
-        ):
-            for state, _ in drive(attack, Problem(objective, threat), job, Net((2, 5, 4))):
-                assert state.probe.isfinite().all()
+    for objective in OBJECTIVES:
+        for state, _ in drive(attack, Problem(objective, threat), job, Net((2, 5, 4))):
+            assert state.probe.isfinite().all()
 
 
 def it_is_a_value(attack: Attack, threat: Threat) -> None:
