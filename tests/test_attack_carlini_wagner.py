@@ -12,7 +12,7 @@ from blindspots.engine.ledger import Ledger
 from blindspots.objective import Objective
 from blindspots.threat import L0, L1, L2, Linf, Threat
 from closed_form import Known, ball, optimum, plane, planes
-from searching import search, unbounded
+from searching import alternating, search, unbounded
 
 PAPER = CarliniWagner(150, learning_rate=0.02, searches=4, initial_const=0.1)
 MINIMAL = [
@@ -50,9 +50,8 @@ def test_a_radius_is_won_exactly_where_it_reaches_the_boundary(
     attack: Attack, threat: Threat, tolerance: float
 ) -> None:
     known = plane(16, (24,), gap(threat))
-    nearest = optimum(known, threat)
-    assert not run(attack, known, threat, 0.95 * nearest).won.any()
-    assert run(attack, known, threat, 1.001 * tolerance * nearest).won.all()
+    reach = alternating(0.95, 1.001 * tolerance, rows=16)
+    assert torch.equal(run(attack, known, threat, reach * optimum(known, threat)).won, reach > 1)
 
 
 @pytest.mark.parametrize(("attack", "threat", "median"), [
@@ -77,17 +76,18 @@ def test_a_curved_boundary_is_found_from_both_sides(attack: Attack) -> None:
     assert (ratio <= 1.06).all()
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e6])
 @pytest.mark.parametrize(("attack", "threat"), [
     (CarliniWagner(), L2()),
     (CarliniWagner(), Linf()),
     (CarliniWagner(), L0()),
     (EAD(), L1()),
 ], ids=str)  # fmt: skip
-def test_the_scale_of_the_scores_does_not_matter(attack: Attack, threat: Threat, scale: float) -> None:
+def test_the_scale_of_the_scores_does_not_matter(attack: Attack, threat: Threat) -> None:
     known = plane(16, (24,), gap(threat))
-    scaled = Known(nn.Sequential(known.net, Times(scale)), known.x, known.y)
-    assert torch.allclose(run(attack, scaled, threat).norm, run(attack, known, threat).norm, rtol=0.02)
+    norm = run(attack, known, threat).norm
+    for scale in (1e-6, 1e6):
+        scaled = Known(nn.Sequential(known.net, Times(scale)), known.x, known.y)
+        assert torch.allclose(run(attack, scaled, threat).norm, norm, rtol=0.02)
 
 
 class Times(nn.Module):

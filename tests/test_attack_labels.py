@@ -27,20 +27,20 @@ from searching import search, unbounded
 
 NEVER_BELOW = 1 - 3e-5
 PLANES = [
-    (HopSkipJump(400), L2(), 1.1),
-    (HopSkipJump(400), Linf(), 1.15),
-    (GeoDA(400), L2(), 1.25),
-    (GeoDA(400), Linf(), 1.15),
-    (GeoDA(400), L1(), 1.05),
-    (SignOPT(400), L2(), 1.1),
-    (Boundary(400), L2(), 1.1),
-    (RayS(200), Linf(), 1.03),
+    (HopSkipJump(400), L2(), 1.1, (24,)),
+    (HopSkipJump(400), Linf(), 1.15, (2, 3, 4)),
+    (GeoDA(400), L2(), 1.25, (2, 3, 4)),
+    (GeoDA(400), Linf(), 1.15, (24,)),
+    (GeoDA(400), L1(), 1.05, (2, 3, 4)),
+    (SignOPT(400), L2(), 1.1, (2, 3, 4)),
+    (Boundary(400), L2(), 1.1, (2, 3, 4)),
+    (RayS(200), Linf(), 1.03, (2, 3, 4)),
+    (RayS(200), Linf(), 1.03, (24,)),
 ]
 STARTED = [HopSkipJump(60), GeoDA(60), SignOPT(60), Boundary(60), BlendedNoise(60)]
 
 
-@pytest.mark.parametrize("shape", [(24,), (2, 3, 4)], ids=str)
-@pytest.mark.parametrize(("attack", "threat", "tolerance"), PLANES, ids=str)
+@pytest.mark.parametrize(("attack", "threat", "tolerance", "shape"), PLANES, ids=str)
 def test_the_distance_to_a_plane_is_found_and_a_ball_just_too_small_wins_nothing(
     attack: Attack, threat: Threat, tolerance: float, shape: tuple[int, ...]
 ) -> None:

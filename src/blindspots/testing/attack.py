@@ -1,11 +1,12 @@
 """What every attack owes the engine. `check_attack` yields what it has shown; an AssertionError says what fails."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar, cast
+from functools import lru_cache, partial
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,23 @@ from blindspots.attacks.attack import State
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings, nothing_seen
+from blindspots.lattice import Candidates, Substitutions
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.random import keys
 from blindspots.rows import Around, Rows, leaves, tree
-from blindspots.threat import THREATS, Ball
+from blindspots.threat import THREATS, Ball, Threat
 
-ROWS, CLASSES = 8, 5
+ROWS, CLASSES, TOKENS = 8, 5, 20
 SHAPES = [(1,), (7,), (2, 6), (3, 5, 4), (1, 1, 9), (2, 3, 4, 5)]
+OBJECTIVES = [
+    Objective(loss="ce"),
+    Objective(directed=True, loss="margin"),
+    Objective(targeted=True, loss="dlr"),
+    Objective(directed=True, loss="probability-margin"),
+]
 RADIUS = {"linf": 0.08, "l2": 0.4, "l1": 1.5, "l0": 4.0}
 
 
@@ -34,8 +42,8 @@ class Check:
     """One clause of the contract for one attack in one threat."""
 
     attack: Attack
-    threat: Ball
-    clause: Callable[[Attack, Ball], None]
+    threat: Threat
+    clause: Callable[[Attack[Any, Any], Any], None]
 
     def __str__(self) -> str:
         return f"{self.attack!r}-{self.threat.name}-{self.clause.__name__}"
@@ -60,7 +68,7 @@ def check_attack(attack: Attack) -> Iterator[str]:
     networks of its own, for a second or two.
 
     Args:
-        attack: with few steps, since it is run about a hundred times in each threat.
+        attack: with few steps, since it is run about thirty times in each threat.
 
     Yields:
         What was shown, in a sentence.
@@ -75,6 +83,9 @@ def check_attack(attack: Attack) -> Iterator[str]:
 
 def checks(attack: Attack) -> Iterator[Check]:
     """Every clause of the contract, in every threat that the attack declares."""
+    if attack.requires is not Ball:
+        yield from (Check(attack, Substitutions(), clause) for clause in ANYWHERE)
+        return
     for name in attack.threats:
         yield from (Check(attack, THREATS[name](), clause) for clause in CLAUSES)
 
@@ -104,20 +115,28 @@ R = TypeVar("R", bound=Rows)
 Turn = tuple[State, Seen]
 
 
-def drive(attack: Attack, problem: Problem, job: Job, net: nn.Module | Model) -> Iterator[Turn]:
+def drive(attack: Attack[Any, Any], problem: Problem[Any], job: Job, net: nn.Module | Model) -> Iterator[Turn]:
     """The attack's states with what was seen at them, until no row proposes anything."""
-    oracle = Oracle(net if isinstance(net, Model) else Model(net), chunk=ROWS)
-    state = attack.init(problem, job)
+    oracle = Oracle(_model(net, problem.threat), chunk=ROWS)
+    state, around = attack.init(problem, job), job.within(job.r) if attack.need is Need.SLOPES else None
     while not attack.exhausted(state).all():
         classes, aim = attack.classes_of(state), attack.aim_of(state)
-        seen = oracle.look(problem, Question(job.y, job.target), state.probe, attack.need, classes, aim)
+        seen = oracle.look(problem, Question(job.y, job.target, None, around), state.probe, attack.need, classes, aim)
         seen = seen if seen.grad is None else replace(seen, grad=problem.threat.pulled(seen.grad))
         yield state, seen
         state = attack.step(problem, job, state, seen)
 
 
-def jobs(attack: Attack, threat: Ball, shape: tuple[int, ...] = (2, 5, 4), rows: int = ROWS, seed: int = 0) -> Job:
+@lru_cache(maxsize=1)
+def turns_of(attack: Attack, threat: Threat) -> list[Turn]:
+    """Those of the rows of `jobs`, which most clauses compare with; tensors in them are not to be written to."""
+    return list(drive(attack, problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))))
+
+
+def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), rows: int = ROWS, seed: int = 0) -> Job:
     """Rows that are classified as their label, each with a radius and a key of its own."""
+    if not isinstance(threat, Ball):
+        return _texts(attack, threat, rows, seed)
     g = torch.Generator().manual_seed(seed)
     x = (0.9 * torch.rand(rows, *shape, generator=g) + 0.05).round(decimals=2)
     with torch.no_grad():
@@ -130,7 +149,28 @@ def jobs(attack: Attack, threat: Ball, shape: tuple[int, ...] = (2, 5, 4), rows:
     return Job(x, r, start, order[:, 0], order[:, 1], keys(seed, torch.arange(rows)), scores)
 
 
-def problem_of(attack: Attack, threat: Ball, targeted: bool = False) -> Problem:
+def _texts(attack: Attack, threat: Threat, rows: int, seed: int) -> Job:
+    """Rows of eight tokens, of which some have candidates."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randint(TOKENS, (rows, 8), generator=g).float()
+    some = torch.rand(rows, 8, 3, generator=g) < 0.8
+    own = Candidates(torch.where(some, torch.randint(TOKENS, (rows, 8, 3), generator=g), -1).float())
+    with torch.no_grad():
+        logits = _model(Net((2, 5, 4)), threat).logits(x)
+        order = logits.argsort(1, descending=True)
+    r = torch.full((rows,), 3.0)
+    return Job(x, r, x, order[:, 0], order[:, 1], keys(seed, torch.arange(rows)), logits, own=own)
+
+
+def _model(net: nn.Module | Model, threat: Threat) -> Model:
+    """The network on the inputs of such a threat."""
+    if isinstance(net, Model) or isinstance(threat, Ball):
+        return net if isinstance(net, Model) else Model(net)
+    table = torch.randn(TOKENS, 5, generator=torch.Generator().manual_seed(1))
+    return Model(net, bounds=(0.0, TOKENS - 1.0), embed=lambda tokens: table[tokens])
+
+
+def problem_of(attack: Attack, threat: Threat, targeted: bool = False) -> Problem[Any]:
     """What an attack solves here, by its own loss."""
     return Problem(Objective(targeted=targeted, loss=attack.loss), threat)
 
@@ -145,7 +185,7 @@ def copy(rows: R) -> R:
     return cast(R, tree(torch.clone, rows))
 
 
-def widest(attack: Attack, threat: Ball, r: Tensor) -> Tensor:
+def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
     """The radius that proposals keep to. The engine counts what lies inside `r`, whatever is proposed.
 
     Attacks for the smallest distance come in from outside, and views lie there as a rule; APGD in an l1 ball passes
@@ -153,48 +193,43 @@ def widest(attack: Attack, threat: Ball, r: Tensor) -> Tensor:
     """
     if isinstance(attack, Through) or (attack.minimal and not isinstance(attack, Bisect)):
         return torch.full_like(r, torch.inf)
-    return 3 * r if isinstance(attack, APGD) and threat.p == 1 else r
+    return 3 * r if isinstance(attack, APGD) and threat.name == "l1" else r
 
 
-def an_order_of_rows_changes_no_row(attack: Attack, threat: Ball) -> None:
+def an_order_of_rows_changes_no_row(attack: Attack, threat: Threat) -> None:
     """Rows in another order take the same steps."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
-    there, here = drive(attack, problem, job[order], net), drive(attack, problem, job, net)
-    for (moved, _), (state, _) in zip(there, here, strict=True):
+    there = drive(attack, problem_of(attack, threat), jobs(attack, threat)[order], Net((2, 5, 4)))
+    for (moved, _), (state, _) in zip(there, turns_of(attack, threat), strict=True):
         assert same(moved, state[order])
 
 
-def neighbours_change_no_row(attack: Attack, threat: Ball) -> None:
+def neighbours_change_no_row(attack: Attack, threat: Threat) -> None:
     """Rows among others take the same steps."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     kept = torch.arange(ROWS) < 3
-    others = tree(partial(_mix, kept), job, jobs(attack, threat, seed=9))
-    there, here = drive(attack, problem, others, net), drive(attack, problem, job, net)
-    for (changed, _), (state, _) in zip(there, here, strict=False):  # rows end at turns of their own
+    others = tree(partial(_mix, kept), jobs(attack, threat), jobs(attack, threat, seed=9))
+    there = drive(attack, problem_of(attack, threat), others, Net((2, 5, 4)))
+    for (changed, _), (state, _) in zip(there, turns_of(attack, threat), strict=False):  # rows end at different turns
         assert same(changed[:3], state[:3])
 
 
-def a_row_alone_takes_the_same_steps(attack: Attack, threat: Ball) -> None:
+def a_row_alone_takes_the_same_steps(attack: Attack, threat: Threat) -> None:
     """So the engine may drop rows that are done."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
-    alone = job[2:3]
-    for (single, _), (state, _) in zip(
-        drive(attack, problem, alone, net), drive(attack, problem, job, net), strict=False
-    ):
+    alone = drive(attack, problem_of(attack, threat), jobs(attack, threat)[2:3], Net((2, 5, 4)))
+    for (single, _), (state, _) in zip(alone, turns_of(attack, threat), strict=False):
         assert same(single, state[2:3])
 
 
-def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Ball) -> None:
+def a_row_that_is_not_a_number_poisons_no_other(attack: Attack, threat: Threat) -> None:
     """NaN in what was seen of one row reaches no other."""
-    problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
-    for state, seen in drive(attack, problem, job, net):
+    problem, job = problem_of(attack, threat), jobs(attack, threat)
+    for state, seen in turns_of(attack, threat):
         ill = tree(lambda t: torch.where(_rows_like(t) == 0, torch.nan, t) if t.is_floating_point() else t, seen)
         after, as_ever = attack.step(problem, job, state, ill), attack.step(problem, job, state, seen)
         assert same(after[1:], as_ever[1:])
 
 
-def a_step_is_a_pure_function(attack: Attack, threat: Ball) -> None:
+def a_step_is_a_pure_function(attack: Attack, threat: Threat) -> None:
     """So a search can be stored at any turn and go on elsewhere; arguments and global generators stay as they are."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     with torch.random.fork_rng(devices=[]):
@@ -211,14 +246,14 @@ def a_step_is_a_pure_function(attack: Attack, threat: Ball) -> None:
         assert _generators() == generators, "a global generator was used"
 
 
-def proposals_lie_in_the_threat_set(attack: Attack, threat: Ball) -> None:
+def proposals_lie_in_the_threat_set(attack: Attack, threat: Threat) -> None:
     """They are finite, in the ball and in the box."""
     job = jobs(attack, threat)
     r = widest(attack, threat, job.r)
-    for objective in (False, True):
-        for state, _ in drive(attack, problem_of(attack, threat, objective), job, Net((2, 5, 4))):
-            assert state.probe.isfinite().all()
-            assert threat.holds(state.probe, job.within(r)).all()
+    targeted = drive(attack, problem_of(attack, threat, targeted=True), job, Net((2, 5, 4)))
+    for state, _ in (*turns_of(attack, threat), *targeted):
+        assert state.probe.isfinite().all()
+        assert threat.holds(state.probe, job.within(r)).all()
 
 
 def without_a_radius_proposals_lie_in_the_box(attack: Attack, threat: Ball) -> None:
@@ -263,16 +298,16 @@ def what_may_not_change_does_not(attack: Attack, threat: Ball) -> None:
         assert threat.holds(state.probe, job.within(r)).all() or isinstance(attack, Through)
 
 
-def steps_bound_the_turns(attack: Attack, threat: Ball) -> None:
+def steps_bound_the_turns(attack: Attack, threat: Threat) -> None:
     """And the last look is announced, for it needs no gradient."""
     problem, job = problem_of(attack, threat), jobs(attack, threat)
-    turns = list(drive(attack, problem, job, Net((2, 5, 4))))
+    turns = turns_of(attack, threat)
     assert len(turns) <= attack.looks
     for state, seen in turns:
         assert (attack.exhausted(attack.step(problem, job, state, seen)) | ~attack.final(state)).all()
 
 
-def what_is_known_ahead_comes(attack: Attack, threat: Ball) -> None:
+def what_is_known_ahead_comes(attack: Attack, threat: Threat) -> None:
     """The probes that are certain, made by steps that have seen nothing, are those that are proposed."""
     problem, job = problem_of(attack, threat), jobs(attack, threat)
     turns = [state for state, _ in drive(attack, problem, job, Net((2, 5, 4)))]
@@ -284,92 +319,85 @@ def what_is_known_ahead_comes(attack: Attack, threat: Ball) -> None:
                 assert torch.equal(state.probe[certain], there.probe[certain])
 
 
-def lanes_change_no_row(attack: Attack, threat: Ball) -> None:
+def lanes_change_no_row(attack: Attack, threat: Threat) -> None:
     """What a search finds and what it is charged do not depend on how many evaluations share a batch."""
     if attack.ahead(attack.init(problem_of(attack, threat), jobs(attack, threat))) is not None:
         assert same(_searched(attack, threat, lanes=1), _searched(attack, threat, lanes=16))
 
 
-def a_state_keeps_its_form(attack: Attack, threat: Ball) -> None:
+def a_state_keeps_its_form(attack: Attack, threat: Threat) -> None:
     """Names, shapes and types of its tensors, one entry per row."""
-    job = jobs(attack, threat)
-    forms = [
-        [(name, t.shape, t.dtype) for name, t in leaves(state)]
-        for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4)))
-    ]
+    forms = [[(name, t.shape, t.dtype) for name, t in leaves(state)] for state, _ in turns_of(attack, threat)]
     assert all(form == forms[0] for form in forms)
     assert all(shape[0] == ROWS for _, shape, _ in forms[0])
-    assert {name: shape for name, shape, _ in forms[0]}["probe"] == job.x.shape
+    assert {name: shape for name, shape, _ in forms[0]}["probe"] == jobs(attack, threat).x.shape
 
 
 def any_shape_of_input_will_do(attack: Attack, threat: Ball) -> None:
-    """From single numbers to four axes."""
-    for shape in SHAPES:
-        for rows in (1, 3):
-            job = jobs(attack, threat, shape, rows)
-            for state, seen in drive(attack, problem_of(attack, threat), job, Net(shape)):
-                assert state.probe.shape == job.x.shape
-                assert state.probe.isfinite().all()
-                assert len(seen.won) == rows
+    """From single numbers to four axes, of one row and of several."""
+    for shape, rows in zip(SHAPES, itertools.cycle((3, 1)), strict=False):
+        job = jobs(attack, threat, shape, rows)
+        for state, seen in drive(attack, problem_of(attack, threat), job, Net(shape)):
+            assert state.probe.shape == job.x.shape
+            assert state.probe.isfinite().all()
+            assert len(seen.won) == rows
 
 
-def a_flat_network_is_survived(attack: Attack, threat: Ball) -> None:
+def a_flat_network_is_survived(attack: Attack, threat: Threat) -> None:
     """Gradients of 0 lead to no NaN."""
     job = replace(jobs(attack, threat), y=torch.zeros(ROWS, dtype=torch.int64))
     for state, _ in drive(attack, problem_of(attack, threat), job, Flat()):
         assert state.probe.isfinite().all()
 
 
-def every_loss_will_do(attack: Attack, threat: Ball) -> None:
+def every_loss_will_do(attack: Attack, threat: Threat) -> None:
     """Untargeted, directed and targeted."""
     job = jobs(attack, threat)
-    for loss in ("ce", "margin", "dlr", "probability-margin"):
-        for objective in (
-            Objective(loss=loss),
-            Objective(directed=True, loss=loss),
-            Objective(targeted=True, loss=loss),
-        ):
-            for state, _ in drive(attack, Problem(objective, threat), job, Net((2, 5, 4))):
-                assert state.probe.isfinite().all()
+    for objective in OBJECTIVES:
+        for state, _ in drive(attack, Problem(objective, threat), job, Net((2, 5, 4))):
+            assert state.probe.isfinite().all()
 
 
-def it_is_a_value(attack: Attack, threat: Ball) -> None:
+def it_is_a_value(attack: Attack, threat: Threat) -> None:
     """`repr` is code, and equal attacks have equal hashes."""
     again = eval(repr(attack), {**vars(blindspots.attacks), type(attack).__name__: type(attack)})
     assert again == attack
     assert hash(again) == hash(attack)
 
 
-CLAUSES = (
+ANYWHERE = (
     an_order_of_rows_changes_no_row,
     neighbours_change_no_row,
     a_row_alone_takes_the_same_steps,
     a_row_that_is_not_a_number_poisons_no_other,
     a_step_is_a_pure_function,
     proposals_lie_in_the_threat_set,
-    without_a_radius_proposals_lie_in_the_box,
-    another_box_is_kept_to,
-    bounds_of_each_feature_are_kept_to,
-    what_may_not_change_does_not,
     steps_bound_the_turns,
     what_is_known_ahead_comes,
     lanes_change_no_row,
     a_state_keeps_its_form,
-    any_shape_of_input_will_do,
     a_flat_network_is_survived,
     every_loss_will_do,
     it_is_a_value,
 )
+CLAUSES = (
+    *ANYWHERE,
+    without_a_radius_proposals_lie_in_the_box,
+    another_box_is_kept_to,
+    bounds_of_each_feature_are_kept_to,
+    what_may_not_change_does_not,
+    any_shape_of_input_will_do,
+)
 
 
-def _searched(attack: Attack, threat: Ball, lanes: int) -> Ledger:
+def _searched(attack: Attack, threat: Threat, lanes: int) -> Ledger:
     """The ledger after a search with so many lanes."""
     problem, job, net = problem_of(attack, threat), jobs(attack, threat), Net((2, 5, 4))
     at, margin = torch.arange(ROWS), torch.full_like(job.r, torch.inf)
-    samples, ledger = Samples(at, job.x, job.y, job.r), Ledger.blank(job.x, margin)
+    samples, ledger = Samples(at, job.x, job.y, job.r, job.own), Ledger.blank(job.x, margin)
     todo = Jobs(samples, job.scores, fixed(job.start), None, restarts=2, seed=0, stream=0)
     settings = Settings(slots=3, stop_early=not attack.minimal, lanes=lanes)
-    Search(attack, Oracle(Model(net), chunk=ROWS), problem, todo, ledger, at, settings).run()
+    Search(attack, Oracle(_model(net, threat), chunk=ROWS), problem, todo, ledger, at, settings).run()
     return ledger
 
 
