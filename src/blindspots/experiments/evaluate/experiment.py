@@ -347,7 +347,7 @@ class _Shard:
         rows, device = self.part.rows, self.world.model.device
         x, y = (t.to(device) for t in self.world.data.rows(rows.start, rows.stop))
         threat = threat_of(self.world)
-        if self.config.of_values:
+        if self.config.of_values or isinstance(self.world.model.box.lo, Tensor):  # else preflight says so
             check_box(x, threat, rows.start)
         return Samples.within(threat, torch.arange(rows.start, rows.stop, device=x.device), x, y)
 
@@ -478,6 +478,8 @@ def _examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflig
         return _examined_values(config, world)
     rows = PREFLIGHT_ROWS_LARGE if is_large(data.shape) else PREFLIGHT_ROWS
     x, y = data.rows(0, min(rows, len(data)))
+    if isinstance(model.box.lo, Tensor):
+        check_box(x, threat_of(world), 0)
     seen = examine(model, x, y, seed=config.seed)
     check_labels(y, seen.classes, torch.arange(len(y)))  # a shard would, but then a folder is there
     check_classes(stages, seen.classes)
@@ -505,7 +507,7 @@ def check_box(x: Tensor, threat: Threat, first: int) -> None:
     """Raises InputError: inputs (n, ...) from row `first` on lie outside of what the model's bounds allow."""
     if not isinstance(threat, Ball):
         return
-    strange = (~threat.whole.holds(x) & ~x.isnan().flatten(1).any(1)).nonzero()[:, 0]
+    strange = (~threat.to(x.device).whole.holds(x) & ~x.isnan().flatten(1).any(1)).nonzero()[:, 0]
     if len(strange):
         row = x[strange[0]]
         raise InputError(
