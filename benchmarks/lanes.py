@@ -17,30 +17,33 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Settings
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
+from blindspots.problem import Need
 from blindspots.threat import parse_threat
 
 BATCH = 64
-QUERIES = {1: 5000, 128: 500}  # per row, by the number of rows
+ALONE = {Need.VALUE: 1000, Need.LABEL: 5000}  # queries of a row that is searched alone,
+AMONG = 300  # and of one among others
 ATTACKS = {
-    "linf": ("nes", "spsa", "bandits", "hopskipjump", "geoda", "square", "genattack", "rays"),
-    "l2": ("autozoom", "hopskipjump", "geoda", "signopt", "simba", "boundary"),
+    "linf": ("nes", "spsa", "bandits", "hopskipjump", "geoda"),
+    "l2": ("autozoom", "hopskipjump", "geoda", "signopt"),
 }
 RADIUS = {"linf": "0.15", "l2": "0.5"}
 HEAD = ("threat", "attack", "rows", "queries, one lane", "queries, lanes", "charged to rows", "calls, one lane",
         "calls, lanes", "fewer")  # fmt: skip
 READ = f"""On `digits-robust` as a service that takes {BATCH} inputs per call; attacks for the smallest distance have no
-radius, the others have linf 0.15 or l2 0.5. One row is searched to the end of its 5,000 queries; of 128 rows, with 500
-queries each, those leave that have a success, unless the distance counts. "One lane" is one question of each row per
-call. With lanes a row asks all that its attack is certain to ask next, as far as a call has room; adversarial examples,
-margins and what rows are charged for are the same bits (`check_attack` shows that). What a batch asked beyond a row's
-first success was sent all the same: the run's total has it, the row's queries do not. 128 rows fill the calls by
-themselves, so lanes help only when few of them are left.
+radius, the others have linf 0.15 or l2 0.5. One row is searched to the end of its queries, 1,000 of scores or 5,000 of
+labels; of 128 rows, with 300 queries each, those leave that have a success, unless the distance counts. "One lane" is
+one question of each row per call. With lanes a row asks all that its attack is certain to ask next, as far as a call
+has room; adversarial examples, margins and what rows are charged for are the same bits (`check_attack` shows that).
+What a batch asked beyond a row's first success was sent all the same: the run's total has it, the row's queries do not.
+128 rows fill the calls by themselves, so lanes help only when few of them are left.
 
-`bandits` asks in pairs. Where every question depends on the answer before, there are no lanes: `square`, `simba`,
-`genattack` (after its first few), `boundary`, `rays`, and every bisection. Square could guess that a proposal fails and
-ask for the next ones at once, doubling their number with every failure: measured on its sequences of answers, 7 times
-fewer calls for 21 % more queries on this network, where 4 % of the proposals are accepted, and 2 times fewer for 39 %
-more on `cifar10_marabou_small`, where 18 % are. Queries are what a service is paid for, so it does not."""
+`bandits` asks in pairs, `rotatetranslate` for its whole grid. Where every question depends on the answer before, there
+are no lanes: `square`, `simba`, `genattack` and `onepixel` (but for their first few), `boundary`, `rays`, and every
+bisection, of which `signopt` has many. Square could guess that a proposal fails and ask for the next ones at once,
+doubling their number with every failure: counted on its sequences of answers, 7 times fewer calls for 21 % more queries
+on this network, where 4 % of the proposals are accepted, and 2 times fewer for 39 % more on `cifar10_marabou_small`,
+where 18 % are. Queries are what a service is paid for, so it does not."""
 
 
 @dataclass
@@ -53,20 +56,21 @@ class Service:
 
     def __call__(self, x: Any) -> Any:
         self.calls, self.queries = self.calls + 1, self.queries + len(x)
+        full = torch.zeros(BATCH, *x.shape[1:])  # always as many, since that decides the last bits
+        full[: len(x)] = torch.from_numpy(x)
         with torch.no_grad():
-            return self.net(torch.from_numpy(x)).numpy()
+            return self.net(full)[: len(x)].numpy()
 
 
 def measure(args: argparse.Namespace) -> Section:
-    rows = [args.rows] if args.rows else list(QUERIES)
+    rows = [args.rows] if args.rows else [1, 128]
     lines = [_line(norm, name, n) for n, norm in product(rows, ATTACKS) for name in ATTACKS[norm]]
     return Section("Lanes: calls of a service", f"{table(HEAD, [list(n.values()) for n in lines])}\n\n{READ}", lines)
 
 
 def _line(norm: str, name: str, rows: int) -> dict[str, Any]:
-    queries = QUERIES.get(rows, min(QUERIES.values()))
-    length = "steps" if name == "square" else "queries"
-    (one, charged), (many, same) = (_asked(f"{name}:{length}={queries}", norm, rows, lanes) for lanes in (1, None))
+    queries = ALONE[parse_attack(name).need] if rows == 1 else AMONG
+    (one, charged), (many, same) = (_asked(f"{name}:queries={queries}", norm, rows, lanes) for lanes in (1, None))
     assert torch.equal(charged, same), "rows are charged for other queries"
     line = {
         "threat": norm, "attack": name, "rows": rows, "queries_before": one.queries, "queries": many.queries,

@@ -27,7 +27,7 @@ SHARD = {
     "adversarial_confidence": "(k,) float32, NaN where the model had stopped answering",
     "prediction_8bit": "(k,) int64 after rounding to 8 bits, -1 where it was rejected, or not asked any more",
     "stage_counts": "(stages, 4) int64: rows entered, won, forwards, backwards",
-    "unbilled": "(2,) int64 forwards and backwards for padding, confirmation and what was asked along with a success",
+    "unbilled": "(2,) int64 forwards and backwards for padding, confirmation, and lanes beyond a success",
     "chunk": "(1,) int64 rows per call of the network: fewer than were asked for where memory ran out",
 }
 
