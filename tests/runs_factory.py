@@ -1,6 +1,7 @@
 """Finished run folders without an engine: real digits, a made-up model and made-up adversarial examples."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,12 @@ def _manifest(name: str, x: Array, threat: str, class_names: list[str] | None, s
         spec="digits", name="digits", digest="b2" * 32, rows=len(x), shape=x.shape[1:], class_names=class_names
     )
     made_by = MadeBy(
-        blindspots="0.2.0", torch="2.13.0", python="3.11.4", machine="Linux x86_64", device="cpu", threads=1
+        blindspots=version("blindspots"),
+        torch="2.13.0",
+        python="3.11.4",
+        machine="Linux x86_64",
+        device="cpu",
+        threads=1,
     )
     world = {"model": model.model_dump(mode="json"), "data": data.model_dump(mode="json")}
     return Manifest(kind="evaluate", made_by=made_by, config=config.model_dump(mode="json"), world=world)

@@ -292,8 +292,9 @@ def _no_number(token: str) -> None:
 
 def _refuse_old(plain: Any, where: str) -> None:
     manifest = plain.get("manifest") if isinstance(plain, dict) else None
-    if isinstance(manifest, dict) and "made_by" not in manifest and "blindspots" in manifest:
-        found = manifest["blindspots"]
+    made_by = manifest.get("made_by", manifest) if isinstance(manifest, dict) else None
+    found = made_by.get("blindspots") if isinstance(made_by, dict) else None
+    if isinstance(found, str) and found.split(".")[:2] != version("blindspots").split(".")[:2]:
         raise InputError(
             f"expected a run of blindspots {version('blindspots')} in {where}, found one of {found}: read it with that "
             f"version (pip install blindspots=={found}), or run its command again"
