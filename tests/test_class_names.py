@@ -26,6 +26,7 @@ SHUFFLED = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]  # class i of the other model is class
 X, Y = (t[:60] for t in digits_arrays("test"))
 LEVELS = (X * 255).round().to(torch.uint8)[:, 0].numpy()
 NOTHING = bs.Linf(0.05)
+QUICK = str(Path(__file__).with_name("quick.toml"))
 
 
 class Reordered(nn.Module):
@@ -402,7 +403,10 @@ def test_wrapped_models_have_the_names_of_what_is_inside() -> None:
 
 def test_a_file_keeps_the_names(tmp_path: Path) -> None:
     data = load_data(str(in_folders(tmp_path / "data")))
-    bs.harden(reordered(), data=data, threat=NOTHING, epochs=1, controls=False, study_rows=0, out=tmp_path / "run")
+    bs.harden(
+        reordered(), data=data, threat=NOTHING, epochs=1, controls=False, study_rows=0, protocol=QUICK,
+        out=tmp_path / "run",
+    )  # fmt: skip
     loaded = load_model(str(tmp_path / "run" / "model.pt2"))
     assert names_of(loaded) == [WORDS[k] for k in SHUFFLED]
     assert tried(loaded, data).clean_accuracy > 0.5
@@ -434,7 +438,7 @@ def test_detect_binds_its_data(tmp_path: Path) -> None:
     test = ArrayData(X[:24], 9 - Y[:24], class_names=WORDS[::-1])
     run = bs.detect(
         reordered(), data=data, test=test, threat=bs.Linf(0.3), detector="squeezing", train_attack=["pgd:steps=2"],
-        test_attack=["fgsm"], protocol="fast", bare_protocol="fast",
+        test_attack=["fgsm"], protocol=QUICK, bare_protocol=QUICK,
     )  # fmt: skip
     assert run.verdict.clean.share > 0.9
     assert run.manifest.world["test"]["class_names"] == run.manifest.world["data"]["class_names"]
@@ -446,7 +450,7 @@ def test_harden_gives_its_test_and_extra_rows_the_classes_of_its_training_rows(f
         path.unlink()
     run = bs.harden(
         Model(load_model("digits").net, class_names=WORDS, name="named"), data=folder, test=str(other),
-        extra=str(other), threat=NOTHING, epochs=1, controls=False, study_rows=0,
+        extra=str(other), threat=NOTHING, epochs=1, controls=False, study_rows=0, protocol=QUICK,
     )  # fmt: skip
     world = run.manifest.world
     assert "other: 9 class folders: five=5" in " ".join(str(f) for f in run.verdict.findings)

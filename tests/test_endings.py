@@ -144,7 +144,7 @@ def test_signs_that_steer_a_terminal_are_not_sent_to_it() -> None:
 # ---------------------------------------------------------------- the process itself
 
 COMMAND = [sys.executable, "-m", "blindspots"]
-WORDS = "net.py:linear --attack=square:steps=300 --data=digits --threat=linf:0.02 --rows=96 --shard-rows=16 --threads=1"
+WORDS = "net.py:linear --attack=square:steps=150 --data=digits --threat=linf:0.02 --rows=96 --shard-rows=16 --threads=1"
 
 
 def test_nobody_reads_any_more() -> None:

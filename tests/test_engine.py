@@ -142,7 +142,7 @@ def other_classes(s: Samples) -> Tensor:
     return (s.y[:, None] + torch.arange(1, CLASSES)) % CLASSES
 
 
-ATTACKS = [FGSM(), PGD(7), APGD(12), DDN(9), FMN(9), Square(20), Bisect(4)]
+ATTACKS = [FGSM(), PGD(7), APGD(12), DDN(9), FMN(9), Square(10), Bisect(4)]
 attacks = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
 SETTINGS = {
     "plain": {},

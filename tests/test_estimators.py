@@ -434,7 +434,7 @@ def test_an_estimator_where_a_network_is_expected_is_told_what_to_call() -> None
 def test_an_estimator_is_evaluated_as_its_model() -> None:
     estimator = fitted(LogisticRegression())
     asked, given = (
-        bs.evaluate(model, TEST[:20], TEST_LABELS[:20], threat=bs.Linf(0.1))
+        bs.evaluate(model, TEST[:20], TEST_LABELS[:20], threat=bs.Linf(0.1), row_budget=100)
         for model in (from_estimator(estimator), estimator)
     )
     assert torch.equal(asked.adversarial, given.adversarial)

@@ -222,7 +222,7 @@ def test_the_usual_protocol_follows_from_what_a_model_shows() -> None:
         (Without(WITHOUT["no_grad"]), "blackbox-scores"),
         (bs.BlackBox(labels, "labels", 5), "blackbox-labels"),
     ):
-        result = bs.evaluate(net, x, y, threat=THREAT, max_forwards=4000)
+        result = bs.evaluate(net, x, y, threat=THREAT, max_forwards=2000)
         assert result.config.protocol == protocol
         assert any(f.code == "protocol-chosen" and protocol in f.saw for f in result.findings)
         with pytest.raises(InputError, match=f"got 'fast', whose stage .* needs gradients: use '{protocol}'"):
@@ -232,7 +232,7 @@ def test_the_usual_protocol_follows_from_what_a_model_shows() -> None:
 def test_a_rounded_input_hides_nothing() -> None:
     net = Without(lambda m, x: m.net((x * 255).round() / 255))
     x, y = inputs(ROWS)
-    flat = bs.evaluate(net, x, y, threat=THREAT)
+    flat = bs.evaluate(net, x, y, threat=THREAT, row_budget=2000)
     assert flat.config.protocol == "blackbox-scores"
     assert flat.robust_accuracy <= bs.evaluate(Net(), x, y, threat=THREAT).robust_accuracy + 0.05
     assert not bs.attack(
@@ -253,7 +253,7 @@ def _bright(x: Tensor) -> Tensor:
 
 def test_rows_where_gradients_are_masked_are_searched_all_the_same() -> None:
     x, y = inputs(48)
-    masked, open_ = (bs.evaluate(net, x, y, threat=THREAT) for net in (HalfFlat(), Net()))
+    masked, open_ = (bs.evaluate(net, x, y, threat=THREAT, row_budget=600) for net in (HalfFlat(), Net()))
     assert _bright(x).any()
     assert not _bright(x).all()
     stage = next(s for s in masked.verdict.stages if s.name == "flat rows")

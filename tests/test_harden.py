@@ -40,6 +40,7 @@ from closed_form import planes
 
 RECIPE = Recipe(epochs=6, batch=16, optimizer=Optimizer(rate=2e-2), adversary=NoisyStep())
 THREAT = bs.Linf(0.05)
+QUICK = str(Path(__file__).with_name("quick.toml"))
 ODD = Share.of(1, 40)
 FROZEN = "75 of 483 parameters learn; the others do not require gradients and stay as they are."
 
@@ -59,8 +60,8 @@ TEST = ArrayData(*rows(240).rows(200, 240))
 
 def hardened(out: Path | None = None, **settings: Any) -> Hardened:
     usual: dict[str, Any] = {
-        "data": rows(), "test": TEST, "threat": THREAT, "recipe": RECIPE, "controls": False, "study_rows": 0,
-        "threads": 1,
+        "data": rows(), "test": TEST, "threat": THREAT, "recipe": RECIPE, "protocol": QUICK, "controls": False,
+        "study_rows": 0, "threads": 1,
     }  # fmt: skip
     return bs.harden(settings.pop("model", None) or network(), out=out, **usual | settings)
 
@@ -76,6 +77,12 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Hardened:
     return hardened(tmp_path_factory.mktemp("runs") / "run", controls=True, study_rows=10)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Hardened:
+    """What a run that is stopped has to end as."""
+    return hardened(tmp_path_factory.mktemp("runs") / "whole", controls=True)
 
 
 def folder_of(run: Hardened) -> Path:
@@ -105,7 +112,7 @@ def test_clocks_stand_in_the_log_and_nowhere_else(run: Hardened) -> None:
 
 def test_the_verdicts_are_those_of_evaluate_on_the_file_that_was_written(run: Hardened) -> None:
     for name, model in (("before", network()), ("after", bs.load_model(str(folder_of(run) / "model.pt2")))):
-        again = bs.evaluate(model, data=TEST, threat=THREAT, threads=1)
+        again = bs.evaluate(model, data=TEST, threat=THREAT, protocol=QUICK, threads=1)
         verdict = getattr(run.verdict, name)
         assert again.robust_accuracy == verdict.robust_accuracy
         assert again.verdict.clean_accuracy == verdict.clean_accuracy
@@ -183,7 +190,7 @@ def test_adversarial_training_helps_a_network_that_leans_on_fragile_features() -
     x = torch.cat([(0.5 + 0.3 * sturdy)[:, None], (0.5 + 0.05 * sign)[:, None].expand(-1, 60)], 1)
     torch.manual_seed(0)
     run = hardened(
-        model=bs.Model(nn.Linear(61, 2), mean=0.5), epochs=20, data=ArrayData(x[:1000], y[:1000]),
+        model=bs.Model(nn.Linear(61, 2), mean=0.5), epochs=20, data=ArrayData(x[:500], y[:500]),
         test=ArrayData(x[1000:], y[1000:]), threat=bs.Linf(0.1), controls=True,
     )  # fmt: skip
     robust, natural = run.verdict.after, run.verdict.controls[0]
@@ -198,7 +205,7 @@ def test_frozen_parameters_stay_as_they_are_and_it_is_said_how_many_learn(tmp_pa
     net = network()
     net[1].requires_grad_(False)  # type: ignore[index]
     for scratch in (False, True):
-        run = hardened(tmp_path / str(scratch), model=net, epochs=1, from_scratch=scratch, controls=True)
+        run = hardened(tmp_path / str(scratch), model=net, epochs=1, from_scratch=scratch, controls=not scratch)
         after = weights(tmp_path / str(scratch))
         assert torch.equal(after["1.weight"], net[1].weight)  # type: ignore[index]
         assert not torch.equal(after["3.weight"], net[3].weight)  # type: ignore[index]
@@ -226,7 +233,7 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize("stopped_in", ["training", "controls/noise", "after/"])
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits(
-    tmp_path: Path, run: Hardened, stopped_in: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, whole: Hardened, stopped_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "EVERY", 0.0)
 
@@ -235,15 +242,15 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bits(
             raise StoppedError
 
     def again(**settings: Any) -> Hardened:
-        return hardened(tmp_path / "run", controls=True, study_rows=10, **settings)
+        return hardened(tmp_path / "run", controls=True, **settings)
 
     with pytest.raises(StoppedError):
         again(watch=watch)
     with pytest.raises(InputError, match="resume it with --resume"):
         again()
     other = again(resume=True)
-    assert (tmp_path / "run" / "run.json").read_bytes() == (folder_of(run) / "run.json").read_bytes()
-    assert other.verdict == run.verdict
+    assert (tmp_path / "run" / "run.json").read_bytes() == (folder_of(whole) / "run.json").read_bytes()
+    assert other.verdict == whole.verdict
 
 
 def test_a_finished_run_that_is_resumed_is_read(run: Hardened, monkeypatch: pytest.MonkeyPatch) -> None:

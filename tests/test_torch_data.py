@@ -32,6 +32,7 @@ from blindspots.errors import InputError
 X, Y = (t[:30] for t in digits_arrays("test"))
 TENSORS = TensorDataset(X, Y)
 THREAT = bs.Linf(0.05)
+QUICK = str(Path(__file__).with_name("quick.toml"))
 
 
 class Items(Dataset[Any]):
@@ -142,10 +143,12 @@ def test_every_job_takes_a_loader(tmp_path: Path) -> None:
     found = bs.universal("digits", data=train, heldout=test, threat=THREAT, method="sgd:passes=1,batch=8")
     assert found.verdict.heldout.fooled.rows == 30
     hard = bs.harden(
-        "digits", data=train, test=test, extra=TENSORS, threat=THREAT, epochs=1, controls=False, study_rows=0
+        "digits", data=train, test=test, extra=TENSORS, threat=THREAT, protocol=QUICK, epochs=1, controls=False,
+        study_rows=0,
     )  # fmt: skip
     assert hard.verdict.after.rows == 30
-    assert bs.evaluate("digits", data=test, threat=THREAT, out=tmp_path / "run").verdict.rows == 30
+    made = bs.evaluate("digits", data=test, threat=THREAT, protocol=QUICK, out=tmp_path / "run")
+    assert made.verdict.rows == 30
     assert bs.verify(tmp_path / "run", data=shuffled()).problems == []
 
 
@@ -154,7 +157,7 @@ def test_detect_takes_a_loader() -> None:
     train_x, train_y = (t[:120] for t in digits_arrays("train"))
     run = bs.detect(
         "digits", data=DataLoader(TensorDataset(train_x, train_y), 16), test=DataLoader(TENSORS), threat=bs.Linf(0.3),
-        detector="squeezing", train_attack=["pgd:steps=2"], test_attack=["fgsm"], protocol="fast",
+        detector="squeezing", train_attack=["pgd:steps=2"], test_attack=["fgsm"], protocol=QUICK, bare_protocol=QUICK,
     )  # fmt: skip
     assert run.verdict.rows == 30
 
