@@ -13,7 +13,7 @@ from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import restored, unit_words, where_words
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.goals import Goal, Score, parse_goal
-from blindspots.packing import unpack_inputs
+from blindspots.packing import unpack_inputs, unpacked_text
 from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
 from blindspots.runs.experiment import Columns
@@ -128,6 +128,15 @@ class Evidence:
         """The adversarial example of a broken row, float32 of the data's shape."""
         one: Array = self._shard(int(self.rows.shard[row]))["adversarial"][int(self.rows.adversarial_at[row])].numpy()
         return one
+
+    def outputs(self, row: int) -> tuple[float, float] | None:
+        """Of a model of one number: what it says of the input of a broken row, and of its adversarial example."""
+        said = self.run.parts["preflight"].get("measures")
+        names = [] if said is None else unpacked_text(said).split("\n")
+        if "output" not in names or self.threat.radius is None:  # without a radius the nearest example is kept
+            return None
+        shard, at, column = self._shard(int(self.rows.shard[row])), int(self.rows.at[row]), names.index("output")
+        return float(shard["measures"][at, column]), float(shard["worst_measures"][at, column])
 
     def size(self, row: int) -> float:
         """How far the adversarial example of a broken row is from its input, in the threat's norm."""

@@ -11,6 +11,7 @@ from blindspots.experiments.evaluate.evidence import Array, Evidence
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.records import REJECTED
 from blindspots.report.shown import Change, data_uri, largest_changes, scaled
+from blindspots.report.words import number
 
 _PER_GROUP = 8
 _STOOD = 12
@@ -68,8 +69,9 @@ def chosen(run: Evidence) -> list[list[int]]:
     rows = run.rows
     broken = np.flatnonzero(rows.broken)
     by_id = broken[np.argsort(rows.id[broken], kind="stable")]
+    surest = -rows.adversarial_confidence if run.goal is None else rows.margin
     orders: list[Iterable[int]] = [
-        by_id[np.argsort(-rows.adversarial_confidence[by_id], kind="stable")],
+        by_id[np.argsort(surest[by_id], kind="stable")],
         by_id[np.argsort(rows.norm[by_id], kind="stable")],
         across_classes(by_id, rows.y),
     ]
@@ -84,8 +86,9 @@ def chosen(run: Evidence) -> list[list[int]]:
 
 def gallery(run: Evidence) -> list[Group]:
     """At most 24 broken rows in three groups; a group without rows is left out."""
+    surest = ("The most confident mistakes", "Wrong, and surest of it.")
     captions = (
-        ("The most confident mistakes", "Wrong, and surest of it."),
+        surest if run.goal is None else ("The largest successes", "The rows that were moved furthest."),
         ("The smallest changes", "The rows that fell to the least; the size that was enough stands last."),
         ("Across the classes", "The first rows that fell, dealt out class by class."),
     )
@@ -114,11 +117,14 @@ def _example(run: Evidence, row: int) -> Example:
     change = (adversarial - x) / (high - low)
     factor = 1 / max(float(np.abs(change).max()), 1e-12)
     shown = is_image(x.shape)
+    label, prediction = (run.class_name(int(k[row])) for k in (rows.y, rows.adversarial_prediction))
+    if outputs := run.outputs(row):
+        label, prediction = map(number, outputs)
     return Example(
         id=int(rows.id[row]),
-        label=run.class_name(int(rows.y[row])),
+        label=label,
         confidence=float(rows.confidence[row]),
-        prediction=run.class_name(int(rows.adversarial_prediction[row])),
+        prediction=prediction,
         adversarial_confidence=float(rows.adversarial_confidence[row]),
         norm=run.size(row),
         enough=float(rows.norm[row]),

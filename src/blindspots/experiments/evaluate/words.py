@@ -34,8 +34,8 @@ def right_and_standing(verdict: EvaluateVerdict, goal: Goal | None) -> str:
     of_right = verdict.robust_of_right
     if goal is not None:
         return (
-            f"Of {_counted(verdict)}, the output on {count(of_right.rows)} {goal.kept} as they are; on "
-            f"{count(of_right.hits)} it does so whatever the attacks tried"
+            f"Of {_counted(verdict)}, the output {goal.kept} on {count(of_right.rows)} as they are, and on "
+            f"{count(of_right.hits)} whatever the attacks tried"
         )
     first = "is" if of_right.rows == 1 else "are"
     stay = "stays" if of_right.hits == 1 else "stay"
