@@ -1,5 +1,11 @@
 """One table of all kinds of runs: what holds for every one of them."""
 
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +20,12 @@ from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.universal.config import UniversalConfig
+from blindspots.runs.config import Config
 from blindspots.runs.experiment import kinds
+from blindspots.runs.folder import Folder
+from blindspots.runs.run import How, run
+from blindspots.runs.verify import verify_files
+from small_run import everything
 
 QUICK = str(Path(__file__).with_name("quick.toml"))
 ON = {"model": "digits", "data": "digits"}
@@ -79,3 +90,61 @@ def test_every_kind_keeps_the_contract(kind: str, tmp_path: Path) -> None:
 
 def test_every_kind_is_in_the_table() -> None:
     assert set(SMALL) == set(kinds())
+
+
+# ------------------------------------------------------------------ at random moments
+
+KILLS = int(os.environ.get("BLINDSPOTS_KILLS", "3"))  # of every run of the table, with either engine
+MOST = 2  # workers of one driver that are killed: when a part has lost three, its run gives up
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["serial", "processes:2"])
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_runs_killed_at_random_moments_go_on_to_the_same_bytes(
+    kind: str, engine: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    config, draw = SMALL[kind]["config"].model_copy(update={"threads": 1}), random.Random(f"{kind} {engine}")
+    began = time.monotonic()
+    assert os.waitpid(_begun(kind, config, tmp_path / "whole", engine), 0)[1] == 0
+    took, killed, places = time.monotonic() - began, 0, 0
+    while killed < KILLS:
+        place, ended = tmp_path / str(places), False
+        places += 1
+        while not ended:
+            driver, left = _begun(kind, config, place, engine), KILLS - killed
+            deaths, ended = _disturbed(driver, draw, took, left)
+            killed += deaths
+        assert everything(place) == everything(tmp_path / "whole")
+    assert verify_files(Folder(tmp_path / "whole")).ok
+    record_property("shown", f"{killed} kills, after which {places} runs of {took:.1f} s were finished")
+
+
+def _begun(kind: str, config: Config, place: Path, engine: str) -> int:
+    """A process that makes the run or goes on with it, and keeps every state."""
+    if child := os.fork():
+        return child
+    try:
+        run(kind, config, how=How(Folder(place), resume=True, engine=engine, every=0.0))
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _disturbed(driver: int, draw: random.Random, took: float, most: int) -> tuple[int, bool]:
+    """Kill workers and at last their driver: how many died, at most `most`, and whether the run is finished."""
+    for deaths in range(most):
+        time.sleep(draw.uniform(0, took / 2))
+        victim = draw.choice([driver, *(_workers(driver) if deaths < MOST else [])])
+        with suppress(ProcessLookupError):  # a worker that was done
+            os.kill(victim, signal.SIGKILL)
+        if victim == driver:
+            code = os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1])
+            assert code in (0, -signal.SIGKILL)
+            return deaths + (code != 0), code == 0
+    assert os.waitpid(driver, 0)[1] == 0
+    return most, True
+
+
+def _workers(driver: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{driver}/task/{driver}/children").read_text().split()]

@@ -38,7 +38,7 @@ def run_shell(lines: str) -> None:
     for line in lines.splitlines():
         program, *words = shlex.split(line)
         if program == "blindspots":
-            words = [word if word != "100" else str(FEW) for word in words]
+            words = [word if word not in ("100", "40") else str(FEW) for word in words]
             words += ["--rows", "100"] if words[0] in ("universal", "harden") else []  # which else take all there are
             result = CliRunner().invoke(app, words)
             assert result.exit_code == 0, f"{line}\n{result.output}"

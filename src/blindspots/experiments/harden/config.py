@@ -44,12 +44,9 @@ class HardenConfig(Judged):
     training: bool = setting(False, "Data named digits are its training rows.", hidden=True)
 
     def datasets(self) -> dict[str, DataSource]:
-        named = {"data": DataSource(self.data, self.rows, self.layout, self.classes, self.training)}
-        if self.test is not None:
-            named["test"] = DataSource(self.test, self.test_rows, self.layout, self.classes)
-        if self.extra is not None:
-            named["extra"] = DataSource(self.extra, None, self.layout, self.classes)
-        return named
+        asked = {"test": (self.test, self.test_rows), "extra": (self.extra, None)}
+        others = {n: DataSource(s, rows, self.layout, self.classes) for n, (s, rows) in asked.items() if s is not None}
+        return {"data": DataSource(self.data, self.rows, self.layout, self.classes, self.training), **others}
 
     def words(self, kind: str) -> list[str]:
         return [Path(self.recipe).stem, self.threat]
