@@ -21,6 +21,7 @@ from blindspots.fit import check_fit
 from blindspots.goals import Classify, Goal, Share
 from blindspots.lattice import Candidates, Neighbours, Substitutions
 from blindspots.models.model import Model
+from blindspots.models.precision import differentiable
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
@@ -157,6 +158,15 @@ def test_a_series_with_a_recurrent_network_keeps_its_padding() -> None:
         with torch.no_grad():
             best = best.minimum(Classify().margin(net((x + noise).clamp(-1, 1)), y))
     assert bool((done.success | (best >= 0)).all())
+
+
+def test_recurrent_layers_on_a_gpu_are_differentiated_without_cudnn() -> None:
+    before, gpu = torch.backends.cudnn.enabled, torch.device("cuda")
+    with differentiable(Recurrent(), gpu):
+        assert not torch.backends.cudnn.enabled
+    with differentiable(nn.Linear(2, 2), gpu), differentiable(Recurrent(), torch.device("cpu")):
+        assert torch.backends.cudnn.enabled == before
+    assert torch.backends.cudnn.enabled == before
 
 
 # ------------------------------------------------------------------ texts, as lattices of words

@@ -12,7 +12,7 @@ from torch import Tensor
 from blindspots.goals import Classify, Goal
 from blindspots.models.foreign import out_of_memory, own_randomness
 from blindspots.models.model import Model
-from blindspots.models.precision import full_precision
+from blindspots.models.precision import differentiable, full_precision
 from blindspots.problem import Aim, Need, Problem, Question, Seen
 from blindspots.rows import Rows, tree
 from blindspots.scenes import Scene
@@ -76,7 +76,8 @@ class Oracle:
 
         The generators of torch, numpy and Python, from which a randomised model draws, are restored too.
         """
-        with self.model.borrowed(), full_precision(self.device), own_randomness(self.device):
+        precise, sloping = full_precision(self.device), differentiable(self.model.net, self.device)
+        with self.model.borrowed(), precise, sloping, own_randomness(self.device):
             yield self
 
     @property
