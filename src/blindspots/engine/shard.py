@@ -10,7 +10,7 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
 from blindspots.goals import Goal, Measures
 from blindspots.oracle import Oracle
-from blindspots.packing import pack_inputs
+from blindspots.packing import pack_inputs, packed_text
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.rows import Rows
 from blindspots.scenes import FINAL
@@ -107,7 +107,9 @@ def _measured(oracle: Oracle, samples: Samples, board: Board, draws: Tensor | No
     goal, y, clean, worst = oracle.goal, samples.y, board.output, board.ledger.near
     before = goal.measures(clean, y, clean)
     after = before if _silent(oracle) else goal.measures(_outputs(oracle, worst, board, draws), y, clean)
-    return {"truth": y, "worst": worst, "measures": _table(before, y), "worst_measures": _table(after, y)}
+    names = packed_text("\n".join(before))
+    columns = {"measures": _table(before, y), "worst_measures": _table(after, y), "measure_names": names}
+    return {"truth": y, "worst": worst, **columns}
 
 
 def _table(measures: Measures, y: Tensor) -> Tensor:

@@ -34,14 +34,12 @@ class Preflight:
 
     Attributes:
         classes: of the model; 0 where it was not called.
-        measures: names of what a goal that does not classify reports besides.
     """
 
     findings: list[Finding]
     forwards: int
     backwards: int
     classes: int = 0
-    measures: tuple[str, ...] = ()
 
 
 def examine(model: Model, x: Tensor, y: Tensor, *, seed: int = 0) -> Preflight:

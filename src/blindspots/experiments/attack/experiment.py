@@ -15,7 +15,8 @@ from blindspots.engine.targets import RandomClass, Targets, as_targets, parse_ta
 from blindspots.errors import InputError
 from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.attack.examples import example_files
-from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches, goal_of, threat_of
+from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches
+from blindspots.experiments.evaluate.setup import goal_of, threat_of
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.fit import check_fit
 from blindspots.goals import Goal, as_goal, of_values

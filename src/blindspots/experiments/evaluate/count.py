@@ -8,6 +8,7 @@ import numpy as np
 
 from blindspots.engine.result import Result
 from blindspots.experiments.evaluate.verdict import OUTCOMES, Distances, EvaluateVerdict, Measure, Spread, Stage
+from blindspots.packing import unpacked_text
 from blindspots.records import NO_TARGET, REJECTED, Share
 
 _INPUTS = ("x", "adversarial", "nearest", "worst")
@@ -18,7 +19,6 @@ def conclude(
     stages: Sequence[Stage],
     looked_before: tuple[int, int],
     targeted: bool = False,
-    measures: Sequence[str] = (),
 ) -> EvaluateVerdict:
     """Count a verdict together from the columns of all shards, one after the other.
 
@@ -26,13 +26,13 @@ def conclude(
         stages: names, attacks and reasons of the protocol's stages; their counts are filled in here.
         looked_before: forwards and backwards of preflight.
         targeted: whether nothing but the target classes counted as a success.
-        measures: names of what the goal reports besides.
     """
     total = Counter[str]()
     outcomes = Counter[int]()
     counts = np.zeros((len(stages), 4), dtype=np.int64)
     unbilled = np.asarray(looked_before, dtype=np.int64)
     norms, before, after = [], [], []
+    measures: list[str] = []
     for columns in shards:
         c = {name: np.asarray(values) for name, values in columns.items() if name not in _INPUTS}
         counts_for = c["result"] != Result.ALREADY_TARGET
@@ -48,7 +48,8 @@ def conclude(
         outcomes.update(c["result"].tolist())
         counts += c["stage_counts"]
         norms.append(c["norm"][c["won"]])
-        if measures:
+        if "measure_names" in c:
+            measures = unpacked_text(columns["measure_names"]).splitlines()
             before.append(c["measures"])
             after.append(c["worst_measures"])
     rows, counted, right = total["rows"], total["counted"], total["right"]

@@ -131,11 +131,11 @@ class Evidence:
 
     def outputs(self, row: int) -> tuple[float, float] | None:
         """Of a model of one number: what it says of the input of a broken row, and of its adversarial example."""
-        said = self.run.parts["preflight"].get("measures")
-        names = [] if said is None else unpacked_text(said).split("\n")
+        shard, at = self._shard(int(self.rows.shard[row])), int(self.rows.at[row])
+        names = unpacked_text(shard["measure_names"]).splitlines() if self.goal is not None else []
         if "output" not in names or self.threat.radius is None:  # without a radius the nearest example is kept
             return None
-        shard, at, column = self._shard(int(self.rows.shard[row])), int(self.rows.at[row]), names.index("output")
+        column = names.index("output")
         return float(shard["measures"][at, column]), float(shard["worst_measures"][at, column])
 
     def size(self, row: int) -> float:

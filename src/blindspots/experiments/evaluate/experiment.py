@@ -1,8 +1,7 @@
 """From a model, data, a threat and a protocol to a verdict: shard by shard, each a cascade of attacks."""
 
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,25 +13,25 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.batching import is_large, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data
-from blindspots.engine.cascade import Cascade, Live, Stage, check_classes, is_targeted
-from blindspots.engine.jobs import Samples
-from blindspots.engine.loop import Allowance, Settings, patience_of
+from blindspots.engine.cascade import Stage, check_classes, is_targeted
 from blindspots.engine.result import Result
-from blindspots.engine.shard import LOOKS_AFTER, looks_after, shard_columns
+from blindspots.engine.shard import LOOKS_AFTER
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.diagnose import diagnose
-from blindspots.experiments.evaluate.features import digest_of, kept, mask_from, unit_from
+from blindspots.experiments.evaluate.features import digest_of, kept
+from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
+from blindspots.experiments.evaluate.shard import ShardSearch
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
-from blindspots.goals import Classify, Goal, as_goal, check_labels, of_values, parse_goal
+from blindspots.goals import Goal, as_goal, check_labels, of_values
 from blindspots.models.first_look import LOOKED_AT, as_model
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
-from blindspots.packing import packed_text, unpack_inputs, unpacked_text
+from blindspots.packing import unpack_inputs
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
 from blindspots.protocols import USUAL, USUAL_OF_VALUES, Protocol
@@ -41,13 +40,12 @@ from blindspots.records import Share
 from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
 from blindspots.runs.findings import packed, unpacked
-from blindspots.runs.folder import Folder
 from blindspots.runs.pace import processors_of
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
-from blindspots.runs.world import Progress, World
+from blindspots.runs.world import World
 from blindspots.sizes import check_radius
-from blindspots.threat import Ball, Threat, as_threat, parse_threat
+from blindspots.threat import Threat, as_threat
 
 CUSTOM = "custom"  # the name of a protocol that has none
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
@@ -200,7 +198,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def fitted(self, config: B, world: World) -> B:
         if _is_named(config, world):
             self.protocol(config, world, world.named("model"))  # what does not fit is refused before it is called
-        config = config.model_copy(update=_in_units(config, world))
+        config = config.model_copy(update=in_units(config, world))
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
@@ -235,7 +233,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def make(self, config: B, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         if part.name == "preflight":
             return self._preflight(config, world)
-        return _Shard(config, world, part, self._stages(config, world), needs).columns(kept)
+        return ShardSearch(config, world, part, self._stages(config, world), needs).columns(kept)
 
     def _preflight(self, config: B, world: World) -> Columns:
         """What is looked at before the attacks, and what that cost."""
@@ -248,8 +246,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
             *check_radius(threat_of(world), world.data.shape),
         ]
         cost = torch.tensor([seen.forwards + looked, seen.backwards])
-        found = {"findings": packed(said), "cost": cost, **kept(threat_of(world))}
-        return found | ({"measures": packed_text("\n".join(seen.measures))} if config.of_values else {})
+        return {"findings": packed(said), "cost": cost, **kept(threat_of(world))}
 
     def _notes(self, config: B, world: World) -> Iterator[Finding]:
         protocol = self.protocol(config, world)
@@ -275,8 +272,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
             for s in stages
         ]
         forwards, backwards = parts["preflight"]["cost"].tolist()
-        names = _measured(parts) if config.of_values else ()
-        return conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages), names)
+        return conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
 
     def findings(self, config: B, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
         chunks = {int(columns["chunk"]) for columns in parts.below("shards")}
@@ -311,118 +307,7 @@ class Evaluate(Searches[EvaluateConfig]):
         yield from super()._notes(config, world)
 
 
-# ------------------------------------------------------------------ one shard
-
-
-class _Shard:
-    """The rows of one part, from the clean inputs to the columns that are stored."""
-
-    def __init__(self, config: Batched, world: World, part: Part, stages: tuple[Stage, ...], needs: Parts) -> None:
-        self.config, self.world, self.part, self.stages = config, world, part, stages
-        self.waits = isinstance(needs.files, Folder)
-
-    def columns(self, kept: Columns | None) -> Generator[Columns, None, Columns]:
-        """Stage after stage; the state between two of them is what an interrupted part goes on from."""
-        c, world = self.config, self.world
-        oracle = Oracle(
-            world.model, bf16=c.precision == "bf16", channels_last=c.channels_last, compile=c.compile,
-            chunk=c.chunk or 1, draws=c.draws or 1, goal=goal_of(world, c),
-        )  # fmt: skip
-        patience = patience_of(world.model.device)
-        cascade = Cascade(
-            oracle, threat_of(world), self.stages, seed=c.seed,
-            settings=Settings(c.slots or 1, row_budget=c.row_budget, patience=patience),
-            allowance=self._allowance(oracle), watch=self._tell,
-        )  # fmt: skip
-        with oracle.session():
-            samples = self._samples()
-            board, seconds = yield from cascade.stages_of(samples, kept)
-            columns = shard_columns(oracle, samples, board, c.seed)
-        self._check_service()
-        for stage, took in zip(self.stages, seconds, strict=True):
-            world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
-        return {**columns, "chunk": torch.tensor([oracle.chunk if oracle.shrunk else c.chunk])}
-
-    def _samples(self) -> Samples:
-        rows, device = self.part.rows, self.world.model.device
-        x, y = (t.to(device) for t in self.world.data.rows(rows.start, rows.stop))
-        threat = threat_of(self.world)
-        if self.config.of_values or isinstance(self.world.model.box.lo, Tensor):  # else preflight says so
-            check_box(x, threat, rows.start)
-        return Samples.within(threat, torch.arange(rows.start, rows.stop, device=x.device), x, y)
-
-    def _tell(self, live: Live) -> None:
-        self._check_service()
-        done = live.rows - live.standing
-        stand = Share.of(live.standing, live.rows)
-        said = f"stage {live.stage}, {live.left:,} of {live.entered:,} rows through; at most {stand.share:.1%} robust"
-        self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))
-
-    def _allowance(self, oracle: Oracle) -> Allowance:
-        """What the search of these rows may cost: a share fixed in advance, less what has to be looked at later."""
-        c, rows, of = self.config, len(self.part.rows), len(self.world.data)
-        later = oracle.cost(rows) * looks_after(oracle.goal)
-        forwards = None if c.max_forwards is None else c.max_forwards * rows // of - later
-        backwards = None if c.max_backwards is None else c.max_backwards * rows // of
-        seconds = None if c.max_seconds is None else time.monotonic() + c.max_seconds * rows / of
-        return Allowance(forwards, backwards, seconds)
-
-    def _check_service(self) -> None:
-        """A folder waits for a service that comes back; a run in memory ends with what it has."""
-        service = self.world.model.service
-        if self.waits and service and service.silent:
-            raise InputError(
-                f"expected answers from {self.world.model.name}, got {service.failure} whenever it was asked: what was "
-                "finished before is kept, so go on with --resume once it answers"
-            )
-
-
 # ------------------------------------------------------------------ of a run
-
-
-def threat_of(world: World) -> Threat:
-    """Within the model's bounds."""
-    return world.once("threat", lambda: _threat(world))
-
-
-def _threat(world: World) -> Threat:
-    """With the units and the mask that were asked for besides."""
-    threat: Threat = world.thing("threat", parse_threat)
-    where, scale = (getattr(world.config, name, None) for name in ("where", "scale"))
-    if not isinstance(threat, Ball):
-        return threat
-    more: dict[str, Any] = {} if where is None else {"where": mask_from(where, world.data.shape)}
-    if scale is not None:
-        more["unit"] = unit_from(scale, world.data)
-    if (where is not None and threat.where is not None) or (scale is not None and threat.unit is not None):
-        raise InputError("expected units and a mask once, got them in the threat and as a setting: leave one out")
-    return replace(threat, **more).within(*world.named("model").box)
-
-
-def goal_of(world: World, config: Batched) -> Goal:
-    """What counts as a success."""
-    if "goal" in world.given:
-        given: Goal = world.given["goal"]
-        return given
-    return parse_goal(config.goal) if config.goal else Classify(world.named("model").rejects)
-
-
-def _measured(parts: Parts) -> list[str]:
-    """Names of what the goal reports besides."""
-    said = unpacked_text(parts["preflight"]["measures"])
-    return said.split("\n") if said else []
-
-
-def _in_units(config: Batched, world: World) -> dict[str, Any]:
-    """A goal whose tolerance counts standard deviations of y, in the units of y."""
-    if not config.goal or "goal" in world.given or not config.goal.endswith("sd"):
-        return {}
-    y = world.data.rows(0, len(world.data))[1].double()
-    name, _, count = config.goal.removesuffix("sd").partition(":")
-    try:
-        return {"goal": parse_goal(f"{name}:{float(count) * float(y.std())!r}").spec}
-    except ValueError as error:
-        raise InputError(f"expected a goal such as move:0.5sd, got {config.goal!r}: {error}") from error
 
 
 def _for_processes(most: int, rows: int) -> int:
@@ -498,23 +383,9 @@ def _examined_values(config: Batched, world: World) -> Preflight:
         output = oracle.logits(x.to(oracle.device))
         rows = torch.arange(len(y), device=y.device)
         goal.check(output, y, rows)
-        measures = tuple(goal.measures(output, y, output))
+        goal.measures(output, y, output)
         classes = goal.scores(output, goal.truth(output, y)).shape[1]
-    return Preflight([], oracle.forwards + len(x), len(x), classes, measures)
-
-
-def check_box(x: Tensor, threat: Threat, first: int) -> None:
-    """Raises InputError: inputs (n, ...) from row `first` on lie outside of what the model's bounds allow."""
-    if not isinstance(threat, Ball):
-        return
-    strange = (~threat.to(x.device).whole.holds(x) & ~x.isnan().flatten(1).any(1)).nonzero()[:, 0]
-    if len(strange):
-        row = x[strange[0]]
-        raise InputError(
-            f"expected inputs within the model's bounds, got values from {float(row.min()):g} to {float(row.max()):g} "
-            f"in row {first + int(strange[0])}: pass the range of every feature, "
-            "bs.Model(net, bounds=(x.min(0), x.max(0)))"
-        )
+    return Preflight([], oracle.forwards + len(x), len(x), classes)
 
 
 def _check_budget(config: Batched, rows: int) -> None:

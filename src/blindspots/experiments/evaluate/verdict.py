@@ -34,7 +34,8 @@ SHARD = {
 VALUES = {
     "truth": "(n, ...) float32 or int64 what the data say of the row, in whatever shape",
     "worst": "(n, ...) float32 the point inside the threat where the margin was lowest",
-    "measures": "(n, m) float32 what the goal reports of the clean inputs, in the order of the verdict's measures",
+    "measure_names": "(...) uint8 names of the m numbers that the goal reports, one per line",
+    "measures": "(n, m) float32 these of the clean inputs",
     "worst_measures": "(n, m) float32 and of the worst points",
 }  # more columns, of goals that do not classify; y and predictions are then those of the scores that the goal reads
 

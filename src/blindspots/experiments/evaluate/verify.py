@@ -68,8 +68,6 @@ class _Proof:
         self.bounds, self.shape = tuple(record["model"]["bounds"]), tuple(record["data"]["shape"])
         self.rows = int(record["data"]["rows"])
         self.reader = Reader(str(config.goal), world.given.get("goal")) if config.of_values else None
-        said = parts["preflight"].get("measures")
-        self.measures = unpacked_text(said).split("\n") if said is not None and len(said) else []
 
     @cached_property
     def threat(self) -> Ball:
@@ -113,6 +111,12 @@ class _Proof:
                 self.reader,
             )  # fmt: skip
             start += len(columns["id"])
+
+    @cached_property
+    def measures(self) -> list[str]:
+        """Names of the numbers that a goal reports."""
+        said = self.parts[self.names[0]].get("measure_names") if self.names else None
+        return [] if said is None else unpacked_text(said).splitlines()
 
     @property
     def _data(self) -> Dataset | None:

@@ -1,0 +1,66 @@
+"""What a configuration asks for as objects: the threat, within the model's bounds, and the goal."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from blindspots.errors import InputError
+from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.features import mask_from, unit_from
+from blindspots.goals import Classify, Goal, parse_goal
+from blindspots.runs.world import World
+from blindspots.threat import Ball, Threat, parse_threat
+
+
+def threat_of(world: World) -> Threat:
+    """Within the model's bounds."""
+    return world.once("threat", lambda: _threat(world))
+
+
+def _threat(world: World) -> Threat:
+    """With the units and the mask that were asked for besides."""
+    threat: Threat = world.thing("threat", parse_threat)
+    where, scale = (getattr(world.config, name, None) for name in ("where", "scale"))
+    if not isinstance(threat, Ball):
+        return threat
+    more: dict[str, Any] = {} if where is None else {"where": mask_from(where, world.data.shape)}
+    if scale is not None:
+        more["unit"] = unit_from(scale, world.data)
+    if (where is not None and threat.where is not None) or (scale is not None and threat.unit is not None):
+        raise InputError("expected units and a mask once, got them in the threat and as a setting: leave one out")
+    return replace(threat, **more).within(*world.named("model").box)
+
+
+def goal_of(world: World, config: Batched) -> Goal:
+    """What counts as a success."""
+    if "goal" in world.given:
+        given: Goal = world.given["goal"]
+        return given
+    return parse_goal(config.goal) if config.goal else Classify(world.named("model").rejects)
+
+
+def in_units(config: Batched, world: World) -> dict[str, Any]:
+    """A goal whose tolerance counts standard deviations of y, in the units of y."""
+    if not config.goal or "goal" in world.given or not config.goal.endswith("sd"):
+        return {}
+    y = world.data.rows(0, len(world.data))[1].double()
+    name, _, count = config.goal.removesuffix("sd").partition(":")
+    try:
+        return {"goal": parse_goal(f"{name}:{float(count) * float(y.std())!r}").spec}
+    except ValueError as error:
+        raise InputError(f"expected a goal such as move:0.5sd, got {config.goal!r}: {error}") from error
+
+
+def check_box(x: Tensor, threat: Threat, first: int) -> None:
+    """Raises InputError: inputs (n, ...) from row `first` on lie outside of what the model's bounds allow."""
+    if not isinstance(threat, Ball):
+        return
+    strange = (~threat.to(x.device).whole.holds(x) & ~x.isnan().flatten(1).any(1)).nonzero()[:, 0]
+    if len(strange):
+        row = x[strange[0]]
+        raise InputError(
+            f"expected inputs within the model's bounds, got values from {float(row.min()):g} to {float(row.max()):g} "
+            f"in row {first + int(strange[0])}: pass the range of every feature, "
+            "bs.Model(net, bounds=(x.min(0), x.max(0)))"
+        )

@@ -1,0 +1,84 @@
+"""The rows of one part of an evaluation, from the clean inputs to the columns that are stored."""
+
+import time
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from blindspots.engine.cascade import Cascade, Live, Stage
+from blindspots.engine.jobs import Samples
+from blindspots.engine.loop import Allowance, Settings, patience_of
+from blindspots.engine.shard import looks_after, shard_columns
+from blindspots.errors import InputError
+from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
+from blindspots.oracle import Oracle
+from blindspots.records import Share
+from blindspots.runs.experiment import Columns, Part
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import Parts
+from blindspots.runs.world import Progress, World
+
+
+class ShardSearch:
+    """The rows of one part, from the clean inputs to the columns that are stored."""
+
+    def __init__(self, config: Batched, world: World, part: Part, stages: tuple[Stage, ...], needs: Parts) -> None:
+        self.config, self.world, self.part, self.stages = config, world, part, stages
+        self.waits = isinstance(needs.files, Folder)
+
+    def columns(self, kept: Columns | None) -> Generator[Columns, None, Columns]:
+        """Stage after stage; the state between two of them is what an interrupted part goes on from."""
+        c, world = self.config, self.world
+        oracle = Oracle(
+            world.model, bf16=c.precision == "bf16", channels_last=c.channels_last, compile=c.compile,
+            chunk=c.chunk or 1, draws=c.draws or 1, goal=goal_of(world, c),
+        )  # fmt: skip
+        patience = patience_of(world.model.device)
+        cascade = Cascade(
+            oracle, threat_of(world), self.stages, seed=c.seed,
+            settings=Settings(c.slots or 1, row_budget=c.row_budget, patience=patience),
+            allowance=self._allowance(oracle), watch=self._tell,
+        )  # fmt: skip
+        with oracle.session():
+            samples = self._samples()
+            board, seconds = yield from cascade.stages_of(samples, kept)
+            columns = shard_columns(oracle, samples, board, c.seed)
+        self._check_service()
+        for stage, took in zip(self.stages, seconds, strict=True):
+            world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
+        return {**columns, "chunk": torch.tensor([oracle.chunk if oracle.shrunk else c.chunk])}
+
+    def _samples(self) -> Samples:
+        rows, device = self.part.rows, self.world.model.device
+        x, y = (t.to(device) for t in self.world.data.rows(rows.start, rows.stop))
+        threat = threat_of(self.world)
+        if self.config.of_values or isinstance(self.world.model.box.lo, Tensor):  # else preflight says so
+            check_box(x, threat, rows.start)
+        return Samples.within(threat, torch.arange(rows.start, rows.stop, device=x.device), x, y)
+
+    def _tell(self, live: Live) -> None:
+        self._check_service()
+        done = live.rows - live.standing
+        stand = Share.of(live.standing, live.rows)
+        said = f"stage {live.stage}, {live.left:,} of {live.entered:,} rows through; at most {stand.share:.1%} robust"
+        self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))
+
+    def _allowance(self, oracle: Oracle) -> Allowance:
+        """What the search of these rows may cost: a share fixed in advance, less what has to be looked at later."""
+        c, rows, of = self.config, len(self.part.rows), len(self.world.data)
+        later = oracle.cost(rows) * looks_after(oracle.goal)
+        forwards = None if c.max_forwards is None else c.max_forwards * rows // of - later
+        backwards = None if c.max_backwards is None else c.max_backwards * rows // of
+        seconds = None if c.max_seconds is None else time.monotonic() + c.max_seconds * rows / of
+        return Allowance(forwards, backwards, seconds)
+
+    def _check_service(self) -> None:
+        """A folder waits for a service that comes back; a run in memory ends with what it has."""
+        service = self.world.model.service
+        if self.waits and service and service.silent:
+            raise InputError(
+                f"expected answers from {self.world.model.name}, got {service.failure} whenever it was asked: what was "
+                "finished before is kept, so go on with --resume once it answers"
+            )
