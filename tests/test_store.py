@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 import blindspots as bs
 import small_run
+from blindspots.box import to_8bit
 from blindspots.errors import InputError
 from blindspots.files import write_whole
 from blindspots.packing import pack_inputs, unpack_inputs
@@ -23,7 +24,6 @@ from blindspots.runs.experiment import Part
 from blindspots.runs.folder import Folder
 from blindspots.runs.seals import sealed, sealed_part
 from blindspots.runs.store import Manifest, Parts, RunFile, begun, opened, read_run
-from blindspots.threat import to_8bit
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ inputs lie in the box.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,153 +17,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindspots.arguments import Checked, checked
+from blindspots.box import Bound, Box, Numbers, as_box, as_tensor, fits
 from blindspots.errors import InputError
+from blindspots.geometry import (
+    TINY,
+    keep_best,
+    largest_entry,
+    length,
+    peak,
+    scale_to_length,
+    scaled,
+    shrinkage,
+    total,
+)
 from blindspots.random import normal, sign, uniform
 from blindspots.rows import Around, col, pick
 
 RELATIVE_SLACK = 1e-5  # of the radius: well above the rounding of a float32 norm, 2e-7 at 150,528 components
 UNIT_ROUNDOFF = 2.0**-24  # of float32
-FLOAT32_EXACT = 1e-9  # a relative error in float64 that is invisible in a float32 result
-TINY = torch.finfo(torch.float32).tiny
-Bound = float | Tensor  # one for all features, or a float32 tensor that broadcasts against an input
-Numbers = float | np.ndarray | Tensor  # as a user gives them
 Array = NDArray[Any]
-
-
-def _peak(d: Tensor) -> Tensor:
-    """max_i |d_i| of each row: (B,)."""
-    flat = d.flatten(1)
-    return flat.amax(1).abs().maximum(flat.amin(1).abs())
-
-
-def _total(d: Tensor) -> Tensor:
-    """sum_i |d_i| of each row: (B,)."""
-    return d.flatten(1).abs().sum(1)
-
-
-def _length(d: Tensor) -> Tensor:
-    """sqrt(sum_i d_i^2) of each row: (B,), for sizes whose squares float32 can hold."""
-    return d.flatten(1).square().sum(1).sqrt()
-
-
-def _scaled(d: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row divided by its peak, and the peak: squares of a saturated loss's gradient would vanish in float32."""
-    peak = _peak(d).clamp_min(TINY)
-    return d / col(peak, d), peak
-
-
-def _largest_entry(g: Tensor) -> Tensor:
-    """The sign of the largest |g_i| of each row at its place, zero elsewhere; ties go to the lower index."""
-    flat = g.flatten(1)
-    at = flat.abs().argmax(1, keepdim=True)
-    return torch.zeros_like(flat).scatter_(1, at, flat.gather(1, at).sign()).view_as(g)
-
-
-def _keep_best(scores: Tensor, x: Tensor, around: Around) -> Tensor:
-    """`x` at the floor(r) largest scores of each row, else the clean value; ties go to the lower index, NaNs stay."""
-    scores = scores.flatten(1)
-    count = around.r.clamp_max(scores.shape[1]).long()[:, None]
-    everything = count == scores.shape[1]
-    ranked = count.masked_fill(everything, 0)
-    best = scores.topk(int(ranked.max()), dim=1).values
-    least = torch.cat([torch.full_like(scores[:, :1], torch.inf), best], 1).gather(1, ranked)
-    least = least.masked_fill(everything, -torch.inf)
-    tied = scores == least
-    surplus = tied & (tied.cumsum(1) > count - (scores > least).sum(1, keepdim=True))
-    return torch.where(((scores < least) | surplus).view_as(x), around.x, x)
-
-
-def _scale(d: Tensor, low: Tensor, high: Tensor, r: Tensor, scale: Tensor, most: Tensor) -> Tensor:
-    """The s <= `most` at which clip(s d, low, high) has the Euclidean norm r, for rows (B, D), from a `scale` below it.
-
-    The set of clipped components only grows with s, so solving for the others gives an increasing sequence that ends
-    after finitely many steps; a row that has converged stays where it is.
-    """
-    squares, wanted, got = d.square(), torch.empty_like(d), torch.empty_like(d)
-    while True:
-        torch.mul(d, scale[:, None], out=wanted)
-        torch.clamp(wanted, low, high, out=got)
-        clipped = wanted.sub_(got).sign_().square_()  # 1 where the box stops the component, else 0
-        spent = got.square_().mul_(clipped).sum(1)
-        free = clipped.mul_(squares).neg_().add_(squares).sum(1)
-        larger = ((r.square() - spent) / free).sqrt().minimum(most)
-        grows = larger > scale
-        if not bool(grows.any()):
-            return scale
-        scale = torch.where(grows, larger, scale)
-
-
-def _threshold(size: Tensor, room: Tensor, r: Tensor) -> Tensor:
-    """The t >= 0 at which sum_i clip(size_i - t, 0, room_i) is r, for rows (B, D) where it is more than r at t = 0.
-
-    The sum falls with t, linearly as long as no component reaches 0 or leaves its bound: once it is that near, Newton's
-    method is exact. A step that leaves the bracket is replaced by bisection.
-    """
-    below, above = torch.zeros_like(size[:, 0]), size.amax(1)
-    t, wanted, got = below, torch.empty_like(size), torch.empty_like(size)
-    while True:
-        torch.sub(size, t[:, None], out=wanted).clamp_min_(0)
-        torch.minimum(wanted, room, out=got)
-        excess = got.sum(1) - r
-        clipped = got.sub_(wanted).sign_().sum(1)  # counts -1 each
-        free = wanted.sign_().sum(1) + clipped
-        below, above = torch.where(excess > 0, t, below), torch.where(excess > 0, above, t)
-        newton = t + excess / free
-        following = torch.where((newton > below) & (newton <= above), newton, (below + above) / 2)
-        off = excess.abs() > FLOAT32_EXACT * r
-        going = off & (following > below) & (following != t)
-        if not bool(going.any()):
-            return torch.where(off, above, t)  # no number lies between the two: take the one inside the ball
-        t = torch.where(going, following, t)
 
 
 def _clock(key: Tensor) -> Tensor:
     return torch.full_like(key, -1)  # an attack's own clock starts at 0, so its draws differ
-
-
-def to_8bit(x: Tensor, bounds: tuple[Bound, Bound]) -> Tensor:
-    """The nearest of 256 evenly spaced levels between the bounds: what a picture file can hold."""
-    lo, hi = bounds
-    return lo + ((x - lo) / (hi - lo) * 255).round() / 255 * (hi - lo)
-
-
-class Box(NamedTuple):
-    """Where inputs lie: between two bounds, or two for every feature."""
-
-    lo: Bound
-    hi: Bound
-
-    @property
-    def width(self) -> Bound:
-        return self.hi - self.lo
-
-    def clip(self, x: Tensor) -> Tensor:
-        return x.clamp(self.lo, self.hi)  # type: ignore[arg-type]  # two numbers, or two tensors
-
-    def holds(self, x: Tensor) -> Tensor:
-        """Whether each row lies in it: (B,) bool; False for a row with a NaN."""
-        if isinstance(self.lo, Tensor):
-            return ((x >= self.lo) & (x <= self.hi)).flatten(1).all(1)
-        flat = x.flatten(1)
-        return (flat.amin(1) >= self.lo) & (flat.amax(1) <= self.hi)
-
-    @property
-    def hull(self) -> tuple[float, float]:
-        """The smallest and the largest value of any feature."""
-        lo, hi = self
-        return lo if isinstance(lo, float) else float(lo.min()), hi if isinstance(hi, float) else float(hi.max())
-
-    def to(self, device: torch.device) -> "Box":
-        return Box(*(b.to(device) if isinstance(b, Tensor) else b for b in self))
-
-    def over(self, x: Tensor, f: Callable[[Tensor], Tensor]) -> "Box":
-        """The bounds of the values of `f(x)`, which rearranges those of `x`."""
-        return Box(*map(f, self.like(x))) if isinstance(self.lo, Tensor) else self
-
-    def like(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both bounds in the shape of `x`."""
-        lo, hi = (torch.as_tensor(bound, dtype=x.dtype, device=x.device).expand_as(x) for bound in self)
-        return lo, hi
 
 
 class Threat(Checked, ABC):
@@ -465,11 +340,11 @@ class Ball(Threat):
 
 def _units(radius: Numbers | None, unit: Numbers | None) -> tuple[float | None, Tensor | None]:
     """A radius for each feature is a radius of 1 in units of it."""
-    weight = None if unit is None else _tensor("unit", unit)
+    weight = None if unit is None else as_tensor("unit", unit)
     if radius is None or isinstance(radius, int | float):
         reach = radius
     else:
-        each = _tensor("radius", radius)
+        each = as_tensor("radius", radius)
         reach, weight = 1.0, each if weight is None else each * weight
     if reach is not None and not reach >= 0:
         raise InputError(f"expected a radius of at least 0, got {reach}: give a distance, or none at all")
@@ -491,40 +366,6 @@ def _free(unit: Tensor | None, where: np.ndarray | Tensor | None) -> tuple[Tenso
     return unit, None if free is None or bool(free.all()) else free
 
 
-def as_box(lo: Numbers, hi: Numbers) -> Box:
-    """Two numbers where all features have the same bounds, else two tensors.
-
-    Raises InputError for a box that is empty or not finite.
-    """
-    low, high = (_tensor(name, bound) for name, bound in (("lo", lo), ("hi", hi)))
-    try:
-        low, high = low + 0 * high, high + 0 * low
-    except RuntimeError as error:
-        raise InputError(
-            f"expected bounds that go together, got shapes {(*low.shape,)} and {(*high.shape,)}: give one each per "
-            "feature"
-        ) from error
-    if not bool((low.isfinite() & high.isfinite() & (low < high)).all()):
-        said = f"[{lo}, {hi}]" if low.ndim == 0 else "arrays without"
-        raise InputError(f"expected finite bounds lo < hi, got {said}: give the range of inputs")
-    if bool((low == low.flatten()[0]).all() & (high == high.flatten()[0]).all()):
-        return Box(_number_of(lo, low), _number_of(hi, high))
-    return Box(low, high)
-
-
-def _number_of(given: Numbers, t: Tensor) -> float:
-    """In float64 where it was given as a number, not as an array."""
-    return float(given) if isinstance(given, int | float) else float(t.flatten()[0])
-
-
-def _tensor(name: str, given: Numbers) -> Tensor:
-    """Float32; raises InputError for what holds no numbers."""
-    try:
-        return torch.as_tensor(given, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"expected numbers for {name}, got a {type(given).__name__}: give one per feature") from error
-
-
 def _bytes(value: Any) -> Any:
     return (value.shape, value.cpu().numpy().tobytes()) if isinstance(value, Tensor) else value
 
@@ -538,11 +379,6 @@ def _check_shape(name: str, t: Bound | None, shape: tuple[int, ...]) -> None:
     )
 
 
-def fits(given: Sequence[int], shape: Sequence[int]) -> bool:
-    """Whether an array of the shape `given` broadcasts against an input of `shape`."""
-    return len(given) <= len(shape) and all(g in (1, s) for g, s in zip(given[::-1], shape[::-1], strict=False))
-
-
 class Linf(Ball):
     """No component changes by more than the radius."""
 
@@ -552,10 +388,10 @@ class Linf(Ball):
     allowing: ClassVar[str] = "every value may change by up to {radius}{scale}"
 
     def _norm(self, d: Tensor) -> Tensor:
-        return _peak(d)
+        return peak(d)
 
     def _dual(self, g: Tensor) -> Tensor:
-        return _total(g)
+        return total(g)
 
     def _steepest(self, g: Tensor) -> Tensor:
         return g.sign()
@@ -580,27 +416,27 @@ class L2(Ball):
     allowing: ClassVar[str] = "the change as a whole may be up to {radius} long (L2){scale}"
 
     def _norm(self, d: Tensor) -> Tensor:
-        unit, peak = _scaled(d)
-        return _length(unit) * peak
+        unit, peak = scaled(d)
+        return length(unit) * peak
 
     def _dual(self, g: Tensor) -> Tensor:
         return self._norm(g)
 
     def _steepest(self, g: Tensor) -> Tensor:
-        unit, _ = _scaled(g)
-        return unit / col(_length(unit).clamp_min(TINY), g)
+        unit, _ = scaled(g)
+        return unit / col(length(unit).clamp_min(TINY), g)
 
     def _project(self, x: Tensor, around: Around) -> Tensor:
         """x0 + clip(s (x - x0)) to the box, with the one s <= 1 per row that meets the radius (the KKT conditions)."""
         x0, r = around.x, around.r
-        unit, peak = _scaled(x - x0)
-        scale = (r / _length(unit).clamp_min(TINY)).minimum(peak)
+        unit, peak = scaled(x - x0)
+        scale = (r / length(unit).clamp_min(TINY)).minimum(peak)
         moved = x0 + unit * col(scale, unit)
         short = ((scale < peak) & ~self.box(around).holds(moved)).nonzero()[:, 0]
         if len(short):  # where the box stops some components, the others may go further
             unit, some = unit[short], around.within(r)[short]
             low, high = ((bound - some.x).flatten(1) for bound in self.box(some))
-            scale = _scale(unit.flatten(1), low, high, some.r, scale[short], peak[short])
+            scale = scale_to_length(unit.flatten(1), low, high, some.r, scale[short], peak[short])
             moved[short] = some.x + unit * col(scale, unit)
         return self.clip(moved, around)
 
@@ -617,13 +453,13 @@ class L1(Ball):
     allowing: ClassVar[str] = "all changes together may add up to {radius} (L1){scale}"
 
     def _norm(self, d: Tensor) -> Tensor:
-        return _total(d)
+        return total(d)
 
     def _dual(self, g: Tensor) -> Tensor:
-        return _peak(g)
+        return peak(g)
 
     def _steepest(self, g: Tensor) -> Tensor:
-        return _largest_entry(g)
+        return largest_entry(g)
 
     def _project(self, x: Tensor, around: Around) -> Tensor:
         """Ball and box jointly (Croce and Hein 2021, Proposition 2.2): |x - x0| shrinks by one threshold per row."""
@@ -638,7 +474,7 @@ class L1(Ball):
         d = x - x0
         # float64, since an error in the threshold counts once per component
         size, room = d.abs().double(), torch.where(d > 0, box.hi - x0, x0 - box.lo).double()
-        threshold = _threshold(size.flatten(1), room.flatten(1), around.r)
+        threshold = shrinkage(size.flatten(1), room.flatten(1), around.r)
         change = (size - col(threshold, d)).clamp_min(0).minimum(room) * d.sign()
         return box.clip((x0 + change).to(x.dtype))
 
@@ -663,16 +499,16 @@ class L0(Ball):
         return d.flatten(1).count_nonzero(dim=1).to(d.dtype)
 
     def _dual(self, g: Tensor) -> Tensor:
-        return _peak(g)
+        return peak(g)
 
     def _steepest(self, g: Tensor) -> Tensor:
-        return _largest_entry(g)
+        return largest_entry(g)
 
     def _project(self, x: Tensor, around: Around) -> Tensor:
         """Keeps the floor(r) components whose change saves most of the squared distance; ties go to the lower index."""
         x0, inside = around.x, self.clip(x, around)
         change = inside - x0
-        return _keep_best(change * (2 * (x - x0) - change), inside, around)
+        return keep_best(change * (2 * (x - x0) - change), inside, around)
 
     def holds(self, x: Tensor, around: Around) -> Tensor:
         """As for other threats; a count needs no slack."""
@@ -681,7 +517,7 @@ class L0(Ball):
     def _sample(self, around: Around, key: Tensor) -> Tensor:
         drawn = uniform(key, _clock(key), 0, around.x.shape[1:])
         drawn = drawn if self.where is None else torch.where(self.where, drawn, -1.0)
-        return _keep_best(drawn, self._anywhere(around, key), around)
+        return keep_best(drawn, self._anywhere(around, key), around)
 
 
 THREATS: dict[str, type[Ball]] = {threat.name: threat for threat in (Linf, L2, L1, L0)}

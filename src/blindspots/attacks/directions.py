@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from blindspots.geometry import TINY
 from blindspots.problem import Job, Problem
 from blindspots.rows import col
-from blindspots.threat import L2, TINY, Ball
+from blindspots.threat import L2, Ball
 
 
 def sparse_sign(g: Tensor, count: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blindspots.box import to_8bit
 from blindspots.engine.cascade import SEVERAL, Board
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
@@ -14,7 +15,6 @@ from blindspots.packing import pack_inputs, packed_text
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.rows import Rows
 from blindspots.scenes import FINAL
-from blindspots.threat import to_8bit
 
 LOOKS_AFTER = 3
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blindspots.box import Numbers
 from blindspots.errors import InputError
 from blindspots.models.foreign import ModelError, call, told
 from blindspots.models.model import Model, Service, as_values
 from blindspots.problem import Need
-from blindspots.threat import Numbers
 
 Answers = Literal["labels", "scores", "probabilities", "values"]
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blindspots.box import Box, Numbers, as_box
 from blindspots.errors import InputError
 from blindspots.models.blackbox import Answers, BlackBox
 from blindspots.models.model import Model
 from blindspots.models.translate import translate
 from blindspots.random import keys, uniform
-from blindspots.threat import Box, Numbers, as_box
 
 _PROBES = 512
 _AGREEMENT = 0.99  # of a translation with the estimator: rows on a boundary may fall to either side

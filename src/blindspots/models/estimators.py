@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from blindspots.arguments import checked
+from blindspots.box import Numbers, as_box
 from blindspots.errors import InputError
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.classifiers import Flatten, features_of, from_classifier, probes_within, quiet
 from blindspots.models.model import Model
 from blindspots.models.translate import translate
-from blindspots.threat import Numbers, as_box
 
 _AGREEMENT = 1e-4  # of a translation with the regressor, relative to the spread of its predictions
 

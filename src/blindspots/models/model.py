@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import Checked
+from blindspots.box import Box, Numbers, as_box
 from blindspots.data.names import checked
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.models.foreign import call, own_copy
 from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
-from blindspots.threat import Box, Numbers, as_box
 
 Output = Literal["auto", "logits", "probabilities", "logit", "probability", "values"]
 Scale = float | Sequence[float] | Tensor | None

@@ -6,8 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from blindspots.box import Box
 from blindspots.rows import Rows, pick, tree
-from blindspots.threat import Box
 
 _ENOUGH = 1e-4  # share of the first-order decrease that a step must achieve (Armijo)
 _CURVED = 1e-6  # a pair with a smaller <s, y> / <y, y> would send the direction far away

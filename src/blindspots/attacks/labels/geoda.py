@@ -8,9 +8,9 @@ from torch import Tensor
 from blindspots.attacks.attack import Facts
 from blindspots.attacks.labels.poll import GAIN, PollSearch, PollState
 from blindspots.attacks.labels.start import LineState, choose
+from blindspots.geometry import TINY
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col
-from blindspots.threat import TINY
 
 _FAR = 1e3  # widths of the box: the distance from which a point is projected to the end of the ball in its direction
 

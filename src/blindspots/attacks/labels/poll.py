@@ -13,10 +13,11 @@ from blindspots.attacks.attack import full, zeros
 from blindspots.attacks.directions import unit
 from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase, only
 from blindspots.attacks.starts import as_images
+from blindspots.geometry import TINY
 from blindspots.problem import Job, Problem, Seen
 from blindspots.random import normal, uniform
 from blindspots.rows import Rows, col, pick
-from blindspots.threat import L2, TINY
+from blindspots.threat import L2
 
 POLL, MOVE = OWN, OWN + 1
 GAIN = 0.01  # a share of the distance that is worth gaining

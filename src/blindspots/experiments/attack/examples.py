@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from blindspots.attacks import Lattice
+from blindspots.box import to_8bit
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
@@ -25,7 +26,7 @@ from blindspots.problem import Need, Problem
 from blindspots.rows import Around
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
-from blindspots.threat import Threat, to_8bit
+from blindspots.threat import Threat
 
 _SHEET, _ABREAST = 24, 3  # examples on the contact sheet, and in one line of it
 _SIDE = 128  # px of a picture in it

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from blindspots.box import fits
 from blindspots.data import Dataset
 from blindspots.errors import InputError
-from blindspots.threat import Ball, Threat, fits, parse_threat
+from blindspots.threat import Ball, Threat, parse_threat
 
 _PREFIX = "threat_"
 _UNITS = {"std": "standard deviations of each feature", "mad": "median absolute deviations of each feature"}

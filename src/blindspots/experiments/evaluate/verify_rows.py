@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blindspots.box import to_8bit
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD, VALUES
@@ -21,7 +22,7 @@ from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Ball, to_8bit
+from blindspots.threat import Ball
 
 Array = NDArray[Any]
 Problems = Iterable[str]

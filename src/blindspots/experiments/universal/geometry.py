@@ -11,6 +11,7 @@ from blindspots.attacks import DeepFool
 from blindspots.errors import InputError
 from blindspots.experiments.universal.nearest import nearest
 from blindspots.experiments.universal.verdict import Geometry
+from blindspots.geometry import TINY
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
@@ -19,7 +20,7 @@ from blindspots.random import keys, normal
 from blindspots.records import Share
 from blindspots.rows import Rows
 from blindspots.runs.experiment import Columns
-from blindspots.threat import L2, TINY
+from blindspots.threat import L2
 
 _FIRST, _SPAN = (1, 10, 100), 100
 _KEPT = 500  # singular values in the record

@@ -14,9 +14,9 @@ from blindspots.experiments.universal.parametrisation import Parametrisation
 from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.transformations import parse_transformations
 from blindspots.experiments.universal.verdict import Pass
+from blindspots.geometry import TINY
 from blindspots.random import keys, sign
 from blindspots.rows import col, pick
-from blindspots.threat import TINY
 
 Optimizer = Literal["sign", "adam"]
 _ACROSS = 4.0  # radii: twice the way that all steps together have to be able to make, since they shrink evenly
