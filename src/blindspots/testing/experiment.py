@@ -194,7 +194,7 @@ def _forked(kind: str, config: Config, given: Any, files: Files) -> int:
 
 def _interrupt(progress: Any) -> None:
     if progress.made:
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt  # what a signal comes to, unless whoever started this process had it ignored
 
 
 def _files(files: Files) -> dict[str, bytes]:
