@@ -39,7 +39,7 @@ def attack(
     attack: Search | None = None,
     *,
     threat: Threat,
-    goal: Goal | str | None = None,
+    goal: Goal | str | Callable[[Tensor, Tensor], Any] | None = None,
     data: Data | None = None,
     loss: LossName | None = None,
     targeted: bool = False,

@@ -134,7 +134,7 @@ def evaluate(
     y: Any = None,
     *,
     threat: Threat,
-    goal: Goal | str | None = None,
+    goal: Goal | str | Callable[[Tensor, Tensor], Any] | None = None,
     protocol: str | Protocol | Sequence[Stage] | None = None,
     data: Data | None = None,
     out: str | Path | None = None,

@@ -1,0 +1,218 @@
+"""Goals of models whose outputs are numbers."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from blindspots.errors import InputError
+from blindspots.goals.goal import Goal, Measures
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Regress(Goal, ABC):
+    """Of numbers (B,) or (B, k): success is where any of the k gets there."""
+
+    name: ClassVar[str]
+
+    def measures(self, output: Tensor, y: Tensor, clean: Tensor) -> Measures:
+        """`error`: |f(x) - y|, `shift`: |f(x) - f(clean x)|, the largest of the k; `output` itself if there is one."""
+        error, shift = ((_flat(output) - _flat(other)).abs().amax(1) for other in (y, clean))
+        alone = {"output": _flat(output)[:, 0]} if _flat(output).shape[1] == 1 else {}
+        return {"error": error, "shift": shift, **alone}
+
+    def check(self, output: Tensor, y: Tensor, rows: Tensor) -> None:
+        numbers = _flat(output).shape[1]
+        if output.ndim > 2 or _flat(y).shape[1] != numbers:
+            raise InputError(
+                f"expected one number or a row of numbers per input, as many as there are in y {tuple(y.shape[1:])}, "
+                f"got outputs {tuple(output.shape[1:])}: use a model of such numbers, or a goal that is a function"
+            )
+        strange = (~_flat(y).isfinite().all(1)).nonzero()[:, 0]
+        if len(strange):
+            raise InputError(
+                f"expected finite numbers in y, got {y[strange[0]].tolist()} in row {int(rows[strange[0]])}: leave "
+                "such rows out"
+            )
+
+
+@dataclass(frozen=True)
+class _Tolerant(Regress):
+    """Changes by more than a tolerance, in the units of the output. Scores are in tolerances."""
+
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < math.inf:
+            raise InputError(
+                f"expected a tolerance above 0 for the goal {self.name!r}, got {self.tolerance}: say how large a "
+                "change counts, in the units of the output"
+            )
+
+    @property
+    def spec(self) -> str:
+        return f"{self.name}:{self.tolerance!r}"
+
+    def truth(self, output: Tensor, y: Tensor) -> Tensor:
+        return output
+
+    def scores(self, output: Tensor, truth: Tensor) -> Tensor:
+        change = (_flat(output) - _flat(truth)) / self.tolerance
+        return torch.cat([torch.ones_like(change[:, :1]), *self.directions(change)], 1)
+
+    @abstractmethod
+    def directions(self, change: Tensor) -> tuple[Tensor, ...]:
+        """The changes (B, k), in tolerances, that count when they exceed 1."""
+
+
+@dataclass(frozen=True)
+class Move(_Tolerant):
+    """The output moves by more than the tolerance, up or down, from what it is on the clean input."""
+
+    name: ClassVar[str] = "move"
+    ways: ClassVar[tuple[str, ...]] = ("up", "down")
+
+    @property
+    def kept(self) -> str:
+        return f"moves by no more than {self.tolerance:g}"
+
+    def directions(self, change: Tensor) -> tuple[Tensor, ...]:
+        return change, -change
+
+
+@dataclass(frozen=True)
+class Error(Move):
+    """The output differs by more than the tolerance from y: rows that do so as they are count as wrong."""
+
+    name: ClassVar[str] = "error"
+
+    @property
+    def kept(self) -> str:
+        return f"is within {self.tolerance:g} of the true value"
+
+    def truth(self, output: Tensor, y: Tensor) -> Tensor:
+        return y
+
+
+@dataclass(frozen=True)
+class Up(_Tolerant):
+    """The output rises by more than the tolerance."""
+
+    name: ClassVar[str] = "up"
+    ways: ClassVar[tuple[str, ...]] = ("up",)
+
+    @property
+    def kept(self) -> str:
+        return f"rises by no more than {self.tolerance:g}"
+
+    def directions(self, change: Tensor) -> tuple[Tensor, ...]:
+        return (change,)
+
+
+@dataclass(frozen=True)
+class Down(_Tolerant):
+    """The output falls by more than the tolerance."""
+
+    name: ClassVar[str] = "down"
+    ways: ClassVar[tuple[str, ...]] = ("down",)
+
+    @property
+    def kept(self) -> str:
+        return f"falls by no more than {self.tolerance:g}"
+
+    def directions(self, change: Tensor) -> tuple[Tensor, ...]:
+        return (-change,)
+
+
+@dataclass(frozen=True)
+class _Towards(Regress):
+    """A value is to be passed or met. Scores are shares of the way that the clean output has to go."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise InputError(f"expected a finite number for the goal {self.name!r}, got {self.value}: name a value")
+
+    @property
+    def spec(self) -> str:
+        return f"{self.name}:{self.value!r}"
+
+    def truth(self, output: Tensor, y: Tensor) -> Tensor:
+        return output
+
+    def scores(self, output: Tensor, truth: Tensor) -> Tensor:
+        way = (_flat(truth) - self.value).abs().amax(1, keepdim=True).clamp_min(_TINY)
+        left = self.left(_flat(output)) / way
+        return torch.cat([torch.zeros_like(left[:, :1]), -left], 1)
+
+    @abstractmethod
+    def left(self, output: Tensor) -> Tensor:
+        """How far each number (B, k) still is from reaching the goal; negative where it does."""
+
+
+@dataclass(frozen=True)
+class Above(_Towards):
+    """The output exceeds a value."""
+
+    name: ClassVar[str] = "above"
+    ways: ClassVar[tuple[str, ...]] = ("above",)
+
+    @property
+    def kept(self) -> str:
+        return f"does not exceed {self.value:g}"
+
+    def left(self, output: Tensor) -> Tensor:
+        return self.value - output
+
+
+@dataclass(frozen=True)
+class Below(_Towards):
+    """The output falls below a value."""
+
+    name: ClassVar[str] = "below"
+    ways: ClassVar[tuple[str, ...]] = ("below",)
+
+    @property
+    def kept(self) -> str:
+        return f"does not fall below {self.value:g}"
+
+    def left(self, output: Tensor) -> Tensor:
+        return output - self.value
+
+
+@dataclass(frozen=True)
+class To(_Towards):
+    """The output comes nearer to a value than the tolerance."""
+
+    tolerance: float = 0.0
+
+    name: ClassVar[str] = "to"
+    ways: ClassVar[tuple[str, ...]] = ("to",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.tolerance < math.inf:
+            raise InputError(
+                f"expected a tolerance above 0 for the goal 'to', got {self.tolerance}: write to:{self.value},TOLERANCE"
+            )
+
+    @property
+    def spec(self) -> str:
+        return f"{self.name}:{self.value!r},{self.tolerance!r}"
+
+    @property
+    def kept(self) -> str:
+        return f"stays more than {self.tolerance:g} away from {self.value:g}"
+
+    def left(self, output: Tensor) -> Tensor:
+        return (output - self.value).abs() - self.tolerance
+
+
+def _flat(t: Tensor) -> Tensor:
+    return t.flatten(1) if t.ndim > 1 else t[:, None]
