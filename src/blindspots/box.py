@@ -87,7 +87,9 @@ def _number_of(given: Numbers, t: Tensor) -> float:
 def as_tensor(name: str, given: Numbers) -> Tensor:
     """Float32; raises InputError for what holds no numbers."""
     try:
-        return torch.as_tensor(given, dtype=torch.float32)
+        # On the CPU, whatever the caller's default device is: tensors stay where they are.
+        device = given.device if isinstance(given, Tensor) else "cpu"
+        return torch.as_tensor(given, dtype=torch.float32, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"expected numbers for {name}, got a {type(given).__name__}: give one per feature") from error
 

@@ -191,7 +191,7 @@ class Ball(Threat):
         if self.even and self.where is None:
             count = math.prod(shape)
             return self.span * (1.0 if self.p == math.inf else count ** (1 / self.p))
-        lo, hi = self.whole.like(torch.empty(1, *shape))
+        lo, hi = self.whole.like(torch.empty(1, *shape, device="cpu"))
         return float(self.norm(hi - lo))
 
     @cached_property
@@ -353,7 +353,7 @@ def _units(radius: Numbers | None, unit: Numbers | None) -> tuple[float | None, 
 
 def _free(unit: Tensor | None, where: np.ndarray | Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Units above 0, and what may change; None where that makes no difference."""
-    free = None if where is None else torch.as_tensor(where)
+    free = None if where is None else torch.as_tensor(where, device=getattr(where, "device", "cpu"))
     if free is not None and free.dtype != torch.bool:
         raise InputError(f"expected a mask of True and False, got one of {free.dtype}: compare it, as in mask > 0")
     if unit is not None:
@@ -493,7 +493,7 @@ class L0(Ball):
     allowing: ClassVar[str] = "up to {radius} values may change, each as far as it likes (L0)"
 
     def diameter(self, shape: tuple[int, ...]) -> float:
-        return float(self._count(torch.empty(1, *shape)))
+        return float(self._count(torch.empty(1, *shape, device="cpu")))
 
     def _norm(self, d: Tensor) -> Tensor:
         return d.flatten(1).count_nonzero(dim=1).to(d.dtype)
