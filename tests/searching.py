@@ -34,7 +34,8 @@ def search(
         points = fixed(known.x if start is None else start)
         jobs = Jobs(Samples(rows, known.x, known.y, r), scores, points, targets, 1, 0, 0)
         ledger = Ledger.blank(known.x, problem.objective.margin(logits, known.y, 1 - known.y))
-        Search(attack, oracle, problem, jobs, ledger, rows, Settings(stop_early=not attack.minimal)).run()
+        settings = Settings(stop_early=not attack.minimal, lanes=1)  # on networks so small more only take time
+        Search(attack, oracle, problem, jobs, ledger, rows, settings).run()
     return ledger
 
 

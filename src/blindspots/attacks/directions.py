@@ -8,6 +8,8 @@ from blindspots.problem import Job, Problem
 from blindspots.rows import col
 from blindspots.threat import L2, Ball
 
+_EUCLIDEAN = L2()
+
 
 def sparse_sign(g: Tensor, count: Tensor) -> Tensor:
     """Signs of the `count` (B,) largest entries of each row of `g` (B, ...), divided by their number: unit l1 norm."""
@@ -36,7 +38,7 @@ def ascent(threat: Ball, g: Tensor, coordinates: float) -> Tensor:
 
 def unit(g: Tensor) -> Tensor:
     """`g` with every row scaled to Euclidean length 1, however small it is; a zero row stays zero."""
-    return L2().steepest(g)
+    return _EUCLIDEAN.steepest(g)
 
 
 def descent(problem: Problem, job: Job, x: Tensor, u: Tensor, length: Tensor) -> Tensor:
