@@ -3,6 +3,7 @@
 import math
 import re
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def made(
     )  # fmt: skip
     model = ModelRecord(spec="net.py:net", name="net", digest="0" * 64, parameters=10, bounds=(0.0, 1.0))
     data = DataRecord(spec="d.npz", name="d.npz", digest="1" * 64, rows=150, shape=shape, class_names=names)
-    by = MadeBy(blindspots="1", torch="2", python="3", machine="m", device="cpu", threads=1)
+    by = MadeBy(blindspots=version("blindspots"), torch="2", python="3", machine="m", device="cpu", threads=1)
     manifest = Manifest(
         kind="universal", made_by=by, config=config.model_dump(mode="json"),
         world={"model": model.model_dump(mode="json"), "data": data.model_dump(mode="json")},

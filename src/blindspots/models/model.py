@@ -86,6 +86,11 @@ class Model(Checked):
         if isinstance(net, Model) or not callable(net):
             instead = "pass blindspots.models.from_estimator(it)" if hasattr(net, "get_params") else "pass a network"
             raise InputError(f"expected a network or a function of x, got {type(net).__name__}: {instead}")
+        if embed is not None and (isinstance(embed, type) or not callable(embed)):
+            raise InputError(
+                f"expected embed to be a network or a function of tokens, got {type(embed).__name__}: pass e.g. an "
+                "nn.Embedding"
+            )
         if output not in get_args(Output):
             raise InputError(f"expected output to be one of {', '.join(get_args(Output))}, got {output!r}: pick one")
         self.net: nn.Module = net if isinstance(net, nn.Module) else _Function(net)

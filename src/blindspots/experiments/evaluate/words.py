@@ -29,7 +29,7 @@ def outcome(name: str) -> str:
     return _OUTCOMES.get(key, key.replace("_", " "))
 
 
-def right_and_standing(verdict: EvaluateVerdict, goal: Goal | None) -> str:
+def right_and_standing(verdict: EvaluateVerdict, goal: Goal | None = None) -> str:
     """ "Of 500 rows, 488 are right at first; 86 stay right whatever the attacks tried" """
     of_right = verdict.robust_of_right
     if goal is not None:
@@ -83,7 +83,7 @@ def _in_a_hundred(share: float) -> str:
     return f"about {round(100 * share)}"
 
 
-def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None) -> str:
+def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None = None) -> str:
     """What the numbers mean for somebody who has to decide whether to ship the model."""
     if verdict.counted == 0 < verdict.rows:
         return "Every row has its target class from the start: there was nothing to attack, and nothing was learned."
@@ -136,7 +136,7 @@ def headline(
     labels: Sequence[str],
     verdicts: Sequence[EvaluateVerdict],
     threats: Sequence[ThreatWords],
-    goals: Sequence[Goal | None],
+    goals: Sequence[Goal | None] = (None,),
 ) -> str:
     """The verdict in one sentence, for one run or several."""
     if doubtful := [label for label, v in zip(labels, verdicts, strict=True) if not v.believable]:
