@@ -15,6 +15,7 @@ _MOST = 1e10  # the largest constant
 _GROWTH = 1.2  # of the constant per step, until the first success
 _BREATH = (0.2, 0.005)  # by how much it shrinks after a success and grows after a failure later, first and last
 _BETA = {1: 20.0, 2: 0.001}
+_SPARSE, _DENSE = L1(), L2()
 _TINY = 1e-12
 
 
@@ -101,9 +102,9 @@ class EAD(Attack[EADState]):
         assert seen.grad is not None
         sparse, dense = self._weights(problem.threat.p)
         g = problem.threat.span * seen.grad
-        steepest, slope = L1().dual(g).clamp_min(_TINY), L2().dual(g).square().clamp_min(_TINY)
+        steepest, slope = _SPARSE.dual(g).clamp_min(_TINY), _DENSE.dual(g).square().clamp_min(_TINY)
         first = 2 * sparse / steepest + 4 * dense * (seen.margin + self.confidence).abs() / slope
         const = torch.where(state.t == 0, first.clamp_max(_MOST), state.const)
-        distance = sparse * L1().norm(d) + 2 * dense * L2().norm(d).square()
+        distance = sparse * _SPARSE.norm(d) + 2 * dense * _DENSE.norm(d).square()
         balance = 2 * distance / -(g * d).flatten(1).sum(1).clamp_max(-_TINY)
         return torch.where(won & ~state.found, const.minimum(balance), const)

@@ -17,6 +17,7 @@ _STRIDE = {0: 1.0, 1: 0.5, 2: 0.1, math.inf: 0.1}  # where the norm is sparse, f
 _INNER = {1: 20, 2: 20, math.inf: 5}  # proximal iterations; more do not help in linf, and cost time
 _FAR = 1e9  # no box for what is not an input
 _LONGEST = math.log(1e6)  # the weights never differ by more than this factor
+_MAXIMUM = Linf()
 _DUAL: dict[float, Ball] = {2: L2(None, -_FAR, _FAR), math.inf: L1(None, -_FAR, _FAR)}
 
 
@@ -97,7 +98,7 @@ class PDPGD(Attack[PDPGDState]):
         assert seen.grad is not None
         if threat.p < 2:
             return state.stride
-        boundary = seen.margin.abs() / Linf().dual(seen.grad).clamp_min(1e-12)
+        boundary = seen.margin.abs() / _MAXIMUM.dual(seen.grad).clamp_min(1e-12)
         return state.stride.minimum(boundary / threat.span)
 
 

@@ -12,6 +12,8 @@ from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
 from blindspots.threat import Linf
 
+_MAXIMUM = Linf()
+
 
 @dataclass(frozen=True)
 class SigmaZeroState(State):
@@ -66,7 +68,7 @@ class SigmaZero(Attack[SigmaZeroState]):
         width = problem.threat.width
         g = pick(seen.won, torch.zeros_like(seen.grad), seen.grad) * width
         g = g + self._count((state.probe - job.x) / width)
-        adam = state.adam.take(g / col(Linf().norm(g).clamp_min(1e-12), g))
+        adam = state.adam.take(g / col(_MAXIMUM.norm(g).clamp_min(1e-12), g))
         stride = cosine((state.t - 1).clamp_min(0), self.steps, self.stride, self.stride / 10)
         change = self.rate * cosine(state.t, self.steps, self.stride, self.stride / 10)
         threshold = (state.threshold + torch.where(seen.won, change, -change)).clamp(0, 1)

@@ -20,6 +20,7 @@ from blindspots.rows import Rows, col, pick
 from blindspots.threat import L2
 
 POLL, MOVE = OWN, OWN + 1
+_EUCLIDEAN = L2()
 GAIN = 0.01  # a share of the distance that is worth gaining
 FEWER, FEWEST = 0.95, 0.7  # what the share of smooth steps is multiplied by after a poll that helped, or did not
 
@@ -133,7 +134,7 @@ class PollSearch(LabelSearch[P], Generic[P]):
         return problem.threat.clip(state.base + col(self._length(job, state), u) * u, job)
 
     def _length(self, job: Job, state: PollState) -> Tensor:
-        return self.reach * L2().norm(state.base - job.x)
+        return self.reach * _EUCLIDEAN.norm(state.base - job.x)
 
     def _poll(self, problem: Problem, job: Job, state: P, seen: Seen) -> P:
         labels = state.labels.add(state.probe - state.base, seen.won)

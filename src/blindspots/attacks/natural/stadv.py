@@ -18,6 +18,9 @@ from blindspots.threat import Linf
 _EPS = 1e-8
 
 
+_MAXIMUM = Linf()
+
+
 @dataclass(frozen=True)
 class StAdvState(State):
     flow: Tensor  # (B, 2, H, W) pixels down and right: where each pixel of `probe` comes from
@@ -76,7 +79,7 @@ class StAdv(Attack[StAdvState]):
             flow = state.flow.detach().requires_grad_()
             towards = pulled(carried(problem, job, flow), flow, seen.grad)
             smoother = pulled(roughness(flow), flow, torch.ones_like(job.r))
-        towards = towards / col(Linf().norm(towards).clamp_min(TINY), flow)
+        towards = towards / col(_MAXIMUM.norm(towards).clamp_min(TINY), flow)
         slope = pick(seen.won, 0 * flow, towards).detach() + col(state.tau, flow) * smoother
         t, tau = state.t + 1, state.tau * torch.where(seen.won, 1 + self.gamma, 1 - self.gamma)
         adam, rate = state.adam.take(slope), col(cosine(state.t, self.steps, self.lr, 0.0), flow)
