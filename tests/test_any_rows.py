@@ -124,6 +124,25 @@ def test_a_share_is_reached_exactly_where_enough_draws_are(draws: int) -> None:
         Share(Classify(), 0.0)
 
 
+@pytest.mark.parametrize("decides", [1e-7, -1e-7, 0.0])
+def test_a_share_has_the_margin_of_the_draw_that_decides_to_the_last_bit(decides: float) -> None:
+    """However large those of the other draws are."""
+    output = torch.tensor([[[decides, 0.0], [-9e5, 0.0], [7e5, 0.0]]], requires_grad=True)
+    margin = Share(Classify(), 0.6).margin(output, torch.zeros(1, dtype=torch.int64))
+    assert margin.item() == torch.tensor(decides).item()
+    (slope,) = torch.autograd.grad(margin.sum(), output)
+    torch.testing.assert_close(slope[0, :, 0], torch.full((3,), 1 / 3))
+
+
+def test_a_scene_and_a_share_of_its_draws_go_together() -> None:
+    for goal, scene in ((Share(Classify(), 0.5), None), (None, SCENE), (Classify(), SCENE)):
+        with pytest.raises(InputError, match="together, got one without the other"):
+            Oracle(Model(finder), goal=goal, scene=scene)
+    x, y = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(InputError, match="together, got one without the other"):
+        bs.evaluate(finder, x, y, threat=bs.Linf(0.1), goal=Share(Classify(), 0.5))
+
+
 # ------------------------------------------------------------------ a series, with a recurrent network
 
 
@@ -242,6 +261,23 @@ def test_lanes_change_no_bit_of_a_search_in_texts() -> None:
     y = model.logits(x).argmax(1)
     one, many = (searched(bs.attacks.Greedy(), model, Substitutions(2), x[:6], y[:6], own[:6], n)[0] for n in (1, 16))
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(many), strict=True))
+
+
+def test_an_embedding_is_part_of_its_model() -> None:
+    """Of the digest, of what is counted, and of what is in evaluation mode while it is borrowed."""
+
+    def made(seed: int, rate: float = 0.5) -> Model:
+        torch.manual_seed(seed)
+        table = nn.Sequential(nn.Embedding(V, E), nn.Dropout(rate))
+        return Model(READERS["net"], bounds=(0.0, V - 1.0), embed=table, name="net")
+
+    assert made(0).digest == made(0).digest
+    assert len({made(0).digest, made(1).digest, made(0, 0.25).digest}) == 3
+    model, x = made(0), texts()[0]
+    assert model.parameters == V * E
+    with model.borrowed(), torch.no_grad():
+        assert torch.equal(model.logits(x), model.logits(x))
+    assert all(m.training for m in model.parts[1].modules())
 
 
 def test_random_texts_lie_in_their_threat() -> None:

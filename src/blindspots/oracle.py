@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from blindspots.goals import Classify, Goal
+from blindspots.errors import InputError
+from blindspots.goals import Classify, Goal, Share
 from blindspots.models.foreign import out_of_memory, own_randomness
 from blindspots.models.model import Model
 from blindspots.models.precision import differentiable, full_precision
@@ -54,6 +55,11 @@ class Oracle:
         scene: Scene | None = None,
     ) -> None:
         self.goal, self.scene = goal or Classify(model.rejects), scene
+        if isinstance(goal, Share) == (scene is None):
+            raise InputError(
+                "expected a scene and a share of its draws together, got one without the other: pass both, "
+                "goal=Share(...) and scene=..., or neither"
+            )
         chunk = chunk if scene is None else max(1, chunk // draws)
         self.model, self.device = model, model.device
         self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False

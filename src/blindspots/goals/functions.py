@@ -100,8 +100,8 @@ class Share(Goal):
         margins, draws = self._margins(output, truth), output.shape[1]
         decides = margins.kthvalue(max(1, math.ceil(self.least * draws - 1e-9)), 1).values
         mean = margins.mean(1)
-        margin = mean + (decides - mean).detach()
-        return torch.stack([margin, torch.zeros_like(margin)], 1)
+        lowest = decides.detach() + (mean - mean.detach())  # to the last bit the margin that decides
+        return torch.stack([lowest, torch.zeros_like(lowest)], 1)
 
     def measures(self, output: Tensor, y: Tensor, clean: Tensor) -> Measures:
         """`share`: of the draws on which the goal is reached."""

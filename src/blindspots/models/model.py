@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from blindspots.box import Box, Numbers, as_box
 from blindspots.data.names import checked
 from blindspots.errors import InputError
 from blindspots.findings import Finding
+from blindspots.models.contents import raw_bytes, structure_of, tensors_of
 from blindspots.models.foreign import call, own_copy
 from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
@@ -26,7 +26,6 @@ Scale = float | Sequence[float] | Tensor | None
 
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW_ONE = 1 - 2.0**-24
-_UNSTABLE = re.compile(r" at 0x[0-9a-f]+|___torch_mangle_\d+\.?")  # differs between two loads of one network
 
 
 class Service(Protocol):
@@ -94,8 +93,10 @@ class Model(Checked):
         if output not in get_args(Output):
             raise InputError(f"expected output to be one of {', '.join(get_args(Output))}, got {output!r}: pick one")
         self.net: nn.Module = net if isinstance(net, nn.Module) else _Function(net)
+        self.table = embed if embed is None or isinstance(embed, nn.Module) else _Function(embed)
         if device is not None:
-            to_device(self.net, device)
+            for part in self.parts:
+                to_device(part, device)
         self._fallback = torch.device(device or "cpu")
         self.box = _checked_bounds(bounds)
         self.mean, self.std = _numbers(mean, "mean"), _numbers(std, "std")
@@ -105,7 +106,6 @@ class Model(Checked):
         self.output: Output = output
         self.name = name or _called(net)
         self.spec, self.take = spec, take
-        self.table = embed if embed is None or isinstance(embed, nn.Module) else _Function(embed)
         self.access = Need.GRAD if embed is None else Need.SLOPES
         self.flat = False  # its gradient was 0 at every row checked
         self.remarks: tuple[Finding, ...] = ()  # from `first_look`
@@ -158,12 +158,17 @@ class Model(Checked):
     @property
     def device(self) -> torch.device:
         """Where the network is, and inputs are moved to."""
-        return next((t.device for _, t in _tensors(self.net)), self._fallback)
+        return next((t.device for _, t in tensors_of(self.net)), self._fallback)
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """The network, and the embedding before it if there is one."""
+        return [self.net] if self.table is None else [self.net, self.table]
 
     @property
     def parameters(self) -> int:
         """The number of learned parameters."""
-        return sum(p.numel() for p in self.net.parameters() if not is_lazy(p))
+        return sum(p.numel() for part in self.parts for p in part.parameters() if not is_lazy(p))
 
     @property
     def digest(self) -> str:
@@ -173,15 +178,14 @@ class Model(Checked):
         """
         digest = hashlib.sha256(repr((self.bounds, self.mean, self.std, self.output)).encode())
         for bound in self.box:
-            digest.update(_raw(bound) if isinstance(bound, Tensor) else b"")
+            digest.update(raw_bytes(bound) if isinstance(bound, Tensor) else b"")
         if self.take is not None:
             digest.update(repr(self.take).encode())
-        digest.update(_UNSTABLE.sub("", repr(self.net)).encode())
-        for code in _code(self.net):
-            digest.update(_UNSTABLE.sub("", code).encode())
-        for name, tensor in [*_tensors(self.net), *([] if self.table is None else _tensors(self.table))]:
-            digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
-            digest.update(_raw(tensor))
+        for part in self.parts:
+            digest.update(structure_of(part))
+            for name, tensor in tensors_of(part):
+                digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
+                digest.update(raw_bytes(tensor))
         return digest.hexdigest()
 
     def logits(self, x: Tensor) -> Tensor:
@@ -262,8 +266,8 @@ class Model(Checked):
 
         Flags are set directly: exported modules refuse `eval()`, and in some networks it has side effects.
         """
-        training = [(m, m.training) for m in self.net.modules() if hasattr(m, "training")]
-        learning = [(p, p.requires_grad) for p in self.net.parameters()]
+        training = [(m, m.training) for part in self.parts for m in part.modules() if hasattr(m, "training")]
+        learning = [(p, p.requires_grad) for part in self.parts for p in part.parameters()]
         try:
             _set_flags([(m, False) for m, _ in training], [(p, False) for p, _ in learning])
             yield self
@@ -400,32 +404,3 @@ def _set_flags(training: list[tuple[nn.Module, bool]], learning: list[tuple[nn.P
     for parameter, flag in learning:
         if parameter.requires_grad != flag:
             parameter.requires_grad_(flag)
-
-
-def _code(net: nn.Module) -> Iterator[str]:
-    """The code of TorchScript and exported modules, which their repr does not show."""
-    for module in net.modules():
-        code = getattr(module, "inlined_code", None) or getattr(module, "code", None)
-        if isinstance(code, str):
-            yield code
-
-
-def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Named parameters, buffers, and constants that a network keeps elsewhere."""
-    yield from net.named_parameters()
-    yield from net.named_buffers()
-    for module in net.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            yield from ((k, v) for k, v in vars(module).items() if isinstance(v, Tensor))
-        if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "inlined_graph"):
-            yield from _script_constants(module.inlined_graph)
-
-
-def _script_constants(graph: Any) -> Iterator[tuple[str, Tensor]]:
-    for i, node in enumerate(graph.findAllNodes("prim::Constant")):
-        if node.hasAttribute("value") and node.kindOf("value") == "t":
-            yield f"constant {i}", node.t("value")
-
-
-def _raw(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -178,7 +178,8 @@ def _is_opened(thing: Any) -> bool:
 def _opened(source: ModelSource, given: Model | None, say: Say) -> Model:
     model = load_model(source.spec, say) if given is None else given
     if source.device is not None:
-        to_device(model.net, source.device)
+        for part in model.parts:
+            to_device(part, source.device)
     if not source.values and model.output == "values":
         raise InputError(
             f"expected a model that classifies, got {model.name}, which returns numbers: say what counts as a success, "

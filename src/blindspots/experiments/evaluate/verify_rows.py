@@ -57,9 +57,8 @@ def shape_problems(
     sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0}
     for column, text in expected_columns.items():
         found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")
-        expected, dtype = _declared(text, sizes, found if column == "measure_names" else shape)
-        if column == "truth":
-            expected = (rows, *found[1:])
+        of_any_shape = {"truth": found[1:], "measure_names": found}
+        expected, dtype = _declared(text, sizes, of_any_shape.get(column, shape))
         if found != expected or kind not in dtype:
             yield f"expected {column} in {name} as {' or '.join(dtype)} {expected}, found {kind} {found}"
             return
