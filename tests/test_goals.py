@@ -252,6 +252,17 @@ def test_wrong_numbers_are_found_whatever_the_digests_say() -> None:
         assert looked_at(done, columns | {name: wrong(columns[name])}), name
 
 
+def test_numbers_stay_numbers_behind_transformations(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x=X.numpy(), y=Y.numpy())
+    (tmp_path / "line.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(8, 1)\n")
+    asked = {"data": str(tmp_path / "rows.npz"), "goal": "move:0.1", "through": "bits:depth=2"}
+    done = bs.evaluate(f"{tmp_path}/line.py:net", threat="linf:0.2", **asked)  # type: ignore[arg-type]
+    assert done.success.any()
+    shift = done.verdict.metrics()["mean_shift"].value
+    assert bs.require(done.verdict, f"mean_shift<={shift + 0.01}") == []
+    assert len(bs.require(done.verdict, [f"mean_shift<={shift / 2}", "robust_accuracy<=1"])) == 1
+
+
 def test_numbers_without_a_goal_are_refused() -> None:
     fitted = LinearRegression().fit(X.numpy(), Y.numpy())
     with pytest.raises(InputError, match="which returns numbers: say what counts as a success"):

@@ -300,11 +300,12 @@ class Wrapper(Model):
     """A model around another one, `model`, whose bounds, access, cost and notes it shares.
 
     Args:
-        net: both as one module, which returns logits.
+        net: both as one module, which returns logits, or values as the inner one does.
     """
 
     def __init__(self, model: Model, net: nn.Module, name: str, spec: str | None = None) -> None:
-        super().__init__(net, model.box, output="logits", name=name, spec=spec)
+        shared: Output = "values" if model.output == "values" else "logits"
+        super().__init__(net, model.box, output=shared, name=name, spec=spec)
         self.model, self.access = model, model.access
 
     @property
