@@ -28,7 +28,8 @@ from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Problem
 from blindspots.rows import Around
-from blindspots.threat import Threat, parse_threat
+from blindspots.threat import Threat
+from blindspots.threats import parse_threat
 
 ROWS, REPEATS = 200, 3
 CASES = [

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from blindspots.data import load_data
 from blindspots.models import load_model
-from blindspots.threat import Threat, parse_threat
+from blindspots.threat import Threat
+from blindspots.threats import parse_threat
 
 BESIDE = Path(__file__).parents[2] / "shared"
 NO_ZOO = "The folder of real models (BLINDSPOTS_ZOO) was not there, so only digits were measured."

@@ -18,7 +18,7 @@ from blindspots.engine.loop import Settings
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
-from blindspots.threat import parse_threat
+from blindspots.threats import parse_threat
 
 BATCH = 64
 ALONE = {Need.VALUE: 1000, Need.LABEL: 5000}  # queries of a row that is searched alone,

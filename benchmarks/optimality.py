@@ -17,8 +17,9 @@ from benchmarks.count import Counted
 from benchmarks.page import Section, percent, store, stored, table, versions
 from benchmarks.peers import MINIMAL, MinimalPeer
 from blindspots.attacks import parse_attack
+from blindspots.ball import BALLS
 from blindspots.rows import Around
-from blindspots.threat import THREATS, Threat
+from blindspots.threat import Threat
 
 ROWS, BUDGET = 100, 2000  # forwards + backwards per row
 CASES = [Case(*line.split()) for line in """
@@ -58,8 +59,8 @@ class Found:
 
 def measure(args: argparse.Namespace) -> Section:
     rows, cases = args.rows or ROWS, available(CASES, args)
-    found = {(c.model, norm): _on(c, norm, rows, args.cached) for c in cases for norm in THREATS}
-    numbers = [_summary(norm, [found[c.model, norm] for c in cases]) for norm in THREATS]
+    found = {(c.model, norm): _on(c, norm, rows, args.cached) for c in cases for norm in BALLS}
+    numbers = [_summary(norm, [found[c.model, norm] for c in cases]) for norm in BALLS]
     flat = [line for lines in numbers for line in lines]
     text = "\n\n".join([
         versions("foolbox", "torchattacks", "adversarial-robustness-toolbox") + ", adv-lib.",
@@ -74,7 +75,7 @@ def _on(case: Case, norm: str, rows: int, cached: bool) -> list[Found]:
     net = net.eval().requires_grad_(False)
     with torch.no_grad():
         right = (net(x).argmax(1) == y).nonzero()[:rows, 0]
-    x, y, threat = x[right], y[right], THREATS[norm]()
+    x, y, threat = x[right], y[right], BALLS[norm]()
     found = [_ours(net, x, y, threat, name) for name in OURS[norm]]
     found += [_theirs(case, net, x, y, threat, peer, cached) for peer in MINIMAL if peer.norm == norm]
     for f in found:

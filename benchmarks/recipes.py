@@ -22,7 +22,7 @@ from blindspots.records import Share
 from blindspots.runs.folder import Folder
 from blindspots.runs.store import opened
 from blindspots.runs.world import Progress
-from blindspots.threat import parse_threat
+from blindspots.threats import parse_threat
 
 HEAD = (
     "recipe", "epochs", "clean", "robust", "95 % interval", "union", "95 % interval", "CPU s", "of it checks", "MB",

@@ -22,7 +22,7 @@ from blindspots.experiments.harden.trainer import Trainer
 from blindspots.experiments.harden.training import weights_of
 from blindspots.models.digits import network
 from blindspots.models.training import alone
-from blindspots.threat import parse_threat
+from blindspots.threats import parse_threat
 
 RADIUS = "linf:0.15"
 UNION = ("linf:0.1", "l2:0.5")  # of recipe multi-norm

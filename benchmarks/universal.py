@@ -15,6 +15,7 @@ from benchmarks.clock import clock
 from benchmarks.count import Counted
 from benchmarks.page import ROOT, Section, percent, store, stored, table, versions
 from benchmarks.universal_peers import SEARCHES, TimeUpError, Trace
+from blindspots.ball import Linf
 from blindspots.data import ArrayData
 from blindspots.data.splits import Rows, divide
 from blindspots.experiments.universal.file import load_perturbation
@@ -27,7 +28,6 @@ from blindspots.experiments.universal.verdict import Trial
 from blindspots.models import Model
 from blindspots.oracle import Oracle
 from blindspots.records import Share
-from blindspots.threat import Linf
 
 CELLS = "universal-cells"
 KEPT = ROOT / "runs" / "benchmarks-universal"  # perturbations, for the matrix; not part of the repository

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Attack
+from blindspots.ball import BALLS
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
@@ -13,7 +14,7 @@ from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Need, Problem
-from blindspots.threat import THREATS, Threat
+from blindspots.threat import Threat
 from closed_form import Known
 
 
@@ -49,4 +50,4 @@ def alternating(small: float, large: float, rows: int) -> Tensor:
 
 
 def kinds(attack: Attack) -> list[Threat]:
-    return [THREATS[name]() for name in attack.threats]
+    return [BALLS[name]() for name in attack.threats]

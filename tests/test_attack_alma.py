@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from blindspots.attacks.distance.alma import ALMA, _slope
+from blindspots.ball import L1, L2
 from blindspots.objective import LossName, Objective
-from blindspots.threat import L1, L2, Threat
+from blindspots.threat import Threat
 from closed_form import Known, Linear, ball, optimum, plane, planes
 from searching import kinds, search, unbounded
 

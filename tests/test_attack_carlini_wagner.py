@@ -8,9 +8,10 @@ from blindspots.attacks import FMN, Attack
 from blindspots.attacks.adam import Adam
 from blindspots.attacks.distance.carlini_wagner import CarliniWagner
 from blindspots.attacks.distance.ead import EAD
+from blindspots.ball import L0, L1, L2, Linf
 from blindspots.engine.ledger import Ledger
 from blindspots.objective import Objective
-from blindspots.threat import L0, L1, L2, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Known, ball, optimum, plane, planes
 from searching import alternating, search, unbounded
 

@@ -7,9 +7,10 @@ from blindspots.attacks import Attack
 from blindspots.attacks.distance.deepfool import DeepFool
 from blindspots.attacks.distance.hyperplane import to_plane
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
+from blindspots.ball import L2, Linf
 from blindspots.objective import Objective
 from blindspots.testing.attack import Net, jobs
-from blindspots.threat import L2, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Known, Linear, ball, optimum, plane, planes
 from searching import search, unbounded
 

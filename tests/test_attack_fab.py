@@ -7,10 +7,11 @@ from torch import Tensor
 
 from blindspots.attacks.distance.fab import _FAB, FAB, FABT, FABState
 from blindspots.attacks.distance.hyperplane import to_plane
+from blindspots.ball import L1, L2, Linf
 from blindspots.objective import Objective
 from blindspots.problem import Problem
 from blindspots.testing.attack import Net, drive, jobs
-from blindspots.threat import L1, L2, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Known, Linear, optimum, plane, planes
 from searching import kinds, search, unbounded
 

@@ -18,13 +18,14 @@ from blindspots.attacks.gradient.odi import ODI
 from blindspots.attacks.gradient.pma import PMA, Term
 from blindspots.attacks.gradient.progress import Progress
 from blindspots.attacks.gradient.vmifgsm import VMIFGSM
+from blindspots.ball import BALLS, L1, L2, Linf
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Question
 from blindspots.testing.attack import Net, drive, jobs, problem_of
-from blindspots.threat import L1, L2, THREATS, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import optimum, plane
 from searching import alternating, kinds, search
 
@@ -292,4 +293,4 @@ def test_the_sparse_form_ends_in_the_ball_however_few_steps_it_has(steps: int) -
 
 def test_threats_are_those_that_can_be_searched() -> None:
     for attack, _ in ATTACKS:
-        assert set(attack.threats) <= set(THREATS)
+        assert set(attack.threats) <= set(BALLS)

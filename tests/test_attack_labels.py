@@ -16,12 +16,13 @@ from blindspots.attacks.labels.poll import Labels, grain
 from blindspots.attacks.labels.rays import RayS, _block, _places
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.labels.start import LabelSearch, noise
+from blindspots.ball import BALLS, L1, L2, Linf
 from blindspots.engine.result import Result
 from blindspots.objective import Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.testing.attack import Flat
-from blindspots.threat import L1, L2, THREATS, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Ball, Known, ball, optimum, plane
 from searching import search, unbounded
 
@@ -93,7 +94,7 @@ def test_rays_needs_no_start() -> None:
 @pytest.mark.parametrize("attack", [*STARTED, RayS(60)], ids=str)
 def test_every_query_counts_and_none_is_made_beyond_the_budget(attack: Attack) -> None:
     known = plane(4, (2, 3, 4), gap=(0.05, 0.3))
-    ledger = search(attack, known, THREATS[attack.threats[0]](), unbounded(known))
+    ledger = search(attack, known, BALLS[attack.threats[0]](), unbounded(known))
     assert ledger.forwards.tolist() == [1 + 60] * 4
     assert ledger.backwards.tolist() == [0] * 4
 

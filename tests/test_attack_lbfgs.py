@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks.distance.lbfgs import LBFGS, LBFGSState
+from blindspots.ball import L2
 from blindspots.objective import LossName, Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.testing.attack import drive
-from blindspots.threat import L2
 from closed_form import Known, Linear, ball, optimum, plane, planes
 from searching import search, unbounded
 

@@ -10,10 +10,11 @@ from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast
 from blindspots.attacks.natural.line import LineSearch
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD, moved
 from blindspots.attacks.natural.stadv import StAdv, carried, roughness
+from blindspots.ball import L0, L1, L2, Linf
 from blindspots.objective import Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
-from blindspots.threat import L0, L1, L2, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Known, Linear, optimum, plane
 from searching import kinds, search, unbounded
 

@@ -17,12 +17,13 @@ from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square, SquareState
 from blindspots.attacks.scores.windows import Window
+from blindspots.ball import BALLS, L1, L2, Linf
 from blindspots.objective import Objective
 from blindspots.problem import Job, Problem
 from blindspots.random import keys
 from blindspots.rows import col
 from blindspots.testing.attack import Net, drive, jobs
-from blindspots.threat import L1, L2, THREATS, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Linear, ball, optimum, plane
 from searching import alternating, kinds, search, unbounded
 
@@ -222,7 +223,7 @@ def test_a_bump_has_two_opposite_halves_and_norm_one(p: float) -> None:
 def test_onepixel_changes_as_many_pixels_as_the_radius_pays_for(
     pixels: int, radius: float, pixels_changed: int
 ) -> None:
-    attack, threat, shape = OnePixel(60, pixels=pixels), THREATS["l0"](), (3, 6, 6)
+    attack, threat, shape = OnePixel(60, pixels=pixels), BALLS["l0"](), (3, 6, 6)
     job = replace(jobs(attack, threat, shape), r=torch.full((8,), radius))
     for state, _ in drive(attack, Problem(Objective(), threat), job, Net(shape)):
         changed = (state.probe != job.x).any(1).flatten(1).sum(1)

@@ -12,8 +12,9 @@ from blindspots.attacks.distance.fmn import FMN
 from blindspots.attacks.distance.jsma import JSMA, _best_pair
 from blindspots.attacks.distance.pdpgd import PDPGD
 from blindspots.attacks.distance.sigma_zero import SigmaZero
+from blindspots.ball import L0, L1, L2, Linf
 from blindspots.objective import Objective
-from blindspots.threat import L0, L1, L2, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Known, Linear, optimum, plane, planes
 from searching import search, unbounded
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from blindspots.attacks import APGD, DDN, FGSM, PGD, Attack
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
+from blindspots.ball import L2, Linf
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import LossName, Objective
@@ -15,7 +16,7 @@ from blindspots.oracle import Oracle
 from blindspots.problem import Job, Problem, Question
 from blindspots.random import keys
 from blindspots.rows import Around
-from blindspots.threat import L2, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Linear, optimum, plane
 from searching import alternating, kinds, search
 

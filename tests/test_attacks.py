@@ -63,9 +63,10 @@ from blindspots.attacks import (
     Through,
 )
 from blindspots.attacks.gradient.progress import checkpoints
+from blindspots.ball import BALLS, L0, L1, L2, Linf
 from blindspots.objective import Objective
 from blindspots.testing.attack import Check, checks
-from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import ball, optimum, plane, planes
 from searching import alternating, kinds, search, unbounded
 
@@ -264,7 +265,7 @@ def test_bisection_ends_at_the_boundary_between_two_points(threat: Threat) -> No
 )
 def test_an_attack_costs_what_its_documentation_says(attack: Attack, forwards: int, backwards: int) -> None:
     known = plane(4, (2, 3, 4), gap=(0.2, 0.3))
-    threat = THREATS[attack.threats[0]]()
+    threat = BALLS[attack.threats[0]]()
     if "l2" in attack.threats:
         threat = L2()
     ledger = search(attack, known, threat, torch.full((4,), 1e-3))

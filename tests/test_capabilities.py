@@ -10,6 +10,7 @@ from torch import Tensor
 
 from blindspots.attacks import PGD, Attack
 from blindspots.attacks.attack import Facts, State, zeros
+from blindspots.ball import Linf
 from blindspots.capabilities import Embed, Enumerates, Projects, Samples, Steers, lacking
 from blindspots.engine.jobs import Jobs, fixed
 from blindspots.engine.jobs import Samples as Rows
@@ -22,7 +23,7 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import Around
-from blindspots.threat import Linf, Threat
+from blindspots.threat import Threat
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from blindspots import verify
+from blindspots.ball import Linf
 from blindspots.cli.app import app
 from blindspots.data import digits_arrays
 from blindspots.data.names import parse_classes
 from blindspots.errors import InputError
 from blindspots.experiments.universal.apply import apply_perturbation
 from blindspots.experiments.universal.file import Perturbation, perturbation_bytes
-from blindspots.threat import Linf
 from test_class_names import LEVELS, SHUFFLED, WORDS, Y, in_folders
 
 NET = '''

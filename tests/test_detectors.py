@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 import blindspots as bs
+from blindspots.ball import Linf
 from blindspots.data import digits_arrays
 from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.binary import Training, classifier, train
@@ -32,7 +33,6 @@ from blindspots.models import BlackBox, Model, load_model
 from blindspots.models.load import Batched
 from blindspots.oracle import Oracle
 from blindspots.random import uniform
-from blindspots.threat import Linf
 
 SHAPES = {"grey": (1, 8, 8), "colour": (3, 6, 9), "table": (7,)}
 SMALL = {

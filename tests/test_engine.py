@@ -30,6 +30,7 @@ from blindspots.attacks import (
     Through,
 )
 from blindspots.attacks.attack import State, zeros
+from blindspots.ball import BALLS
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Allowance, Search, Settings
@@ -40,7 +41,7 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import Around, leaves
-from blindspots.threat import THREATS, Threat
+from blindspots.threat import Threat
 from reference_engine import ReferenceSearch
 
 ROWS, SHAPE, CLASSES, CHUNK = 19, (1, 6, 6), 5, 4
@@ -122,7 +123,7 @@ def samples(rows: int = ROWS, radius: tuple[float, float] = (0.05, 0.25)) -> Sam
 
 
 def trial(attack: Attack, **more: object) -> Trial:
-    threat = THREATS[attack.threats[0]]()
+    threat = BALLS[attack.threats[0]]()
     scale = {"linf": 1.0, "l2": 3.0, "l1": 10.0}[threat.name]
     s = samples()
     r = torch.full((ROWS,), torch.inf) if attack.minimal else scale * s.r
@@ -247,7 +248,7 @@ def knocks(targets: list[list[int]], restarts: int = 1, x: Tensor | None = None,
     n = len(targets)
     x = torch.full((n, 3), 0.5) if x is None else x
     s = Samples(torch.arange(n), x, torch.zeros(n, dtype=torch.int64), torch.ones(n))
-    return Trial(Knock(), THREATS["linf"](), Corner(), s, restarts, torch.tensor(targets), **more)
+    return Trial(Knock(), BALLS["linf"](), Corner(), s, restarts, torch.tensor(targets), **more)
 
 
 def test_jobs_follow_each_other_until_one_wins() -> None:

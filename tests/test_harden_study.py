@@ -7,12 +7,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from blindspots.ball import L1, L2, Linf
 from blindspots.data import ArrayData
 from blindspots.experiments.harden.study import Pair, Watch, concluded, equal_volume, trials
 from blindspots.experiments.harden.verdict import STUDY, Study
 from blindspots.models.model import Model
 from blindspots.runs.columns import check_columns
-from blindspots.threat import L1, L2, Linf, Threat
+from blindspots.threat import Threat
 
 SHAPE = (1, 6, 6)
 ROWS = 8

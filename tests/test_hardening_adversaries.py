@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blindspots.ball import L1, L2, Linf
 from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries import Adversary, make_adversary
 from blindspots.experiments.harden.adversaries.adversary import Networks
@@ -16,7 +17,7 @@ from blindspots.experiments.harden.layers import hidden_layers, outputs, replace
 from blindspots.experiments.harden.recipe import Free, Noise, NoisyStep, Pool, Recipe, Search, TrainingLoss, Universal
 from blindspots.random import keys
 from blindspots.rows import Around
-from blindspots.threat import L1, L2, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Linear, planes
 
 INSIDE = {

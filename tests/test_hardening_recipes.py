@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from blindspots.ball import L0, L2, Linf
 from blindspots.errors import InputError
 from blindspots.experiments.harden.guard import CAUTIOUS, GRADALIGN, cautious, measure
 from blindspots.experiments.harden.objectives import boosted_cross_entropy, kl, losses, slope
@@ -22,7 +23,6 @@ from blindspots.experiments.harden.recipe import (
     threats_of,
 )
 from blindspots.experiments.harden.trainer import schedule
-from blindspots.threat import L0, L2, Linf
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.4, 3.0]])
 OTHER = torch.tensor([[1.0, 1.0, 0.0], [0.1, 0.2, 0.3]])

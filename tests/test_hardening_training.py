@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.ball import Linf
 from blindspots.data import ArrayData
 from blindspots.errors import InputError
 from blindspots.experiments.harden import training as loops
@@ -37,7 +38,6 @@ from blindspots.models import Model
 from blindspots.packing import unpacked_text
 from blindspots.random import keys
 from blindspots.records import Share
-from blindspots.threat import Linf
 from closed_form import Known, optimum, planes
 
 QUICK = Recipe(epochs=2, batch=8, optimizer=Optimizer(rate=1e-2), adversary=NoisyStep())

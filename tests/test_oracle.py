@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from blindspots.ball import Linf
 from blindspots.models.foreign import ModelError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem, Question, Seen
 from blindspots.rows import leaves
-from blindspots.threat import Linf
 from closed_form import Linear
 
 MARGIN = Problem(Objective(), Linf())

@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
+from blindspots.ball import L2, Linf
 from blindspots.cli.app import app
 from blindspots.errors import InputError
 from blindspots.experiments.universal.apply import apply_perturbation, rounded_l2, rounded_linf
 from blindspots.experiments.universal.file import Perturbation, load_perturbation, perturbation_bytes
-from blindspots.threat import L2, Linf, Threat
+from blindspots.threat import Threat
 
 
 def _drawn(shape: tuple[int, ...], radius: float, groups: int = 1) -> Tensor:

@@ -6,13 +6,13 @@ import pytest
 
 import blindspots as bs
 from blindspots.attacks import APGD, PGD, Attack
+from blindspots.ball import BALLS, parse_ball
 from blindspots.engine.targets import Closest, EveryClass, LeastLikely, Malt, OneClass, RandomClass, parse_targets
 from blindspots.errors import InputError
 from blindspots.fit import check_fit
 from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.protocols import NAMES, about, protocol
-from blindspots.threat import THREATS, parse_threat
 from small_run import inputs, network
 
 FILE = """
@@ -50,10 +50,10 @@ FOR = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("norm", THREATS)
+@pytest.mark.parametrize("norm", BALLS)
 def test_every_protocol_fits_every_threat_that_it_has_stages_for(name: str, norm: str) -> None:
-    threat = parse_threat(norm if name == "curve" else f"{norm}:0.5")
-    if norm not in FOR.get(name, THREATS):
+    threat = parse_ball(norm if name == "curve" else f"{norm}:0.5")
+    if norm not in FOR.get(name, BALLS):
         with pytest.raises(InputError, match="it has no stages for that one"):
             protocol(name, threat)
         return
@@ -138,7 +138,7 @@ def test_rules_for_targets_have_names(text: str, rule: object) -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_autoattack_is_the_published_one(norm: str) -> None:
     """Croce and Hein 2020, section 6; for l1 their paper of 2021."""
-    ce, targeted, _, square = protocol("autoattack", parse_threat(f"{norm}:1")).stages
+    ce, targeted, _, square = protocol("autoattack", parse_ball(f"{norm}:1")).stages
     count, restarts = (5, 5) if norm == "l1" else (9, 1)
     assert (ce.attack, ce.objective, ce.targets, ce.restarts) == (APGD(100), Objective(loss="ce"), None, restarts)
     assert (targeted.attack, targeted.objective) == (APGD(100), Objective(directed=True, loss="dlr"))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks import APGD, ODI, PGD, Attack, Bisect, Boundary, CarliniWagner, Joint, Orthogonal, Square
+from blindspots.ball import BALLS, L2, Linf, parse_ball
 from blindspots.engine.cascade import Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.others import OtherImages
@@ -34,7 +35,7 @@ from blindspots.runs.folder import Folder
 from blindspots.runs.store import opened
 from blindspots.runs.verify import verify
 from blindspots.testing.attack import Net, drive, jobs, same
-from blindspots.threat import L2, THREATS, Linf, Threat, parse_threat
+from blindspots.threat import Threat
 from small_run import inputs, network, rows_of
 from test_verify import forge
 
@@ -267,7 +268,7 @@ def search(attack: Attack, job: Job, threat: Threat) -> list[tuple[object, objec
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 @pytest.mark.parametrize("name", ["linf", "l2", "l1"])
 def test_rows_do_not_look_at_their_neighbours(attack: Attack, name: str) -> None:
-    threat = THREATS[name]()
+    threat = BALLS[name]()
     job = jobs(attack, threat)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
     here, there, alone = (search(attack, j, threat) for j in (job, job[order], job[2:3]))
@@ -309,7 +310,7 @@ def test_every_restart_has_a_weight_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["linf", "l2"])
 def test_the_adaptive_protocol_wins_from_the_detectors_distance_on(name: str) -> None:
     for factor, standing in ((0.98, 1), (1.03, 0)):
-        threat = parse_threat(f"{name}:{factor * NEAREST[name]}")
+        threat = parse_ball(f"{name}:{factor * NEAREST[name]}")
         assert bs.evaluate(LINEAR, *start(), threat=threat, protocol="adaptive").robust_accuracy == standing
 
 
@@ -324,7 +325,7 @@ def test_the_adaptive_protocol_needs_no_slope_of_the_detector() -> None:
 @pytest.mark.parametrize("spec", ["linf:0.02", "l2:0.1", "l1:0.4", "l0:2"])
 def test_the_adaptive_protocol_runs_on_models_that_answer_everything(spec: str) -> None:
     x, y = inputs(8)
-    result = bs.evaluate(network(), x, y, threat=parse_threat(spec), protocol="adaptive")
+    result = bs.evaluate(network(), x, y, threat=parse_ball(spec), protocol="adaptive")
     assert result.robust_accuracy < result.clean_accuracy
 
 

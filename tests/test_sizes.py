@@ -5,12 +5,13 @@ import torch
 from torch import Tensor, nn
 
 import blindspots as bs
+from blindspots.ball import BALLS, L0, L1, L2, Linf
 from blindspots.errors import InputError
 from blindspots.experiments.certify.bounds import fewest, largest, radius
 from blindspots.models.model import Model
 from blindspots.rows import Around
 from blindspots.sizes import check_curve, check_noise, check_radius
-from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat
+from blindspots.threat import Threat
 from test_cli import at_home, blindspots, in_one_sentence
 
 __all__ = ["at_home"]  # commands run in an empty folder
@@ -88,9 +89,9 @@ def test_tables_have_no_levels() -> None:
     assert codes(Linf(0.2, 0, 100), (30,)) == []
 
 
-@pytest.mark.parametrize("name", THREATS)
+@pytest.mark.parametrize("name", BALLS)
 def test_the_diameter_is_the_distance_of_two_corners(name: str) -> None:
-    threat = THREATS[name](None, -1.0, 3.0)
+    threat = BALLS[name](None, -1.0, 3.0)
     corners = torch.full((1, 2, 3), 3.0) - torch.full((1, 2, 3), -1.0)
     assert threat.diameter((2, 3)) == pytest.approx(float(threat.norm(corners)))
 

@@ -11,13 +11,14 @@ from scipy.optimize import minimize
 from scipy.stats import kstest
 from torch import Tensor
 
+from blindspots.ball import BALLS, L0, L1, L2, Linf, parse_ball
 from blindspots.errors import InputError
 from blindspots.random import keys
 from blindspots.rows import Around, col
-from blindspots.threat import L0, L1, L2, THREATS, Linf, Threat, parse_threat
+from blindspots.threat import Threat
 
 INF, NAN = math.inf, math.nan
-KINDS = list(THREATS.values())
+KINDS = list(BALLS.values())
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 SHAPES = [(1,), (6,), (200,), (2, 3, 5), (3, 16, 16)]
 BOXES = [(0.0, 1.0), (-1.0, 2.0), (0.1, 0.9), (-3.0, -2.5)]
@@ -418,7 +419,7 @@ def test_a_random_point_of_l0_changes_that_many_random_components():
     ],
 )
 def test_threats_are_read_from_text(text, threat):
-    assert parse_threat(text) == threat
+    assert parse_ball(text) == threat
 
 
 @pytest.mark.parametrize(
@@ -426,7 +427,7 @@ def test_threats_are_read_from_text(text, threat):
 )
 def test_a_text_that_is_no_threat_is_refused_with_the_accepted_forms(text):
     with pytest.raises(InputError, match=r"linf, l2, l1, l0.*linf:8/255.*got") as refused:
-        parse_threat(text)
+        parse_ball(text)
     assert repr(text) in str(refused.value)
 
 
@@ -436,7 +437,7 @@ def test_a_radius_below_zero_is_refused(kind, radius):
     with pytest.raises(InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number.*), got"):
         kind(radius)
     with pytest.raises(InputError, match=r"expected (a radius of at least 0|radius of L.* to be a number.*), got"):
-        parse_threat(f"{kind.name}:{radius}")
+        parse_ball(f"{kind.name}:{radius}")
 
 
 @kinds
@@ -450,8 +451,8 @@ def test_a_box_without_room_or_end_is_refused(kind, lo, hi):
 @given(radius=st.none() | st.floats(min_value=0) | st.integers(0, 255))
 def test_the_text_form_is_exact(kind, radius):
     threat = kind(radius)
-    assert parse_threat(threat.spec) == threat
-    assert parse_threat(threat.spec).within(-1, 2) == threat.within(-1, 2) != threat
+    assert parse_ball(threat.spec) == threat
+    assert parse_ball(threat.spec).within(-1, 2) == threat.within(-1, 2) != threat
 
 
 def test_the_text_form_of_a_numpy_radius_is_that_of_its_number():

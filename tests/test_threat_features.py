@@ -9,18 +9,19 @@ import torch
 
 from blindspots.attacks import FAB, FMN, PGD, Attack, Lattice, RayS, Square
 from blindspots.attacks.distance.hyperplane import to_plane
+from blindspots.ball import BALLS, L0, L1, L2, Ball, Linf
 from blindspots.errors import InputError
 from blindspots.fit import check_fit
 from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.random import keys
 from blindspots.rows import Around
-from blindspots.threat import L0, L1, L2, THREATS, Ball, Linf, Threat
+from blindspots.threat import Threat
 from closed_form import Known, Linear, nearest_in_box, plane
 from searching import search, unbounded
 from test_attacks import TABLE
 
-KINDS = list(THREATS.values())
+KINDS = list(BALLS.values())
 FEATURES = 12
 
 
@@ -98,11 +99,11 @@ def test_a_ball_is_won_exactly_where_it_reaches_the_boundary(kind: type[Threat])
 
 def weighted(attack: Attack, name: str) -> Threat:
     size = torch.linspace(0.3, 1.7, 24).view(2, 3, 4)
-    return THREATS[name](unit=None if attack.even else size)
+    return BALLS[name](unit=None if attack.even else size)
 
 
 def masked(attack: Attack, name: str) -> Threat:
-    return THREATS[name](where=torch.arange(24).view(2, 3, 4) % 4 > 0)
+    return BALLS[name](where=torch.arange(24).view(2, 3, 4) % 4 > 0)
 
 
 @pytest.mark.parametrize("form", [weighted, masked])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from blindspots.ball import Linf
 from blindspots.experiments.universal.charts import against_images, against_norm, graph, history, singular_values
 from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.experiments.universal.labels import dominant_labels
@@ -33,7 +34,6 @@ from blindspots.report.experiment import html, write_report
 from blindspots.runs.experiment import Part
 from blindspots.runs.folder import Folder
 from blindspots.runs.store import Log, MadeBy, Manifest, Parts, RunFile, opened
-from blindspots.threat import Linf
 
 RADIUS = 8 / 255
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import blindspots as bs
 import small_run
 from blindspots.attacks import DDN, PGD, Bisect
+from blindspots.ball import BALLS
 from blindspots.engine.cascade import Stage
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
@@ -28,7 +29,6 @@ from blindspots.runs.folder import Folder
 from blindspots.runs.seals import sha256
 from blindspots.runs.store import RunFile, opened, read_run
 from blindspots.runs.verify import verify
-from blindspots.threat import THREATS
 from small_run import Net, inputs, run
 
 
@@ -430,12 +430,12 @@ def test_outcomes_are_those_of_the_engine():
     assert {int(r): r.name.lower() for r in Result} == OUTCOMES
 
 
-@given(st.sampled_from(sorted(THREATS)), st.integers(0, 1000))
+@given(st.sampled_from(sorted(BALLS)), st.integers(0, 1000))
 def test_norms_are_those_that_the_attacks_are_held_to(name, seed):
     x, x0 = torch.rand(2, 5, 2, 3, generator=torch.Generator().manual_seed(seed))
     x[0] = x0[0]
-    expected = THREATS[name]().norm(x - x0).numpy()
-    assert THREATS[name]().measured(x.numpy(), x0.numpy()) == pytest.approx(expected, rel=1e-6)
+    expected = BALLS[name]().norm(x - x0).numpy()
+    assert BALLS[name]().measured(x.numpy(), x0.numpy()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_rounding_decides_is_accepted_and_what_it_does_not_is_not():

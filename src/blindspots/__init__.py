@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blindspots import attacks, goals, testing
+    from blindspots.ball import L0, L1, L2, Linf
     from blindspots.data import ArrayData, load_data
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from blindspots.rows import Around
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
-    from blindspots.threat import L0, L1, L2, Linf, parse_threat
+    from blindspots.threats import parse_threat
 
 __all__ = [
     "L0",
@@ -78,10 +79,10 @@ _HOMES = {
     "Evaluation": "experiments.evaluate.experiment",
     "Objective": "objective",
     "InputError": "errors",
-    "L0": "threat",
-    "L1": "threat",
-    "L2": "threat",
-    "Linf": "threat",
+    "L0": "ball",
+    "L1": "ball",
+    "L2": "ball",
+    "Linf": "ball",
     "Model": "models",
     "Smoothed": "experiments.certify.smoothed",
     "Transformed": "models",
@@ -94,7 +95,7 @@ _HOMES = {
     "load_data": "data",
     "load_detector": "experiments.detect.loading",
     "load_model": "models",
-    "parse_threat": "threat",
+    "parse_threat": "threats",
     "require": "runs.metric",
     "skip_gradients": "models",
     "universal": "experiments.universal.experiment",

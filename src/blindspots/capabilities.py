@@ -5,8 +5,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.rows import Around
-from blindspots.threat import Ball, Threat
+from blindspots.threat import Threat
 
 Embed = Callable[[Tensor], Tensor]
 

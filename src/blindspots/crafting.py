@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import FMN, MIFGSM, Attack, GeoDA, HopSkipJump, OnePixel, RayS, SaltAndPepper, Square
+from blindspots.ball import Ball
 from blindspots.engine.jobs import Jobs, Samples, visible
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings, patience_of
@@ -18,7 +19,6 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys
-from blindspots.threat import Ball
 
 # The first that fits what the threat asks for and the model shows.
 WITH_GRADIENTS: tuple[Attack, ...] = (MIFGSM(), FMN())

@@ -3,12 +3,13 @@
 from torch import Tensor
 
 from blindspots.attacks import CATALOGUE, Attack
+from blindspots.ball import Ball
 from blindspots.capabilities import lacking
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.problem import Need
-from blindspots.threat import Ball, Threat
+from blindspots.threat import Threat
 
 ACCESS = {
     Need.LABEL: "labels",

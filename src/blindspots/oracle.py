@@ -65,7 +65,7 @@ class Oracle:
         self.bf16, self.channels_last, self.chunk, self.shrunk = bf16, channels_last, chunk, False
         self._net: Callable[[Tensor], Tensor] = torch.compile(model.logits, dynamic=False) if compile else model.logits
         self.forwards = self.backwards = 0
-        self.draws, self.pads = draws, model.service is None
+        self.draws, self.pads = draws, model.padded
 
     @property
     def unit(self) -> int:
@@ -229,7 +229,7 @@ class Oracle:
     def _slopes(self, problem: Problem[Any], backward: bool, x: Tensor, q: Question) -> Seen:
         with torch.enable_grad():
             z = self.model.embed(x).detach().requires_grad_()
-            output = self._counted(self.model.head, z).float()
+            output = self._counted(lambda z: self.model.head(z, x), z).float()
             loss = problem.objective.descend(self.goal.scores(output, q.truth), self.goal.label(q.truth), q.target)
             grad = self.model.gradient(loss.sum(), z) if backward else None
         self.backwards += backward * len(x)

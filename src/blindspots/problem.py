@@ -8,9 +8,10 @@ from typing import Generic
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from blindspots.ball import Ball
 from blindspots.objective import Objective
 from blindspots.rows import Around, Rows
-from blindspots.threat import Ball, Threat
+from blindspots.threat import Threat
 
 
 class Need(Enum):

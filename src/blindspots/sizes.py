@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from blindspots.ball import UNIT_ROUNDOFF, Ball
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
-from blindspots.threat import UNIT_ROUNDOFF, Ball, Threat
+from blindspots.threat import Threat
 
 _ROUNDING = 1e-6  # by this share float32 may make a radius larger than the box
 _LOUD = 4.0  # noise this many times as large as the range of the inputs drowns them

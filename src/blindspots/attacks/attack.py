@@ -13,10 +13,11 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from blindspots.arguments import Checked, check_numbers
+from blindspots.ball import Ball
 from blindspots.objective import LossName
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 from blindspots.rows import Rows
-from blindspots.threat import Ball, Threat
+from blindspots.threat import Threat
 
 
 @dataclass(frozen=True)

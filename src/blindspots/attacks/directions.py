@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from blindspots.ball import L2, Ball
 from blindspots.geometry import TINY
 from blindspots.problem import Job, Problem
 from blindspots.rows import col
-from blindspots.threat import L2, Ball
 
 _EUCLIDEAN = L2()
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blindspots.attacks.starts import as_images
+from blindspots.ball import Ball
 from blindspots.rows import col
-from blindspots.threat import Ball
 
 
 def along_axes(x: Tensor, lines: Tensor, columns: Tensor) -> Tensor:

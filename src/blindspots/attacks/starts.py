@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.problem import Job
 from blindspots.random import randint, sign
 from blindspots.rows import col
-from blindspots.threat import Ball
 
 _MOST = 8  # blocks per side
 

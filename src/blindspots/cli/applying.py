@@ -5,12 +5,12 @@ from pathlib import Path
 
 from rich.text import Text
 
+from blindspots.ball import parse_ball
 from blindspots.cli import screen
 from blindspots.cli.endings import reading
 from blindspots.experiments.universal.apply import apply_perturbation
 from blindspots.experiments.universal.file import load_perturbation
 from blindspots.report.words import count, number
-from blindspots.threat import parse_threat
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def apply(asked: Application) -> None:
         made = apply_perturbation(
             perturbation, asked.folder, asked.out, group=asked.group, resize=asked.resize
         )  # fmt: skip
-    threat = parse_threat(perturbation.threat)
+    threat = parse_ball(perturbation.threat)
     resized = " It was resized for some of them." if made.resized else ""
     turned = f" {count(made.turned, 'picture')} turned as EXIF says." if made.turned else ""
     clear = f" Alpha left out of {count(made.see_through, 'picture')} that are not opaque." if made.see_through else ""

@@ -14,7 +14,7 @@ from blindspots.experiments.universal.methods import METHODS
 from blindspots.models.load import FORMS as MODELS
 from blindspots.models.transformations import TRANSFORMATIONS
 from blindspots.protocols import NAMES, about
-from blindspots.threat import THREATS
+from blindspots.threats import THREATS
 
 _ROOMY = 72  # signs in a line, from which on columns of prose can be read
 _PAGE = """# Attacks

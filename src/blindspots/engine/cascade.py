@@ -173,7 +173,8 @@ class Cascade:
         return board, seconds
 
     def _seed_model(self, samples: Samples, index: int) -> None:
-        """A randomised model draws the same in every stage `index` of the same shard, however a run is interrupted."""
+        """A stage `index` of a shard sees the same model however a run is interrupted: its draws, and no memory."""
+        self.oracle.model.forget()
         seed_everything(int(keys(self.seed, samples.id[:1], index)[0]))
 
     def _look_first(self, samples: Samples) -> tuple[Board, Samples]:

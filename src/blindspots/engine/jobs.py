@@ -32,8 +32,7 @@ class Samples(Rows):
     @classmethod
     def within(cls, threat: Threat, id: Tensor, x: Tensor, y: Tensor) -> "Samples":
         """Rows that are all searched in the same threat, before a goal has seen them: y are the data's."""
-        radius = torch.inf if threat.radius is None else float(threat.radius)
-        return cls(id, x, y, torch.full((len(y),), radius, device=y.device))
+        return cls(id, x, y, threat.reach(x), threat.limits(x))
 
     def draws(self, oracle: Oracle, seed: int, first: int) -> Tensor | None:
         """(N, 2) int64: keys and numbers of the first draws that the oracle shows of its scene; None without one."""

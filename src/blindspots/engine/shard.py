@@ -47,10 +47,9 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board, seed: int = 0)
     counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
     result = _unconfirmed(oracle, ledger.result, board.right & ledger.won & ~won)
     adversarial = strongest[broken]
-    rounded = to_8bit(adversarial, oracle.model.box.to(adversarial.device))
-    in_8bit = torch.full_like(broken, REJECTED)
-    if not _silent(oracle):
-        in_8bit = goal.predict(_outputs(oracle, rounded, board, _at(draws, broken)), judged.truth[broken])
+    in_8bit = seen.prediction
+    if oracle.model.in_levels:
+        in_8bit = _in_8bit(oracle, judged, board, adversarial, broken, draws)
     more = {} if goal.classifies else _measured(oracle, samples, board, draws)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
     prediction = goal.predict(board.output, judged.truth)
@@ -100,6 +99,14 @@ def _seen(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: Ten
     output = _outputs(oracle, points[at], board, _at(draws, at))
     said, reached = oracle.goal.predict(output, truth), oracle.goal.margin(output, truth) < 0
     return _Seen(said, _confidence(oracle, output), reached & ((target < 0) | (said == target)))
+
+
+def _in_8bit(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: Tensor, draws: Tensor | None) -> Tensor:
+    """What is said of points (k, ...) of the rows `at` (k,) once they have been rounded to 8 bits: (k,) int64."""
+    if _silent(oracle):
+        return torch.full_like(at, REJECTED)
+    rounded = to_8bit(points, oracle.model.box.to(points.device))
+    return oracle.goal.predict(_outputs(oracle, rounded, board, _at(draws, at)), judged.truth[at])
 
 
 def _measured(oracle: Oracle, samples: Samples, board: Board, draws: Tensor | None) -> dict[str, Tensor]:

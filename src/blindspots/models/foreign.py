@@ -41,9 +41,12 @@ def call(function: Callable[[Any], T], x: Any, what: str) -> T:
         if out_of_memory(error):
             raise
         raise ModelError(
-            f"expected {what} that takes inputs of shape {tuple(x.shape)}, got {told(error)}: check which shape and "
-            "type it expects"
+            f"expected {what} that takes {_given(x)}, got {told(error)}: check which shape and type it expects"
         ) from error
+
+
+def _given(x: Any) -> str:
+    return f"inputs of shape {tuple(x.shape)}" if hasattr(x, "shape") else f"a list of {len(x)}"
 
 
 @contextmanager

@@ -127,6 +127,19 @@ class Model(Checked):
         return None
 
     @property
+    def padded(self) -> bool:
+        """Whether calls are filled up, so that a row's bits do not depend on how many share its call."""
+        return self.service is None
+
+    @property
+    def in_levels(self) -> bool:
+        """Whether a file may keep its inputs in 8 bits, as those of pictures."""
+        return True
+
+    def forget(self) -> None:
+        """Drop what is remembered of earlier queries, so that an interrupted search goes on as it would have."""
+
+    @property
     def notes(self) -> list[Finding]:
         """What was recognised when the network was called."""
         return [*self._output(), *self.remarks]
@@ -196,15 +209,15 @@ class Model(Checked):
         Whatever the network does, x and the caller's grad mode, default dtype and the like are unchanged; what it
         prints goes to stderr.
         """
-        return self.head(self.embed(x))
+        return self.head(self.embed(x), x)
 
     def embed(self, x: Tensor) -> Tensor:
         """Where gradients are taken, (B, ...): at the inputs themselves, or at the embeddings of tokens."""
         return x if self.table is None else call(self.table, x.to(self.device).long(), "an embedding")
 
-    def head(self, x: Tensor) -> Tensor:
-        """`logits` of what `embed` returns."""
-        given, x = x, x.to(self.device)
+    def head(self, z: Tensor, x: Tensor) -> Tensor:
+        """`logits` of what `embed` returns for the inputs `x`."""
+        given, x = z, z.to(self.device)
         x = x if self._mean is None else x - _per_channel(self._mean, x)
         x = x if self._std is None else x / _per_channel(self._std, x)
         out = call(self.net, own_copy(x.to(_dtype(self.net)), given), "a network")

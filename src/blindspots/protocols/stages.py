@@ -13,7 +13,8 @@ from blindspots.engine.targets import parse_targets
 from blindspots.errors import InputError
 from blindspots.files import read_text
 from blindspots.objective import LossName, Objective
-from blindspots.threat import THREATS, Threat
+from blindspots.threat import Threat
+from blindspots.threats import THREATS
 
 ThreatName = Literal["linf", "l2", "l1", "l0"]
 

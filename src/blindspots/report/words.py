@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from blindspots.findings import Finding
 from blindspots.records import Interval
-from blindspots.threat import THREATS
+from blindspots.threats import THREATS
 
 _NBSP = "\u00a0"
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import blindspots.attacks
 from blindspots.attacks import APGD, Attack, Bisect, Through
 from blindspots.attacks.attack import State
+from blindspots.ball import BALLS, Ball
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings, nothing_seen
@@ -24,7 +25,7 @@ from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.random import keys
 from blindspots.rows import Around, Rows, leaves, tree
-from blindspots.threat import THREATS, Ball, Threat
+from blindspots.threat import Threat
 
 ROWS, CLASSES, TOKENS = 8, 5, 20
 SHAPES = [(1,), (7,), (2, 6), (3, 5, 4), (1, 1, 9), (2, 3, 4, 5)]
@@ -87,7 +88,7 @@ def checks(attack: Attack) -> Iterator[Check]:
         yield from (Check(attack, Substitutions(), clause) for clause in ANYWHERE)
         return
     for name in attack.threats:
-        yield from (Check(attack, THREATS[name](), clause) for clause in CLAUSES)
+        yield from (Check(attack, BALLS[name](), clause) for clause in CLAUSES)
 
 
 class Net(nn.Module):

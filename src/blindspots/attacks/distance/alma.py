@@ -8,10 +8,10 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, full, zeros
 from blindspots.attacks.directions import unit
+from blindspots.ball import Ball
 from blindspots.objective import LossName
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
-from blindspots.threat import Ball
 
 _TOLERANCE = 1e-4  # added to the scaled margin: a tie is no success
 _IMPROVED = 0.95  # a check is passed if the margin fell to this share of what it was at the last one

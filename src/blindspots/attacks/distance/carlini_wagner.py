@@ -10,8 +10,8 @@ from blindspots.attacks.distance.carlini_wagner_l0 import L0Search, L0State
 from blindspots.attacks.distance.carlini_wagner_l2 import L2Search, L2State
 from blindspots.attacks.distance.carlini_wagner_linf import LinfSearch, LinfState
 from blindspots.attacks.distance.carlini_wagner_tanh import TanhSearch, TanhState
+from blindspots.ball import Ball
 from blindspots.problem import Job, Need, Problem, Seen
-from blindspots.threat import Ball
 
 CWState = L2State | TanhState | LinfState | L0State
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import State, full, zeros
+from blindspots.ball import Ball
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Ball
 
 _INSIDE = 1 - 1e-6  # tanh reaches the box's border nowhere
 _UNBOUNDED = 1e10

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.attacks.distance.hyperplane import Nearest, Plane, boundary, compared, to_plane
+from blindspots.ball import Ball
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Ball
 
 _TINY = 1e-30
 _BEYOND = 1e-4  # of a box of width 1: the authors' code steps so much farther, lest steps vanish before the boundary

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
+from blindspots.ball import L1, L2
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col
-from blindspots.threat import L1, L2
 
 _MOST = 1e10  # the largest constant
 _GROWTH = 1.2  # of the constant per step, until the first success

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import full
+from blindspots.ball import Ball
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import Rows, col, pick
-from blindspots.threat import Ball
 
 _TINY, _HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 _BEHIND = 0.02  # of the way from a boundary to a point behind it: on the boundary there is a tie, which is no success

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, Facts, State, full, zeros
+from blindspots.ball import L1, L2, Ball, Linf
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import Around, col
-from blindspots.threat import L1, L2, Ball, Linf
 
 _STRIDE = {0: 1.0, 1: 0.5, 2: 0.1, math.inf: 0.1}  # where the norm is sparse, few components have to go far
 _INNER = {1: 20, 2: 20, math.inf: 5}  # proximal iterations; more do not help in linf, and cost time

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
+from blindspots.ball import Linf
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Linf
 
 _MAXIMUM = Linf()
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, zeros
+from blindspots.ball import Ball
 from blindspots.box import to_8bit
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Ball
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from blindspots.attacks.attack import full, zeros
 from blindspots.attacks.directions import unit
 from blindspots.attacks.labels.start import OWN, LabelSearch, LineState, Turn, at_phase, only
 from blindspots.attacks.starts import as_images
+from blindspots.ball import L2
 from blindspots.geometry import TINY
 from blindspots.problem import Job, Problem, Seen
 from blindspots.random import normal, uniform
 from blindspots.rows import Rows, col, pick
-from blindspots.threat import L2
 
 POLL, MOVE = OWN, OWN + 1
 _EUCLIDEAN = L2()

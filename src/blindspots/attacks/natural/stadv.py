@@ -10,10 +10,10 @@ from blindspots.attacks.adam import Adam
 from blindspots.attacks.attack import Attack, Facts, State, cosine, full, zeros
 from blindspots.attacks.images import pulled, sampled
 from blindspots.attacks.starts import as_images
+from blindspots.ball import Linf
 from blindspots.geometry import TINY
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import col, pick
-from blindspots.threat import Linf
 
 _EPS = 1e-8
 

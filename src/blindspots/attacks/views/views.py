@@ -8,10 +8,10 @@ from torch import Tensor
 
 from blindspots.attacks.images import along_axes, in_box, shrunk, with_smooth_gradient
 from blindspots.attacks.starts import as_images
+from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.random import normal, randint, uniform
 from blindspots.rows import col, pick
-from blindspots.threat import Ball
 
 
 class View(ABC):

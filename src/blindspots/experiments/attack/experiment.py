@@ -28,7 +28,8 @@ from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts
 from blindspots.runs.world import World
-from blindspots.threat import Threat, as_threat
+from blindspots.threat import Threat
+from blindspots.threats import as_threat
 
 
 @checked(threat=as_threat, attack=as_attack, targets=as_targets, model=as_model, goal=as_goal)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import PGD
+from blindspots.ball import L2
 from blindspots.batching import ANSWERS
 from blindspots.crafting import Plan, craft
 from blindspots.experiments.certify.bounds import ABSTAINS, voted
@@ -18,7 +19,6 @@ from blindspots.experiments.certify.smoothed import Smoothed
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.random import keys
-from blindspots.threat import L2
 
 
 @dataclass(frozen=True)

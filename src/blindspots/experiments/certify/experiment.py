@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
+from blindspots.ball import L2
 from blindspots.batching import draws_per_call
 from blindspots.data import Data
 from blindspots.errors import InputError
@@ -33,7 +34,6 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_curve, check_noise
-from blindspots.threat import L2
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0)  # in units of sigma; with 100,000 samples at most 3.8 can be certified
 _ROWS, _TOGETHER = 32, 256  # rows per part that are certified, and that are attacked at once

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blindspots.attacks import Attack, parse_attack
+from blindspots.ball import Ball, parse_ball
 from blindspots.engine.cascade import Stage
 from blindspots.errors import InputError
 from blindspots.experiments.detect.config import DetectConfig
@@ -18,7 +19,6 @@ from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.protocols import Protocol, protocol
 from blindspots.runs.world import World
-from blindspots.threat import Ball, parse_threat
 
 # What detectors learn from, and other attacks that they are tested on: per threat, the first as quick, the second as
 # different from it as there are.
@@ -70,7 +70,7 @@ def chosen(config: DetectConfig, world: World) -> Chosen:
 
 
 def _chosen(config: DetectConfig, world: World) -> Chosen:
-    threat = world.thing("threat", parse_threat)
+    threat = world.thing("threat", parse_ball)
     for name in (config.protocol, config.bare_protocol):
         protocol(name, threat)
     detectors = list(map(parse_detector, config.detector or DETECTORS))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.experiments.detect import measure
 from blindspots.experiments.detect.batches import powers
@@ -23,7 +24,6 @@ from blindspots.experiments.detect.verdict import (
 )
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Ball
 
 Array = NDArray[Any]
 RATES = (0.01, 0.05)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack
+from blindspots.ball import Ball
 from blindspots.batching import rows_per_call
 from blindspots.crafting import Plan, craft
 from blindspots.data import Data, Dataset, as_data, load_data, one_of, part_of
@@ -42,7 +43,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Ball, as_plain_threat
+from blindspots.threats import as_plain_threat
 
 _TOGETHER = 1024  # rows that attacks take at once
 

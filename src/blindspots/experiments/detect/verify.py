@@ -13,6 +13,7 @@ from scipy.stats.mstats import mquantiles
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 from torch import Tensor
 
+from blindspots.ball import Ball, parse_ball
 from blindspots.data import ArrayData, Dataset
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.detect.detectors.catalogue import DETECTORS as KINDS
@@ -41,7 +42,6 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import Ball, parse_threat
 
 Array = NDArray[Any]
 Problems = Iterator[str]
@@ -79,7 +79,7 @@ def inside(run: Run[DetectConfig, DetectVerdict], part: str, world: World) -> Ma
 class _Proof:
     def __init__(self, config: DetectConfig, verdict: DetectVerdict, parts: Parts, world: World) -> None:
         self.config, self.verdict, self.parts, self.world = config, verdict, parts, world
-        self.threat: Ball = world.given.get("threat") or parse_threat(config.threat)
+        self.threat: Ball = world.given.get("threat") or parse_ball(config.threat)
         self.radii = [share * float(self.threat.radius or 0) for share in _RADII]
         self.attacks, self.fits = (
             [name.removeprefix(folder) for name in parts if name.startswith(folder)]

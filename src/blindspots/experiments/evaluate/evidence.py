@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import restored, unit_words, where_words
@@ -18,7 +19,6 @@ from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
-from blindspots.threat import Ball
 
 Array = NDArray[Any]
 ALREADY_TARGET = 6

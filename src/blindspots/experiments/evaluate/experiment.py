@@ -45,7 +45,8 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
-from blindspots.threat import Threat, as_threat
+from blindspots.threat import Threat
+from blindspots.threats import as_threat
 
 CUSTOM = "custom"  # the name of a protocol that has none
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph

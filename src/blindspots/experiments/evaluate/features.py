@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from blindspots.ball import Ball, parse_ball
 from blindspots.box import fits
 from blindspots.data import Dataset
 from blindspots.errors import InputError
-from blindspots.threat import Ball, Threat, parse_threat
+from blindspots.threat import Threat
 
 _PREFIX = "threat_"
 _UNITS = {"std": "standard deviations of each feature", "mad": "median absolute deviations of each feature"}
@@ -74,10 +75,10 @@ def kept(threat: Threat) -> dict[str, Tensor]:
 
 
 def restored(spec: str, bounds: tuple[float, float], columns: Mapping[str, Tensor]) -> Ball:
-    """The threat whose tensors were kept among these columns."""
+    """The ball whose tensors were kept among these columns."""
     found = {name.removeprefix(_PREFIX): t for name, t in columns.items() if name.startswith(_PREFIX)}
     lo, hi = found.get("lo", bounds[0]), found.get("hi", bounds[1])
-    return type(threat := parse_threat(spec))(threat.radius, lo, hi, found.get("unit"), found.get("where"))
+    return type(threat := parse_ball(spec))(threat.radius, lo, hi, found.get("unit"), found.get("where"))
 
 
 def digest_of(threat: Threat) -> str:

@@ -5,12 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import mask_from, unit_from
 from blindspots.goals import Classify, Goal, parse_goal
 from blindspots.runs.world import World
-from blindspots.threat import Ball, Threat, parse_threat
+from blindspots.threat import Threat
+from blindspots.threats import parse_threat
 
 
 def threat_of(world: World) -> Threat:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from blindspots.ball import Ball
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import digest_of, restored
@@ -30,7 +31,6 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import Ball
 
 _CURVE = 200  # steps of the curve that are kept, at most
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.box import to_8bit
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
@@ -22,7 +23,6 @@ from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Ball
 
 Array = NDArray[Any]
 Problems = Iterable[str]

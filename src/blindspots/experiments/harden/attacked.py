@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Attack
+from blindspots.ball import Ball
 from blindspots.batching import rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.engine.cascade import Cascade, Stage
 from blindspots.engine.jobs import Samples
@@ -14,7 +15,6 @@ from blindspots.objective import LossName, Objective
 from blindspots.oracle import Oracle
 from blindspots.protocols import Protocol
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Ball
 
 
 def attacked(

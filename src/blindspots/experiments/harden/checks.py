@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.attacks.gradient.fgsm import FGSM
+from blindspots.ball import Ball
 from blindspots.batching import ANSWERS, ANSWERS_OF_FEW
 from blindspots.engine.cascade import Board, Cascade, Stage
 from blindspots.engine.jobs import Samples
@@ -16,7 +17,6 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.protocols.stages import read_protocol
 from blindspots.records import Share
-from blindspots.threat import Ball
 
 PROTOCOL = Path(__file__).parent / "held-out.toml"
 _ALWAYS = 2  # of its stages are taken at every check: they cost as much as ten steps of PGD, and find more

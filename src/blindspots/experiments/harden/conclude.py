@@ -6,6 +6,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.harden.study import concluded
 from blindspots.experiments.harden.verdict import Claim, Control, HardenVerdict, Log
@@ -13,7 +14,6 @@ from blindspots.packing import unpacked_text
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
-from blindspots.threat import Ball
 
 
 def conclude(parts: Parts, threat: Ball, epochs: int, controls: Mapping[str, str], own_threat: bool) -> HardenVerdict:

@@ -4,6 +4,7 @@ import torch
 from lightning_fabric import Fabric
 
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.ball import Ball
 from blindspots.data import Dataset
 from blindspots.experiments.harden.attacked import attacked
 from blindspots.experiments.harden.batches import Split
@@ -12,7 +13,6 @@ from blindspots.experiments.harden.trainer import DivergedError, Trainer
 from blindspots.experiments.harden.verdict import WEIGHTS
 from blindspots.models.model import Model
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Ball
 
 _STEPS, _RESTARTS = 20, 3
 

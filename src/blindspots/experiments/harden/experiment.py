@@ -16,6 +16,7 @@ from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
+from blindspots.ball import Ball, parse_ball
 from blindspots.data import Data, Dataset, as_data, notes_of, one_of
 from blindspots.data.names import telling
 from blindspots.errors import InputError
@@ -50,7 +51,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Ball, as_plain_threat, parse_threat
+from blindspots.threats import as_plain_threat
 
 _TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the cost is compared with
 
@@ -320,7 +321,7 @@ class _Training:
 
     def __init__(self, config: HardenConfig, world: World) -> None:
         self.config, self.world, self.recipe = config, world, recipe_of(config)
-        self.threat = parse_threat(config.threat).within(*world.model.bounds)
+        self.threat = parse_ball(config.threat).within(*world.model.bounds)
 
     def own(self) -> Model:
         """A copy of the network as it is before training."""

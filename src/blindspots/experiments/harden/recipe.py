@@ -13,10 +13,10 @@ from blindspots.attacks.gradient.fgsm import FGSM
 from blindspots.attacks.gradient.mifgsm import MIFGSM
 from blindspots.attacks.gradient.nifgsm import NIFGSM
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.ball import BALLS, Ball, parse_ball
 from blindspots.errors import InputError
 from blindspots.files import read_text
 from blindspots.naming import meant
-from blindspots.threat import THREATS, Ball, parse_threat
 
 FOLDER = Path(__file__).parent / "recipes"
 INNER = (FGSM, BIM, PGD, MIFGSM, NIFGSM)  # attacks that look at gradients alone, so that no clean look has to be paid
@@ -248,14 +248,14 @@ def threats_of(recipe: Recipe, threat: Ball) -> tuple[Ball, ...]:
     Raises InputError for a threat of the recipe without a radius.
     """
     named = recipe.adversary.threats if isinstance(recipe.adversary, Search) else ()
-    own = tuple(parse_threat(text).within(threat.lo, threat.hi) for text in named) or (threat,)
+    own = tuple(parse_ball(text).within(threat.lo, threat.hi) for text in named) or (threat,)
     for one in own:
         if one.radius is None:
             raise InputError(f"expected a radius to train against, got {one.spec!r}: write {one.name}:RADIUS")
     if isinstance(recipe.adversary, Search):
         _check_fit(recipe.adversary.built(), own)
     if any(one.name == "l0" for one in own):
-        able = ", ".join(name for name in THREATS if name != "l0")
+        able = ", ".join(name for name in BALLS if name != "l0")
         raise InputError(f"expected a threat among {able} to train against, got {threat.spec}: use one of these")
     return own
 

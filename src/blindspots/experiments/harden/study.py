@@ -26,6 +26,7 @@ from blindspots.attacks import (
     SaltAndPepper,
     Square,
 )
+from blindspots.ball import BALLS, Ball
 from blindspots.crafting import Plan, craft
 from blindspots.experiments.harden.attacked import attacked
 from blindspots.experiments.harden.verdict import Alignment, Compared, RadiusCurve, Study
@@ -37,7 +38,6 @@ from blindspots.pictures import is_image
 from blindspots.problem import Job, Need, Problem, Question
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
-from blindspots.threat import THREATS, Ball
 
 Watch = Callable[[str], None]
 
@@ -212,7 +212,7 @@ def trials(threat: Ball, shape: tuple[int, ...], classes: int) -> Iterator[Trial
 
 def _lp(threat: Ball) -> Ball:
     """Natural changes have no l0 form; without a radius, the norm decides nothing."""
-    return threat if threat.name != "l0" else THREATS["linf"](None, threat.lo, threat.hi)
+    return threat if threat.name != "l0" else BALLS["linf"](None, threat.lo, threat.hi)
 
 
 def _other_norms(threat: Ball, dimensions: int) -> Iterator[Trial]:
@@ -223,12 +223,12 @@ def _other_norms(threat: Ball, dimensions: int) -> Iterator[Trial]:
     for name in ("linf", "l2", "l1"):
         if threat.name in ("l0", name):
             continue
-        radius = float(f"{_SHARE * equal_volume(threat, THREATS[name].p, dimensions):.3g}")
+        radius = float(f"{_SHARE * equal_volume(threat, BALLS[name].p, dimensions):.3g}")
         yield Trial(
             f"{name}:{radius:g}", "norm",
             f"APGD, {_STEPS} steps, within {name} {radius:g}: half of the radius at which the ball has the volume of "
             "the one that was trained for.",
-            THREATS[name](radius, threat.lo, threat.hi), APGD(steps=_STEPS),
+            BALLS[name](radius, threat.lo, threat.hi), APGD(steps=_STEPS),
         )  # fmt: skip
 
 

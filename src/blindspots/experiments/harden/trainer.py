@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries import make_adversary
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Mode, Networks, radii
@@ -23,7 +24,6 @@ from blindspots.experiments.harden.weights import Average, perturbed
 from blindspots.models.model import Model
 from blindspots.random import keys
 from blindspots.rows import Around
-from blindspots.threat import Ball
 
 MOST_UNDONE = 8  # steps in a row
 _LIMITS = (0.5, 0.75)  # of the schedule "steps"

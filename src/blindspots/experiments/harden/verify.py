@@ -12,6 +12,7 @@ from scipy.stats import binom
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
+from blindspots.ball import parse_ball
 from blindspots.errors import InputError
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.harden.rows import divide, held_out
@@ -26,7 +27,6 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import parse_threat
 
 MODEL_FILE = "model.pt2"
 _ALIKE = 1e-4  # of a row's largest score: how far the program may be from the network
@@ -121,7 +121,7 @@ class _Proof:
     def _own_threat(self) -> bool:
         adversary = json.loads(self.config.settings)["adversary"] or {}
         named = adversary.get("threats", ()) if adversary.get("kind") == "attack" else ()
-        return not named or [parse_threat(text).spec for text in named] == [parse_threat(self.config.threat).spec]
+        return not named or [parse_ball(text).spec for text in named] == [parse_ball(self.config.threat).spec]
 
     @cached_property
     def _trained(self) -> dict[str, Columns]:
@@ -156,7 +156,7 @@ class _Proof:
 
     def _study(self, verdict: HardenVerdict) -> dict[str, Any]:
         c = {name: t.numpy() for name, t in self.parts["study"].items()}
-        rows, radius = len(c["distance_before"]), parse_threat(self.config.threat).radius
+        rows, radius = len(c["distance_before"]), parse_ball(self.config.threat).radius
         radii: list[float] = np.linspace(0, _AS_FAR * float(radius or 0), _POINTS).tolist()
         if verdict.study and np.allclose(verdict.study.curve.radii, radii, rtol=1e-6):  # these are float32
             radii = verdict.study.curve.radii
@@ -169,7 +169,7 @@ class _Proof:
                 for words, b, a in pairs
             ],
             "curve": {
-                "norm": parse_threat(self.config.threat).name, "radii": radii,
+                "norm": parse_ball(self.config.threat).name, "radii": radii,
                 "before": _beyond(c["distance_before"], radii), "after": _beyond(c["distance_after"], radii),
             },
             "alignment": {"before": _middle(c["alignment_before"]), "after": _middle(c["alignment_after"])},
@@ -178,11 +178,11 @@ class _Proof:
     # -------------------------------------------------------------- evaluations
 
     def same(self) -> Problems:
-        threat = parse_threat(self.config.threat).spec
+        threat = parse_ball(self.config.threat).spec
         before, after = (self.parts.run(name) for name in ("before", "after"))
         for run in (before, after):
             c = run.config
-            if (parse_threat(c.threat).spec, c.protocol, c.seed) != (threat, self.config.protocol, self.config.seed):
+            if (parse_ball(c.threat).spec, c.protocol, c.seed) != (threat, self.config.protocol, self.config.seed):
                 yield f"expected {threat}, {self.config.protocol} and this run's seed in {run.parts.at}, found others"
         if before.manifest.world["data"] != after.manifest.world["data"]:
             yield "expected the same rows in before/ and after/, found others"
@@ -243,7 +243,7 @@ class _Proof:
 
     def controls(self) -> Problems:
         x, y = self._rows
-        threat = parse_threat(self.config.threat)
+        threat = parse_ball(self.config.threat)
         for name, c in self._trained.items():
             self.world.say(f"asking the control {name} again")
             model = self._network(c)

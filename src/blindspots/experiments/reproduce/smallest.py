@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import LBFGS
+from blindspots.ball import L2
 from blindspots.engine.targets import EveryClass, Given, Targets
 from blindspots.experiments.attack.experiment import attack as run_attack
 from blindspots.experiments.reproduce.config import Rule
 from blindspots.models.model import Model
 from blindspots.random import keys, randint
-from blindspots.threat import L2
 
 ATTACKS = (LBFGS(), LBFGS(steps=400, tries=40), LBFGS(steps=1000, tries=100, inner=100))
 

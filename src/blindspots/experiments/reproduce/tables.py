@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from blindspots.ball import L2
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.reproduce.verdict import (
     AMPLIFIED_TO,
@@ -28,7 +29,6 @@ from blindspots.experiments.transfer.networks import Builtin, Custom, parse_arch
 from blindspots.models.model import Model
 from blindspots.random import keys, normal
 from blindspots.runs.store import Parts
-from blindspots.threat import L2
 
 _WORDS = ("softmax:1e-4", "softmax:1e-2", "softmax:1", "fc:100-100", "fc:200-200", "autoencoder:400")
 _ON_HALVES = (("fc:100-100", "P1"), ("fc:123-456", "P1"), ("fc:100-100", "P2"))

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.geometry import TINY
 from blindspots.random import keys, normal
 from blindspots.rows import col
-from blindspots.threat import Ball
 
 _NOISE = -1  # tells the draws of the noise from those of the attacks
 _LARGEST = 1e4  # how far a change is stretched at most: a row that did not change has no direction

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack, as_attack
+from blindspots.ball import Ball, parse_ball
 from blindspots.batching import rows_per_shard
 from blindspots.crafting import Plan, craft
 from blindspots.data import Data, Dataset, as_data, is_dataset
@@ -45,7 +46,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threat import Ball, as_plain_threat, parse_threat
+from blindspots.threats import as_plain_threat
 
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017
 _PASSES = 40  # about what a row takes: the default's steps, twice, and its answers
@@ -77,7 +78,7 @@ class Transferred(Run[TransferConfig, TransferVerdict]):
 
     def adversarial(self, name: str) -> Tensor:
         """(N, *shape) float32: what was made for a source and fed to all models."""
-        threat = parse_threat(self.config.threat).within(*self.config.bounds)
+        threat = parse_ball(self.config.threat).within(*self.config.bounds)
         moved = self.parts.joined(f"sources/{self._number(name)}")["moved"]
         return fed(unpack_inputs(self.clean["x"]), moved, self.config.amplify, threat)
 
@@ -155,7 +156,7 @@ class Transfer(Experiment[TransferConfig, TransferVerdict]):
     Config, Verdict = TransferConfig, TransferVerdict
 
     def fitted(self, config: TransferConfig, world: World) -> TransferConfig:
-        threat, data = world.thing("threat", parse_threat), world.rows[config.attacked]
+        threat, data = world.thing("threat", parse_ball), world.rows[config.attacked]
         check_amplified(config.amplify, threat)
         if config.split:
             refuse_overlap(world.rows["data"], data)
@@ -202,7 +203,7 @@ class Transfer(Experiment[TransferConfig, TransferVerdict]):
 
     def findings(self, config: TransferConfig, world: World, verdict: TransferVerdict, parts: Parts) -> list[Finding]:
         data, models = world.rows[config.attacked], _models(config, world, parts)
-        threat = world.thing("threat", parse_threat).within(*config.bounds)
+        threat = world.thing("threat", parse_ball).within(*config.bounds)
         noted = [(name, note) for name, model in zip(config.names, models, strict=True) for note in model.notes]
         notes = [note.model_copy(update={"saw": f"{name}: {note.saw}"}) for name, note in noted]
         digests = [model.digest for model in models]
@@ -263,7 +264,7 @@ class _Making:
 
     @property
     def threat(self) -> Ball:
-        return self.world.thing("threat", parse_threat).within(*self.config.bounds)
+        return self.world.thing("threat", parse_ball).within(*self.config.bounds)
 
     def _rows(self) -> tuple[Tensor, Tensor]:
         return self.data.rows(self.part.rows.start, self.part.rows.stop)

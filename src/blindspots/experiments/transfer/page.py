@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from blindspots.ball import parse_ball
 from blindspots.experiments.transfer import sentences
 from blindspots.experiments.transfer.changes import fed
 from blindspots.experiments.transfer.config import TransferConfig
@@ -21,7 +22,6 @@ from blindspots.report.shown import Change, data_uri, is_small, largest_changes,
 from blindspots.report.words import ThreatWords, count, number
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
-from blindspots.threat import parse_threat
 
 _ROOMY = 6  # models up to which intervals fit into the cells, and a terminal has room for decimals and long names
 _NAME = 22  # letters of a name elsewhere
@@ -256,7 +256,7 @@ def _seconds(run: Run[TransferConfig, TransferVerdict], number: int) -> float:
 
 def _examples(run: Run[TransferConfig, TransferVerdict]) -> Iterator[Example]:
     """For every source, up to twelve, the row that fooled the most other models, none of them shown twice."""
-    clean, threat = run.parts["clean"], parse_threat(run.config.threat).within(*run.config.bounds)
+    clean, threat = run.parts["clean"], parse_ball(run.config.threat).within(*run.config.bounds)
     x, taken = unpack_inputs(clean["x"]), set[int]()
     for i, name in enumerate(run.config.names[:_EXAMPLES]):
         made = made_for(run.parts, i + 1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from blindspots.attacks import Attack, parse_attack
+from blindspots.ball import Ball, parse_ball
 from blindspots.batching import rows_in_flight, rows_per_call
 from blindspots.crafting import fitting
 from blindspots.data import Dataset
@@ -20,7 +21,6 @@ from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
-from blindspots.threat import Ball, parse_threat
 
 _ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores"}
 
@@ -40,7 +40,7 @@ def fitting_models(config: TransferConfig, world: World, data: Dataset) -> Trans
     names = numbered(model.name for model in given)
     labels = config.labels if config.split else matched(given, names, data, config.labels)
     models = adapted(given, names, data, parse_sizes(config.resize), labels)
-    check_radius(world.thing("threat", parse_threat).within(*models[0].bounds), data.shape)
+    check_radius(world.thing("threat", parse_ball).within(*models[0].bounds), data.shape)
     device = next((m.device for m in models if m.device.type != "cpu"), models[0].device)
     chunk = rows_per_call("search", data.shape, device, config.chunk)
     return config.model_copy(
@@ -94,7 +94,7 @@ def _source(
 def attack_of(config: TransferConfig, world: World, access: Need) -> Attack:
     """For a model that gives this access."""
     asked = world.thing("attack", lambda words: parse_attack(words) if words else None)
-    threat = world.thing("threat", parse_threat).within(*config.bounds)
+    threat = world.thing("threat", parse_ball).within(*config.bounds)
     return fitting(asked, threat, access, goal_of(config))
 
 

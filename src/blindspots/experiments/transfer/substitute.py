@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.attacks import Attack
+from blindspots.ball import Ball
 from blindspots.batching import ANSWERS
 from blindspots.crafting import Plan, craft
 from blindspots.errors import InputError
@@ -27,7 +28,6 @@ from blindspots.oracle import Oracle
 from blindspots.random import keys
 from blindspots.records import Share
 from blindspots.sizes import check_radius
-from blindspots.threat import Ball
 
 _SMALLEST_IMAGE = 8  # pixels: below, nothing is left after pooling twice
 

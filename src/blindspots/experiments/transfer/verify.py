@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, zero_one_loss
 from torch import Tensor
 
+from blindspots.ball import parse_ball
 from blindspots.experiments.transfer.changes import fed, noise_beside
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.models import opened, owner
@@ -22,7 +23,6 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import parse_threat
 
 Problems = Iterator[str]
 
@@ -52,7 +52,7 @@ class _Proof:
                 check_columns(parts[name], table, name)
         self.clean = parts["clean"]
         self.x, self.y = unpack_inputs(self.clean["x"]), self.clean["y"]
-        self.threat = parse_threat(config.threat).within(*config.bounds)
+        self.threat = parse_ball(config.threat).within(*config.bounds)
 
     def of_all(self, problems: Any) -> list[str]:
         """What speaks against any of the sources, one after the other."""

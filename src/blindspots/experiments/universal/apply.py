@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from blindspots.ball import L2, RELATIVE_SLACK, Linf, parse_ball
 from blindspots.data import IMAGES, levels_of, read_picture, size_of
 from blindspots.errors import InputError
 from blindspots.experiments.universal.file import Perturbation
 from blindspots.pictures import is_image
 from blindspots.sizes import check_radius
-from blindspots.threat import L2, RELATIVE_SLACK, Linf, parse_threat
 
 Levels = NDArray[np.int64]
 
@@ -75,7 +75,7 @@ def apply_perturbation(
     own = v.shape[1], v.shape[2]
     _check_sizes(files, own, resize)
     scale = (perturbation.bounds[1] - perturbation.bounds[0]) / 255
-    norm = parse_threat(perturbation.threat).norm
+    norm = parse_ball(perturbation.threat).norm
     most, longest, other, turned, clear = 0, 0.0, False, 0, 0
     with _whole(out) as draft:
         for path in files:
@@ -111,7 +111,7 @@ def _chosen(perturbation: Perturbation, group: int | None) -> torch.Tensor:
 
 def _levels(v: torch.Tensor, perturbation: Perturbation) -> Callable[[tuple[int, int]], Levels]:
     """The whole levels that are added to pictures of a size (height, width): (C, H, W) int64."""
-    threat = parse_threat(perturbation.threat)
+    threat = parse_ball(perturbation.threat)
     if not isinstance(threat, Linf | L2) or threat.radius is None:
         raise InputError(
             f"expected a perturbation of linf or l2 with a radius, got {perturbation.threat}: add it to your pictures "

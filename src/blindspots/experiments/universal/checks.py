@@ -2,6 +2,7 @@
 
 import torch
 
+from blindspots.ball import RELATIVE_SLACK
 from blindspots.data.splits import Rows
 from blindspots.errors import InputError
 from blindspots.experiments.universal.file import Perturbation
@@ -12,7 +13,6 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.sizes import check_radius
-from blindspots.threat import RELATIVE_SLACK
 
 _MOST = 1 << 27  # numbers in all perturbations of a run
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import DeepFool
+from blindspots.ball import Ball
 from blindspots.batching import is_large
 from blindspots.data.splits import Rows
 from blindspots.experiments.universal.measure import random_direction, random_signs, scaled
@@ -12,7 +13,6 @@ from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.experiments.universal.verdict import CONTROLS_NAMED
 from blindspots.models.model import Model
 from blindspots.problem import Need
-from blindspots.threat import Ball
 
 _SINGLE, _SINGLE_LARGE = 128, 32  # rows whose own smallest perturbations are added up
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.experiments.universal.fitting import history_of, trials_of
 from blindspots.experiments.universal.geometry import geometry_of
@@ -22,7 +23,6 @@ from blindspots.models.model import Model
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
-from blindspots.threat import Ball
 
 
 def count(config: UniversalConfig, parts: Parts, threat: Ball, models: list[Model]) -> UniversalVerdict:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
+from blindspots.ball import Ball
 from blindspots.data import Data, as_data, one_of
 from blindspots.experiments.universal.checks import check
 from blindspots.experiments.universal.config import UniversalConfig
@@ -27,7 +28,7 @@ from blindspots.runs.findings import unpacked
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
-from blindspots.threat import Ball, as_plain_threat
+from blindspots.threats import as_plain_threat
 
 _ROWS = 512  # per part; a multiple of what is read at once
 

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from blindspots.ball import RELATIVE_SLACK, Ball, parse_ball
 from blindspots.errors import InputError
 from blindspots.files import names_beside, read_bytes
 from blindspots.findings import Finding
 from blindspots.naming import meant
-from blindspots.threat import RELATIVE_SLACK, Ball, parse_threat
 
 _CHANNELS = (1, 3)
 _MOST = 1 << 30  # bytes of a published file
@@ -146,7 +146,7 @@ def _in_order(content: bytes) -> bytes:
 
 
 def _check(v: Tensor, spec: str, path: str) -> None:
-    threat = parse_threat(spec)
+    threat = parse_ball(spec)
     if v.ndim < 2 or not v.numel():
         raise InputError(f"expected a perturbation (groups, *shape), got {tuple(v.shape)} in {path!r}: add an axis")
     if not bool(v.isfinite().all()):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.data.splits import Rows, shuffled
 from blindspots.experiments.universal.methods import Method
 from blindspots.experiments.universal.methods.datafree import Activations
@@ -21,7 +22,6 @@ from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.rows import leaves
 from blindspots.runs.experiment import Columns
-from blindspots.threat import Ball
 
 _TRIAL_SHARE = 5  # one row in so many judges the trials
 _APART = 1_000_003  # between the seeds of two starts

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import DeepFool
+from blindspots.ball import L2
 from blindspots.errors import InputError
 from blindspots.experiments.universal.nearest import nearest
 from blindspots.experiments.universal.verdict import Geometry
@@ -20,7 +21,6 @@ from blindspots.random import keys, normal
 from blindspots.records import Share
 from blindspots.rows import Rows
 from blindspots.runs.experiment import Columns
-from blindspots.threat import L2
 
 _FIRST, _SPAN = (1, 10, 100), 100
 _KEPT = 500  # singular values in the record

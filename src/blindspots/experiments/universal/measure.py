@@ -5,12 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.data.splits import Rows
 from blindspots.experiments.universal.parametrisation import Additive
 from blindspots.oracle import Oracle
 from blindspots.random import keys, normal, sign
 from blindspots.records import Share
-from blindspots.threat import Ball
 
 Change = Callable[[Tensor, Tensor], Tensor]  # of inputs (B, *shape) and their clean predictions (B,)
 

@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from blindspots.attacks import DeepFool
+from blindspots.ball import L2
 from blindspots.crafting import Plan, craft
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
-from blindspots.threat import L2
 
 
 def nearest(model: Model, x: Tensor, y: Tensor, attack: DeepFool, chunk: int) -> Tensor:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.geometry import TINY
 from blindspots.rows import Around, col
-from blindspots.threat import Ball
 
 
 class Parametrisation(ABC):

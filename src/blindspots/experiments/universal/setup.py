@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from blindspots.ball import Ball, parse_ball
 from blindspots.batching import rows_per_call
 from blindspots.data.splits import Division, divide
 from blindspots.experiments.universal.config import UniversalConfig
@@ -11,7 +12,6 @@ from blindspots.experiments.universal.methods import Method, parse_method
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.runs.world import World
-from blindspots.threat import Ball, parse_threat
 
 _FIT = 500  # rows that the search sees, unless it is said
 
@@ -33,7 +33,7 @@ class Setup:
     @property
     def threat(self) -> Ball:
         """Within the model's bounds."""
-        threat: Ball = self.world.thing("threat", parse_threat)
+        threat: Ball = self.world.thing("threat", parse_ball)
         return threat.within(*self.world.named("model").bounds)
 
     @property

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.views.views import View
+from blindspots.ball import Ball
 from blindspots.data.splits import Rows
 from blindspots.experiments.universal.losses import Aimed
 from blindspots.experiments.universal.parametrisation import Parametrisation
@@ -14,7 +15,6 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Aim, Need, Problem, Question
 from blindspots.random import keys
-from blindspots.threat import Ball
 
 _KNOWN = 1 << 26  # scores of clean rows that are kept
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from blindspots.attacks.starts import as_images
 from blindspots.attacks.views.views import View
+from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.naming import meant
 from blindspots.random import uniform
 from blindspots.rows import pick
-from blindspots.threat import Ball
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from blindspots.ball import parse_ball
 from blindspots.data.splits import Rows, divide
 from blindspots.errors import InputError
 from blindspots.experiments.universal import verdict as tables
@@ -23,7 +24,6 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
-from blindspots.threat import parse_threat
 
 _TABLES = {
     "preflight": {"findings": "(n,) uint8 JSON"}, "search": tables.FOUND, "fit": tables.ROWS, "heldout": tables.ROWS,
@@ -64,7 +64,7 @@ def checks(config: UniversalConfig, verdict: UniversalVerdict, parts: Parts, wor
 class _Proof:
     def __init__(self, config: UniversalConfig, parts: Parts, world: World) -> None:
         self.config, self.parts, self.world = config, parts, world
-        self.threat = parse_threat(config.threat)
+        self.threat = parse_ball(config.threat)
         self.radius = float(self.threat.radius or 0)
         self.bounds: tuple[float, float] = tuple(parts.begun.manifest.world["model"]["bounds"])
         self.v, self.controls = parts["search"]["v"], parts["controls"]
@@ -90,7 +90,7 @@ class _Proof:
         wanted = (str(c.per_class), "" if c.target is None else str(c.target), repr(float(lo)), repr(float(hi)))
         if tuple(said[name] for name in ("per_class", "target", "lo", "hi")) != wanted:
             yield f"expected a perturbation.safetensors for {wanted}, found {said}"
-        if parse_threat(said["threat"]).radius != self.threat.radius or not torch.equal(load(content)["v"], self.v):
+        if parse_ball(said["threat"]).radius != self.threat.radius or not torch.equal(load(content)["v"], self.v):
             yield "expected in perturbation.safetensors what the search found, found another perturbation"
 
     # -------------------------------------------------------------- from the data

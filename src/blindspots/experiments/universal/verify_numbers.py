@@ -10,11 +10,11 @@ from scipy.linalg import eigvalsh
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import normalize
 
+from blindspots.ball import parse_ball
 from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.experiments.universal.verdict import CONTROLS_NAMED, UniversalVerdict
 from blindspots.runs.again import SLACK, share
 from blindspots.runs.store import Parts
-from blindspots.threat import parse_threat
 
 Array = NDArray[Any]
 _SQUARES = 1e-9  # of the largest square of a singular value: what is left of a zero by rounding
@@ -24,7 +24,7 @@ _CURVED = ("singular", "universal", "random")
 def sizes(spec: str, v: Array) -> Array:
     """Of perturbations (k, *shape) in a threat's norm, linf or l2: (k,) float64."""
     flat = np.abs(v.reshape(len(v), -1).astype(np.float64))
-    largest: Array = flat.max(1) if parse_threat(spec).name == "linf" else np.sqrt((flat**2).sum(1))
+    largest: Array = flat.max(1) if parse_ball(spec).name == "linf" else np.sqrt((flat**2).sum(1))
     return largest
 
 

@@ -1,12 +1,12 @@
 """What training learns to withstand, one kind per file: `recipe.py` names their settings."""
 
+from blindspots.ball import Ball
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Nobody
 from blindspots.experiments.harden.adversaries.carried import FreeAdversary, UniversalAdversary
 from blindspots.experiments.harden.adversaries.noise import NoiseAdversary, StepAdversary
 from blindspots.experiments.harden.adversaries.pool import PoolAdversary
 from blindspots.experiments.harden.adversaries.search import SearchAdversary
 from blindspots.experiments.harden.recipe import Free, Noise, NoisyStep, Pool, Recipe, Search, Universal, threats_of
-from blindspots.threat import Ball
 
 __all__ = ["Adversary", "make_adversary"]
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.attacks import Attack
+from blindspots.ball import Ball
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.objectives import Net, Slope, losses
 from blindspots.experiments.harden.recipe import TrainingLoss
 from blindspots.objective import Objective
 from blindspots.problem import Job, Problem, Seen
-from blindspots.threat import Ball
 
 
 @dataclass(frozen=True)

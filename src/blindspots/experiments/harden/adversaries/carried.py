@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, radii
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.recipe import Free, TrainingLoss, Universal
 from blindspots.rows import Around, col
-from blindspots.threat import Ball
 
 
 class _Carried(Adversary):

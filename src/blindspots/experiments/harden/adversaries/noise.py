@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, look, radii
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.objectives import slope
 from blindspots.experiments.harden.recipe import Noise, NoisyStep, TrainingLoss
 from blindspots.random import normal, sign
 from blindspots.rows import Around, col
-from blindspots.threat import Ball
 
 _NOISE = 103  # a stream of draws; normal draws take the next one, too
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.ball import L2, Ball
 from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, climb, radii
 from blindspots.experiments.harden.batches import Batch
@@ -15,7 +16,6 @@ from blindspots.experiments.harden.objectives import Net, losses, slope
 from blindspots.experiments.harden.recipe import Pool, TrainingLoss
 from blindspots.experiments.harden.rows import generator
 from blindspots.rows import pick
-from blindspots.threat import L2, Ball
 
 _MOST_NUMBERS = 1 << 26  # in a pool: 256 MiB
 _PLACE, _JOIN = range(104, 106)  # what a lot is for

@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blindspots.ball import Ball
 from blindspots.experiments.harden.adversaries.adversary import Adversary, Networks, climb, radii
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.objectives import Slope, slope
 from blindspots.experiments.harden.recipe import Search, TrainingLoss
 from blindspots.random import randint
 from blindspots.rows import pick
-from blindspots.threat import Ball
 
 _LOT = 102  # a stream of draws
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import DeepFool
+from blindspots.ball import L2
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
@@ -18,7 +19,6 @@ from blindspots.experiments.universal.task import Batch, Task
 from blindspots.experiments.universal.verdict import Pass
 from blindspots.problem import Need, Problem, Question
 from blindspots.rows import col, pick
-from blindspots.threat import L2
 
 _FLAT = 1e-12  # of a squared gradient: from a plateau no tangent leads anywhere
 _WIDER = 1.0  # widths of the box that DeepFool may go beyond it: the paper's does not know of one

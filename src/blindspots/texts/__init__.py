@@ -1,0 +1,1 @@
+"""Texts as rows: their characters, what may stand in them instead, and threats of these."""

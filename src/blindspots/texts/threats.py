@@ -1,0 +1,232 @@
+"""What may change of a text, as threats: searches choose among the candidates of its lattice."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blindspots.capabilities import Embed
+from blindspots.errors import InputError
+from blindspots.lattice import Candidates, Substitutions
+from blindspots.rows import Around, Rows
+from blindspots.texts.codes import as_codes, as_texts
+from blindspots.texts.lattice import Lattice
+from blindspots.threat import Threat
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Choices(Candidates):
+    """The candidates of a text's places, by their numbers, and the text itself."""
+
+    text: Tensor  # (B, L) code points
+
+
+class Reader(Protocol):
+    """A model that reads texts as embeddings, as far as slopes along exchanges of words need to know it."""
+
+    def tokens_at(self, text: str, spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """For each span the places, among the model's tokens, of those that begin in it."""
+        ...
+
+    def embedded(self, words: Sequence[str]) -> list[Tensor]:
+        """The embeddings of each word's tokens as they are inside a text: (W, E) each."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TextThreat(Threat):
+    """At most `radius` places of a text are exchanged, each for one of its candidates.
+
+    Inputs are code points (B, L), see `as_codes`. Searches run on choices (B, P): 0 leaves a place as it is, c puts
+    its candidate c there.
+
+    Args:
+        radius: how many places; below 1 a share of them, rounded down, but at least one; None: as many as it takes.
+        make: the lattice of a text.
+        reader: what slopes are taken of; None where the model shows none.
+    """
+
+    radius: float | None = None
+    make: Callable[[str], Lattice] = field(default=lambda text: Lattice(text, (), ()))
+    reader: Reader | None = None
+
+    unit: ClassVar[str]  # what a place is called
+
+    def __post_init__(self) -> None:
+        if self.radius is not None and not (0 <= self.radius < 1 or self.radius == int(self.radius) >= 1):
+            raise InputError(
+                f"expected a number of {self.unit}s, or a share below 1 of them, got {self.radius:g}: write "
+                f"{self.name}:2 or {self.name}:0.15"
+            )
+
+    def lattice(self, text: str) -> Lattice:
+        """What may change of a text, made once."""
+        return self._lattices(text)
+
+    @cached_property
+    def _lattices(self) -> Callable[[str], Lattice]:
+        return lru_cache(maxsize=4096)(self.make)
+
+    # ------------------------------------------------------------------ texts
+
+    def reach(self, x: Tensor) -> Tensor:
+        allowed = [self.allowed(self.lattice(text)) for text in as_texts(x)]
+        return torch.tensor(allowed, dtype=torch.float32, device=x.device)
+
+    def allowed(self, lattice: Lattice) -> float:
+        """How many places of it may change."""
+        if self.radius is None or self.radius >= 1 or self.radius == 0:
+            return torch.inf if self.radius is None else self.radius
+        return max(1, int(self.radius * len(lattice.spans) + 1e-9))
+
+    def limits(self, x: Tensor) -> Rows:
+        lattices = [self.lattice(text) for text in as_texts(x)]
+        places = max((len(lattice.spans) for lattice in lattices), default=0)
+        widest = max((len(words) for lattice in lattices for words in lattice.candidates), default=0)
+        tokens = torch.full((len(x), max(places, 1), max(widest, 1)), -1.0)
+        for row, lattice in zip(tokens, lattices, strict=True):
+            for place, words in zip(row, lattice.candidates, strict=False):
+                place[: len(words)] = torch.arange(1, len(words) + 1)
+        return Choices(tokens.to(x.device), x)
+
+    def choice(self, lattice: Lattice, text: str) -> list[int] | None:
+        """Which candidates make the text out of the lattice's own; None: none do."""
+        return [0] * len(lattice.spans) if text == lattice.text else lattice.choice(text)
+
+    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
+        """The number of places that were exchanged; inf for a text that cannot be made in this way."""
+        sizes = [self._changes(*pair) for pair in zip(as_texts(x), as_texts(x0), strict=True)]
+        return torch.tensor(sizes, dtype=x0.dtype, device=x0.device)
+
+    def _changes(self, text: str, clean: str) -> float:
+        choice = self.choice(self.lattice(clean), text)
+        return torch.inf if choice is None else sum(c > 0 for c in choice)
+
+    def measured(self, x: Array, x0: Array) -> Array:
+        return self.distance(torch.from_numpy(x), torch.from_numpy(x0)).numpy()
+
+    def holds(self, x: Tensor, around: Around) -> Tensor:
+        return self.distance(x, around.x) <= around.r
+
+    # ------------------------------------------------------------------ choices: what searches see
+
+    @property
+    def plain(self) -> Substitutions:
+        return Substitutions(self.radius)
+
+    def inward(self, around: Around) -> Around:
+        return replace(around, x=torch.zeros_like(self._own(around).tokens[:, :, 0]))
+
+    def outward(self, u: Tensor, inner: Around, around: Around) -> Tensor:
+        own = self._own(inner)
+        texts, choices = as_texts(own.text), u.long().tolist()
+        made = [self.lattice(text).at(choice) for text, choice in zip(texts, choices, strict=True)]
+        return as_codes(made, own.text.shape[1]).to(u.device)
+
+    def begun(self, start: Tensor, around: Around) -> Tensor:
+        """The choices that make the texts `start`; of others none, so that the search begins at the clean text."""
+        own, rows = self._own(around), []
+        for text, clean in zip(as_texts(start), as_texts(own.text), strict=True):
+            choice = self.choice(self.lattice(clean), text) or []
+            rows.append(choice + [0] * (own.tokens.shape[1] - len(choice)))
+        return torch.tensor(rows, dtype=start.dtype, device=start.device)
+
+    def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
+        """Of every move at the texts `x` (B, L), to first order: (B, P C).
+
+        A candidate's tokens take the places of those it stands for, one by one: more are not counted, fewer repeat the
+        last one, none leave an embedding of 0.
+        """
+        own = self._own(around)
+        found = torch.zeros_like(own.tokens)
+        for row, text, clean, slope in zip(found, as_texts(x), as_texts(own.text), g, strict=True):
+            self._add_slopes(row, text, self.lattice(clean), slope)
+        return found.flatten(1)
+
+    def _add_slopes(self, row: Tensor, text: str, lattice: Lattice, g: Tensor) -> None:
+        if self.reader is None:
+            raise InputError(f"expected a model with embeddings for slopes in {self.spec}, got none: bind it first")
+        choice = self.choice(lattice, text)
+        if choice is None:
+            return
+        places = self.reader.tokens_at(text, lattice.spans_at(choice))
+        for p, (at, words) in enumerate(zip(places, lattice.choices, strict=True)):
+            if at and len(words) > 1:
+                row[p, : len(words) - 1] = self._along(words, choice[p], g[at])
+
+    def _along(self, words: Sequence[str], now: int, g: Tensor) -> Tensor:
+        """<g, e(candidate) - e(what is there)> for all candidates of a place whose tokens have the slopes g (W, E)."""
+        assert self.reader is not None
+        each = torch.stack([_fitted(e, len(g)) for e in self.reader.embedded(words)])
+        return ((each - each[now]) * g).sum((1, 2))[1:]
+
+    def _own(self, around: Around) -> Choices:
+        if not isinstance(around.own, Choices):
+            raise InputError("expected the choices of every text, got none: make rows with Samples.within")
+        return around.own
+
+
+def _fitted(e: Tensor, tokens: int) -> Tensor:
+    """Embeddings (W, E) as those of so many tokens: (tokens, E)."""
+    if not len(e):
+        return e.new_zeros(tokens, e.shape[1])
+    return e[torch.arange(tokens, device=e.device).clamp_max(len(e) - 1)]
+
+
+class Words(TextThreat):
+    """Words are exchanged for others, such as synonyms."""
+
+    name: ClassVar[str] = "words"
+    title: ClassVar[str] = "words"
+    unit: ClassVar[str] = "word"
+    allowing: ClassVar[str] = "{radius} may be exchanged, each for one of its candidates"
+
+
+class Characters(TextThreat):
+    """Words get one typing error each: swapped, missing, additional or similar-looking characters."""
+
+    name: ClassVar[str] = "chars"
+    title: ClassVar[str] = "words with a typing error"
+    unit: ClassVar[str] = "word"
+    allowing: ClassVar[str] = "{radius} may get one typing error each"
+
+
+class Edits(TextThreat):
+    """Characters are exchanged, inserted and deleted: the Levenshtein distance of the two texts is bounded."""
+
+    name: ClassVar[str] = "edits"
+    title: ClassVar[str] = "characters"
+    unit: ClassVar[str] = "character"
+    allowing: ClassVar[str] = "{radius} may be exchanged, inserted or deleted"
+
+
+class Tokens(TextThreat):
+    """Words are exchanged for any that the model knows, whatever they mean."""
+
+    name: ClassVar[str] = "tokens"
+    title: ClassVar[str] = "words"
+    unit: ClassVar[str] = "word"
+    allowing: ClassVar[str] = "{radius} may be exchanged for any other that the model knows"
+
+
+TEXTS: dict[str, type[TextThreat]] = {kind.name: kind for kind in (Words, Characters, Edits, Tokens)}
+
+
+def parse_text_threat(text: str) -> TextThreat:
+    """A threat of texts from "words:0.15", "chars:2" or, without a number, "words"; its candidates are still missing.
+
+    Raises InputError for anything else.
+    """
+    name, colon, radius = text.strip().lower().partition(":")
+    try:
+        kind, size = TEXTS[name], float(radius) if colon else None
+    except (KeyError, ValueError) as error:
+        forms = "one of " + ", ".join(TEXTS) + ", alone or with a number or a share"
+        raise InputError(f"expected a threat, {forms} as in words:2 or words:0.15, got {text!r}") from error
+    return kind(size)

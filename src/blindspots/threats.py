@@ -1,0 +1,43 @@
+"""Every kind of threat by its name: a new one is a file and a row of `THREATS`."""
+
+from typing import Any
+
+from blindspots.arguments import checked
+from blindspots.ball import BALLS, parse_ball
+from blindspots.errors import InputError
+from blindspots.texts.threats import TEXTS, parse_text_threat
+from blindspots.threat import Threat
+
+THREATS: dict[str, type[Threat]] = {**BALLS, **TEXTS}
+
+
+@checked()
+def parse_threat(text: str) -> Threat:
+    """A threat from "linf:8/255", in the box [0, 1], or "words:0.15": a name, alone or with a radius.
+
+    Raises InputError for anything else.
+    """
+    name = text.partition(":")[0].strip().lower()
+    if name in TEXTS:
+        return parse_text_threat(text)
+    if name in BALLS:
+        return parse_ball(text)
+    raise InputError(
+        f"expected a threat, one of {', '.join(THREATS)}, alone or with a radius as in linf:8/255, got {text!r}"
+    )
+
+
+def as_threat(given: Any) -> Any:
+    """Text becomes a threat, anything else is returned as it is."""
+    return parse_threat(given) if isinstance(given, str) else given
+
+
+def as_plain_threat(given: Any) -> Any:
+    """As `as_threat`, where one radius holds for all features. Raises InputError for others."""
+    threat = as_threat(given)
+    if isinstance(threat, Threat) and not (threat.even and getattr(threat, "where", None) is None):
+        raise InputError(
+            "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "
+            "features: evaluate and attack search in these, here give a radius alone"
+        )
+    return threat
