@@ -29,7 +29,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
     """
     _check_lengths(attack)
     able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, objective))
-    if lacks := lacking(attack.requires, threat):
+    if lacks := lacking(attack.requires, threat.plain):
         raise InputError(
             f"expected a threat that {' and '.join(lacks)} for {attack!r}, got {threat.name}, which does not: use one "
             f"of {able or 'your own attacks'}"
@@ -91,7 +91,7 @@ def check_answers(model: Model, what: str) -> None:
 def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective) -> bool:
     return (
         kind.alone
-        and not lacking(kind.requires, threat)
+        and not lacking(kind.requires, threat.plain)
         and (kind.requires is not Ball or threat.name in kind.threats)
         and (threat.even or not kind.even)
         and (threat.radius is not None or kind.minimal)

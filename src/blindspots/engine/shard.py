@@ -47,7 +47,7 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board, seed: int = 0)
     counts[:, 1] = stage[broken].long().bincount(minlength=len(counts))
     result = _unconfirmed(oracle, ledger.result, board.right & ledger.won & ~won)
     adversarial = strongest[broken]
-    in_8bit = seen.prediction
+    in_8bit = seen.prediction.clone()
     if oracle.model.in_levels:
         in_8bit = _in_8bit(oracle, judged, board, adversarial, broken, draws)
     more = {} if goal.classifies else _measured(oracle, samples, board, draws)

@@ -192,6 +192,10 @@ class TokenModel(TextModel):
         _, mask = self._padded(self.tokenizer.encode(as_texts(x)))
         return self._as_logits(self._head(z, mask), len(x))
 
+    def reads_whole(self, text: str) -> bool:
+        """Whether the network sees the text to its last character that is no white space."""
+        return max((b for _, b in self.tokenizer.spans(text)), default=0) >= len(text.rstrip())
+
     def tokens_at(self, text: str, spans: Sequence[tuple[int, int]]) -> list[list[int]]:
         """For each span the places of the tokens that begin in it; none for what was cut off."""
         begins = [(a, i) for i, (a, b) in enumerate(self.tokenizer.spans(text)) if b > a]

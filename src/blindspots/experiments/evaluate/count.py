@@ -33,6 +33,7 @@ def conclude(
     unbilled = np.asarray(looked_before, dtype=np.int64)
     norms, before, after = [], [], []
     measures: list[str] = []
+    forwarded: int | None = None
     for columns in shards:
         c = {name: np.asarray(values) for name, values in columns.items() if name not in _INPUTS}
         counts_for = c["result"] != Result.ALREADY_TARGET
@@ -48,6 +49,8 @@ def conclude(
         outcomes.update(c["result"].tolist())
         counts += c["stage_counts"]
         norms.append(c["norm"][c["won"]])
+        if "forwarded" in c:
+            forwarded = (forwarded or 0) + int(c["forwarded"][0])
         if "measure_names" in c:
             measures = unpacked_text(columns["measure_names"]).splitlines()
             before.append(c["measures"])
@@ -81,6 +84,7 @@ def conclude(
             for stage, n in zip(stages, counts, strict=True)
         ],
         measures=_measures(measures, before, after),
+        forwarded=forwarded,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
-from blindspots.batching import is_large, rows_in_flight, rows_per_call, rows_per_shard
+from blindspots.batching import TEXTS_PER_CALL, is_large, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data
 from blindspots.engine.cascade import Stage, check_classes, is_targeted
 from blindspots.engine.result import Result
@@ -23,6 +23,7 @@ from blindspots.experiments.evaluate.diagnose import diagnose
 from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
+from blindspots.experiments.evaluate.texts import examined_texts
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
@@ -30,6 +31,7 @@ from blindspots.fit import ACCESS, affords, check_fit
 from blindspots.goals import Goal, as_goal, check_labels, of_values
 from blindspots.models.first_look import LOOKED_AT, as_model
 from blindspots.models.model import Model
+from blindspots.models.texts import TextModel
 from blindspots.oracle import Oracle
 from blindspots.packing import unpack_inputs
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
@@ -205,7 +207,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
         check_radius(threat_of(world), shape)
         config = config.model_copy(update={"features": digest_of(threat_of(world))})
         many = len(protocol.stages) > 1
-        chunk = rows_per_call("cascade" if many else "search", shape, model.device, config.chunk)
+        asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)
+        chunk = rows_per_call("cascade" if many else "search", shape, model.device, asked)
         slots = rows_in_flight(shape, model.device, chunk, config.slots)
         rows = rows_per_shard(shape, slots, config.shard_rows)
         if config.shard_rows is None and many and not config.whole and not world.unsendable():
@@ -362,6 +365,8 @@ def _examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflig
         return Preflight([NOT_EXAMINED], 0, 0)
     if config.of_values:
         return _examined_values(config, world)
+    if isinstance(model, TextModel):
+        return examined_texts(world)
     rows = PREFLIGHT_ROWS_LARGE if is_large(data.shape) else PREFLIGHT_ROWS
     x, y = data.rows(0, min(rows, len(data)))
     if isinstance(model.box.lo, Tensor):

@@ -9,8 +9,10 @@ from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import mask_from, unit_from
+from blindspots.experiments.evaluate.texts import bound, check_kinds
 from blindspots.goals import Classify, Goal, parse_goal
 from blindspots.runs.world import World
+from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
 from blindspots.threats import parse_threat
 
@@ -23,6 +25,9 @@ def threat_of(world: World) -> Threat:
 def _threat(world: World) -> Threat:
     """With the units and the mask that were asked for besides."""
     threat: Threat = world.thing("threat", parse_threat)
+    check_kinds(threat, world.named("model"), getattr(world.data, "unit", ""))
+    if isinstance(threat, TextThreat):
+        return bound(threat, world)
     where, scale = (getattr(world.config, name, None) for name in ("where", "scale"))
     if not isinstance(threat, Ball):
         return threat

@@ -13,12 +13,14 @@ from blindspots.engine.shard import looks_after, shard_columns
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
+from blindspots.experiments.evaluate.texts import forwarded_by, kept_of_texts
 from blindspots.oracle import Oracle
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns, Part
 from blindspots.runs.folder import Folder
 from blindspots.runs.store import Parts
 from blindspots.runs.world import Progress, World
+from blindspots.texts.threats import TextThreat
 
 
 class ShardSearch:
@@ -41,6 +43,7 @@ class ShardSearch:
             settings=Settings(c.slots or 1, row_budget=c.row_budget, patience=patience),
             allowance=self._allowance(oracle), watch=self._tell,
         )  # fmt: skip
+        model, sent = world.model, forwarded_by(world.model)
         with oracle.session():
             samples = self._samples()
             board, seconds = yield from cascade.stages_of(samples, kept)
@@ -48,6 +51,8 @@ class ShardSearch:
         self._check_service()
         for stage, took in zip(self.stages, seconds, strict=True):
             world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
+        if isinstance(threat := threat_of(world), TextThreat):
+            columns |= kept_of_texts(threat, samples.x, forwarded_by(model) - sent)
         return {**columns, "chunk": torch.tensor([oracle.chunk if oracle.shrunk else c.chunk])}
 
     def _samples(self) -> Samples:

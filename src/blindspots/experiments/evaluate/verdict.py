@@ -39,6 +39,11 @@ VALUES = {
     "worst_measures": "(n, m) float32 and of the worst points",
 }  # more columns, of goals that do not classify; y and predictions are then those of the scores that the goal reads
 
+TEXTS = {
+    "lattices": "(...) uint8 JSON, compressed by zlib: every text with its places and what may stand there",
+    "forwarded": "(1,) int64 texts that were really sent to the model, whose answers are remembered",
+}  # more columns, of texts: x and all points are then code points
+
 OUTCOMES = {
     0: "stood",
     1: "won",
@@ -120,6 +125,7 @@ class EvaluateVerdict(Verdict):
     backwards_unbilled: int
     stages: list[Stage]
     measures: tuple[Measure, ...] = ()  # of goals that do not classify
+    forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
 
     @property
     def unsearched(self) -> int:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from blindspots.ball import Ball
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import digest_of, restored
@@ -17,12 +16,15 @@ from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
     STOOD,
+    Look,
     Problems,
     Shard,
     shape_problems,
     targeted,
     topics,
 )
+from blindspots.experiments.evaluate.verify_texts import TextShard
+from blindspots.experiments.evaluate.verify_texts import topics as text_topics
 from blindspots.experiments.evaluate.verify_values import Reader, spread
 from blindspots.packing import unpacked_text
 from blindspots.runs.again import EDGE, share
@@ -31,6 +33,7 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
+from blindspots.texts.threats import TEXTS, parse_text_threat
 
 _CURVE = 200  # steps of the curve that are kept, at most
 
@@ -50,8 +53,7 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
     with world.named("model").borrowed(), torch.no_grad():
         found: dict[str, list[str]] = {}
         for shard in proof.shards():
-            values = shard.reader is not None
-            for topic, looks in topics(proof.asks(shard), shard.data is not None, values):
+            for topic, looks in proof.topics(shard):
                 found.setdefault(topic, []).extend(problem for look in looks for problem in look(shard))
             proof.on_edge += shard.on_edge
     yield from (Check(topic, problems) for topic, problems in found.items())
@@ -70,8 +72,20 @@ class _Proof:
         self.reader = Reader(str(config.goal), world.given.get("goal")) if config.of_values else None
 
     @cached_property
-    def threat(self) -> Ball:
+    def texts(self) -> bool:
+        return str(self.config.threat).partition(":")[0] in TEXTS
+
+    def topics(self, shard: Shard) -> Iterator[tuple[str, tuple[Look, ...]]]:
+        """What is looked at of a shard."""
+        yield from topics(self.asks(shard), shard.data is not None, shard.reader is not None, self.texts)
+        if self.texts:
+            yield from text_topics()
+
+    @cached_property
+    def threat(self) -> Any:
         """With its tensors as the run kept them."""
+        if self.texts:
+            return parse_text_threat(str(self.config.threat))
         return restored(str(self.config.threat), self.bounds, self.parts["preflight"])
 
     def features(self) -> Problems:
@@ -99,14 +113,16 @@ class _Proof:
         measures = len(self.measures) if self.reader else None
         for i, name in enumerate(self.names):
             rows = min(whole, self.rows - i * whole)
-            yield from shape_problems(name, rows, self.parts[name], len(self.config.stages), self.shape, measures)
+            yield from shape_problems(
+                name, rows, self.parts[name], len(self.config.stages), self.shape, measures, self.texts
+            )
 
     def shards(self) -> Iterator[Shard]:
         start = 0
         for i, name in enumerate(self.names):
             self.world.say(f"shard {i + 1} of {len(self.names)}")
             columns = self.parts[name]
-            yield Shard(
+            yield (TextShard if self.texts else Shard)(
                 name, start, columns, self.config, self.threat, self.world.named("model"), self._data,
                 self.reader,
             )  # fmt: skip
@@ -178,6 +194,7 @@ class _Proof:
             "forwards_unbilled": beside[0],
             "backwards_unbilled": beside[1],
             "stages": self._stages(),
+            "forwarded": sum(int(self.parts[n]["forwarded"]) for n in self.names) if self.texts else None,
             "measures": [
                 {
                     "name": name,

@@ -16,7 +16,7 @@ from blindspots.ball import Ball
 from blindspots.box import to_8bit
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD, VALUES
+from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD, TEXTS, VALUES
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
@@ -41,13 +41,13 @@ def _one_class(config: Batched) -> int | None:
 
 
 def shape_problems(
-    name: str, rows: int, columns: Columns, stages: int, shape: tuple[int, ...], measures: int | None
+    name: str, rows: int, columns: Columns, stages: int, shape: tuple[int, ...], measures: int | None, texts: bool
 ) -> Problems:
     """Whether a shard has all its columns, of the right sizes and types, and they name the same rows.
 
-    `measures`: how many a goal reports that does not classify.
+    `measures`: how many a goal reports that does not classify; `texts`: whether the rows are texts.
     """
-    expected_columns = SHARD if measures is None else SHARD | VALUES
+    expected_columns = SHARD | (VALUES if measures is not None else {}) | (TEXTS if texts else {})
     if set(columns) != set(expected_columns):
         yield f"expected the columns {sorted(expected_columns)} in {name}, found {sorted(columns)}"
         return
@@ -57,7 +57,7 @@ def shape_problems(
     sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0}
     for column, text in expected_columns.items():
         found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")
-        of_any_shape = {"truth": found[1:], "measure_names": found}
+        of_any_shape = {"truth": found[1:], "measure_names": found, "lattices": found}
         expected, dtype = _declared(text, sizes, of_any_shape.get(column, shape))
         if found != expected or kind not in dtype:
             yield f"expected {column} in {name} as {' or '.join(dtype)} {expected}, found {kind} {found}"
@@ -225,20 +225,24 @@ class Scores:
 Look = Callable[[Shard], Problems]
 
 
-def topics(same_model: bool, data: bool, values: bool) -> Iterator[tuple[str, tuple[Look, ...]]]:
+def topics(same_model: bool, data: bool, values: bool, texts: bool = False) -> Iterator[tuple[str, tuple[Look, ...]]]:
     """Claims about a shard, and what is looked at for each."""
     yield "outcomes, stages and costs of all rows fit together", (_outcomes, _stages, _costs)
     yield "rows that stand were searched", (_searches,)
     yield "rows that had their target from the start, and no others, are left out", (_targets,)
-    yield "every adversarial example lies in the box and, measured anew, within the threat", (_inside, _sizes)
+    if not texts:
+        yield "every adversarial example lies in the box and, measured anew, within the threat", (_inside, _sizes)
     if data:
         yield "the stored inputs and labels are those of the data", (_inputs,)
     if same_model:
         yield "what the model says of every input was found again", (_clean,)
-        yield (
-            "every adversarial example is misclassified, also after rounding where that is claimed",
-            (_adversarial, _rounded),
-        )
+        if texts:
+            yield "every adversarial text is misclassified", (_adversarial,)
+        else:
+            yield (
+                "every adversarial example is misclassified, also after rounding where that is claimed",
+                (_adversarial, _rounded),
+            )
         if values:
             yield "what the goal reports of clean inputs and of the worst points was computed again", (_measures,)
 

@@ -1,0 +1,83 @@
+"""What an evaluation of texts needs besides: its threat, and what is kept of every text's lattice."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from blindspots.data import Dataset
+from blindspots.errors import InputError
+from blindspots.findings import Finding
+from blindspots.goals import check_labels
+from blindspots.models.model import Model
+from blindspots.models.texts import TextModel, TokenModel
+from blindspots.preflight import Preflight
+from blindspots.runs.world import World
+from blindspots.texts.codes import as_texts
+from blindspots.texts.threats import TextThreat
+from blindspots.threat import Threat
+
+_LOOKED_AT, _AT_ONCE = 64, 256  # rows
+
+
+def check_kinds(threat: Threat, model: Model, unit: str) -> None:
+    """Raises InputError: threat, model and data are not all for texts, or all for numbers."""
+    kinds = {
+        f"the threat {threat.spec}": isinstance(threat, TextThreat),
+        f"the model {model.name}": isinstance(model, TextModel),
+        "the data": unit == "text",
+    }
+    if len(set(kinds.values())) > 1:
+        of_texts, others = ([name for name, text in kinds.items() if text is which] for which in (True, False))
+        raise InputError(
+            f"expected threat, model and data all for texts or none of them, got {' and '.join(of_texts)} for texts "
+            f"and {' and '.join(others)} for numbers: use words:0.15 and a model of texts on texts"
+        )
+
+
+def bound(threat: TextThreat, world: World) -> TextThreat:
+    """With the model, where it shows its embeddings."""
+    model = world.named("model")
+    return replace(threat, reader=model) if isinstance(model, TokenModel) else threat
+
+
+def forwarded_by(model: Model) -> int:
+    """How many texts were really sent to the model, whose answers to others are remembered."""
+    return model.forwarded if isinstance(model, TextModel) else 0
+
+
+def kept_of_texts(threat: TextThreat, x: Tensor, forwarded: int) -> dict[str, Tensor]:
+    """Columns of a shard: the lattices of the texts `x` (n, L), and how many texts were really sent to the model."""
+    said = ",".join(threat.lattice(text).to_json() for text in as_texts(x))
+    packed = torch.frombuffer(bytearray(zlib.compress(f"[{said}]".encode())), dtype=torch.uint8)
+    return {"lattices": packed, "forwarded": torch.tensor([forwarded])}
+
+
+def examined_texts(world: World) -> Preflight:
+    """What is checked of texts before an attack: labels that the model knows, and texts that it reads to their end."""
+    data, model = world.data, world.model
+    x, y = data.rows(0, min(_LOOKED_AT, len(data)))
+    classes = model.logits(x).shape[1]
+    check_labels(y, classes, torch.arange(len(y)))
+    return Preflight([*_cut_off(model, data)], len(x), 0, classes)
+
+
+def _cut_off(model: Model, data: Dataset) -> Iterator[Finding]:
+    """Texts that are longer than the network takes: what is changed behind the cut changes nothing."""
+    if not isinstance(model, TokenModel) or model.tokenizer.longest is None:
+        return
+    cut = sum(
+        not model.reads_whole(text)
+        for start in range(0, len(data), _AT_ONCE)
+        for text in as_texts(data.rows(start, min(start + _AT_ONCE, len(data)))[0])
+    )
+    if cut:
+        yield Finding(
+            code="texts-cut", severity="warning",
+            saw=f"{cut:,} of {len(data):,} texts are longer than the {model.tokenizer.longest} tokens that the network "
+            "takes: it never sees what comes after them.",
+            do="Changes behind the cut are tried in vain and count as changes: split the texts, or take a model of "
+            "longer ones.",
+        )  # fmt: skip

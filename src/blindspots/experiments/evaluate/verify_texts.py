@@ -1,0 +1,102 @@
+"""What is looked at of a shard of texts, by other code than that of the lattices: regular expressions over their JSON."""
+
+import json
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blindspots.experiments.evaluate.verify_rows import Look, Problems, Shard
+
+Array = NDArray[Any]
+
+
+class TextShard(Shard):
+    """A shard whose points are code points."""
+
+    @cached_property
+    def lattices(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(zlib.decompress(self["lattices"].tobytes()))
+        return found
+
+    def changes(self, points: Array) -> Array:
+        """How many places of each broken row are exchanged in its point (k, L); inf where it is none of its lattice."""
+        pairs = zip(points, self["broken"].tolist(), strict=True)
+        return np.array([_changes(self.lattices[row], decoded(point)) for point, row in pairs], dtype=np.float64)
+
+    @property
+    def allowed(self) -> Array:
+        """How many places of each broken row may be exchanged."""
+        radius = self.threat.radius
+        places = [len(self.lattices[row]["places"]) for row in self["broken"].tolist()]
+        if radius is None or radius >= 1 or radius == 0:
+            return np.full(len(places), np.inf if radius is None else radius)
+        return np.array([max(1, round(radius * n - 0.5 + 1e-9)) for n in places], dtype=np.float64)
+
+
+def decoded(codes: Array) -> str:
+    """The text of code points (L,), up to its padding."""
+    return "".join(map(chr, codes[codes > 0].astype(int).tolist()))
+
+
+def _changes(lattice: dict[str, Any], text: str) -> float:
+    """The fewest exchanges that make the text, by breadth: after each place, where reading can stand at what price."""
+    clean, ends = lattice["text"], {0: 0}
+    edges = [place["span"] for place in lattice["places"]]
+    starts = [0, *(b for _, b in edges)]
+    for (a, b), start, place in zip(edges, starts, lattice["places"], strict=False):
+        between = clean[start:a]
+        reached: dict[int, int] = {}
+        for at, price in ends.items():
+            if text[at : at + len(between)] != between:
+                continue
+            at += len(between)
+            for word, more in [(clean[a:b], 0), *((word, 1) for word in place["may be"])]:
+                if text[at : at + len(word)] == word:
+                    reached[at + len(word)] = min(price + more, reached.get(at + len(word), price + more))
+        ends = reached
+    rest = clean[starts[-1] :]
+    prices = [price for at, price in ends.items() if text[at:] == rest]
+    return min(prices, default=np.inf)
+
+
+def topics() -> Iterator[tuple[str, tuple[Look, ...]]]:
+    """Claims about a shard of texts besides those about any rows."""
+    yield "every text has its lattice", (_lattices,)
+    yield "every adversarial text is made by exchanges that its lattice allows, and by few enough", (_made, _sizes)
+
+
+def _lattices(s: Shard) -> Problems:
+    assert isinstance(s, TextShard)
+    texts = [decoded(row) for row in s.x.numpy()]
+    other = np.array([lattice["text"] != text for lattice, text in zip(s.lattices, texts, strict=True)])
+    yield from s.told(other, s.id, "the lattice of the stored text", "that of another one")
+    wrong = np.array([not _fits(lattice) for lattice in s.lattices])
+    yield from s.told(wrong, s.id, "places and candidates that differ from what is there", "others")
+
+
+def _fits(lattice: dict[str, Any]) -> bool:
+    text, places = lattice["text"], lattice["places"]
+    return all(place["is"] == text[slice(*place["span"])] and place["is"] not in place["may be"] for place in places)
+
+
+def _made(s: Shard) -> Problems:
+    assert isinstance(s, TextShard)
+    for name in ("adversarial", "nearest"):
+        changes = s.changes(s[name])
+        yield from s.told(
+            np.isinf(changes), s.of_broken(s.id), f"{name} made by exchanges of its lattice", "another text"
+        )
+        far = np.isfinite(changes) & (changes > s.allowed)
+        yield from s.told(far, s.of_broken(s.id), f"{name} within {s.threat.spec}", "more exchanges")
+
+
+def _sizes(s: Shard) -> Problems:
+    assert isinstance(s, TextShard)
+    id, stored, size = s.of_broken(s.id), s.of_broken(s["norm"]), s.changes(s["nearest"])
+    yield from s.told(~s["won"] & ~np.isposinf(s["norm"]), s.id, "no distance where nothing was broken", "one")
+    yield from s.told(stored != size, id, "the stored distance to be that of the nearest example", "another one")
+    yield from s.told(size > s.changes(s["adversarial"]), id, "no adversarial example nearer than the nearest", "one")
