@@ -1,1 +1,1 @@
-"""Texts as rows: their characters, what may stand in them instead, and threats of these."""
+"""Texts as plain strings and code points: what models, data and threats of texts have in common."""

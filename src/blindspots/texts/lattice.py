@@ -1,23 +1,43 @@
-"""A text's lattice: the places that may change, and what may stand there instead."""
+"""What a text may become: its places, and what may stand at each of them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blindspots.errors import InputError
+from blindspots.texts.words import Span
+
 
 @dataclass(frozen=True)
 class Lattice:
-    """
+    """A text with its places and their candidates.
+
     Args:
-        text: as it is.
-        spans: places in order, disjoint: the characters a to b - 1 of the text may be replaced.
-        candidates: what may stand at each place instead, best first; "" deletes it.
+        text: as it is, without NUL.
+        spans: places in their order, disjoint: text[a:b] may be replaced; (a, a) is the gap before character a.
+        candidates: for every place what may stand there instead, best first: each once, never what is there already.
+            "" deletes.
+
+    Raises InputError: the places are not in order inside the text, or candidates do not fit them.
     """
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...]
     candidates: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        _check_spans(self.spans, len(self.text))
+        if len(self.candidates) != len(self.spans):
+            raise InputError(
+                f"expected candidates for each of {len(self.spans)} places, got {len(self.candidates)} lists: give one "
+                "list for every place"
+            )
+        for (a, b), candidates in zip(self.spans, self.candidates, strict=True):
+            _check_candidates(self.text[a:b], candidates)
 
     @cached_property
     def fixed(self) -> tuple[str, ...]:
@@ -28,32 +48,79 @@ class Lattice:
     @cached_property
     def choices(self) -> tuple[tuple[str, ...], ...]:
         """At each place what is there, followed by its candidates."""
-        return tuple((self.text[a:b], *there) for (a, b), there in zip(self.spans, self.candidates, strict=True))
+        places = zip(self.spans, self.candidates, strict=True)
+        return tuple((self.text[a:b], *candidates) for (a, b), candidates in places)
 
     def at(self, choice: Sequence[int]) -> str:
-        """The text with candidate c - 1 at the places where `choice` says c > 0, and nothing where it says c < 0."""
-        parts = [self.fixed[0]]
-        for words, c, behind in zip(self.choices, choice, self.fixed[1:], strict=False):
-            parts += (words[c] if c >= 0 else "", behind)
-        return "".join(parts)
+        """The text of a choice: for every place 0, as it is, c, its candidate c - 1, or BLANK, nothing.
 
-    def spans_at(self, choice: Sequence[int]) -> list[tuple[int, int]]:
+        Raises InputError: there are more or fewer choices than places, or a place has no such candidate.
+        """
+        try:
+            places = zip(self.choices, choice, self.fixed[1:], strict=True)
+            return self.fixed[0] + "".join([(words[c] if c >= 0 else "") + behind for words, c, behind in places])
+        except (ValueError, IndexError):
+            self._refuse(choice)
+            raise
+
+    def spans_at(self, choice: Sequence[int]) -> list[Span]:
         """Where the places are in the text of this choice."""
         spans, end = [], 0
         for before, words, c in zip(self.fixed, self.choices, choice, strict=False):
             start = end + len(before)
-            end = start + (len(words[c]) if c >= 0 else 0)
+            end = start + len(words[c] if c >= 0 else "")
             spans.append((start, end))
         return spans
 
     def choice(self, text: str) -> list[int] | None:
-        """What was chosen, with as few changes as possible, if `text` is a point of this lattice."""
+        """What was chosen, with as few changes as possible; None: the text is no point of this lattice."""
         if not text.startswith(self.fixed[0]):
             return None
         ways: _Ways = {len(self.fixed[0]): (0, None)}
         for words, behind in zip(self.choices, self.fixed[1:], strict=True):
             ways = _read_on(text, ways, words, behind)
         return _listed(ways[len(text)][1]) if len(text) in ways else None
+
+    def size(self, k: int | None = None) -> int:
+        """How many choices change at most `k` places, exactly; the text as it is counts. None: any number of places.
+
+        With c_p candidates at place p it is the sum of the first k + 1 coefficients of prod_p (1 + c_p z). Where two
+        choices spell the same text, as edits of characters may, both count.
+        """
+        most = len(self.spans) if k is None else min(k, len(self.spans))
+        ways = [1] + [0] * most  # ways[j]: choices that change j of the places so far
+        for count in map(len, self.candidates):
+            for j in range(most, 0, -1):
+                ways[j] += ways[j - 1] * count
+        return sum(ways)
+
+    def to_json(self) -> str:
+        """The lattice as text for people and programs, a place per line; `from_json` reads it."""
+        places = (
+            json.dumps({"span": span, "is": self.text[slice(*span)], "may be": candidates}, ensure_ascii=False)
+            for span, candidates in zip(self.spans, self.candidates, strict=True)
+        )
+        return f'{{"text": {json.dumps(self.text, ensure_ascii=False)}, "places": [\n' + ",\n".join(places) + "\n]}\n"
+
+    @classmethod
+    def from_json(cls, content: str) -> "Lattice":
+        """The lattice that `to_json` wrote. Raises InputError: the content is something else."""
+        try:
+            file = _File.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise InputError(f"expected a lattice as JSON, got {first['msg']} at {where}: mend that place") from error
+        return cls(file.text, tuple(p.span for p in file.places), tuple(p.may_be for p in file.places))
+
+    def _refuse(self, choice: Sequence[int]) -> None:
+        if len(choice) != len(self.spans):
+            raise InputError(
+                f"expected a choice for each of {len(self.spans)} places, got {len(choice)}: give one each"
+            )
+        most = map(len, self.candidates)
+        place, c, n = next((i, c, n) for i, (c, n) in enumerate(zip(choice, most, strict=True)) if not -1 <= c <= n)
+        raise InputError(f"expected a choice of 0 to {n} at place {place}, got {c}: choose one of these")
 
 
 _Chain = tuple[Any, int] | None  # of choices, the last one first
@@ -78,3 +145,37 @@ def _listed(chain: _Chain) -> list[int]:
         chain, choice = chain
         found.append(choice)
     return found[::-1]
+
+
+class _Place(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    span: Span
+    now: str = Field(alias="is")  # for people: the span says it
+    may_be: tuple[str, ...] = Field(alias="may be")
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    text: str
+    places: tuple[_Place, ...]
+
+
+def _check_spans(spans: Sequence[Span], length: int) -> None:
+    before = (0, 0)
+    for place, (a, b) in enumerate(spans):
+        if not before[1] <= a <= b <= length or (place and (a, b) == before):
+            raise InputError(
+                f"expected places one after the other among {length} characters, got {(a, b)} after {before}: sort "
+                "them and leave out what overlaps"
+            )
+        before = (a, b)
+
+
+def _check_candidates(now: str, candidates: Sequence[str]) -> None:
+    if now in candidates or len(set(candidates)) < len(candidates) or "\0" in "".join(candidates):
+        raise InputError(
+            f"expected candidates for {now!r} that are not the same, each once and without NUL, got "
+            f"{', '.join(map(repr, candidates[:10]))}: leave the others out"
+        )

@@ -15,6 +15,7 @@ from blindspots.lattice import Candidates, Substitutions
 from blindspots.rows import Around, Rows
 from blindspots.texts.codes import as_codes, as_texts
 from blindspots.texts.lattice import Lattice
+from blindspots.texts.words import words
 from blindspots.threat import Threat
 
 Array = NDArray[Any]
@@ -83,16 +84,20 @@ class TextThreat(Threat):
         """How many places of it may change."""
         if self.radius is None or self.radius >= 1 or self.radius == 0:
             return torch.inf if self.radius is None else self.radius
-        return max(1, int(self.radius * len(lattice.spans) + 1e-9))
+        return max(1, int(self.radius * self.units(lattice.text) + 1e-9))
+
+    def units(self, text: str) -> int:
+        """What a share is of: the number of words."""
+        return len(words(text))
 
     def limits(self, x: Tensor) -> Rows:
         lattices = [self.lattice(text) for text in as_texts(x)]
         places = max((len(lattice.spans) for lattice in lattices), default=0)
-        widest = max((len(words) for lattice in lattices for words in lattice.candidates), default=0)
+        widest = max((len(there) for lattice in lattices for there in lattice.candidates), default=0)
         tokens = torch.full((len(x), max(places, 1), max(widest, 1)), -1.0)
         for row, lattice in zip(tokens, lattices, strict=True):
-            for place, words in zip(row, lattice.candidates, strict=False):
-                place[: len(words)] = torch.arange(1, len(words) + 1)
+            for place, there in zip(row, lattice.candidates, strict=False):
+                place[: len(there)] = torch.arange(1, len(there) + 1)
         return Choices(tokens.to(x.device), x)
 
     def choice(self, lattice: Lattice, text: str) -> list[int] | None:
@@ -126,7 +131,8 @@ class TextThreat(Threat):
     def outward(self, u: Tensor, inner: Around, around: Around) -> Tensor:
         own = self._own(inner)
         texts, choices = as_texts(own.text), u.long().tolist()
-        made = [self.lattice(text).at(choice) for text, choice in zip(texts, choices, strict=True)]
+        lattices = map(self.lattice, texts)
+        made = [lattice.at(choice[: len(lattice.spans)]) for lattice, choice in zip(lattices, choices, strict=True)]
         return as_codes(made, own.text.shape[1]).to(u.device)
 
     def begun(self, start: Tensor, around: Around) -> Tensor:
@@ -156,14 +162,14 @@ class TextThreat(Threat):
         if choice is None:
             return
         places = self.reader.tokens_at(text, lattice.spans_at(choice))
-        for p, (at, words) in enumerate(zip(places, lattice.choices, strict=True)):
-            if at and len(words) > 1:
-                row[p, : len(words) - 1] = self._along(words, choice[p], g[at])
+        for p, (at, there) in enumerate(zip(places, lattice.choices, strict=True)):
+            if at:
+                row[p, : len(there) - 1] = self._along(there, choice[p], g[at])
 
-    def _along(self, words: Sequence[str], now: int, g: Tensor) -> Tensor:
+    def _along(self, there: Sequence[str], now: int, g: Tensor) -> Tensor:
         """<g, e(candidate) - e(what is there)> for all candidates of a place whose tokens have the slopes g (W, E)."""
         assert self.reader is not None
-        each = torch.stack([_fitted(e, len(g)) for e in self.reader.embedded(words)])
+        each = torch.stack([_fitted(e, len(g)) for e in self.reader.embedded(there)])
         return ((each - each[now]) * g).sum((1, 2))[1:]
 
     def _own(self, around: Around) -> Choices:
@@ -204,6 +210,9 @@ class Edits(TextThreat):
     title: ClassVar[str] = "characters"
     unit: ClassVar[str] = "character"
     allowing: ClassVar[str] = "{radius} may be exchanged, inserted or deleted"
+
+    def units(self, text: str) -> int:
+        return len(text)
 
 
 class Tokens(TextThreat):

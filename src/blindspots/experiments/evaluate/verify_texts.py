@@ -1,4 +1,4 @@
-"""What is looked at of a shard of texts, by other code than that of the lattices: regular expressions over their JSON."""
+"""What is looked at of a shard of texts: its lattices as JSON, read by other code than that which made them."""
 
 import json
 import zlib
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.experiments.evaluate.verify_rows import Look, Problems, Shard
+from blindspots.texts.words import words
 
 Array = NDArray[Any]
 
@@ -31,10 +32,14 @@ class TextShard(Shard):
     def allowed(self) -> Array:
         """How many places of each broken row may be exchanged."""
         radius = self.threat.radius
-        places = [len(self.lattices[row]["places"]) for row in self["broken"].tolist()]
+        places = [self._units(self.lattices[row]["text"]) for row in self["broken"].tolist()]
         if radius is None or radius >= 1 or radius == 0:
             return np.full(len(places), np.inf if radius is None else radius)
         return np.array([max(1, round(radius * n - 0.5 + 1e-9)) for n in places], dtype=np.float64)
+
+    def _units(self, text: str) -> int:
+        """What a share is of: characters or words."""
+        return len(text) if self.threat.name == "edits" else len(words(text))
 
 
 def decoded(codes: Array) -> str:
@@ -53,10 +58,10 @@ def _changes(lattice: dict[str, Any], text: str) -> float:
         for at, price in ends.items():
             if text[at : at + len(between)] != between:
                 continue
-            at += len(between)
             for word, more in [(clean[a:b], 0), *((word, 1) for word in place["may be"])]:
-                if text[at : at + len(word)] == word:
-                    reached[at + len(word)] = min(price + more, reached.get(at + len(word), price + more))
+                end = at + len(between) + len(word)
+                if text[at + len(between) : end] == word:
+                    reached[end] = min(price + more, reached.get(end, price + more))
         ends = reached
     rest = clean[starts[-1] :]
     prices = [price for at, price in ends.items() if text[at:] == rest]

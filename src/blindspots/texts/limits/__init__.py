@@ -1,0 +1,1 @@
+"""What candidates have to fulfil, one limit per file."""
