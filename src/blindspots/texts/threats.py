@@ -1,7 +1,7 @@
 """What may change of a text, as threats: searches choose among the candidates of its lattice."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Protocol
 
@@ -13,6 +13,7 @@ from blindspots.capabilities import Embed
 from blindspots.errors import InputError
 from blindspots.lattice import Candidates, Substitutions
 from blindspots.rows import Around, Rows
+from blindspots.texts.candidates import parse_candidates
 from blindspots.texts.codes import as_codes, as_texts
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.words import words
@@ -26,6 +27,21 @@ class Choices(Candidates):
     """The candidates of a text's places, by their numbers, and the text itself."""
 
     text: Tensor  # (B, L) code points
+
+
+class Builds(Protocol):
+    """What makes lattices, such as a `Builder`."""
+
+    @property
+    def resources(self) -> Mapping[str, str]:
+        """SHA-256 of every file that candidates depend on, by its name."""
+        ...
+
+    def lattice(self, text: str) -> Lattice: ...
+
+    def describe(self) -> str:
+        """What candidates are, as a clause."""
+        ...
 
 
 class Reader(Protocol):
@@ -49,17 +65,21 @@ class TextThreat(Threat):
 
     Args:
         radius: how many places; below 1 a share of them, rounded down, but at least one; None: as many as it takes.
-        make: the lattice of a text.
+        candidates: what may stand at a place, in words as `parse_candidates` reads them, or what builds the lattices;
+            None: what is usual for this kind.
         reader: what slopes are taken of; None where the model shows none.
     """
 
     radius: float | None = None
-    make: Callable[[str], Lattice] = field(default=lambda text: Lattice(text, (), ()))
+    candidates: "str | Builds | None" = None
     reader: Reader | None = None
 
     unit: ClassVar[str]  # what a place is called
+    usual: ClassVar[str]  # candidates
 
     def __post_init__(self) -> None:
+        if isinstance(self.candidates, str):
+            parse_candidates(self.candidates)
         if self.radius is not None and not (0 <= self.radius < 1 or self.radius == int(self.radius) >= 1):
             raise InputError(
                 f"expected a number of {self.unit}s, or a share below 1 of them, got {self.radius:g}: write "
@@ -71,8 +91,16 @@ class TextThreat(Threat):
         return self._lattices(text)
 
     @cached_property
+    def builder(self) -> "Builds":
+        given = self.candidates or self.usual
+        return parse_candidates(given) if isinstance(given, str) else given
+
+    @cached_property
     def _lattices(self) -> Callable[[str], Lattice]:
-        return lru_cache(maxsize=4096)(self.make)
+        return lru_cache(maxsize=4096)(self.builder.lattice)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # what is made of them is made again
 
     # ------------------------------------------------------------------ texts
 
@@ -191,6 +219,7 @@ class Words(TextThreat):
     name: ClassVar[str] = "words"
     title: ClassVar[str] = "words"
     unit: ClassVar[str] = "word"
+    usual: ClassVar[str] = "synonyms"
     allowing: ClassVar[str] = "{radius} may be exchanged, each for one of its candidates"
 
 
@@ -200,6 +229,7 @@ class Characters(TextThreat):
     name: ClassVar[str] = "chars"
     title: ClassVar[str] = "words with a typing error"
     unit: ClassVar[str] = "word"
+    usual: ClassVar[str] = "typo"
     allowing: ClassVar[str] = "{radius} may get one typing error each"
 
 
@@ -209,6 +239,7 @@ class Edits(TextThreat):
     name: ClassVar[str] = "edits"
     title: ClassVar[str] = "characters"
     unit: ClassVar[str] = "character"
+    usual: ClassVar[str] = "edits"
     allowing: ClassVar[str] = "{radius} may be exchanged, inserted or deleted"
 
     def units(self, text: str) -> int:
@@ -221,6 +252,7 @@ class Tokens(TextThreat):
     name: ClassVar[str] = "tokens"
     title: ClassVar[str] = "words"
     unit: ClassVar[str] = "word"
+    usual: ClassVar[str] = "vocabulary"
     allowing: ClassVar[str] = "{radius} may be exchanged for any other that the model knows"
 
 

@@ -13,7 +13,11 @@ class Threatened(OnData):
 
     group: ClassVar[str] = "Within which threat"
 
-    threat: str = setting(..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10.", metavar="THREAT")
+    threat: str = setting(
+        ...,
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2 or edits:3.",
+        metavar="THREAT",
+    )
     where: str | None = setting(
         None,
         "What may change: a picture in the size of the inputs, white where values may change, or an .npy or .npz file "
@@ -27,6 +31,13 @@ class Threatened(OnData):
         "change.",
         metavar="UNIT",
         shown="that of the inputs",
+    )
+    candidates: str | None = setting(
+        None,
+        "What may stand in the place of a word or character of a text: sources such as synonyms:file=FILE or typo, "
+        "limits, and keep with what never changes, joined by +.",
+        metavar="SOURCES",
+        shown="synonyms for words, typo for chars, edits for edits",
     )
     features: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
     goal: str | None = setting(

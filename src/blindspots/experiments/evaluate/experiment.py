@@ -23,7 +23,7 @@ from blindspots.experiments.evaluate.diagnose import diagnose
 from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
-from blindspots.experiments.evaluate.texts import examined_texts
+from blindspots.experiments.evaluate.texts import examined_texts, named
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
@@ -205,7 +205,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
-        config = config.model_copy(update={"features": digest_of(threat_of(world))})
+        config = config.model_copy(update={"features": digest_of(threat_of(world)), **named(threat_of(world))})
         many = len(protocol.stages) > 1
         asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, asked)

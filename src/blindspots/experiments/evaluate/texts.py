@@ -1,8 +1,10 @@
 """What an evaluation of texts needs besides: its threat, and what is kept of every text's lattice."""
 
+import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,9 +40,21 @@ def check_kinds(threat: Threat, model: Model, unit: str) -> None:
 
 
 def bound(threat: TextThreat, world: World) -> TextThreat:
-    """With the model, where it shows its embeddings."""
-    model = world.named("model")
+    """With the candidates that were asked for, and the model where it shows its embeddings."""
+    model, said = world.named("model"), getattr(world.config, "candidates", None)
+    if said is not None and threat.candidates is None:
+        threat = replace(threat, candidates=said)
     return replace(threat, reader=model) if isinstance(model, TokenModel) else threat
+
+
+def named(threat: Threat) -> dict[str, Any]:
+    """What the configuration says of a threat of texts: its candidates, and the digest of the files they are from."""
+    if not isinstance(threat, TextThreat):
+        return {}
+    said = threat.candidates or threat.usual
+    files = "".join(f"{name} {digest}\n" for name, digest in sorted(threat.builder.resources.items()))
+    digest = hashlib.sha256(files.encode()).hexdigest() if files else ""
+    return {"candidates": said if isinstance(said, str) else threat.builder.describe(), "features": digest}
 
 
 def forwarded_by(model: Model) -> int:
