@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from blindspots.errors import InputError
 from blindspots.models import Model, load_model
 from blindspots.models import digits as digits_module
-from blindspots.models.digits import RECIPES, Recipe, cache_folder, train
+from blindspots.models.cache import cache_folder
+from blindspots.models.digits import RECIPES, Recipe, train
 
 X = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 

@@ -1,25 +1,18 @@
 """Two small networks for scikit-learn's digits, trained on this machine when they are first used.
 
 `digits` is trained as usual, `digits-robust` on adversarial examples of PGD (Madry et al. 2018), linf 0.15. Training
-is deterministic: same machine, same bits. The result is kept in the cache folder: $BLINDSPOTS_CACHE, else
-$XDG_CACHE_HOME/blindspots, else ~/.cache/blindspots.
+is deterministic: same machine, same bits. The result is kept in the cache folder (see `cache`).
 """
 
-import hashlib
-import os
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from blindspots.data import digits_arrays
+from blindspots.models.cache import kept
 from blindspots.models.model import Model
 from blindspots.models.training import alone
 
@@ -66,12 +59,9 @@ def load_digits_model(name: str, say: Say | None = None) -> Model:
     Args:
         say: called now and then with a sentence on the progress of training; not called if the network is cached.
     """
-    path = cache_folder() / f"{name}-{_version(RECIPES[name])}.safetensors"
-    net = _restored(path)
-    if net is None:
-        net = train(RECIPES[name], lambda text: say(f"{name}: {text}") if say else None)
-        _keep(net, path)
-    return Model(net.eval(), name=name, spec=name)
+    recipe = RECIPES[name]
+    net = kept(name, recipe, network, lambda: train(recipe, lambda text: say(f"{name}: {text}") if say else None))
+    return Model(net, name=name, spec=name)
 
 
 def train(recipe: Recipe, say: Say = lambda _: None) -> nn.Sequential:
@@ -88,13 +78,6 @@ def train(recipe: Recipe, say: Say = lambda _: None) -> nn.Sequential:
                 _update(net, optimizer, _moved(net, x[at], y[at], recipe), y[at])
                 schedule.step()
     return net
-
-
-def cache_folder() -> Path:
-    """$BLINDSPOTS_CACHE, else $XDG_CACHE_HOME/blindspots, else ~/.cache/blindspots."""
-    if own := os.environ.get("BLINDSPOTS_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blindspots"
 
 
 def _moved(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
@@ -114,36 +97,3 @@ def _update(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tens
     optimizer.zero_grad()
     torch.autograd.backward(F.cross_entropy(net(x), y))
     optimizer.step()
-
-
-def _version(recipe: Recipe) -> str:
-    return hashlib.sha256(repr((recipe, _empty(), torch.__version__)).encode()).hexdigest()[:12]
-
-
-def _empty() -> nn.Sequential:
-    with torch.device("meta"):  # nothing is drawn from the caller's generator
-        return network()
-
-
-def _restored(path: Path) -> nn.Sequential | None:
-    """The network in the file, if that exists and is complete."""
-    if not path.is_file():
-        return None
-    net = _empty()
-    try:
-        net.load_state_dict(load_file(path), assign=True)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        sys.stderr.write(f"{path} cannot be read ({error}): the network is trained again\n")
-        return None
-    return net
-
-
-def _keep(net: nn.Module, path: Path) -> None:
-    """Write the whole file or nothing; without a cache the network is just trained again next time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            save_file(net.state_dict(), Path(folder) / path.name)
-            (Path(folder) / path.name).replace(path)
-    except (OSError, SafetensorError) as error:
-        sys.stderr.write(f"{path} cannot be written ({error}): the network is trained again next time\n")
