@@ -27,18 +27,20 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.files import MOST_TEXT, check_regular, names_beside
+from blindspots.models import reviews
 from blindspots.models.digits import RECIPES, Say, load_digits_model
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness, own_state
 from blindspots.models.model import Model
+from blindspots.models.reviews import load_reviews_model
 from blindspots.models.schemes import opener
 from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.naming import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
-    "'digits', 'digits-robust', file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
-    "package.module:factory or guarded:RUN"
+    "'digits', 'digits-robust', 'reviews', 'reviews-lstm', file.pt2, file.pt (TorchScript), sklearn:file.skops, "
+    "file.py:factory, package.module:factory or guarded:RUN"
 )
 ESTIMATORS = "sklearn:"
 ABOUT = "blindspots.json"  # the extra file in an archive with the model's name and bounds
@@ -90,13 +92,16 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _taking(load_model(inner, say), key, spec)
     if spec in RECIPES:
         return load_digits_model(spec, say)
+    if spec in reviews.RECIPES:
+        return load_reviews_model(spec, say)
     if spec.startswith(ESTIMATORS):
         return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
     if spec.lower().endswith(WEIGHTS):
         return _from_weights(Path(spec), spec)
     place, _, factory = spec.rpartition(":")
     if not place or not factory:
-        raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, RECIPES)}: name one of these")
+        close = meant(spec, [*RECIPES, *reviews.RECIPES])
+        raise InputError(f"expected a model ({FORMS}), got {spec!r}{close}: name one of these")
     return _from_factory(place, factory, spec)
 
 

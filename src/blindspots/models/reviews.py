@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.models.cache import kept
+from blindspots.models.texts import TokenModel
 from blindspots.models.training import alone
 from blindspots.texts.reviews import CLASSES, reviews
 from blindspots.texts.tokens import WordTokenizer
@@ -187,6 +188,12 @@ def load_network(name: str, say: Say | None = None) -> Network:
         lambda: recipe.kind(words().size),
         lambda: train(recipe, lambda text: say(f"{name}: {text}") if say else None),
     )
+
+
+def load_reviews_model(name: str, say: Say | None = None) -> TokenModel:
+    """The network `name`, one of RECIPES, as a model of texts."""
+    net = load_network(name, say).eval()
+    return TokenModel(net, net.table, net.head, words(), name=name, spec=name, class_names=CLASSES)
 
 
 def train(recipe: Recipe, say: Say = lambda _: None) -> Network:

@@ -9,7 +9,7 @@ from blindspots.protocols import stages
 from blindspots.protocols.stages import Protocol, read_protocol
 from blindspots.threat import Threat
 
-__all__ = ["NAMES", "USUAL", "USUAL_OF_VALUES", "Protocol", "about", "protocol"]
+__all__ = ["NAMES", "USUAL", "USUAL_OF_TEXTS", "USUAL_OF_VALUES", "Protocol", "about", "protocol"]
 
 _HOME = Path(__file__).parent
 NAMES = (
@@ -22,8 +22,11 @@ NAMES = (
     "regression",
     "blackbox-scores",
     "blackbox-labels",
+    "text-fast",
+    "text-scores",
 )
 USUAL = {Need.GRAD: "fast", Need.VALUE: "blackbox-scores", Need.LABEL: "blackbox-labels"}  # by what a model shows
+USUAL_OF_TEXTS = {Need.SLOPES: "text-fast", Need.VALUE: "text-scores"}
 USUAL_OF_VALUES = {**USUAL, Need.GRAD: "regression"}  # for goals that do not classify
 
 

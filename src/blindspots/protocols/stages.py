@@ -16,7 +16,7 @@ from blindspots.objective import LossName, Objective
 from blindspots.threat import Threat
 from blindspots.threats import THREATS
 
-ThreatName = Literal["linf", "l2", "l1", "l0"]
+ThreatName = Literal["linf", "l2", "l1", "l0", "words", "chars", "edits", "tokens"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """From a model, data, a threat and a protocol to a verdict: shard by shard, each a cascade of attacks."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,7 @@ from blindspots.oracle import Oracle
 from blindspots.packing import unpack_inputs
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
-from blindspots.protocols import USUAL, USUAL_OF_VALUES, Protocol
+from blindspots.protocols import USUAL, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
 from blindspots.runs.entry import begin, rows_of
@@ -47,6 +47,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
+from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
 from blindspots.threats import as_threat
 
@@ -293,7 +294,7 @@ class Evaluate(Searches[EvaluateConfig]):
     def protocol(self, config: EvaluateConfig, world: World, model: Model | None = None) -> Protocol:
         threat, model = threat_of(world), model or world.model
         given = world.given.get("protocol", config.protocol)
-        usual = USUAL_OF_VALUES if config.of_values else USUAL
+        usual = _usual(config, threat)
         chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
@@ -306,7 +307,7 @@ class Evaluate(Searches[EvaluateConfig]):
         return {"protocol": protocol.name, "chosen": config.chosen or config.protocol is None}
 
     def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
-        if config.chosen and _useful(world.model) is not Need.GRAD:
+        if config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
             yield _instead(str(config.protocol))
         yield from super()._notes(config, world)
 
@@ -322,6 +323,13 @@ def _for_processes(most: int, rows: int) -> int:
     if rows <= _FEW or processors_of() < 2:
         return most
     return min(most, -(-rows // (2 * -(-rows // _TWICE))))
+
+
+def _usual(config: Batched, threat: Threat) -> Mapping[Need, str]:
+    """The protocol that is taken where none is named, by what the model shows."""
+    if isinstance(threat, TextThreat):
+        return USUAL_OF_TEXTS
+    return USUAL_OF_VALUES if config.of_values else USUAL
 
 
 def _is_named(config: Batched, world: World) -> bool:

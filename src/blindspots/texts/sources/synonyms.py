@@ -1,4 +1,4 @@
-"""Synonyms from a table."""
+"""Synonyms from a table: a user's, or that of the embedded reviews."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blindspots.texts.sources.source import Lexicon
 from blindspots.texts.tables import digest, read_synonyms
+from blindspots.texts.vocabulary import SYNONYMS
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Synonyms(Lexicon):
     """Synonyms of a file, in its order.
 
     Args:
-        file: .json {word: [synonym, ...]}, .tsv or .csv with a word and its synonyms per line, or two words per line
+        file: none: the synonyms that the embedded reviews are written with. Else .json {word: [synonym, ...]}, .tsv or .csv with a word and its synonyms per line, or two words per line
             as in PPDB's lists.
 
     Raises InputError: the file cannot be read, or has another form.
@@ -33,11 +34,11 @@ class Synonyms(Lexicon):
     @cached_property
     def table(self) -> Mapping[str, tuple[str, ...]]:
         """What may stand for a word, by the word in small letters."""
-        return read_synonyms(Path(self.file))
+        return read_synonyms(Path(self.file)) if self.file else SYNONYMS
 
     @property
     def resources(self) -> Mapping[str, str]:
-        return {self.file: digest(Path(self.file))}
+        return {self.file: digest(Path(self.file))} if self.file else {}
 
     def __str__(self) -> str:
-        return f"synonyms of {Path(self.file).name}"
+        return f"synonyms of {Path(self.file).name if self.file else 'the embedded list'}"
