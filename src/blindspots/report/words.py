@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from blindspots.findings import Finding
 from blindspots.records import Interval
+from blindspots.texts.threats import TEXTS
 from blindspots.threats import THREATS
 
 _NBSP = "\u00a0"
@@ -68,6 +69,7 @@ class ThreatWords:
     bounds: tuple[float, float]
     unit: str = ""
     where: str = ""
+    candidates: str = ""
 
     @property
     def _parts(self) -> tuple[str, str]:
@@ -96,14 +98,30 @@ class ThreatWords:
         is_fraction = not is_short and math.isclose(steps, round(steps), rel_tol=1e-4)
         return f"{round(steps)}/255" if is_fraction else short
 
+    def sized(self, size: float) -> str:
+        """A change: "L∞ 0.1", "2 words"."""
+        kind = TEXTS.get(self._parts[0])
+        return f"{self.norm} {number(size)}" if kind is None else count_of(size, kind.unit)
+
     @property
     def text(self) -> str:
-        """ "L∞ 0.15" """
+        """ "L∞ 0.15", "15 % of the words" """
+        if (kind := TEXTS.get(self._parts[0])) is not None:
+            return self._share_of(kind.unit)
         return self.norm if self.radius is None else f"{self.norm}{_NBSP}{self.radius_text}"
+
+    def _share_of(self, unit: str) -> str:
+        """ "2 words", "15 % of the words" """
+        if self.radius is None:
+            return f"any number of {unit}s"
+        return count_of(self.radius, unit) if self.radius >= 1 else f"{percent(self.radius)} of the {unit}s"
 
     @property
     def allows(self) -> str:
         """What the attacker may do, as a clause without a full stop."""
+        if (kind := TEXTS.get(self._parts[0])) is not None:
+            most = f"up to {self._share_of(kind.unit)}" if self.radius is not None else self._share_of(kind.unit)
+            return kind.allowing.format(radius=most) + f" ({self.candidates or kind.usual})"
         low, high = (number(b) for b in self.bounds)
         if self.radius is None:
             measured = f"measured in {self.norm}{f' {self.unit}' if self.unit else ''}"
@@ -115,6 +133,11 @@ class ThreatWords:
     @property
     def _only(self) -> str:
         return f"; {self.where}" if self.where else ""
+
+
+def count_of(size: float, unit: str) -> str:
+    """ "1 word", "2 words" """
+    return f"{number(size)}{_NBSP}{unit}{'' if size == 1 else 's'}"
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:

@@ -1,5 +1,7 @@
 """What a finished evaluation left, read back: one table over all rows, and single inputs on demand."""
 
+import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -19,6 +21,8 @@ from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
+from blindspots.texts.lattice import Lattice
+from blindspots.texts.threats import TEXTS
 
 Array = NDArray[Any]
 ALREADY_TARGET = 6
@@ -36,6 +40,7 @@ class Table:
     result: Array  # see `OUTCOMES`
     norm: Array  # of the nearest adversarial example, inf where not broken
     margin: Array  # the lowest that was seen: logit of the label minus the strongest other
+    forwards: Array
     adversarial_prediction: Array  # -1 where not broken
     adversarial_confidence: Array  # NaN where not broken
     prediction_8bit: Array  # `REJECTED` where the rounded example is refused; -1 where not broken
@@ -72,6 +77,7 @@ class Evidence:
         self._world = run.manifest.world
         self._names = [name for name in run.parts if name.startswith("shards/")]
         self._open: tuple[int, Columns] | None = None  # the last shard that was read
+        self._read: tuple[int, list[Lattice]] | None = None  # and its lattices
 
     @cached_property
     def rows(self) -> Table:
@@ -109,7 +115,21 @@ class Evidence:
             return Score(lambda output, truth: output, words)
 
     @property
+    def texts(self) -> bool:
+        """Whether the rows are texts."""
+        return self.config.threat.partition(":")[0] in TEXTS
+
+    def lattice(self, row: int) -> Lattice:
+        """What could change of a text."""
+        shard = int(self.rows.shard[row])
+        if self._read is None or self._read[0] != shard:
+            self._read = shard, lattices(self._shard(shard))
+        return self._read[1][int(self.rows.at[row])]
+
+    @property
     def threat(self) -> ThreatWords:
+        if self.texts:
+            return ThreatWords(self.config.threat, self.bounds, candidates=self.config.candidates or "")
         ball, c = self.ball, self.config
         return ThreatWords(c.threat, self.bounds, unit_words(ball, c.scale), where_words(ball, self.shape))
 
@@ -154,6 +174,12 @@ class Evidence:
         return self._open[1]
 
 
+def lattices(columns: Columns) -> list[Lattice]:
+    """Those of the texts of a shard."""
+    found = json.loads(zlib.decompress(columns["lattices"].numpy().tobytes()))
+    return [Lattice.from_json(json.dumps(one)) for one in found]
+
+
 def _table(columns: Columns, shard: int) -> Table:
     c = {name: columns[name].numpy() for name in columns if name not in ("x", "adversarial", "nearest")}
     broken, rows = c["broken"], len(c["id"])
@@ -164,7 +190,7 @@ def _table(columns: Columns, shard: int) -> Table:
         return column
 
     found = {name: spread(c[name], -1) for name in ("adversarial_prediction", "prediction_8bit")}
-    same = ("id", "y", "prediction", "confidence", "right", "result", "norm", "margin")
+    same = ("id", "y", "prediction", "confidence", "right", "result", "norm", "margin", "forwards")
     return Table(
         **{name: c[name] for name in same},
         **found,

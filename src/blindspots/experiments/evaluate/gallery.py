@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindspots.experiments.evaluate.evidence import Array, Evidence
+from blindspots.experiments.evaluate.texts_shown import TextExample, TextStanding, text_example, text_standing
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.records import REJECTED
 from blindspots.report.shown import Change, data_uri, largest_changes, scaled
@@ -40,7 +41,7 @@ class Example:
 class Group:
     title: str
     text: str
-    examples: list[Example]
+    examples: list[Example | TextExample]
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,17 @@ def gallery(run: Evidence) -> list[Group]:
         ("The smallest changes", "The rows that fell to the least; the size that was enough stands last."),
         ("Across the classes", "The first rows that fell, dealt out class by class."),
     )
-    groups = zip(captions, chosen(run), strict=True)
-    return [Group(*caption, [_example(run, row) for row in pick]) for caption, pick in groups if pick]
+    groups, show = zip(captions, chosen(run), strict=True), text_example if run.texts else _example
+    return [Group(*caption, [show(run, row) for row in pick]) for caption, pick in groups if pick]
 
 
-def standing(run: Evidence) -> list[Standing]:
+def standing(run: Evidence) -> list[Standing | TextStanding]:
     """Rows that stood, class by class, those that came closest to falling first."""
     rows = run.rows
     stood = np.flatnonzero(rows.stood)
     closest = stood[np.lexsort((rows.id[stood], rows.margin[stood]))]
-    return [_standing(run, row) for row in across_classes(closest, rows.y)[:_STOOD]]
+    show = text_standing if run.texts else _standing
+    return [show(run, row) for row in across_classes(closest, rows.y)[:_STOOD]]
 
 
 def _standing(run: Evidence, row: int) -> Standing:

@@ -10,6 +10,7 @@ from blindspots.experiments.evaluate.charts import Confusion, confusion, curve_c
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
+from blindspots.experiments.evaluate.texts_shown import TextStanding
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.findings import Finding
 from blindspots.goals import Goal
@@ -78,7 +79,7 @@ class Shown:
         return gallery(self.evidence)
 
     @cached_property
-    def standing(self) -> list[Standing]:
+    def standing(self) -> list[Standing | TextStanding]:
         return standing(self.evidence)
 
     @cached_property
@@ -92,6 +93,20 @@ class Shown:
     @property
     def measures(self) -> list[Table]:
         return _measures(self.run.verdict)
+
+    @property
+    def texts(self) -> bool:
+        return self.evidence.texts
+
+    @property
+    def in_levels(self) -> bool:
+        """Whether rounding to 8 bits means something."""
+        return self.goal is None and not self.texts
+
+    @property
+    def unit(self) -> str:
+        """What a change is measured in, before or behind its size."""
+        return self.threat.norm
 
     @property
     def is_image(self) -> bool:
@@ -153,7 +168,7 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
         ("Robust", v.robust_accuracy, v.interval, v.robust_of_right.hits, v.counted),
         ("Right at first", v.clean_accuracy, v.clean_interval, v.clean_hits, v.rows),
     ]
-    if not v.measures:
+    if one.in_levels:
         shares.append(("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted))
     if v.unsearched:
         s = v.searched
@@ -167,7 +182,7 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
     ]
     if v.distances:
         d = v.distances
-        size = f"{threat.norm} {number(d.median)}"
+        size = threat.sized(d.median)
         rows.append(("Median change", size, f"{number(d.smallest)} to {number(d.largest)}", "of the rows that fell"))
     return Table(("", "Share", "95 % interval", "Rows"), rows)
 
@@ -195,12 +210,13 @@ def _stages(one: Shown) -> Table:
 def _side_by_side(shown: Sequence[Shown]) -> Table:
     """The verdicts of several runs in one table."""
     verdicts = [one.run.verdict for one in shown]
+    in_8bit = ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts])
     lines = [
         ("Right at first", [percent(v.clean_accuracy) for v in verdicts]),
         ("Robust", [percent(v.robust_accuracy) for v in verdicts]),
         *([("Robust, searched", [percent(v.searched.share) for v in verdicts])] * any(v.unsearched for v in verdicts)),
         ("  95 % interval", [interval(v.interval) for v in verdicts]),
-        ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts]),
+        *([in_8bit] * all(one.in_levels for one in shown)),
         ("Rows", [count(v.counted) for v in verdicts]),
         ("Threat", [one.threat.text for one in shown]),
         (

@@ -93,10 +93,10 @@ def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None = N
         return "The model is right on none of these rows: there was nothing to attack, and there is nothing to ship."
     attacked, untouched = _in_a_hundred(1 - verdict.robust_accuracy), _in_a_hundred(1 - verdict.clean_accuracy)
     if threat.radius is None and verdict.distances:
-        least, middle = (number(getattr(verdict.distances, k)) for k in ("smallest", "median"))
+        least, middle = (threat.sized(getattr(verdict.distances, k)) for k in ("smallest", "median"))
         return (
-            f"Shipping it means: half of the rows that fell do so after a change of {threat.norm}{_NBSP}{middle} or "
-            f"less, the first one after {least}; without an attacker {untouched} of 100 answers are wrong."
+            f"Shipping it means: half of the rows that fell do so after a change of {middle} or less, the first one "
+            f"after {least}; without an attacker {untouched} of 100 answers are wrong."
         )
     reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
     attacks = "these attacks, as far as they got," if verdict.unsearched else "these attacks"
@@ -166,7 +166,7 @@ def _on(label: str, verdict: EvaluateVerdict) -> str:
 
 def _distance(label: str, verdict: EvaluateVerdict, threat: ThreatWords) -> str:
     assert verdict.distances is not None
-    return f"a change of {threat.norm}{_NBSP}{number(verdict.distances.median)} makes {label} err"
+    return f"a change of {threat.sized(verdict.distances.median)} makes {label} err"
 
 
 def comparison(labels: Sequence[str], runs: Sequence[Run[Batched, EvaluateVerdict]]) -> str:

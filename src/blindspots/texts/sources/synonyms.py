@@ -15,8 +15,8 @@ class Synonyms(Lexicon):
     """Synonyms of a file, in its order.
 
     Args:
-        file: none: the synonyms that the embedded reviews are written with. Else .json {word: [synonym, ...]}, .tsv or .csv with a word and its synonyms per line, or two words per line
-            as in PPDB's lists.
+        file: .json {word: [synonym, ...]}, .tsv or .csv with a word and its synonyms per line, or two words per line
+            as in PPDB's lists; none: the synonyms that the embedded reviews are written with.
 
     Raises InputError: the file cannot be read, or has another form.
     """
