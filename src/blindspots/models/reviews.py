@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindspots.models.cache import kept
+from blindspots.models.texts import TokenModel
 from blindspots.models.training import alone
 from blindspots.texts.reviews import CLASSES, reviews
 from blindspots.texts.tokens import WordTokenizer
@@ -173,20 +174,21 @@ def words() -> WordTokenizer:
     return WordTokenizer.of(reviews("train")[0])
 
 
-def load_network(name: str, say: Say | None = None) -> Network:
-    """The network `name`, one of RECIPES, from the cache or freshly trained.
+def load_reviews_model(name: str, say: Say | None = None) -> TokenModel:
+    """The model `name`, one of RECIPES, from the cache or freshly trained.
 
     Args:
         say: called now and then with a sentence on the progress of training; not called if the network is cached.
     """
     recipe = RECIPES[name]
     corpus = hashlib.sha256(repr(reviews("train")).encode()).hexdigest()
-    return kept(
+    net = kept(
         name,
         (recipe, corpus),
         lambda: recipe.kind(words().size),
         lambda: train(recipe, lambda text: say(f"{name}: {text}") if say else None),
     )
+    return TokenModel(net, net.table, net.head, words(), name=name, spec=name, class_names=CLASSES)
 
 
 def train(recipe: Recipe, say: Say = lambda _: None) -> Network:
