@@ -15,6 +15,7 @@ from blindspots.data.foreign import from_torch, is_foreign, of_keys
 from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
 from blindspots.data.npz import NAMES, NpzData
+from blindspots.data.texts import TextData, are_texts, reviews_test, reviews_training
 from blindspots.errors import InputError
 from blindspots.files import check_regular, names_beside
 from blindspots.findings import Finding
@@ -29,6 +30,7 @@ __all__ = [
     "FolderData",
     "NpzData",
     "Stream",
+    "TextData",
     "as_data",
     "digits",
     "digits_arrays",
@@ -47,8 +49,13 @@ __all__ = [
 ]
 
 Data = Any  # what `as_data` takes: a Dataset, a name, arrays (x, y), a torch Dataset or a DataLoader
-EMBEDDED = {"digits": digits, "digits-training": digits_training}
-FORMS = "'digits', a folder of class folders or an .npz file"
+EMBEDDED = {
+    "digits": digits,
+    "digits-training": digits_training,
+    "reviews": reviews_test,
+    "reviews-training": reviews_training,
+}
+FORMS = "'digits', 'reviews', a folder of class folders or an .npz file"
 
 
 @checked()
@@ -64,8 +71,9 @@ def load_data(
 
     Args:
         spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16), or "digits-training", the 1297
-            others; the path of a folder that has a folder of images per class; or the path of an `.npz` file with the
-            arrays `x` and `y`, and perhaps `names`.
+            others; "reviews", 1,000 short texts that praise or blame, or "reviews-training", 4,000 others; the path of
+            a folder that has a folder of images per class; or the path of an `.npz` file with the arrays `x` and `y`,
+            and perhaps `names`.
         rows: their number at most, positive.
         layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others; None: it
             is inferred, and the notes say how.
@@ -99,7 +107,9 @@ def _opened(spec: str, rows: int | None, layout: str | None, named: bool, values
         return FolderData(path, spec, rows, named)
     if not path.exists():
         around = names_beside(path, "/", ".npz")
-        raise InputError(f"expected {FORMS}, got {spec!r}, which does not exist{meant(path.name, [*around, 'digits'])}")
+        raise InputError(
+            f"expected {FORMS}, got {spec!r}, which does not exist{meant(path.name, [*around, *EMBEDDED])}"
+        )
     check_regular(path, FORMS)
     if path.suffix.lower() != ".npz":
         raise InputError(f"expected {FORMS}, got {spec!r}: save it with np.savez(file, x=..., y=...)")
@@ -145,17 +155,24 @@ def as_data(given: Any, values: bool = False) -> Dataset:
         found: Dataset = given
         return found
     if isinstance(given, tuple) and len(given) == 2:
-        return ArrayData(*given, values=values)
+        return _of_pair(*given, values)
     if isinstance(given, Mapping):
         named = [given[key] for key in NAMES if key in given and all(isinstance(word, str) for word in given[key])]
         return ArrayData(*of_keys(given), class_names=named[0] if named and not values else None, values=values)
     pairs = isinstance(given, list) and given and all(isinstance(row, tuple) and len(row) == 2 for row in given)
+    if pairs and isinstance(given[0][0], str):
+        return TextData.of([text for text, _ in given], [label for _, label in given])
     if pairs or is_foreign(given):
         return from_torch(given, values)
     raise InputError(
-        f"expected data, got {type(given).__name__}: pass bs.load_data(...), a name such as 'digits', a pair (x, y), a "
-        "torch Dataset or a DataLoader"
+        f"expected data, got {type(given).__name__}: pass bs.load_data(...), a name such as 'digits', a pair (x, y) of "
+        "inputs or texts and their labels, a torch Dataset or a DataLoader"
     )
+
+
+def _of_pair(x: Any, y: Any, values: bool) -> Dataset:
+    """Inputs and labels as passed from Python: texts or arrays."""
+    return TextData.of(x, y) if are_texts(x) and not values else ArrayData(x, y, values=values)
 
 
 def one_of(x: Any, y: Any, data: Any, values: bool = False) -> Dataset:
@@ -163,7 +180,7 @@ def one_of(x: Any, y: Any, data: Any, values: bool = False) -> Dataset:
     if data is None and y is None and (is_dataset(x) or is_foreign(x) or isinstance(x, str | Path)):
         x, data = None, x  # evaluate(model, loader)
     if data is None and x is not None and y is not None:
-        data = ArrayData(x, y, values=values)
+        data = _of_pair(x, y, values)
     elif data is None or x is not None or y is not None:
         raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
     rows = as_data(data, values)

@@ -27,21 +27,24 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.files import MOST_TEXT, check_regular, names_beside
-from blindspots.models import reviews
-from blindspots.models.digits import RECIPES, Say, load_digits_model
+from blindspots.models import digits, reviews
+from blindspots.models.digits import Say
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness, own_state
 from blindspots.models.model import Model
-from blindspots.models.reviews import load_reviews_model
 from blindspots.models.schemes import opener
 from blindspots.models.transformations import Transformed, parse_chain
 from blindspots.naming import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
-    "'digits', 'digits-robust', 'reviews', 'reviews-lstm', file.pt2, file.pt (TorchScript), sklearn:file.skops, "
-    "file.py:factory, package.module:factory or guarded:RUN"
+    "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
+    "(TorchScript), sklearn:file.skops, file.py:factory, package.module:factory or guarded:RUN"
 )
+EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
+    **dict.fromkeys(digits.RECIPES, digits.load_digits_model),
+    **dict.fromkeys(reviews.RECIPES, reviews.load_reviews_model),
+}
 ESTIMATORS = "sklearn:"
 ABOUT = "blindspots.json"  # the extra file in an archive with the model's name and bounds
 _LONGEST = 1 << 20  # bytes of that file
@@ -67,7 +70,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     """Load a model by name.
 
     Args:
-        spec: "digits" or "digits-robust" (trained here the first time); "file.pt2" of `torch.export.save`, with the
+        spec: "digits" or "digits-robust", or, for texts, "reviews", "reviews-lstm", "reviews-cnn" or
+            "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
@@ -90,18 +94,15 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     inner, at, key = spec.rpartition("@")
     if at and inner and not Path(spec).exists():
         return _taking(load_model(inner, say), key, spec)
-    if spec in RECIPES:
-        return load_digits_model(spec, say)
-    if spec in reviews.RECIPES:
-        return load_reviews_model(spec, say)
+    if spec in EMBEDDED:
+        return EMBEDDED[spec](spec, say)
     if spec.startswith(ESTIMATORS):
         return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
     if spec.lower().endswith(WEIGHTS):
         return _from_weights(Path(spec), spec)
     place, _, factory = spec.rpartition(":")
     if not place or not factory:
-        close = meant(spec, [*RECIPES, *reviews.RECIPES])
-        raise InputError(f"expected a model ({FORMS}), got {spec!r}{close}: name one of these")
+        raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, EMBEDDED)}: name one of these")
     return _from_factory(place, factory, spec)
 
 

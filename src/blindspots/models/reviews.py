@@ -174,20 +174,21 @@ def words() -> WordTokenizer:
     return WordTokenizer.of(reviews("train")[0])
 
 
-def load_network(name: str, say: Say | None = None) -> Network:
-    """The network `name`, one of RECIPES, from the cache or freshly trained.
+def load_reviews_model(name: str, say: Say | None = None) -> TokenModel:
+    """The model `name`, one of RECIPES, from the cache or freshly trained.
 
     Args:
         say: called now and then with a sentence on the progress of training; not called if the network is cached.
     """
     recipe = RECIPES[name]
     corpus = hashlib.sha256(repr(reviews("train")).encode()).hexdigest()
-    return kept(
+    net = kept(
         name,
         (recipe, corpus),
         lambda: recipe.kind(words().size),
         lambda: train(recipe, lambda text: say(f"{name}: {text}") if say else None),
     )
+    return TokenModel(net, net.table, net.head, words(), name=name, spec=name, class_names=CLASSES)
 
 
 def load_reviews_model(name: str, say: Say | None = None) -> TokenModel:

@@ -16,7 +16,7 @@ class WordTokenizer:
 
     pad = 0
     unknown = 1
-    longest: int | None = None
+    longest: int | None = None  # the networks take any number of tokens
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self.vocabulary = tuple(vocabulary)
