@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TypeVar
 
 from blindspots import spec
 from blindspots.errors import InputError
@@ -23,7 +21,7 @@ from blindspots.texts.limits.stopwords import StopWords
 from blindspots.texts.sources.characters import Characters, Delete, Insert, Split, Substitute, Swap, Typo
 from blindspots.texts.sources.counterfit import CounterFit
 from blindspots.texts.sources.edits import Edits
-from blindspots.texts.sources.embedding import Embedding, given
+from blindspots.texts.sources.embedding import Embedding
 from blindspots.texts.sources.homoglyph import Homoglyph
 from blindspots.texts.sources.invisible import Invisible
 from blindspots.texts.sources.keyboard import Keyboard
@@ -33,7 +31,6 @@ from blindspots.texts.sources.synonyms import Synonyms
 from blindspots.texts.sources.vocabulary import Vocabulary
 from blindspots.texts.sources.whole import DeleteWord, InsertWord
 from blindspots.texts.sources.wordnet import WordNet
-from blindspots.texts.vectors import Vectors
 
 SOURCES: Mapping[str, type[Source]] = {
     "synonyms": Synonyms,
@@ -68,36 +65,25 @@ LIMITS: Mapping[str, type[Limit]] = {
     "stopwords": StopWords,
 }
 KEEP = "keep"
-T = TypeVar("T")
 
 
-def parse_candidates(text: str, vectors: Vectors | None = None) -> Builder:
+def parse_candidates(text: str) -> Builder:
     """What builds the lattices that `text` describes, e.g. "synonyms:file=mine.tsv,count=20+pos+keep:names=false".
 
     Terms joined by + are sources (`SOURCES`), limits (`LIMITS`), and "keep" with the rules of what never changes.
     Names, numbers, negations and stop words are kept unless "keep" says otherwise; "edits" alone keeps nothing.
-
-    Args:
-        vectors: the victim's own, for "embedding", "counterfit" and "cosine" without a file.
+    "embedding", "counterfit", "cosine", "vocabulary" and "insert-word" without a file wait for the victim's (`on`).
 
     Raises InputError: a term has no such name or setting, a file cannot be read, or no source is among the terms.
     """
     terms = {kind: [term for term in _terms(text) if _name(term) in kinds] for kind, kinds in _KINDS.items()}
-    sources = tuple(_with(vectors, spec.build("a source", SOURCES, term)) for term in terms["sources"])
-    limits = tuple(_with(vectors, spec.build("a limit", LIMITS, term)) for term in terms["limits"])
+    sources = tuple(spec.build("a source", SOURCES, term) for term in terms["sources"])
+    limits = tuple(spec.build("a limit", LIMITS, term) for term in terms["limits"])
     if len(terms[KEEP]) > 1:
         raise InputError(f"expected what never changes once, got {' and '.join(terms[KEEP])}: write one keep term")
     kept = [spec.build("rules", {KEEP: Kept}, term) for term in terms[KEEP]]
     usual = NOTHING if any(isinstance(source, Edits) for source in sources) else USUAL
     return Builder(sources, limits, *(kept or [usual]))
-
-
-def _with(vectors: Vectors | None, part: T) -> T:
-    """The part with the victim's vectors, if it needs any and has no file. Raises InputError: there are none, then."""
-    if not isinstance(part, Embedding | Cosine) or part.file is not None:
-        return part
-    given(part.file, vectors)
-    return replace(part, vectors=vectors)
 
 
 _KINDS = {"sources": SOURCES, "limits": LIMITS, KEEP: {KEEP: Kept}}

@@ -23,9 +23,10 @@ def counterfit(
 ) -> Vectors:
     """Vectors near the given ones in which synonyms attract and antonyms repel each other.
 
-    Mrksic et al. 2016 (arXiv 1603.00892): descends on the sum of three hinges, d(u, v) = 1 - cos(u, v), all weights 1: antonyms nearer than 1 (eq. 1),
-    synonyms further than 0 (eq. 2), and neighbours within d = 0.2 that moved apart (eq. 3). As in the authors' code,
-    a word moves by the mean over its active pairs, and vectors keep length 1.
+    Mrksic et al. 2016 (arXiv 1603.00892): descends on the sum of three hinges of d(u, v) = 1 - cos(u, v), with equal
+    weights: antonyms nearer than 1 (eq. 1), synonyms further than 0 (eq. 2), and neighbours within d = 0.2 that moved
+    apart (eq. 3). As in the authors' code a word moves by the mean over its active pairs, and vectors keep length 1;
+    here all words move at once.
 
     Args:
         synonyms, antonyms: pairs; those of unknown words, and synonyms that are antonyms too, are left out.
@@ -39,10 +40,10 @@ def counterfit(
     unit = vectors.unit
     for _ in range(steps):
         pull = [
-            (apart, -(_cosines(unit, apart) > 0).astype(float)),
-            (together, (_cosines(unit, together) < 1).astype(float)),
+            (apart, np.where(_cosines(unit, apart) > 0, -1.0, 0.0)),
+            (together, np.where(_cosines(unit, together) < 1, 1.0, 0.0)),
+            (near, np.where(_cosines(unit, near) < before, 1.0, 0.0)),
         ]
-        pull.append((near, (_cosines(unit, near) < before).astype(float)))
         unit = _stepped(unit, pull, rate)
     return Vectors(vectors.words, unit)
 

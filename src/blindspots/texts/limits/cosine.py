@@ -1,10 +1,10 @@
 """Word and candidate are near as vectors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import ConfigDict
 
@@ -21,9 +21,9 @@ class Cosine(Pairwise):
     Args:
         least: -1 to 1.
         file: vectors, as the source "embedding" reads them.
-        vectors: in place of a file, e.g. the victim's own.
+        vectors: the victim's own, in place of a file.
 
-    Raises InputError: there is neither, or the file has another form.
+    Raises InputError: the file has another form; at the first word: there is neither.
     """
 
     least: float = 0.5
@@ -39,6 +39,9 @@ class Cosine(Pairwise):
     def allows(self, word: str, candidate: str) -> bool:
         cosine = self.table.cosine(word.lower(), candidate.lower())
         return cosine is not None and cosine >= self.least
+
+    def on(self, vectors: Vectors) -> Self:
+        return self if self.file else replace(self, vectors=vectors)
 
     @cached_property
     def table(self) -> Vectors:

@@ -1,10 +1,10 @@
 """Nearest neighbours in a table of word vectors."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import ConfigDict
 
@@ -21,9 +21,9 @@ class Embedding(Lexicon):
     Args:
         file: vectors as JSON {word: [number, ...]}, or a word and its numbers per line (GloVe, word2vec).
         cosine: the least of a candidate.
-        vectors: in place of a file, e.g. the victim's own.
+        vectors: the victim's own, in place of a file.
 
-    Raises InputError: there is neither, or the file has another form.
+    Raises InputError: the file has another form; at the first word: there is neither.
     """
 
     file: str | None = None
@@ -39,6 +39,9 @@ class Embedding(Lexicon):
 
     def known(self, word: str) -> Iterable[str]:
         return self.table.nearest(word, self.count, self.cosine)
+
+    def on(self, vectors: Vectors) -> Self:
+        return self if self.file else replace(self, vectors=vectors)
 
     @cached_property
     def table(self) -> Vectors:
@@ -59,5 +62,5 @@ def given(file: str | None, vectors: Vectors | None) -> Vectors:
     if file is not None:
         return read_vectors(Path(file))
     if vectors is None:
-        raise InputError("expected vectors of words, got neither a file nor a model that has some: write file=FILE")
+        raise InputError("expected vectors of words, got neither a file nor a model that has some: write file=PATH")
     return vectors

@@ -7,20 +7,21 @@ from pathlib import Path
 
 from blindspots.texts.sources.source import Lexicon
 from blindspots.texts.tables import digest, read_synonyms
+from blindspots.texts.vocabulary import SYNONYMS
 
 
 @dataclass(frozen=True)
 class Synonyms(Lexicon):
-    """Synonyms of a file, in its order.
+    """Synonyms of a table, in its order.
 
     Args:
         file: .json {word: [synonym, ...]}, .tsv or .csv with a word and its synonyms per line, or two words per line
-            as in PPDB's lists.
+            as in PPDB's lists; without one, the groups that the embedded reviews are written with.
 
     Raises InputError: the file cannot be read, or has another form.
     """
 
-    file: str = ""
+    file: str | None = None
 
     title = "synonyms"
 
@@ -33,11 +34,11 @@ class Synonyms(Lexicon):
     @cached_property
     def table(self) -> Mapping[str, tuple[str, ...]]:
         """What may stand for a word, by the word in small letters."""
-        return read_synonyms(Path(self.file))
+        return SYNONYMS if self.file is None else read_synonyms(Path(self.file))
 
     @property
     def resources(self) -> Mapping[str, str]:
-        return {self.file: digest(Path(self.file))}
+        return {} if self.file is None else {self.file: digest(Path(self.file))}
 
     def __str__(self) -> str:
-        return f"synonyms of {Path(self.file).name}"
+        return f"synonyms of {Path(self.file).name if self.file else 'the embedded reviews'}"

@@ -1,13 +1,15 @@
 """Any word of a list."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from blindspots.errors import InputError
 from blindspots.texts.sources.source import Lexicon
 from blindspots.texts.tables import digest, read_list
+from blindspots.texts.vectors import Vectors
 
 
 @dataclass(frozen=True)
@@ -17,16 +19,22 @@ class Vocabulary(Lexicon):
     Args:
         count: how many of them.
         file: one word per line.
+        words: the victim's own, in place of a file.
 
-    Raises InputError: the file cannot be read, or is empty.
+    Raises InputError: the file cannot be read, or is empty; at the first word: there is neither.
     """
 
     file: str | None = None
+    words: tuple[str, ...] | None = None
 
-    title = "words of a list"
+    title = "words"
 
     def __post_init__(self) -> None:
-        _ = self.table  # so that errors come early
+        if self.file is not None:
+            _ = self.table  # so that errors come early
+
+    def on(self, vectors: Vectors) -> Self:
+        return self if self.file else replace(self, words=vectors.words)
 
     def known(self, word: str) -> Iterable[str]:
         return self.table
@@ -34,13 +42,15 @@ class Vocabulary(Lexicon):
     @cached_property
     def table(self) -> tuple[str, ...]:
         """The words."""
-        if self.file is None:
-            raise InputError("expected a file with one word per line, got none: write file=FILE")
-        return read_list(Path(self.file))
+        if self.file is not None:
+            return read_list(Path(self.file))
+        if self.words is None:
+            raise InputError("expected a list of words, got neither a file nor a model that has one: write file=PATH")
+        return self.words
 
     @property
     def resources(self) -> Mapping[str, str]:
-        return {str(self.file): digest(Path(str(self.file)))}
+        return {} if self.file is None else {self.file: digest(Path(self.file))}
 
     def __str__(self) -> str:
-        return f"{self.title} of {Path(str(self.file)).name}"
+        return f"{self.title} of {Path(self.file).name if self.file else 'the model'}"

@@ -24,11 +24,12 @@ class InsertWord(Vocabulary):
     Args:
         count: how many of them.
         file: one word per line.
+        words: the victim's own, in place of a file.
 
-    Raises InputError: the file cannot be read, or is empty.
+    Raises InputError: the file cannot be read, or is empty; at the first word: there is neither.
     """
 
-    title = "the word and another"
+    title = "the word followed by words"
 
     def of(self, word: str) -> Iterable[str]:
         return (f"{word} {other}" for other in self.table)
