@@ -10,6 +10,7 @@ from blindspots.texts.lattice import Lattice
 from blindspots.texts.limits.limit import Limit
 from blindspots.texts.memo import Memo
 from blindspots.texts.sources.source import Source, in_turns, unique
+from blindspots.texts.vectors import Vectors
 from blindspots.texts.words import Span
 
 
@@ -37,10 +38,16 @@ class Builder:
                 f"{', '.join(map(str, self.sources)) or 'no source'}: use either words or characters"
             )
 
+    def on(self, vectors: Vectors) -> "Builder":
+        """The same with the victim's words and vectors, for sources and limits without a file of their own."""
+        parts = (tuple(part.on(vectors) for part in self.sources), tuple(part.on(vectors) for part in self.limits))
+        return Builder(*parts, self.kept)
+
     def lattice(self, text: str) -> Lattice:
         """The lattice of a text; places without candidates are left out, so it may have none.
 
-        Raises InputError: the text's script needs a segmenter, and words are to be changed.
+        Raises InputError: the text's script needs a segmenter, and words are to be changed; or sources without a file
+        were not put `on` the victim's vectors.
         """
         spans = self._places(text)
         offers = [source.offers(text, spans) for source in self.sources if source.contextual]

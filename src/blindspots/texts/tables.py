@@ -62,7 +62,7 @@ def read_list(path: Path) -> tuple[str, ...]:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text in UTF-8, also one packed by gzip. Raises InputError: it is not that."""
     try:
-        return _content(path).decode("utf-8-sig").splitlines()
+        return read_content(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"expected words in UTF-8, but {str(path)!r} is not ({error}): save it as UTF-8") from error
 
@@ -70,12 +70,13 @@ def read_lines(path: Path) -> list[str]:
 def read_json(path: Path) -> Any:
     """What a file of JSON holds, also one packed by gzip. Raises InputError: it is not that."""
     try:
-        return json.loads(_content(path))
+        return json.loads(read_content(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected JSON in {str(path)!r}, but it cannot be read ({error}): mend that place") from error
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """The bytes of a file, unpacked if gzip packed them. Raises InputError: it cannot be read, or is too large."""
     packed = read_bytes(path, "a file of words", MOST)
     if not packed.startswith(b"\x1f\x8b"):
         return packed

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
+from blindspots.texts.vectors import Vectors
 from blindspots.texts.words import Span
 
 
@@ -16,6 +18,10 @@ class Limit:
     def beside(self, text: str, span: Span, candidates: Sequence[str]) -> Sequence[str]:
         """Those of them that fit the neighbours of the word at `span`, as the text was at first."""
         return candidates
+
+    def on(self, vectors: Vectors) -> Self:
+        """The same with the victim's words and vectors, where the limit asks for these."""
+        return self
 
     @property
     def resources(self) -> Mapping[str, str]:

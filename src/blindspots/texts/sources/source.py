@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from blindspots.texts.vectors import Vectors
 from blindspots.texts.words import Span, refuse_unsegmented, words
 
 _NOBODY = "\0"  # stands in no text
@@ -39,6 +40,10 @@ class Source(ABC):
         """
         refuse_unsegmented(text)
         return words(text)
+
+    def on(self, vectors: Vectors) -> Self:
+        """The same with the victim's words and vectors, where the source asks for these."""
+        return self
 
     @property
     def resources(self) -> Mapping[str, str]:

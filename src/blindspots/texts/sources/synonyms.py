@@ -1,4 +1,4 @@
-"""Synonyms from a table: a user's, or that of the embedded reviews."""
+"""Synonyms from a table."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from blindspots.texts.vocabulary import SYNONYMS
 
 @dataclass(frozen=True)
 class Synonyms(Lexicon):
-    """Synonyms of a file, in its order.
+    """Synonyms of a table, in its order.
 
     Args:
         file: .json {word: [synonym, ...]}, .tsv or .csv with a word and its synonyms per line, or two words per line
-            as in PPDB's lists; none: the synonyms that the embedded reviews are written with.
+            as in PPDB's lists; without one, the groups that the embedded reviews are written with.
 
     Raises InputError: the file cannot be read, or has another form.
     """
 
-    file: str = ""
+    file: str | None = None
 
     title = "synonyms"
 
@@ -34,11 +34,11 @@ class Synonyms(Lexicon):
     @cached_property
     def table(self) -> Mapping[str, tuple[str, ...]]:
         """What may stand for a word, by the word in small letters."""
-        return read_synonyms(Path(self.file)) if self.file else SYNONYMS
+        return SYNONYMS if self.file is None else read_synonyms(Path(self.file))
 
     @property
     def resources(self) -> Mapping[str, str]:
-        return {self.file: digest(Path(self.file))} if self.file else {}
+        return {} if self.file is None else {self.file: digest(Path(self.file))}
 
     def __str__(self) -> str:
-        return f"synonyms of {Path(self.file).name if self.file else 'the embedded list'}"
+        return f"synonyms of {Path(self.file).name if self.file else 'the embedded reviews'}"
