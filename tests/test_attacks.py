@@ -49,6 +49,8 @@ from blindspots.attacks import (
     Lattice,
     OnePixel,
     Orthogonal,
+    Ranked,
+    RankedByGradient,
     RayS,
     RotateTranslate,
     RotateTranslatePGD,
@@ -151,6 +153,11 @@ TABLE: list[Attack[Any, Any]] = [
     Bisect(3),
     HotFlip(5),
     Greedy(60),
+    Ranked("delete", 60),
+    Ranked("unknown", 60),
+    Ranked("saliency", 60),
+    Ranked("random", 60),
+    RankedByGradient(60),
 ]
 CHECKS = [check for attack in TABLE for check in checks(attack)]
 

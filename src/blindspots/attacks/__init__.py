@@ -36,6 +36,7 @@ from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.greedy import Greedy
 from blindspots.attacks.moves.hotflip import HotFlip
+from blindspots.attacks.moves.ranked import Ranked, RankedByGradient
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
 from blindspots.attacks.natural.stadv import StAdv
@@ -98,6 +99,8 @@ __all__ = [
     "Noise",
     "OnePixel",
     "Orthogonal",
+    "Ranked",
+    "RankedByGradient",
     "RayS",
     "RotateTranslate",
     "RotateTranslatePGD",

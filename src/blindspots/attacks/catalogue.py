@@ -37,6 +37,7 @@ from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.greedy import Greedy
 from blindspots.attacks.moves.hotflip import HotFlip
+from blindspots.attacks.moves.ranked import Ranked, RankedByGradient
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
 from blindspots.attacks.natural.stadv import StAdv
@@ -100,6 +101,8 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     Blur,
     Contrast,
     HotFlip,
+    Ranked,
+    RankedByGradient,
     Greedy,
     Bisect,
 )
