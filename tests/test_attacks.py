@@ -31,14 +31,18 @@ from blindspots.attacks import (
     Attack,
     AutoZOOM,
     Bandits,
+    Beam,
     Bisect,
     BlendedNoise,
     Blur,
     Boundary,
     CarliniWagner,
+    Charmer,
     Contrast,
     DeepFool,
+    Exhaustive,
     GenAttack,
+    Genetic,
     GeoDA,
     GradientKernel,
     Greedy,
@@ -62,6 +66,7 @@ from blindspots.attacks import (
     Square,
     StAdv,
     SuperDeepFool,
+    Swarm,
     Through,
 )
 from blindspots.attacks.gradient.progress import checkpoints
@@ -158,6 +163,11 @@ TABLE: list[Attack[Any, Any]] = [
     Ranked("saliency", 60),
     Ranked("random", 60),
     RankedByGradient(60),
+    Charmer(2, 60),
+    Beam(3, 80),
+    Genetic(4, 3),
+    Swarm(5, 4),
+    Exhaustive(60),
 ]
 CHECKS = [check for attack in TABLE for check in checks(attack)]
 

@@ -53,8 +53,8 @@ class Enumerates(Protocol):
 class Substitutes(Enumerates, Protocol):
     """Move c + C p puts candidate c at place p of (B, P) tokens."""
 
-    def choices(self, around: Around) -> int:
-        """The number C of candidates of every place, those that are missing included."""
+    def tokens(self, around: Around) -> Tensor:
+        """The candidates of every place (B, P, C), -1 where one is missing."""
         ...
 
 

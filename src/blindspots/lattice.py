@@ -61,11 +61,9 @@ class Neighbours(Threat):
         return here, self.move(here, wide, torch.arange(count, device=x.device).repeat(len(x))), wide
 
 
-def put_at(x: Tensor, place: Tensor, token: Tensor | float) -> Tensor:
-    """Each of the rows `x` (B, L) with one of the tokens (B, K) at one of the places (B, K): (B, K, L)."""
-    tokens = torch.full_like(x[:, :1], token) if isinstance(token, float) else token
-    wide = x[:, None].expand(-1, place.shape[1], -1)
-    return wide.scatter(2, place[:, :, None], tokens.expand(place.shape)[:, :, None])
+def put_at(x: Tensor, place: Tensor, token: Tensor) -> Tensor:
+    """The points `x` (B, K, P), each with a token (B, K) at a place (B, K)."""
+    return x.scatter(2, place[:, :, None], token[:, :, None])
 
 
 @dataclass(frozen=True)
@@ -106,12 +104,12 @@ class Substitutions(Neighbours):
 
     def holds(self, x: Tensor, around: Around) -> Tensor:
         """Whether every place has its own token or one of its candidates, and not too many have another."""
-        known = (x == around.x) | ((x[:, :, None] == self._tokens(around)).any(2) & (x >= 0))
+        known = (x == around.x) | ((x[:, :, None] == self.tokens(around)).any(2) & (x >= 0))
         return known.all(1) & (self.distance(x, around.x) <= around.r)
 
     def sample(self, around: Around, key: Tensor) -> Tensor:
         """As many random places as may change, each with a random candidate; `key`: int64 (B,)."""
-        tokens, x0 = self._tokens(around), around.x
+        tokens, x0 = self.tokens(around), around.x
         u, count = uniform(key, torch.full_like(key, -1), 0, (2, x0.shape[1])), (tokens >= 0).sum(2)
         rank = u[:, 0].masked_fill(count == 0, math.inf).argsort(1).argsort(1)
         known_first = tokens.gather(2, (tokens < 0).int().argsort(dim=2, stable=True))
@@ -119,41 +117,47 @@ class Substitutions(Neighbours):
         return torch.where((rank < around.r[:, None]) & (count > 0), chosen, x0)
 
     def moves(self, around: Around) -> int:
-        return self._tokens(around)[0].numel()
+        return self.tokens(around)[0].numel()
 
     def legal(self, x: Tensor, around: Around) -> Tensor:
         """The moves that put another candidate at a place, a new one only while that is allowed: (B, M) bool."""
-        tokens, left = self._tokens(around), self.distance(x, around.x) + 1 <= around.r
-        here = (x != around.x) | left[:, None]
-        return ((tokens >= 0) & (tokens != x[:, :, None]) & here[:, :, None]).flatten(1)
+        return self.legal_each(x[:, None], around)[:, 0].flatten(1)
 
-    def choices(self, around: Around) -> int:
-        """The number C of candidates of every place, those that are missing included."""
-        return self._tokens(around).shape[2]
+    def legal_each(self, x: Tensor, around: Around) -> Tensor:
+        """As `legal`, for several points (B, K, P) of a row: (B, K, P, C) bool."""
+        tokens, changed = self.tokens(around)[:, None], x != around.x[:, None]
+        left = changed.sum(2, keepdim=True) + 1 <= around.r[:, None, None]
+        return (tokens >= 0) & (tokens != x[..., None]) & (changed | left)[..., None]
 
     def move(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
         """Where the moves `m` (B,) lead."""
         return self.leads(x, around, m[:, None])[:, 0]
 
     def leads(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
-        tokens = self._tokens(around)
+        return self.leads_each(x[:, None].expand(-1, m.shape[1], -1), around, m)
+
+    def leads_each(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
+        """Where each of the moves `m` (B, K) leads from a point of its own (B, K, P); below 0 nowhere: (B, K, P)."""
+        tokens = self.tokens(around)
         place, token = m.clamp_min(0) // tokens.shape[2], tokens.flatten(1).gather(1, m.clamp_min(0))
-        token = torch.where((m < 0) | (token < 0), x.gather(1, place), token)
-        return put_at(x, place, token)
+        stays = (m < 0) | (token < 0)
+        return put_at(x, place, torch.where(stays, x.gather(2, place[:, :, None])[:, :, 0], token))
 
     def beside(self, around: Around, m: Tensor) -> Tensor:
         """Those at the same place."""
-        place = torch.arange(self.moves(around), device=m.device) // self.choices(around)
-        return (m[:, None] >= 0) & (m[:, None] // self.choices(around) == place)
+        count = self.tokens(around).shape[2]
+        place = torch.arange(self.moves(around), device=m.device) // count
+        return (m[:, None] >= 0) & (m[:, None] // count == place)
 
     def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
         """Ebrahimi et al. 2018 (HotFlip, arXiv 1712.06751), eq. 5: <g_p, e(candidate) - e(token)>, (B, M)."""
-        tokens = self._tokens(around)
+        tokens = self.tokens(around)
         there = embed(tokens.clamp_min(0).flatten(1)).view(*tokens.shape, -1)
         change = there - embed(x)[:, :, None]
         return (change * g[:, :, None]).sum(3).flatten(1)
 
-    def _tokens(self, around: Around) -> Tensor:
+    def tokens(self, around: Around) -> Tensor:
+        """The candidates of every place (B, P, C), -1 where one is missing."""
         if not isinstance(around.own, Candidates):
             raise InputError("expected candidates for every row of a text, got none: give rows `own` Candidates")
         return around.own.tokens

@@ -22,11 +22,27 @@ class RoundState(State):
     rounds: Tensor  # (B,) int64 rounds that are over
 
 
+S = TypeVar("S", bound=State)
 R = TypeVar("R", bound=RoundState)
 
 
-class Rounds(Attack[R, T]):
-    """The first round asks about code 0 alone, the start. The engine asks and answers several questions at once."""
+class Ahead(Attack[S, T]):
+    """Where probes are known ahead, the engine asks for several at once, and gives their answers at once."""
+
+    @abstractmethod
+    def proposals(self, problem: Problem[T], job: Job, state: S, lanes: int) -> Tensor:
+        """The next probes, (B, lanes, ...): this one and what follows it; those beyond `ahead` mean nothing."""
+
+    @abstractmethod
+    def absorb(self, problem: Problem[T], job: Job, state: S, seen: Seen, count: Tensor) -> S:
+        """The state after the first `count` (B,) of the proposals, of which this was `seen` (B, K, ...)."""
+
+    def step(self, problem: Problem[T], job: Job, state: S, seen: Seen) -> S:
+        return self.absorb(problem, job, state, tree(lambda t: t[:, None], seen), torch.ones_like(state.t))
+
+
+class Rounds(Ahead[R, T]):
+    """The first round asks about code 0 alone, the start."""
 
     @abstractmethod
     def points(self, problem: Problem[T], job: Job, state: R, codes: Tensor) -> Tensor:
@@ -37,11 +53,9 @@ class Rounds(Attack[R, T]):
         """The state with new `codes` and `total` (see `asking`), for rows whose round has been answered."""
 
     def proposals(self, problem: Problem[T], job: Job, state: R, lanes: int) -> Tensor:
-        """The next probes of a round: (B, lanes, ...); those beyond `ahead` mean nothing."""
         return self.points(problem, job, state, _next_codes(state, lanes))
 
     def absorb(self, problem: Problem[T], job: Job, state: R, seen: Seen, count: Tensor) -> R:
-        """The state after the first `count` (B,) of the proposals, of which this was `seen` (B, K, ...)."""
         lanes = seen.loss.shape[1]
         answered = torch.arange(lanes, device=count.device) < count[:, None]
         loss = seen.loss.masked_fill(~answered, math.inf)
@@ -55,9 +69,6 @@ class Rounds(Attack[R, T]):
     def _turned(self, problem: Problem[T], job: Job, state: R) -> R:
         after = self.next_round(problem, job, state)
         return replace(after, number=torch.zeros_like(state.number), rounds=state.rounds + 1)
-
-    def step(self, problem: Problem[T], job: Job, state: R, seen: Seen) -> R:
-        return self.absorb(problem, job, state, tree(lambda t: t[:, None], seen), torch.ones_like(state.t))
 
     def ahead(self, state: R) -> Tensor:
         return (state.total - state.number - 1).clamp_min(0)

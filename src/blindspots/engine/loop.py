@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State
-from blindspots.attacks.rounds import Rounds
+from blindspots.attacks.rounds import Ahead
 from blindspots.engine.coordinates import Coordinates
 from blindspots.engine.jobs import Jobs
 from blindspots.engine.ledger import Ledger
@@ -119,7 +119,7 @@ class Search:
         s = self.slots
         if lanes == 1 or bool(s.done.all()):
             self.slots = self._step(s)
-        elif isinstance(self.attack, Rounds):
+        elif isinstance(self.attack, Ahead):
             self.slots = self._several_steps(s, self.attack, lanes)
         else:
             for at, seen in self._seen_ahead(s, lanes):
@@ -187,7 +187,7 @@ class Search:
         state = s.state if last else attack.step(self.inner, s.job, s.state, self.coordinates.pulled(seen))
         return self._after(s, state, live, live & ~_finite(seen, wants), live & last)
 
-    def _several_steps(self, s: Slots, attack: Rounds[Any, Any], lanes: int) -> Slots:
+    def _several_steps(self, s: Slots, attack: Ahead[Any, Any], lanes: int) -> Slots:
         """As one `_step` after the other, for an attack that takes the answers of a round together."""
         live, wanted = ~s.done, self._wanted(s, lanes)
         lane = torch.arange(int(wanted.max()), device=wanted.device)
@@ -367,7 +367,7 @@ def _finite(seen: Seen, wants: Tensor) -> Tensor:
 
 
 def _spread(t: Tensor, at: Tensor, number: Tensor, wanted: Tensor) -> Tensor:
-    """(R, ...) of the evaluations `number` (R,) of the slots `at` (R,) as (S, K, ...), with 0 where none is `wanted`."""
+    """What belongs to the evaluations `number` (R,) of the slots `at` (R,): (S, K, ...), 0 where none is `wanted`."""
     lanes = int(wanted.max())
     flat = t.new_zeros((len(wanted) * lanes, *t.shape[1:])).index_copy(0, at * lanes + number, t)
     return flat.view(-1, lanes, *t.shape[1:])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from blindspots.attacks.attack import Facts, zeros
-from blindspots.attacks.moves.walk import WalkState, first_walk, walked
+from blindspots.attacks.moves.walk import WalkState, by_place, first_walk, walked
 from blindspots.attacks.rounds import Rounds, asking
 from blindspots.capabilities import Substitutes
 from blindspots.lattice import BLANK, UNKNOWN, Substitutions, put_at
@@ -54,14 +54,15 @@ class _Ranked(Rounds[RankedState, Substitutions]):
 
     def points(self, problem: Problem[Substitutions], job: Job, state: RankedState, codes: Tensor) -> Tensor:
         moves = problem.threat.moves(job)
-        blank = put_at(state.base, (codes - 1 - moves).clamp_min(0), self.blank)
-        there = problem.threat.leads(state.base, job, (codes - 1).clamp_max(moves - 1))
-        return torch.where((codes > moves)[:, :, None], blank, there)
+        there = problem.threat.leads(state.base, job, torch.where(codes > moves, -1, codes - 1))
+        at = (codes - 1 - moves).clamp_min(0)
+        own = there.gather(2, at[:, :, None])[:, :, 0]
+        return put_at(there, at, own.masked_fill(codes > moves, self.blank))
 
     def next_round(self, problem: Problem[Substitutions], job: Job, state: RankedState) -> RankedState:
         state = replace(state, loss=torch.where(state.rounds == 0, state.losses[:, 0], state.loss))
         places, first, turns = job.x.shape[1], state.rounds == self.ranking, state.rounds >= self.ranking
-        losses = _by_place(state.losses[:, 1:-places], job)
+        losses = by_place(state.losses[:, 1:-places], job)
         rank = pick(first, self.ranked(job, state, losses, state.losses[:, -places:]), state.rank)
         # The candidates of the first place may be known from the ranking, those of others wait for their turn.
         mine = turns[:, None] & (~first[:, None] | one_hot(rank[:, 0], places).bool())
@@ -76,7 +77,7 @@ class _Ranked(Rounds[RankedState, Substitutions]):
     ) -> RankedState:
         """The next questions; `known` (B,): the first place has had its turn, and if it was no `better`, none is."""
         places, turns = job.x.shape[1], state.rounds >= self.ranking
-        legal = _by_place(problem.threat.legal(state.base, job), job)
+        legal = by_place(problem.threat.legal(state.base, job), job)
         done = state.done + known.long()
         waiting = legal.any(2).gather(1, state.rank) & (torch.arange(places, device=done.device) >= done[:, None])
         place = waiting.int().argmax(1)
@@ -161,7 +162,7 @@ class RankedByGradient(_Ranked):
     ) -> RankedState:
         if seen.grad is not None:
             legal = problem.threat.legal(job.start, job)
-            gain = -_by_place(seen.grad[:, 0].masked_fill(~legal, math.inf), job).amin(2)
+            gain = -by_place(seen.grad[:, 0].masked_fill(~legal, math.inf), job).amin(2)
             rank = gain.argsort(dim=1, descending=True, stable=True)
             state = replace(state, rank=pick(state.t == 0, rank, state.rank))
         return super().absorb(problem, job, state, seen, count)
@@ -171,8 +172,3 @@ class RankedByGradient(_Ranked):
 
     def scores_enough(self, state: RankedState) -> Tensor:
         return state.t > 0
-
-
-def _by_place(moves: Tensor, job: Job) -> Tensor:
-    """(B, M) as (B, P, C)."""
-    return moves.reshape(*job.x.shape, -1)

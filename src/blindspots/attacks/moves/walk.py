@@ -43,3 +43,8 @@ def walked(problem: Problem[Neighbours], job: Job, state: W) -> tuple[W, Tensor]
         last=torch.where(better, best - 1, state.last),
         losses=torch.full_like(state.losses, math.inf),
     ), better
+
+
+def by_place(moves: Tensor, job: Job) -> Tensor:
+    """What belongs to the moves (B, M), by places and candidates: (B, P, C)."""
+    return moves.reshape(*job.x.shape, -1)
