@@ -50,15 +50,28 @@ class Enumerates(Protocol):
         ...
 
 
+@runtime_checkable
+class Substitutes(Enumerates, Protocol):
+    """Move c + C p puts candidate c at place p of (B, P) tokens."""
+
+    def tokens(self, around: Around) -> Tensor:
+        """The candidates of every place (B, P, C), -1 where one is missing."""
+        ...
+
+
 _WORDS: dict[type, str] = {
     Projects: "has a nearest allowed point",
     Steers: "has a steepest step",
     Samples: "can be drawn from",
     Enumerates: "lists the neighbours of a point",
+    Substitutes: "replaces tokens by candidates",
     Ball: "is a ball of a norm",
 }
 
 
 def lacking(requires: type, threat: Threat) -> list[str]:
-    """What a threat lacks for attacks with these requirements: a capability, a class that joins several, or `Ball`."""
-    return [words for c, words in _WORDS.items() if c in requires.__mro__ and not isinstance(threat, c)]
+    """What a threat lacks for attacks with these requirements: a capability, a class that joins several, or `Ball`.
+
+    Attacks search in its `plain` coordinates, so it is these that count.
+    """
+    return [words for c, words in _WORDS.items() if c in requires.__mro__ and not isinstance(threat.plain, c)]

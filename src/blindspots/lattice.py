@@ -13,10 +13,13 @@ from torch import Tensor
 from blindspots.capabilities import Embed
 from blindspots.errors import InputError
 from blindspots.random import uniform
-from blindspots.rows import Around, Rows, tree
+from blindspots.rows import Around, Rows, pick, tree
 from blindspots.threat import Threat
 
 Array = NDArray[Any]
+
+# What searches ask about a place besides its candidates: outside of every threat, so never a success.
+BLANK, UNKNOWN = -1.0, -2.0  # nothing stands there; a word that the model does not know does
 
 
 class Neighbours(Threat):
@@ -29,6 +32,16 @@ class Neighbours(Threat):
     @abstractmethod
     def move(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
         """Where the moves `m` (B,) lead from `x` (B, ...); where one leads nowhere, to `x` itself."""
+
+    def leads(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
+        """Where each of the moves `m` (B, K) leads from `x` (B, ...); below 0 nowhere: (B, K, ...)."""
+        here, wide = (tree(lambda t: t.repeat_interleave(m.shape[1], 0), rows) for rows in (x, around))
+        there = pick(m.flatten() < 0, here, self.move(here, wide, m.flatten().clamp_min(0)))
+        return there.view(*m.shape, *x.shape[1:])
+
+    def beside(self, around: Around, m: Tensor) -> Tensor:
+        """The moves that lead, after one of the moves `m` (B,), to neighbours of the point before: (B, M) bool."""
+        return torch.zeros((len(m), self.moves(around)), dtype=torch.bool, device=m.device)
 
     def legal(self, x: Tensor, around: Around) -> Tensor:
         """The moves that lead from `x` to another allowed point: (B, M) bool."""
@@ -48,6 +61,11 @@ class Neighbours(Threat):
         return here, self.move(here, wide, torch.arange(count, device=x.device).repeat(len(x))), wide
 
 
+def put_at(x: Tensor, place: Tensor, token: Tensor) -> Tensor:
+    """The points `x` (B, K, P), each with a token (B, K) at a place (B, K)."""
+    return x.scatter(2, place[:, :, None], token[:, :, None])
+
+
 @dataclass(frozen=True)
 class Candidates(Rows):
     """What may stand at each place of a row instead of its own token."""
@@ -59,7 +77,8 @@ class Candidates(Rows):
 class Substitutions(Neighbours):
     """At most `radius` places of a sequence of tokens (B, L) are replaced, each by one of its `Candidates`.
 
-    Move c + C p puts candidate c at place p. A token of the clean input is never put back.
+    Move c + C p puts candidate c at place p. A token of the clean input is never put back. Tokens are at least 0: below
+    are `BLANK` and `UNKNOWN`.
 
     Raises InputError for a radius that is negative or NaN.
     """
@@ -85,40 +104,60 @@ class Substitutions(Neighbours):
 
     def holds(self, x: Tensor, around: Around) -> Tensor:
         """Whether every place has its own token or one of its candidates, and not too many have another."""
-        known = (x == around.x) | (x[:, :, None] == self._tokens(around)).any(2)
+        known = (x == around.x) | ((x[:, :, None] == self.tokens(around)).any(2) & (x >= 0))
         return known.all(1) & (self.distance(x, around.x) <= around.r)
 
     def sample(self, around: Around, key: Tensor) -> Tensor:
         """As many random places as may change, each with a random candidate; `key`: int64 (B,)."""
-        tokens, x0 = self._tokens(around), around.x
+        tokens, x0 = self.tokens(around), around.x
         u, count = uniform(key, torch.full_like(key, -1), 0, (2, x0.shape[1])), (tokens >= 0).sum(2)
         rank = u[:, 0].masked_fill(count == 0, math.inf).argsort(1).argsort(1)
-        chosen = tokens.gather(2, (u[:, 1] * count).long()[:, :, None])[:, :, 0]
+        known_first = tokens.gather(2, (tokens < 0).int().argsort(dim=2, stable=True))
+        chosen = known_first.gather(2, (u[:, 1] * count).long()[:, :, None])[:, :, 0]
         return torch.where((rank < around.r[:, None]) & (count > 0), chosen, x0)
 
     def moves(self, around: Around) -> int:
-        return self._tokens(around)[0].numel()
+        return self.tokens(around)[0].numel()
 
     def legal(self, x: Tensor, around: Around) -> Tensor:
         """The moves that put another candidate at a place, a new one only while that is allowed: (B, M) bool."""
-        tokens, left = self._tokens(around), self.distance(x, around.x) + 1 <= around.r
-        here = (x != around.x) | left[:, None]
-        return ((tokens >= 0) & (tokens != x[:, :, None]) & here[:, :, None]).flatten(1)
+        return self.legal_each(x[:, None], around)[:, 0].flatten(1)
+
+    def legal_each(self, x: Tensor, around: Around) -> Tensor:
+        """As `legal`, for several points (B, K, P) of a row: (B, K, P, C) bool."""
+        tokens, changed = self.tokens(around)[:, None], x != around.x[:, None]
+        left = changed.sum(2, keepdim=True) + 1 <= around.r[:, None, None]
+        return (tokens >= 0) & (tokens != x[..., None]) & (changed | left)[..., None]
 
     def move(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
         """Where the moves `m` (B,) lead."""
-        tokens = self._tokens(around)
-        place, token = m[:, None] // tokens.shape[2], tokens.flatten(1).gather(1, m[:, None])
-        return x.scatter(1, place, torch.where(token < 0, x.gather(1, place), token))
+        return self.leads(x, around, m[:, None])[:, 0]
+
+    def leads(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
+        return self.leads_each(x[:, None].expand(-1, m.shape[1], -1), around, m)
+
+    def leads_each(self, x: Tensor, around: Around, m: Tensor) -> Tensor:
+        """Where each of the moves `m` (B, K) leads from a point of its own (B, K, P); below 0 nowhere: (B, K, P)."""
+        tokens = self.tokens(around)
+        place, token = m.clamp_min(0) // tokens.shape[2], tokens.flatten(1).gather(1, m.clamp_min(0))
+        stays = (m < 0) | (token < 0)
+        return put_at(x, place, torch.where(stays, x.gather(2, place[:, :, None])[:, :, 0], token))
+
+    def beside(self, around: Around, m: Tensor) -> Tensor:
+        """Those at the same place."""
+        count = self.tokens(around).shape[2]
+        place = torch.arange(self.moves(around), device=m.device) // count
+        return (m[:, None] >= 0) & (m[:, None] // count == place)
 
     def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
         """Ebrahimi et al. 2018 (HotFlip, arXiv 1712.06751), eq. 5: <g_p, e(candidate) - e(token)>, (B, M)."""
-        tokens = self._tokens(around)
+        tokens = self.tokens(around)
         there = embed(tokens.clamp_min(0).flatten(1)).view(*tokens.shape, -1)
         change = there - embed(x)[:, :, None]
         return (change * g[:, :, None]).sum(3).flatten(1)
 
-    def _tokens(self, around: Around) -> Tensor:
+    def tokens(self, around: Around) -> Tensor:
+        """The candidates of every place (B, P, C), -1 where one is missing."""
         if not isinstance(around.own, Candidates):
             raise InputError("expected candidates for every row of a text, got none: give rows `own` Candidates")
         return around.own.tokens

@@ -34,8 +34,14 @@ from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
+from blindspots.attacks.moves.beam import Beam
+from blindspots.attacks.moves.charmer import Charmer
+from blindspots.attacks.moves.exhaustive import Exhaustive
+from blindspots.attacks.moves.genetic import Genetic
 from blindspots.attacks.moves.greedy import Greedy
 from blindspots.attacks.moves.hotflip import HotFlip
+from blindspots.attacks.moves.ranked import Ranked, RankedByGradient
+from blindspots.attacks.moves.swarm import Swarm
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
 from blindspots.attacks.natural.stadv import StAdv
@@ -78,15 +84,19 @@ __all__ = [
     "Attack",
     "AutoZOOM",
     "Bandits",
+    "Beam",
     "Bisect",
     "BlendedNoise",
     "Blur",
     "Boundary",
     "CarliniWagner",
+    "Charmer",
     "Contrast",
     "DeepFool",
+    "Exhaustive",
     "Facts",
     "GenAttack",
+    "Genetic",
     "GeoDA",
     "GradientKernel",
     "Greedy",
@@ -98,6 +108,8 @@ __all__ = [
     "Noise",
     "OnePixel",
     "Orthogonal",
+    "Ranked",
+    "RankedByGradient",
     "RayS",
     "RotateTranslate",
     "RotateTranslatePGD",
@@ -109,6 +121,7 @@ __all__ = [
     "Square",
     "StAdv",
     "SuperDeepFool",
+    "Swarm",
     "Through",
     "Translations",
     "View",

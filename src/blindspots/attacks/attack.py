@@ -122,6 +122,14 @@ class Attack(Checked, ABC, Generic[S, T]):
         """(B,) bool: the row's probe is surely its last, so its scores are enough (no gradient is wanted)."""
         return state.t >= self.looks - 1
 
+    def scores_enough(self, state: S) -> Tensor:
+        """(B,) bool: no gradient is wanted at the row's probe."""
+        return self.final(state)
+
+    def unfinished(self, state: S) -> Tensor:
+        """(B,) bool: the search was cut short by a limit of its own, so that its end says nothing about the row."""
+        return torch.zeros_like(state.t, dtype=torch.bool)
+
     def unstarted(self, state: S) -> Tensor:
         """(B,) bool: the row has not found an adversarial point to start from, and without one there is no search."""
         return torch.zeros_like(state.t, dtype=torch.bool)

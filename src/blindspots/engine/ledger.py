@@ -68,6 +68,24 @@ class Ledger(Rows):
         if len(at):
             self._enter_(at, hopeful[at], threat, around[at], probe[at], seen.margin[at], seen.logits[at])
 
+    def judge_ahead_(
+        self, at: Tensor, number: Tensor, last: Tensor, threat: Threat, around: Around, probe: Tensor, seen: Seen,
+        stop_early: bool,
+    ) -> Tensor:  # fmt: skip
+        """As `judge_`, for the evaluations `number` (R,) of the rows `at` (R,), one after the other.
+
+        Up to the `last` (S,) of each row, if `stop_early` to its first success; returned is which that was.
+        """
+        hopeful = seen.won | (seen.margin < self.margin[at]) | (seen.margin < self.low[at])
+        some = (hopeful & (number <= last[at])).nonzero()[:, 0]
+        for k in sorted(set(number[some].tolist())):
+            now = some[number[some] == k]
+            rows = at[now]
+            self._enter_(rows, last[rows] >= k, threat, around[now], probe[now], seen.margin[now], seen.logits[now])
+            if stop_early:
+                last = last.index_copy(0, rows, torch.where(self.won[rows], last[rows].clamp_max(k), last[rows]))
+        return last
+
     def _enter_(
         self,
         at: Tensor,
@@ -102,6 +120,13 @@ class Ledger(Rows):
             self.moved.logical_or_(new & _differ(probe, x))
         elif len(at := new.nonzero()[:, 0]):  # as in `judge_`: soon these are none
             self.moved[at] = _differ(probe[at], x[at])
+
+    def count_looks_(self, count: Tensor, at: Tensor, number: Tensor, around: Around, probe: Tensor) -> None:
+        """As `count_look_`, for the first `count` (S,) evaluations `number` (R,) of the rows `at` (R,)."""
+        self.looks.add_(count)
+        new = ((number < count[at]) & ~self.moved[at] & (around.r > 0)).nonzero()[:, 0]
+        if len(new):
+            self.moved[at[new[_differ(probe[new], around.x[new])]]] = True
 
     def end_job_(self, at: Tensor) -> None:
         """The current jobs of the rows `at` (K,) have ended: remember how low the two best of them came."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks.attack import Attack, State
+from blindspots.attacks.rounds import Ahead
 from blindspots.engine.coordinates import Coordinates
 from blindspots.engine.jobs import Jobs
 from blindspots.engine.ledger import Ledger
@@ -118,6 +119,8 @@ class Search:
         s = self.slots
         if lanes == 1 or bool(s.done.all()):
             self.slots = self._step(s)
+        elif isinstance(self.attack, Ahead):
+            self.slots = self._several_steps(s, self.attack, lanes)
         else:
             for at, seen in self._seen_ahead(s, lanes):
                 whole = len(at) == len(s.at)
@@ -167,27 +170,57 @@ class Search:
         wanted = 1 + ahead.minimum(self.attack.looks - 1 - s.state.t)
         if self.settings.row_budget is not None:
             left = self.settings.row_budget - s.ledger.forwards - s.ledger.backwards
-            wanted = wanted.minimum(left // ((1 + self._slopes(s.state)) * self.oracle.draws))
+            wanted = wanted.minimum(left // (self._passes(s.state) * self.oracle.draws))
         return wanted.clamp(1, lanes) * ~s.done
 
     def _step(self, s: Slots, known: Seen | None = None) -> Slots:
         """The slots once their probes have been evaluated, unless what is seen there is `known`."""
         live, attack = ~s.done, self.attack
-        wants = live & ~attack.final(s.state)
-        last = self._slopes(s.state) > 0 and not bool(wants.any())
+        wants, slopes = live & ~attack.scores_enough(s.state), self._slopes(s.state)
+        backward = slopes > 0 and bool(wants.any())
+        last = slopes > 0 and not backward and bool((attack.final(s.state) | ~live).all())
         around, probe = self._inputs(s)
-        seen = self._look(s, probe, backward=not last) if known is None else known
-        s.ledger.charge_(live, self._slopes(s.state) * wants, self.oracle.draws)
+        seen = self._look(s, probe, backward=backward) if known is None else known
+        s.ledger.charge_(live, slopes * wants, self.oracle.draws)
         s.ledger.count_look_(live, around.x, around.r, probe)
-        self._judge(s, live, around, probe, seen)
+        s.ledger.judge_(live, self.problem.threat, around, probe, self._gated(s, live, probe, seen))
         state = s.state if last else attack.step(self.inner, s.job, s.state, self.coordinates.pulled(seen))
-        broken = live & ~_finite(seen, wants)
-        s.ledger.settle_(broken, Result.NONFINITE)
-        ended = broken | (live if last else live & attack.exhausted(state))
-        s.ledger.settle_(ended & ~broken & attack.unstarted(state), Result.NO_START)
-        s.ledger.stand_(ended)
+        return self._after(s, state, live, live & ~_finite(seen, wants), live & last)
+
+    def _several_steps(self, s: Slots, attack: Ahead[Any, Any], lanes: int) -> Slots:
+        """As one `_step` after the other, for an attack that takes the answers of a round together."""
+        live, wanted = ~s.done, self._wanted(s, lanes)
+        lane = torch.arange(int(wanted.max()), device=wanted.device)
+        at, number = (lane < wanted[:, None]).nonzero().unbind(1)
+        probes = attack.proposals(self.inner, s.job, s.state, len(lane))
+        asking = replace(s, at=s.at[at], job=s.job[at], state=State(probes[at, number], s.state.t[at] + number))
+        around, probe = self._inputs(asking)
+        wants = live & ~attack.scores_enough(s.state)
+        seen = self._look(asking, probe, backward=bool(wants.any()))
+        ill = _spread(~_finite(seen, wants[at]), at, number, wanted)
+        last = torch.where(ill, lane, len(lane)).amin(1).minimum(wanted - 1)
+        judged = self._gated(asking, live[at], probe, seen)
+        last = s.ledger.judge_ahead_(
+            at, number, last, self.problem.threat, around, probe, judged, self.settings.stop_early
+        )
+        count = last + 1
+        s.ledger.charge_(count, self._slopes(s.state) * wants * count, self.oracle.draws)
+        s.ledger.count_looks_(count, at, number, around, probe)
+        known = tree(lambda t: _spread(t, at, number, wanted), self.coordinates.pulled(seen))
+        state = attack.absorb(self.inner, s.job, s.state, known, count)
+        broken = live & ill.gather(1, last.clamp_min(0)[:, None])[:, 0]
+        return self._after(s, state, live, broken, torch.zeros_like(live))
+
+    def _after(self, s: Slots, state: State, live: Tensor, broken: Tensor, last: Tensor) -> Slots:
+        """The slots with their next states, of which those that are `live`, but `broken` or at their `last`, end."""
+        attack, ledger = self.attack, s.ledger
+        ledger.settle_(broken, Result.NONFINITE)
+        ended = broken | last | (live & attack.exhausted(state))
+        ledger.settle_(ended & ~broken & attack.unstarted(state), Result.NO_START)
+        ledger.settle_(ended & attack.unfinished(state) & (ledger.result == Result.UNSEARCHED), Result.BUDGET)
+        ledger.stand_(ended)
         done = s.done | ended | self._stopped(s, live, ended, state)
-        return Slots(s.at, s.number, done, s.job, s.ledger, state)
+        return Slots(s.at, s.number, done, s.job, ledger, state)
 
     def _inputs(self, s: Slots) -> tuple[Around, Tensor]:
         """What probes are about, and the probes, as the model knows them."""
@@ -213,15 +246,20 @@ class Search:
         classes = self.attack.classes_of(state)
         return int(self.attack.need in (Need.SLOPES, Need.GRAD)) if classes is None else classes.shape[1]
 
-    def _judge(self, s: Slots, live: Tensor, around: Around, probe: Tensor, seen: Seen) -> None:
+    def _gated(self, s: Slots, live: Tensor, probe: Tensor, seen: Seen) -> Seen:
+        """What was seen, as far as it holds where it is asked again."""
         if self.oracle.doubts and bool((live & seen.won).any()):
             # Other draws at every claim: a point that failed the gate is not let in by trying again.
-            seen = self.oracle.confirm(self.problem, self._question(s, GATE), probe, seen)
-        s.ledger.judge_(live, self.problem.threat, around, probe, seen)
+            return self.oracle.confirm(self.problem, self._question(s, GATE), probe, seen)
+        return seen
+
+    def _passes(self, state: State) -> Tensor:
+        """Forwards and backwards that the evaluation of each row's probe costs, for one draw: (B,) int64."""
+        return 1 + self._slopes(state) * ~self.attack.scores_enough(state)
 
     def _stopped(self, s: Slots, live: Tensor, ended: Tensor, state: State) -> Tensor:
         """Rows that leave although their job has not ended, or more of their jobs wait."""
-        poor = live & ~ended & self._poor(s.ledger, self._slopes(state) * ~self.attack.final(state))
+        poor = live & ~ended & self._poor(s.ledger, self._passes(state) - 1)
         s.ledger.settle_(poor, Result.BUDGET)
         return poor | (live & s.ledger.won) if self.settings.stop_early else poor
 
@@ -253,6 +291,8 @@ class Search:
     def _end_jobs(self, s: Slots) -> tuple[Tensor, Tensor]:
         """Among the slots whose job has ended: those that leave, written back, and those with another job to do."""
         out = (s.done & (s.at != _NOBODY)).nonzero()[:, 0]
+        if not len(out):
+            return out, out
         s.ledger.end_job_(out)
         leaves = self._leaves(s, out)
         self._write_back(s, out[leaves])
@@ -324,6 +364,13 @@ def _finite(seen: Seen, wants: Tensor) -> Tensor:
     """(B,) whether loss and margin are numbers, and the gradient of the rows that `want` one."""
     good = seen.loss.isfinite() & seen.margin.isfinite()
     return good if seen.grad is None else good & (seen.grad.flatten(1).sum(1).isfinite() | ~wants)
+
+
+def _spread(t: Tensor, at: Tensor, number: Tensor, wanted: Tensor) -> Tensor:
+    """What belongs to the evaluations `number` (R,) of the slots `at` (R,): (S, K, ...), 0 where none is `wanted`."""
+    lanes = int(wanted.max())
+    flat = t.new_zeros((len(wanted) * lanes, *t.shape[1:])).index_copy(0, at * lanes + number, t)
+    return flat.view(-1, lanes, *t.shape[1:])
 
 
 def nothing_seen(job: Job, need: Need) -> Seen:

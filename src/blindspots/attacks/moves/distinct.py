@@ -1,0 +1,28 @@
+"""Points that are the same, so that none is asked about twice in a round: by 64 bits that stand for each."""
+
+import torch
+from torch import Tensor
+
+from blindspots.random import keys
+
+
+def token_marks(tokens: Tensor, place: Tensor) -> Tensor:
+    """One number for each token (B, ...) at its place, which broadcasts: int64."""
+    return keys(0, place.expand(tokens.shape), tokens.long())
+
+
+def marks(x: Tensor) -> Tensor:
+    """One number for each point (B, K, P), the sum of those of its tokens: (B, K) int64.
+
+    Points that differ have the same with a chance of 2^-64.
+    """
+    return token_marks(x, torch.arange(x.shape[2], device=x.device)).sum(2)
+
+
+def first_of_each(mark: Tensor) -> Tensor:
+    """For each of the marks (B, W) the place of the first that is the same: (B, W) int64."""
+    order = mark.argsort(dim=1, stable=True)
+    ranked = mark.gather(1, order)
+    new = torch.cat([torch.ones_like(ranked[:, :1], dtype=torch.bool), ranked[:, 1:] != ranked[:, :-1]], 1)
+    begins = torch.where(new, torch.arange(mark.shape[1], device=mark.device), 0).cummax(1).values
+    return torch.empty_like(order).scatter(1, order, order.gather(1, begins))

@@ -1,0 +1,124 @@
+"""A population of texts that mate and mutate."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from blindspots.attacks.attack import Facts, full
+from blindspots.attacks.moves.distinct import first_of_each, marks, token_marks
+from blindspots.attacks.moves.population import drawn, kept_within
+from blindspots.attacks.rounds import Rounds, RoundState, asking, first_round
+from blindspots.capabilities import Substitutes
+from blindspots.lattice import Substitutions
+from blindspots.problem import Job, Need, Problem
+from blindspots.random import uniform
+
+
+@dataclass(frozen=True)
+class GeneticState(RoundState):
+    """Code 0 asks about the best text, code 1 + c + C i about child i with candidate c at its place."""
+
+    children: Tensor  # (B, S, P) before their mutation
+    place: Tensor  # (B, S) int64 where they mutate
+    first: Tensor  # (B, W) int64 the code that asks about the same text
+    best: Tensor  # (B, P) the best text so far
+    loss: Tensor  # (B,) its loss
+
+
+@dataclass(frozen=True)
+class Genetic(Rounds[GeneticState, Substitutions]):
+    """Alzantot et al. 2018 (arXiv 1804.07998), algorithm 1.
+
+    A child takes each word from one of two parents, then the best candidate at one place, which is drawn by the number
+    of candidates. Changes beyond the radius are taken back by lot: the published code, and that of TextAttack, let
+    crossovers exceed it. No text is asked about twice in a generation. The losses that parents are drawn by are the
+    search's, where the paper takes probabilities.
+
+    Args:
+        population: children in a generation, besides the best text, which stays.
+        generations: how many there are, with the first mutations of the clean text.
+        temperature: of the choice of parents.
+        queries: queries per row.
+    """
+
+    population: int = 60
+    generations: int = 20
+    temperature: float = 0.3
+    queries: int = 20_000
+
+    facts: ClassVar[Facts] = Facts(
+        paper="Alzantot et al.: Generating Natural Language Adversarial Examples",
+        year=2018,
+        family="moves",
+        cost="generations x population x candidates forwards at most",
+        use="many changes, many queries",
+    )
+    need: ClassVar[Need] = Need.VALUE
+    requires: ClassVar[type] = Substitutes
+    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "characters", "edits", "tokens")
+
+    @property
+    def looks(self) -> int:
+        return self.queries
+
+    def init(self, problem: Problem[Substitutions], job: Job) -> GeneticState:
+        width = 1 + self.population * problem.threat.tokens(job).shape[2]
+        rounds, children = first_round(job, width), job.start[:, None].repeat(1, self.population, 1)
+        place = torch.zeros_like(children[:, :, 0], dtype=torch.int64)
+        first = torch.arange(width, device=place.device).repeat(len(place), 1)
+        return GeneticState(
+            **vars(rounds), children=children, place=place, first=first, best=job.start, loss=full(job, math.inf)
+        )
+
+    def points(self, problem: Problem[Substitutions], job: Job, state: GeneticState, codes: Tensor) -> Tensor:
+        row, count = torch.arange(len(codes), device=codes.device)[:, None], problem.threat.tokens(job).shape[2]
+        child, candidate = (codes - 1).clamp_min(0) // count, (codes - 1) % count
+        there = problem.threat.leads_each(
+            state.children[row, child], job, state.place.gather(1, child) * count + candidate
+        )
+        return torch.where((codes > 0)[:, :, None], there, state.best[:, None])
+
+    def next_round(self, problem: Problem[Substitutions], job: Job, state: GeneticState) -> GeneticState:
+        members, losses = self._members(problem, job, state)
+        least, at = losses.min(1)
+        best = members[torch.arange(len(at), device=at.device), at]
+        children = self._children(job, state, members, losses)
+        legal = problem.threat.legal_each(children, job) & (state.rounds < self.generations)[:, None, None, None]
+        place = drawn(legal.sum(3), uniform(job.key, state.rounds, 3, children.shape[1:2]))
+        state = replace(
+            state, children=children, place=place, best=best, loss=least, losses=torch.full_like(state.losses, math.inf)
+        )
+        here = legal.gather(2, place[:, :, None, None].expand(-1, -1, 1, legal.shape[3]))[:, :, 0]
+        return self._asking(problem, job, state, here)
+
+    def _members(self, problem: Problem[Substitutions], job: Job, state: GeneticState) -> tuple[Tensor, Tensor]:
+        """The best text, and every child with its best candidate: (B, 1 + S, P), with their losses (B, 1 + S)."""
+        losses = state.losses.gather(1, state.first)
+        least, candidate = losses[:, 1:].view(*state.place.shape, -1).min(2)
+        count = problem.threat.tokens(job).shape[2]
+        young = problem.threat.leads_each(state.children, job, state.place * count + candidate)
+        old = torch.where(state.rounds == 0, losses[:, 0], state.loss)
+        return torch.cat([state.best[:, None], young], 1), torch.cat([old[:, None], least], 1)
+
+    def _children(self, job: Job, state: GeneticState, members: Tensor, losses: Tensor) -> Tensor:
+        """Each from two parents, within the radius: (B, S, P)."""
+        size, row = state.place.shape[1], torch.arange(len(losses), device=losses.device)[:, None]
+        chance = (-losses / self.temperature).softmax(1)[:, None].expand(-1, 2 * size, -1)
+        one, other = drawn(chance, uniform(job.key, state.rounds, 0, (2 * size,))).chunk(2, 1)
+        mixed = uniform(job.key, state.rounds, 1, state.children.shape[1:]) < 0.5
+        child = torch.where(mixed, members[row, one], members[row, other])
+        return kept_within(child, job, uniform(job.key, state.rounds, 2, child.shape[1:]))
+
+    def _asking(self, problem: Problem[Substitutions], job: Job, state: GeneticState, wanted: Tensor) -> GeneticState:
+        """A round that asks once about every child with a candidate that is `wanted` (B, S, C)."""
+        row, place = torch.arange(len(wanted), device=wanted.device)[:, None], state.place[:, :, None]
+        tokens, own = problem.threat.tokens(job)[row, state.place], state.children.gather(2, place)
+        there = marks(state.children)[:, :, None] + token_marks(tokens, place) - token_marks(own, place)
+        code = torch.arange(1, state.codes.shape[1], device=wanted.device)
+        first = first_of_each(torch.where(wanted.flatten(1), there.flatten(1), code)) + 1
+        codes, total = asking(pad(wanted.flatten(1) & (first == code), (1, 0)))
+        return replace(state, codes=codes, total=total, first=pad(first, (1, 0)))
