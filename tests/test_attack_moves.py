@@ -1,37 +1,16 @@
 """Searches in lattices of words, beside all points of these."""
 
-import math
-from dataclasses import replace
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
 import blindspots as bs
 from blindspots.attacks import (
     Attack,
-    Beam,
-    Charmer,
-    Exhaustive,
-    Genetic,
-    Greedy,
-    HotFlip,
-    Ranked,
-    RankedByGradient,
-    Swarm,
 )
-from blindspots.engine.cascade import Cascade, Stage
-from blindspots.engine.jobs import Samples
 from blindspots.engine.ledger import Ledger
-from blindspots.engine.loop import Settings
-from blindspots.engine.result import Result
-from blindspots.lattice import BLANK, UNKNOWN, Candidates, Substitutions
 from blindspots.models.model import Model
-from blindspots.objective import Objective
-from blindspots.oracle import Oracle
 
 P, C, E, ROWS = 10, 5, 6, 160
 G = torch.Generator().manual_seed(0)
@@ -58,7 +37,8 @@ def bag(e: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(score), score], 1)
 
 
-def searched(attack: Attack[Any, Any], head: Any = reader, radius: float = 2, stop: bool = True, **settings: Any) -> Ledger:
+def searched(
+    attack: Attack[Any, Any], head: Any = reader, radius: float = 2, stop: bool = True, **settings: Any
+) -> Ledger:
     if attack.need is bs.problem.Need.SLOPES:
         model = Model(head, bounds=(-2.0, float(ROWS)), embed=EMBED)
-    ...

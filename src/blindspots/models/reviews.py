@@ -191,12 +191,6 @@ def load_reviews_model(name: str, say: Say | None = None) -> TokenModel:
     return TokenModel(net, net.table, net.head, words(), name=name, spec=name, class_names=CLASSES)
 
 
-def load_reviews_model(name: str, say: Say | None = None) -> TokenModel:
-    """The network `name`, one of RECIPES, as a model of texts."""
-    net = load_network(name, say).eval()
-    return TokenModel(net, net.table, net.head, words(), name=name, spec=name, class_names=CLASSES)
-
-
 def train(recipe: Recipe, say: Say = lambda _: None) -> Network:
     """Train on the 4,000 training texts; the global generator and the thread count stay as they are."""
     ids, y = _padded(words().encode(reviews("train")[0])), torch.tensor(reviews("train")[1])
