@@ -150,8 +150,9 @@ class TokenModel(TextModel):
     ) -> None:
         super().__init__(net, name=name, spec=spec, class_names=class_names)
         self.tokens, self._head, self.tokenizer = table, head, tokenizer
+        self._read: tuple[Tensor, Tensor, Tensor] | None = None  # the last texts, their tokens, and what is no padding
         self.access = Need.SLOPES
-        self._words: dict[str, Tensor] = {}
+        self._words: dict[str, list[int]] = {}
 
     @property
     def digest(self) -> str:
@@ -182,15 +183,21 @@ class TokenModel(TextModel):
 
     def embed(self, x: Tensor) -> Tensor:
         """The embeddings of the texts' tokens: (B, T, E)."""
-        ids, _ = self._padded(self.tokenizer.encode(as_texts(x)))
+        ids, _ = self._read_again(x)
         embedded: Tensor = self.tokens(ids)
         return embedded
 
     def head(self, z: Tensor, x: Tensor) -> Tensor:
         """Logits (B, C) of what `embed` returned for the same texts `x` (B, L)."""
         self.forwarded += len(x)
-        _, mask = self._padded(self.tokenizer.encode(as_texts(x)))
+        _, mask = self._read_again(x)
         return self._as_logits(self._head(z, mask), len(x))
+
+    def _read_again(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens of texts, and what is no padding: `embed` and `head` are asked about the same ones in turn."""
+        if self._read is None or self._read[0] is not x:
+            self._read = (x, *self._padded(self.tokenizer.encode(as_texts(x))))
+        return self._read[1:]
 
     def reads_whole(self, text: str) -> bool:
         """Whether the network sees the text to its last character that is no white space."""
@@ -201,16 +208,16 @@ class TokenModel(TextModel):
         begins = [(a, i) for i, (a, b) in enumerate(self.tokenizer.spans(text)) if b > a]
         return [[i for a, i in begins if start <= a < stop] for start, stop in spans]
 
-    def embedded(self, words: Sequence[str]) -> list[Tensor]:
-        """The embeddings of each word's tokens inside a text: (W, E) each."""
-        return [self.tokens.weight[self._tokens_of(word)] for word in words]
+    @property
+    def table_of_tokens(self) -> Tensor:
+        return self.tokens.weight
 
-    def _tokens_of(self, word: str) -> Tensor:
+    def tokens_of(self, word: str) -> list[int]:
+        """A word's tokens as they are inside a text."""
         if word not in self._words:
             text = _BEFORE + word
             spans, (tokens,) = self.tokenizer.spans(text), self.tokenizer.encode([text])
-            kept = [t for t, (a, b) in zip(tokens, spans, strict=True) if b > a >= len(_BEFORE)]
-            self._words[word] = torch.tensor(kept, dtype=torch.int64, device=self.device)
+            self._words[word] = [t for t, (a, b) in zip(tokens, spans, strict=True) if b > a >= len(_BEFORE)]
         return self._words[word]
 
 

@@ -52,23 +52,27 @@ class Lattice:
         return tuple((self.text[a:b], *candidates) for (a, b), candidates in places)
 
     def at(self, choice: Sequence[int]) -> str:
-        """The text of a choice: for every place 0, as it is, c, its candidate c - 1, or BLANK, nothing.
+        """The text of a choice: for every place 0, as it is, c, its candidate c - 1, or what stands for no candidate.
+
+        Searches ask what a place matters by leaving it out (`lattice.BLANK`, -1) or putting a word there that no model
+        knows (`lattice.UNKNOWN`, -2).
 
         Raises InputError: there are more or fewer choices than places, or a place has no such candidate.
         """
         try:
             places = zip(self.choices, choice, self.fixed[1:], strict=True)
-            return self.fixed[0] + "".join([(words[c] if c >= 0 else "") + behind for words, c, behind in places])
-        except (ValueError, IndexError):
-            self._refuse(choice)
-            raise
+            return self.fixed[0] + "".join(
+                [(words[c] if c >= 0 else _INSTEAD[c]) + behind for words, c, behind in places]
+            )
+        except (ValueError, IndexError) as error:
+            raise self._refusal(choice) from error
 
     def spans_at(self, choice: Sequence[int]) -> list[Span]:
         """Where the places are in the text of this choice."""
         spans, end = [], 0
         for before, words, c in zip(self.fixed, self.choices, choice, strict=False):
             start = end + len(before)
-            end = start + len(words[c] if c >= 0 else "")
+            end = start + len(words[c] if c >= 0 else _INSTEAD[c])
             spans.append((start, end))
         return spans
 
@@ -113,16 +117,17 @@ class Lattice:
             raise InputError(f"expected a lattice as JSON, got {first['msg']} at {where}: mend that place") from error
         return cls(file.text, tuple(p.span for p in file.places), tuple(p.may_be for p in file.places))
 
-    def _refuse(self, choice: Sequence[int]) -> None:
+    def _refusal(self, choice: Sequence[int]) -> InputError:
         if len(choice) != len(self.spans):
-            raise InputError(
+            return InputError(
                 f"expected a choice for each of {len(self.spans)} places, got {len(choice)}: give one each"
             )
         most = map(len, self.candidates)
-        place, c, n = next((i, c, n) for i, (c, n) in enumerate(zip(choice, most, strict=True)) if not -1 <= c <= n)
-        raise InputError(f"expected a choice of 0 to {n} at place {place}, got {c}: choose one of these")
+        place, c, n = next((i, c, n) for i, (c, n) in enumerate(zip(choice, most, strict=True)) if not -2 <= c <= n)
+        return InputError(f"expected a choice of 0 to {n} at place {place}, got {c}: choose one of these")
 
 
+_INSTEAD = ("", "\N{CURRENCY SIGN}", "")  # by the numbers -2 and -1
 _Chain = tuple[Any, int] | None  # of choices, the last one first
 _Ways = dict[int, tuple[int, _Chain]]  # where reading has come to -> the fewest changes, and the choices that led there
 

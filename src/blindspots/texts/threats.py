@@ -51,8 +51,13 @@ class Reader(Protocol):
         """For each span the places, among the model's tokens, of those that begin in it."""
         ...
 
-    def embedded(self, words: Sequence[str]) -> list[Tensor]:
-        """The embeddings of each word's tokens as they are inside a text: (W, E) each."""
+    def tokens_of(self, word: str) -> list[int]:
+        """A word's tokens as they are inside a text."""
+        ...
+
+    @property
+    def table_of_tokens(self) -> Tensor:
+        """The embeddings of all tokens: (V, E)."""
         ...
 
 
@@ -180,25 +185,40 @@ class TextThreat(Threat):
         own = self._own(around)
         found = torch.zeros_like(own.tokens)
         for row, text, clean, slope in zip(found, as_texts(x), as_texts(own.text), g, strict=True):
-            self._add_slopes(row, text, self.lattice(clean), slope)
+            slopes = self._slopes(text, self.lattice(clean), slope)
+            row[: slopes.shape[0], : slopes.shape[1]] = slopes
         return found.flatten(1)
 
-    def _add_slopes(self, row: Tensor, text: str, lattice: Lattice, g: Tensor) -> None:
+    def _slopes(self, text: str, lattice: Lattice, g: Tensor) -> Tensor:
+        """Of the exchanges in one text, for the slopes `g` (T, E) at its tokens: (P, C)."""
+        reader, choice = self._reads, self.choice(lattice, text)
+        if choice is None or not choice:
+            return g.new_zeros(0, 0)
+        tokens = self._tokens(lattice).to(g.device)
+        at = _table(reader.tokens_at(text, lattice.spans_at(choice)), tokens.shape[2], cut=True)
+        along = g[at.clamp_min(0)] * (at >= 0)[:, :, None].to(g)
+        each = reader.table_of_tokens[tokens.clamp_min(0)] * (tokens >= 0)[:, :, :, None].to(g)
+        gain = (each * along[:, None]).sum((2, 3))
+        return (gain - gain.gather(1, torch.tensor(choice, device=g.device)[:, None]))[:, 1:]
+
+    @property
+    def _reads(self) -> Reader:
         if self.reader is None:
             raise InputError(f"expected a model with embeddings for slopes in {self.spec}, got none: bind it first")
-        choice = self.choice(lattice, text)
-        if choice is None:
-            return
-        places = self.reader.tokens_at(text, lattice.spans_at(choice))
-        for p, (at, there) in enumerate(zip(places, lattice.choices, strict=True)):
-            if at:
-                row[p, : len(there) - 1] = self._along(there, choice[p], g[at])
+        return self.reader
 
-    def _along(self, there: Sequence[str], now: int, g: Tensor) -> Tensor:
-        """<g, e(candidate) - e(what is there)> for all candidates of a place whose tokens have the slopes g (W, E)."""
-        assert self.reader is not None
-        each = torch.stack([_fitted(e, len(g)) for e in self.reader.embedded(there)])
-        return ((each - each[now]) * g).sum((1, 2))[1:]
+    @cached_property
+    def _tokens(self) -> Callable[[Lattice], Tensor]:
+        """The tokens of what may stand at each place: (P, 1 + C, W), the last one again and again, or -1 for none."""
+
+        def tokens(lattice: Lattice) -> Tensor:
+            coded = [[self._reads.tokens_of(word) for word in there] for there in lattice.choices]
+            width = max((len(word) for place in coded for word in place), default=1)
+            most = max(map(len, coded), default=1)
+            rows = [word for place in coded for word in [*place, *[[]] * (most - len(place))]]
+            return _table(rows, max(width, 1)).view(len(coded), most, -1)
+
+        return lru_cache(maxsize=512)(tokens)
 
     def _own(self, around: Around) -> Choices:
         if not isinstance(around.own, Choices):
@@ -206,11 +226,10 @@ class TextThreat(Threat):
         return around.own
 
 
-def _fitted(e: Tensor, tokens: int) -> Tensor:
-    """Embeddings (W, E) as those of so many tokens: (tokens, E)."""
-    if not len(e):
-        return e.new_zeros(tokens, e.shape[1])
-    return e[torch.arange(tokens, device=e.device).clamp_max(len(e) - 1)]
+def _table(rows: Sequence[Sequence[int]], width: int, cut: bool = False) -> Tensor:
+    """Rows of numbers, filled up to a width with their last one, or with -1 where they are `cut` there or empty."""
+    filled = [list(row[:width]) + [-1 if cut or not row else row[-1]] * (width - len(row)) for row in rows]
+    return torch.tensor(filled, dtype=torch.int64).view(len(rows), width)
 
 
 class Words(TextThreat):
