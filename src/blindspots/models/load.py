@@ -39,13 +39,13 @@ from blindspots.naming import meant
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
-    "(TorchScript), sklearn:file.skops, file.py:factory, package.module:factory or guarded:RUN"
+    "(TorchScript), sklearn:file.skops, hf:folder, file.py:factory, package.module:factory or guarded:RUN"
 )
 EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
     **dict.fromkeys(digits.RECIPES, digits.load_digits_model),
     **dict.fromkeys(reviews.RECIPES, reviews.load_reviews_model),
 }
-ESTIMATORS = "sklearn:"
+ESTIMATORS, TRANSFORMERS = "sklearn:", "hf:"
 ABOUT = "blindspots.json"  # the extra file in an archive with the model's name and bounds
 _LONGEST = 1 << 20  # bytes of that file
 SAFE_PARTS = {  # types of scikit-learn, beyond those that skops trusts: they hold numbers and call nothing by name
@@ -74,6 +74,7 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
+            "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
             such as "|bits:depth=3", inputs pass through that transformation first (see `Transformed`); with "@1" or
@@ -96,6 +97,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _taking(load_model(inner, say), key, spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec](spec, say)
+    if spec.startswith(TRANSFORMERS):
+        return _from_transformers(spec.removeprefix(TRANSFORMERS), spec)
     if spec.startswith(ESTIMATORS):
         return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
     if spec.lower().endswith(WEIGHTS):
@@ -290,6 +293,13 @@ def _each(f: Callable[..., Tensor], out: Any, *others: Any) -> Any:
     if isinstance(out, tuple | list):
         return [_each(f, *values) for values in zip(out, *others, strict=True)]
     return f(out, *others) if isinstance(out, Tensor) and out.ndim else out
+
+
+def _from_transformers(folder: str, spec: str) -> Model:
+    from blindspots.models.huggingface import load_folder  # a heavy library, which others need not have
+
+    with _explained(f"loading {spec!r}"):
+        return load_folder(folder, spec)
 
 
 # ------------------------------------------------------------------ files of estimators

@@ -133,7 +133,7 @@ class TokenModel(TextModel):
     Args:
         net: the network, for its weights and its mode.
         table: its embedding of tokens.
-        head: from embeddings (B, T, E) and what is no padding (B, T) to logits (B, C).
+        head: from embeddings (B, T, E) and what is no padding (B, T) to logits (B, C); None where a subclass `reads`.
         tokenizer: see `Tokenizer`.
         name, spec, class_names: as of `Model`.
     """
@@ -142,7 +142,7 @@ class TokenModel(TextModel):
         self,
         net: nn.Module,
         table: nn.Embedding,
-        head: Callable[[Tensor, Tensor], Tensor],
+        head: Callable[[Tensor, Tensor], Tensor] | None,
         tokenizer: Tokenizer,
         name: str | None = None,
         spec: str | None = None,
@@ -170,7 +170,7 @@ class TokenModel(TextModel):
 
     def _scores(self, encoded: list[list[int]]) -> Tensor:
         ids, mask = self._padded(encoded)
-        return self._as_logits(self._head(self.tokens(ids), mask), len(encoded)).cpu()
+        return self._as_logits(self.reads(self.tokens(ids), ids, mask), len(encoded)).cpu()
 
     def _padded(self, encoded: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Tokens (B, T) int64, filled up, and which of them are no padding."""
@@ -190,8 +190,12 @@ class TokenModel(TextModel):
     def head(self, z: Tensor, x: Tensor) -> Tensor:
         """Logits (B, C) of what `embed` returned for the same texts `x` (B, L)."""
         self.forwarded += len(x)
-        _, mask = self._read_again(x)
-        return self._as_logits(self._head(z, mask), len(x))
+        return self._as_logits(self.reads(z, *self._read_again(x)), len(x))
+
+    def reads(self, z: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """What the network says of embeddings (B, T, E), of these tokens (B, T), where `mask` (B, T) is not False."""
+        assert self._head is not None
+        return self._head(z, mask)
 
     def _read_again(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens of texts, and what is no padding: `embed` and `head` are asked about the same ones in turn."""

@@ -142,9 +142,15 @@ class TextThreat(Threat):
         sizes = [self._changes(*pair) for pair in zip(as_texts(x), as_texts(x0), strict=True)]
         return torch.tensor(sizes, dtype=x0.dtype, device=x0.device)
 
-    def _changes(self, text: str, clean: str) -> float:
-        choice = self.choice(self.lattice(clean), text)
-        return torch.inf if choice is None else sum(c > 0 for c in choice)
+    @cached_property
+    def _changes(self) -> Callable[[str, str], float]:
+        """Of a text from a clean one; remembered, since an engine asks whether it is allowed and how far it is."""
+
+        def changes(text: str, clean: str) -> float:
+            choice = self.choice(self.lattice(clean), text)
+            return torch.inf if choice is None else sum(c > 0 for c in choice)
+
+        return lru_cache(maxsize=4096)(changes)
 
     def measured(self, x: Array, x0: Array) -> Array:
         return self.distance(torch.from_numpy(x), torch.from_numpy(x0)).numpy()
