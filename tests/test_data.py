@@ -481,9 +481,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, keep: float) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").touch()
-    with pytest.raises(InputError, match=r"got .*x.csv"):
-        load_data(str(tmp_path / "x.csv"))
+    (tmp_path / "x.doc").touch()
+    with pytest.raises(InputError, match=r"got .*x.doc"):
+        load_data(str(tmp_path / "x.doc"))
 
 
 @pytest.mark.parametrize(("name", "close"), [("imags.npz", "images.npz"), ("digit", "digits")])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks, goals, testing
     from blindspots.ball import L0, L1, L2, Linf
-    from blindspots.data import ArrayData, load_data
+    from blindspots.data import ArrayData, TextData, load_data
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
@@ -49,6 +49,7 @@ __all__ = [
     "Model",
     "Objective",
     "Smoothed",
+    "TextData",
     "Transformed",
     "attack",
     "attacks",
@@ -85,6 +86,7 @@ _HOMES = {
     "Linf": "ball",
     "Model": "models",
     "Smoothed": "experiments.certify.smoothed",
+    "TextData": "data",
     "Transformed": "models",
     "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",

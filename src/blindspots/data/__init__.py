@@ -15,7 +15,8 @@ from blindspots.data.foreign import from_torch, is_foreign, of_keys
 from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
 from blindspots.data.npz import NAMES, NpzData
-from blindspots.data.texts import TextData, are_texts, reviews_test, reviews_training
+from blindspots.data.tables import READERS
+from blindspots.data.texts import TextData, are_texts, read_texts, reviews_test, reviews_training, text_columns
 from blindspots.errors import InputError
 from blindspots.files import check_regular, names_beside
 from blindspots.findings import Finding
@@ -55,7 +56,7 @@ EMBEDDED = {
     "reviews": reviews_test,
     "reviews-training": reviews_training,
 }
-FORMS = "'digits', 'reviews', a folder of class folders or an .npz file"
+FORMS = f"'digits', 'reviews', a folder of class folders, an .npz file or a {', '.join(READERS)} file of texts"
 
 
 @checked()
@@ -72,11 +73,14 @@ def load_data(
     Args:
         spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16), or "digits-training", the 1297
             others; "reviews", 1,000 short texts that praise or blame, or "reviews-training", 4,000 others; the path of
-            a folder that has a folder of images per class; or the path of an `.npz` file with the arrays `x` and `y`,
-            and perhaps `names`.
+            a folder that has a folder of images per class; of an `.npz` file with the arrays `x` and `y`, and perhaps
+            `names`; or of a .csv, .tsv, .txt, .jsonl or .parquet file of texts and their labels.
         rows: their number at most, positive.
-        layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others; None: it
-            is inferred, and the notes say how.
+        layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others. Or
+            the columns of a file of texts: "text=review,label=stars"; "text=title+body,label=class" joins two by a
+            space; in "fixed=premise,text=hypothesis,label=gold" one side of a pair never changes (the two are joined
+            by U+001E in this order); where columns have no names, their numbers from 1. None: it is inferred, and the
+            notes say how.
         classes: names in the order of the model's outputs, which labels become indices of. None: the model's own names
             are used, if it has any.
         values: y of an `.npz` file are numbers (N, ...) that a goal compares outputs with, and no classes.
@@ -95,7 +99,9 @@ def load_data(
 def _opened(spec: str, rows: int | None, layout: str | None, named: bool, values: bool = False) -> Stream:
     path = Path(spec)
     if layout is not None and (spec in EMBEDDED or path.is_dir()):
-        raise InputError(f"expected a layout only for an .npz file, got {layout!r} for {spec!r}: leave it out")
+        raise InputError(
+            f"expected a layout only for an .npz file or a file of texts, got {layout!r} for {spec!r}: leave it out"
+        )
     if values and (spec in EMBEDDED or path.is_dir()):
         raise InputError(
             f"expected an .npz file with x and y for a goal that compares numbers, got {spec!r}, which has classes: "
@@ -106,11 +112,13 @@ def _opened(spec: str, rows: int | None, layout: str | None, named: bool, values
     if path.is_dir():
         return FolderData(path, spec, rows, named)
     if not path.exists():
-        around = names_beside(path, "/", ".npz")
+        around = names_beside(path, "/", ".npz", *READERS)
         raise InputError(
             f"expected {FORMS}, got {spec!r}, which does not exist{meant(path.name, [*around, *EMBEDDED])}"
         )
     check_regular(path, FORMS)
+    if path.suffix.lower() in READERS and not values:
+        return read_texts(path, spec, rows, layout)
     if path.suffix.lower() != ".npz":
         raise InputError(f"expected {FORMS}, got {spec!r}: save it with np.savez(file, x=..., y=...)")
     return NpzData(path, spec, rows, layout, values)
@@ -156,11 +164,13 @@ def as_data(given: Any, values: bool = False) -> Dataset:
         return found
     if isinstance(given, tuple) and len(given) == 2:
         return _of_pair(*given, values)
+    if not values and (texts := text_columns(given)) is not None:
+        return texts
     if isinstance(given, Mapping):
         named = [given[key] for key in NAMES if key in given and all(isinstance(word, str) for word in given[key])]
         return ArrayData(*of_keys(given), class_names=named[0] if named and not values else None, values=values)
     pairs = isinstance(given, list) and given and all(isinstance(row, tuple) and len(row) == 2 for row in given)
-    if pairs and isinstance(given[0][0], str):
+    if pairs and are_texts([x for x, _ in given]):
         return TextData.of([text for text, _ in given], [label for _, label in given])
     if pairs or is_foreign(given):
         return from_torch(given, values)

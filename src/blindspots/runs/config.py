@@ -155,16 +155,23 @@ class OnData(Config):
 
     model: str = setting(
         ...,
-        "digits, digits-robust, file.pt2, file.pt (TorchScript), sklearn:file.skops, file.py:factory, "
-        "package.module:factory or guarded:RUN, the model of a detect run with its detector.",
+        "digits, digits-robust, reviews, reviews-lstm, reviews-cnn, reviews-transformer, file.pt2, file.pt "
+        "(TorchScript), sklearn:file.skops, file.py:factory, package.module:factory or guarded:RUN, the model of a "
+        "detect run with its detector.",
         metavar="MODEL",
         argument=True,
     )
-    data: str = setting(..., "digits, a folder of class folders, or an .npz file with x and y.", metavar="DATA")
+    data: str = setting(
+        ...,
+        "digits, reviews, a folder of class folders, an .npz file with x and y, or a .csv, .tsv, .txt, .jsonl or "
+        ".parquet file of texts with labels.",
+        metavar="DATA",
+    )
     rows: int | None = setting(None, "Use only the first N rows.", metavar="N", shown="all", ge=1)
     layout: str | None = setting(
         None,
-        "What the axes of x in an .npz file mean: nchw, nhwc, nhw, or as-is for any others.",
+        "What the axes of x in an .npz file mean: nchw, nhwc, nhw, or as-is for any others. Which columns of a file of "
+        "texts to read: text=review,label=stars.",
         metavar="LAYOUT",
         shown="recognised, and said",
     )
