@@ -25,8 +25,9 @@ def counterfit(
 
     Mrksic et al. 2016 (arXiv 1603.00892): descends on the sum of three hinges of d(u, v) = 1 - cos(u, v), with equal
     weights: antonyms nearer than 1 (eq. 1), synonyms further than 0 (eq. 2), and neighbours within d = 0.2 that moved
-    apart (eq. 3). As in the authors' code a word moves by the mean over its active pairs, and vectors keep length 1;
-    here all words move at once.
+    apart (eq. 3). As in the authors' code words move by means over their active pairs, and vectors keep length 1. Here
+    each of the three has a mean of its own, as neighbours would drown antonyms where vectors are short, and all words
+    move at once.
 
     Args:
         synonyms, antonyms: pairs; those of unknown words, and synonyms that are antonyms too, are left out.
@@ -69,13 +70,17 @@ def _cosines(unit: Rows, pairs: Pairs) -> NDArray[np.float32]:
 
 
 def _stepped(unit: Rows, pull: list[tuple[Pairs, Weights]], rate: float) -> Rows:
-    """One step of every word along the mean gradient of its active pairs; + pulls together, - pushes apart."""
-    i, j = np.concatenate([pairs for pairs, _ in pull]).T
-    weight = np.concatenate([w for _, w in pull])
-    shape = (len(unit), len(unit))
-    one_way = csr_array((weight, (i, j)), shape=shape)
-    active = np.bincount(i, weight != 0, len(unit)) + np.bincount(j, weight != 0, len(unit))
-    towards = (one_way + one_way.T) @ unit / np.maximum(active, 1)[:, None]
+    """One step of every word along the sum of its mean pulls; + is together, - apart."""
+    towards = np.sum([_mean(unit, *pairs) for pairs in pull], 0)
     along = towards - (towards * unit).sum(1, keepdims=True) * unit  # what turns the vector
     moved = unit + rate * along
     return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _mean(unit: Rows, pairs: Pairs, weight: Weights) -> NDArray[np.float64]:
+    """Where a word's active pairs pull it on average: (words, dimensions)."""
+    i, j = pairs.T
+    one_way = csr_array((weight, (i, j)), shape=(len(unit), len(unit)))
+    active = np.bincount(i, weight != 0, len(unit)) + np.bincount(j, weight != 0, len(unit))
+    pulled: NDArray[np.float64] = (one_way + one_way.T) @ unit / np.maximum(active, 1)[:, None]
+    return pulled
