@@ -99,7 +99,8 @@ def recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"expected TOML in {path}, but it cannot be read ({error}): mend that place") from error
     except ValidationError as error:
-        raise InputError(_sentence(path, error.errors()[0])) from error
+        unknown_first = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        raise InputError(_sentence(path, unknown_first[0])) from error
 
 
 def _path(name: str) -> Path:
