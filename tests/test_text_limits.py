@@ -22,6 +22,8 @@ from blindspots.texts.limits.pos import PartOfSpeech
 from blindspots.texts.limits.stopwords import StopWords
 from blindspots.texts.vectors import Vectors
 
+pytest.importorskip("lemminflect")
+
 VECTORS = Vectors(["good", "fine", "film"], [[1, 0], [2, 1], [0, 1]])
 
 
@@ -140,7 +142,7 @@ def test_antonyms_of_real_files_are_out(zoo: Path) -> None:
     texts = zoo / "data" / "text"
     words = f"embedding:file={texts / 'glove_50d_5k.json'}"
     pairs = Antonyms(file=str(texts / "cf_wordnet_antonyms.txt")).pairs
-    lines = [line.split(" ", 1)[1] for line in (texts / "textfooler_mr.txt").read_text("utf-8").splitlines()]
+    lines = [line.split(" ", 1)[1] for line in (texts / "textfooler_mr.txt").read_text("utf-8").splitlines()[:300]]
 
     def opposites(candidates: str) -> int:
         lattices = map(parse_candidates(candidates).lattice, lines)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from blindspots.attacks import parse_attack
 from blindspots.errors import InputError
 from blindspots.texts.candidates import LIMITS, SOURCES, parse_candidates, terms
 from blindspots.texts.recipes import NAMES, recipe
@@ -24,6 +25,7 @@ def test_every_recipe_says_what_it_does_and_where_code_and_paper_differ(name: st
     assert found.about.endswith(".")
     assert re.search(r"20\d\d", found.paper)
     assert found.differs
+    assert parse_attack(found.search)
     named = {term.partition(":")[0] for term in terms(found.candidates)}
     assert named <= {*SOURCES, *LIMITS, "keep"}
     assert set(found.needs) <= {"vectors", "wordnet", "model"}

@@ -211,6 +211,7 @@ def test_a_folder_without_wordnet_is_refused(tmp_path: Path) -> None:
 
 
 def test_words_are_looked_up_by_their_lemmas(write: Write) -> None:
+    pytest.importorskip("lemminflect")
     path = write("a.json", '{"movie": {"n": ["film", "show"]}, "watch": {"n": ["timer"], "v": ["see", "view"]}}')
     assert offered(WordNet(file=path), "Movies") == ["Film", "Show"]
     assert offered(WordNet(file=path), "watches") == ["timer", "see", "view"]
