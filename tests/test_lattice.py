@@ -15,6 +15,7 @@ from blindspots.texts.kept import NOTHING, Kept
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.sources.edits import Edits
 from blindspots.texts.sources.keyboard import Keyboard
+from blindspots.texts.sources.source import cased
 from blindspots.texts.sources.synonyms import Synonyms
 
 FILM = Lattice("A good film.", ((2, 6), (7, 11)), (("fine", "nice"), ("movie", "")))
@@ -95,6 +96,8 @@ def test_what_is_no_file_of_a_lattice_is_refused(content: str) -> None:
 
 # ------------------------------------------------------------------ building
 
+LETTERS = "abcxyz"
+
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
@@ -108,6 +111,13 @@ def test_candidates_take_the_case_of_the_word(table: Path) -> None:
     assert lattice.candidates == (
         ("Fine", "Nice"), ("movie", "picture"), ("FINE", "NICE"), ("fine", "nice", "good"),
     )  # fmt: skip
+
+
+@given(st.text(LETTERS, min_size=1), st.text(LETTERS, min_size=1))
+def test_the_case_of_a_candidate_is_that_of_the_word(word: str, candidate: str) -> None:
+    assert cased(candidate, word.lower()) == candidate
+    assert cased(candidate.lower(), word.capitalize()) == candidate.capitalize()
+    assert len(word) == 1 or cased(candidate, word.upper()) == candidate.upper()
 
 
 def test_places_without_candidates_are_left_out(table: Path) -> None:

@@ -76,12 +76,12 @@ def parse_candidates(text: str) -> Builder:
 
     Raises InputError: a term has no such name or setting, a file cannot be read, or no source is among the terms.
     """
-    terms = {kind: [term for term in _terms(text) if _name(term) in kinds] for kind, kinds in _KINDS.items()}
-    sources = tuple(spec.build("a source", SOURCES, term) for term in terms["sources"])
-    limits = tuple(spec.build("a limit", LIMITS, term) for term in terms["limits"])
-    if len(terms[KEEP]) > 1:
-        raise InputError(f"expected what never changes once, got {' and '.join(terms[KEEP])}: write one keep term")
-    kept = [spec.build("rules", {KEEP: Kept}, term) for term in terms[KEEP]]
+    found = {kind: [term for term in terms(text) if _name(term) in kinds] for kind, kinds in _KINDS.items()}
+    sources = tuple(spec.build("a source", SOURCES, term) for term in found["sources"])
+    limits = tuple(spec.build("a limit", LIMITS, term) for term in found["limits"])
+    if len(found[KEEP]) > 1:
+        raise InputError(f"expected what never changes once, got {' and '.join(found[KEEP])}: write one keep term")
+    kept = [spec.build("rules", {KEEP: Kept}, term) for term in found[KEEP]]
     usual = NOTHING if any(isinstance(source, Edits) for source in sources) else USUAL
     return Builder(sources, limits, *(kept or [usual]))
 
@@ -91,14 +91,15 @@ _NAMES = [*SOURCES, *LIMITS, KEEP]
 _NEXT = re.compile(r"\+(?=\s*(?:" + "|".join(_NAMES) + r")\s*(?:[:+]|$))")  # a + in a file's name is no end
 
 
-def _terms(text: str) -> list[str]:
-    terms = _NEXT.split(text)
-    for name in map(_name, terms):
+def terms(text: str) -> list[str]:
+    """The terms of candidates in words. Raises InputError: one has a name that is not known."""
+    found = _NEXT.split(text)
+    for name in map(_name, found):
         if name not in _NAMES:
             raise InputError(
                 f"expected candidates among {', '.join(_NAMES)}, got {name!r}{meant(name, _NAMES)}: choose"
             )
-    return terms
+    return found
 
 
 def _name(term: str) -> str:

@@ -1,6 +1,6 @@
 """Counter-fitting: vectors are moved until synonyms are near and antonyms are not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +25,18 @@ def counterfit(
 
     Mrksic et al. 2016 (arXiv 1603.00892): descends on the sum of three hinges of d(u, v) = 1 - cos(u, v), with equal
     weights: antonyms nearer than 1 (eq. 1), synonyms further than 0 (eq. 2), and neighbours within d = 0.2 that moved
-    apart (eq. 3). As in the authors' code a word moves by the mean over its active pairs, and vectors keep length 1;
-    here all words move at once.
+    apart (eq. 3), unless they are antonyms. As in the authors' code words move by means over their active pairs, and
+    vectors keep length 1. Here each of the three has a mean of its own, as neighbours would drown antonyms where
+    vectors are short, and all words move at once.
 
     Args:
         synonyms, antonyms: pairs; those of unknown words, and synonyms that are antonyms too, are left out.
         rate: of a step.
         steps: passes over all pairs.
     """
-    apart = _known(vectors, antonyms)
-    together = _known(vectors, set(synonyms) - set(antonyms))
-    near = _neighbours(vectors.unit, 0.8)
+    opposite = _known(vectors, antonyms)
+    apart, together = _rows(opposite), _rows(_known(vectors, synonyms) - opposite)
+    near = _rows(set(_neighbours(vectors.unit)) - opposite)
     before = _cosines(vectors.unit, near)
     unit = vectors.unit
     for _ in range(steps):
@@ -48,19 +49,23 @@ def counterfit(
     return Vectors(vectors.words, unit)
 
 
-def _known(vectors: Vectors, pairs: Iterable[tuple[str, str]]) -> Pairs:
+def _known(vectors: Vectors, pairs: Iterable[tuple[str, str]]) -> set[tuple[int, int]]:
+    """The places of the words of pairs, the smaller one first; pairs of unknown words are left out."""
     place = vectors.place
-    found = {(place[min(p)], place[max(p)]) for p in pairs if p[0] != p[1] and p[0] in place and p[1] in place}
-    return np.array(sorted(found), np.int64).reshape(-1, 2)
+    known = ((place[a], place[b]) for a, b in pairs if a != b and a in place and b in place)
+    return {(min(pair), max(pair)) for pair in known}
 
 
-def _neighbours(unit: Rows, cosine: float) -> Pairs:
-    """Pairs i < j with at least that cosine."""
-    found = []
+def _rows(pairs: Iterable[tuple[int, int]]) -> Pairs:
+    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+
+
+def _neighbours(unit: Rows) -> Iterator[tuple[int, int]]:
+    """Pairs i < j within d = 0.2."""
     for start in range(0, len(unit), _BLOCK):
-        i, j = np.nonzero(unit[start : start + _BLOCK] @ unit.T >= cosine)
-        found.append(np.stack([i + start, j], 1)[i + start < j])
-    return np.concatenate([np.empty((0, 2), np.int64), *found])
+        i, j = np.nonzero(unit[start : start + _BLOCK] @ unit.T >= 0.8)
+        upper = i + start < j
+        yield from zip((i[upper] + start).tolist(), j[upper].tolist(), strict=True)
 
 
 def _cosines(unit: Rows, pairs: Pairs) -> NDArray[np.float32]:
@@ -69,13 +74,17 @@ def _cosines(unit: Rows, pairs: Pairs) -> NDArray[np.float32]:
 
 
 def _stepped(unit: Rows, pull: list[tuple[Pairs, Weights]], rate: float) -> Rows:
-    """One step of every word along the mean gradient of its active pairs; + pulls together, - pushes apart."""
-    i, j = np.concatenate([pairs for pairs, _ in pull]).T
-    weight = np.concatenate([w for _, w in pull])
-    shape = (len(unit), len(unit))
-    one_way = csr_array((weight, (i, j)), shape=shape)
-    active = np.bincount(i, weight != 0, len(unit)) + np.bincount(j, weight != 0, len(unit))
-    towards = (one_way + one_way.T) @ unit / np.maximum(active, 1)[:, None]
+    """One step of every word along the sum of its mean pulls; + is together, - apart."""
+    towards = np.sum([_mean(unit, *pairs) for pairs in pull], 0)
     along = towards - (towards * unit).sum(1, keepdims=True) * unit  # what turns the vector
     moved = unit + rate * along
     return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _mean(unit: Rows, pairs: Pairs, weight: Weights) -> NDArray[np.float64]:
+    """Where a word's active pairs pull it on average: (words, dimensions)."""
+    i, j = pairs.T
+    one_way = csr_array((weight, (i, j)), shape=(len(unit), len(unit)))
+    active = np.bincount(i, weight != 0, len(unit)) + np.bincount(j, weight != 0, len(unit))
+    pulled: NDArray[np.float64] = (one_way + one_way.T) @ unit / np.maximum(active, 1)[:, None]
+    return pulled

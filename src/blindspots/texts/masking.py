@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ _FOLLOWING, _BEGINNING = "##", ("\u0120", "\u2581")  # how tokenizers mark piece
 _LETTERS = re.compile(r"[^\W\d_]+")
 
 
+@lru_cache(maxsize=2)
+def masked_model(folder: Path) -> "MaskedModel":
+    """The model of a folder, opened once however many sources ask it."""
+    return MaskedModel(folder)
+
+
 class MaskedModel:
     """A model of Hugging Face with its fast tokenizer. Nothing is downloaded or unpickled, no code of others is run.
 
@@ -31,8 +38,9 @@ class MaskedModel:
     def __init__(self, folder: Path) -> None:
         hub = optional("transformers", "which opens masked language models")
         try:
-            self.tokenizer = hub.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = hub.AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            with _silent(hub.utils.logging):
+                self.tokenizer = hub.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                model = hub.AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, KeyError) as error:
             said = str(error).partition("\n")[0]
             raise InputError(
@@ -103,3 +111,15 @@ class MaskedModel:
             for token, i in sorted(vocabulary.items(), key=itemgetter(1))
             if _LETTERS.fullmatch(token.removeprefix(_FOLLOWING).lstrip("".join(_BEGINNING)))
         }
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """Without the bars that transformers shows while it loads weights."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

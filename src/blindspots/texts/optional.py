@@ -11,6 +11,4 @@ def optional(name: str, what_for: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(
-            f"expected {name} to be installed, {what_for}: pip install {name}, or leave that out"
-        ) from error
+        raise InputError(f"expected {name} to be installed, {what_for}: pip install {name}, or do without") from error

@@ -92,23 +92,24 @@ def read_content(path: Path) -> bytes:
 
 def _rows_of_json(path: Path) -> Iterator[tuple[str, list[str]]]:
     table = read_json(path)
-    for word, synonyms in table.items() if isinstance(table, dict) else [("the file", table)]:
+    for word, synonyms in table.items() if isinstance(table, dict) else [("the file", None)]:
         if not isinstance(synonyms, list) or not all(isinstance(s, str) for s in synonyms):
             raise InputError(
-                f'expected {{"word": ["synonym", ...]}} in {str(path)!r}, got {type(synonyms).__name__} for '
-                f"{word[:40]!r}: write lists of words"
+                f'expected {{"word": ["synonym", ...]}} in {str(path)!r}, got another form for {word[:40]!r}: '
+                "write lists of words"
             )
         yield word, synonyms
 
 
 def _rows_of_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     separator = _SEPARATORS.get(path.suffix)
+    form = "two words" if separator is None else "a word and its synonyms"
     for number, line in enumerate(read_lines(path), 1):
-        word, *synonyms = _cells(line, separator) or [""]
-        if word and (not synonyms or (separator is None and len(synonyms) > 1)):
-            form = "two words" if separator is None else "a word and its synonyms"
+        cells = _cells(line, separator)
+        if len(cells) == 1 or (separator is None and len(cells) > 2):
             raise InputError(f"expected {form} in line {number} of {str(path)!r}, got {line[:40]!r}: mend that line")
-        yield word, synonyms
+        if cells:
+            yield cells[0], cells[1:]
 
 
 def _cells(line: str, separator: str | None) -> list[str]:

@@ -29,7 +29,8 @@ class Vectors:
 
     def __init__(self, words: Sequence[str], table: ArrayLike) -> None:
         rows: NDArray[np.float32] = np.asarray(table, np.float32)
-        if rows.ndim != 2 or len(rows) != len(words) or len(set(words)) < len(words) or not np.isfinite(rows).all():
+        fits = rows.ndim == 2 and rows.size and len(rows) == len(words) == len(set(words))
+        if not fits or not np.isfinite(rows).all():
             raise InputError(
                 f"expected a row of finite numbers for each of {len(words)} different words, got an array of shape "
                 f"{rows.shape}: leave out what is double or not finite"
@@ -74,9 +75,7 @@ def read_vectors(path: Path) -> Vectors:
 def _rows_of_json(path: Path) -> Iterator[tuple[str, Any]]:
     table = read_json(path)
     if not isinstance(table, dict):
-        raise InputError(
-            f'expected {{"word": [number, ...]}} in {str(path)!r}, got {type(table).__name__}: name another'
-        )
+        raise InputError(f'expected {{"word": [number, ...]}} in {str(path)!r}, got another form: name another file')
     yield from table.items()
 
 

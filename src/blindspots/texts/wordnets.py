@@ -85,7 +85,7 @@ def _of_data(path: Path) -> Iterator[Synset]:
             yield _part(part), [_spelled(word) for word in words[: 2 * int(count, 16) : 2]]
         except ValueError as error:
             raise InputError(
-                f"expected synsets of WordNet in {str(path)!r}, got {line[:40]!r}: name data.noun"
+                f"expected synsets in {str(path)!r}, got {line[:40]!r}: name a file such as data.noun"
             ) from error
 
 

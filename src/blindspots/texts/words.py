@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from blindspots.errors import InputError
 from blindspots.texts.memo import Memo
@@ -32,14 +33,15 @@ _NEEDS_SEGMENTER = {
 _UNSEGMENTED = re.compile(f"[{''.join(_NEEDS_SEGMENTER.values())}]")
 
 
-def words(text: str) -> list[Span]:
+@lru_cache(maxsize=64)
+def words(text: str) -> tuple[Span, ...]:
     """Where the words of a text are; what is left out is white space and punctuation.
 
     Letters and digits with the marks on them, with apostrophes and hyphens between them; numbers with their points and
     commas; every Han character and kana on its own, since they are written without spaces; every emoji with its skin
     tone and what is joined to it. `text[a:b]` for each span (a, b) in order; they are disjoint.
     """
-    return [match.span() for match in _WORD.finditer(text.translate(_CLASSES))]
+    return tuple(match.span() for match in _WORD.finditer(text.translate(_CLASSES)))
 
 
 def refuse_unsegmented(text: str) -> None:

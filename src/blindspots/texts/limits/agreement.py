@@ -13,8 +13,8 @@ _VOWEL = re.compile(
     r"(?!eu|one|once|uni(?!m|n)|us[ae]|usu|uti|ubi|ufo)[aeiou]|hour|honest|hono[u]?r|heir", re.IGNORECASE
 )
 _WRONG = {
-    word: tag
-    for tag, words in {
+    word: frozenset(tags.split())
+    for tags, words in {
         "NNS": "a an this that each every another",
         "NN": "these those many few several both",
         "VB VBP": "he she it",
@@ -37,7 +37,7 @@ class Agreement(Limit):
     def beside(self, text: str, span: Span, candidates: Sequence[str]) -> Sequence[str]:
         found = _BEFORE.search(text, max(0, span[0] - 20), span[0])
         before, word = found[1].lower() if found else "", text[slice(*span)]
-        if _fits(before, word):
+        if before in _WRONG and _fits(before, word):
             return [candidate for candidate in candidates if _fits(before, candidate)]
         return candidates
 
@@ -48,6 +48,7 @@ class Agreement(Limit):
 def _fits(before: str, word: str) -> bool:
     if before in ("a", "an") and (before == "an") != bool(_VOWEL.match(word)):
         return False
-    wrong = _WRONG.get(before, "").split()
-    found = {tag for tag in tags(word) if wrong and PARTS.get(tag[:2]) == PARTS[wrong[0][:2]]}
-    return not found or not found <= set(wrong)
+    wrong = _WRONG[before]
+    part = {PARTS[tag[:2]] for tag in wrong}
+    found = {tag for tag in tags(word) if PARTS.get(tag[:2]) in part}
+    return not found or not found <= wrong

@@ -48,22 +48,20 @@ class Masked(Source):
 
     def offers(self, text: str, spans: Sequence[Span]) -> list[Sequence[str]]:
         if self.at == "unmasked":
-            found = self.model.likely(text, spans, self.count)
+            found = self.model.likely(text, spans, self.count + 1)  # the word is likely, too
         else:
-            found = self.model.fills([self._masked(text, span) for span in spans], self.count)
+            found = self.model.fills([self._masked(text, span) for span in spans], self.count + 1)
         own = [text[a:b] for a, b in spans]
-        return [unique((self._written(w, word) for w in likely), word) for likely, word in zip(found, own, strict=True)]
+        return [self._written(likely, word) for likely, word in zip(found, own, strict=True)]
 
     @cached_property
     def model(self) -> "MaskedModel":
         """What is asked."""
-        from blindspots.texts.masking import MaskedModel  # it needs torch
+        from blindspots.texts.masking import masked_model  # it needs torch
 
         if self.folder is None or not (Path(self.folder) / "config.json").is_file():
-            raise InputError(
-                f"expected a folder with a masked language model, got {self.folder!r}: write folder=FOLDER"
-            )
-        return MaskedModel(Path(self.folder))
+            raise InputError(f"expected the folder of a masked language model, got {self.folder!r}: write folder=PATH")
+        return masked_model(Path(self.folder))
 
     @property
     def resources(self) -> Mapping[str, str]:
@@ -77,5 +75,6 @@ class Masked(Source):
         mask = self.model.tokenizer.mask_token
         return f"{text[:b]} {mask}{text[b:]}" if self.at == "insert" else f"{text[:a]}{mask}{text[b:]}"
 
-    def _written(self, likely: str, word: str) -> str:
-        return f"{word} {likely}" if self.at == "insert" else cased(likely, word)
+    def _written(self, likely: Sequence[str], word: str) -> tuple[str, ...]:
+        written = (f"{word} {other}" if self.at == "insert" else cased(other, word) for other in likely)
+        return unique(written, word, self.count)

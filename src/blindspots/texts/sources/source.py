@@ -33,7 +33,7 @@ class Source(ABC):
         """At most `count` candidates for each of some places of a text."""
         return [unique(self.of(text[a:b]), but=text[a:b], count=self.count) for a, b in spans]
 
-    def places(self, text: str) -> list[Span]:
+    def places(self, text: str) -> Sequence[Span]:
         """Where something may change: the words.
 
         Raises InputError: the text's script needs a segmenter.

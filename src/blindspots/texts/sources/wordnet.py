@@ -34,7 +34,7 @@ class WordNet(Lexicon):
 
     def __post_init__(self) -> None:
         if self.file is None:
-            raise InputError("expected a file of WordNet, got none: write wordnet:file=FILE")
+            raise InputError("expected a file of WordNet, got none: write wordnet:file=PATH")
         _ = self.table  # so that errors come early
 
     def known(self, word: str) -> Iterable[str]:
