@@ -1,44 +1,209 @@
 """Searches in lattices of words, beside all points of these."""
 
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-import blindspots as bs
 from blindspots.attacks import (
     Attack,
+    Beam,
+    Charmer,
+    Exhaustive,
+    Genetic,
+    Greedy,
+    HotFlip,
+    Ranked,
+    RankedByGradient,
+    Swarm,
 )
+from blindspots.engine.cascade import Cascade, Stage
+from blindspots.engine.jobs import Samples
 from blindspots.engine.ledger import Ledger
+from blindspots.engine.loop import Settings
+from blindspots.engine.result import Result
+from blindspots.lattice import BLANK, UNKNOWN, Candidates, Substitutions
 from blindspots.models.model import Model
+from blindspots.objective import Objective
+from blindspots.oracle import Oracle
+from blindspots.rows import leaves
+from blindspots.testing.attack import Net, drive, jobs, problem_of
 
-P, C, E, ROWS = 10, 5, 6, 160
+Reader = Callable[[Tensor], Tensor]
+P, C, E, V, ROWS = 10, 5, 6, 600, 96
 G = torch.Generator().manual_seed(0)
-WORDS = torch.randn(ROWS, P, C + 1, E, generator=G)  # of every text; the first one is the text's own
 READ = torch.randn(P, E, generator=G)
-ASKED: list[Tensor] = []
+TABLE = torch.cat([torch.randn(V, E, generator=G), torch.randn(1, E, generator=G), torch.zeros(1, E)])
 
 
-def embed(x: Tensor) -> Tensor:
-    """The words of texts (B, 1 + P): the number of the text, and at every place its own word, 0, or a candidate."""
-    words = WORDS[x[:, :1].long(), torch.arange(P), x[:, 1:].clamp_min(0).long()]
-    return words * (x[:, 1:] >= 0)[..., None]
+def embedded(tokens: Tensor) -> Tensor:
+    """The last two rows of the table are the unknown word and nothing."""
+    return TABLE[tokens.long()]
 
 
 def reader(e: Tensor) -> Tensor:
     """The order of words counts."""
-    score = (e.cumsum(1).tanh() * READ).sum((1, 2)) - 3
-    return torch.stack([torch.zeros_like(score), score], 1)
+    return two((e.cumsum(1).tanh() * READ).sum((1, 2)))
 
 
 def bag(e: Tensor) -> Tensor:
-    """It does not, and what words do adds up."""
-    score = (e * READ).sum((1, 2)) - 3
+    """What words do adds up."""
+    return two((e * READ).sum((1, 2)))
+
+
+def two(score: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(score), score], 1)
 
 
+@cache
+def texts(head: Reader) -> tuple[Tensor, Candidates]:
+    """Of many texts those whose label is surest, but for some: two changes flip most of them, one few."""
+    g = torch.Generator().manual_seed(1)
+    x = torch.randint(V, (1600, P), generator=g).float()
+    own = torch.randint(V, (1600, P, C), generator=g).float()
+    own = own.masked_fill(torch.rand(own.shape, generator=g) < 0.1, -1)
+    hard = head(embedded(x))[:, 1].abs().argsort(descending=True)[60 : 60 + ROWS]
+    return x[hard], Candidates(own[hard])
+
+
 def searched(
-    attack: Attack[Any, Any], head: Any = reader, radius: float = 2, stop: bool = True, **settings: Any
+    attack: Attack[Any, Any], head: Reader = reader, radius: float = 2, rows: int = ROWS, **settings: Any
 ) -> Ledger:
-    if attack.need is bs.problem.Need.SLOPES:
-        model = Model(head, bounds=(-2.0, float(ROWS)), embed=EMBED)
+    model = Model(head, bounds=(-2.0, float(V)), embed=embedded)
+    (x, own), threat = texts(head), Substitutions(radius)
+    stage = Stage("search", attack, "", Objective(), stop_early=True, who="all")
+    cascade = Cascade(Oracle(model, chunk=64), threat, (stage,), settings=Settings(64, **settings))
+    samples = Samples.within(threat, torch.arange(rows), x[:rows], model.logits(x[:rows]).argmax(1))
+    return cascade.run(replace(samples, own=own[:rows]))[0].ledger
+
+
+@cache
+def everything(head: Reader) -> Ledger:
+    return searched(Exhaustive(), head)
+
+
+# Of the texts that two changes flip: the least share that a search flips; and the most queries per text on average.
+FOUND = [
+    (HotFlip(), 0.70, 45),
+    (Greedy(), 0.93, 50),
+    (Ranked("delete"), 0.60, 25),
+    (Ranked("unknown"), 0.60, 25),
+    (Ranked("saliency"), 0.70, 60),
+    (Ranked("random"), 0.20, 15),
+    (RankedByGradient(), 0.58, 12),
+    (Charmer(5), 0.90, 40),
+    (Beam(), 0.97, 60),
+    (Genetic(), 0.93, 110),
+    (Swarm(), 0.95, 170),
+]
+
+
+@pytest.mark.parametrize(("attack", "least", "most"), FOUND, ids=str)
+def test_searches_find_their_share_of_what_all_points_hold(attack: Attack[Any, Any], least: float, most: float) -> None:
+    there, ledger = everything(reader), searched(attack)
+    assert not bool((ledger.won & ~there.won).any())
+    assert ledger.won.sum() >= least * there.won.sum()
+    assert (ledger.forwards - 1).float().mean() <= most
+
+
+def test_the_order_of_searches_is_the_published_one() -> None:
+    """At equal lattices: exhaustive >= beam >= greedy >= ranked by saliency >= by lot (Yoo et al. 2020, table 2)."""
+    attacks = (Beam(8), Greedy(), Ranked("saliency"), Ranked("unknown"), Ranked("random"))
+    won = [int(ledger.won.sum()) for ledger in (everything(reader), *map(searched, attacks))]
+    assert won == sorted(won, reverse=True)
+
+
+@pytest.mark.parametrize("attack", [HotFlip(), Greedy(), RankedByGradient(), Beam(4)], ids=str)
+def test_where_words_add_up_the_best_moves_are_all_there_is(attack: Attack[Any, Any]) -> None:
+    assert torch.equal(searched(attack, bag).won, everything(bag).won)
+
+
+def test_exhaustive_search_sees_every_point_once_and_few_changes_first() -> None:
+    """Against all combinations of places and candidates; some rows have places without candidates."""
+    threat = Substitutions()
+    attack = Exhaustive(5000)
+    job = jobs(attack, threat)
+    probes = torch.stack([state.probe for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4)))])
+    for row, (x, tokens) in enumerate(zip(job.x, job.own.tokens, strict=True)):  # type: ignore[union-attr]
+        options = [[(p, t) for t in dict.fromkeys(tokens[p].tolist()) if t not in (-1, x[p])] for p in range(len(x))]
+        count = sum(
+            len(list(itertools.product(*chosen))) for k in range(4) for chosen in itertools.combinations(options, k)
+        )
+        seen = [tuple(point.tolist()) for point in probes[:, row]]
+        assert len(set(seen)) == count
+        changes = (probes[:, row] != x).sum(1).tolist()
+        assert changes == sorted(changes)
+        assert max(changes) == 3
+
+
+def test_a_row_stands_only_where_all_points_were_seen() -> None:
+    whole, cut = everything(reader), searched(Exhaustive(300))
+    stood = whole.result == Result.STOOD
+    assert bool(stood.any())
+    assert bool((whole.won | stood).all())
+    assert cut.result[~cut.won].tolist() == [Result.BUDGET] * int((~cut.won).sum())
+    assert int(cut.forwards.max()) == 301
+
+
+@pytest.mark.parametrize(
+    "attack", [Greedy(), *(Ranked(order) for order in ("delete", "unknown", "saliency", "random")), Charmer(3), Beam(5)]
+)
+def test_no_point_is_asked_about_twice(attack: Attack[Any, Any]) -> None:
+    """Of distinct candidates."""
+    threat, job = Substitutions(), jobs(attack, Substitutions(), rows=6)
+    tokens = 20 + torch.arange(24.0).view(1, 8, 3).expand(6, -1, -1)
+    job = replace(job, own=Candidates(tokens.masked_fill(job.own.tokens < 0, -1)))  # type: ignore[union-attr]
+    net = Model(lambda z: z.flatten(1)[:, :5] + z.flatten(1).cumsum(1).sin()[:, 5:10], (-2.0, 44.0), embed=_sines)
+    seen: list[list[tuple[float, ...]]] = [[] for _ in range(6)]
+    for state, _ in drive(attack, problem_of(attack, threat), job, net):
+        for row in (~attack.exhausted(state)).nonzero()[:, 0].tolist():
+            seen[row].append(tuple(state.probe[row].tolist()))
+    assert all(len(set(points)) == len(points) > 10 for points in seen)
+
+
+def _sines(tokens: Tensor) -> Tensor:
+    return torch.stack([(tokens * k).sin() for k in (1.3, 2.7, 3.1)], 2)
+
+
+@pytest.mark.parametrize("order", ["delete", "unknown", "saliency"])
+def test_a_blank_shows_how_much_a_place_matters_but_is_no_success(order: Any) -> None:
+    asked: list[Tensor] = []
+
+    def blind(x: Tensor) -> Tensor:
+        asked.append(x)
+        return two(1.0 - 2 * (x >= 0).all(1).float())
+
+    (x, own), threat = texts(reader), Substitutions(2)
+    stage = Stage("search", Ranked(order), "", Objective(), stop_early=True, who="all")
+    samples = replace(Samples.within(threat, torch.arange(8), x[:8], torch.zeros(8).long()), own=own[:8])
+    ledger = Cascade(Oracle(Model(blind), chunk=64), threat, (stage,)).run(samples)[0].ledger
+    assert not bool(ledger.won.any())
+    instead = BLANK if order == "delete" else UNKNOWN
+    assert set(torch.cat(asked)[(torch.cat(asked) < 0).any(1)].clamp_max(0).unique().tolist()) == {instead, 0.0}
+
+
+def test_a_gradient_is_paid_for_once() -> None:
+    ledger = searched(RankedByGradient())
+    assert ledger.backwards.tolist() == [1] * ROWS
+    assert bool((ledger.forwards > 2).all())
+
+
+@pytest.mark.parametrize("attack", [Greedy(), Ranked("saliency"), RankedByGradient(), Beam(3)], ids=str)
+def test_lanes_keep_to_a_budget_to_the_last_query(attack: Attack[Any, Any]) -> None:
+    one, many = (searched(attack, rows=16, row_budget=14, lanes=n) for n in (1, 16))
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(many), strict=True))
+    assert int((many.forwards + many.backwards).max()) <= 14
+
+
+@pytest.mark.parametrize("radius", [1, 3])
+@pytest.mark.parametrize("attack", [Genetic(8, 4), Swarm(8, 4)], ids=str)
+def test_crossovers_keep_to_the_radius(attack: Attack[Any, Any], radius: int) -> None:
+    threat, job = Substitutions(), jobs(attack, Substitutions())
+    job = replace(job, r=torch.full_like(job.r, radius))
+    changes = [(s.probe != job.x).sum(1) for s, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4)))]
+    assert int(torch.stack(changes).max()) == radius

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.moves.distinct import first_of_each, marks, token_marks
-from blindspots.attacks.moves.population import drawn, kept_within
+from blindspots.attacks.moves.population import at_place, drawn, kept_within
 from blindspots.attacks.rounds import Rounds, RoundState, asking, first_round
 from blindspots.capabilities import Substitutes
 from blindspots.lattice import Substitutions
@@ -86,13 +86,13 @@ class Genetic(Rounds[GeneticState, Substitutions]):
         members, losses = self._members(problem, job, state)
         least, at = losses.min(1)
         best = members[torch.arange(len(at), device=at.device), at]
-        children = self._children(job, state, members, losses)
+        lots = uniform(job.key, state.rounds, 0, (3, self.population))
+        children = self._children(job, state, members, losses, lots[:, :2])
         legal = problem.threat.legal_each(children, job) & (state.rounds < self.generations)[:, None, None, None]
-        place = drawn(legal.sum(3), uniform(job.key, state.rounds, 3, children.shape[1:2]))
+        place, here = at_place(legal, lots[:, 2])
         state = replace(
             state, children=children, place=place, best=best, loss=least, losses=torch.full_like(state.losses, math.inf)
         )
-        here = legal.gather(2, place[:, :, None, None].expand(-1, -1, 1, legal.shape[3]))[:, :, 0]
         return self._asking(problem, job, state, here)
 
     def _members(self, problem: Problem[Substitutions], job: Job, state: GeneticState) -> tuple[Tensor, Tensor]:
@@ -104,14 +104,13 @@ class Genetic(Rounds[GeneticState, Substitutions]):
         old = torch.where(state.rounds == 0, losses[:, 0], state.loss)
         return torch.cat([state.best[:, None], young], 1), torch.cat([old[:, None], least], 1)
 
-    def _children(self, job: Job, state: GeneticState, members: Tensor, losses: Tensor) -> Tensor:
-        """Each from two parents, within the radius: (B, S, P)."""
-        size, row = state.place.shape[1], torch.arange(len(losses), device=losses.device)[:, None]
-        chance = (-losses / self.temperature).softmax(1)[:, None].expand(-1, 2 * size, -1)
-        one, other = drawn(chance, uniform(job.key, state.rounds, 0, (2 * size,))).chunk(2, 1)
-        mixed = uniform(job.key, state.rounds, 1, state.children.shape[1:]) < 0.5
-        child = torch.where(mixed, members[row, one], members[row, other])
-        return kept_within(child, job, uniform(job.key, state.rounds, 2, child.shape[1:]))
+    def _children(self, job: Job, state: GeneticState, members: Tensor, losses: Tensor, lots: Tensor) -> Tensor:
+        """Each from two parents, which the `lots` (B, 2, S) draw, within the radius: (B, S, P)."""
+        chance = (-losses / self.temperature).softmax(1)[:, None]
+        row = torch.arange(len(losses), device=losses.device)[:, None]
+        one, other = (members[row, drawn(chance, lot)] for lot in lots.unbind(1))
+        words = uniform(job.key, state.rounds, 1, (2, *state.children.shape[1:]))
+        return kept_within(torch.where(words[:, 0] < 0.5, one, other), job, words[:, 1])
 
     def _asking(self, problem: Problem[Substitutions], job: Job, state: GeneticState, wanted: Tensor) -> GeneticState:
         """A round that asks once about every child with a candidate that is `wanted` (B, S, C)."""

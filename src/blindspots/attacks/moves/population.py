@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor
 
-from blindspots.lattice import Substitutions
 from blindspots.problem import Job
-from blindspots.random import uniform
 
 
 def drawn(weight: Tensor, u: Tensor) -> Tensor:
@@ -21,10 +19,7 @@ def kept_within(x: Tensor, job: Job, lot: Tensor) -> Tensor:
     return torch.where(rank < job.r[:, None, None], x, job.x[:, None])
 
 
-def moved(threat: Substitutions, job: Job, x: Tensor, clock: Tensor, stream: int) -> Tensor:
-    """A random move (B, S) of each point (B, S, P); -1 where there is none."""
-    legal = threat.legal_each(x, job)
-    lots = uniform(job.key, clock, stream, (2, x.shape[1]))
-    place = drawn(legal.sum(3), lots[:, 0])
-    here = legal.gather(2, place[:, :, None, None].expand(-1, -1, 1, legal.shape[3]))[:, :, 0]
-    return torch.where(here.any(2), place * legal.shape[3] + drawn(here.int(), lots[:, 1]), -1)
+def at_place(legal: Tensor, lot: Tensor) -> tuple[Tensor, Tensor]:
+    """A place (B, S) of each point, drawn by its number of `legal` moves (B, S, P, C); and these moves (B, S, C)."""
+    place = drawn(legal.sum(3), lot)
+    return place, legal.gather(2, place[:, :, None, None].expand(-1, -1, 1, legal.shape[3]))[:, :, 0]

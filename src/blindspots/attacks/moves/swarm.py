@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from blindspots.attacks.attack import Facts, full
 from blindspots.attacks.moves.distinct import first_of_each, marks
-from blindspots.attacks.moves.population import kept_within, moved
+from blindspots.attacks.moves.population import at_place, drawn, kept_within
 from blindspots.attacks.rounds import Rounds, RoundState, asking, first_round
 from blindspots.capabilities import Substitutes
 from blindspots.lattice import Substitutions
@@ -84,17 +84,17 @@ class Swarm(Rounds[SwarmState, Substitutions]):
 
     def next_round(self, problem: Problem[Substitutions], job: Job, state: SwarmState) -> SwarmState:
         state = self._remembered(state)
-        velocity, there = self._flown(job, state)
-        begins = state.rounds == 0
-        u = uniform(job.key, state.rounds, 0, (3, self.particles))
-        velocity = pick(begins, _FASTEST * (2 * u[:, 0, :, None] - 1).expand_as(velocity), velocity)
-        there = kept_within(
-            pick(begins, state.particles, there), job, uniform(job.key, state.rounds, 1, there.shape[1:])
-        )
+        lots = uniform(job.key, state.rounds, 0, (6, self.particles))
+        words = uniform(job.key, state.rounds, 1, (3, *state.best.shape[1:]))
+        velocity, there = self._flown(state, lots[:, :2], words[:, :2])
+        begins, drawn_speeds = state.rounds == 0, (_FASTEST * (2 * lots[:, 2] - 1))[:, :, None].expand_as(velocity)
+        velocity = pick(begins, drawn_speeds, velocity)
+        there = kept_within(pick(begins, state.particles, there), job, words[:, 2])
         share = (there != job.x[:, None]).sum(2) / there.shape[2]
-        mutates = begins[:, None] | (u[:, 1] < 1 - 2 * share)
-        move = moved(problem.threat, job, there, state.rounds, 2).masked_fill(~mutates, -1)
-        there = problem.threat.leads_each(there, job, move)
+        place, here = at_place(problem.threat.legal_each(there, job), lots[:, 3])
+        mutates = here.any(2) & (begins[:, None] | (lots[:, 4] < 1 - 2 * share))
+        move = place * here.shape[2] + drawn(here.int(), lots[:, 5])
+        there = problem.threat.leads_each(there, job, move.masked_fill(~mutates, -1))
         return self._asking(replace(state, particles=there, velocity=velocity))
 
     def _remembered(self, state: SwarmState) -> SwarmState:
@@ -106,19 +106,21 @@ class Swarm(Rounds[SwarmState, Substitutions]):
         forgotten = torch.full_like(state.losses, math.inf)
         return replace(state, best=best, loss=torch.where(better, now, state.loss), losses=forgotten)
 
-    def _flown(self, job: Job, state: SwarmState) -> tuple[Tensor, Tensor]:
-        """The next velocities, eq. 3, and where they lead by way of the particle's and of the swarm's best, eq. 5."""
+    def _flown(self, state: SwarmState, lots: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """The next velocities, eq. 3, and where they lead by way of the particle's and of the swarm's best, eq. 5.
+
+        By the lots (B, 2, S), for one and for the other, and those of each word (B, 2, S, P).
+        """
         spent = ((state.rounds - 1) / self.generations)[:, None]
-        inertia = (_MOST - spent * (_MOST - _LEAST))[:, :, None]
+        inertia = _MOST - spent * (_MOST - _LEAST)
         row = torch.arange(len(spent), device=spent.device)
         leader = state.best[row, state.loss.argmin(1)][:, None].expand_as(state.best)
-        x = state.particles
-        pulls = sum(torch.where(x == elite, -_FASTEST, _FASTEST) for elite in (state.best, leader))
-        velocity = inertia * state.velocity + (1 - inertia) * pulls
-        for stream, elite, chance in ((3, state.best, inertia[:, 0]), (5, leader, _MOST + _LEAST - inertia[:, 0])):
-            goes = uniform(job.key, state.rounds, stream, (self.particles,)) < chance
-            stays = uniform(job.key, state.rounds, stream + 1, x.shape[1:]) < velocity.sigmoid()
-            x = torch.where(stays | ~goes[:, :, None], x, elite)
+        x, elites = state.particles, (state.best, leader)
+        pulls = torch.stack([torch.where(x == elite, -_FASTEST, _FASTEST) for elite in elites]).sum(0)
+        velocity = torch.lerp(pulls, state.velocity, inertia[:, :, None])
+        for i, (elite, chance) in enumerate(zip(elites, (inertia, _MOST + _LEAST - inertia), strict=True)):
+            stays = (words[:, i] < velocity.sigmoid()) | (lots[:, i] >= chance)[:, :, None]
+            x = torch.where(stays, x, elite)
         return velocity, x
 
     def _asking(self, state: SwarmState) -> SwarmState:
