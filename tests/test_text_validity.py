@@ -272,7 +272,7 @@ PAIRS = [
     (LONG, LONG.replace("delicious", "tasty"), ""),
     (
         LONG,
-        "The soup was spoon. The waiter was swimming, and the tables were parked. I liked the restaurant.",
+        "The soup was although. The waiter was of, and the tables were then. I liked the restaurant.",
         "fluency",
     ),
     ("The film was good.", "The film was bad.", "antonyms"),
