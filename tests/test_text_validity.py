@@ -270,11 +270,7 @@ def fitted() -> Validity:
 LONG = "The soup was delicious. The waiter was friendly, and the tables were clean. I liked the restaurant."
 PAIRS = [
     (LONG, LONG.replace("delicious", "tasty"), ""),
-    (
-        LONG,
-        "The soup was although. The waiter was of, and the tables were then. I liked the restaurant.",
-        "fluency",
-    ),
+    ("The soup was delicious.", "Soup the delicious was.", "fluency"),
     ("The film was good.", "The film was bad.", "antonyms"),
     ("It was a good film.", "It was a awful film.", "agreement"),
     ("The film was good.", "The film was not good.", "antonyms"),
