@@ -1,6 +1,7 @@
 """Things written as NAME or NAME:SETTING=VALUE,SETTING=VALUE, on a command line or in a file."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -29,6 +30,20 @@ def build(what: str, kinds: Mapping[str, type[T]], text: str) -> T:
             f"expected {what} among {', '.join(kinds)}, got {name!r}{meant(name, kinds)}: choose one of these"
         )
     return _build(name, kinds[name], _pairs(settings))
+
+
+def terms(what: str, names: Collection[str], text: str) -> list[str]:
+    """The things that `text` describes one by one, joined by +; a + that no name follows, as in a path, joins nothing.
+
+    Raises InputError: one has none of the `names`.
+    """
+    listed = re.split(r"\+(?=\s*(?:" + "|".join(map(re.escape, names)) + r")\s*(?:[:+]|$))", text)
+    for name in (term.partition(":")[0].strip().lower() for term in listed):
+        if name not in names:
+            raise InputError(
+                f"expected {what} among {', '.join(names)}, got {name!r}{meant(name, names)}: choose one of these"
+            )
+    return listed
 
 
 def describe(name: str, kind: type[Any]) -> str:

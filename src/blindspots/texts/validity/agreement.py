@@ -1,0 +1,112 @@
+"""Whether a change broke a rule of English grammar."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import ClassVar
+
+from blindspots.texts.articles import takes_an
+from blindspots.texts.language import tags
+from blindspots.texts.validity.check import Check, Corpus, Measure, counts
+from blindspots.texts.words import words
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What cannot follow.
+
+    Args:
+        after: words, or the last two words, after which a word is wrong
+        only: if every tag that it can have is among these,
+        needed: and this one is.
+        head: unless a plural follows: "these movie stars".
+    """
+
+    after: frozenset[str]
+    only: frozenset[str]
+    needed: str
+    head: bool = False
+
+    def broken(self, found: frozenset[str], beyond: frozenset[str]) -> bool:
+        """Whether a word with these tags is wrong, before one with the tags `beyond`."""
+        return self.needed in found and found <= self.only and not (self.head and "NNS" in beyond)
+
+
+def _set(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+_BE_ONE = frozenset(f"{there} {be}" for there in ("there", "here") for be in ("is", "was"))
+_BE_SEVERAL = frozenset(f"{there} {be}" for there in ("there", "here") for be in ("are", "were"))
+_RULES = (
+    Rule(_set("a an each every another"), _set("NNS VBZ VBP"), "NNS"),
+    Rule(_set("this that") | _BE_ONE, _set("NNS"), "NNS"),
+    Rule(_set("these those many few several both") | _BE_SEVERAL, _set("NN VB VBP"), "NN", head=True),
+    Rule(_set("he she it"), _set("VB VBP NN"), "VB"),
+    Rule(_set("i you we they"), _set("VBZ NNS"), "VBZ"),
+)
+
+
+@dataclass(frozen=True)
+class Agreement(Check):
+    """How many errors of agreement the changed text has that the clean one lacks. None may be new.
+
+    "a" before consonants and "an" before vowels; no plural after "a", "each", "this", "there is", and no singular after
+    "these", "many", "there are"; no bare verb after "he", "she", "it", and none in -s after "I", "you", "we", "they".
+    What forms a word can be is known where lemminflect is installed; else only "a" and "an" are looked at.
+
+    An error counts as an old one where the clean text has one of the same rule after the same word.
+
+    Args:
+        forms: whether forms are looked at; none: if lemminflect is there.
+    """
+
+    forms: bool | None = None
+
+    at_least: ClassVar[bool] = False
+
+    @property
+    def threshold(self) -> float:
+        return 0.0
+
+    def measure(self, corpus: Corpus) -> Measure:
+        rules = _RULES if self._forms else ()
+        return counts(lambda clean, changed: (errors(changed, rules) - errors(clean, rules)).total())
+
+    def describe(self, corpus: Corpus) -> str:
+        looked_at = "articles, plurals and third persons" if self._forms else "articles"
+        return f"the number of new errors in {looked_at}"
+
+    @property
+    def _forms(self) -> bool:
+        return find_spec("lemminflect") is not None if self.forms is None else self.forms
+
+
+def errors(text: str, rules: tuple[Rule, ...] = _RULES) -> "Counter[tuple[int, str]]":
+    """Errors by the rule that is broken, -1 for articles, and the words after which it is."""
+    return Counter(_errors(text, rules))
+
+
+def _errors(text: str, rules: tuple[Rule, ...]) -> Iterator[tuple[int, str]]:
+    for before, word, beyond in _in_a_row(text):
+        if before[-1] in ("a", "an") and (before[-1] == "an") != takes_an(word):
+            yield -1, before[-1]
+        for number, rule in enumerate(rules):
+            for said in {before[-1], " ".join(before)} & rule.after:
+                if rule.broken(tags(word), tags(beyond)):
+                    yield number, said
+
+
+def _in_a_row(text: str) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Every word with the one or two before it and the one behind it, in small letters, where no mark parts them."""
+    runs: list[list[str]] = [[]]
+    end = 0
+    for a, b in words(text):
+        if text[end:a].strip():
+            runs.append([])
+        runs[-1].append(text[a:b].lower())
+        end = b
+    for run in runs:
+        for i in range(1, len(run)):
+            yield tuple(run[max(0, i - 2) : i]), run[i], (run[i + 1] if i + 1 < len(run) else "")
