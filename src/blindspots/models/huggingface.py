@@ -40,6 +40,13 @@ class FastTokenizer:
         found: list[list[int]] = self._read(texts)["input_ids"]
         return found
 
+    def whole_words(self) -> dict[str, int]:
+        """Words that are one token inside a text, with its number, in the order of these."""
+        tokens = sorted(self._inner.get_vocab().items(), key=lambda item: item[1])
+        begins = "\u0120" if any(token.startswith("\u0120") for token, _ in tokens) else ""  # of byte-level BPE
+        whole = ((token.removeprefix(begins), n) for token, n in tokens if token.startswith(begins))
+        return {word: n for word, n in whole if word.isalpha()}
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The characters of each token of `encode([text])[0]`; (0, 0) for the special ones."""
         read = self._read([text], return_offsets_mapping=True)

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import takewhile
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -13,6 +15,7 @@ from blindspots.models.foreign import call
 from blindspots.models.model import Model
 from blindspots.problem import Need
 from blindspots.texts.codes import LARGEST, as_texts
+from blindspots.texts.vectors import Vectors
 
 Answers = Literal["labels", "scores", "probabilities"]
 _KEPT = 1 << 17  # answers that are remembered
@@ -126,6 +129,10 @@ class Tokenizer(Protocol):
         """The characters of each of its tokens; (0, 0) for those that stand for none."""
         ...
 
+    def whole_words(self) -> dict[str, int]:
+        """The words that are one token, with its number."""
+        ...
+
 
 class TokenModel(TextModel):
     """A network behind a tokenizer. Texts of like length share calls, each padded to the longest of its call.
@@ -216,16 +223,31 @@ class TokenModel(TextModel):
     def table_of_tokens(self) -> Tensor:
         return self.tokens.weight
 
-    def tokens_of(self, word: str) -> list[int]:
-        """A word's tokens as they are inside a text."""
-        if word not in self._words:
-            text = _BEFORE + word
-            spans, (tokens,) = self.tokenizer.spans(text), self.tokenizer.encode([text])
-            self._words[word] = [t for t, (a, b) in zip(tokens, spans, strict=True) if b > a >= len(_BEFORE)]
-        return self._words[word]
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The words that are one token, as the network embeds them."""
+        found = self.tokenizer.whole_words()
+        table = self.tokens.weight.detach().cpu().numpy()
+        return Vectors(tuple(found), table[list(found.values())])
+
+    def tokens_of(self, words: Sequence[str]) -> list[list[int]]:
+        """The tokens of each word as they are inside a text: what it adds to a text of another word."""
+        new = [word for word in dict.fromkeys(words) if word not in self._words]
+        if new:
+            alone, *encoded = self.tokenizer.encode([_BEFORE, *(f"{_BEFORE} {word}" for word in new)])
+            self._words.update({word: _added(alone, tokens) for word, tokens in zip(new, encoded, strict=True)})
+        return [self._words[word] for word in words]
 
 
-_BEFORE = "a "  # so that a word is read as one inside a text
+_BEFORE = "a"
+
+
+def _added(alone: list[int], tokens: list[int]) -> list[int]:
+    """What stands in `tokens` between the beginning and the end that it shares with `alone`."""
+    start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, tokens, strict=False)))
+    behind = zip(alone[start:][::-1], tokens[start:][::-1], strict=False)
+    end = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], behind))
+    return tokens[start : len(tokens) - end]
 
 
 def _calls(order: list[int], encoded: list[list[int]]) -> Iterator[list[int]]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
-from typing import Any, ClassVar, Protocol
+from itertools import compress
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from blindspots.rows import Around, Rows
 from blindspots.texts.candidates import parse_candidates
 from blindspots.texts.codes import as_codes, as_texts
 from blindspots.texts.lattice import Lattice
+from blindspots.texts.pairs import SEPARATOR
+from blindspots.texts.vectors import Vectors
 from blindspots.texts.words import words
 from blindspots.threat import Threat
 
@@ -51,8 +54,13 @@ class Reader(Protocol):
         """For each span the places, among the model's tokens, of those that begin in it."""
         ...
 
-    def tokens_of(self, word: str) -> list[int]:
-        """A word's tokens as they are inside a text."""
+    def tokens_of(self, words: Sequence[str]) -> list[list[int]]:
+        """The tokens of each word as they are inside a text."""
+        ...
+
+    @property
+    def vectors(self) -> Vectors:
+        """The words that it knows, as it embeds them."""
         ...
 
     @property
@@ -73,11 +81,13 @@ class TextThreat(Threat):
         candidates: what may stand at a place, in words as `parse_candidates` reads them, or what builds the lattices;
             None: what is usual for this kind.
         reader: what slopes are taken of; None where the model shows none.
+        fixed: the side of a pair that never changes, "first" or "second", see `texts.pairs`.
     """
 
     radius: float | None = None
     candidates: "str | Builds | None" = None
     reader: Reader | None = None
+    fixed: Literal["first", "second"] | None = None
 
     unit: ClassVar[str]  # what a place is called
     usual: ClassVar[str]  # candidates
@@ -98,11 +108,22 @@ class TextThreat(Threat):
     @cached_property
     def builder(self) -> "Builds":
         given = self.candidates or self.usual
-        return parse_candidates(given) if isinstance(given, str) else given
+        if not isinstance(given, str):
+            return given
+        builder = parse_candidates(given)
+        return builder if self.reader is None else builder.on(self.reader.vectors)
 
     @cached_property
     def _lattices(self) -> Callable[[str], Lattice]:
-        return lru_cache(maxsize=4096)(self.builder.lattice)
+        return lru_cache(maxsize=4096)(lambda text: self._of_free_side(self.builder.lattice(text)))
+
+    def _of_free_side(self, lattice: Lattice) -> Lattice:
+        """Without the places of the side of a pair that does not change."""
+        at = lattice.text.find(SEPARATOR)
+        if self.fixed is None or at < 0:
+            return lattice
+        free = [(a > at) == (self.fixed == "first") for a, _ in lattice.spans]
+        return Lattice(lattice.text, tuple(compress(lattice.spans, free)), tuple(compress(lattice.candidates, free)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # what is made of them is made again
@@ -218,7 +239,7 @@ class TextThreat(Threat):
         """The tokens of what may stand at each place: (P, 1 + C, W), the last one again and again, or -1 for none."""
 
         def tokens(lattice: Lattice) -> Tensor:
-            coded = [[self._reads.tokens_of(word) for word in there] for there in lattice.choices]
+            coded = [self._reads.tokens_of(there) for there in lattice.choices]
             width = max((len(word) for place in coded for word in place), default=1)
             most = max(map(len, coded), default=1)
             rows = [word for place in coded for word in [*place, *[[]] * (most - len(place))]]

@@ -37,6 +37,10 @@ class WordTokenizer:
         """The numbers of each text's words and marks, at least one."""
         return [[self._numbers.get(word, self.unknown) for word in _words(text)] or [self.unknown] for text in texts]
 
+    def whole_words(self) -> dict[str, int]:
+        """The words of the vocabulary, without punctuation marks, with their numbers."""
+        return {word: number for word, number in self._numbers.items() if word[0].isalnum()}
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The characters of each token of `encode([text])[0]`; (0, 0) where it stands for none."""
         return [found.span() for found in _TOKEN.finditer(text)] or [(0, 0)]

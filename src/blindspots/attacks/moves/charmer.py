@@ -47,7 +47,7 @@ class Charmer(Rounds[CharmerState, Substitutions]):
     )
     need: ClassVar[Need] = Need.VALUE
     requires: ClassVar[type] = Substitutes
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "characters", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
 
     @property
     def looks(self) -> int:

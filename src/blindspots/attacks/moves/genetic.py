@@ -59,7 +59,7 @@ class Genetic(Rounds[GeneticState, Substitutions]):
     )
     need: ClassVar[Need] = Need.VALUE
     requires: ClassVar[type] = Substitutes
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "characters", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
 
     @property
     def looks(self) -> int:

@@ -33,7 +33,7 @@ class _Ranked(Rounds[RankedState, Substitutions]):
     queries: int
 
     requires: ClassVar[type] = Substitutes
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "characters", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
     blank: float = BLANK
     ranking: int = 0  # rounds that are asked for the order of the places
 

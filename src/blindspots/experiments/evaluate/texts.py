@@ -44,7 +44,8 @@ def bound(threat: TextThreat, world: World) -> TextThreat:
     model, said = world.named("model"), getattr(world.config, "candidates", None)
     if said is not None and threat.candidates is None:
         threat = replace(threat, candidates=said)
-    return replace(threat, reader=model) if isinstance(model, TokenModel) else threat
+    reader = model if isinstance(model, TokenModel) else None
+    return replace(threat, reader=reader, fixed=getattr(world.data, "fixed", None))
 
 
 def named(threat: Threat) -> dict[str, Any]:
