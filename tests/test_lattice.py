@@ -1,6 +1,7 @@
 """Lattices of texts: choices, counts, files, and how they are built."""
 
 import hashlib
+import pickle
 from itertools import product
 from pathlib import Path
 
@@ -179,6 +180,12 @@ def test_candidates_in_words(table: Path) -> None:
         "candidates are synonyms of mine.tsv and slips to neighbouring keys; numbers, negations, stop words and what "
         "matches '^x' never change"
     )
+
+
+def test_a_builder_that_was_used_can_be_sent_to_another_process(table: Path) -> None:
+    builder = parse_candidates(f"synonyms:file={table}")
+    lattice = builder.lattice("a good film")
+    assert pickle.loads(pickle.dumps(builder)).lattice("a good film") == lattice  # noqa: S301
 
 
 def test_files_are_pinned_by_their_digest(table: Path) -> None:

@@ -85,3 +85,9 @@ def test_a_recipe_makes_lattices_of_real_texts(zoo: Path) -> None:
         if "model" not in found.needs:
             lattice = parse_candidates(found.candidates_from(**files)).lattice("the movie was a very good surprise")
             assert lattice.size() > 1
+
+
+def test_the_documentation_names_every_term_and_recipe() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "candidates.md").read_text("utf-8")
+    assert [name for name in (*SOURCES, *LIMITS) if f"`{name}`" not in page] == []
+    assert [name for name in NAMES if name not in page] == []

@@ -67,6 +67,10 @@ def test_every_rule_of_what_stays_can_be_switched(rules: Kept, expected: list[st
     assert [SENTENCE[a:b] for a, b in rules.spans(SENTENCE)] == expected
 
 
+def test_sentences_begin_after_a_tag() -> None:
+    assert Kept(True, False, False, False).spans("Good.<br />Great film") == []
+
+
 def test_a_text_in_capitals_has_no_names() -> None:
     assert Kept(True, False, False, False).spans("A GREAT FILM BY PETER") == []
 

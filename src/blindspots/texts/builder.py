@@ -1,8 +1,9 @@
 """From a text to its lattice."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from blindspots.errors import InputError
 from blindspots.texts.kept import USUAL, Kept
@@ -66,6 +67,9 @@ class Builder:
         clause = f"candidates are {' and '.join(map(str, self.sources))}"
         clause += "".join(f", {limit}" for limit in self.limits)
         return f"{clause}; {kept} never change" if (kept := str(self.kept)) else clause
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # what was found out is found out again
 
     def _places(self, text: str) -> list[Span]:
         kept = {i for span in self.kept.spans(text) for i in range(*span)}

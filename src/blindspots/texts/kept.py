@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from blindspots.errors import InputError
 from blindspots.texts.memo import Memo
@@ -27,6 +28,7 @@ _NUMERALS = """
     nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion
 """
 STOP_WORDS, NEGATIONS, NUMERALS = (frozenset(listed.split()) for listed in (_STOP_WORDS, _NEGATIONS, _NUMERALS))
+_ENDS = ".!?\u2026:;\u3002>"  # of sentences, and of tags such as <br />
 _OPENING = " \t\r\n\"'([{\u2018\u201c\u00ab-*"  # may stand between the end of a sentence and its first word
 
 
@@ -74,6 +76,9 @@ class Kept:
         rules += [f"what matches {self.pattern!r}"] if self.pattern else []
         return " and ".join(filter(None, (", ".join(rules[:-1]), *rules[-1:])))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # what was found out is found out again
+
     @cached_property
     def _stays(self) -> "Memo[str, bool]":
         rules = {is_number: self.numbers, is_negation: self.negations, is_stop_word: self.stop_words}
@@ -105,7 +110,7 @@ def is_name(text: str, start: int) -> bool:
     if not text[start].isupper() or re.match(r"I\b", text[start : start + 2]):
         return False
     before = text[:start].rstrip(_OPENING)
-    return bool(before) and before[-1] not in ".!?\u2026:;\u3002"
+    return bool(before) and before[-1] not in _ENDS
 
 
 def _plain(word: str) -> str:

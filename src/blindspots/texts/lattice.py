@@ -1,6 +1,7 @@
 """What a text may become: its places, and what may stand at each of them."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,7 +92,9 @@ class Lattice:
         With c_p candidates at place p it is the sum of the first k + 1 coefficients of prod_p (1 + c_p z). Where two
         choices spell the same text, as edits of characters may, both count.
         """
-        most = len(self.spans) if k is None else min(k, len(self.spans))
+        if k is None:
+            return math.prod(len(candidates) + 1 for candidates in self.candidates)
+        most = min(k, len(self.spans))
         ways = [1] + [0] * most  # ways[j]: choices that change j of the places so far
         for count in map(len, self.candidates):
             for j in range(most, 0, -1):

@@ -4,14 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from blindspots.texts.articles import takes_an
 from blindspots.texts.language import PARTS, tags
 from blindspots.texts.limits.limit import Limit
 from blindspots.texts.words import Span
 
 _BEFORE = re.compile(r"([^\W\d_]+) +$")
-_VOWEL = re.compile(
-    r"(?!eu|one|once|uni(?!m|n)|us[ae]|usu|uti|ubi|ufo)[aeiou]|hour|honest|hono[u]?r|heir", re.IGNORECASE
-)
 _WRONG = {
     word: frozenset(tags.split())
     for tags, words in {
@@ -46,7 +44,7 @@ class Agreement(Limit):
 
 
 def _fits(before: str, word: str) -> bool:
-    if before in ("a", "an") and (before == "an") != bool(_VOWEL.match(word)):
+    if before in ("a", "an") and (before == "an") != takes_an(word):
         return False
     wrong = _WRONG[before]
     part = {PARTS[tag[:2]] for tag in wrong}

@@ -27,7 +27,7 @@ class Embedding(Lexicon):
     """
 
     file: str | None = None
-    cosine: float = 0.0
+    cosine: float = 0.5
     vectors: Vectors | None = None
 
     title: ClassVar[str] = "nearest neighbours"

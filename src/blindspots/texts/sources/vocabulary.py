@@ -17,13 +17,14 @@ class Vocabulary(Lexicon):
     """Every word of a file, in its order, whatever the word means.
 
     Args:
-        count: how many of them.
+        count: how many of them, from the first.
         file: one word per line.
         words: the victim's own, in place of a file.
 
     Raises InputError: the file cannot be read, or is empty; at the first word: there is neither.
     """
 
+    count: int = 1000
     file: str | None = None
     words: tuple[str, ...] | None = None
 

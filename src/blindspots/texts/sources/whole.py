@@ -29,6 +29,8 @@ class InsertWord(Vocabulary):
     Raises InputError: the file cannot be read, or is empty; at the first word: there is neither.
     """
 
+    count: int = 50
+
     title = "the word followed by words"
 
     def of(self, word: str) -> Iterable[str]:
