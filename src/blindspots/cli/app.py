@@ -139,6 +139,45 @@ def report(
     report(runs, out)
 
 
+@command()
+def judge(
+    run: Folder,
+    answers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What the page saved; leave out to make the page.")
+    ] = None,
+    texts: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=10_000, help="Adversarial texts to read; two clean texts go with each."),
+    ] = 25,
+    seed: Annotated[int, typer.Option(metavar="N", help="By which lot texts are drawn.")] = 0,
+    checks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECKS",
+            help="What the person is compared with.",
+            show_default="similarity+fluency+agreement+antonyms+changed",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page.", show_default="judge.html in the run")
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print what the answers say as JSON, and nothing else.")
+    ] = False,
+) -> None:
+    """Let a person judge adversarial texts, blindly, among clean ones: ten minutes, one page that needs no network.
+
+    Then, with --answers: how many of the successes still have their label, corrected for the person's own errors.
+    """
+    from blindspots.cli.judging import Reading, compared, written
+
+    asked = Reading(run, texts, seed)
+    if answers is None:
+        written(asked, out)
+    else:
+        compared(asked, answers, checks, json_)
+
+
 @command("list")
 def list_everything(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/attacks.md.")] = False,
