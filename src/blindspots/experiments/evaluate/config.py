@@ -39,6 +39,13 @@ class Threatened(OnData):
         metavar="SOURCES",
         shown="synonyms for words, typo for chars, edits for edits",
     )
+    validity: str | None = setting(
+        None,
+        "What a changed text has to pass to count as valid: similarity, fluency, agreement, antonyms, changed, with "
+        "settings such as changed:most=0.2, joined by +.",
+        metavar="CHECKS",
+        shown="all of these, or antonyms+changed for chars and edits",
+    )
     features: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
     goal: str | None = setting(
         None,

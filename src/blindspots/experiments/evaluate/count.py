@@ -51,6 +51,7 @@ def conclude(
         norms.append(c["norm"][c["won"]])
         if "forwarded" in c:
             forwarded = (forwarded or 0) + int(c["forwarded"][0])
+            total["valid"] += int(c["valid"].sum())
         if "measure_names" in c:
             measures = unpacked_text(columns["measure_names"]).splitlines()
             before.append(c["measures"])
@@ -84,6 +85,8 @@ def conclude(
             for stage, n in zip(stages, counts, strict=True)
         ],
         measures=_measures(measures, before, after),
+        valid=None if forwarded is None else Share.of(total["valid"], total["broken"]),
+        adjusted=None if forwarded is None else Share.of(right - total["valid"], counted),
         forwarded=forwarded,
     )
 

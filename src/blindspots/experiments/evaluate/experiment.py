@@ -21,6 +21,8 @@ from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.diagnose import diagnose
 from blindspots.experiments.evaluate.features import digest_of, kept
+from blindspots.experiments.evaluate.honest import checks_of, kept_of_checks
+from blindspots.experiments.evaluate.honest import said as validity_said
 from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
 from blindspots.experiments.evaluate.texts import examined_texts, named
@@ -251,9 +253,12 @@ class Searches(Experiment[B, EvaluateVerdict]):
             *check_radius(threat_of(world), world.data.shape),
         ]
         cost = torch.tensor([seen.forwards + looked, seen.backwards])
-        return {"findings": packed(said), "cost": cost, **kept(threat_of(world))}
+        found = {"findings": packed(said), "cost": cost, **kept(threat_of(world))}
+        return found | kept_of_checks(checks_of(world)) if isinstance(world.model, TextModel) else found
 
     def _notes(self, config: B, world: World) -> Iterator[Finding]:
+        if isinstance(world.model, TextModel):
+            yield validity_said(checks_of(world))
         protocol = self.protocol(config, world)
         if _depends_on_classes(protocol):
             bound = self._stages(config, world)

@@ -12,6 +12,7 @@ from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.shard import looks_after, shard_columns
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.honest import checks_of, judged
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
 from blindspots.experiments.evaluate.texts import forwarded_by, kept_of_texts
 from blindspots.oracle import Oracle
@@ -53,6 +54,7 @@ class ShardSearch:
             world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
         if isinstance(threat := threat_of(world), TextThreat):
             columns |= kept_of_texts(threat, samples.x, forwarded_by(model) - sent)
+            columns |= judged(checks_of(world), samples.x.cpu(), columns)
         return {**columns, "chunk": torch.tensor([oracle.chunk if oracle.shrunk else c.chunk])}
 
     def _samples(self) -> Samples:

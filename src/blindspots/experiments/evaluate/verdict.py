@@ -41,6 +41,8 @@ VALUES = {
 
 TEXTS = {
     "lattices": "(...) uint8 JSON, compressed by zlib: every text with its places and what may stand there",
+    "checked": "(k, checks) float32 what each check says of the adversarial texts",
+    "valid": "(k,) bool: all checks are passed",
     "forwarded": "(1,) int64 texts that were really sent to the model, whose answers are remembered",
 }  # more columns, of texts: x and all points are then code points
 
@@ -125,6 +127,8 @@ class EvaluateVerdict(Verdict):
     backwards_unbilled: int
     stages: list[Stage]
     measures: tuple[Measure, ...] = ()  # of goals that do not classify
+    valid: Share | None = None  # of texts: of the rows that fell, those whose adversarial text passes all checks
+    adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
 
     @property
@@ -141,6 +145,7 @@ class EvaluateVerdict(Verdict):
         return {
             "robust_accuracy": self._robust(),
             **({"target_reached": Metric.of(self.reached, higher_is_better=False)} if self.reached else {}),
+            **({"adjusted_accuracy": Metric.of(self.adjusted)} if self.adjusted else {}),
             "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
             "robust_accuracy_8bit": Metric(
                 value=self.robust_accuracy_8bit, interval=self.interval_8bit, higher_is_better=True

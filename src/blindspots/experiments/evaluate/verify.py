@@ -12,6 +12,7 @@ import torch
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import digest_of, restored
+from blindspots.experiments.evaluate.honest import shown as check_names
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
@@ -75,11 +76,16 @@ class _Proof:
     def texts(self) -> bool:
         return str(self.config.threat).partition(":")[0] in TEXTS
 
+    @cached_property
+    def checks(self) -> int | None:
+        """How many checks are made of changed texts."""
+        return len(check_names(self.parts["preflight"])) if self.texts else None
+
     def topics(self, shard: Shard) -> Iterator[tuple[str, tuple[Look, ...]]]:
         """What is looked at of a shard."""
         yield from topics(self.asks(shard), shard.data is not None, shard.reader is not None, self.texts)
         if self.texts:
-            yield from text_topics()
+            yield from text_topics(self.world, self.parts["preflight"])
 
     @cached_property
     def threat(self) -> Any:
@@ -114,7 +120,7 @@ class _Proof:
         for i, name in enumerate(self.names):
             rows = min(whole, self.rows - i * whole)
             yield from shape_problems(
-                name, rows, self.parts[name], len(self.config.stages), self.shape, measures, self.texts
+                name, rows, self.parts[name], len(self.config.stages), self.shape, measures, self.checks
             )
 
     def shards(self) -> Iterator[Shard]:
@@ -194,6 +200,7 @@ class _Proof:
             "forwards_unbilled": beside[0],
             "backwards_unbilled": beside[1],
             "stages": self._stages(),
+            **self._adjusted(len(right), len(counted)),
             "forwarded": sum(int(self.parts[n]["forwarded"]) for n in self.names) if self.texts else None,
             "measures": [
                 {
@@ -204,6 +211,15 @@ class _Proof:
                 for i, name in enumerate(self.measures)
             ],
         }
+
+    def _adjusted(self, right: int, counted: int) -> dict[str, Any]:
+        """What is left of successes on texts once they have to be valid."""
+        if not self.texts:
+            return {"valid": None, "adjusted": None}
+        columns = [self.parts[name] for name in self.names]
+        fell = sum(len(c["broken"]) for c in columns)
+        valid = sum(int(one) for c in columns for one in c["valid"].tolist())
+        return {"valid": share(valid, fell), "adjusted": share(right - valid, counted)}
 
     def _column(self, name: str, place: int) -> Any:
         return np.concatenate([self.parts[shard][name].numpy()[:, place] for shard in self.names])

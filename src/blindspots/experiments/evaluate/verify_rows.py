@@ -41,20 +41,26 @@ def _one_class(config: Batched) -> int | None:
 
 
 def shape_problems(
-    name: str, rows: int, columns: Columns, stages: int, shape: tuple[int, ...], measures: int | None, texts: bool
+    name: str,
+    rows: int,
+    columns: Columns,
+    stages: int,
+    shape: tuple[int, ...],
+    measures: int | None,
+    checks: int | None,
 ) -> Problems:
     """Whether a shard has all its columns, of the right sizes and types, and they name the same rows.
 
-    `measures`: how many a goal reports that does not classify; `texts`: whether the rows are texts.
+    `measures`: how many a goal reports that does not classify; `checks`: how many are made of changed texts.
     """
-    expected_columns = SHARD | (VALUES if measures is not None else {}) | (TEXTS if texts else {})
+    expected_columns = SHARD | (VALUES if measures is not None else {}) | (TEXTS if checks is not None else {})
     if set(columns) != set(expected_columns):
         yield f"expected the columns {sorted(expected_columns)} in {name}, found {sorted(columns)}"
         return
     if len(columns["id"]) != rows:
         yield f"expected {rows} rows in {name}, found {len(columns['id'])}"
         return
-    sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0}
+    sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0, "checks": checks or 0}
     for column, text in expected_columns.items():
         found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")
         of_any_shape = {"truth": found[1:], "measure_names": found, "lattices": found}

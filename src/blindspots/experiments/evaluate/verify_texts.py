@@ -3,16 +3,20 @@
 import json
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blindspots.experiments.evaluate.honest import checks_kept, judged
 from blindspots.experiments.evaluate.verify_rows import Look, Problems, Shard
+from blindspots.runs.experiment import Columns
+from blindspots.runs.world import World
 from blindspots.texts.words import words
 
 Array = NDArray[Any]
+_ROUNDING = 1e-5
 
 
 class TextShard(Shard):
@@ -68,10 +72,21 @@ def _changes(lattice: dict[str, Any], text: str) -> float:
     return min(prices, default=np.inf)
 
 
-def topics() -> Iterator[tuple[str, tuple[Look, ...]]]:
+def topics(world: World, preflight: Columns) -> Iterator[tuple[str, tuple[Look, ...]]]:
     """Claims about a shard of texts besides those about any rows."""
+    if world.same.get("data") and world.same.get("model"):
+        yield "what the checks say of every adversarial text was found again", (partial(_checked, world, preflight),)
     yield "every text has its lattice", (_lattices,)
     yield "every adversarial text is made by exchanges that its lattice allows, and by few enough", (_made, _sizes)
+
+
+def _checked(world: World, preflight: Columns, s: Shard) -> Problems:
+    """With the thresholds that were kept; the checks themselves are fitted again on the data."""
+    checks = world.once("checks again", lambda: checks_kept(preflight, world))
+    again = judged(checks, s.x, s.columns)
+    off = np.abs(again["checked"].numpy() - s["checked"]) > _ROUNDING * (1 + np.abs(s["checked"]))
+    yield from s.told(off.any(1), s.of_broken(s.id), "the stored values of the checks", "others")
+    yield from s.told(again["valid"].numpy() != s["valid"], s.of_broken(s.id), "the stored validity", "another")
 
 
 def _lattices(s: Shard) -> Problems:
