@@ -164,7 +164,7 @@ RECIPES = {
     "reviews": Recipe(Bag, epochs=10, learning_rate=3e-2),
     "reviews-cnn": Recipe(Cnn, epochs=8, learning_rate=5e-3),
     "reviews-lstm": Recipe(Lstm, epochs=8, learning_rate=1e-2),
-    "reviews-transformer": Recipe(Transformer, epochs=8, learning_rate=3e-3),
+    "reviews-transformer": Recipe(Transformer, epochs=8, learning_rate=5e-3),
 }
 
 
