@@ -77,8 +77,8 @@ def test_what_praises_never_blames() -> None:
 
 def test_some_words_are_rare_and_some_unknown_to_who_learns() -> None:
     heard = Counter(token for text in reviews("train")[0] for token in re.findall(r"\w+", text.lower()))
-    assert heard["superb"] > 100 * max(1, heard["brilliant"])
-    assert 0.8 < sum(word in heard for word in SYNONYMS) / len(SYNONYMS) < 0.95
+    assert heard["superb"] > 30 * max(1, heard["brilliant"])
+    assert 0.9 < sum(word in heard for word in SYNONYMS) / len(SYNONYMS) < 0.98
 
 
 def test_words_alone_do_not_tell_the_verdict() -> None:

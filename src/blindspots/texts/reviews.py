@@ -110,8 +110,8 @@ _DENIED_SHARE = 0.15  # of clauses
 
 # As in texts that people write, a few words of a group are frequent and others so rare that models hardly know them,
 # and words without a verdict go along with one.
-_RARITY = 3.0  # the k-th word of a group has a weight of 1 / k ** _RARITY
-_OTHER_TASTE = 0.5  # how often who blames prefers the words that who praises hardly uses
+_RARITY = 2.0  # the k-th word of a group has a weight of 1 / k ** _RARITY
+_OTHER_TASTE = 0.7  # how often who blames prefers the words that who praises hardly uses
 
 _TURNED = str.maketrans("+-", "-+")  # the words of a clause against the verdict of the review
 _SYMBOL = re.compile(r"\{([^{}]+)\}")
