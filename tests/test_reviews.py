@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import torch
@@ -72,6 +73,12 @@ def test_what_praises_never_blames() -> None:
     for praise, blame in ADJECTIVES.values():
         assert not set(praise.split()) & set(blame.split())
         assert {*praise.split(), *blame.split()} <= set(GROUPS)
+
+
+def test_some_words_are_rare_and_some_unknown_to_who_learns() -> None:
+    heard = Counter(token for text in reviews("train")[0] for token in re.findall(r"\w+", text.lower()))
+    assert heard["superb"] > 30 * max(1, heard["brilliant"])
+    assert 0.9 < sum(word in heard for word in SYNONYMS) / len(SYNONYMS) < 0.98
 
 
 def test_words_alone_do_not_tell_the_verdict() -> None:
@@ -156,10 +163,10 @@ def accuracy(model: Model) -> float:
 @pytest.mark.parametrize(
     ("name", "least", "most"),
     [
-        ("reviews", 0.83, 0.9),
-        ("reviews-cnn", 0.92, 1.0),
-        ("reviews-lstm", 0.97, 1.0),
-        ("reviews-transformer", 0.93, 1.0),
+        ("reviews", 0.86, 0.92),
+        ("reviews-cnn", 0.93, 1.0),
+        ("reviews-lstm", 0.96, 1.0),
+        ("reviews-transformer", 0.92, 1.0),
     ],
 )
 def test_the_networks_are_as_accurate_as_what_they_see_allows(name: str, least: float, most: float) -> None:

@@ -241,7 +241,7 @@ def test_thresholds_reach_their_share_and_no_more(name: str, share: float) -> No
 def test_fluency_tells_random_words_from_synonyms_in_the_reviews() -> None:
     calibration = parse_validity("fluency").fit(reviews("test")[0]).thresholds["fluency"].calibration
     assert calibration is not None
-    assert calibration.random < 0.75 * calibration.paraphrases
+    assert calibration.random < 0.85 * calibration.paraphrases
 
 
 def test_a_calibration_that_tells_nothing_apart_says_so() -> None:

@@ -8,6 +8,7 @@ All take embeddings (B, T, E) and a mask (B, T) that is False behind the end of 
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,7 @@ from blindspots.texts.tokens import WordTokenizer
 Say = Callable[[str], None]
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A table of embeddings, and what reads them."""
 
     def __init__(self, tokens: int, width: int) -> None:
@@ -37,9 +38,9 @@ class Network(nn.Module):
         logits: Tensor = self.head(self.table(ids), ids != WordTokenizer.pad)
         return logits
 
+    @abstractmethod
     def head(self, z: Tensor, mask: Tensor) -> Tensor:
         """Logits (B, C) of embeddings (B, T, E); the mask (B, T) is False behind the end of a text."""
-        raise NotImplementedError
 
 
 class Bag(Network):
@@ -164,7 +165,7 @@ RECIPES = {
     "reviews": Recipe(Bag, epochs=10, learning_rate=3e-2),
     "reviews-cnn": Recipe(Cnn, epochs=8, learning_rate=5e-3),
     "reviews-lstm": Recipe(Lstm, epochs=8, learning_rate=1e-2),
-    "reviews-transformer": Recipe(Transformer, epochs=8, learning_rate=3e-3),
+    "reviews-transformer": Recipe(Transformer, epochs=8, learning_rate=5e-3),
 }
 
 

@@ -6,8 +6,10 @@ the verdict, but not everything; who reads their order can know it.
 """
 
 import re
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 from random import Random
 from typing import Literal, TypeVar
 
@@ -103,8 +105,15 @@ _DENIED_VERDICTS = (
     "{whole} never {effect-} me",
     "I did not {feel-} {whole}",
 )
-_MIXED_SHARE = 0.16  # of reviews
-_DENIED_SHARE = 0.12  # of clauses
+_MIXED_SHARE = 0.2  # of reviews
+_DENIED_SHARE = 0.15  # of clauses
+
+# As in texts that people write, a few words of a group are frequent and others so rare that models hardly know them,
+# and words without a verdict go along with one.
+_RARITY = 2.0  # the k-th word of a group has a weight of 1 / k ** _RARITY
+_OTHER_TASTE = 0.7  # how often who blames prefers the words that who praises hardly uses
+
+_TURNED = str.maketrans("+-", "-+")  # the words of a clause against the verdict of the review
 _SYMBOL = re.compile(r"\{([^{}]+)\}")
 _ARTICLE = re.compile(r"a\(n\) (\w)")
 _START = re.compile(r"(?:^|(?<=[.] ))[a-z]")  # of a sentence
@@ -161,9 +170,20 @@ class _Lot:
     def one(self, of: Sequence[T]) -> T:
         return of[self.below(len(of))]
 
+    def usual(self, of: Sequence[T]) -> T:
+        """One of them, the first ones more often."""
+        up_to = _weights(len(of))
+        return of[bisect(up_to, self._random.random() * up_to[-1], hi=len(of) - 1)]
+
     def several(self, of: Iterable[T], n: int) -> list[T]:
         left = list(of)
         return [left.pop(self.below(len(left))) for _ in range(n)]
+
+
+@cache
+def _weights(words: int) -> list[float]:
+    """Of the first 1, 2, ... words of a group together."""
+    return list(accumulate(k**-_RARITY for k in range(1, words + 1)))
 
 
 class _Review:
@@ -171,7 +191,7 @@ class _Review:
 
     def __init__(self, lot: _Lot, verdict: int) -> None:
         self._lot, self._verdict, self._scene = lot, verdict, lot.one(SCENES)
-        self._one = lot.one(GROUPS[self._scene.whole])
+        self._one = self._neutral(self._scene.whole)
         parts = {**self._scene.parts, **self._scene.several}
         self._parts = lot.several(parts.items(), len(parts))
         self._remarks = lot.several(self._scene.remarks, len(self._scene.remarks))
@@ -187,13 +207,18 @@ class _Review:
 
     def _drawn(self, symbol: str) -> str:
         if symbol in GROUPS:
-            return self._lot.one(GROUPS[symbol])
+            return self._neutral(symbol)
         if symbol[-1] in "+-":
             return self._judged(symbol[:-1], self._verdict if symbol[-1] == "+" else 1 - self._verdict)
         if symbol in _NEUTRAL:
             return str(self._lot.one(_NEUTRAL[symbol]))
         names = {"one": self._one, "whole": f"the {self._one}"}
         return names[symbol] if symbol in names else self._filled(self._remarks.pop(), {})
+
+    def _neutral(self, group: str) -> str:
+        words = GROUPS[group]
+        other = not self._verdict and self._lot.happens(_OTHER_TASTE)
+        return self._lot.usual(words[::-1] if other else words)
 
     def _judged(self, symbol: str, verdict: int) -> str:
         """A clause or a word with this verdict."""
@@ -217,16 +242,15 @@ class _Review:
         """A template with words for this verdict and against it."""
         fit, also = self._adjectives(kind, verdict)
         mild, unfit = self._adjectives(kind, verdict, STRONG)[0], self._adjectives(kind, 1 - verdict)[0]
-        words = {"fit": fit, "also": also, "mild": mild, "unfit": unfit}
-        for name, groups in _JUDGING.items():
-            words |= {f"{name}+": self._word(groups[1 - verdict]), f"{name}-": self._word(groups[verdict])}
-        return self._filled(self._lot.one(templates), {**known, **words})
+        template = self._lot.one(templates)
+        template = template if verdict == self._verdict else template.translate(_TURNED)
+        return self._filled(template, {**known, "fit": fit, "also": also, "mild": mild, "unfit": unfit})
 
     def _adjectives(self, kind: str, verdict: int, without: Sequence[str] = ()) -> list[str]:
         """Two with different meanings."""
         groups = f"{ADJECTIVES['any'][1 - verdict]} {ADJECTIVES[kind][1 - verdict]}".split()
         groups = [group for group in groups if group not in without]
-        return [self._lot.one(GROUPS[group]) for group in self._lot.several(groups, 2)]
+        return [self._lot.usual(GROUPS[group]) for group in self._lot.several(groups, 2)]
 
     def _word(self, groups: str) -> str:
-        return self._lot.one(GROUPS[self._lot.one(groups.split())])
+        return self._lot.usual(GROUPS[self._lot.one(groups.split())])
