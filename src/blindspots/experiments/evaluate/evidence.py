@@ -23,6 +23,7 @@ from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.threats import TEXTS
+from blindspots.texts.validity.validity import Validity
 
 Array = NDArray[Any]
 ALREADY_TARGET = 6
@@ -118,6 +119,19 @@ class Evidence:
     def texts(self) -> bool:
         """Whether the rows are texts."""
         return self.config.threat.partition(":")[0] in TEXTS
+
+    @cached_property
+    def checks(self) -> Validity:
+        """What changed texts had to pass."""
+        return Validity.from_json(unpacked_text(self.run.parts["preflight"]["validity"]))
+
+    def fails(self, row: int) -> list[str]:
+        """The checks that the adversarial text of a broken row does not pass."""
+        at = int(self.rows.adversarial_at[row])
+        values = self._shard(int(self.rows.shard[row]))["checked"][at].numpy()
+        pairs = zip(self.checks.checks.items(), values, strict=True)
+        limits = self.checks.thresholds
+        return [name for (name, check), value in pairs if not check.passes(value[None], limits[name].value).all()]
 
     def lattice(self, row: int) -> Lattice:
         """What could change of a text."""

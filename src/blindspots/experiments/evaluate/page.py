@@ -154,6 +154,7 @@ def _said(v: EvaluateVerdict, one: Shown) -> str:
     said = [
         f"{words.right_and_standing(v, goal)}{within}: {threat.allows}.",
         words.never_searched(v),
+        words.valid(v),
         words.meaning(v, threat, goal) if v.believable else "",
     ]
     return " ".join(sentence for sentence in said if sentence)
@@ -170,6 +171,10 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
     ]
     if one.in_levels:
         shares.append(("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted))
+    if v.adjusted is not None:
+        shares.insert(
+            1, ("Robust, valid changes alone", v.adjusted.share, v.adjusted.interval, v.adjusted.hits, v.adjusted.rows)
+        )
     if v.unsearched:
         s = v.searched
         shares.insert(1, ("Robust, searched", s.share, s.interval, s.hits, s.rows))
@@ -211,10 +216,12 @@ def _side_by_side(shown: Sequence[Shown]) -> Table:
     """The verdicts of several runs in one table."""
     verdicts = [one.run.verdict for one in shown]
     in_8bit = ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts])
+    valid_alone = ("Robust, valid changes alone", [percent(v.adjusted.share) if v.adjusted else "" for v in verdicts])
     lines = [
         ("Right at first", [percent(v.clean_accuracy) for v in verdicts]),
         ("Robust", [percent(v.robust_accuracy) for v in verdicts]),
         *([("Robust, searched", [percent(v.searched.share) for v in verdicts])] * any(v.unsearched for v in verdicts)),
+        *([valid_alone] * all(v.adjusted for v in verdicts)),
         ("  95 % interval", [interval(v.interval) for v in verdicts]),
         *([in_8bit] * all(one.in_levels for one in shown)),
         ("Rows", [count(v.counted) for v in verdicts]),

@@ -48,6 +48,7 @@ class TextExample:
     queries: int
     places: int
     pieces: list[Piece]
+    fails: list[str]  # checks of validity that the text does not pass; it counts raw only
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def text_example(run: Evidence, row: int) -> TextExample:
         queries=int(rows.forwards[row]),
         places=len(lattice.spans),
         pieces=list(_shortened(_pieces(lattice, choice))),
+        fails=run.fails(row),
     )
 
 

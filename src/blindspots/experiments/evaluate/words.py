@@ -75,6 +75,18 @@ def never_searched(verdict: EvaluateVerdict) -> str:
     )
 
 
+def valid(verdict: EvaluateVerdict) -> str:
+    """How many of the successes are valid; "" where nothing was checked."""
+    if verdict.valid is None or not verdict.valid.rows:
+        return ""
+    v = verdict.valid
+    pass_, more = ("passes", "more may") if v.hits == 1 else ("pass", "more may")
+    return (
+        f"Of the {count(v.rows, 'row')} that fell, {count(v.hits)} {pass_} all checks of validity. The search did not "
+        f"look for changes that do, so {more} exist."
+    )
+
+
 def _in_a_hundred(share: float) -> str:
     if share in (0, 1):
         return "none" if share == 0 else "all"
@@ -149,8 +161,14 @@ def headline(
     if all(v.reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
     shares = [_robust(v) for v in verdicts]
-    first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly"
-    return listing([first, *(f"{label} {share}" for label, share in zip(labels[1:], shares[1:], strict=True))])
+    first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly{_adjusted(verdicts[0])}"
+    rest = zip(labels[1:], shares[1:], verdicts[1:], strict=True)
+    return listing([first, *(f"{label} {share}{_adjusted(v)}" for label, share, v in rest)])
+
+
+def _adjusted(verdict: EvaluateVerdict) -> str:
+    """ " (51.0 % if only valid changes count)" """
+    return f" ({percent(verdict.adjusted.share)} if only valid changes count)" if verdict.adjusted else ""
 
 
 def _robust(verdict: EvaluateVerdict) -> str:
