@@ -204,7 +204,7 @@ def test_lanes_do_not_ask_on_where_an_earlier_stage_has_won() -> None:
     (x, own), threat = texts(reader), Substitutions(2)
     model = Model(reader, bounds=(-2.0, float(V)), embed=embedded)
     samples = Samples.within(threat, torch.arange(16), x[:16], model.logits(x[:16]).argmax(1))
-    stages = [Stage(f"{a}", a, "", Objective(), stop_early=True, who="all") for a in (Ranked("random"), Greedy())]
+    stages = [Stage(f"{a}", a, "", Objective(), stop_early=True, who="all") for a in (Ranked("random"), Exhaustive())]
     one, many = (
         Cascade(Oracle(model, chunk=64), threat, stages, settings=Settings(16, lanes=n))
         .run(replace(samples, own=own[:16]))[0]
