@@ -76,8 +76,7 @@ class Ledger(Rows):
 
         Up to the lane `last` (S,) of each row; if `stop_early` to its first success. Returned is which lane that was.
         """
-        last = torch.where(self.won, last.clamp_max(0), last) if stop_early else last
-        hopeful = seen.won | (seen.margin < self.margin[at]) | (seen.margin < self.low[at])
+        hopeful = seen.won | (seen.margin < self.margin[at]) | (seen.margin < self.low[at])  # a job's first one is
         some = (hopeful & (lane <= last[at])).nonzero()[:, 0]
         for k in sorted(set(lane[some].tolist())):
             now = some[lane[some] == k]
