@@ -200,6 +200,20 @@ def test_lanes_keep_to_a_budget_to_the_last_query(attack: Attack[Any, Any]) -> N
     assert int((many.forwards + many.backwards).max()) <= 14
 
 
+def test_lanes_do_not_ask_on_where_an_earlier_stage_has_won() -> None:
+    (x, own), threat = texts(reader), Substitutions(2)
+    model = Model(reader, bounds=(-2.0, float(V)), embed=embedded)
+    samples = Samples.within(threat, torch.arange(16), x[:16], model.logits(x[:16]).argmax(1))
+    stages = [Stage(f"{a}", a, "", Objective(), stop_early=True, who="all") for a in (Ranked("random"), Exhaustive())]
+    one, many = (
+        Cascade(Oracle(model, chunk=64), threat, stages, settings=Settings(16, lanes=n))
+        .run(replace(samples, own=own[:16]))[0]
+        .ledger
+        for n in (1, 16)
+    )
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(many), strict=True))
+
+
 @pytest.mark.parametrize("radius", [1, 3])
 @pytest.mark.parametrize("attack", [Genetic(8, 4), Swarm(8, 4)], ids=str)
 def test_crossovers_keep_to_the_radius(attack: Attack[Any, Any], radius: int) -> None:

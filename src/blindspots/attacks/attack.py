@@ -111,6 +111,7 @@ class Attack(Checked, ABC, Generic[S, T]):
 
         The engine evaluates them in one batch, in lanes beside this one, where that saves calls of the model: `step`
         tells it the probes, from states that have seen nothing, and is then given what was seen, one after the other.
+        Where that would cost more than the model, `rounds.Ahead` makes and answers all of them at once.
         """
         return None
 

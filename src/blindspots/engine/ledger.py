@@ -69,17 +69,17 @@ class Ledger(Rows):
             self._enter_(at, hopeful[at], threat, around[at], probe[at], seen.margin[at], seen.logits[at])
 
     def judge_ahead_(
-        self, at: Tensor, number: Tensor, last: Tensor, threat: Threat, around: Around, probe: Tensor, seen: Seen,
+        self, at: Tensor, lane: Tensor, last: Tensor, threat: Threat, around: Around, probe: Tensor, seen: Seen,
         stop_early: bool,
     ) -> Tensor:  # fmt: skip
-        """As `judge_`, for the evaluations `number` (R,) of the rows `at` (R,), one after the other.
+        """As `judge_`, for evaluations (R,) of the rows `at` (R,), those in lane 0 first.
 
-        Up to the `last` (S,) of each row, if `stop_early` to its first success; returned is which that was.
+        Up to the lane `last` (S,) of each row; if `stop_early` to its first success. Returned is which lane that was.
         """
-        hopeful = seen.won | (seen.margin < self.margin[at]) | (seen.margin < self.low[at])
-        some = (hopeful & (number <= last[at])).nonzero()[:, 0]
-        for k in sorted(set(number[some].tolist())):
-            now = some[number[some] == k]
+        hopeful = seen.won | (seen.margin < self.margin[at]) | (seen.margin < self.low[at])  # a job's first one is
+        some = (hopeful & (lane <= last[at])).nonzero()[:, 0]
+        for k in sorted(set(lane[some].tolist())):
+            now = some[lane[some] == k]
             rows = at[now]
             self._enter_(rows, last[rows] >= k, threat, around[now], probe[now], seen.margin[now], seen.logits[now])
             if stop_early:
@@ -121,10 +121,10 @@ class Ledger(Rows):
         elif len(at := new.nonzero()[:, 0]):  # as in `judge_`: soon these are none
             self.moved[at] = _differ(probe[at], x[at])
 
-    def count_looks_(self, count: Tensor, at: Tensor, number: Tensor, around: Around, probe: Tensor) -> None:
-        """As `count_look_`, for the first `count` (S,) evaluations `number` (R,) of the rows `at` (R,)."""
+    def count_looks_(self, count: Tensor, at: Tensor, lane: Tensor, around: Around, probe: Tensor) -> None:
+        """As `count_look_`, for the first `count` (S,) of the evaluations (R,) of the rows `at` (R,)."""
         self.looks.add_(count)
-        new = ((number < count[at]) & ~self.moved[at] & (around.r > 0)).nonzero()[:, 0]
+        new = ((lane < count[at]) & ~self.moved[at] & (around.r > 0)).nonzero()[:, 0]
         if len(new):
             self.moved[at[new[_differ(probe[new], around.x[new])]]] = True
 

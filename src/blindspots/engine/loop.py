@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -189,27 +190,31 @@ class Search:
 
     def _several_steps(self, s: Slots, attack: Ahead[Any, Any], lanes: int) -> Slots:
         """As one `_step` after the other, for an attack that takes the answers of a round together."""
-        live, wanted = ~s.done, self._wanted(s, lanes)
-        lane = torch.arange(int(wanted.max()), device=wanted.device)
-        at, number = (lane < wanted[:, None]).nonzero().unbind(1)
-        probes = attack.proposals(self.inner, s.job, s.state, len(lane))
-        asking = replace(s, at=s.at[at], job=s.job[at], state=State(probes[at, number], s.state.t[at] + number))
+        live, wanted, wants = ~s.done, self._wanted(s, lanes), ~s.done & ~attack.scores_enough(s.state)
+        at, lane, asking = self._asking_ahead(s, attack, wanted)
+        spread = partial(_spread, at=at, lane=lane, shape=(len(wanted), int(lane.max()) + 1))
         around, probe = self._inputs(asking)
-        wants = live & ~attack.scores_enough(s.state)
         seen = self._look(asking, probe, backward=bool(wants.any()))
-        ill = _spread(~_finite(seen, wants[at]), at, number, wanted)
-        last = torch.where(ill, lane, len(lane)).amin(1).minimum(wanted - 1)
-        judged = self._gated(asking, live[at], probe, seen)
-        last = s.ledger.judge_ahead_(
-            at, number, last, self.problem.threat, around, probe, judged, self.settings.stop_early
-        )
+        ill = spread(~_finite(seen, wants[at]))
+        last = torch.where(ill.any(1), ill.int().argmax(1), wanted - 1)
+        judged, threat = self._gated(asking, live[at], probe, seen), self.problem.threat
+        last = s.ledger.judge_ahead_(at, lane, last, threat, around, probe, judged, self.settings.stop_early)
         count = last + 1
         s.ledger.charge_(count, self._slopes(s.state) * wants * count, self.oracle.draws)
-        s.ledger.count_looks_(count, at, number, around, probe)
-        known = tree(lambda t: _spread(t, at, number, wanted), self.coordinates.pulled(seen))
-        state = attack.absorb(self.inner, s.job, s.state, known, count)
+        s.ledger.count_looks_(count, at, lane, around, probe)
+        state = attack.absorb(self.inner, s.job, s.state, tree(spread, self.coordinates.pulled(seen)), count)
         broken = live & ill.gather(1, last.clamp_min(0)[:, None])[:, 0]
         return self._after(s, state, live, broken, torch.zeros_like(live))
+
+    def _asking_ahead(self, s: Slots, attack: Ahead[Any, Any], wanted: Tensor) -> tuple[Tensor, Tensor, Slots]:
+        """Every evaluation that is `wanted` (S,): its slot (R,), its lane (R,), and what is asked there.
+
+        Of the last, `at`, `job` and `state` have R rows.
+        """
+        lanes = torch.arange(int(wanted.max()), device=wanted.device)
+        at, lane = (lanes < wanted[:, None]).nonzero().unbind(1)
+        probe = attack.proposals(self.inner, s.job, s.state, len(lanes))[at, lane]
+        return at, lane, replace(s, at=s.at[at], job=s.job[at], state=State(probe, s.state.t[at] + lane))
 
     def _after(self, s: Slots, state: State, live: Tensor, broken: Tensor, last: Tensor) -> Slots:
         """The slots with their next states, of which those that are `live`, but `broken` or at their `last`, end."""
@@ -366,11 +371,10 @@ def _finite(seen: Seen, wants: Tensor) -> Tensor:
     return good if seen.grad is None else good & (seen.grad.flatten(1).sum(1).isfinite() | ~wants)
 
 
-def _spread(t: Tensor, at: Tensor, number: Tensor, wanted: Tensor) -> Tensor:
-    """What belongs to the evaluations `number` (R,) of the slots `at` (R,): (S, K, ...), 0 where none is `wanted`."""
-    lanes = int(wanted.max())
-    flat = t.new_zeros((len(wanted) * lanes, *t.shape[1:])).index_copy(0, at * lanes + number, t)
-    return flat.view(-1, lanes, *t.shape[1:])
+def _spread(t: Tensor, at: Tensor, lane: Tensor, shape: tuple[int, int]) -> Tensor:
+    """What belongs to evaluations (R,) of slots, `at` these and in lanes: (S, K, ...), 0 where there is none."""
+    flat = t.new_zeros((shape[0] * shape[1], *t.shape[1:])).index_copy(0, at * shape[1] + lane, t)
+    return flat.view(*shape, *t.shape[1:])
 
 
 def nothing_seen(job: Job, need: Need) -> Seen:

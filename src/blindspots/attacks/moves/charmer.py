@@ -12,7 +12,7 @@ from blindspots.attacks.attack import Facts
 from blindspots.attacks.moves.walk import WalkState, by_place, first_walk, walked
 from blindspots.attacks.rounds import Rounds, asking
 from blindspots.capabilities import Substitutes
-from blindspots.lattice import Substitutions
+from blindspots.lattice import SUBSTITUTING, Substitutions
 from blindspots.problem import Job, Need, Problem
 from blindspots.rows import pick, tree
 
@@ -47,7 +47,7 @@ class Charmer(Rounds[CharmerState, Substitutions]):
     )
     need: ClassVar[Need] = Need.VALUE
     requires: ClassVar[type] = Substitutes
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = SUBSTITUTING
 
     @property
     def looks(self) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from blindspots.attacks.attack import Facts, State, zeros
 from blindspots.attacks.rounds import Ahead
 from blindspots.capabilities import Substitutes
-from blindspots.lattice import Substitutions, put_at
+from blindspots.lattice import SUBSTITUTING, Substitutions, put_at
 from blindspots.problem import Job, Need, Problem, Seen
 
 
@@ -40,7 +40,7 @@ class Exhaustive(Ahead[ExhaustiveState, Substitutions]):
     )
     need: ClassVar[Need] = Need.VALUE
     requires: ClassVar[type] = Substitutes
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = SUBSTITUTING
 
     @property
     def looks(self) -> int:

@@ -10,7 +10,7 @@ from blindspots.attacks.attack import Facts
 from blindspots.attacks.moves.walk import WalkState, first_walk, walked
 from blindspots.attacks.rounds import Rounds, asking
 from blindspots.capabilities import Enumerates
-from blindspots.lattice import Neighbours
+from blindspots.lattice import SUBSTITUTING, Neighbours
 from blindspots.problem import Job, Need, Problem
 
 
@@ -35,7 +35,7 @@ class Greedy(Rounds[WalkState, Neighbours]):
     )
     need: ClassVar[Need] = Need.VALUE
     requires: ClassVar[type] = Enumerates
-    threats: ClassVar[tuple[str, ...]] = ("substitutions",)
+    threats: ClassVar[tuple[str, ...]] = SUBSTITUTING
 
     @property
     def looks(self) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State, zeros
 from blindspots.capabilities import Enumerates
-from blindspots.lattice import Neighbours
+from blindspots.lattice import SUBSTITUTING, Neighbours
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.rows import pick
 
@@ -38,7 +38,7 @@ class HotFlip(Attack[HotFlipState, Neighbours]):
     )
     need: ClassVar[Need] = Need.SLOPES
     requires: ClassVar[type] = Enumerates
-    threats: ClassVar[tuple[str, ...]] = ("substitutions",)
+    threats: ClassVar[tuple[str, ...]] = SUBSTITUTING
 
     @property
     def looks(self) -> int:

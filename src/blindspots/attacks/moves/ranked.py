@@ -13,7 +13,7 @@ from blindspots.attacks.attack import Facts, zeros
 from blindspots.attacks.moves.walk import WalkState, by_place, first_walk, walked
 from blindspots.attacks.rounds import Rounds, asking
 from blindspots.capabilities import Substitutes
-from blindspots.lattice import BLANK, UNKNOWN, Substitutions, put_at
+from blindspots.lattice import BLANK, SUBSTITUTING, UNKNOWN, Substitutions, put_at
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import uniform
 from blindspots.rows import pick
@@ -33,7 +33,7 @@ class _Ranked(Rounds[RankedState, Substitutions]):
     queries: int
 
     requires: ClassVar[type] = Substitutes
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = SUBSTITUTING
     blank: float = BLANK
     ranking: int = 0  # rounds that are asked for the order of the places
 

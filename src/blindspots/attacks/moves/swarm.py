@@ -13,7 +13,7 @@ from blindspots.attacks.moves.distinct import first_of_each, marks
 from blindspots.attacks.moves.population import at_place, drawn, kept_within
 from blindspots.attacks.rounds import Rounds, RoundState, asking, first_round
 from blindspots.capabilities import Substitutes
-from blindspots.lattice import Substitutions
+from blindspots.lattice import SUBSTITUTING, Substitutions
 from blindspots.problem import Job, Need, Problem
 from blindspots.random import uniform
 from blindspots.rows import pick
@@ -59,7 +59,7 @@ class Swarm(Rounds[SwarmState, Substitutions]):
     )
     need: ClassVar[Need] = Need.VALUE
     requires: ClassVar[type] = Substitutes
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = SUBSTITUTING
 
     @property
     def looks(self) -> int:
