@@ -25,6 +25,7 @@ from blindspots.experiments.evaluate.honest import checks_of, kept_of_checks
 from blindspots.experiments.evaluate.honest import said as validity_said
 from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
+from blindspots.experiments.evaluate.shard_texts import TextShardSearch
 from blindspots.experiments.evaluate.texts import examined_texts, named
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
@@ -240,7 +241,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def make(self, config: B, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         if part.name == "preflight":
             return self._preflight(config, world)
-        return ShardSearch(config, world, part, self._stages(config, world), needs).columns(kept)
+        search = TextShardSearch if isinstance(world.model, TextModel) else ShardSearch
+        return search(config, world, part, self._stages(config, world), needs).columns(kept)
 
     def _preflight(self, config: B, world: World) -> Columns:
         """What is looked at before the attacks, and what that cost."""

@@ -6,22 +6,19 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from blindspots.engine.cascade import Cascade, Live, Stage
+from blindspots.engine.cascade import Board, Cascade, Live, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.shard import looks_after, shard_columns
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.honest import checks_of, judged
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
-from blindspots.experiments.evaluate.texts import forwarded_by, kept_of_texts
 from blindspots.oracle import Oracle
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns, Part
 from blindspots.runs.folder import Folder
 from blindspots.runs.store import Parts
 from blindspots.runs.world import Progress, World
-from blindspots.texts.threats import TextThreat
 
 
 class ShardSearch:
@@ -44,18 +41,25 @@ class ShardSearch:
             settings=Settings(c.slots or 1, row_budget=c.row_budget, patience=patience),
             allowance=self._allowance(oracle), watch=self._tell,
         )  # fmt: skip
-        model, sent = world.model, forwarded_by(world.model)
         with oracle.session():
             samples = self._samples()
-            board, seconds = yield from cascade.stages_of(samples, kept)
+            board, seconds = yield from self.searched(cascade, samples, kept)
             columns = shard_columns(oracle, samples, board, c.seed)
         self._check_service()
         for stage, took in zip(self.stages, seconds, strict=True):
             world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
-        if isinstance(threat := threat_of(world), TextThreat):
-            columns |= kept_of_texts(threat, samples.x, forwarded_by(model) - sent)
-            columns |= judged(checks_of(world), samples.x.cpu(), columns)
+        columns |= self.more(samples, columns)
         return {**columns, "chunk": torch.tensor([oracle.chunk if oracle.shrunk else c.chunk])}
+
+    def searched(
+        self, cascade: Cascade, samples: Samples, kept: Columns | None
+    ) -> Generator[Columns, None, tuple[Board, list[float]]]:
+        """The board after all stages and the seconds of each; yields states in between."""
+        return cascade.stages_of(samples, kept)
+
+    def more(self, samples: Samples, columns: Columns) -> Columns:
+        """What is kept besides of rows of this kind."""
+        return {}
 
     def _samples(self) -> Samples:
         rows, device = self.part.rows, self.world.model.device

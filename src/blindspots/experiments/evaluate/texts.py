@@ -1,13 +1,11 @@
 """What an evaluation of texts needs besides: its threat, and what is kept of every text's lattice."""
 
 import hashlib
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from blindspots.data import Dataset
 from blindspots.errors import InputError
@@ -56,18 +54,6 @@ def named(threat: Threat) -> dict[str, Any]:
     files = "".join(f"{name} {digest}\n" for name, digest in sorted(threat.builder.resources.items()))
     digest = hashlib.sha256(files.encode()).hexdigest() if files else ""
     return {"candidates": said if isinstance(said, str) else threat.builder.describe(), "features": digest}
-
-
-def forwarded_by(model: Model) -> int:
-    """How many texts were really sent to the model, whose answers to others are remembered."""
-    return model.forwarded if isinstance(model, TextModel) else 0
-
-
-def kept_of_texts(threat: TextThreat, x: Tensor, forwarded: int) -> dict[str, Tensor]:
-    """Columns of a shard: the lattices of the texts `x` (n, L), and how many texts were really sent to the model."""
-    said = ",".join(threat.lattice(text).to_json() for text in as_texts(x))
-    packed = torch.frombuffer(bytearray(zlib.compress(f"[{said}]".encode())), dtype=torch.uint8)
-    return {"lattices": packed, "forwarded": torch.tensor([forwarded])}
 
 
 def examined_texts(world: World) -> Preflight:
