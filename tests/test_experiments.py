@@ -77,19 +77,29 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 4,
         "numbers": 20,
     },
+    "evaluate/texts": {
+        "config": EvaluateConfig(model="reviews", data="reviews", rows=24, threat="words:0.15", shard_rows=8),
+        "kills": 6,
+        "numbers": 60,
+    },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }
 
 
+def kind_of(name: str) -> str:
+    """Of a row of the table; behind the slash stands on what."""
+    return name.partition("/")[0]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", sorted(SMALL))
-def test_every_kind_keeps_the_contract(kind: str, tmp_path: Path) -> None:
-    claims = list(bs.testing.check_experiment(kind, folder=tmp_path, **SMALL[kind]))
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_every_kind_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    claims = list(bs.testing.check_experiment(kind_of(name), folder=tmp_path, **SMALL[name]))
     assert claims
 
 
 def test_every_kind_is_in_the_table() -> None:
-    assert set(SMALL) == set(kinds())
+    assert set(map(kind_of, SMALL)) == set(kinds())
 
 
 # ------------------------------------------------------------------ at random moments
@@ -100,12 +110,12 @@ MOST = 2  # workers of one driver that are killed: when a part has lost three, i
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["serial", "processes:2"])
-@pytest.mark.parametrize("kind", sorted(SMALL))
+@pytest.mark.parametrize("name", sorted(SMALL))
 def test_runs_killed_at_random_moments_go_on_to_the_same_bytes(
-    kind: str, engine: str, tmp_path: Path, record_property: Callable[[str, object], None]
+    name: str, engine: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    config, draw = SMALL[kind]["config"].model_copy(update={"threads": 1}), random.Random(f"{kind} {engine}")
-    began = time.monotonic()
+    config, draw = SMALL[name]["config"].model_copy(update={"threads": 1}), random.Random(f"{name} {engine}")
+    kind, began = kind_of(name), time.monotonic()
     assert os.waitpid(_begun(kind, config, tmp_path / "whole", engine), 0)[1] == 0
     took, killed, places = time.monotonic() - began, 0, 0
     while killed < KILLS:

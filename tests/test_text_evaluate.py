@@ -1,0 +1,203 @@
+"""Evaluations of texts, from strings to verdict, report and proof."""
+
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import blindspots as bs
+from blindspots.engine.cascade import Stage
+from blindspots.errors import InputError
+from blindspots.experiments.evaluate.texts_shown import exchanged, visible
+from blindspots.models.texts import TextModel
+from blindspots.runs.folder import Folder
+from blindspots.runs.verify import verify_files
+from blindspots.texts.codes import as_texts
+from blindspots.texts.lattice import Lattice
+from blindspots.texts.threats import Words
+from blindspots.texts.words import words
+
+WEIGHTS = {
+    "good": 1.0, "fine": -0.2, "great": 2.0, "decent": 0.1, "bad": -1.0, "poor": -0.5, "weak": 0.1, "film": 0.1,
+    "movie": -0.1, "picture": -0.4, "plot": 0.2, "story": -0.2,
+}  # fmt: skip
+MAY_BE = {
+    "good": ("fine", "great", "decent"), "bad": ("poor", "weak"), "film": ("movie", "picture"), "plot": ("story",),
+}  # fmt: skip
+TEXTS = [
+    "A good film.", "The plot is bad!", "good plot, good film", "bad film, bad plot",
+    "This film has a good plot and a good picture", "nothing to see here, good", "Bad.",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """What builds lattices out of a few words."""
+
+    resources: dict[str, str] = field(default_factory=dict)
+
+    def lattice(self, text: str) -> Lattice:
+        spans = tuple((a, b) for a, b in words(text) if text[a:b] in MAY_BE)
+        return Lattice(text, spans, tuple(MAY_BE[text[a:b]] for a, b in spans))
+
+    def describe(self) -> str:
+        return "a table of the test"
+
+
+def linear(texts: Sequence[str]) -> torch.Tensor:
+    """The sum of the words' weights, for class 1."""
+    score = torch.tensor([sum(WEIGHTS.get(text[a:b].lower(), 0.0) for a, b in words(text)) for text in texts])
+    return torch.stack([-score, score], 1)
+
+
+Y = [int(one) for one in linear(TEXTS).argmax(1)]
+
+
+def least(text: str, label: int, most: int) -> float:
+    """The lowest margin of all texts with at most so many words exchanged."""
+    lattice = Table().lattice(text)
+    points = product(*(range(1 + len(candidates)) for candidates in lattice.candidates))
+    made = [lattice.at(c) for c in points if sum(k > 0 for k in c) <= most]
+    scores = linear(made)
+    return float((scores[:, label] - scores[:, 1 - label]).min())
+
+
+def evaluated(most: float, protocol: Any = "text-scores", **settings: Any) -> Any:
+    return bs.evaluate(TextModel(linear), TEXTS, Y, threat=Words(most, Table()), protocol=protocol, **settings)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_exactly_the_texts_fall_that_can(most: int) -> None:
+    """Words add up in this model, so that greedy search finds the optimum."""
+    done = evaluated(most)
+    can = [least(text, label, most) < 0 for text, label in zip(TEXTS, Y, strict=True)]
+    assert done.success.tolist() == can
+    assert 0 < sum(can) < len(TEXTS) or most > 1
+    made = as_texts(done.adversarial)
+    for text, changed, label, fell in zip(TEXTS, made, Y, can, strict=True):
+        assert (int(linear([changed]).argmax()) != label) == fell
+        assert Table().lattice(text).choice(changed) is not None
+
+
+def test_distances_count_words() -> None:
+    done = evaluated(3, [Stage("all", bs.attacks.Exhaustive(), "", stop_early=False)])
+    for text, label, norm in zip(TEXTS, Y, done.norms.tolist(), strict=True):
+        fewest = next((k for k in range(1, 4) if least(text, label, k) < 0), float("inf"))
+        assert norm == fewest
+
+
+@pytest.mark.parametrize(
+    ("share", "text", "allowed"), [(0.15, "one two three", 1), (0.5, "a b c d e", 2), (0.99, "a b", 1)]
+)
+def test_a_share_is_rounded_down_but_to_one_at_least(share: float, text: str, allowed: int) -> None:
+    threat = Words(share, Table())
+    assert threat.allowed(threat.lattice(text)) == allowed
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, 2.5])
+def test_numbers_of_words_are_whole(size: float) -> None:
+    with pytest.raises(InputError, match="a number of words, or a share"):
+        Words(size)
+
+
+def test_a_text_is_sent_once() -> None:
+    sent: list[str] = []
+
+    def counting(texts: list[str]) -> torch.Tensor:
+        sent.extend(texts)
+        return linear(texts)
+
+    stage = [Stage("genetic", bs.attacks.Genetic(population=8, generations=5), "", stop_early=False)]
+    done = bs.evaluate(TextModel(counting), TEXTS, Y, threat=Words(2, Table()), protocol=stage)
+    assert done.verdict.forwarded is not None
+    assert done.verdict.forwarded < done.forwards
+    assert done.verdict.forwarded <= len(sent)
+
+
+def test_texts_and_numbers_do_not_mix() -> None:
+    x, y = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(InputError, match="all for texts or none of them"):
+        bs.evaluate("digits", x, y, threat="words:1")
+    with pytest.raises(InputError, match="all for texts or none of them"):
+        bs.evaluate("reviews", data="reviews", threat="linf:0.1")
+    with pytest.raises(InputError, match="all for texts or none of them"):
+        bs.evaluate("reviews", x, y, threat="words:1")
+
+
+# ------------------------------------------------------------------ a run on the embedded reviews
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("texts") / "run"
+    bs.evaluate("reviews", data=bs.load_data("reviews", rows=40), threat="words:0.15", out=place, shard_rows=20)
+    return place
+
+
+def test_the_default_finds_what_exhaustive_search_finds() -> None:
+    data = bs.load_data("reviews", rows=60)
+    exact = bs.evaluate(
+        "reviews-cnn", data=data, threat="words:2", protocol=[Stage("all", bs.attacks.Exhaustive(), "")]
+    )
+    fast = bs.evaluate("reviews-cnn", data=data, threat="words:2")
+    assert exact.verdict.outcomes.get("budget") is None
+    assert bool((exact.success | ~fast.success).all())
+    assert int(fast.success.sum()) >= 0.99 * int(exact.success.sum())
+    assert fast.forwards < exact.forwards
+
+
+def test_runs_are_proved_again(folder: Path) -> None:
+    found = verify_files(Folder(folder))
+    assert found.ok, found.problems
+    assert any("few enough" in check for check in found.checks)
+
+
+def test_raw_and_valid_successes_stand_side_by_side(folder: Path) -> None:
+    said = json.loads((folder / "run.json").read_text())["verdict"]
+    assert said["valid"]["rows"] == said["outcomes"]["won"]
+    assert said["adjusted"]["hits"] == said["robust_of_right"]["hits"] + said["valid"]["rows"] - said["valid"]["hits"]
+    assert said["adjusted"]["share"] >= said["robust_accuracy"]
+
+
+def test_lattices_are_kept_for_everybody_to_read(folder: Path) -> None:
+    columns = bs.load_run(folder).parts["shards/00001"] if hasattr(bs, "load_run") else None
+    if columns is None:
+        from blindspots.runs.store import opened
+
+        columns = opened(Folder(folder)).parts["shards/00001"]
+    listed = json.loads(zlib.decompress(columns["lattices"].numpy().tobytes()))
+    assert [one["text"] for one in listed] == as_texts(columns["x"])
+    assert all(place["is"] not in place["may be"] for one in listed for place in one["places"])
+
+
+def test_the_report_marks_what_was_exchanged(folder: Path) -> None:
+    page = Path(bs.write_report(folder, folder / "page.html")).read_text()
+    before, after = re.findall(r"<del>(.*?)</del>", page), re.findall(r"<ins[^>]*>(.*?)</ins>", page)
+    assert before
+    assert len(before) == len(after)
+    assert "robust if only valid changes count" in page
+
+
+def test_invisible_characters_are_shown() -> None:
+    assert visible("go\u200bod") == "go⟨U+200B⟩od"
+    piece = exchanged("good", "go\u200bod")
+    assert [(part.text, part.kind) for part in piece.after] == [("go", "same"), ("⟨U+200B⟩", "new"), ("od", "same")]
+    assert [part.kind for part in exchanged("film", "movie").after] == ["new"]
+
+
+@pytest.mark.parametrize("threat", ["chars:1", "edits:1", "words:1"])
+def test_every_kind_of_change_runs_and_is_proved(threat: str, tmp_path: Path) -> None:
+    data = bs.load_data("reviews", rows=6)
+    done = bs.evaluate(
+        "reviews", data=data, threat=threat, protocol=[Stage("g", bs.attacks.Greedy(), "")], out=tmp_path
+    )
+    assert verify_files(Folder(tmp_path)).ok
+    for text, changed in zip(data.texts(0, 6), as_texts(done.adversarial), strict=True):  # type: ignore[attr-defined]
+        assert abs(len(text) - len(changed)) <= 12
