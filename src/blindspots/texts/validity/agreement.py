@@ -90,12 +90,13 @@ def errors(text: str, rules: tuple[Rule, ...] = _RULES) -> "Counter[tuple[int, s
 
 def _errors(text: str, rules: tuple[Rule, ...]) -> Iterator[tuple[int, str]]:
     for before, word, beyond in _in_a_row(text):
-        if before[-1] in ("a", "an") and (before[-1] == "an") != takes_an(word):
-            yield -1, before[-1]
+        last, both = before[-1], " ".join(before)
+        if last in ("a", "an") and (last == "an") != takes_an(word):
+            yield -1, last
         for number, rule in enumerate(rules):
-            for said in {before[-1], " ".join(before)} & rule.after:
-                if rule.broken(tags(word), tags(beyond)):
-                    yield number, said
+            said = last if last in rule.after else both
+            if said in rule.after and rule.broken(tags(word), tags(beyond)):
+                yield number, said
 
 
 def _in_a_row(text: str) -> Iterator[tuple[tuple[str, ...], str, str]]:
