@@ -19,18 +19,19 @@ class Rule:
     Args:
         after: words, or the last two words, after which a word is wrong
         only: if every tag that it can have is among these,
-        needed: and this one is.
+        needed: and this one is, where there is one.
         head: unless a plural follows: "these movie stars".
     """
 
     after: frozenset[str]
     only: frozenset[str]
-    needed: str
+    needed: str = ""
     head: bool = False
 
     def broken(self, found: frozenset[str], beyond: frozenset[str]) -> bool:
         """Whether a word with these tags is wrong, before one with the tags `beyond`."""
-        return self.needed in found and found <= self.only and not (self.head and "NNS" in beyond)
+        fits = self.needed in found if self.needed else bool(found)
+        return fits and found <= self.only and not (self.head and "NNS" in beyond)
 
 
 def _set(listed: str) -> frozenset[str]:
@@ -45,6 +46,7 @@ _RULES = (
     Rule(_set("these those many few several both") | _BE_SEVERAL, _set("NN VB VBP"), "NN", head=True),
     Rule(_set("he she it"), _set("VB VBP NN"), "VB"),
     Rule(_set("i you we they"), _set("VBZ NNS"), "VBZ"),
+    Rule(_set("to will would can could shall should may might must cannot can't won't"), _set("VBZ VBD VBN")),
 )
 
 
@@ -53,8 +55,9 @@ class Agreement(Check):
     """How many errors of agreement the changed text has that the clean one lacks. None may be new.
 
     "a" before consonants and "an" before vowels; no plural after "a", "each", "this", "there is", and no singular after
-    "these", "many", "there are"; no bare verb after "he", "she", "it", and none in -s after "I", "you", "we", "they".
-    What forms a word can be is known where lemminflect is installed; else only "a" and "an" are looked at.
+    "these", "many", "there are"; no bare verb after "he", "she", "it", none in -s after "I", "you", "we", "they", and
+    none but a bare one after "to", "will", "can". What forms a word can be is known where lemminflect is installed;
+    else only "a" and "an" are looked at.
 
     An error counts as an old one where the clean text has one of the same rule after the same word.
 
