@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -49,6 +50,8 @@ _RULES = (
     Rule(_set("to will would can could shall should may might must cannot can't won't"), _set("VBZ VBD VBN")),
 )
 
+_AFTER = {said: rule for rule in _RULES for said in rule.after}
+
 
 @dataclass(frozen=True)
 class Agreement(Check):
@@ -74,8 +77,8 @@ class Agreement(Check):
         return 0.0
 
     def measure(self, corpus: Corpus) -> Measure:
-        rules = _RULES if self._forms else ()
-        return counts(lambda clean, changed: (errors(changed, rules) - errors(clean, rules)).total())
+        forms = self._forms
+        return counts(lambda clean, changed: (errors(changed, forms) - errors(clean, forms)).total())
 
     def describe(self, corpus: Corpus) -> str:
         looked_at = "articles, plurals and third persons" if self._forms else "articles"
@@ -86,20 +89,19 @@ class Agreement(Check):
         return find_spec("lemminflect") is not None if self.forms is None else self.forms
 
 
-def errors(text: str, rules: tuple[Rule, ...] = _RULES) -> "Counter[tuple[int, str]]":
-    """Errors by the rule that is broken, -1 for articles, and the words after which it is."""
-    return Counter(_errors(text, rules))
+@lru_cache(4096)
+def errors(text: str, forms: bool = True) -> "Counter[tuple[str, str]]":
+    """Errors of sound and, if wanted, of form, by the words after which they are."""
+    return Counter(_errors(text, forms))
 
 
-def _errors(text: str, rules: tuple[Rule, ...]) -> Iterator[tuple[int, str]]:
+def _errors(text: str, forms: bool) -> Iterator[tuple[str, str]]:
     for before, word, beyond in _in_a_row(text):
-        last, both = before[-1], " ".join(before)
-        if last in ("a", "an") and (last == "an") != takes_an(word):
-            yield -1, last
-        for number, rule in enumerate(rules):
-            said = last if last in rule.after else both
-            if said in rule.after and rule.broken(tags(word), tags(beyond)):
-                yield number, said
+        if before[-1] in ("a", "an") and (before[-1] == "an") != takes_an(word):
+            yield "sound", before[-1]
+        said = before[-1] if before[-1] in _AFTER else " ".join(before)
+        if forms and said in _AFTER and _AFTER[said].broken(tags(word), tags(beyond)):
+            yield "form", said
 
 
 def _in_a_row(text: str) -> Iterator[tuple[tuple[str, ...], str, str]]:
