@@ -233,7 +233,7 @@ def test_paraphrases_exchange_for_synonyms_and_random_words_stand_in_the_same_pl
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.95])
 @pytest.mark.parametrize("name", ["similarity", "fluency"])
 def test_thresholds_reach_their_share_and_no_more(name: str, share: float) -> None:
-    fitted = parse_validity(f"{name}:share={share}").fit(TEXTS)
+    fitted = parse_validity(f"{name}:share={share}").fit(TEXTS, encoder=letters)
     threshold = fitted.thresholds[name]
     assert threshold.calibration is not None
     assert share <= threshold.calibration.paraphrases < share + 0.01
