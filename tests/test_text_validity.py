@@ -114,6 +114,10 @@ ERRORS = [
     ("She enjoys it.", "She enjoy it.", 1),
     ("They enjoy it.", "They enjoys it.", 1),
     ("I like it.", "I adore it.", 0),
+    ("You will enjoy it.", "You will enjoys it.", 1),
+    ("It is hard to understand.", "It is hard to understood.", 1),
+    ("It is hard to understand.", "It is hard to grasp.", 0),
+    ("Close to home.", "Close to homes.", 0),
     ("That works.", "That functions.", 0),
     ("He, stop it.", "He, enjoy it.", 0),  # a mark parts them
 ]
@@ -229,7 +233,7 @@ def test_paraphrases_exchange_for_synonyms_and_random_words_stand_in_the_same_pl
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.95])
 @pytest.mark.parametrize("name", ["similarity", "fluency"])
 def test_thresholds_reach_their_share_and_no_more(name: str, share: float) -> None:
-    fitted = parse_validity(f"{name}:share={share}").fit(TEXTS)
+    fitted = parse_validity(f"{name}:share={share}").fit(TEXTS, encoder=letters)
     threshold = fitted.thresholds[name]
     assert threshold.calibration is not None
     assert share <= threshold.calibration.paraphrases < share + 0.01
@@ -302,6 +306,12 @@ def test_no_pairs_give_empty_tables(fitted: Validity) -> None:
     judged = fitted.judged([], [])
     assert judged.values.shape == judged.passes.shape == (0, 5)
     assert judged.valid.shape == (0,)
+
+
+def test_a_plus_in_the_name_of_a_file_joins_no_checks(tmp_path: Path) -> None:
+    (tmp_path / "a+b.txt").write_text("crisp soggy\n")
+    made = parse_validity(f"changed + antonyms:file={tmp_path / 'a+b.txt'}")
+    assert made.names == ("changed", "antonyms")
 
 
 def test_what_is_read_back_judges_the_same_to_the_last_bit(fitted: Validity) -> None:

@@ -1,11 +1,9 @@
 """Candidates in words: NAME:SETTING=VALUE,..., joined by +."""
 
-import re
 from collections.abc import Mapping
 
 from blindspots import spec
 from blindspots.errors import InputError
-from blindspots.naming import meant
 from blindspots.texts.builder import Builder
 from blindspots.texts.kept import NOTHING, USUAL, Kept
 from blindspots.texts.limits.agreement import Agreement
@@ -88,18 +86,11 @@ def parse_candidates(text: str) -> Builder:
 
 _KINDS = {"sources": SOURCES, "limits": LIMITS, KEEP: {KEEP: Kept}}
 _NAMES = [*SOURCES, *LIMITS, KEEP]
-_NEXT = re.compile(r"\+(?=\s*(?:" + "|".join(_NAMES) + r")\s*(?:[:+]|$))")  # a + in a file's name is no end
 
 
 def terms(text: str) -> list[str]:
     """The terms of candidates in words. Raises InputError: one has a name that is not known."""
-    found = _NEXT.split(text)
-    for name in map(_name, found):
-        if name not in _NAMES:
-            raise InputError(
-                f"expected candidates among {', '.join(_NAMES)}, got {name!r}{meant(name, _NAMES)}: choose"
-            )
-    return found
+    return spec.terms("candidates", _NAMES, text)
 
 
 def _name(term: str) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import ClassVar
 
@@ -19,18 +20,19 @@ class Rule:
     Args:
         after: words, or the last two words, after which a word is wrong
         only: if every tag that it can have is among these,
-        needed: and this one is.
+        needed: and this one is, where there is one.
         head: unless a plural follows: "these movie stars".
     """
 
     after: frozenset[str]
     only: frozenset[str]
-    needed: str
+    needed: str = ""
     head: bool = False
 
     def broken(self, found: frozenset[str], beyond: frozenset[str]) -> bool:
         """Whether a word with these tags is wrong, before one with the tags `beyond`."""
-        return self.needed in found and found <= self.only and not (self.head and "NNS" in beyond)
+        fits = self.needed in found if self.needed else bool(found)
+        return fits and found <= self.only and not (self.head and "NNS" in beyond)
 
 
 def _set(listed: str) -> frozenset[str]:
@@ -45,7 +47,10 @@ _RULES = (
     Rule(_set("these those many few several both") | _BE_SEVERAL, _set("NN VB VBP"), "NN", head=True),
     Rule(_set("he she it"), _set("VB VBP NN"), "VB"),
     Rule(_set("i you we they"), _set("VBZ NNS"), "VBZ"),
+    Rule(_set("to will would can could shall should may might must cannot can't won't"), _set("VBZ VBD VBN")),
 )
+
+_AFTER = {said: rule for rule in _RULES for said in rule.after}
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,9 @@ class Agreement(Check):
     """How many errors of agreement the changed text has that the clean one lacks. None may be new.
 
     "a" before consonants and "an" before vowels; no plural after "a", "each", "this", "there is", and no singular after
-    "these", "many", "there are"; no bare verb after "he", "she", "it", and none in -s after "I", "you", "we", "they".
-    What forms a word can be is known where lemminflect is installed; else only "a" and "an" are looked at.
+    "these", "many", "there are"; no bare verb after "he", "she", "it", none in -s after "I", "you", "we", "they", and
+    none but a bare one after "to", "will", "can". What forms a word can be is known where lemminflect is installed;
+    else only "a" and "an" are looked at.
 
     An error counts as an old one where the clean text has one of the same rule after the same word.
 
@@ -71,8 +77,8 @@ class Agreement(Check):
         return 0.0
 
     def measure(self, corpus: Corpus) -> Measure:
-        rules = _RULES if self._forms else ()
-        return counts(lambda clean, changed: (errors(changed, rules) - errors(clean, rules)).total())
+        forms = self._forms
+        return counts(lambda clean, changed: (errors(changed, forms) - errors(clean, forms)).total())
 
     def describe(self, corpus: Corpus) -> str:
         looked_at = "articles, plurals and third persons" if self._forms else "articles"
@@ -83,19 +89,19 @@ class Agreement(Check):
         return find_spec("lemminflect") is not None if self.forms is None else self.forms
 
 
-def errors(text: str, rules: tuple[Rule, ...] = _RULES) -> "Counter[tuple[int, str]]":
-    """Errors by the rule that is broken, -1 for articles, and the words after which it is."""
-    return Counter(_errors(text, rules))
+@lru_cache(4096)
+def errors(text: str, forms: bool = True) -> "Counter[tuple[str, str]]":
+    """Errors of sound and, if wanted, of form, by the words after which they are."""
+    return Counter(_errors(text, forms))
 
 
-def _errors(text: str, rules: tuple[Rule, ...]) -> Iterator[tuple[int, str]]:
+def _errors(text: str, forms: bool) -> Iterator[tuple[str, str]]:
     for before, word, beyond in _in_a_row(text):
         if before[-1] in ("a", "an") and (before[-1] == "an") != takes_an(word):
-            yield -1, before[-1]
-        for number, rule in enumerate(rules):
-            for said in {before[-1], " ".join(before)} & rule.after:
-                if rule.broken(tags(word), tags(beyond)):
-                    yield number, said
+            yield "sound", before[-1]
+        said = before[-1] if before[-1] in _AFTER else " ".join(before)
+        if forms and said in _AFTER and _AFTER[said].broken(tags(word), tags(beyond)):
+            yield "form", said
 
 
 def _in_a_row(text: str) -> Iterator[tuple[tuple[str, ...], str, str]]:

@@ -26,12 +26,13 @@ def size(clean: str, changed: str) -> int:
     return _size(blocks(clean, changed))
 
 
-def split(text: str) -> list[str]:
+@lru_cache(4096)
+def split(text: str) -> tuple[str, ...]:
     """The words of a text."""
-    return [text[a:b] for a, b in words(text)]
+    return tuple(text[a:b] for a, b in words(text))
 
 
-def _aligned(old: list[str], new: list[str]) -> list[Block]:
+def _aligned(old: Sequence[str], new: Sequence[str]) -> list[Block]:
     """By Ratcliff and Obershelp's longest common runs."""
     steps = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     return [(tuple(old[a:b]), tuple(new[c:d])) for kind, a, b, c, d in steps if kind != "equal"]

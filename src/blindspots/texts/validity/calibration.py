@@ -3,11 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from blindspots.errors import InputError
 from blindspots.records import Record
-from blindspots.texts.validity.check import Array, Calibrated, Check, Measure
+from blindspots.texts.validity.check import Array, Calibrated, Check
 from blindspots.texts.validity.pairs import Pairs, Synonyms, pairs
 
 _MOST_TEXTS, _FEWEST_PAIRS = 1000, 20
@@ -66,9 +64,11 @@ def sampled(texts: Sequence[str], synonyms: Synonyms, exchanges: float) -> Pairs
     return found
 
 
-def calibrated(check: Calibrated, measure: Measure, measured: str, found: Pairs, exchanges: float) -> Threshold:
-    """The threshold that the check's share of paraphrases passes."""
-    values = [measure(found.clean, changed).astype(np.float32) for changed in (found.paraphrases, found.random)]
-    value = check.calibrated(values[0])
-    passing = [check.passes(some, value) for some in values]
+def threshold_of(check: Check, measured: str, exchanges: float, paraphrases: Array, random: Array) -> Threshold:
+    """The check's own threshold, else the one that its share of the values (k,) of paraphrases passes."""
+    if check.threshold is not None:
+        return Threshold(value=check.threshold, measured=measured)
+    assert isinstance(check, Calibrated)
+    value = check.calibrated(paraphrases)
+    passing = (check.passes(values, value) for values in (paraphrases, random))
     return Threshold(value=value, measured=measured, calibration=Calibration.of(exchanges, *passing))

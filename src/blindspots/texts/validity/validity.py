@@ -13,9 +13,9 @@ from blindspots.errors import InputError
 from blindspots.records import Record
 from blindspots.texts.validity.agreement import Agreement
 from blindspots.texts.validity.antonyms import Antonyms
-from blindspots.texts.validity.calibration import Calibration, Threshold, calibrated, sampled
+from blindspots.texts.validity.calibration import Calibration, Threshold, sampled, threshold_of
 from blindspots.texts.validity.changed import Changed
-from blindspots.texts.validity.check import Array, Calibrated, Check, Corpus, Encoder, Measure
+from blindspots.texts.validity.check import Array, Check, Corpus, Encoder, Measure
 from blindspots.texts.validity.fluency import Fluency
 from blindspots.texts.validity.pairs import Pairs, Synonyms
 from blindspots.texts.validity.similarity import Similarity
@@ -126,18 +126,14 @@ class Validity:
         fitted = replace(self, texts=digest, measures=measures)
         if self.thresholds:
             return fitted
-        are_given = all(check.threshold is not None for check in self.checks.values())
-        return fitted._with_thresholds(said, None if are_given else sampled(texts, synonyms, exchanges), exchanges)
+        is_open = any(check.threshold is None for check in self.checks.values())
+        found = sampled(texts, synonyms, exchanges) if is_open else None
+        return fitted._with_thresholds(said, found, exchanges)
 
     def judged(self, clean: Sequence[str], changed: Sequence[str]) -> Judged:
         """What the checks say of each pair. Raises InputError: they were not fitted."""
         self._check_fitted(self.measures)
-        values = np.zeros((len(clean), len(self.checks)), np.float32)
-        for column, measure in zip(values.T, self.measures.values(), strict=True):
-            column[:] = measure(clean, changed)
-        limits = tuple(self.thresholds[name].value for name in self.names)
-        passes = [check.passes(v, t) for check, v, t in zip(self.checks.values(), values.T, limits, strict=True)]
-        return Judged(self.names, limits, values, np.stack(passes, 1))
+        return self._judged(self._values(clean, changed))
 
     def describe(self) -> list[str]:
         """A sentence for each check: what passes, and by what right. Raises InputError: they were not fitted."""
@@ -167,20 +163,26 @@ class Validity:
         return replace(read, thresholds=file.thresholds, together=file.together, texts=file.texts)
 
     def _with_thresholds(self, said: Mapping[str, str], found: Pairs | None, exchanges: float) -> "Validity":
-        thresholds = {name: self._threshold(name, said[name], found, exchanges) for name in self.names}
+        pairs = found or Pairs([], [], [])
+        values = [self._values(pairs.clean, changed) for changed in (pairs.paraphrases, pairs.random)]
+        columns = zip(self.checks.items(), *(v.T for v in values), strict=True)
+        thresholds = {name: threshold_of(check, said[name], exchanges, *v) for (name, check), *v in columns}
         whole = replace(self, thresholds=thresholds)
         if found is None:
             return whole
-        valid = [whole.judged(found.clean, changed).valid for changed in (found.paraphrases, found.random)]
-        return replace(whole, together=Calibration.of(exchanges, *valid))
+        return replace(whole, together=Calibration.of(exchanges, *(whole._judged(v).valid for v in values)))
 
-    def _threshold(self, name: str, said: str, found: Pairs | None, exchanges: float) -> Threshold:
-        check = self.checks[name]
-        if check.threshold is not None:
-            return Threshold(value=check.threshold, measured=said)
-        assert isinstance(check, Calibrated)
-        assert found is not None
-        return calibrated(check, self.measures[name], said, found, exchanges)
+    def _values(self, clean: Sequence[str], changed: Sequence[str]) -> Array:
+        """(k, m) float32."""
+        values = np.zeros((len(clean), len(self.checks)), np.float32)
+        for column, measure in zip(values.T, self.measures.values(), strict=True):
+            column[:] = measure(clean, changed)
+        return values
+
+    def _judged(self, values: Array) -> Judged:
+        limits = tuple(self.thresholds[name].value for name in self.names)
+        passes = [check.passes(v, t) for check, v, t in zip(self.checks.values(), values.T, limits, strict=True)]
+        return Judged(self.names, limits, values, np.stack(passes, 1))
 
     @staticmethod
     def _check_fitted(needed: Mapping[str, Any]) -> None:

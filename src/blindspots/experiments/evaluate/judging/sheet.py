@@ -109,8 +109,8 @@ def _evidence(run: Run[Any, Any]) -> Evidence:
 
 def _decoys(evidence: Evidence, chosen: Sequence[int], draw: Random) -> Iterator[tuple[int, int]]:
     """For each chosen row another one of another class, and the class of the chosen one; each row once."""
-    y = evidence.rows.y
-    free = [row for row in draw.sample(range(len(y)), len(y)) if row not in set(chosen)]
+    y, taken = evidence.rows.y, set(chosen)
+    free = [row for row in draw.sample(range(len(y)), len(y)) if row not in taken]
     for claimed in y[list(chosen)].tolist():
         row = next((row for row in free if y[row] != claimed), None)
         if row is not None:
