@@ -18,6 +18,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.evaluate.texts_shown import exchanged, visible
 from blindspots.models.texts import TextModel
 from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 from blindspots.runs.verify import verify_files
 from blindspots.texts.codes import as_texts
 from blindspots.texts.lattice import Lattice
@@ -167,11 +168,7 @@ def test_raw_and_valid_successes_stand_side_by_side(folder: Path) -> None:
 
 
 def test_lattices_are_kept_for_everybody_to_read(folder: Path) -> None:
-    columns = bs.load_run(folder).parts["shards/00001"] if hasattr(bs, "load_run") else None
-    if columns is None:
-        from blindspots.runs.store import opened
-
-        columns = opened(Folder(folder)).parts["shards/00001"]
+    columns = opened(Folder(folder)).parts["shards/00001"]
     listed = json.loads(zlib.decompress(columns["lattices"].numpy().tobytes()))
     assert [one["text"] for one in listed] == as_texts(columns["x"])
     assert all(place["is"] not in place["may be"] for one in listed for place in one["places"])
@@ -199,5 +196,3 @@ def test_every_kind_of_change_runs_and_is_proved(threat: str, tmp_path: Path) ->
         "reviews", data=data, threat=threat, protocol=[Stage("g", bs.attacks.Greedy(), "")], out=tmp_path
     )
     assert verify_files(Folder(tmp_path)).ok
-    for text, changed in zip(data.texts(0, 6), as_texts(done.adversarial), strict=True):  # type: ignore[attr-defined]
-        assert abs(len(text) - len(changed)) <= 12
