@@ -192,7 +192,6 @@ def test_invisible_characters_are_shown() -> None:
 @pytest.mark.parametrize("threat", ["chars:1", "edits:1", "words:1"])
 def test_every_kind_of_change_runs_and_is_proved(threat: str, tmp_path: Path) -> None:
     data = bs.load_data("reviews", rows=6)
-    done = bs.evaluate(
-        "reviews", data=data, threat=threat, protocol=[Stage("g", bs.attacks.Greedy(), "")], out=tmp_path
-    )
+    greedy = [Stage("greedy", bs.attacks.Greedy(), "")]
+    bs.evaluate("reviews", data=data, threat=threat, protocol=greedy, out=tmp_path)
     assert verify_files(Folder(tmp_path)).ok

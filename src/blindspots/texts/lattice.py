@@ -4,7 +4,8 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from math import inf
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -77,13 +78,13 @@ class Lattice:
             spans.append((start, end))
         return spans
 
-    def choice(self, text: str) -> list[int] | None:
-        """What was chosen, with as few changes as possible; None: the text is no point of this lattice."""
+    def choice(self, text: str, most: float = inf) -> list[int] | None:
+        """What was chosen, with as few changes as possible; None: no choice with at most `most` makes the text."""
         if not text.startswith(self.fixed[0]):
             return None
         ways: _Ways = {len(self.fixed[0]): (0, None)}
-        for words, behind in zip(self.choices, self.fixed[1:], strict=True):
-            ways = _read_on(text, ways, words, behind)
+        for (a, b), candidates, behind in zip(self.spans, self.candidates, self.fixed[1:], strict=True):
+            ways = _read_on(text, ways, self.text[a:b], candidates, behind, most)
         return _listed(ways[len(text)][1]) if len(text) in ways else None
 
     def size(self, k: int | None = None) -> int:
@@ -135,16 +136,24 @@ _Chain = tuple[Any, int] | None  # of choices, the last one first
 _Ways = dict[int, tuple[int, _Chain]]  # where reading has come to -> the fewest changes, and the choices that led there
 
 
-def _read_on(text: str, ways: _Ways, words: Sequence[str], behind: str) -> _Ways:
+def _read_on(text: str, ways: _Ways, now: str, candidates: tuple[str, ...], behind: str, most: float) -> _Ways:
     """One place further, with what stands behind it."""
     further: _Ways = {}
+    lengths, numbers = _by_word(candidates)
     for end, (changes, so_far) in ways.items():
-        for c, word in enumerate(words):
-            stop, count = end + len(word) + len(behind), changes + (c > 0)
-            fits = text.startswith(word, end) and text.startswith(behind, end + len(word))
-            if fits and (stop not in further or count < further[stop][0]):
+        found = [(numbers.get(text[end : end + n], 0), n) for n in lengths] if changes < most else []
+        as_it_is = [(0, len(now))] if text.startswith(now, end) else []
+        for c, length in [*as_it_is, *(one for one in found if one[0])]:
+            stop, count = end + length + len(behind), changes + (c > 0)
+            if text.startswith(behind, end + length) and (stop not in further or count < further[stop][0]):
                 further[stop] = (count, (so_far, c))
     return further
+
+
+@lru_cache(maxsize=4096)
+def _by_word(candidates: tuple[str, ...]) -> tuple[list[int], dict[str, int]]:
+    """The lengths of candidates, and their numbers, from 1."""
+    return sorted(set(map(len, candidates))), {word: c for c, word in enumerate(candidates, 1)}
 
 
 def _listed(chain: _Chain) -> list[int]:

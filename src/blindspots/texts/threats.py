@@ -155,8 +155,8 @@ class TextThreat(Threat):
         return Choices(tokens.to(x.device), x)
 
     def choice(self, lattice: Lattice, text: str) -> list[int] | None:
-        """Which candidates make the text out of the lattice's own; None: none do."""
-        return [0] * len(lattice.spans) if text == lattice.text else lattice.choice(text)
+        """Which candidates make the text out of the lattice's own; None: none do, or too many would be needed."""
+        return [0] * len(lattice.spans) if text == lattice.text else lattice.choice(text, self.allowed(lattice))
 
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
         """The number of places that were exchanged; inf for a text that cannot be made in this way."""
