@@ -28,7 +28,7 @@ class TextShard(Shard):
         return found
 
     def changes(self, points: Array) -> Array:
-        """How many places of each broken row are exchanged in its point (k, L); inf where it takes more than are allowed."""
+        """How many places of each broken row are exchanged in its point (k, L); inf: more than may be."""
         rows = zip(points, self["broken"].tolist(), self.allowed.tolist(), strict=True)
         found = [_changes(self.lattices[row], decoded(point), most) for point, row, most in rows]
         return np.array(found, dtype=np.float64)
@@ -108,9 +108,7 @@ def _made(s: Shard) -> Problems:
     assert isinstance(s, TextShard)
     for name in ("adversarial", "nearest"):
         other = np.isinf(s.changes(s[name]))
-        yield from s.told(
-            other, s.of_broken(s.id), f"{name} made by so few exchanges as {s.threat.spec} allows", "others"
-        )
+        yield from s.told(other, s.of_broken(s.id), f"{name} made by exchanges within {s.threat.spec}", "others")
 
 
 def _sizes(s: Shard) -> Problems:
