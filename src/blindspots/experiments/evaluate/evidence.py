@@ -133,6 +133,12 @@ class Evidence:
         limits = self.checks.thresholds
         return [name for (name, check), value in pairs if not check.passes(value[None], limits[name].value).all()]
 
+    def path(self, row: int) -> list[tuple[int, int, float]]:
+        """Places, candidates and the label's probability after every exchange of a broken row's text."""
+        columns = self._shard(int(self.rows.shard[row]))
+        mine = columns["path_of"] == int(self.rows.adversarial_at[row])
+        return list(zip(*(columns[f"path_{n}"][mine].tolist() for n in ("place", "choice", "score")), strict=True))
+
     def lattice(self, row: int) -> Lattice:
         """What could change of a text."""
         shard = int(self.rows.shard[row])

@@ -35,6 +35,15 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Step:
+    """An exchange, and the probability of the label after it and those before it."""
+
+    before: str
+    after: str
+    score: float
+
+
+@dataclass(frozen=True)
 class TextExample:
     """A broken row."""
 
@@ -48,6 +57,7 @@ class TextExample:
     queries: int
     places: int
     pieces: list[Piece]
+    steps: list[Step]
     fails: list[str]  # checks of validity that the text does not pass; it counts raw only
 
 
@@ -81,6 +91,9 @@ def text_example(run: Evidence, row: int) -> TextExample:
         queries=int(rows.forwards[row]),
         places=len(lattice.spans),
         pieces=list(_shortened(_pieces(lattice, choice))),
+        steps=[
+            Step(visible(lattice.choices[p][0]), visible(lattice.choices[p][c]), score) for p, c, score in run.path(row)
+        ],
         fails=run.fails(row),
     )
 

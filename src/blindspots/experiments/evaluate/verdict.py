@@ -43,6 +43,10 @@ TEXTS = {
     "lattices": "(...) uint8 JSON, compressed by zlib: every text with its places and what may stand there",
     "checked": "(k, checks) float32 what each check says of the adversarial texts",
     "valid": "(k,) bool: all checks are passed",
+    "path_of": "(s,) int64 of which adversarial text this is an exchange, by its place among them",
+    "path_place": "(s,) int64 the place of its lattice that is exchanged, the one that alone does most first",
+    "path_choice": "(s,) int64 by which of its candidates, from 1",
+    "path_score": "(s,) float32 probability of the label once it is exchanged, and those before it",
     "forwarded": "(1,) int64 texts that were really sent to the model, whose answers are remembered",
 }  # more columns, of texts: x and all points are then code points
 

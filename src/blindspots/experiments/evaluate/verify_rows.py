@@ -61,6 +61,7 @@ def shape_problems(
         yield f"expected {rows} rows in {name}, found {len(columns['id'])}"
         return
     sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0, "checks": checks or 0}
+    sizes["s"] = len(columns["path_of"]) if checks is not None else 0
     for column, text in expected_columns.items():
         found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")
         of_any_shape = {"truth": found[1:], "measure_names": found, "lattices": found}

@@ -13,6 +13,7 @@ from blindspots.experiments.evaluate.honest import checks_kept, judged
 from blindspots.experiments.evaluate.verify_rows import Look, Problems, Shard
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import World
+from blindspots.texts.codes import as_codes
 from blindspots.texts.words import words
 
 Array = NDArray[Any]
@@ -77,6 +78,8 @@ def topics(world: World, preflight: Columns) -> Iterator[tuple[str, tuple[Look, 
     """Claims about a shard of texts besides those about any rows."""
     if world.same.get("data") and world.same.get("model"):
         yield "what the checks say of every adversarial text was found again", (partial(_checked, world, preflight),)
+    if world.same.get("model"):
+        yield "what every exchange does was found again", (_paths,)
     yield "every text has its lattice", (_lattices,)
     yield "every adversarial text is made by exchanges that its lattice allows, and by few enough", (_made, _sizes)
 
@@ -88,6 +91,39 @@ def _checked(world: World, preflight: Columns, s: Shard) -> Problems:
     off = np.abs(again["checked"].numpy() - s["checked"]) > _ROUNDING * (1 + np.abs(s["checked"]))
     yield from s.told(off.any(1), s.of_broken(s.id), "the stored values of the checks", "others")
     yield from s.told(again["valid"].numpy() != s["valid"], s.of_broken(s.id), "the stored validity", "another")
+
+
+def _paths(s: Shard) -> Problems:
+    """Exchanges are made one after the other in the clean text, and end with the adversarial one."""
+    assert isinstance(s, TextShard)
+    wrong = np.zeros(len(s["broken"]), dtype=bool)
+    for i, row in enumerate(s["broken"].tolist()):
+        mine = s["path_of"] == i
+        path = zip(s["path_place"][mine].tolist(), s["path_choice"][mine].tolist(), strict=True)
+        texts = list(_along(s.lattices[row], list(path)))
+        scores = s.model.logits(as_codes(texts, s.x.shape[1])).softmax(1)[:, int(s["y"][row])].cpu().numpy()
+        close = len(scores) == mine.sum() and np.allclose(scores, s["path_score"][mine], atol=1e-4)
+        wrong[i] = not close or texts[-1] != decoded(s["adversarial"][i])
+    yield from s.told(wrong, s.of_broken(s.id), "the stored effect of every exchange", "another")
+
+
+def _along(lattice: dict[str, Any], path: list[tuple[int, int]]) -> Iterator[str]:
+    """The text with the first exchange of a path, with the first two, and so on."""
+    for k in range(1, len(path) + 1):
+        yield _written(lattice, {place: lattice["places"][place]["may be"][c - 1] for place, c in path[:k]})
+
+
+def _between(lattice: dict[str, Any]) -> list[str]:
+    """What stands before, between and behind the places."""
+    text, spans = lattice["text"], [place["span"] for place in lattice["places"]]
+    starts, stops = [0, *(b for _, b in spans)], [*(a for a, _ in spans), len(text)]
+    return [text[a:b] for a, b in zip(starts, stops, strict=True)]
+
+
+def _written(lattice: dict[str, Any], now: dict[int, str]) -> str:
+    kept = _between(lattice)
+    words = [now.get(i, place["is"]) for i, place in enumerate(lattice["places"])]
+    return kept[0] + "".join(word + behind for word, behind in zip(words, kept[1:], strict=True))
 
 
 def _lattices(s: Shard) -> Problems:
