@@ -27,7 +27,7 @@ class TransformedTexts(TextModel):
         self.changes = tuple(frontend.on(known) for frontend in frontends)
         words = "+".join(map(str, frontends))
         super().__init__(
-            _Behind(self),
+            Behind(model),
             classes=model.classes,
             name=f"{model.name} through {words}",
             spec=None if model.spec is None else f"{model.spec}|{words}",
@@ -58,9 +58,9 @@ class TransformedTexts(TextModel):
         return scores
 
 
-class _Behind(nn.Module):
-    """The inner network as a submodule, so that modes and devices cover it."""
+class Behind(nn.Module):
+    """The network of the model inside another one as a submodule, so that modes and devices cover it."""
 
-    def __init__(self, whole: TransformedTexts) -> None:
+    def __init__(self, model: TextModel) -> None:
         super().__init__()
-        self.net = whole.model.net
+        self.net = model.net
