@@ -37,7 +37,7 @@ def terms(what: str, names: Collection[str], text: str) -> list[str]:
 
     Raises InputError: one has none of the `names`.
     """
-    listed = re.split(r"\+(?=\s*(?:" + "|".join(map(re.escape, names)) + r")\s*(?:[:+]|$))", text)
+    listed = re.split(r"\+(?=\s*(?:" + "|".join(map(re.escape, names)) + r")\s*(?:[:+]|$)|\s*$)", text)
     for name in (term.partition(":")[0].strip().lower() for term in listed):
         if name not in names:
             raise InputError(

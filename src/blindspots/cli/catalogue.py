@@ -12,7 +12,7 @@ from blindspots.experiments.detect.detectors.catalogue import DETECTORS
 from blindspots.experiments.harden.recipe import names, read_recipe
 from blindspots.experiments.universal.methods import METHODS
 from blindspots.models.load import FORMS as MODELS
-from blindspots.models.transformations import TRANSFORMATIONS
+from blindspots.models.transformations import FRONT_ENDS, TRANSFORMATIONS
 from blindspots.protocols import NAMES, about
 from blindspots.threats import THREATS
 
@@ -103,7 +103,7 @@ def _names() -> Table:
         table.add_row(Text(f"harden --recipe {name}", "bold"), Text(read_recipe(name).about))
     for name, kind in DETECTORS.items():
         table.add_row(Text(f"detect --detector {name}", "bold"), Text(f"{kind.title} ({kind.paper})"))
-    table.add_row(Text("--through", "bold"), Text(", ".join(TRANSFORMATIONS)))
+    table.add_row(Text("--through", "bold"), Text(", ".join([*TRANSFORMATIONS, *FRONT_ENDS])))
     table.add_row(Text("MODEL", "bold"), Text(MODELS))
     table.add_row(Text("--data", "bold"), Text(DATA))
     table.add_row(Text("--threat", "bold"), Text(f"{', '.join(THREATS)}, with a radius as in linf:8/255"))

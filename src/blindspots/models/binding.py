@@ -12,6 +12,7 @@ from blindspots.errors import InputError
 from blindspots.models.ensemble import Ensemble
 from blindspots.models.foreign import own_randomness
 from blindspots.models.model import Model, Wrapper, is_lazy
+from blindspots.models.transformed_texts import TransformedTexts
 
 _ROWS = 2  # that the network is tried on
 _WAYS = "--classes a,b,c (in Python load_data(..., classes=[...]) or Model(net, class_names=[...]))"
@@ -95,14 +96,19 @@ def names_of(model: Model) -> list[str] | None:
     """
     if model.class_names is not None:
         return telling(model.class_names)
-    inside = model.members if isinstance(model, Ensemble) else [model.model] if isinstance(model, Wrapper) else []
-    told = [names for m in inside if (names := names_of(m)) is not None]
+    told = [names for m in _inside(model) if (names := names_of(m)) is not None]
     if any(names != told[0] for names in told):
         raise InputError(
             f"expected members of {model.name} with the same classes in the same order, got {shown(told[0])} and "
             f"{shown(next(n for n in told if n != told[0]))}: bring them to one order"
         )
     return told[0] if told else _kept(model.net)
+
+
+def _inside(model: Model) -> Sequence[Model]:
+    if isinstance(model, Ensemble):
+        return model.members
+    return [model.model] if isinstance(model, Wrapper | TransformedTexts) else []
 
 
 def _kept(net: nn.Module) -> list[str] | None:

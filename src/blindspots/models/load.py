@@ -33,7 +33,7 @@ from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness, own_state
 from blindspots.models.model import Model
 from blindspots.models.schemes import opener
-from blindspots.models.transformations import Transformed, parse_chain
+from blindspots.models.transformations import parse_chain, transformed
 from blindspots.naming import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
@@ -77,9 +77,10 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
-            such as "|bits:depth=3", inputs pass through that transformation first (see `Transformed`); with "@1" or
-            "@logits", the scores are that output of the network (see `take` of `Model`). Or "guarded:RUN", without a
-            suffix: the model of a finished detection run with its detector, which may reject (`load_detector`).
+            such as "|bits:depth=3", or "|unicode" for texts, inputs pass through that transformation first (see
+            `Transformed`); with "@1" or "@logits", the scores are that output of the network (see `take` of `Model`).
+            Or "guarded:RUN", without a suffix: the model of a finished detection run with its detector, which may
+            reject (`load_detector`).
         say: called with sentences about slow steps.
 
     Raises:
@@ -91,7 +92,7 @@ def load_model(spec: str, say: Say | None = None) -> Model:
     inner, bar, chain = spec.rpartition("|")
     if bar:
         changes = parse_chain(chain)  # mistakes are reported before anything is loaded
-        return Transformed(load_model(inner, say), *changes)
+        return transformed(load_model(inner, say), changes)
     inner, at, key = spec.rpartition("@")
     if at and inner and not Path(spec).exists():
         return _taking(load_model(inner, say), key, spec)

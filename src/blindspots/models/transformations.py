@@ -1,7 +1,8 @@
-"""Changes of the input before the network: fewer bits, a median filter, the JPEG codec, noise.
+"""Changes of the input before the network: fewer bits, a median filter, the JPEG codec, noise; front ends for texts.
 
-Each is a small object that holds its settings and is called with inputs. Changes without a useful gradient pass it on
-unchanged (straight-through, BPDA of Athalye et al. 2018, arXiv 1802.00420), so that attacks see what lies behind.
+Each of numbers is a small object that holds its settings and is called with inputs. Changes without a useful gradient
+pass it on unchanged (straight-through, BPDA of Athalye et al. 2018, arXiv 1802.00420), so that attacks see what lies
+behind. Front ends are in `texts.frontends`; nothing passes a gradient through these.
 """
 
 from abc import ABC, abstractmethod
@@ -16,8 +17,14 @@ from torch import Tensor, nn
 
 from blindspots.errors import InputError
 from blindspots.models.model import Model, Wrapper
+from blindspots.models.texts import TextModel
+from blindspots.models.transformed_texts import TransformedTexts
 from blindspots.pictures import is_image, picture
-from blindspots.spec import build
+from blindspots.spec import build, terms
+from blindspots.texts.frontends.frontend import FrontEnd
+from blindspots.texts.frontends.spell import Spell
+from blindspots.texts.frontends.synonyms import Synonyms
+from blindspots.texts.frontends.unicode import Unicode
 
 Bounds = tuple[float, float]
 
@@ -32,7 +39,7 @@ class Transformation(ABC):
         """The changed inputs, of x's shape, dtype and device."""
 
     def __str__(self) -> str:
-        """As `parse_transformation` reads it."""
+        """As `parse_chain` reads it."""
         settings = (f"{f.name}={getattr(self, f.name)}" for f in fields(self))  # type: ignore[arg-type]
         return f"{self.name}:{','.join(settings)}"
 
@@ -139,38 +146,67 @@ class Noise(Transformation):
 
 
 TRANSFORMATIONS: dict[str, type[Transformation]] = {kind.name: kind for kind in (Bits, Median, Jpeg, Noise)}
+FRONT_ENDS: dict[str, type[FrontEnd]] = {kind.name: kind for kind in (Unicode, Spell, Synonyms)}
+_ALL: dict[str, type[Transformation | FrontEnd]] = {**TRANSFORMATIONS, **FRONT_ENDS}
+
+Chain = tuple[Transformation, ...] | tuple[FrontEnd, ...]
 
 
-def parse_transformation(text: str) -> Transformation:
-    """A transformation from text such as "bits:depth=3". Raises InputError if there is no such transformation."""
-    return build("a transformation", TRANSFORMATIONS, text)
+def parse_chain(text: str) -> Chain:
+    """What inputs go through, one after the other, from text such as "bits:depth=4+median:size=3" or "unicode+spell".
 
-
-def parse_chain(text: str) -> tuple[Transformation, ...]:
-    """Transformations to apply one after the other, from text such as "bits:depth=4+median:size=3"."""
-    return tuple(parse_transformation(part) for part in text.split("+"))
+    Raises InputError: there is no such transformation, or some are for texts and some for numbers.
+    """
+    chain = [build("a transformation", _ALL, term) for term in terms("a transformation", _ALL, text)]
+    of_texts = tuple(change for change in chain if isinstance(change, FrontEnd))
+    of_numbers = tuple(change for change in chain if isinstance(change, Transformation))
+    if of_texts and of_numbers:
+        raise InputError(
+            f"expected transformations all for texts or none of them, got {of_texts[0]} for texts and {of_numbers[0]} "
+            f"for numbers: choose among {', '.join(FRONT_ENDS)} or among {', '.join(TRANSFORMATIONS)}"
+        )
+    return of_texts or of_numbers
 
 
 class Transformed(Wrapper):
     """A model behind transformations of its input: the defence as a model, to be attacked as a whole.
+
+    Models of texts take other ones, see `TransformedTexts`.
 
     Args:
         model: receives the transformed inputs. The whole has its bounds and its `access`.
         transformations: at least one, as objects or as text such as "bits:depth=4+median:size=3", in order.
 
     Raises:
-        InputError: no transformation, or text that names none.
+        InputError: no transformation, text that names none, or one side is for texts.
     """
 
-    def __init__(self, model: Model, *transformations: Transformation | str) -> None:
-        chain = [t for given in transformations for t in (parse_chain(given) if isinstance(given, str) else (given,))]
-        if not chain:
+    def __init__(self, model: Model, *transformations: Transformation | FrontEnd | str) -> None:
+        given = [t for one in transformations for t in (parse_chain(one) if isinstance(one, str) else (one,))]
+        if not given:
             raise InputError('expected a transformation, got none: pass e.g. "bits:depth=4"')
+        chain = [change for change in given if isinstance(change, Transformation)]
+        if isinstance(model, TextModel) or len(chain) < len(given):
+            raise InputError(
+                f"expected transformations that are for the inputs of {model.name}, got {'+'.join(map(str, given))}: "
+                f"use {', '.join(FRONT_ENDS)} for texts and {', '.join(TRANSFORMATIONS)} for numbers"
+            )
         self.transformations = tuple(chain)
         words = "+".join(map(str, chain))
         spec = None if model.spec is None else f"{model.spec}|{words}"
         net = _Behind(model, self.transformations)
         super().__init__(model, net, f"{model.name} through {words}", spec)
+
+
+def transformed(model: Model, chain: Chain) -> Model:
+    """The model behind a chain of transformations for its kind of inputs.
+
+    Raises InputError: they are for another kind.
+    """
+    front_ends = [change for change in chain if isinstance(change, FrontEnd)]
+    if isinstance(model, TextModel) and front_ends:
+        return TransformedTexts(model, *front_ends)
+    return Transformed(model, *chain)
 
 
 class _Behind(nn.Module):

@@ -13,7 +13,7 @@ from blindspots.models.binding import bind, like, names_of
 from blindspots.models.first_look import first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, to_device
-from blindspots.models.transformations import Transformed, parse_chain
+from blindspots.models.transformations import parse_chain, transformed
 from blindspots.records import DataRecord, ModelRecord, Record
 from blindspots.runs.config import Config, DataSource, ModelSource
 
@@ -187,7 +187,7 @@ def _opened(source: ModelSource, given: Model | None, say: Say) -> Model:
         )
     model = model.of_values() if source.values else model
     changes = parse_chain(source.through) if source.through else ()
-    return Transformed(model, *changes) if changes else model
+    return transformed(model, changes) if changes else model
 
 
 def _read(source: DataSource) -> Dataset:

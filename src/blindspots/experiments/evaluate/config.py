@@ -58,7 +58,7 @@ class Threatened(OnData):
     through: str | None = setting(
         None,
         "What inputs go through before the model: bits:depth=3, median:size=3, jpeg:quality=75 or noise:sigma=0.25, "
-        "several joined by +.",
+        "or texts: unicode, spell or synonyms; several joined by +.",
         metavar="CHANGES",
         shown="nothing",
     )
