@@ -313,7 +313,7 @@ class Evaluate(Searches[EvaluateConfig]):
 
     def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
         if config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
-            yield _instead(str(config.protocol))
+            yield _instead(str(config.protocol), of_texts=isinstance(world.model, TextModel))
         yield from super()._notes(config, world)
 
 
@@ -417,11 +417,12 @@ def _check_budget(config: Batched, rows: int) -> None:
         )
 
 
-def _instead(protocol: str) -> Finding:
+def _instead(protocol: str, of_texts: bool) -> Finding:
+    usual = "text-fast" if of_texts else "fast"
     return Finding(
         code="protocol-chosen",
         severity="note",
-        saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of 'fast'.",
+        saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of {usual!r}.",
         do="Where its weights are at hand, evaluate those, too: gradients find more.",
     )
 
