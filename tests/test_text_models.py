@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -131,3 +132,77 @@ def test_pipelines_that_cannot_be_asked_are_refused(make: Callable[[], Any], sai
 def test_labels_that_the_pipeline_does_not_know_are_refused() -> None:
     with pytest.raises(InputError, match="mixed"):
         bs.evaluate(fitted("tfidf and logistic"), TEXTS[:2], ["positive", "mixed"], threat="words:1")
+
+
+# ------------------------------------------------------------------ plain functions
+
+
+def shouting(texts: list[str]) -> list[str]:
+    """Praise is what has more e than o."""
+    return ["positive" if text.count("e") > text.count("o") else "negative" for text in texts]
+
+
+def test_a_function_of_labels_is_searched_by_lot() -> None:
+    places = bs.TextModel(lambda texts: [CLASSES.index(label) for label in shouting(texts)], "labels", classes=2)
+    names = bs.TextModel(shouting, answers="labels", class_names=CLASSES)
+    assert (places.access, names.access, names.classes) == (Need.LABEL, Need.LABEL, 2)
+    labels = [CLASSES.index(label) for label in shouting(TEXTS)]
+    runs = [bs.evaluate(model, TEXTS, labels, threat=bs.Words(3)) for model in (places, names)]
+    assert [run.config.protocol for run in runs] == ["text-labels", "text-labels"]
+    assert 0 < runs[0].robust_accuracy == runs[1].robust_accuracy < runs[0].clean_accuracy == 1
+    assert runs[0].verdict.unsearched == runs[0].verdict.outcomes.get("unsearched", 0)
+
+
+def test_what_lot_finds_is_there_and_a_point_is_drawn_by_its_own_number() -> None:
+    model = bs.TextModel(shouting, answers="labels", class_names=CLASSES)
+    y = [CLASSES.index(label) for label in shouting(TEXTS)]
+    lot, all_of_them = (
+        bs.attack(model, TEXTS, y, attack, threat="words:1")
+        for attack in (bs.attacks.Sampling(200), "sampling:queries=400")
+    )
+    assert bool((lot.success <= all_of_them.success).all())
+    scores = bs.TextModel(lambda texts: [[t.count("o"), t.count("e") - 0.5] for t in texts])
+    exact = bs.attack(scores, TEXTS, y, bs.attacks.Exhaustive(), threat="words:1")
+    assert torch.equal(all_of_them.success, exact.success)
+
+
+def test_a_function_may_give_probabilities() -> None:
+    model = bs.TextModel(lambda texts: np.array([[0.0, 1.0]] * len(texts)), answers="probabilities")
+    assert model.of(["a"]).softmax(1).round(decimals=3).tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("function", "how", "said"),
+    [
+        (lambda texts: 1 / 0, {}, "got ZeroDivisionError: division by zero"),
+        (lambda texts: [[0.0, 1.0]], {}, "expected logits"),
+        (lambda texts: ["good"] * len(texts), {"answers": "labels", "class_names": CLASSES}, "got 'good'"),
+        (lambda texts: [2] * len(texts), {"answers": "labels", "classes": 2}, "integers from 0 to 1"),
+        (lambda texts: ["good"] * len(texts), {"answers": "labels", "classes": 2}, "integers from 0 to 1"),
+        (len, {"answers": "labels"}, "expected the number of classes"),
+        (len, {"answers": "word"}, "answers"),
+    ],
+)
+def test_functions_that_fail_and_answers_that_are_none_are_sentences(function: Any, how: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        bs.evaluate(bs.TextModel(function, **how), TEXTS, TRUTH, threat="words:1")
+
+
+def test_a_factory_may_return_a_function_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import blindspots as bs\n\n"
+        "def praise(texts):\n    return [[0.5, text.count('e') - text.count('o')] for text in texts]\n\n"
+        "def model():\n    return bs.TextModel(praise, class_names=['negative', 'positive'])\n"
+    )
+    spec = f"{tmp_path / 'mine.py'}:model"
+    bs.evaluate(spec, data="reviews", rows=10, threat="words:1", out=tmp_path / "run")
+    assert bs.verify(tmp_path / "run")
+
+
+def test_threats_of_texts_are_public() -> None:
+    threats = [bs.Words(2), bs.Characters(0.1), bs.Edits(3), bs.Tokens(1)]
+    assert [threat.spec for threat in threats] == ["words:2.0", "chars:0.1", "edits:3.0", "tokens:1.0"]
+    with pytest.raises(InputError, match="expected a number of words"):
+        bs.Words(1.5)
+    done = bs.evaluate("reviews", data="reviews", rows=20, threat=bs.Words(1, candidates="typo"))
+    assert done.config.candidates == "typo"

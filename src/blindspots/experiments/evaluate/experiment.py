@@ -304,7 +304,7 @@ class Evaluate(Searches[EvaluateConfig]):
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
-            _check_access(stage, given, model)
+            _check_access(stage, given, model, usual)
             check_fit(stage.attack, threat, model.access, stage.objective)
         return chosen
 
@@ -345,11 +345,11 @@ def _useful(model: Model) -> Need:
     return Need.VALUE if model.flat else model.access
 
 
-def _check_access(stage: Stage, given: object, model: Model) -> None:
+def _check_access(stage: Stage, given: object, model: Model, usual: Mapping[Need, str]) -> None:
     if isinstance(given, str) and not affords(model.access, stage.attack):
         raise InputError(
             f"expected a protocol for a model that gives {ACCESS[model.access]} alone, got {given!r}, whose stage "
-            f"{stage.name!r} needs {ACCESS[stage.attack.need]}: use {USUAL[model.access]!r}, which is taken where none "
+            f"{stage.name!r} needs {ACCESS[stage.attack.need]}: use {usual[model.access]!r}, which is taken where none "
             "is named"
         )
 
