@@ -29,6 +29,8 @@ ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy
     "Ensemble": {"models": [Net()]},
     "Model": {"net": Net()},
     "Smoothed": {"model": bs.Model(Net()), "sigma": 0.1},
+    "TextModel": {"function": list},
+    "TokenModel": {"net": nn.Embedding(9, 3), "table": nn.Embedding(9, 3), "head": None, "tokenizer": None},
     "Transformed": {"model": bs.Model(Net())},
     "attack": {**COMMON, "attack": PGD(1)},
     "certify": {"model": Net(), "x": X, "y": Y, "sigma": 0.1},

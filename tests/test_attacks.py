@@ -59,6 +59,7 @@ from blindspots.attacks import (
     RotateTranslate,
     RotateTranslatePGD,
     SaltAndPepper,
+    Sampling,
     Scales,
     SigmaZero,
     SignOPT,
@@ -168,6 +169,7 @@ TABLE: list[Attack[Any, Any]] = [
     Beam(3, 80),
     Genetic(4, 3),
     Swarm(5, 4),
+    Sampling(20),
     Exhaustive(60),
 ]
 CHECKS = [check for attack in TABLE for check in checks(attack)]

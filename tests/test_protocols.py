@@ -13,6 +13,8 @@ from blindspots.fit import check_fit
 from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.protocols import NAMES, about, protocol
+from blindspots.texts.threats import TEXTS
+from blindspots.threats import THREATS, parse_threat
 from small_run import inputs, network
 
 FILE = """
@@ -46,13 +48,23 @@ FOR = {
     "autoattack-rand": ("linf", "l2", "l1"),
     "blackbox-scores": ("linf", "l2", "l1"),
     "blackbox-labels": ("linf", "l2", "l1"),
+    "text-fast": TEXTS,
+    "text-scores": TEXTS,
+    "text-labels": TEXTS,
+}
+ACCESS = {
+    "blackbox-scores": Need.VALUE,
+    "blackbox-labels": Need.LABEL,
+    "text-fast": Need.SLOPES,
+    "text-scores": Need.VALUE,
+    "text-labels": Need.LABEL,
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", THREATS)
 def test_every_protocol_fits_every_threat_that_it_has_stages_for(name: str, norm: str) -> None:
-    threat = parse_ball(norm if name == "curve" else f"{norm}:0.5")
+    threat = parse_threat(norm if name == "curve" else f"{norm}:0.5")
     if norm not in FOR.get(name, BALLS):
         with pytest.raises(InputError, match="it has no stages for that one"):
             protocol(name, threat)
@@ -60,7 +72,7 @@ def test_every_protocol_fits_every_threat_that_it_has_stages_for(name: str, norm
     found = protocol(name, threat)
     assert found.stages
     assert about(name)
-    access = {"blackbox-scores": Need.VALUE, "blackbox-labels": Need.LABEL}.get(name, Need.GRAD)
+    access = ACCESS.get(name, Need.GRAD)
     for stage in found.stages:
         assert stage.why
         check_fit(stage.attack, threat, access, stage.objective)

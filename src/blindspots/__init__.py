@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
+    from blindspots.models.texts import TextModel, TokenModel
     from blindspots.objective import Objective
     from blindspots.report.experiment import write_report
     from blindspots.rows import Around
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
+    from blindspots.texts.threats import Characters, Edits, Tokens, Words
     from blindspots.threats import parse_threat
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "Around",
     "ArrayData",
     "BlackBox",
+    "Characters",
+    "Edits",
     "Ensemble",
     "Evaluation",
     "InputError",
@@ -50,7 +54,11 @@ __all__ = [
     "Objective",
     "Smoothed",
     "TextData",
+    "TextModel",
+    "TokenModel",
+    "Tokens",
     "Transformed",
+    "Words",
     "attack",
     "attacks",
     "certify",
@@ -76,6 +84,8 @@ _HOMES = {
     "Around": "rows",
     "ArrayData": "data",
     "BlackBox": "models",
+    "Characters": "texts.threats",
+    "Edits": "texts.threats",
     "Ensemble": "models",
     "Evaluation": "experiments.evaluate.experiment",
     "Objective": "objective",
@@ -87,7 +97,11 @@ _HOMES = {
     "Model": "models",
     "Smoothed": "experiments.certify.smoothed",
     "TextData": "data",
+    "TextModel": "models.texts",
+    "TokenModel": "models.texts",
+    "Tokens": "texts.threats",
     "Transformed": "models",
+    "Words": "texts.threats",
     "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",
     "detect": "experiments.detect.experiment",

@@ -182,9 +182,16 @@ def _is(value: Any, kind: Any) -> bool:
         return False
     if kind is float:
         return isinstance(value, int | float) and not math.isnan(value)
-    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
-        return True  # protocols check themselves, by their methods
-    return isinstance(value, kind)
+    if getattr(kind, "_is_protocol", False):
+        return all(callable(getattr(value, method, None)) for method in _methods(kind))
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+@cache
+def _methods(kind: type) -> list[str]:
+    """Those that a protocol asks for."""
+    named = (item for base in kind.__mro__ if getattr(base, "_is_protocol", False) for item in vars(base).items())
+    return [name for name, thing in named if inspect.isfunction(thing) and not name.startswith("_")]
 
 
 def _words(hint: Any) -> str:

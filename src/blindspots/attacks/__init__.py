@@ -41,6 +41,7 @@ from blindspots.attacks.moves.genetic import Genetic
 from blindspots.attacks.moves.greedy import Greedy
 from blindspots.attacks.moves.hotflip import HotFlip
 from blindspots.attacks.moves.ranked import Ranked, RankedByGradient
+from blindspots.attacks.moves.sampling import Sampling
 from blindspots.attacks.moves.swarm import Swarm
 from blindspots.attacks.natural.corruptions import AdditiveNoise, Blur, Contrast, SaltAndPepper
 from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePGD
@@ -114,6 +115,7 @@ __all__ = [
     "RotateTranslate",
     "RotateTranslatePGD",
     "SaltAndPepper",
+    "Sampling",
     "Scales",
     "SigmaZero",
     "SignOPT",

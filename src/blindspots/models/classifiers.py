@@ -78,10 +78,10 @@ class _Estimator:
     """A fitted classifier and the ways to query it."""
 
     def __init__(self, estimator: Any, bounds: tuple[Numbers, Numbers], shape: Sequence[int] | None) -> None:
-        _check(estimator)
+        check_classifier(estimator)
         self.estimator, self.box = estimator, as_box(*bounds)
         self.classes = np.asarray(estimator.classes_)
-        self.names = _named(self.classes)
+        self.names = names_of_labels(self.classes)
         self.flatten = Flatten(features_of(estimator, shape), None if shape is None else tuple(shape))
 
     @cached_property
@@ -97,7 +97,7 @@ class _Estimator:
                 f"expected one label per row from {type(self.estimator).__name__}, got shape {labels.shape} for "
                 f"{_PROBES} rows: fit it on labels (N,)"
             )
-        return self._places(labels)
+        return places_of(self.classes, labels)
 
     def agrees(self, model: Model) -> bool:
         """Whether the model predicts what the estimator does, except for a few rows."""
@@ -122,17 +122,13 @@ class _Estimator:
         """The estimator's output for an array (B, features)."""
         found = self._asked(_METHODS[answers], x)
         if answers == "labels":
-            return self._places(found)
+            return places_of(self.classes, found)
         found = np.stack([-found / 2, found / 2], 1) if found.ndim == 1 else found
         return found.astype(np.float32)
 
     def _asked(self, method: str, x: Any) -> Any:
         with quiet(f"{type(self.estimator).__name__}.{method}"):
             return np.asarray(getattr(self.estimator, method)(x.astype(np.float64)))
-
-    def _places(self, labels: Any) -> Any:
-        order = np.argsort(self.classes)
-        return order[np.searchsorted(self.classes, labels, sorter=order)]
 
 
 def probes_within(box: Box, flatten: Flatten) -> Tensor:
@@ -162,7 +158,7 @@ def quiet(what: str) -> Iterator[None]:
         raise InputError(f"{what} raised {type(error).__name__}: {said or 'no message'}") from error
 
 
-def _check(estimator: Any) -> None:
+def check_classifier(estimator: Any) -> None:
     """Refuse what is not a fitted classifier with one label per row."""
     from sklearn.base import is_classifier
     from sklearn.exceptions import NotFittedError
@@ -194,9 +190,15 @@ def _are_labels(classes: Any) -> bool:
     return classes.dtype.kind in "iubU" or all(isinstance(label, str) for label in classes)
 
 
-def _named(classes: Any) -> list[str]:
+def names_of_labels(classes: Any) -> list[str]:
     """Names of the classes, by which labels of data are matched."""
     return [str(int(label) if classes.dtype.kind == "f" else label) for label in classes]
+
+
+def places_of(classes: Any, labels: Any) -> Any:
+    """The indices of labels among the classes."""
+    order = np.argsort(classes)
+    return order[np.searchsorted(classes, labels, sorter=order)]
 
 
 def features_of(estimator: Any, shape: Sequence[int] | None) -> int:

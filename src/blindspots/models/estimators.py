@@ -14,6 +14,7 @@ from blindspots.errors import InputError
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.classifiers import Flatten, features_of, from_classifier, probes_within, quiet
 from blindspots.models.model import Model
+from blindspots.models.pipelines import TextEstimator, takes_texts
 from blindspots.models.translate import translate
 
 _AGREEMENT = 1e-4  # of a translation with the regressor, relative to the spread of its predictions
@@ -53,6 +54,11 @@ def from_estimator(
     BayesianRidge, HuberRegressor, SGDRegressor, LinearSVR, MLPRegressor, SVR, NuSVR, and searches and pipelines as
     above; every other one is a `BlackBox` that returns `predict`.
 
+    Classifiers with a CountVectorizer, TfidfVectorizer or HashingVectorizer among their steps, also inside a
+    FeatureUnion, a search or a calibration, become a `TextModel`. They are asked for `decision_function`, else
+    `predict_log_proba`, else `predict_proba`, else labels: the first of these whose largest entry is what `predict`
+    says, for 256 texts of words that they know. Bounds and shape mean nothing for them.
+
     Args:
         estimator: fitted on one label per row, integers or words.
         bounds: the smallest and the largest value an input can have, before the pipeline's own scaling; arrays where
@@ -64,9 +70,20 @@ def from_estimator(
     Raises:
         InputError: it is not a fitted classifier or regressor, or the shape does not fit.
     """
+    of_values = _is_regressor(estimator)
     called = name or type(getattr(estimator, "steps", [(None, estimator)])[-1][1]).__name__
-    make = from_regressor if _is_regressor(estimator) else from_classifier
+    if takes_texts(estimator):
+        _refuse_numbers(called, of_values)
+        return TextEstimator(estimator, called, spec)
+    make = from_regressor if of_values else from_classifier
     return make(estimator, bounds, called, spec, shape)
+
+
+def _refuse_numbers(called: str, of_values: bool) -> None:
+    if of_values:
+        raise InputError(
+            f"expected a classifier of texts, got {called}, which predicts numbers: evaluate it on inputs of numbers"
+        )
 
 
 def is_estimator(thing: Any) -> bool:

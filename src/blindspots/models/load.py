@@ -48,7 +48,8 @@ EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
 ESTIMATORS, TRANSFORMERS = "sklearn:", "hf:"
 ABOUT = "blindspots.json"  # the extra file in an archive with the model's name and bounds
 _LONGEST = 1 << 20  # bytes of that file
-SAFE_PARTS = {  # types of scikit-learn, beyond those that skops trusts: they hold numbers and call nothing by name
+SAFE_PARTS = {  # beyond the types that skops trusts: they hold numbers and call nothing by name
+    "scipy.sparse._csr.csr_matrix",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -73,7 +74,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         spec: "digits" or "digits-robust", or, for texts, "reviews", "reviews-lstm", "reviews-cnn" or
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
-            `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier (needs skops);
+            `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier, also of texts
+            (needs skops);
             "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blindspots.data.names import shown
 from blindspots.errors import InputError
 from blindspots.models.foreign import call
 from blindspots.models.model import Model
@@ -30,9 +31,10 @@ class TextModel(Model):
     the number of evaluations.
 
     Args:
-        function: from a list of strings to scores or probabilities (B, C), or labels (B,).
+        function: from a list of strings to scores or probabilities (B, C), or labels (B,): the places of classes, or
+            their names. The same text has to get the same answer again.
         answers: what it returns; "scores" are logits or anything else whose largest entry is the prediction.
-        classes: the number of classes; required where it returns labels.
+        classes: the number of classes; where it returns labels, this or `class_names` is required.
         name, spec, class_names: as of `Model`.
 
     Raises:
@@ -50,10 +52,12 @@ class TextModel(Model):
     ) -> None:
         if answers not in get_args(Answers):
             raise InputError(f"expected answers to be one of {', '.join(get_args(Answers))}, got {answers!r}: pick one")
+        names = None if class_names is None else list(class_names)
+        classes = len(names) if names and classes is None else classes
         if answers == "labels" and (classes is None or classes < 2):
             raise InputError(f"expected the number of classes of a model that returns labels, got {classes}: pass it")
         named: Any = function  # of strings, where other models take tensors
-        super().__init__(named, (0.0, float(LARGEST)), name=name, spec=spec, class_names=class_names)
+        super().__init__(named, (0.0, float(LARGEST)), name=name, spec=spec, class_names=names)
         self.access = Need.LABEL if answers == "labels" else Need.VALUE
         self.answers, self.classes = answers, classes
         self.forwarded = 0
@@ -89,9 +93,21 @@ class TextModel(Model):
         answer = call(self.net, texts, f"a function {self.name!r}")
         array = answer.detach().cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
         if self.answers == "labels":
-            return self._one_hot(array, len(texts))
+            return self._one_hot(self._numbered(array), len(texts))
         scores = self._as_logits(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)), len(texts))
         return scores.clamp_min(torch.finfo(torch.float32).tiny).log() if self.answers == "probabilities" else scores
+
+    def _numbered(self, labels: Any) -> Any:
+        """Names of classes as their places; anything else as it is."""
+        names = self.class_names
+        if not names or labels.dtype.kind not in "UO":
+            return labels
+        if strange := set(labels.tolist()) - set(names):
+            raise InputError(
+                f"expected labels among {shown(names)} from {self.name}, got {min(strange, key=repr)!r}: name all its "
+                "classes"
+            )
+        return np.array([names.index(name) for name in labels.tolist()], dtype=np.int64)
 
     def _one_hot(self, answer: Any, rows: int) -> Tensor:
         assert self.classes is not None

@@ -24,9 +24,10 @@ NAMES = (
     "blackbox-labels",
     "text-fast",
     "text-scores",
+    "text-labels",
 )
 USUAL = {Need.GRAD: "fast", Need.VALUE: "blackbox-scores", Need.LABEL: "blackbox-labels"}  # by what a model shows
-USUAL_OF_TEXTS = {Need.SLOPES: "text-fast", Need.VALUE: "text-scores"}
+USUAL_OF_TEXTS = {Need.SLOPES: "text-fast", Need.VALUE: "text-scores", Need.LABEL: "text-labels"}
 USUAL_OF_VALUES = {**USUAL, Need.GRAD: "regression"}  # for goals that do not classify
 
 

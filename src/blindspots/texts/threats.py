@@ -260,7 +260,10 @@ def _table(rows: Sequence[Sequence[int]], width: int, cut: bool = False) -> Tens
 
 
 class Words(TextThreat):
-    """Words are exchanged for others, such as synonyms."""
+    """Words are exchanged for others, such as synonyms: at most `radius` of a text, or a share of its words.
+
+    `Words(2)`, `Words(0.15)`; the arguments are those of `TextThreat`. Candidates: the embedded synonyms.
+    """
 
     name: ClassVar[str] = "words"
     title: ClassVar[str] = "words"
@@ -270,7 +273,10 @@ class Words(TextThreat):
 
 
 class Characters(TextThreat):
-    """Words get one typing error each: swapped, missing, additional or similar-looking characters."""
+    """Words get one typing error each: swapped, missing, additional or similar-looking characters.
+
+    `Characters(2)`; the arguments are those of `TextThreat`. Candidates: typing errors as people make them.
+    """
 
     name: ClassVar[str] = "chars"
     title: ClassVar[str] = "words with a typing error"
@@ -280,7 +286,10 @@ class Characters(TextThreat):
 
 
 class Edits(TextThreat):
-    """Characters are exchanged, inserted and deleted: the Levenshtein distance of the two texts is bounded."""
+    """Characters are exchanged, inserted and deleted: the Levenshtein distance of the two texts is at most `radius`.
+
+    `Edits(3)`; the arguments are those of `TextThreat`. A share is of the characters.
+    """
 
     name: ClassVar[str] = "edits"
     title: ClassVar[str] = "characters"
@@ -293,7 +302,10 @@ class Edits(TextThreat):
 
 
 class Tokens(TextThreat):
-    """Words are exchanged for any that the model knows, whatever they mean."""
+    """Words are exchanged for any that the model knows, whatever they mean.
+
+    `Tokens(1)`; the arguments are those of `TextThreat`. Only for models whose words are known, as networks.
+    """
 
     name: ClassVar[str] = "tokens"
     title: ClassVar[str] = "words"

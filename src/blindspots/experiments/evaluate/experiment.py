@@ -306,7 +306,7 @@ class Evaluate(Searches[EvaluateConfig]):
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
-            _check_access(stage, given, model)
+            _check_access(stage, given, model, usual)
             check_fit(stage.attack, threat, model.access, stage.objective)
         return chosen
 
@@ -315,7 +315,7 @@ class Evaluate(Searches[EvaluateConfig]):
 
     def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
         if config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
-            yield _instead(str(config.protocol))
+            yield _instead(str(config.protocol), of_texts=isinstance(world.model, TextModel))
         yield from super()._notes(config, world)
 
 
@@ -347,11 +347,11 @@ def _useful(model: Model) -> Need:
     return Need.VALUE if model.flat else model.access
 
 
-def _check_access(stage: Stage, given: object, model: Model) -> None:
+def _check_access(stage: Stage, given: object, model: Model, usual: Mapping[Need, str]) -> None:
     if isinstance(given, str) and not affords(model.access, stage.attack):
         raise InputError(
             f"expected a protocol for a model that gives {ACCESS[model.access]} alone, got {given!r}, whose stage "
-            f"{stage.name!r} needs {ACCESS[stage.attack.need]}: use {USUAL[model.access]!r}, which is taken where none "
+            f"{stage.name!r} needs {ACCESS[stage.attack.need]}: use {usual[model.access]!r}, which is taken where none "
             "is named"
         )
 
@@ -419,11 +419,12 @@ def _check_budget(config: Batched, rows: int) -> None:
         )
 
 
-def _instead(protocol: str) -> Finding:
+def _instead(protocol: str, of_texts: bool) -> Finding:
+    usual = "text-fast" if of_texts else "fast"
     return Finding(
         code="protocol-chosen",
         severity="note",
-        saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of 'fast'.",
+        saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of {usual!r}.",
         do="Where its weights are at hand, evaluate those, too: gradients find more.",
     )
 
