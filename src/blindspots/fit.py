@@ -44,7 +44,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
             f"expected one box and one unit for all features, which {attack!r} needs, got a threat where they differ: "
             f"use one of {able}"
         )
-    if threat.radius is None and not attack.minimal:
+    if isinstance(threat.plain, Ball) and threat.radius is None and not attack.minimal:
         raise InputError(
             f"expected a radius for {attack!r}, which searches in a ball, got {threat.spec!r}: write "
             f"{threat.name}:RADIUS, or use one of {able} for the smallest distance"
@@ -94,7 +94,7 @@ def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective
         and not lacking(kind.requires, threat.plain)
         and (kind.requires is not Ball or threat.name in kind.threats)
         and (threat.even or not kind.even)
-        and (threat.radius is not None or kind.minimal)
+        and (not isinstance(threat.plain, Ball) or threat.radius is not None or kind.minimal)
         and affords(access, kind)
         and (kind.targeted or not (objective.targeted or objective.directed))
     )

@@ -14,6 +14,8 @@ from blindspots.experiments.universal.methods import METHODS
 from blindspots.models.load import FORMS as MODELS
 from blindspots.models.transformations import FRONT_ENDS, TRANSFORMATIONS
 from blindspots.protocols import NAMES, about
+from blindspots.texts.recipes import NAMES as RECIPES
+from blindspots.texts.recipes import recipe
 from blindspots.threats import THREATS
 
 _ROOMY = 72  # signs in a line, from which on columns of prose can be read
@@ -98,6 +100,10 @@ def _names() -> Table:
     table = Table.grid(padding=(0, 2, 1, 0))
     for name in NAMES:
         table.add_row(Text(f"--protocol {name}", "bold"), Text(about(name)))
+    for name in RECIPES:
+        found = recipe(name)
+        needs = f" Reads {', '.join(found.needs)}." if found.needs else ""
+        table.add_row(Text(f"--recipe {name}", "bold"), Text(f"{found.about} ({found.paper}){needs}"))
     table.add_row(Text("universal --method", "bold"), Text(", ".join(METHODS)))
     for name in names():
         table.add_row(Text(f"harden --recipe {name}", "bold"), Text(read_recipe(name).about))

@@ -65,11 +65,19 @@ def _heading(owner: Any, config: type[Config]) -> str | None:
 
 
 def _extra(field: Any) -> Mapping[str, Any]:
-    return {"metavar": "", "shown": "", "argument": False, "hidden": False, **(field.json_schema_extra or {})}
+    return {
+        "metavar": "",
+        "shown": "",
+        "argument": False,
+        "hidden": False,
+        "instead": "",
+        **(field.json_schema_extra or {}),
+    }
 
 
 def _parameter(name: str, field: Any, heading: str | None) -> Parameter:
-    extra, required, hint = _extra(field), field.is_required(), _plain(field.annotation)
+    extra, hint = _extra(field), _plain(field.annotation)
+    required = field.is_required() and not extra["instead"]
     several, choices = _is_several(hint), _choices(hint)
     flag, called = hint is bool, f"--{name.strip('_').replace('_', '-')}"
     metavar = extra["metavar"] or ("" if flag else name.upper())
@@ -83,7 +91,9 @@ def _parameter(name: str, field: Any, heading: str | None) -> Parameter:
         names = (called if not (flag and field.default) else f"{called}/--no-{called[2:]}",)
         kind = typer.Option(*names, show_default=shown, **common)
     type_: Any = bool if flag else list[str] if several else hint if choices or hint is Path else str
-    default: Any = Parameter.empty if required else _default(field.default, flag, several)
+    default: Any = (
+        Parameter.empty if required else _default(None if field.is_required() else field.default, flag, several)
+    )
     annotation: Any = Annotated[type_ if required or flag or several else type_ | None, kind]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

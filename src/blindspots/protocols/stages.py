@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blindspots.attacks import parse_attack
+from blindspots.ball import Ball
 from blindspots.engine.cascade import Stage, Start
 from blindspots.engine.targets import parse_targets
 from blindspots.errors import InputError
@@ -139,6 +140,8 @@ def _sentence(path: Path, error: Any) -> str:
 
 
 def _check_radius(file: _File, path: Path, threat: Threat) -> None:
+    if not isinstance(threat.plain, Ball):
+        return  # texts without a radius may change as much as it takes
     if file.radius and threat.radius is None:
         raise InputError(
             f"expected a threat with a radius for protocol {path.stem!r}, got {threat.spec!r}: write "

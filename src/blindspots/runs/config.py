@@ -45,6 +45,7 @@ def setting(
     shown: str = "",
     argument: bool = False,
     hidden: bool = False,
+    instead: str = "",
     **limits: Any,
 ) -> Any:
     """A field of a configuration.
@@ -56,9 +57,16 @@ def setting(
         shown: in words, what a default of None comes to.
         argument: named by its place on the command line, not by an option.
         hidden: no option: it is filled in.
+        instead: of one that has to be given, the setting that it may be taken from.
         limits: pydantic's, such as gt=0.
     """
-    extra: dict[str, Any] = {"metavar": metavar, "shown": shown, "argument": argument, "hidden": hidden}
+    extra: dict[str, Any] = {
+        "metavar": metavar,
+        "shown": shown,
+        "argument": argument,
+        "hidden": hidden,
+        "instead": instead,
+    }
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 

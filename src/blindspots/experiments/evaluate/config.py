@@ -1,11 +1,27 @@
 """What `evaluate` can be asked, and what `attack` has in common with it."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, model_validator
 
 from blindspots.runs.config import DataSource, ModelSource, Number, OnData, setting
 
 _BY_SIZE = "by the size of an input"
+_NEXT_FILE = re.compile(r",(?=\s*\w+=)")  # a comma in a path is no end
+
+
+def file_words(said: Any) -> Any:
+    """{"vectors": path}, "vectors=PATH,wordnet=PATH" and several of these as ("vectors=PATH", "wordnet=PATH")."""
+    if isinstance(said, Mapping):
+        return tuple(f"{name}={path}" for name, path in said.items())
+    words = [said] if isinstance(said, str) else said
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        return said
+    return tuple(part.strip() for word in words for part in _NEXT_FILE.split(word))
 
 
 class Threatened(OnData):
@@ -115,11 +131,38 @@ class Batched(Searched):
 class EvaluateConfig(Batched):
     group: ClassVar[str] = "What is measured"
 
+    threat: str = setting(
+        ...,
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2 or edits:3.",
+        metavar="THREAT",
+        shown="that of the recipe",
+        instead="recipe",
+    )
+    recipe: str | None = setting(
+        None,
+        "A published attack on texts, or a .toml file: threat, candidates and search, where they are not named; "
+        "`blindspots list` shows them.",
+        metavar="NAME",
+        shown="none",
+    )
+    files: Annotated[tuple[str, ...], BeforeValidator(file_words)] = setting(
+        (), "What the recipe reads: vectors=PATH, wordnet=PATH or model=FOLDER.", metavar="NAME=PATH", shown="none"
+    )
+
     protocol: str | None = setting(
         None, "Which attacks, in which order; `blindspots list` shows them.", metavar="NAME",
         shown="fast, or blackbox-* for a model without gradients",
     )  # fmt: skip
     chosen: bool = setting(False, "No protocol was named.", hidden=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_recipe(cls, said: Any) -> Any:
+        if not isinstance(said, Mapping) or not (said.get("recipe") or said.get("files")):
+            return said
+        from blindspots.experiments.evaluate.recipes import filled  # slow, and `--help` has no time
+
+        return filled(said)
+
     def words(self, kind: str) -> list[str]:
-        return [self.threat]
+        return [*([Path(self.recipe).stem] if self.recipe else []), self.threat]

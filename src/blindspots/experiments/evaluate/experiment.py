@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
+from blindspots.attacks import parse_attack
 from blindspots.batching import TEXTS_PER_CALL, is_large, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data
 from blindspots.engine.cascade import Stage, check_classes, is_targeted
@@ -23,6 +24,7 @@ from blindspots.experiments.evaluate.diagnose import diagnose
 from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.honest import checks_of, kept_of_checks
 from blindspots.experiments.evaluate.honest import said as validity_said
+from blindspots.experiments.evaluate.recipes import notes as recipe_notes
 from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
@@ -35,6 +37,7 @@ from blindspots.goals import Goal, as_goal, check_labels, of_values
 from blindspots.models.first_look import LOOKED_AT, as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
+from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.packing import unpack_inputs
 from blindspots.preflight import NOT_EXAMINED, Preflight, examine
@@ -50,6 +53,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
+from blindspots.texts.recipes import recipe
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
 from blindspots.threats import as_threat
@@ -140,7 +144,7 @@ def evaluate(
     x: Any = None,
     y: Any = None,
     *,
-    threat: Threat,
+    threat: Threat | None = None,
     goal: Goal | str | Callable[[Tensor, Tensor], Any] | None = None,
     protocol: str | Protocol | Sequence[Stage] | None = None,
     data: Data | None = None,
@@ -158,6 +162,7 @@ def evaluate(
             classifier, or a name as `load_model` takes it.
         x, y: inputs (N, ...) within the model's bounds, and labels (N,), see `ArrayData`. Instead: `data`.
         threat: with a radius, e.g. `Linf(8 / 255)`, or in words, "linf:8/255". Its box is set to the model's bounds.
+            May be left out with recipe="textfooler" and the like, which name their own.
         goal: what counts as success where the model does not classify: `goals.Move(0.5)` and the like, "move:0.5" in
             words, or a function of outputs and y, see `goals.Score`. The outputs are then taken as they are (B, ...),
             and y are numbers (N, ...).
@@ -302,6 +307,8 @@ class Evaluate(Searches[EvaluateConfig]):
         threat, model = threat_of(world), model or world.model
         given = world.given.get("protocol", config.protocol)
         usual = _usual(config, threat)
+        if config.recipe and given in (None, config.recipe):
+            given = _of_recipe(config.recipe)
         chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
@@ -311,9 +318,11 @@ class Evaluate(Searches[EvaluateConfig]):
         return chosen
 
     def named(self, config: EvaluateConfig, protocol: Protocol) -> dict[str, Any]:
-        return {"protocol": protocol.name, "chosen": config.chosen or config.protocol is None}
+        return {"protocol": protocol.name, "chosen": config.chosen or (config.protocol or config.recipe) is None}
 
     def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
+        if config.recipe:
+            yield from recipe_notes(config.recipe, config.validity)
         if config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
             yield _instead(str(config.protocol), of_texts=isinstance(world.model, TextModel))
         yield from super()._notes(config, world)
@@ -337,6 +346,13 @@ def _usual(config: Batched, threat: Threat) -> Mapping[Need, str]:
     if isinstance(threat, TextThreat):
         return USUAL_OF_TEXTS
     return USUAL_OF_VALUES if config.of_values else USUAL
+
+
+def _of_recipe(name: str) -> Protocol:
+    """Its search as the only stage."""
+    found = recipe(name)
+    attack = parse_attack(found.search)
+    return Protocol(name, (Stage("recipe", attack, f"every row: {found.about}", Objective(loss=attack.loss)),))
 
 
 def _is_named(config: Batched, world: World) -> bool:
