@@ -62,6 +62,7 @@ CUSTOM = "custom"  # the name of a protocol that has none
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
 B = TypeVar("B", bound=Batched)
 _PASSES = 400  # of a row in `fast`, padding included: 375 on digits-robust, 455 on digits, of 500 rows each
+_PASSES_OF_TEXTS = 80  # of a row in `text-fast`: 46 to 83 on the networks for reviews
 _FEW, _TWICE = 256, 512  # rows that are not worth a second process, and that two shards have at most
 
 
@@ -235,7 +236,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
 
     def passes(self, config: B, world: World) -> float:
         stages = self._stages(config, world)
-        looks = _PASSES if len(stages) > 1 else stages[0].attack.looks * stages[0].restarts
+        usual = _PASSES_OF_TEXTS if isinstance(world.model, TextModel) else _PASSES
+        looks = usual if len(stages) > 1 else stages[0].attack.looks * stages[0].restarts
         return float(len(world.data) * looks)
 
     def parts(self, config: B, world: World) -> list[Part]:

@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 
 from blindspots.experiments.evaluate.evidence import Array, Evidence
 from blindspots.texts.lattice import Lattice
+from blindspots.texts.pairs import SEPARATOR
 
 _LONGEST = 700  # characters of a text that are shown on either side of its changes
 _AROUND = 160  # of them around every change, where it is longer
@@ -126,7 +127,8 @@ def _letters(text: str, tag: str, kind: str) -> Letters:
 
 
 def visible(text: str) -> str:
-    """Characters that nobody would see, by their numbers."""
+    """Characters that nobody would see, by their numbers; the sides of a pair one below the other."""
+    text = text.replace(SEPARATOR, "\n")
     return "".join(c if c in "\n\t" or _shows(c) else f"⟨U+{ord(c):04X}⟩" for c in text)
 
 
