@@ -31,7 +31,7 @@ class TextShard(Shard):
     def changes(self, points: Array) -> Array:
         """How many places of each broken row are exchanged in its point (k, L); inf: more than may be."""
         rows = zip(points, self["broken"].tolist(), self.allowed.tolist(), strict=True)
-        found = [_changes(self.lattices[row], decoded(point), most) for point, row, most in rows]
+        found = [exchanges(self.lattices[row], decoded(point), most) for point, row, most in rows]
         return np.array(found, dtype=np.float64)
 
     @property
@@ -53,7 +53,7 @@ def decoded(codes: Array) -> str:
     return "".join(map(chr, codes[codes > 0].astype(int).tolist()))
 
 
-def _changes(lattice: dict[str, Any], text: str, most: float) -> float:
+def exchanges(lattice: dict[str, Any], text: str, most: float) -> float:
     """The fewest exchanges that make the text, by breadth: after each place, where reading can stand at what price."""
     clean, ends = lattice["text"], {0: 0}
     edges = [place["span"] for place in lattice["places"]]
