@@ -1,11 +1,24 @@
 """Examples for one model, of all rows, with no regard to whether the search succeeds: what is fed to others."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from blindspots.attacks import FMN, MIFGSM, Attack, GeoDA, HopSkipJump, OnePixel, RayS, SaltAndPepper, Square
+from blindspots.attacks import (
+    FMN,
+    MIFGSM,
+    Attack,
+    GeoDA,
+    Greedy,
+    HopSkipJump,
+    OnePixel,
+    RayS,
+    SaltAndPepper,
+    Sampling,
+    Square,
+)
 from blindspots.ball import Ball
 from blindspots.engine.jobs import Jobs, Samples, visible
 from blindspots.engine.ledger import Ledger
@@ -19,10 +32,12 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem
 from blindspots.random import keys
+from blindspots.threat import Threat
 
 # The first that fits what the threat asks for and the model shows.
 WITH_GRADIENTS: tuple[Attack, ...] = (MIFGSM(), FMN())
 WITHOUT: tuple[Attack, ...] = (Square(1000), OnePixel(1000), RayS(), HopSkipJump(), GeoDA(), SaltAndPepper())
+ON_LATTICES: tuple[Attack[Any, Any], ...] = (Greedy(), Sampling())
 NOBODY = -1  # the target of a row that has none
 
 
@@ -30,7 +45,7 @@ NOBODY = -1  # the target of a row that has none
 class Plan:
     """How examples are made; the attack is the source's own."""
 
-    threat: Ball
+    threat: Threat
     objective: Objective
     targets: Targets | None
     restarts: int
@@ -49,14 +64,15 @@ class Made:
     backwards: int
 
 
-def fitting(asked: Attack | None, threat: Ball, access: Need, objective: Objective) -> Attack:
+def fitting(asked: Attack | None, threat: Threat, access: Need, objective: Objective) -> Attack:
     """The attack for a model that gives this `access`: the one that was asked for, else the first that fits.
 
     What was asked for is refused only where a model with gradients could not run it either.
     """
     if asked is not None:
         check_fit(asked, threat, Need.GRAD, objective)
-    usual = WITH_GRADIENTS if access is Need.GRAD else WITHOUT
+    in_ball = WITH_GRADIENTS if access is Need.GRAD else WITHOUT
+    usual: tuple[Attack[Any, Any], ...] = in_ball if isinstance(threat.plain, Ball) else ON_LATTICES
     for attack in (asked, *usual):
         if attack is not None and _fits(attack, threat, access, objective):
             return attack
@@ -67,7 +83,7 @@ def fitting(asked: Attack | None, threat: Ball, access: Need, objective: Objecti
     )
 
 
-def _fits(attack: Attack, threat: Ball, access: Need, objective: Objective) -> bool:
+def _fits(attack: Attack, threat: Threat, access: Need, objective: Objective) -> bool:
     try:
         check_fit(attack, threat, access, objective)
     except InputError:

@@ -109,6 +109,10 @@ class Substitutions(Neighbours):
         known = (x == around.x) | ((x[:, :, None] == self.tokens(around)).any(2) & (x >= 0))
         return known.all(1) & (self.distance(x, around.x) <= around.r)
 
+    def immovable(self, around: Around) -> Tensor:
+        """Those without any candidate."""
+        return (self.tokens(around) < 0).flatten(1).all(1)
+
     def sample(self, around: Around, key: Tensor) -> Tensor:
         """As many random places as may change, each with a random candidate; `key`: int64 (B,)."""
         tokens, x0 = self.tokens(around), around.x

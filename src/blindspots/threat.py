@@ -57,6 +57,10 @@ class Threat(Checked, ABC):
         """How far the rows `x` (B, ...) may be left: (B,), inf without a radius."""
         return torch.full((len(x),), torch.inf if self.radius is None else float(self.radius), device=x.device)
 
+    def immovable(self, around: Around) -> Tensor:
+        """Rows of which nothing may change, whatever the radius: (B,) bool."""
+        return torch.zeros_like(around.r, dtype=torch.bool)
+
     def limits(self, x: Tensor) -> Rows | None:
         """What is allowed to each of the rows `x` (B, ...) alone; None: nothing that differs between rows."""
         return None

@@ -33,7 +33,7 @@ def as_threat(given: Any) -> Any:
 
 
 def as_plain_threat(given: Any) -> Any:
-    """As `as_threat`, where one radius holds for all features. Raises InputError for others."""
+    """As `as_threat`, where one radius holds for all features. Raises InputError for other balls."""
     threat = as_threat(given)
     if isinstance(threat, Ball) and not (threat.even and threat.where is None):
         raise InputError(

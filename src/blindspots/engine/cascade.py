@@ -22,7 +22,7 @@ from blindspots.oracle import Oracle
 from blindspots.problem import Problem
 from blindspots.random import keys, uniform
 from blindspots.records import NO_TARGET
-from blindspots.rows import Rows, leaves
+from blindspots.rows import Around, Rows, leaves
 from blindspots.scenes import CLEAN
 from blindspots.threat import Threat
 
@@ -190,6 +190,7 @@ class Cascade:
         # The largest of scores with a NaN is that NaN.
         right = (goal.predict(output, samples.truth) == samples.y) & margin.isfinite()
         ledger = Ledger.blank(samples.x, margin, self.oracle.draws)
+        ledger.settle_(self.threat.immovable(Around(samples.x, samples.r, own=samples.own)), Result.IMMOVABLE)
         ledger.settle_(~right, Result.ALREADY_WRONG)
         none = torch.zeros(len(self.stages), 4, dtype=torch.int64, device=margin.device)
         unbilled = torch.tensor(
@@ -346,10 +347,11 @@ def _cost(board: Board) -> tuple[int, int]:
 
 
 def _enters(stage: Stage, board: Board) -> Tensor:
+    movable = board.ledger.result != Result.IMMOVABLE
     if stage.who != "standing":
-        return board.right & (board.ledger.won | (stage.who == "all"))
+        return board.right & movable & (board.ledger.won | (stage.who == "all"))
     margin, gained = board.ledger.margin, board.gained
-    open_ = board.standing & (board.ledger.result != Result.BUDGET)
+    open_ = board.standing & movable & (board.ledger.result != Result.BUDGET)
     if stage.flat:
         return open_ & (gained <= 0)
     close = margin <= stage.reach * gained if stage.reach < torch.inf else torch.ones_like(board.right)

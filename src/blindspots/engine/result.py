@@ -16,6 +16,7 @@ class Result(IntEnum):
     UNSEARCHED = 7
     UNCONFIRMED = 8
     NO_ANSWER = 9
+    IMMOVABLE = 10
 
     @property
     def sentence(self) -> str:
@@ -33,4 +34,5 @@ _SENTENCES = {
     Result.UNSEARCHED: "no attack took a step: at most one input other than the clean one was evaluated",
     Result.UNCONFIRMED: "an adversarial example was found, but it did not fool the model a second time",
     Result.NO_ANSWER: "the model raised an exception, and did so again when the query was repeated",
+    Result.IMMOVABLE: "nothing of the input may change, so there was nothing to search",
 }

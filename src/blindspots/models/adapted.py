@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blindspots.models.model import Model, Wrapper
+from blindspots.problem import Need
 
 Size = tuple[int, int]
 
@@ -26,6 +27,8 @@ class Adapted(Wrapper):
     def __init__(self, inner: Model, size: Size | None, labels: Sequence[int | None] | None) -> None:
         self.model, self.size, self.labels = inner, size, labels  # first: they say where the model is
         super().__init__(inner, inner.net, inner.name, inner.spec)
+        if inner.access is Need.SLOPES:  # embeddings are the inner model's own
+            self.access = Need.VALUE
 
     @property
     def device(self) -> torch.device:

@@ -154,6 +154,9 @@ class TextThreat(Threat):
                 place[: len(there)] = torch.arange(1, len(there) + 1)
         return Choices(tokens.to(x.device), x)
 
+    def immovable(self, around: Around) -> Tensor:
+        return self.plain.immovable(around)
+
     def choice(self, lattice: Lattice, text: str) -> list[int] | None:
         """Which candidates make the text out of the lattice's own; None: none do, or too many would be needed."""
         return [0] * len(lattice.spans) if text == lattice.text else lattice.choice(text, self.allowed(lattice))

@@ -65,6 +65,11 @@ _ENDS: tuple[tuple[str, Severity, str, str, str], ...] = (
         "Look for a radius of 0, an attack of a single look, stages that they do not enter, or gradients that are 0.",
     ),
     (
+        "nothing-to-change", "warning", "immovable",
+        "stand because nothing of them may change: no place has a candidate",
+        "They say nothing of the model and do not count as searched: take other candidates, or fewer rules of keep.",
+    ),
+    (
         "success-not-confirmed", "warning", "unconfirmed",
         "stand because what fooled the model did not do so when it was looked at again",
         "The model answers at random: average over several answers with --draws 20.",

@@ -209,8 +209,9 @@ class Searches(Experiment[B, EvaluateVerdict]):
     # -------------------------------------------------------------- before the first part
 
     def fitted(self, config: B, world: World) -> B:
+        threat_of(world)  # what does not fit is refused before it is called
         if _is_named(config, world):
-            self.protocol(config, world, world.named("model"))  # what does not fit is refused before it is called
+            self.protocol(config, world, world.named("model"))
         config = config.model_copy(update=in_units(config, world))
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)

@@ -61,6 +61,7 @@ OUTCOMES = {
     7: "unsearched",
     8: "unconfirmed",
     9: "no_answer",
+    10: "immovable",
 }  # what the numbers in `result` mean, as engine.result.Result
 
 

@@ -26,7 +26,7 @@ from blindspots.runs.experiment import Columns
 
 Array = NDArray[Any]
 Problems = Iterable[str]
-STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET = 0, 1, 2, 4, 6
+STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET, IMMOVABLE = 0, 1, 2, 4, 6, 10
 
 
 def targeted(config: Batched) -> bool:

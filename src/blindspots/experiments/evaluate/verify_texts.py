@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.experiments.evaluate.honest import checks_kept, judged
-from blindspots.experiments.evaluate.verify_rows import Look, Problems, Shard
+from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET, IMMOVABLE, Look, Problems, Shard
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import World
 from blindspots.texts.codes import as_codes
@@ -31,7 +31,7 @@ class TextShard(Shard):
     def changes(self, points: Array) -> Array:
         """How many places of each broken row are exchanged in its point (k, L); inf: more than may be."""
         rows = zip(points, self["broken"].tolist(), self.allowed.tolist(), strict=True)
-        found = [_changes(self.lattices[row], decoded(point), most) for point, row, most in rows]
+        found = [exchanges(self.lattices[row], decoded(point), most) for point, row, most in rows]
         return np.array(found, dtype=np.float64)
 
     @property
@@ -53,7 +53,7 @@ def decoded(codes: Array) -> str:
     return "".join(map(chr, codes[codes > 0].astype(int).tolist()))
 
 
-def _changes(lattice: dict[str, Any], text: str, most: float) -> float:
+def exchanges(lattice: dict[str, Any], text: str, most: float) -> float:
     """The fewest exchanges that make the text, by breadth: after each place, where reading can stand at what price."""
     clean, ends = lattice["text"], {0: 0}
     edges = [place["span"] for place in lattice["places"]]
@@ -131,6 +131,10 @@ def _lattices(s: Shard) -> Problems:
     texts = [decoded(row) for row in s.x.numpy()]
     other = np.array([lattice["text"] != text for lattice, text in zip(s.lattices, texts, strict=True)])
     yield from s.told(other, s.id, "the lattice of the stored text", "that of another one")
+    empty = np.array([not any(place["may be"] for place in lattice["places"]) for lattice in s.lattices])
+    result, nothing = s["result"], empty & s["right"]
+    other = (result == IMMOVABLE) & ~nothing | nothing & ~np.isin(result, [IMMOVABLE, ALREADY_TARGET])
+    yield from s.told(other, s.id, "nothing to change exactly where no place has a candidate", "another result")
     wrong = np.array([not _fits(lattice) for lattice in s.lattices])
     yield from s.told(wrong, s.id, "places and candidates that differ from what is there", "others")
 

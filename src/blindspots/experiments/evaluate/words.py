@@ -19,6 +19,7 @@ _OUTCOMES = {
     "no_answer": "left without an answer: the model raised exceptions",
     "already_target": "left out: they had their target class from the start",
     "unsearched": "stood without a search: no attack took a step",
+    "immovable": "stood as nothing of them may change",
     "unconfirmed": "stood because the example found did not fool the model again",
 }
 

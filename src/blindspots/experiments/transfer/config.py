@@ -123,12 +123,18 @@ class TransferConfig(Matched):
     group: ClassVar[str] = "How examples are made"
 
     threat: str = setting(
-        ..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10; without a radius, the smallest change.",
+        ..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10; without a radius, the smallest change. Of texts "
+        "words:0.15, chars:2 or edits:3.",
         metavar="THREAT",
     )  # fmt: skip
+    candidates: str | None = setting(
+        None, "What may stand in the place of a word or character of a text, the same for all models.",
+        metavar="SOURCES", shown="synonyms for words, typo for chars, edits for edits",
+    )  # fmt: skip
+    features: str = setting("", "Digest of the files that candidates are from.", hidden=True)
     attack: str | None = setting(
         None, "Of models with gradients; see `blindspots list`. The others get one that fits them.", metavar="ATTACK",
-        shown="mifgsm with a radius, fmn without",
+        shown="mifgsm with a radius, fmn without, greedy for texts",
     )  # fmt: skip
     amplify: Number | None = setting(
         None, "Bring the smallest changes to this root mean square per value, such as 0.1.", metavar="RMS",

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack, as_attack
-from blindspots.ball import Ball, parse_ball
 from blindspots.batching import rows_per_shard
 from blindspots.crafting import Plan, craft
 from blindspots.data import Data, Dataset, as_data, is_dataset
@@ -18,7 +17,7 @@ from blindspots.data.splits import refuse_overlap
 from blindspots.engine.targets import Targets, as_targets
 from blindspots.errors import InputError
 from blindspots.experiments.transfer.adapt import check_labels
-from blindspots.experiments.transfer.changes import fed, noise_beside, rms
+from blindspots.experiments.transfer.changes import fed, noise_beside, size
 from blindspots.experiments.transfer.config import Source, TransferConfig
 from blindspots.experiments.transfer.findings import findings
 from blindspots.experiments.transfer.matrix import clean_errors, matrices
@@ -32,6 +31,7 @@ from blindspots.experiments.transfer.sources import (
     with_sources,
 )
 from blindspots.experiments.transfer.substitute import restored, train_substitute
+from blindspots.experiments.transfer.texts import read_by, said_of, threat_of
 from blindspots.experiments.transfer.trained import class_count, train_on_half
 from blindspots.experiments.transfer.verdict import TransferVerdict, made_for
 from blindspots.findings import Finding
@@ -46,7 +46,8 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
-from blindspots.threats import as_plain_threat
+from blindspots.threat import Threat
+from blindspots.threats import as_plain_threat, parse_threat
 
 _INITIAL = 150  # rows that a substitute begins with, as in Papernot et al. 2017
 _PASSES = 40  # about what a row takes: the default's steps, twice, and its answers
@@ -78,9 +79,8 @@ class Transferred(Run[TransferConfig, TransferVerdict]):
 
     def adversarial(self, name: str) -> Tensor:
         """(N, *shape) float32: what was made for a source and fed to all models."""
-        threat = parse_ball(self.config.threat).within(*self.config.bounds)
         moved = self.parts.joined(f"sources/{self._number(name)}")["moved"]
-        return fed(unpack_inputs(self.clean["x"]), moved, self.config.amplify, threat)
+        return fed(unpack_inputs(self.clean["x"]), moved, self.config.amplify, said_of(self.config))
 
     def _number(self, name: str) -> int:
         names = [source.name for source in self.config.sources]
@@ -95,7 +95,7 @@ def transfer(
     x: Any = None,
     y: Any = None,
     *,
-    threat: Ball,
+    threat: Threat,
     data: Data | None = None,
     attack: Attack | None = None,
     targets: Targets | str | None = None,
@@ -119,9 +119,11 @@ def transfer(
             scikit-learn classifiers. Those with gradients are attacked with them, those that give scores or labels
             alone by queries, or by way of a substitute. With split="disjoint": words for architectures.
         x, y: inputs (N, ...) within the models' bounds, and labels (N,). Instead: `data` (see `as_data`).
-        threat: with a radius, e.g. `Linf(8 / 255)`, or without one, e.g. `L2()`, for the smallest distance.
+        threat: with a radius, e.g. `Linf(8 / 255)`, or without one, e.g. `L2()`, for the smallest distance. Of texts
+            e.g. `Words(0.15)`; their candidates are the same for all models, so none can be a model's own words.
         attack: for the models that give what it needs; None: MIFGSM with a radius, FMN without. The others get the
-            first of Square, OnePixel, RayS, HopSkipJump, GeoDA, SaltAndPepper that fits.
+            first of Square, OnePixel, RayS, HopSkipJump, GeoDA, SaltAndPepper that fits; models of texts Greedy, or
+            Sampling where they show labels alone.
         targets: the rule; None: if `targeted` a random wrong class, the same for all models.
         test: with split="disjoint", the rows to attack; `data` are those to train on.
         out: run folder to write; None: keep everything in memory.
@@ -156,7 +158,7 @@ class Transfer(Experiment[TransferConfig, TransferVerdict]):
     Config, Verdict = TransferConfig, TransferVerdict
 
     def fitted(self, config: TransferConfig, world: World) -> TransferConfig:
-        threat, data = world.thing("threat", parse_ball), world.rows[config.attacked]
+        threat, data = world.thing("threat", parse_threat), world.rows[config.attacked]
         check_amplified(config.amplify, threat)
         if config.split:
             refuse_overlap(world.rows["data"], data)
@@ -203,11 +205,15 @@ class Transfer(Experiment[TransferConfig, TransferVerdict]):
 
     def findings(self, config: TransferConfig, world: World, verdict: TransferVerdict, parts: Parts) -> list[Finding]:
         data, models = world.rows[config.attacked], _models(config, world, parts)
-        threat = world.thing("threat", parse_ball).within(*config.bounds)
         noted = [(name, note) for name, model in zip(config.names, models, strict=True) for note in model.notes]
         notes = [note.model_copy(update={"saw": f"{name}: {note.saw}"}) for name, note in noted]
         digests = [model.digest for model in models]
-        return [*check_radius(threat, data.shape), *notes, *data.notes, *findings(config, digests, verdict)]
+        return [
+            *check_radius(threat_of(config, world), data.shape),
+            *notes,
+            *data.notes,
+            *findings(config, digests, verdict),
+        ]
 
 
 def _part_rows(config: TransferConfig, world: World) -> int:
@@ -263,8 +269,8 @@ class _Making:
         return self.config.sources[self.number - 1]
 
     @property
-    def threat(self) -> Ball:
-        return self.world.thing("threat", parse_ball).within(*self.config.bounds)
+    def threat(self) -> Threat:
+        return threat_of(self.config, self.world)
 
     def _rows(self) -> tuple[Tensor, Tensor]:
         return self.data.rows(self.part.rows.start, self.part.rows.stop)
@@ -292,10 +298,9 @@ class _Making:
         c = self.config
         self._tell(f"making examples for {self.source.name}")
         on = self._crafted_on()
-        plan = Plan(
-            self.threat, goal_of(c), self.world.thing("targets", lambda _: targets_of(c)), c.restarts, c.seed,
-            c.slots or 1, len(self.part.rows),
-        )  # fmt: skip
+        targets = self.world.thing("targets", lambda _: targets_of(c))
+        threat = read_by(self.threat, on)
+        plan = Plan(threat, goal_of(c), targets, c.restarts, c.seed, c.slots or 1, len(self.part.rows))
         made = craft(
             self._oracle(on), attack_of(c, self.world, on.access), plan, *self._rows(), first=self.part.rows.start
         )
@@ -320,8 +325,8 @@ class _Making:
             "own": found if shown is moved else self._prediction(fooled, shown),
             "found": torch.where(target >= 0, found == target, found != y),
             "norm": self.threat.distance(shown, x),
-            "rms": rms(x, shown),
-            "noise_rms": rms(x, noisy),
+            "rms": size(x, shown, self.threat),
+            "noise_rms": size(x, noisy, self.threat),
             "prediction": self._predictions(shown),
             "noise_prediction": self._predictions(noisy),
         }

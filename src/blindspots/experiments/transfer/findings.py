@@ -6,6 +6,8 @@ from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.verdict import TransferVerdict
 from blindspots.findings import Finding
 from blindspots.report.words import listing
+from blindspots.texts.threats import TextThreat
+from blindspots.threats import parse_threat
 
 _WEAK = 0.5  # of the rows; a source that is fooled on fewer says little of what transfers
 _POOR = 0.5  # clean error
@@ -51,7 +53,7 @@ def _access(config: TransferConfig) -> Iterator[Finding]:
                 "labels, beginning with the first of the rows attacked here.",
                 do="Compare with what its own scores or labels give: leave --surrogate out.",
             )
-        elif source.access != "gradients":
+        elif source.access != "gradients" and not isinstance(parse_threat(config.threat), TextThreat):
             yield Finding(
                 code="black-box-source",
                 severity="note",

@@ -1,17 +1,20 @@
 """What is shown of a transfer run."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from blindspots.ball import parse_ball
+from blindspots.experiments.evaluate.texts_shown import Piece, decoded, exchanged, visible
 from blindspots.experiments.transfer import sentences
 from blindspots.experiments.transfer.changes import fed
 from blindspots.experiments.transfer.config import TransferConfig
+from blindspots.experiments.transfer.texts import said_of
 from blindspots.experiments.transfer.verdict import Matrices, TransferVerdict, made_for
 from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
@@ -22,10 +25,13 @@ from blindspots.report.shown import Change, data_uri, is_small, largest_changes,
 from blindspots.report.words import ThreatWords, count, number
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
+from blindspots.texts.threats import TextThreat
+from blindspots.threats import parse_threat
 
 _ROOMY = 6  # models up to which intervals fit into the cells, and a terminal has room for decimals and long names
 _NAME = 22  # letters of a name elsewhere
 _EXAMPLES = 12
+_WORD = re.compile(r"\w+|\W")
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Example:
     change: str | None
     adversarial: str | None
     changes: list[Change]
+    pieces: list[Piece]  # of a text, in place of both
     answers: list[Answer]
 
 
@@ -97,7 +104,7 @@ def page(run: Run[TransferConfig, TransferVerdict]) -> Page:
         kicker="Transfer report",
         headline=sentences.headline(v),
         text=" ".join(told),
-        tables=[_table(v)],
+        tables=[_table(v, _unit(c))],
         sections=[
             ("matrix", "Matrix"), ("agreement", "Agreement"), *([("averages", "Averages")] if v.ensemble else []),
             ("examples", "Examples"), ("sources", "Sources"),
@@ -105,13 +112,15 @@ def page(run: Run[TransferConfig, TransferVerdict]) -> Page:
         template=Path(__file__).with_name("page.html.j2"),
         context={
             "data": data,
-            "threat": ThreatWords(c.threat, c.bounds),
+            "threat": _threat(c),
+            "of_texts": _of_texts(c),
             "grids": list(_grids(v)),
             "averages": None if v.ensemble is None else _averages(v, v.ensemble),
             "roomy": len(v.models) <= _ROOMY,
             "called": _called(v),
             "lines": list(_lines(run)),
             "examples": list(_examples(run)),
+            "unit": _unit(c),
             "is_image": is_image(data["shape"]),
             "is_colour": is_colour(data["shape"]),
             "is_small": is_small(data["shape"]),
@@ -130,10 +139,24 @@ def _total(v: TransferVerdict, what: str) -> int:
     return total
 
 
-def _table(v: TransferVerdict) -> Table:
+def _threat(c: TransferConfig) -> ThreatWords:
+    return ThreatWords(c.threat, c.bounds, candidates=c.candidates or "")
+
+
+def _of_texts(c: TransferConfig) -> bool:
+    return isinstance(parse_threat(c.threat), TextThreat)
+
+
+def _unit(c: TransferConfig) -> str:
+    """What sizes of changes are measured in."""
+    threat = parse_threat(c.threat)
+    return f"{threat.unit}s" if isinstance(threat, TextThreat) else "RMS"
+
+
+def _table(v: TransferVerdict, unit: str) -> Table:
     """Rows made for, columns fed to, in percent; columns have numbers, since twelve names fit no terminal."""
     models = len(v.models)
-    head = ("for, fed to (%)", *map(str, range(1, models + 1)), "noise", "RMS")
+    head = ("for, fed to (%)", *map(str, range(1, models + 1)), "noise", unit)
     named = zip(v.sources, sentences.shortened(v.models), strict=True)
     rows = [_row(v, i, f"{i + 1} {name}") for i, (_, name) in enumerate(named)]
     rows += [_row(v.ensemble, i, name) for i, name in enumerate(v.ensemble.sources)] if v.ensemble else []
@@ -256,7 +279,7 @@ def _seconds(run: Run[TransferConfig, TransferVerdict], number: int) -> float:
 
 def _examples(run: Run[TransferConfig, TransferVerdict]) -> Iterator[Example]:
     """For every source, up to twelve, the row that fooled the most other models, none of them shown twice."""
-    clean, threat = run.parts["clean"], parse_ball(run.config.threat).within(*run.config.bounds)
+    clean, threat = run.parts["clean"], said_of(run.config)
     x, taken = unpack_inputs(clean["x"]), set[int]()
     for i, name in enumerate(run.config.names[:_EXAMPLES]):
         made = made_for(run.parts, i + 1)
@@ -285,7 +308,7 @@ def _example(
     x, moved = before.numpy(), after.numpy()
     change = (moved - x) / (high - low)
     factor = 1 / max(float(np.abs(change).max()), 1e-12)
-    shown, label = is_image(x.shape), int(run.parts["clean"]["y"][row])
+    shown, texts, label = is_image(x.shape), _of_texts(run.config), int(run.parts["clean"]["y"][row])
     said = zip(run.verdict.models, made["prediction"][:, row].tolist(), strict=True)
     return Example(
         source=name,
@@ -296,12 +319,21 @@ def _example(
         original=data_uri(picture(scaled(x, low, high))) if shown else None,
         change=data_uri(picture_of_change(change * factor)) if shown else None,
         adversarial=data_uri(picture(scaled(moved, low, high))) if shown else None,
-        changes=[] if shown else largest_changes(x, moved),
+        changes=[] if shown or texts else largest_changes(x, moved),
+        pieces=list(_pieces(decoded(x), decoded(moved))) if texts else [],
         answers=[
             Answer(j + 1, model, _class(run, answer), answer != label, j == source)
             for j, (model, answer) in enumerate(said)
         ],
     )
+
+
+def _pieces(before: str, after: str) -> Iterator[Piece]:
+    """The text with its exchanges, word by word."""
+    old, new = _WORD.findall(before), _WORD.findall(after)
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        one, other = "".join(old[a:b]), "".join(new[c:d])
+        yield Piece(visible(one)) if kind == "equal" else exchanged(one, other)
 
 
 def _class(run: Run[TransferConfig, TransferVerdict], label: int) -> str:

@@ -7,6 +7,8 @@ from itertools import takewhile
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.verdict import TransferVerdict, off_diagonal
 from blindspots.report.words import count, number, percent
+from blindspots.texts.threats import TextThreat
+from blindspots.threats import parse_threat
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -58,5 +60,7 @@ def sizes(config: TransferConfig, verdict: TransferVerdict) -> str:
     """How large the changes are."""
     low, high = min(verdict.distortion), max(verdict.distortion)
     size = number(low) if number(low) == number(high) else f"{number(low)} to {number(high)}"
+    if isinstance(threat := parse_threat(config.threat), TextThreat):
+        return f"On average {size} {threat.unit}s of a text are changed."
     brought = "" if config.amplify is None else f", brought to {number(config.amplify)} before the box cuts them off"
     return f"The changes have a mean root mean square per value of {size}{brought}."

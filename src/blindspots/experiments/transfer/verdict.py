@@ -22,8 +22,8 @@ ANSWERS = {
     "own": "(n,) int64 the source's prediction on what was fed",
     "found": "(n,) bool: an example was found before it was amplified, or the source was wrong at first",
     "norm": "(n,) float32 size of the change in the threat's own norm",
-    "rms": "(n,) float32 root mean square of the change",
-    "noise_rms": "(n,) float32 root mean square of the noise",
+    "rms": "(n,) float32 root mean square of the change, of texts the number of exchanges",
+    "noise_rms": "(n,) float32 the same of the noise",
     "prediction": "(models, n) int64 on what was fed, -1 where a score is not finite",
     "noise_prediction": "(models, n) int64 on the noise of the same size",
 }

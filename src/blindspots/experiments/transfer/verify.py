@@ -1,5 +1,6 @@
 """Proves a transfer run again: the models are asked anew about all that they were fed, and everything is recounted."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, zero_one_loss
 from torch import Tensor
 
-from blindspots.ball import parse_ball
+from blindspots.ball import Ball
+from blindspots.experiments.evaluate.verify_texts import decoded, exchanges
 from blindspots.experiments.transfer.changes import fed, noise_beside
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.transfer.models import opened, owner
+from blindspots.experiments.transfer.texts import threat_of
 from blindspots.experiments.transfer.verdict import ANSWERS, CLEAN, SOURCE, TransferVerdict, made_for
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
@@ -23,6 +26,7 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
+from blindspots.texts.threats import TextThreat
 
 Problems = Iterator[str]
 
@@ -52,7 +56,7 @@ class _Proof:
                 check_columns(parts[name], table, name)
         self.clean = parts["clean"]
         self.x, self.y = unpack_inputs(self.clean["x"]), self.clean["y"]
-        self.threat = parse_ball(config.threat).within(*config.bounds)
+        self.threat = threat_of(config, world)
 
     def of_all(self, problems: Any) -> list[str]:
         """What speaks against any of the sources, one after the other."""
@@ -76,6 +80,9 @@ class _Proof:
 
     def inside(self, number: int, made: Columns) -> Problems:
         """In the box, in the ball if there is one, and of the sizes that were stored, all taken again in float64."""
+        if not isinstance(self.threat, Ball):
+            yield from self._of_lattices(number, made)
+            return
         name, moved = self.config.sources[number - 1].name, self._fed(made).double().numpy()
         lo, hi = self.config.bounds
         if moved.min() < lo or moved.max() > hi:
@@ -92,6 +99,24 @@ class _Proof:
         noise = noise_beside(self.x, self._fed(made), self.config.seed, number, self.threat).double().numpy()
         if not _near(rms(noise - self.x.double().numpy()), made["noise_rms"]):
             yield f"expected other noise beside {name} than its seed gives"
+
+    def _of_lattices(self, number: int, made: Columns) -> Problems:
+        """Made by so few exchanges that the lattice allows, counted by other code, and noise by as many."""
+        name, sizes = self.config.sources[number - 1].name, self._exchanges(made["moved"])
+        if np.isinf(sizes).any():
+            yield f"expected texts for {name} that few enough exchanges of their lattices make, found others"
+        if not all(np.array_equal(sizes, made[column].numpy()) for column in ("norm", "rms")):
+            yield f"expected changes for {name} of the sizes that were stored, found others"
+        noise = noise_beside(self.x, self._fed(made), self.config.seed, number, self.threat)
+        if not np.array_equal(self._exchanges(noise), made["noise_rms"].numpy()):
+            yield f"expected other noise beside {name} than its seed gives"
+
+    def _exchanges(self, moved: Tensor) -> Array:
+        """How many exchanges make each text; inf where it is none of its lattice, or more than may be."""
+        assert isinstance(self.threat, TextThreat)
+        lattices = [json.loads(self.threat.lattice(decoded(row)).to_json()) for row in self.x.numpy()]
+        rows = zip(lattices, map(decoded, moved.numpy()), self.threat.reach(self.x).tolist(), strict=True)
+        return np.array([exchanges(*row) for row in rows])
 
     def alike(self, number: int, made: Columns) -> Problems:
         """A source that is one of the models says the same in both places, and was fooled where it says so."""
