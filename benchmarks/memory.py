@@ -94,7 +94,7 @@ def _evaluate(way: str, folder: Path) -> None:
     bs.evaluate(bs.load_model(NET), data=data, threat=bs.parse_threat(THREAT), protocol=stages, out=folder / "run")
 
 
-def _peak() -> int:
+def peak() -> int:
     """Of this process, in kB. Where the system tells no more, getrusage, which counts what the parent had before."""
     status = Path("/proc/self/status")
     if not status.is_file():
@@ -108,4 +108,4 @@ if __name__ == "__main__":
     except SystemExit as exit_:
         if exit_.code:
             raise
-    print(_peak())
+    print(peak())

@@ -20,7 +20,7 @@ _CPU_LARGE = 8
 _ACCELERATOR: dict[Work, int] = {"search": 512, "cascade": 512, "universal": 128}
 _LARGE = 1 << 14  # numbers in an input
 _SHARD_NUMBERS, _SHARD_ROWS = 1 << 23, 1024  # at most, in a shard
-TEXTS_PER_CALL = 512  # evaluations at a time, which a model of texts sorts by their lengths
+TEXTS_PER_CALL = 1024  # evaluations at a time, which a model of texts sorts by their lengths
 ANSWERS = 256  # rows per call where a network is only asked for its answers
 ANSWERS_OF_FEW = 32  # where few of the rows are asked about at a time
 

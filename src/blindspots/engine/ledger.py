@@ -66,7 +66,8 @@ class Ledger(Rows):
         # Measuring and copying only these rows is what makes cheap models fast; on a GPU it would force a wait.
         at = hopeful.nonzero()[:, 0] if hopeful.device.type == "cpu" else torch.arange(len(live), device=live.device)
         if len(at):
-            self._enter_(at, hopeful[at], threat, around[at], probe[at], seen.margin[at], seen.logits[at])
+            inside, norm = _measured(hopeful[at], threat, around[at], probe[at])
+            self._enter_(at, inside, norm, probe[at], seen.margin[at], seen.logits[at])
 
     def judge_ahead_(
         self, at: Tensor, lane: Tensor, last: Tensor, threat: Threat, around: Around, probe: Tensor, seen: Seen,
@@ -78,26 +79,17 @@ class Ledger(Rows):
         """
         hopeful = seen.won | (seen.margin < self.margin[at]) | (seen.margin < self.low[at])  # a job's first one is
         some = (hopeful & (lane <= last[at])).nonzero()[:, 0]
-        for k in sorted(set(lane[some].tolist())):
-            now = some[lane[some] == k]
+        at, lane, probe, margin, logits = at[some], lane[some], probe[some], seen.margin[some], seen.logits[some]
+        inside, norm = _measured(torch.ones_like(some, dtype=torch.bool), threat, around[some], probe)
+        for k in sorted(set(lane.tolist())):
+            now = (lane == k).nonzero()[:, 0]
             rows = at[now]
-            self._enter_(rows, last[rows] >= k, threat, around[now], probe[now], seen.margin[now], seen.logits[now])
+            self._enter_(rows, inside[now] & (last[rows] >= k), norm[now], probe[now], margin[now], logits[now])
             if stop_early:
                 last = last.index_copy(0, rows, torch.where(self.won[rows], last[rows].clamp_max(k), last[rows]))
         return last
 
-    def _enter_(
-        self,
-        at: Tensor,
-        hopeful: Tensor,
-        threat: Threat,
-        around: Around,
-        probe: Tensor,
-        margin: Tensor,
-        logits: Tensor,
-    ) -> None:
-        inside = hopeful & threat.holds(probe, around)
-        norm = threat.distance(probe, around.x)
+    def _enter_(self, at: Tensor, inside: Tensor, norm: Tensor, probe: Tensor, margin: Tensor, logits: Tensor) -> None:
         old_norm, old_margin, old_low = self.norm[at], self.margin[at], self.low[at]
         better = inside & (margin < 0) & (norm < old_norm)
         nearer = inside & (margin < old_margin)
@@ -150,6 +142,11 @@ class Ledger(Rows):
 
     def settle_(self, where: Tensor, result: Result) -> None:
         self.result.masked_fill_(where, result)
+
+
+def _measured(hopeful: Tensor, threat: Threat, around: Around, probe: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether probes (K, ...) that are `hopeful` (K,) lie inside the threat, and the norms of all."""
+    return hopeful & threat.holds(probe, around), threat.distance(probe, around.x)
 
 
 def _differ(a: Tensor, b: Tensor) -> Tensor:

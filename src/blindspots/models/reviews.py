@@ -9,7 +9,7 @@ All take embeddings (B, T, E) and a mask (B, T) that is False behind the end of 
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -197,9 +197,20 @@ def load_reviews_model(name: str, say: Say | None = None) -> TokenModel:
 
 def train(recipe: Recipe, say: Say = lambda _: None) -> Network:
     """Train on the 4,000 training texts; the global generator and the thread count stay as they are."""
-    ids, y = _padded(words().encode(reviews("train")[0])), torch.tensor(reviews("train")[1])
+    return trained(recipe, words(), *reviews("train"), say=say)
+
+
+def trained(
+    recipe: Recipe, tokenizer: WordTokenizer, texts: Sequence[str], labels: Sequence[int], say: Say = lambda _: None
+) -> Network:
+    """A network of the recipe's kind, trained on these texts; deterministic.
+
+    Args:
+        labels: a class of the network for each text.
+    """
+    ids, y = _padded(tokenizer.encode(texts)), torch.tensor(labels)
     with alone(recipe.seed):
-        net = recipe.kind(words().size)
+        net = recipe.kind(tokenizer.size)
         batches = len(ids) // recipe.batch
         optimizer = torch.optim.Adam(net.parameters())
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, recipe.epochs * batches)

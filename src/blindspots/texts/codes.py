@@ -16,28 +16,27 @@ def as_codes(texts: Sequence[str], width: int) -> Tensor:
 
     Raises InputError: a text is longer, or has a character that no text has (NUL, half of a surrogate pair).
     """
-    rows = np.zeros((len(texts), width), dtype=np.uint32)
-    for row, text in zip(rows, texts, strict=True):
-        if len(text) > width:
-            raise InputError(
-                f"expected texts of at most {width:,} characters, got {len(text):,}: shorten {text[:40]!r}"
-            )
-        row[: len(text)] = _codes(text)
-    return torch.from_numpy(rows.astype(np.float32))
-
-
-def _codes(text: str) -> "np.ndarray[tuple[int], np.dtype[np.uint32]]":
+    for text in texts:
+        if len(text) > width or "\0" in text:
+            raise _refusal(text, width)
     try:
-        codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+        together = "".join(text.ljust(width, "\0") for text in texts).encode("utf-32-le")
     except UnicodeEncodeError as error:
-        raise InputError(f"expected whole characters, got half of one at {error.start} of {text[:40]!r}") from error
-    if not codes.all():
-        raise InputError(f"expected texts without the character NUL, got one in {text[:40]!r}: remove it")
-    return codes
+        text = texts[error.start // width]
+        raise InputError(
+            f"expected whole characters, got half of one at {error.start % width} of {text[:40]!r}"
+        ) from error
+    return torch.from_numpy(np.frombuffer(together, "<u4").reshape(len(texts), width).astype(np.float32))
+
+
+def _refusal(text: str, width: int) -> InputError:
+    if len(text) > width:
+        return InputError(f"expected texts of at most {width:,} characters, got {len(text):,}: shorten {text[:40]!r}")
+    return InputError(f"expected texts without the character NUL, got one in {text[:40]!r}: remove it")
 
 
 def as_texts(x: Tensor) -> list[str]:
     """The texts whose code points are the rows of `x` (B, L)."""
-    codes = x.detach().cpu().numpy().astype("<u4")
-    lengths = (codes != 0).sum(1).tolist()
-    return [row[:n].tobytes().decode("utf-32-le", "replace") for row, n in zip(codes, lengths, strict=True)]
+    width = x.shape[1]
+    together = x.detach().cpu().numpy().astype("<u4").tobytes().decode("utf-32-le", "replace")
+    return [together[i : i + width].rstrip("\0") for i in range(0, len(together), width)]
