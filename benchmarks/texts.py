@@ -187,7 +187,7 @@ def ours(case: Case, attack: str) -> tuple[Found, float]:
 
 
 def _evaluated(case: Case, attack: str, model: TokenModel) -> bs.Evaluation:
-    data = TextData.of(case.texts.texts, case.texts.labels, class_names=case.texts.classes)
+    data = TextData(case.texts.texts, case.texts.labels, class_names=case.texts.classes)
     search = parse_attack(attack)
     stage = Stage(attack, search, "alone", Objective(loss=search.loss))
     return bs.evaluate(model, data=data, threat=case.threat, protocol=(stage,), validity="changed", engine="serial")
@@ -294,7 +294,7 @@ def strength(rows: int, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _cascade(case: Case, model: TokenModel) -> bs.Evaluation:
-    data = TextData.of(case.texts.texts, case.texts.labels, class_names=case.texts.classes)
+    data = TextData(case.texts.texts, case.texts.labels, class_names=case.texts.classes)
     return bs.evaluate(model, data=data, threat=case.threat, protocol="text-fast", validity="changed", engine="serial")
 
 
@@ -347,7 +347,7 @@ def under_attack(rows: int, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _attacked(rows: int, name: str, said: str, candidates: str, radius: float) -> dict[str, Any]:
     texts, model = texts_of(data_of(name), "test").first(rows), fresh(name)
-    data = TextData.of(texts.texts, texts.labels, class_names=texts.classes)
+    data = TextData(texts.texts, texts.labels, class_names=texts.classes)
     took = clock(lambda: bs.evaluate(
         model, data=data, threat=f"words:{radius}", candidates=candidates, protocol="text-fast", engine="serial"
     ))  # fmt: skip
@@ -387,7 +387,7 @@ def _evaluate(rows: int) -> None:
     torch.set_num_threads(1)
     first = texts_of("reviews", "train").first(500)
     texts = [f"{text} {i:04}" for i in range(rows // 500) for text in first.texts]
-    data = TextData.of(texts, [*first.labels] * (rows // 500), class_names=first.classes)
+    data = TextData(texts, [*first.labels] * (rows // 500), class_names=first.classes)
     bs.evaluate("reviews-lstm", data=data, threat="words:0.15", protocol="text-fast", engine="serial", shard_rows=128)
 
 

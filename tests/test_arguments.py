@@ -29,6 +29,7 @@ ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy
     "Ensemble": {"models": [Net()]},
     "Model": {"net": Net()},
     "Smoothed": {"model": bs.Model(Net()), "sigma": 0.1},
+    "TextData": {"texts": ["good"], "labels": [0]},
     "TextModel": {"function": list},
     "TokenModel": {"net": nn.Embedding(9, 3), "table": nn.Embedding(9, 3), "head": None, "tokenizer": None},
     "Transformed": {"model": bs.Model(Net())},

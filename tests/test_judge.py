@@ -130,7 +130,7 @@ ODDS = _odds()
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("judged") / "run"
     texts, y = reviews("test")
-    data = TextData.of(texts[:ROWS], y[:ROWS], class_names=CLASSES)
+    data = TextData(texts[:ROWS], y[:ROWS], class_names=CLASSES)
     model = TextModel(log_odds, name="odds", class_names=CLASSES)
     bs.evaluate(model, data=data, threat="words:0.3", protocol="text-scores", out=out, threads=1)
     return out
@@ -198,7 +198,7 @@ def test_runs_without_texts_or_successes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected an evaluation of texts in"):
         drawn(opened(Folder(made)), 5, 0)
     model = TextModel(lambda texts: torch.tensor([[1.0, 0.0]] * len(texts)), name="stubborn")
-    stood = bs.evaluate(model, data=TextData.of(["a fine film"] * 4, [0] * 4), threat="words:1", protocol="text-scores")
+    stood = bs.evaluate(model, data=TextData(["a fine film"] * 4, [0] * 4), threat="words:1", protocol="text-scores")
     with pytest.raises(InputError, match="expected adversarial texts in memory, got none"):
         drawn(stood, 5, 0)
 

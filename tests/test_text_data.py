@@ -179,7 +179,7 @@ def test_one_side_of_a_pair_stays(file: Callable[..., str], layout: str | None, 
 
 
 def test_all_of_a_text_may_change() -> None:
-    assert TextData.of(["abc", ""], [0, 1]).free(0, 2) == [(0, 3), (0, 0)]
+    assert TextData(["abc", ""], [0, 1]).free(0, 2) == [(0, 3), (0, 0)]
 
 
 @given(st.text(st.characters(exclude_characters=SEPARATOR)), st.text(st.characters(exclude_characters=SEPARATOR)))
@@ -199,26 +199,26 @@ def test_the_first_rows_have_the_width_and_the_labels_of_all(file: Callable[...,
 
 
 def test_the_width_leaves_room() -> None:
-    assert TextData.of(["a" * 100], [0]).shape == (125 + 64,)
+    assert TextData(["a" * 100], [0]).shape == (125 + 64,)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: TextData.of(["ab", "c"], [0, 1]),
-        lambda: TextData.of(["a", "bd"], [0, 1]),
-        lambda: TextData.of(["a", "bc"], [1, 1]),
-        lambda: TextData.of(["a", "bc"], ["x", "y"]),
+        lambda: TextData(["ab", "c"], [0, 1]),
+        lambda: TextData(["a", "bd"], [0, 1]),
+        lambda: TextData(["a", "bc"], [1, 1]),
+        lambda: TextData(["a", "bc"], ["x", "y"]),
     ],
 )
 def test_the_digest_is_that_of_texts_and_labels(other: Callable[[], TextData]) -> None:
-    data = TextData.of(["a", "bc"], [0, 1])
-    assert data.digest == TextData.of(["a", "bc"], [0, 1], name="other").digest != other().digest
+    data = TextData(["a", "bc"], [0, 1])
+    assert data.digest == TextData(["a", "bc"], [0, 1], name="other").digest != other().digest
 
 
 def test_which_side_is_fixed_is_in_the_digest() -> None:
     pair = [joined("a", "b")]
-    assert TextData.of(pair, [0], fixed="first").digest != TextData.of(pair, [0], fixed="second").digest
+    assert TextData(pair, [0], fixed="first").digest != TextData(pair, [0], fixed="second").digest
 
 
 # ------------------------------------------------------------------ from Python
@@ -332,13 +332,13 @@ def test_bad_columns_are_refused_in_a_sentence(file: Callable[..., str], layout:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: TextData.of("a text", [0]), "expected strings as texts"),
-        (lambda: TextData.of([1, 2], [0, 1]), "expected strings as texts"),
-        (lambda: TextData.of([], []), "expected strings as texts"),
-        (lambda: TextData.of(["a", "b"], [0]), "as many labels as inputs"),
-        (lambda: TextData.of(["a"], [0], fixed="first"), "a pair in row 0"),
-        (lambda: TextData.of(["a", "b\ud83d"], [0, 1]), "row 1 of texts, got half of a surrogate pair at 1"),
-        (lambda: TextData.of(["a"], ["x"], class_names=["y", "z"]), "among its names"),
+        (lambda: TextData("a text", [0]), "expected strings as texts"),
+        (lambda: TextData([1, 2], [0, 1]), "expected strings as texts"),
+        (lambda: TextData([], []), "expected strings as texts"),
+        (lambda: TextData(["a", "b"], [0]), "as many labels as inputs"),
+        (lambda: TextData(["a"], [0], fixed="first"), "a pair in row 0"),
+        (lambda: TextData(["a", "b\ud83d"], [0, 1]), "row 1 of texts, got half of a surrogate pair at 1"),
+        (lambda: TextData(["a"], ["x"], class_names=["y", "z"]), "among its names"),
         (lambda: as_data({"text": ["a", "b"], "label": [1]}), "columns of one length"),
         (lambda: load_data("reviews", layout="text=a,label=b"), "only for an .npz file or a file of texts"),
         (lambda: load_data("reviews", values=True), "compares numbers"),

@@ -174,7 +174,7 @@ def test_kinds_are_not_mixed() -> None:
 
 def test_an_attack_that_knows_the_front_end_is_kept_out_or_finds_another_way() -> None:
     texts = ["a good film", "a bad film"] * 2
-    data = bs.TextData.of(texts, [1, 0] * 2)
+    data = bs.TextData(texts, [1, 0] * 2)
     settings = {"data": data, "threat": "chars:1", "threads": 1, "protocol": "text-scores"}
     by = {
         (candidates, words): bs.evaluate(

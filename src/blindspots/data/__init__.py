@@ -171,7 +171,7 @@ def as_data(given: Any, values: bool = False) -> Dataset:
         return ArrayData(*of_keys(given), class_names=named[0] if named and not values else None, values=values)
     pairs = isinstance(given, list) and given and all(isinstance(row, tuple) and len(row) == 2 for row in given)
     if pairs and are_texts([x for x, _ in given]):
-        return TextData.of([text for text, _ in given], [label for _, label in given])
+        return TextData([text for text, _ in given], [label for _, label in given])
     if pairs or is_foreign(given):
         return from_torch(given, values)
     raise InputError(
@@ -182,7 +182,7 @@ def as_data(given: Any, values: bool = False) -> Dataset:
 
 def _of_pair(x: Any, y: Any, values: bool) -> Dataset:
     """Inputs and labels as passed from Python: texts or arrays."""
-    return TextData.of(x, y) if are_texts(x) and not values else ArrayData(x, y, values=values)
+    return TextData(x, y) if are_texts(x) and not values else ArrayData(x, y, values=values)
 
 
 def one_of(x: Any, y: Any, data: Any, values: bool = False) -> Dataset:

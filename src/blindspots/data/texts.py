@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from blindspots.arguments import Checked
 from blindspots.data.columns import Columns, Picked, Side, found, parse_columns, picked
 from blindspots.data.dataset import Stream, note
 from blindspots.data.labels import Labels, labels_of
@@ -25,42 +26,28 @@ from blindspots.texts.reviews import CLASSES, reviews
 _UNLABELLED = (None, "", "-", "-1", -1)  # as in the test rows of GLUE and where the writers of SNLI disagreed
 
 
-class TextData(Stream):
+class TextData(Stream, Checked):
     """Texts, one per row. Inputs are their code points (L,), padded with 0 (see `texts.codes`).
 
     Texts are held as strings, exactly as they were stored: nothing is normalised, trimmed or split. L, the width of an
     input, leaves room for what attacks insert.
 
-    Attributes:
-        fixed: which side of a pair never changes, "first" or "second"; None where texts are no pairs.
+    Args:
+        texts: a list, an array or a column of strings.
+        labels: one class per text: integers or words; see `labels_of` for other forms.
+        class_names: names of the labels 0, 1, ...; words in `labels` are looked up among them.
+        fixed: the side that never changes, "first" or "second", where each text is a pair, see `texts.pairs`.
+        rows: use only the first `rows` texts.
+        notes: findings on where the texts come from.
+
+    Raises InputError: something is no text, or labels do not fit.
     """
 
     unit = "text"
+    unchecked = frozenset({"texts", "labels"})
 
     def __init__(
         self,
-        texts: Sequence[str],
-        labels: Labels,
-        name: str,
-        spec: str | None = None,
-        fixed: Side | None = None,
-        notes: Iterable[Finding] = (),
-    ) -> None:
-        if not texts:
-            raise InputError(f"expected at least one text in {name}, got none: pass texts with their labels")
-        for row, text in enumerate(texts):
-            _check_text(text, row, name, fixed)
-        super().__init__(name, spec, (_width(texts),), labels, list(notes))
-        self._texts, self.fixed = texts[: len(self)], fixed
-
-    def part(self, x: Tensor, y: Tensor, name: str) -> "TextData":
-        """Some of its rows, by their code points (N, L) and labels (N,), with its classes and its notes."""
-        labels = labels_of(y, len(y), name, self.class_names)
-        return TextData(as_texts(x), labels, name, fixed=self.fixed, notes=self.notes)
-
-    @classmethod
-    def of(
-        cls,
         texts: Any,
         labels: Any,
         name: str = "texts",
@@ -69,19 +56,18 @@ class TextData(Stream):
         class_names: Iterable[str] | None = None,
         fixed: Side | None = None,
         rows: int | None = None,
-    ) -> "TextData":
-        """Texts from Python: a list, an array or a column of strings.
-
-        Args:
-            labels: one class per text: integers or words; see `labels_of` for other forms.
-            class_names: names of the labels 0, 1, ...; words in `labels` are looked up among them.
-            fixed: the side that never changes, where each text is a pair, see `texts.pairs`.
-            rows: use only the first `rows` texts.
-
-        Raises InputError: something is no text, or labels do not fit.
-        """
+        notes: Sequence[Finding] = (),
+    ) -> None:
         listed = _listed(texts, name)
-        return cls(listed, labels_of(labels, len(listed), name, class_names).first(rows), name, spec, fixed)
+        for row, text in enumerate(listed):
+            _check_text(text, row, name, fixed)
+        known = labels if isinstance(labels, Labels) else labels_of(labels, len(listed), name, class_names)
+        super().__init__(name, spec, (_width(listed),), known.first(rows), list(notes))
+        self._texts, self.fixed = listed[: len(self)], fixed
+
+    def part(self, x: Tensor, y: Tensor, name: str) -> "TextData":
+        """Some of its rows, by their code points (N, L) and labels (N,), with its classes and its notes."""
+        return TextData(as_texts(x), y, name, class_names=self.class_names, fixed=self.fixed, notes=self.notes)
 
     @property
     def content(self) -> str:
@@ -159,7 +145,7 @@ def _of_table(table: Table, spec: str | None = None, rows: int | None = None, as
     labels = labels_of(_labels(read), len(read.rows), read.name, table.classes.get(read.columns.label))
     labels = _from_zero(labels) if read.bare else labels
     side = read.columns.side if read.columns.fixed else None
-    return TextData(_texts(read), labels.first(rows), read.name, spec, side, [_said(read)])
+    return TextData(_texts(read), labels, read.name, spec=spec, fixed=side, rows=rows, notes=[_said(read)])
 
 
 def _texts(read: Picked) -> list[str]:
@@ -243,6 +229,8 @@ def text_columns(given: Any) -> TextData | None:
 
 
 def _listed(texts: Any, name: str) -> list[Any]:
+    if isinstance(texts, list | tuple) and not texts:
+        raise InputError(f"expected at least one text in {name}, got none: pass texts with their labels")
     if not are_texts(texts):
         raise InputError(f"expected strings as texts for {name}, got {type(texts).__name__}: pass ['a text', ...]")
     listed: list[Any] = np.asarray(texts).tolist() if hasattr(texts, "dtype") else list(texts)
@@ -255,10 +243,10 @@ def _listed(texts: Any, name: str) -> list[Any]:
 def reviews_test(rows: int | None = None) -> TextData:
     """The 1,000 test rows of the embedded reviews."""
     texts, labels = reviews("test")
-    return TextData.of(texts, labels, "reviews", spec="reviews", class_names=CLASSES, rows=rows)
+    return TextData(texts, labels, "reviews", spec="reviews", class_names=CLASSES, rows=rows)
 
 
 def reviews_training(rows: int | None = None) -> TextData:
     """The other 4,000, on which the embedded networks were trained."""
     (texts, labels), name = reviews("train"), "reviews, training rows"
-    return TextData.of(texts, labels, name, spec="reviews-training", class_names=CLASSES, rows=rows)
+    return TextData(texts, labels, name, spec="reviews-training", class_names=CLASSES, rows=rows)

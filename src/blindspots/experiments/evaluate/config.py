@@ -158,7 +158,7 @@ class EvaluateConfig(Batched):
     @model_validator(mode="before")
     @classmethod
     def _of_recipe(cls, said: Any) -> Any:
-        if not isinstance(said, Mapping) or not (said.get("recipe") or said.get("files")):
+        if not isinstance(said, Mapping) or not any(_is_said(said.get(name)) for name in ("recipe", "files")):
             return said
         from blindspots.experiments.evaluate.recipes import filled  # slow, and `--help` has no time
 
@@ -166,3 +166,8 @@ class EvaluateConfig(Batched):
 
     def words(self, kind: str) -> list[str]:
         return [*([Path(self.recipe).stem] if self.recipe else []), self.threat]
+
+
+def _is_said(value: Any) -> bool:
+    """Whether it is words, one or several; anything else is refused by its field."""
+    return isinstance(value, str | list | tuple) and len(value) > 0

@@ -68,7 +68,7 @@ class HardenConfig(Judged):
         """What is usual for images and tables, or for texts; studies and controls are not made for texts."""
         if not isinstance(said, dict):
             return said
-        chosen = {name: value for name, value in said.items() if name not in _USUAL or value}
+        chosen = {name: value for name, value in said.items() if name not in _USUAL or _is_said(value)}
         if _of_texts(said.get("threat")):
             return {**_USUAL_FOR_TEXTS, **chosen, "controls": False, "study_rows": 0}
         return {**_USUAL, **chosen}
@@ -88,3 +88,7 @@ class HardenConfig(Judged):
 
 def _of_texts(threat: object) -> bool:
     return str(threat).partition(":")[0].strip().lower() in TEXTS
+
+
+def _is_said(value: Any) -> bool:
+    return value is not None and not (isinstance(value, str | list | tuple) and not value)
