@@ -3,7 +3,7 @@
 from typing import Any
 
 from blindspots.arguments import checked
-from blindspots.ball import BALLS, parse_ball
+from blindspots.ball import BALLS, Ball, parse_ball
 from blindspots.errors import InputError
 from blindspots.texts.threats import TEXTS, parse_text_threat
 from blindspots.threat import Threat
@@ -35,7 +35,7 @@ def as_threat(given: Any) -> Any:
 def as_plain_threat(given: Any) -> Any:
     """As `as_threat`, where one radius holds for all features. Raises InputError for others."""
     threat = as_threat(given)
-    if isinstance(threat, Threat) and not (threat.even and getattr(threat, "where", None) is None):
+    if isinstance(threat, Ball) and not (threat.even and threat.where is None):
         raise InputError(
             "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "
             "features: evaluate and attack search in these, here give a radius alone"

@@ -15,6 +15,7 @@ from blindspots.arguments import Checked
 from blindspots.data.dataset import Dataset, Stream
 from blindspots.data.labels import Labels, labels_of, values_of
 from blindspots.data.layouts import Layout, as_is, asked_layout, dtype_name, native, recognised, scaling, to_float
+from blindspots.data.texts import TextData
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 
@@ -113,8 +114,10 @@ class ArrayData(Laid, Checked):
         return block.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def part_of(data: Dataset, x: Tensor, y: Tensor, name: str) -> ArrayData:
+def part_of(data: Dataset, x: Tensor, y: Tensor, name: str) -> ArrayData | TextData:
     """Some of its rows, in memory, with its classes and its notes."""
+    if isinstance(data, TextData):
+        return data.part(x, y, name)
     valued = getattr(data, "values", False)
     part = ArrayData(x, y, name, class_names=data.class_names, notes=data.notes, values=valued)
     part._how = ""

@@ -18,7 +18,7 @@ from blindspots.data.names import shown
 from blindspots.data.tables import Row, Table, read_table
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.texts.codes import as_codes
+from blindspots.texts.codes import as_codes, as_texts
 from blindspots.texts.pairs import SEPARATOR, joined
 from blindspots.texts.reviews import CLASSES, reviews
 
@@ -52,6 +52,11 @@ class TextData(Stream):
             _check_text(text, row, name, fixed)
         super().__init__(name, spec, (_width(texts),), labels, list(notes))
         self._texts, self.fixed = texts[: len(self)], fixed
+
+    def part(self, x: Tensor, y: Tensor, name: str) -> "TextData":
+        """Some of its rows, by their code points (N, L) and labels (N,), with its classes and its notes."""
+        labels = labels_of(y, len(y), name, self.class_names)
+        return TextData(as_texts(x), labels, name, fixed=self.fixed, notes=self.notes)
 
     @classmethod
     def of(

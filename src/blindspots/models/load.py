@@ -33,6 +33,7 @@ from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness, own_state
 from blindspots.models.model import Model
 from blindspots.models.schemes import opener
+from blindspots.models.text_files import load_text_model
 from blindspots.models.transformations import parse_chain, transformed
 from blindspots.naming import meant
 
@@ -75,7 +76,7 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier, also of texts
-            (needs skops);
+            (needs skops); "model.json" that `blindspots harden` writes for texts, with its weights beside it;
             "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
@@ -104,6 +105,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _from_transformers(spec.removeprefix(TRANSFORMERS), spec)
     if spec.startswith(ESTIMATORS):
         return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
+    if Path(spec).name.lower().endswith(".json"):
+        return load_text_model(_there(Path(spec)), spec)
     if spec.lower().endswith(WEIGHTS):
         return _from_weights(Path(spec), spec)
     place, _, factory = spec.rpartition(":")

@@ -149,6 +149,9 @@ def _mean(z: Tensor, mask: Tensor) -> Tensor:
 # ------------------------------------------------------------------ training
 
 
+NETWORKS: dict[str, Callable[[int], Network]] = {"bag": Bag, "cnn": Cnn, "lstm": Lstm, "transformer": Transformer}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained, with Adam. `unknown`: the share of words that are hidden while it learns."""

@@ -14,9 +14,10 @@ from blindspots.packing import unpacked_text
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
+from blindspots.threat import Threat
 
 
-def conclude(parts: Parts, threat: Ball, epochs: int, controls: Mapping[str, str], own_threat: bool) -> HardenVerdict:
+def conclude(parts: Parts, threat: Threat, epochs: int, controls: Mapping[str, str], own_threat: bool) -> HardenVerdict:
     """The verdict.
 
     Args:
@@ -42,7 +43,7 @@ def conclude(parts: Parts, threat: Ball, epochs: int, controls: Mapping[str, str
         events=log.events,
         controls=found,
         claim=claim(right, found, [columns["right"] for columns in trained.values()]),
-        study=concluded(parts["study"], threat) if "study" in parts else None,
+        study=concluded(parts["study"], threat) if isinstance(threat, Ball) and "study" in parts else None,
     )
 
 

@@ -1,9 +1,13 @@
 """What `harden` can be asked."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from pydantic import model_validator
+
+from blindspots.experiments.harden.recipe import FOR_TEXTS
 from blindspots.runs.config import DataSource, OnData, setting
+from blindspots.texts.threats import TEXTS
 
 MOST_TEST = 1000  # rows that judge
 
@@ -11,7 +15,10 @@ MOST_TEST = 1000  # rows that judge
 class Trained(OnData):
     group: ClassVar[str] = "How it is trained"
 
-    recipe: str = setting("fast", "A recipe that `blindspots list` shows, or a .toml file of your own.", metavar="NAME")
+    recipe: str = setting(
+        "fast", "A recipe that `blindspots list` shows, or a .toml file of your own.", metavar="NAME",
+        shown="fast, or sampled for texts",
+    )  # fmt: skip
     epochs: int | None = setting(None, "How long.", metavar="N", shown="as the recipe says", ge=1, le=10**9)
     from_scratch: bool = setting(False, "Begin with fresh weights, not the model's.")
     extra: str | None = setting(None, "Extra or generated rows that fill up batches.", metavar="DATA", shown="none")
@@ -28,7 +35,9 @@ class Judged(Trained):
         shown="a fifth of the data by lot; of digits, its test rows",
     )  # fmt: skip
     test_rows: int = setting(MOST_TEST, "Use at most N of them.", metavar="N", ge=1)
-    protocol: str = setting("fast", "Of the evaluations before and after.", metavar="NAME")
+    protocol: str = setting(
+        "fast", "Of the evaluations before and after.", metavar="NAME", shown="fast, or text-fast for texts"
+    )
     controls: bool = setting(
         True, "Train the same network on noise, with augmentation, and for as long without either."
     )
@@ -40,8 +49,24 @@ class Judged(Trained):
 class HardenConfig(Judged):
     group: ClassVar[str] = "On what"
 
-    threat: str = setting(..., "What is to be withstood: linf:8/255, l2:0.5 or l1:12.", metavar="THREAT")
+    threat: str = setting(
+        ...,
+        "What is to be withstood: linf:8/255, l2:0.5 or l1:12, or of texts words:0.15 or chars:2.",
+        metavar="THREAT",
+    )
+    candidates: str | None = setting(
+        None, "What may stand in the place of a word or character of a text, as for `evaluate`.", metavar="SOURCES",
+        shown="synonyms for words, typo for chars, edits for edits",
+    )  # fmt: skip
     training: bool = setting(False, "Data named digits are its training rows.", hidden=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_for_texts(cls, given: Any) -> Any:
+        """What is taken for texts where nothing was said; their studies and controls are not made for texts."""
+        if not isinstance(given, dict) or str(given.get("threat")).partition(":")[0].strip().lower() not in TEXTS:
+            return given
+        return {"recipe": FOR_TEXTS[0], "protocol": "text-fast", **given, "controls": False, "study_rows": 0}
 
     def datasets(self) -> dict[str, DataSource]:
         asked = {"test": (self.test, self.test_rows), "extra": (self.extra, None)}

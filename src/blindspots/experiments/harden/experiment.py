@@ -16,19 +16,20 @@ from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
-from blindspots.ball import Ball, parse_ball
+from blindspots.ball import Ball
 from blindspots.data import Data, Dataset, as_data, notes_of, one_of
 from blindspots.data.names import telling
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.experiment import Evaluation
+from blindspots.experiments.evaluate.setup import threat_of
 from blindspots.experiments.harden.batches import Split, fitting, split
 from blindspots.experiments.harden.card import CARD, card
 from blindspots.experiments.harden.checks import Checks
 from blindspots.experiments.harden.conclude import conclude
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.harden.controls import control_recipes, trained_control
-from blindspots.experiments.harden.export import PROGRAM, WEIGHTS_FILE, exported, to_evaluation, weights
+from blindspots.experiments.harden.export import PROGRAM, program_file, to_evaluation, weights, written
 from blindspots.experiments.harden.log import TensorBoard, as_csv
 from blindspots.experiments.harden.prepare import check_rows, frozen_part, trainable
 from blindspots.experiments.harden.recipe import Recipe, read_recipe, threats_of
@@ -42,6 +43,8 @@ from blindspots.models.binding import names_of
 from blindspots.models.first_look import as_model
 from blindspots.models.load import load_program
 from blindspots.models.model import Model, to_device
+from blindspots.models.text_files import DESCRIPTION, WEIGHTS_FILE, built
+from blindspots.models.texts import TextModel
 from blindspots.pictures import is_image
 from blindspots.runs.entry import begin
 from blindspots.runs.experiment import Columns, Experiment, Made, Part
@@ -51,8 +54,10 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
+from blindspots.threat import Threat
 from blindspots.threats import as_plain_threat
 
+TESTED_ON = {"digits": "digits", "reviews-training": "reviews"}  # the test rows of embedded data
 _TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the cost is compared with
 
 
@@ -90,8 +95,8 @@ def harden(
     x: Any = None,
     y: Any = None,
     *,
-    threat: Ball,
-    recipe: str | Recipe = "fast",
+    threat: Threat,
+    recipe: str | Recipe | None = None,
     data: Data | None = None,
     test: Data | None = None,
     extra: Data | None = None,
@@ -107,8 +112,9 @@ def harden(
     Args:
         model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C). It stays as it is.
         x, y: rows to train on: inputs (N, ...) within the model's bounds, and labels (N,). Instead: `data`.
-        threat: with a radius, e.g. `Linf(8 / 255)`: what is trained against, and what before and after are judged by.
-        recipe: one of `recipe.names()`, a TOML file, or a `Recipe`.
+        threat: with a radius, e.g. `Linf(8 / 255)` or "words:0.15": what is trained against, and what before and after
+            are judged by.
+        recipe: one of `recipe.names()`, a TOML file, or a `Recipe`; None: "fast", or "sampled" for texts.
         test: rows that judge and are never trained on; None: a fifth of the data by lot.
         extra: extra or generated rows, of which every batch gets the recipe's share.
         out: run folder to write; None: keep everything in memory.
@@ -124,14 +130,15 @@ def harden(
         SystemExit: under torchrun, in all processes but the first, once the training has ended.
     """
     model = as_model(model)
-    named, whole = (recipe, None) if isinstance(recipe, str) else ("custom", recipe.model_dump_json())
+    custom = {"recipe": "custom", "settings": recipe.model_dump_json()} if isinstance(recipe, Recipe) else {}
     given = {
         "model": model, "threat": threat.spec, "data": one_of(x, y, data),
         "test": None if test is None else as_data(test), "extra": None if extra is None else as_data(extra),
-        "recipe": named, "settings": whole,
+        **({"recipe": recipe} if isinstance(recipe, str) else custom),
     }  # fmt: skip
     done = begin("harden", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     trained = trainable(model, from_scratch=False, seed=0)
+    trained.forget()
     trained.net.load_state_dict(weights_in(done.parts["training"]))
     to_evaluation(trained.net)
     return Hardened(**vars(done), model=trained)
@@ -146,8 +153,8 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
 
     def fitted(self, config: HardenConfig, world: World) -> HardenConfig:
         if "data" not in world.given:
-            digits = "digits" if config.data == "digits" else None
-            config = config.model_copy(update={"training": True, "test": config.test or digits})
+            test = config.test or TESTED_ON.get(config.data)
+            config = config.model_copy(update={"training": True, "test": test})
         recipe = recipe_of(config)
         world.config = config = config.model_copy(
             update={
@@ -184,19 +191,19 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
             return training.run(kept, needs)
         if part.name == "program":
             own = trained_network(training.own(), needs)
-            program, said = exported(own, world.data.shape)
+            program, said = written(own, world.data.shape)
             return {"program": _bytes(program), "findings": packed(said)}
         if part.name == "study":
             x, y = judging_rows(world).rows(0, config.study_rows)
             tell = lambda said: world.tell(Progress("study", said))  # noqa: E731
-            after, threat = hardened(config, world, needs), training.threat
+            after, threat = hardened(config, world, needs), training.ball
             return Pair(world.model, after, x, y, threat, config.seed, config.chunk, tell).columns()
         name = str(part.settings["name"])
         what, recipe = control_recipes(training.recipe, is_image(world.data.shape))[name]
         world.tell(Progress(part.name, what))
         fabric = _fabric(world.model.device, config.precision, alone=True)
         own, judged = training.own(), judging_rows(world)
-        return trained_control(recipe, fabric, own, training.rows, training.threat, judged, config.seed)
+        return trained_control(recipe, fabric, own, training.rows, training.ball, judged, config.seed)
 
     # -------------------------------------------------------------- the end
 
@@ -221,7 +228,7 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
         tested = parts.run("before").manifest.world["data"]
         return {
             WEIGHTS_FILE: weights(weights_in(parts["training"])),
-            **({PROGRAM: program} if program else {}),
+            **({program_file(world.data): program} if program else {}),
             CARD: card(parts.begun.manifest, config, verdict, tested).encode(),
             "log.csv": as_csv(verdict.history),
         }
@@ -274,8 +281,8 @@ def _evaluation(config: HardenConfig, model: Model | None, judged: Dataset) -> E
         whole=True,
         model=f"{Path(config.model).name}-hardened" if model is None else config.model,
         data=judged.spec or judged.name, rows=len(judged), layout=getattr(judged, "layout", None),
-        classes=config.classes, threat=config.threat, protocol=config.protocol, seed=config.seed,
-        device=config.device, threads=config.threads, chunk=config.chunk,
+        classes=config.classes, threat=config.threat, candidates=config.candidates, protocol=config.protocol,
+        seed=config.seed, device=config.device, threads=config.threads, chunk=config.chunk,
     )  # fmt: skip
 
 
@@ -287,6 +294,7 @@ def weights_in(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def trained_network(own: Model, needs: Parts) -> Model:
     """The model with the best weights."""
     lay_out(own.net, torch.contiguous_format)
+    own.forget()
     own.net.load_state_dict(weights_in(needs["training"]))
     return own
 
@@ -296,7 +304,10 @@ def hardened(config: HardenConfig, world: World, needs: Parts) -> Model:
     program = bytes(needs["program"]["program"].tolist())
     if not program:
         return trained_network(_Training(config, world).own(), needs)
-    model = load_program(program, PROGRAM)
+    if isinstance(world.model, TextModel):
+        model: Model = built(program, weights_in(needs["training"]), DESCRIPTION)
+    else:
+        model = load_program(program, PROGRAM)
     to_device(model.net, world.model.device)
     return model
 
@@ -321,7 +332,14 @@ class _Training:
 
     def __init__(self, config: HardenConfig, world: World) -> None:
         self.config, self.world, self.recipe = config, world, recipe_of(config)
-        self.threat = parse_ball(config.threat).within(*world.model.bounds)
+        _ = world.model  # its first look comes first
+        self.threat = threat_of(world)
+
+    @property
+    def ball(self) -> Ball:
+        """The threat of studies and controls, which are not made for texts."""
+        assert isinstance(self.threat, Ball)
+        return self.threat
 
     def own(self) -> Model:
         """A copy of the network as it is before training."""

@@ -11,11 +11,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from blindspots.data import Dataset, TextData
 from blindspots.findings import Finding
 from blindspots.models.load import ABOUT, About
 from blindspots.models.model import Model
+from blindspots.models.text_files import DESCRIPTION, WEIGHTS_FILE, described
+from blindspots.models.texts import TextModel
 
-WEIGHTS_FILE, PROGRAM = "model.safetensors", "model.pt2"
+PROGRAM = "model.pt2"
 _FIXED = 32  # rows per call of a network that cannot be exported for any number; `load_model` fills them up
 _ALIKE = 1e-4  # of the row's largest score: how far kernels that the export chose may be away
 _TRIED = (1, 2, 5)  # batches on which the program has to answer as the network does
@@ -38,6 +41,19 @@ def exported(model: Model, shape: tuple[int, ...]) -> tuple[bytes, list[Finding]
             return _exported(_copied(model), shape), []
     except Exception as error:  # noqa: BLE001 (what torch.export raises is not a closed list)
         return b"", [_refused(error)]
+
+
+def written(model: Model, shape: tuple[int, ...]) -> tuple[bytes, list[Finding]]:
+    """What, beside the weights or with them, makes the model again: a program, or of texts a description."""
+    if not isinstance(model, TextModel):
+        return exported(model, shape)
+    description = described(model)
+    return description, [] if description else [_unknown(model)]
+
+
+def program_file(data: Dataset) -> str:
+    """The name of the file that `written` is for."""
+    return DESCRIPTION if isinstance(data, TextData) else PROGRAM
 
 
 def weights(state: Mapping[str, Tensor]) -> bytes:
@@ -115,6 +131,14 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def _unknown(model: TextModel) -> Finding:
+    return Finding(
+        code="export", severity="note",
+        saw=f"{model.name} is no network of blindspots, so there is no {DESCRIPTION} that says how it is built.",
+        do=f"Load {WEIGHTS_FILE} into the network, in a file.py:factory or in its own folder.",
+    )  # fmt: skip
 
 
 def _refused(error: Exception) -> Finding:

@@ -11,6 +11,7 @@ from blindspots.experiments.harden.adversaries.adversary import learns
 from blindspots.findings import Finding
 from blindspots.fit import check_even
 from blindspots.models.model import Model
+from blindspots.models.texts import TokenModel
 from blindspots.models.training import alone
 from blindspots.problem import Need
 
@@ -88,7 +89,7 @@ def check_rows(model: Model, data: Dataset) -> None:
 
 
 def _check_access(model: Model) -> None:
-    if model.access is not Need.GRAD:
+    if model.access is not Need.GRAD and not isinstance(model, TokenModel):
         raise InputError(
             f"expected a model with gradients to train, got {model.name}, which shows its answers alone: pass the "
             "network itself, measure this one with `blindspots evaluate`, or train a substitute with `blindspots "
@@ -121,7 +122,7 @@ def _classes(model: Model, x: Tensor) -> int:
     """How many the model tells apart. Raises InputError where no gradient reaches its weights."""
     try:
         with torch.enable_grad():
-            logits = model.logits(x)
+            logits = model.head(model.embed(x), x)
     except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:

@@ -3,7 +3,7 @@
 import tomllib
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,7 +17,11 @@ from blindspots.ball import BALLS, Ball, parse_ball
 from blindspots.errors import InputError
 from blindspots.files import read_text
 from blindspots.naming import meant
+from blindspots.texts.threats import TextThreat
+from blindspots.threat import Threat
 
+T = TypeVar("T", bound=Threat)
+FOR_TEXTS = ("sampled", "exchanged")  # recipes; the first one is usual
 FOLDER = Path(__file__).parent / "recipes"
 INNER = (FGSM, BIM, PGD, MIFGSM, NIFGSM)  # attacks that look at gradients alone, so that no clean look has to be paid
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -136,6 +140,26 @@ class Pool(_Table):
     layers: Literal["all", "inputs", "hidden"] = "all"
 
 
+class Sampled(_Table):
+    """Of texts: as many random exchanges as the threat allows (Ivgi and Berant 2021, arXiv 2104.05062).
+
+    Of `tries` draws, each row gets the one with the highest loss; with a single one no look is paid for.
+    """
+
+    kind: Literal["sampled"] = "sampled"
+    tries: Annotated[int, Field(ge=1)] = 4
+
+
+class Exchanged(_Table):
+    """Of texts: the exchanges that one gradient promises most of, at most one per place.
+
+    As A2T (Yoo and Qi 2021, arXiv 2109.00544) ranks words by gradients; it then tries the candidates of one word after
+    the other until the answer changes, which costs a forward for each, and here the gradient chooses among these, too.
+    """
+
+    kind: Literal["exchanged"] = "exchanged"
+
+
 class Curriculum(_Table):
     """The radius grows linearly from `start` to `end` of the threat's over `share` of the training.
 
@@ -189,9 +213,9 @@ class Recipe(_Table):
     extra: Share = 0.5
     optimizer: Optimizer = Optimizer()
     objective: TrainingLoss = TrainingLoss()
-    adversary: Annotated[Search | NoisyStep | Noise | Free | Universal | Pool | None, Field(discriminator="kind")] = (
-        None
-    )
+    adversary: Annotated[
+        Search | NoisyStep | Noise | Free | Universal | Pool | Sampled | Exchanged | None, Field(discriminator="kind")
+    ] = None
     curriculum: Curriculum | None = None
     weights: Weights = Weights()
     augmentation: Augmentation = Augmentation()
@@ -242,22 +266,39 @@ def read_recipe(name: str) -> Recipe:
     return recipe
 
 
-def threats_of(recipe: Recipe, threat: Ball) -> tuple[Ball, ...]:
+def threats_of(recipe: Recipe, threat: Threat) -> tuple[Threat, ...]:
     """What training defends against: the threat, unless the recipe names its own.
 
-    Raises InputError for a threat of the recipe without a radius.
+    Raises InputError for a threat without a radius, or one that the recipe's adversary is not made for.
     """
+    of_texts = isinstance(recipe.adversary, Sampled | Exchanged)
+    if recipe.adversary is not None and of_texts != isinstance(threat, TextThreat):
+        raise InputError(
+            f"expected a recipe that fits {threat.spec}, got one with an adversary of kind {recipe.adversary.kind!r}: "
+            f"use {', '.join(FOR_TEXTS)} for texts and others for numbers"
+        )
+    if isinstance(threat, TextThreat):
+        return (_with_radius(threat),)
+    assert isinstance(threat, Ball)
+    return _balls(recipe, threat)
+
+
+def _balls(recipe: Recipe, threat: Ball) -> tuple[Ball, ...]:
     named = recipe.adversary.threats if isinstance(recipe.adversary, Search) else ()
     own = tuple(parse_ball(text).within(threat.lo, threat.hi) for text in named) or (threat,)
-    for one in own:
-        if one.radius is None:
-            raise InputError(f"expected a radius to train against, got {one.spec!r}: write {one.name}:RADIUS")
+    own = tuple(map(_with_radius, own))
     if isinstance(recipe.adversary, Search):
         _check_fit(recipe.adversary.built(), own)
     if any(one.name == "l0" for one in own):
         able = ", ".join(name for name in BALLS if name != "l0")
         raise InputError(f"expected a threat among {able} to train against, got {threat.spec}: use one of these")
     return own
+
+
+def _with_radius(threat: T) -> T:
+    if threat.radius is None:
+        raise InputError(f"expected a radius to train against, got {threat.spec!r}: write {threat.name}:RADIUS")
+    return threat
 
 
 def _check_fit(attack: Attack, threats: tuple[Ball, ...]) -> None:

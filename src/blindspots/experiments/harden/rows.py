@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from blindspots.data import Dataset, part_of
+from blindspots.data import Dataset, TextData, part_of
 from blindspots.data.splits import cut, share_of
 from blindspots.errors import InputError
 from blindspots.random import keys
@@ -25,7 +25,7 @@ def divide(data: Dataset, test: Dataset | None, most: int, seed: int) -> tuple[D
     Raises InputError: test rows of another shape.
     """
     if test is not None:
-        if tuple(test.shape) != tuple(data.shape):
+        if tuple(test.shape) != tuple(data.shape) and not isinstance(data, TextData):
             raise InputError(
                 f"expected test inputs of shape {tuple(data.shape)}, as in {data.name}, got {tuple(test.shape)} in "
                 f"{test.name}: name data of the same kind"

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,11 @@ from blindspots.experiments.harden.recipe import Optimizer, Recipe
 from blindspots.experiments.harden.rows import generator
 from blindspots.experiments.harden.weights import Average, perturbed
 from blindspots.models.model import Model
+from blindspots.models.texts import TokenModel
 from blindspots.random import keys
 from blindspots.rows import Around
+from blindspots.texts.threats import TextThreat
+from blindspots.threat import Threat
 
 MOST_UNDONE = 8  # steps in a row
 _LIMITS = (0.5, 0.75)  # of the schedule "steps"
@@ -39,10 +42,10 @@ class Classifier(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.net, self._logits = model.net, model.logits
+        self.net, self.model = model.net, model
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._logits(x)
+        return self.model.head(self.model.embed(x), x)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Trainer:
         seed: decides the order of rows, all noise, dropout.
     """
 
-    def __init__(self, fabric: Fabric, model: Model, parts: Split, threat: Ball, recipe: Recipe, seed: int) -> None:
-        self.fabric, self.parts, self.threat, self.seed = fabric, parts, threat, seed
+    def __init__(self, fabric: Fabric, model: Model, parts: Split, threat: Threat, recipe: Recipe, seed: int) -> None:
+        self.fabric, self.parts, self.threat, self.seed = fabric, parts, read_by(threat, model), seed
         self.module = Classifier(model)
         lay_out(self.module, torch.channels_last)  # convolutions take up to a quarter less time
         self._mode = Mode(self.module)
@@ -184,6 +187,7 @@ class Trainer:
         weight = self.recipe.objective.gradalign
         if not weight:
             return 0.0
+        assert isinstance(self.threat, Ball)
         near = self.threat.sample(Around(batch.x, radii(self.threat, batch, self.radius)), keys(0, batch.key, _NEARBY))
         here = _slope(self._look, batch.x, batch.y, through=False)
         there = _slope(self._look, near, batch.y, through=True)
@@ -231,6 +235,13 @@ class Trainer:
         self.adversary.restore(part("adversary"))
         step, epoch, self.rate_scale = part("clock")["numbers"].tolist()
         self.step, self.epoch = int(step), int(epoch)
+
+
+def read_by(threat: Threat, model: Model) -> Threat:
+    """A threat of texts with the slopes of this model, whose candidates stay as they are; another one as it is."""
+    if not isinstance(threat, TextThreat):
+        return threat
+    return replace(threat, candidates=threat.builder, reader=model if isinstance(model, TokenModel) else None)
 
 
 def lay_out(module: nn.Module, order: torch.memory_format) -> None:

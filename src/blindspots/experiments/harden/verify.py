@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load
 from scipy.stats import binom
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
@@ -19,6 +20,8 @@ from blindspots.experiments.harden.rows import divide, held_out
 from blindspots.experiments.harden.verdict import CONTROL, PROGRAM, STUDY, TRAINING, WEIGHTS, HardenVerdict
 from blindspots.models.load import load_program
 from blindspots.models.model import Model
+from blindspots.models.text_files import DESCRIPTION, WEIGHTS_FILE, built
+from blindspots.models.texts import TextModel
 from blindspots.packing import unpack_inputs, unpacked_text
 from blindspots.runs.again import EDGE, SLACK, share
 from blindspots.runs.columns import check_columns
@@ -27,6 +30,7 @@ from blindspots.runs.metric import numbers_of
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
+from blindspots.threats import parse_threat
 
 MODEL_FILE = "model.pt2"
 _ALIKE = 1e-4  # of a row's largest score: how far the program may be from the network
@@ -52,8 +56,8 @@ def checks(config: HardenConfig, verdict: HardenVerdict, parts: Parts, world: Wo
     if not world.same["model"]:
         return
     if not proof.program:
-        yield note(f"{MODEL_FILE} was never written, as the findings say: the weights were taken alone.")
-    yield Check(f"{MODEL_FILE} answers as the weights in the network do", list(proof.alike()))
+        yield note(f"{proof.program_file} was never written, as the findings say: the weights were taken alone.")
+    yield Check(f"{proof.program_file} answers as the weights in the network do", list(proof.alike()))
     yield Check("controls are right where it says so, and fall to what is stored", list(proof.controls()))
     if config.study_rows:
         yield Check("gradients of inputs came out again, before and after", list(proof.gradients()))
@@ -178,11 +182,11 @@ class _Proof:
     # -------------------------------------------------------------- evaluations
 
     def same(self) -> Problems:
-        threat = parse_ball(self.config.threat).spec
+        threat = parse_threat(self.config.threat).spec
         before, after = (self.parts.run(name) for name in ("before", "after"))
         for run in (before, after):
             c = run.config
-            if (parse_ball(c.threat).spec, c.protocol, c.seed) != (threat, self.config.protocol, self.config.seed):
+            if (parse_threat(c.threat).spec, c.protocol, c.seed) != (threat, self.config.protocol, self.config.seed):
                 yield f"expected {threat}, {self.config.protocol} and this run's seed in {run.parts.at}, found others"
         if before.manifest.world["data"] != after.manifest.world["data"]:
             yield "expected the same rows in before/ and after/, found others"
@@ -214,6 +218,7 @@ class _Proof:
     def _network(self, columns: Columns) -> Model:
         """The given network with other weights."""
         model = copy.deepcopy(self.world.named("model"))
+        model.forget()
         weights = {name.removeprefix(WEIGHTS): t for name, t in columns.items() if name.startswith(WEIGHTS)}
         try:
             model.net.load_state_dict(weights)
@@ -229,17 +234,25 @@ class _Proof:
     @cached_property
     def judged(self) -> Model:
         """The hardened model as it was evaluated: the file that the run folder has, where there is one."""
-        content = self.parts.files.get(f"{self.parts.at}{MODEL_FILE}", b"")
+        name = self.program_file
+        content = self.parts.files.get(f"{self.parts.at}{name}", b"")
         if bool(content) != bool(self.program) or content != self.program:
-            raise InputError(f"expected {MODEL_FILE} as it was exported, found it gone or changed: run again")
-        return load_program(content, MODEL_FILE) if content else self.trained
+            raise InputError(f"expected {name} as it was exported, found it gone or changed: run again")
+        if content and name == DESCRIPTION:
+            return built(content, load(self.parts.files[f"{self.parts.at}{WEIGHTS_FILE}"]), name)
+        return load_program(content, name) if content else self.trained
+
+    @property
+    def program_file(self) -> str:
+        """What the model can be opened by."""
+        return DESCRIPTION if isinstance(self.world.named("model"), TextModel) else MODEL_FILE
 
     def alike(self) -> Problems:
         x = self._rows[0][:_CALL]
         ours, theirs = _scores(self.trained, x), _scores(self.judged, x)
         apart = int(((ours - theirs).abs() > _ALIKE * ours.abs().amax(1, keepdim=True)).any(1).sum())
         if apart or self.trained.bounds != self.judged.bounds:
-            yield f"expected {MODEL_FILE} to answer as the network does, it does not on {apart} of {len(x)} rows"
+            yield f"expected {self.program_file} to answer as the network does, it does not on {apart} of {len(x)} rows"
 
     def controls(self) -> Problems:
         x, y = self._rows
