@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from blindspots.experiments.harden.config import HardenConfig
+from blindspots.experiments.harden.export import program_file
 from blindspots.experiments.harden.verdict import HardenVerdict
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
@@ -30,11 +31,18 @@ def card(manifest: Manifest, config: HardenConfig, verdict: HardenVerdict, teste
     return _environment().get_template("card.md.j2").render(
         made=manifest.made_by, model=world["model"], data=world["data"], tested=tested, c=config, v=verdict,
         before=verdict.before, after=verdict.after, findings=findings, lo=f"{low:g}", hi=f"{high:g}",
-        settings=list(settings(config.settings)), is_image=is_image(tuple(world["data"]["shape"])),
+        settings=list(settings(config.settings)), task=_task(config, tuple(world["data"]["shape"])),
+        program=program_file(config.of_texts),
         no_promises=no_promises(config, verdict, tested["name"]),
         has_program=all(f.code != "export" for f in findings), doubtful=any(f.severity == "error" for f in findings),
         stages=", ".join(stage.name for stage in verdict.after.stages),
     )  # fmt: skip
+
+
+def _task(config: HardenConfig, shape: tuple[int, ...]) -> str:
+    if config.of_texts:
+        return "text-classification"
+    return "image-classification" if is_image(shape) else "tabular-classification"
 
 
 def all_findings(verdict: HardenVerdict) -> list[Finding]:

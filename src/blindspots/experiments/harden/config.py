@@ -5,18 +5,20 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from blindspots.experiments.harden.recipe import FOR_TEXTS
 from blindspots.runs.config import DataSource, OnData, setting
 from blindspots.texts.threats import TEXTS
 
+FOR_TEXTS = ("sampled", "exchanged")  # recipes; the first one is usual
 MOST_TEST = 1000  # rows that judge
+_USUAL = {"recipe": "fast", "protocol": "fast"}
+_USUAL_FOR_TEXTS = {"recipe": FOR_TEXTS[0], "protocol": "text-fast"}
 
 
 class Trained(OnData):
     group: ClassVar[str] = "How it is trained"
 
     recipe: str = setting(
-        "fast", "A recipe that `blindspots list` shows, or a .toml file of your own.", metavar="NAME",
+        "", "A recipe that `blindspots list` shows, or a .toml file of your own.", metavar="NAME",
         shown="fast, or sampled for texts",
     )  # fmt: skip
     epochs: int | None = setting(None, "How long.", metavar="N", shown="as the recipe says", ge=1, le=10**9)
@@ -36,7 +38,7 @@ class Judged(Trained):
     )  # fmt: skip
     test_rows: int = setting(MOST_TEST, "Use at most N of them.", metavar="N", ge=1)
     protocol: str = setting(
-        "fast", "Of the evaluations before and after.", metavar="NAME", shown="fast, or text-fast for texts"
+        "", "Of the evaluations before and after.", metavar="NAME", shown="fast, or text-fast for texts"
     )
     controls: bool = setting(
         True, "Train the same network on noise, with augmentation, and for as long without either."
@@ -62,11 +64,18 @@ class HardenConfig(Judged):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_for_texts(cls, given: Any) -> Any:
-        """What is taken for texts where nothing was said; their studies and controls are not made for texts."""
-        if not isinstance(given, dict) or str(given.get("threat")).partition(":")[0].strip().lower() not in TEXTS:
-            return given
-        return {"recipe": FOR_TEXTS[0], "protocol": "text-fast", **given, "controls": False, "study_rows": 0}
+    def _usual(cls, said: Any) -> Any:
+        """What is usual for images and tables, or for texts; studies and controls are not made for texts."""
+        if not isinstance(said, dict):
+            return said
+        chosen = {name: value for name, value in said.items() if name not in _USUAL or value}
+        if _of_texts(said.get("threat")):
+            return {**_USUAL_FOR_TEXTS, **chosen, "controls": False, "study_rows": 0}
+        return {**_USUAL, **chosen}
+
+    @property
+    def of_texts(self) -> bool:
+        return _of_texts(self.threat)
 
     def datasets(self) -> dict[str, DataSource]:
         asked = {"test": (self.test, self.test_rows), "extra": (self.extra, None)}
@@ -75,3 +84,7 @@ class HardenConfig(Judged):
 
     def words(self, kind: str) -> list[str]:
         return [Path(self.recipe).stem, self.threat]
+
+
+def _of_texts(threat: object) -> bool:
+    return str(threat).partition(":")[0].strip().lower() in TEXTS

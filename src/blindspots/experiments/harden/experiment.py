@@ -228,7 +228,7 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
         tested = parts.run("before").manifest.world["data"]
         return {
             WEIGHTS_FILE: weights(weights_in(parts["training"])),
-            **({program_file(world.data): program} if program else {}),
+            **({program_file(config.of_texts): program} if program else {}),
             CARD: card(parts.begun.manifest, config, verdict, tested).encode(),
             "log.csv": as_csv(verdict.history),
         }

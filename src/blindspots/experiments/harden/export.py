@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from blindspots.data import Dataset, TextData
 from blindspots.findings import Finding
 from blindspots.models.load import ABOUT, About
 from blindspots.models.model import Model
@@ -51,9 +50,9 @@ def written(model: Model, shape: tuple[int, ...]) -> tuple[bytes, list[Finding]]
     return description, [] if description else [_unknown(model)]
 
 
-def program_file(data: Dataset) -> str:
+def program_file(of_texts: bool) -> str:
     """The name of the file that `written` is for."""
-    return DESCRIPTION if isinstance(data, TextData) else PROGRAM
+    return DESCRIPTION if of_texts else PROGRAM
 
 
 def weights(state: Mapping[str, Tensor]) -> bytes:

@@ -13,6 +13,7 @@ from blindspots.experiments.evaluate.gallery import gallery, standing
 from blindspots.experiments.harden import charts, words
 from blindspots.experiments.harden.card import no_promises, settings
 from blindspots.experiments.harden.config import HardenConfig
+from blindspots.experiments.harden.export import program_file
 from blindspots.experiments.harden.verdict import Compared, HardenVerdict, Study
 from blindspots.pictures import is_colour, is_image, picture, picture_of_change
 from blindspots.records import Share
@@ -101,6 +102,8 @@ def page(run: Hardening) -> Page:
             "no_promises": no_promises(c, v, run.parts.run("before").manifest.world["data"]["name"]),
             "recipe": list(settings(c.settings)),
             "findings_after": [f for f in v.after.findings if f not in v.findings],
+            "texts": after.texts,
+            "program": program_file(after.texts),
             "is_image": is_image(shape),
             "is_colour": is_colour(shape),
             "is_small": is_small(shape),

@@ -15,13 +15,13 @@ from blindspots.attacks.gradient.nifgsm import NIFGSM
 from blindspots.attacks.gradient.pgd import PGD
 from blindspots.ball import BALLS, Ball, parse_ball
 from blindspots.errors import InputError
+from blindspots.experiments.harden.config import FOR_TEXTS
 from blindspots.files import read_text
 from blindspots.naming import meant
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
 
 T = TypeVar("T", bound=Threat)
-FOR_TEXTS = ("sampled", "exchanged")  # recipes; the first one is usual
 FOLDER = Path(__file__).parent / "recipes"
 INNER = (FGSM, BIM, PGD, MIFGSM, NIFGSM)  # attacks that look at gradients alone, so that no clean look has to be paid
 Share = Annotated[float, Field(ge=0, le=1)]

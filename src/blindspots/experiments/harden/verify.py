@@ -21,7 +21,6 @@ from blindspots.experiments.harden.verdict import CONTROL, PROGRAM, STUDY, TRAIN
 from blindspots.models.load import load_program
 from blindspots.models.model import Model
 from blindspots.models.text_files import DESCRIPTION, WEIGHTS_FILE, built
-from blindspots.models.texts import TextModel
 from blindspots.packing import unpack_inputs, unpacked_text
 from blindspots.runs.again import EDGE, SLACK, share
 from blindspots.runs.columns import check_columns
@@ -125,7 +124,7 @@ class _Proof:
     def _own_threat(self) -> bool:
         adversary = json.loads(self.config.settings)["adversary"] or {}
         named = adversary.get("threats", ()) if adversary.get("kind") == "attack" else ()
-        return not named or [parse_ball(text).spec for text in named] == [parse_ball(self.config.threat).spec]
+        return not named or [parse_threat(text).spec for text in named] == [parse_threat(self.config.threat).spec]
 
     @cached_property
     def _trained(self) -> dict[str, Columns]:
@@ -245,7 +244,7 @@ class _Proof:
     @property
     def program_file(self) -> str:
         """What the model can be opened by."""
-        return DESCRIPTION if isinstance(self.world.named("model"), TextModel) else MODEL_FILE
+        return DESCRIPTION if self.config.of_texts else MODEL_FILE
 
     def alike(self) -> Problems:
         x = self._rows[0][:_CALL]
@@ -256,7 +255,6 @@ class _Proof:
 
     def controls(self) -> Problems:
         x, y = self._rows
-        threat = parse_ball(self.config.threat)
         for name, c in self._trained.items():
             self.world.say(f"asking the control {name} again")
             model = self._network(c)
@@ -266,7 +264,10 @@ class _Proof:
             yield from _told(~c["right"][at], f"rows that the control {name} got right to fall")
             fallen = _scores(model, moved)
             yield from _told((fallen.argmax(1) == y[at]) & ~_on_edge(fallen), f"what makes the control {name} err")
-            yield from _told(_outside(threat, moved, x[at], model.bounds), "changes within the threat and the bounds")
+            yield from _told(
+                _outside(parse_ball(self.config.threat), moved, x[at], model.bounds),
+                "changes within the threat and the bounds",
+            )
 
     def gradients(self) -> Problems:
         """Of the predicted class's score minus the strongest other."""

@@ -88,5 +88,6 @@ class ExchangedAdversary(ExchangeAdversary):
             z = model.embed(batch.x).detach().requires_grad_()
             loss = F.cross_entropy(model.head(z, batch.x), batch.y, reduction="sum")
             (g,) = torch.autograd.grad(loss, z)
-        slopes = self.threat.slopes(batch.x, around, g, model.embed).view_as(own.tokens)
+        with torch.no_grad():
+            slopes = self.threat.slopes(batch.x, around, g, model.embed).view_as(own.tokens)
         return slopes.masked_fill(own.tokens < 0, -torch.inf)
