@@ -168,3 +168,8 @@ def test_of_no_model_is_more_certified_than_stands_under_attack() -> None:
     sure = float(((proved.prediction == torch.tensor(y)) & (proved.withstood >= 2)).float().mean())
     attacked = bs.evaluate(smoothed, data=bs.load_data("reviews", 40), threat="words:2", threads=1)
     assert 0 < sure <= attacked.robust_accuracy
+
+
+def test_noise_is_for_numbers() -> None:
+    with pytest.raises(bs.InputError, match="expected a model of numbers for certificates under noise, got reviews"):
+        bs.certify(bag(), data=bs.load_data("reviews", 4), sigma=0.5)
