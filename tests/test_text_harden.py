@@ -106,7 +106,7 @@ def test_draws_hang_on_the_row_alone() -> None:
 
 
 def test_recipes_and_threats_are_for_texts_or_for_numbers() -> None:
-    with pytest.raises(bs.InputError, match=r"expected a recipe that fits words:2\.0, got one with an adversary of kind"):
+    with pytest.raises(bs.InputError, match=r"a recipe that fits words:2\.0, got one with an adversary of kind"):
         make_adversary(read_recipe("fast"), parse_threat("words:2"), 0)
     with pytest.raises(bs.InputError, match="use sampled, exchanged for texts"):
         make_adversary(read_recipe("sampled"), parse_threat("linf:0.1"), 0)
