@@ -17,6 +17,7 @@ import blindspots as bs
 from benchmarks.page import Section, percent, table
 from benchmarks.settings import RADIUS, UNION
 from blindspots.data import digits, digits_training
+from blindspots.experiments.harden.config import FOR_TEXTS
 from blindspots.experiments.harden.recipe import names
 from blindspots.records import Share
 from blindspots.runs.folder import Folder
@@ -41,7 +42,7 @@ RUNS = Path("runs/bench-recipes")  # finished runs there are read, not made agai
 
 
 def measure(args: argparse.Namespace) -> Section:
-    wanted = [name for name in names() if not args.models or name in args.models]
+    wanted = [name for name in names() if name not in FOR_TEXTS and (not args.models or name in args.models)]
     rows = [row(name) for name in wanted]
     rows.sort(key=lambda row: -row["robust"]["share"])
     read = READ.format(radius=RADIUS, union=" and in ".join(UNION), held_out=rows[0]["held_out"]["rows"])

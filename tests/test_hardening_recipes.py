@@ -9,6 +9,7 @@ from torch import nn
 
 from blindspots.ball import L0, L2, Linf
 from blindspots.errors import InputError
+from blindspots.experiments.harden.config import FOR_TEXTS
 from blindspots.experiments.harden.guard import CAUTIOUS, GRADALIGN, cautious, measure
 from blindspots.experiments.harden.objectives import boosted_cross_entropy, kl, losses, slope
 from blindspots.experiments.harden.recipe import (
@@ -23,6 +24,7 @@ from blindspots.experiments.harden.recipe import (
     threats_of,
 )
 from blindspots.experiments.harden.trainer import schedule
+from blindspots.texts.threats import Words
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.4, 3.0]])
 OTHER = torch.tensor([[1.0, 1.0, 0.0], [0.1, 0.2, 0.3]])
@@ -39,7 +41,7 @@ def test_every_recipe_is_read_says_what_it_is_and_can_be_stored(name: str) -> No
     recipe = read_recipe(name)
     assert recipe.about.endswith(".")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
-    assert threats_of(recipe, Linf(0.1))
+    assert threats_of(recipe, Words(2) if name in FOR_TEXTS else Linf(0.1))
 
 
 def test_the_recipes_of_the_literature_are_there() -> None:

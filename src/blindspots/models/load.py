@@ -76,8 +76,7 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier, also of texts
-            (needs skops);
-            "model.json" that `blindspots harden` writes for texts, with its weights beside it;
+            (needs skops); "model.json" that `blindspots harden` writes for texts, with its weights beside it;
             "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix

@@ -24,6 +24,7 @@ from blindspots.findings import Finding
 from blindspots.fit import check_even
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
+from blindspots.models.texts import TextModel
 from blindspots.oracle import Oracle
 from blindspots.problem import Need
 from blindspots.random import keys
@@ -95,6 +96,7 @@ class Certify(Experiment[CertifyConfig, CertifyVerdict]):
     Config, Verdict = CertifyConfig, CertifyVerdict
 
     def fitted(self, config: CertifyConfig, world: World) -> CertifyConfig:
+        _check_numbers(world.named("model"))
         check_samples(config.samples, config.alpha)
         _ = _doubts(config, world)  # sizes that cannot be meant are refused before the first part
         draws = config.draws if world.model.access is Need.GRAD else 0
@@ -143,6 +145,14 @@ class Certify(Experiment[CertifyConfig, CertifyVerdict]):
 
     def findings(self, config: CertifyConfig, world: World, verdict: CertifyVerdict, parts: Parts) -> list[Finding]:
         return [*_doubts(config, world), *world.notes, *findings(config, verdict, parts, world.model.access)]
+
+
+def _check_numbers(model: Model) -> None:
+    if isinstance(model, TextModel):
+        raise InputError(
+            f"expected a model of numbers for certificates under noise, got {model.name}, which reads texts: use "
+            "SmoothedTexts of blindspots.experiments.certify.exchanges"
+        )
 
 
 def _radii(config: CertifyConfig) -> tuple[float, ...]:
