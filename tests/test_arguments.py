@@ -13,6 +13,7 @@ from torch import nn
 import blindspots as bs
 from blindspots.arguments import Checked, checked
 from blindspots.attacks import CATALOGUE, PGD
+from blindspots.data.labels import labels_of
 from blindspots.engine.targets import Closest
 from blindspots.errors import InputError
 from blindspots.runs.config import Config, is_hidden
@@ -29,6 +30,7 @@ ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy
     "Ensemble": {"models": [Net()]},
     "Model": {"net": Net()},
     "Smoothed": {"model": bs.Model(Net()), "sigma": 0.1},
+    "TextData": {"texts": ["a text"], "labels": labels_of([0], 1, "texts"), "name": "texts"},
     "TextModel": {"function": list},
     "TokenModel": {"net": nn.Embedding(9, 3), "table": nn.Embedding(9, 3), "head": None, "tokenizer": None},
     "Transformed": {"model": bs.Model(Net())},

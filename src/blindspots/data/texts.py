@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from blindspots.arguments import Checked
 from blindspots.data.columns import Columns, Picked, Side, found, parse_columns, picked
 from blindspots.data.dataset import Stream, note
 from blindspots.data.labels import Labels, labels_of
@@ -25,7 +26,7 @@ from blindspots.texts.reviews import CLASSES, reviews
 _UNLABELLED = (None, "", "-", "-1", -1)  # as in the test rows of GLUE and where the writers of SNLI disagreed
 
 
-class TextData(Stream):
+class TextData(Stream, Checked):
     """Texts, one per row. Inputs are their code points (L,), padded with 0 (see `texts.codes`).
 
     Texts are held as strings, exactly as they were stored: nothing is normalised, trimmed or split. L, the width of an

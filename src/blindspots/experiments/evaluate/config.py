@@ -158,7 +158,7 @@ class EvaluateConfig(Batched):
     @model_validator(mode="before")
     @classmethod
     def _of_recipe(cls, said: Any) -> Any:
-        if not isinstance(said, Mapping) or not (said.get("recipe") or said.get("files")):
+        if not isinstance(said, Mapping) or (said.get("recipe") is None and said.get("files") is None):
             return said
         from blindspots.experiments.evaluate.recipes import filled  # slow, and `--help` has no time
 
