@@ -45,7 +45,7 @@ class TextData(Stream, Checked):
         name: str,
         spec: str | None = None,
         fixed: Side | None = None,
-        notes: Iterable[Finding] = (),
+        notes: Sequence[Finding] = (),
     ) -> None:
         if not texts:
             raise InputError(f"expected at least one text in {name}, got none: pass texts with their labels")
