@@ -15,7 +15,7 @@ def filled(said: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises InputError: there is no such recipe, or a file that it needs is not named.
     """
-    name, listed = said.get("recipe"), file_words(said.get("files") or ())
+    name, listed = said.get("recipe"), file_words(() if said.get("files") is None else said["files"])
     if not isinstance(listed, tuple):
         return dict(said)  # its type is refused
     files = dict(map(_file, listed))
@@ -29,7 +29,7 @@ def filled(said: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"expected {needs} recipe {name!r}, got {strange[0]!r}: leave it out")
     own = {
         "threat": found.threat,
-        "candidates": None if said.get("candidates") else found.candidates_from(**files),
+        "candidates": found.candidates_from(**files) if said.get("candidates") is None else None,
         "validity": None if found.sentence is None else checks_of(found.sentence),
     }
     return {**said, **{key: value for key, value in own.items() if said.get(key) is None}}
