@@ -10,9 +10,24 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+
+
+class Absent(ModuleType):
+    """Stands in for flair, which tags parts of speech, as no search here needs, and pins an old transformers."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return sys.modules.get(f"{self.__name__}.{name}", object)
+
+
+for absent in ("flair", "flair.data", "flair.models"):
+    sys.modules[absent] = Absent(absent)
+
 from textattack import Attack
 from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.pre_transformation import RepeatModification
