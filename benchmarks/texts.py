@@ -19,7 +19,8 @@ from blindspots.texts.threats import TextThreat
 PEER = os.environ.get("BLINDSPOTS_TEXTATTACK")  # the python of an environment with textattack 0.3.11
 NO_PEER = "TextAttack was not measured: BLINDSPOTS_TEXTATTACK, the python of its environment, was not set."
 NO_ZOO = "Without the folder of real texts (BLINDSPOTS_ZOO) only networks of the embedded reviews were measured."
-ROWS, OF_POPULATIONS = 60, 6
+ROWS = 60
+POPULATIONS = ("genetic", "swarm")
 VICTIMS = ("reviews-lstm", "reviews-cnn", "reviews-transformer", "bert")
 REAL = ("mr-lstm", "mr-cnn", "imdb-lstm")
 SEARCHES = {
@@ -30,6 +31,19 @@ SEARCHES = {
     "swarm": "swarm",
 }
 ORDERS = {"ranked, saliency": "ranked:order=saliency", "ranked, gradient": "rankedbygradient"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to on the rows of a case; forwards are texts that the network really was sent."""
+
+    flips: int
+    forwards: int
+    asked: float  # mean evaluations of a flipped row
+    rate: float  # forwards per processor second
+    broken: int = 0  # limits that were exceeded, among the flips
+
+
 SPEED = ("victim", "search", "rows", "rate", "of the bare network's", "flips", "forwards per flip", "TextAttack: rate",
          "flips", "forwards per flip", "over its limit", "rate, times", "forwards, times less")  # fmt: skip
 
@@ -54,30 +68,29 @@ def measure(args: argparse.Namespace) -> Section:
 
 
 def speed(rows: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Of quick networks of short texts five times as many rows; of searches with a population a tenth."""
     lines = []
     for name in names:
-        for search in [*SEARCHES, *ORDERS]:
-            many = search in ("genetic", "swarm")
-            on = case(name, min(rows, OF_POPULATIONS) if many else rows)
-            found, ratio = ours(on, (SEARCHES | ORDERS)[search])
-            peer = theirs(on, search) if search in SEARCHES else None
-            lines.append({"victim": name, "search": search, "rows": len(on.texts.texts), "ratio": ratio,
-                          "ours": vars(found), "theirs": peer and vars(peer)})  # fmt: skip
-            print(*_row(lines[-1]), flush=True)
+        many = 5 * rows if name.startswith("reviews") else rows
+        on = {search: case(name, many // 10 if search in POPULATIONS else many) for search in SEARCHES | ORDERS}
+        peers = theirs([(on[search], search, False) for search in SEARCHES])
+        lines += [_line(name, on[search], search, peers.get(i)) for i, search in enumerate(SEARCHES | ORDERS)]
     return lines
 
 
 def shipped(rows: int) -> list[dict[str, Any]]:
     """The small BERT as TextAttack's wrapper of transformers pads its texts, to the longest that the network takes."""
     on = case("bert", max(rows // 10, 5))
-    peer = theirs(on, "greedy", shipped=True)
-    if peer is None:
-        return []
-    found, ratio = ours(on, "greedy")
-    line = {"victim": "bert, padded to 512 there", "search": "greedy", "rows": len(on.texts.texts), "ratio": ratio,
-            "ours": vars(found), "theirs": vars(peer)}  # fmt: skip
+    peer = theirs([(on, "greedy", True)]).get(0)
+    return [_line("bert, padded to 512 there", on, "greedy", peer)] if peer else []
+
+
+def _line(name: str, on: Case, search: str, peer: Found | None) -> dict[str, Any]:
+    found, ratio = ours(on, (SEARCHES | ORDERS)[search])
+    line = {"victim": name, "search": search, "rows": len(on.texts.texts), "ratio": ratio, "ours": vars(found),
+            "theirs": peer and vars(peer)}  # fmt: skip
     print(*_row(line), flush=True)
-    return [line]
+    return line
 
 
 def _row(n: dict[str, Any]) -> list[Any]:
@@ -96,17 +109,6 @@ def _each(forwards: int, flips: int) -> float:
 
 
 # ------------------------------------------------------------------ one search
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search came to on the rows of a case; forwards are texts that the network really was sent."""
-
-    flips: int
-    forwards: int
-    asked: float  # mean evaluations of a flipped row
-    rate: float  # forwards per processor second
-    broken: int = 0  # limits that were exceeded, among the flips
 
 
 class Heard:
@@ -138,12 +140,15 @@ def ours(case: Case, attack: str) -> tuple[Found, float]:
     return Found(flips, sent, asked, rate), rate * bare.cpu / again.forwarded
 
 
-def theirs(case: Case, search: str, shipped: bool = False) -> Found | None:
-    """TextAttack on the same rows, lattices and limits; None where it is not there."""
+def theirs(jobs: Sequence[tuple[Case, str, bool]]) -> dict[int, Found]:
+    """TextAttack on the same rows, lattices and limits, by the number of the job; nothing where it is not there.
+
+    Jobs: what is attacked, by which search, and whether texts are padded to the longest that the network takes.
+    """
     if PEER is None:
-        return None
+        return {}
     with NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump(case.job(search, shipped), file)
+        json.dump([case.job(search, shipped) for case, search, shipped in jobs], file)
         file.flush()
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
         done = subprocess.run(
@@ -151,15 +156,22 @@ def theirs(case: Case, search: str, shipped: bool = False) -> Found | None:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     if done.returncode:
-        print(f"textattack, {search} on {case.victim}: {done.stderr.strip()[-600:]}", flush=True)
-        return None
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    won = [row["outcome"] == "SuccessfulAttackResult" for row in rows]
-    flips = [row for row, good in zip(rows, won, strict=True) if good]
-    texts = [text for text, good in zip(case.texts.texts, won, strict=True) if good]
-    over = [not _within(case.threat, text, row["text"]) for text, row in zip(texts, flips, strict=True)]
+        print(f"textattack on {jobs[0][0].victim}: {done.stderr.strip()[-600:]}", flush=True)
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rows = [[row for row in said if row["job"] == i] for i in range(len(jobs))]
+    return {i: _found(case, rows[i]) for i, (case, _, _) in enumerate(jobs) if len(rows[i]) == len(case.texts.texts)}
+
+
+def _found(case: Case, rows: Sequence[dict[str, Any]]) -> Found:
+    """What the other library came to."""
+    flips = [
+        (text, row)
+        for text, row in zip(case.texts.texts, rows, strict=True)
+        if row["outcome"] == "SuccessfulAttackResult"
+    ]
+    over = [not _within(case.threat, text, row["text"]) for text, row in flips]
     sent = sum(row["forwards"] for row in rows)
-    asked = sum(row["queries"] for row in flips) / len(flips) if flips else math.nan
+    asked = sum(row["queries"] for _, row in flips) / len(flips) if flips else math.nan
     return Found(len(flips), sent, asked, sent / sum(row["cpu"] for row in rows), sum(over))
 
 
