@@ -2,17 +2,32 @@
 
     python -m benchmarks.text_peer JOB.json
 
-The job names a victim, a search, whether texts are padded to the victim's longest, and rows: text, label, lattice and
-how many words may change. One line of JSON is printed per row, and one with all processor seconds.
+It holds a list of jobs. Each names a victim, a search, whether texts are padded to the victim's longest, and rows: text,
+label, lattice and how many words may change. One line of JSON is printed per row.
 """
 
 import json
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+
+
+class Absent(ModuleType):
+    """Stands in for flair, which tags parts of speech, as no search here needs, and pins an old transformers."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return sys.modules.get(f"{self.__name__}.{name}", object)
+
+
+for absent in ("flair", "flair.data", "flair.models"):
+    sys.modules[absent] = Absent(absent)
+
 from textattack import Attack
 from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.pre_transformation import RepeatModification
@@ -80,8 +95,12 @@ class OfLattice(WordSwap):
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     torch.set_num_threads(1)
+    for number, job in enumerate(json.loads(Path(sys.argv[1]).read_text("utf-8"))):
+        run(number, job)
+
+
+def run(number: int, job: dict[str, Any]) -> None:
     model, swaps = Wrapped(job["victim"], job["shipped"]), OfLattice()
     limit = MaxWordsPerturbed(max_num_words=1)
     goal = UntargetedClassification(model, use_cache=True)
@@ -92,8 +111,8 @@ def main() -> None:
         sent, began = model.forwards, time.process_time()
         found = attack.attack(row["text"], row["label"])
         print(json.dumps({
-            "outcome": type(found).__name__, "text": found.perturbed_text(), "queries": found.num_queries,
-            "forwards": model.forwards - sent, "cpu": time.process_time() - began,
+            "job": number, "outcome": type(found).__name__, "text": found.perturbed_text(),
+            "queries": found.num_queries, "forwards": model.forwards - sent, "cpu": time.process_time() - began,
         }), flush=True)  # fmt: skip
 
 

@@ -334,7 +334,7 @@ def test_bad_columns_are_refused_in_a_sentence(file: Callable[..., str], layout:
     [
         (lambda: TextData("a text", [0]), "expected strings as texts"),
         (lambda: TextData([1, 2], [0, 1]), "expected strings as texts"),
-        (lambda: TextData([], []), "expected strings as texts"),
+        (lambda: TextData([], []), "at least one text"),
         (lambda: TextData(["a", "b"], [0]), "as many labels as inputs"),
         (lambda: TextData(["a"], [0], fixed="first"), "a pair in row 0"),
         (lambda: TextData(["a", "b\ud83d"], [0, 1]), "row 1 of texts, got half of a surrogate pair at 1"),
