@@ -1,6 +1,6 @@
 """What may change of a text, as threats: searches choose among the candidates of its lattice."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from itertools import compress
@@ -18,11 +18,12 @@ from blindspots.texts.candidates import parse_candidates
 from blindspots.texts.codes import as_codes, as_texts
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.pairs import SEPARATOR
-from blindspots.texts.vectors import Vectors
+from blindspots.texts.slopes import Reader, Slopes
 from blindspots.texts.words import words
 from blindspots.threat import Threat
 
 Array = NDArray[Any]
+_KEPT = 512  # lattices: those of a shard, whose searches return to them
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,6 @@ class Builds(Protocol):
 
     def describe(self) -> str:
         """What candidates are, as a clause."""
-        ...
-
-
-class Reader(Protocol):
-    """A model that reads texts as embeddings, as far as slopes along exchanges of words need to know it."""
-
-    def tokens_at(self, text: str, spans: Sequence[tuple[int, int]]) -> list[list[int]]:
-        """For each span the places, among the model's tokens, of those that begin in it."""
-        ...
-
-    def tokens_of(self, words: Sequence[str]) -> list[list[int]]:
-        """The tokens of each word as they are inside a text."""
-        ...
-
-    @property
-    def vectors(self) -> Vectors:
-        """The words that it knows, as it embeds them."""
-        ...
-
-    @property
-    def table_of_tokens(self) -> Tensor:
-        """The embeddings of all tokens: (V, E)."""
         ...
 
 
@@ -95,7 +74,9 @@ class TextThreat(Threat):
     def __post_init__(self) -> None:
         if isinstance(self.candidates, str):
             parse_candidates(self.candidates)
-        if self.radius is not None and not (0 <= self.radius < 1 or self.radius == int(self.radius) >= 1):
+        if self.radius is not None and not (
+            0 <= self.radius < 1 or (float(self.radius).is_integer() and self.radius > 0)
+        ):
             raise InputError(
                 f"expected a number of {self.unit}s, or a share below 1 of them, got {self.radius:g}: write "
                 f"{self.name}:2 or {self.name}:0.15"
@@ -115,7 +96,7 @@ class TextThreat(Threat):
 
     @cached_property
     def _lattices(self) -> Callable[[str], Lattice]:
-        return lru_cache(maxsize=4096)(lambda text: self._of_free_side(self.builder.lattice(text)))
+        return lru_cache(maxsize=_KEPT)(lambda text: self._of_free_side(self.builder.lattice(text)))
 
     def _of_free_side(self, lattice: Lattice) -> Lattice:
         """Without the places of the side of a pair that does not change."""
@@ -209,57 +190,27 @@ class TextThreat(Threat):
     def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
         """Of every move at the texts `x` (B, L), to first order: (B, P C).
 
-        A candidate's tokens take the places of those it stands for, one by one: more are not counted, fewer repeat the
-        last one, none leave an embedding of 0.
+        Points that are none of a lattice have slopes of 0.
         """
-        own = self._own(around)
+        own, taken = self._own(around), self._taken
         found = torch.zeros_like(own.tokens)
         for row, text, clean, slope in zip(found, as_texts(x), as_texts(own.text), g, strict=True):
-            slopes = self._slopes(text, self.lattice(clean), slope)
-            row[: slopes.shape[0], : slopes.shape[1]] = slopes
+            lattice = self.lattice(clean)
+            if choice := self.choice(lattice, text):
+                slopes = taken.of(text, lattice, choice, slope)
+                row[: slopes.shape[0], : slopes.shape[1]] = slopes
         return found.flatten(1)
 
-    def _slopes(self, text: str, lattice: Lattice, g: Tensor) -> Tensor:
-        """Of the exchanges in one text, for the slopes `g` (T, E) at its tokens: (P, C)."""
-        reader, choice = self._reads, self.choice(lattice, text)
-        if choice is None or not choice:
-            return g.new_zeros(0, 0)
-        tokens = self._tokens(lattice).to(g.device)
-        at = _table(reader.tokens_at(text, lattice.spans_at(choice)), tokens.shape[2], cut=True)
-        along = g[at.clamp_min(0)] * (at >= 0)[:, :, None].to(g)
-        each = reader.table_of_tokens[tokens.clamp_min(0)] * (tokens >= 0)[:, :, :, None].to(g)
-        gain = (each * along[:, None]).sum((2, 3))
-        return (gain - gain.gather(1, torch.tensor(choice, device=g.device)[:, None]))[:, 1:]
-
-    @property
-    def _reads(self) -> Reader:
+    @cached_property
+    def _taken(self) -> Slopes:
         if self.reader is None:
             raise InputError(f"expected a model with embeddings for slopes in {self.spec}, got none: bind it first")
-        return self.reader
-
-    @cached_property
-    def _tokens(self) -> Callable[[Lattice], Tensor]:
-        """The tokens of what may stand at each place: (P, 1 + C, W), the last one again and again, or -1 for none."""
-
-        def tokens(lattice: Lattice) -> Tensor:
-            coded = [self._reads.tokens_of(there) for there in lattice.choices]
-            width = max((len(word) for place in coded for word in place), default=1)
-            most = max(map(len, coded), default=1)
-            rows = [word for place in coded for word in [*place, *[[]] * (most - len(place))]]
-            return _table(rows, max(width, 1)).view(len(coded), most, -1)
-
-        return lru_cache(maxsize=512)(tokens)
+        return Slopes(self.reader)
 
     def _own(self, around: Around) -> Choices:
         if not isinstance(around.own, Choices):
             raise InputError("expected the choices of every text, got none: make rows with Samples.within")
         return around.own
-
-
-def _table(rows: Sequence[Sequence[int]], width: int, cut: bool = False) -> Tensor:
-    """Rows of numbers, filled up to a width with their last one, or with -1 where they are `cut` there or empty."""
-    filled = [list(row[:width]) + [-1 if cut or not row else row[-1]] * (width - len(row)) for row in rows]
-    return torch.tensor(filled, dtype=torch.int64).view(len(rows), width)
 
 
 class Words(TextThreat):
