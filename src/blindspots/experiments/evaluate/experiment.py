@@ -168,7 +168,8 @@ def evaluate(
             words, or a function of outputs and y, see `goals.Score`. The outputs are then taken as they are (B, ...),
             and y are numbers (N, ...).
         protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "fast", "regression" for a goal,
-            or where the model shows no gradients "blackbox-scores" or "blackbox-labels".
+            or where the model shows no gradients "blackbox-scores" or "blackbox-labels"; of texts "text-fast",
+            "text-scores" or "text-labels".
         data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
             that have names are matched to the model's classes by them (see `bind`).
         out: run folder to write; None: keep everything in memory.
@@ -177,8 +178,8 @@ def evaluate(
             processes can open; None: what is faster for the model. All give the same bytes.
         watch: is told how far the run has come.
         command: what to put in the report as the way to repeat the run.
-        settings: those of `EvaluateConfig`: seed, slots, chunk, shard_rows, threads, precision, channels_last, compile,
-            draws, row_budget, max_forwards, max_backwards, max_seconds.
+        settings: those of `EvaluateConfig`: recipe, files, candidates, validity, seed, slots, chunk, shard_rows,
+            threads, precision, channels_last, compile, draws, row_budget, max_forwards, max_backwards, max_seconds.
 
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
