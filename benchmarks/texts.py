@@ -55,7 +55,8 @@ sides. A rate is forwards per processor second of a whole evaluation, from its p
 network's is that of `TextModel.of` on the very texts that were sent, all at once, with their encoding. TextAttack is
 0.3.11 with its own GreedySearch, BeamSearch(8), GreedyWordSwapWIR("delete"), AlzantotGeneticAlgorithm and
 ParticleSwarmOptimization (60, 20), UntargetedClassification with its cache, RepeatModification and MaxWordsPerturbed,
-padded to the longest of a batch where it is not said otherwise."""
+padded to the longest of a batch where it is not said otherwise. Forwards of ours include those for the report, the
+score after every exchange of an example, and texts of one call that come after a row's first success."""
 
 
 def measure(args: argparse.Namespace) -> Section:
