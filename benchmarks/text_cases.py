@@ -107,7 +107,7 @@ def fresh(name: str) -> TokenModel:
 
 
 def data_set(texts: Texts) -> TextData:
-    return TextData.of(texts.texts, texts.labels, class_names=texts.classes)
+    return TextData(texts.texts, texts.labels, class_names=texts.classes)
 
 
 def evaluated(case: Case, attack: str, model: TokenModel) -> bs.Evaluation:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.text_peer JOB.json
 
-It holds a list of jobs. Each names a victim, a search, whether texts are padded to the victim's longest, and rows: text,
-label, lattice and how many words may change. One line of JSON is printed per row.
+It holds a list of jobs. Each names a victim, a search, whether texts are padded to the victim's longest, and rows:
+text, label, lattice and how many words may change. One line of JSON is printed per row.
 """
 
 import json
