@@ -51,6 +51,31 @@ def test_a_lattice_is_read_as_it_was_written(lattice: Lattice) -> None:
     assert Lattice.from_json(lattice.to_json()) == lattice
 
 
+@st.composite
+def lattices_of_words(draw: st.DrawFn) -> Lattice:
+    """Of words with blanks between them, so that texts show where a place ends."""
+    given_words = draw(st.lists(st.sampled_from(["a", "ab", "ba"]), min_size=1, max_size=4))
+    starts = [sum(len(word) + 1 for word in given_words[:i]) for i in range(len(given_words))]
+    spans = tuple((start, start + len(word)) for start, word in zip(starts, given_words, strict=True))
+    lists = (sorted(draw(st.sets(st.sampled_from(["", "a", "ab", "x"]))) - {word}) for word in given_words)
+    return Lattice(" ".join(given_words), spans, tuple(map(tuple, lists)))
+
+
+@given(st.one_of(lattices(), lattices_of_words()), st.integers(0, 3))
+def test_texts_are_read_back_with_as_few_changes_as_possible(lattice: Lattice, most: int) -> None:
+    fewest: dict[str, int] = {}
+    for choice in choices(lattice):
+        text, changes = lattice.at(choice), sum(map(bool, choice))
+        fewest[text] = min(changes, fewest.get(text, changes))
+    for text, changes in fewest.items():
+        read = lattice.choice(text, most)
+        assert (read is not None) == (changes <= most)
+        if read is not None:
+            assert lattice.at(read) == text
+            assert sum(map(bool, read)) == changes
+    assert lattice.choice(lattice.text + "!") is None
+
+
 def test_choices_become_texts() -> None:
     assert [FILM.at(c) for c in [(0, 0), (2, 0), (1, 1), (0, 2)]] == [
         "A good film.", "A nice film.", "A fine movie.", "A good .",

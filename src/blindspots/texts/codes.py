@@ -37,6 +37,7 @@ def _refusal(text: str, width: int) -> InputError:
 
 def as_texts(x: Tensor) -> list[str]:
     """The texts whose code points are the rows of `x` (B, L)."""
-    width = x.shape[1]
-    together = x.detach().cpu().numpy().astype("<u4").tobytes().decode("utf-32-le", "replace")
-    return [together[i : i + width].rstrip("\0") for i in range(0, len(together), width)]
+    width, codes = x.shape[1], x.detach().cpu().numpy().astype("<u4")
+    together = codes.tobytes().decode("utf-32-le", "replace")
+    ends = np.arange(0, codes.size, max(width, 1)) + np.count_nonzero(codes, axis=1)
+    return [together[i * width : end] for i, end in enumerate(ends.tolist())]

@@ -82,10 +82,35 @@ class Lattice:
         """What was chosen, with as few changes as possible; None: no choice with at most `most` makes the text."""
         if not text.startswith(self.fixed[0]):
             return None
+        if self._numbers is not None:
+            return self._read_off(text, self._numbers, most)
         ways: _Ways = {len(self.fixed[0]): (0, None)}
         for (a, b), candidates, behind in zip(self.spans, self.candidates, self.fixed[1:], strict=True):
             ways = _read_on(text, ways, self.text[a:b], candidates, behind, most)
         return _listed(ways[len(text)][1]) if len(text) in ways else None
+
+    @cached_property
+    def _numbers(self) -> tuple[dict[str, int], ...] | None:
+        """What may stand at each place, by its number, where texts show where a place ends; None: where they do not.
+
+        They do if nothing at a place has the character that comes behind it, as a blank behind a word.
+        """
+        inner = zip(self.choices, self.fixed[1:-1], strict=False)
+        if any(not behind or any(behind[0] in word for word in words) for words, behind in inner):
+            return None
+        return tuple({word: c for c, word in enumerate(words)} for words in self.choices)
+
+    def _read_off(self, text: str, numbers: tuple[dict[str, int], ...], most: float) -> list[int] | None:
+        """`choice` where only one can be meant."""
+        found, at, last = [], len(self.fixed[0]), len(self.spans) - 1
+        for place, (known, behind) in enumerate(zip(numbers, self.fixed[1:], strict=True)):
+            stop = len(text) - len(behind) if place == last else text.find(behind[0], at)
+            c = known.get(text[at:stop]) if stop >= at else None
+            if c is None or not text.startswith(behind, stop):
+                return None
+            found.append(c)
+            at = stop + len(behind)
+        return found if at == len(text) and sum(map(bool, found)) <= most else None
 
     def size(self, k: int | None = None) -> int:
         """How many choices change at most `k` places, exactly; the text as it is counts. None: any number of places.
