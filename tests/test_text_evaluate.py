@@ -22,7 +22,8 @@ from blindspots.runs.store import opened
 from blindspots.runs.verify import verify_files
 from blindspots.texts.codes import as_texts
 from blindspots.texts.lattice import Lattice
-from blindspots.texts.threats import Words
+from blindspots.texts.pairs import joined
+from blindspots.texts.threats import Edits, Words
 from blindspots.texts.words import words
 
 WEIGHTS = {
@@ -100,6 +101,20 @@ def test_distances_count_words() -> None:
 def test_a_share_is_rounded_down_but_to_one_at_least(share: float, text: str, allowed: int) -> None:
     threat = Words(share, Table())
     assert threat.allowed(threat.lattice(text)) == allowed
+
+
+@pytest.mark.parametrize(("fixed", "allowed"), [("first", 1), ("second", 4), (None, 5)])
+def test_a_share_of_a_pair_is_of_the_side_that_may_change(fixed: Any, allowed: int) -> None:
+    pair = joined("one two three four five six seven eight", "nine ten")
+    threat = Words(0.5, Table(), fixed=fixed)
+    assert threat.allowed(threat.lattice(pair)) == allowed
+
+
+@pytest.mark.parametrize(("fixed", "free"), [("first", "cd"), ("second", "ab"), (None, "abcd")])
+def test_what_separates_the_sides_of_a_pair_never_changes(fixed: Any, free: str) -> None:
+    lattice = Edits(2, fixed=fixed).lattice(joined("ab", "cd"))
+    assert "".join(lattice.text[a:b] for a, b in lattice.spans) == free
+    assert sum(a == b for a, b in lattice.spans) == len(free) + (1 if fixed else 2)
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, 2.5])
