@@ -1,8 +1,10 @@
 """What is looked at of a shard of texts: its lattices as JSON, read by other code than that which made them."""
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,15 +13,14 @@ from numpy.typing import NDArray
 
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.honest import checks_kept, checks_of, judged
-from blindspots.experiments.evaluate.setup import threat_of
-from blindspots.experiments.evaluate.texts import named
 from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET, IMMOVABLE, Look, Problems, Shard
+from blindspots.models.texts import TokenModel
 from blindspots.packing import unpacked_text
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import World
 from blindspots.texts.codes import as_codes
 from blindspots.texts.pairs import free_of
-from blindspots.texts.threats import TextThreat
+from blindspots.texts.threats import TextThreat, parse_text_threat
 from blindspots.texts.validity.validity import Validity
 from blindspots.texts.words import words
 
@@ -97,13 +98,17 @@ def topics(world: World, preflight: Columns) -> Iterator[tuple[str, tuple[Look, 
 
 def _with_candidates(world: World) -> TextThreat | None:
     """The threat with the candidates that the run had; None: they were no words, or their files are gone or others."""
+    config, model = world.config, world.named("model")
+    reader, fixed = model if isinstance(model, TokenModel) else None, getattr(world.data, "fixed", None)
+    candidates, digest = (getattr(config, name, None) for name in ("candidates", "features"))
     try:
-        threat = threat_of(world)
-        found = named(threat)
+        threat = parse_text_threat(str(getattr(config, "threat", "")))
+        threat = replace(threat, candidates=candidates, reader=reader, fixed=fixed)
+        files = sorted(threat.builder.resources.items())
     except InputError:
         return None
-    same = all(getattr(world.config, name, None) == value for name, value in found.items())
-    return threat if same and isinstance(threat, TextThreat) else None
+    lines = "".join(f"{name} {content}\n" for name, content in files).encode()
+    return threat if (hashlib.sha256(lines).hexdigest() if lines else "") == (digest or "") else None
 
 
 def _offered(threat: TextThreat, s: Shard) -> Problems:
