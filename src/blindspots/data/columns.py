@@ -146,7 +146,7 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 
 def _are_words(cells: Sequence[str]) -> bool:
-    """Whether they are few words that come again and again."""
+    """Whether they are few words that come again and again; where the first does not, it may be the column's name."""
     different = set(cells)
-    few = len(different) <= min(_MOST_CLASSES, len(cells) // 2)
+    few = len(different) <= min(_MOST_CLASSES, len(cells) // 2) and cells[0] in cells[1:]
     return few and all(cell and not any(map(str.isspace, cell)) for cell in different)
