@@ -182,6 +182,16 @@ def test_raw_and_valid_successes_stand_side_by_side(folder: Path) -> None:
     assert said["adjusted"]["share"] >= said["robust_accuracy"]
 
 
+def test_a_gate_of_valid_changes_goes_by_what_was_searched() -> None:
+    """Texts of which nothing may change show nothing."""
+    data = bs.load_data("reviews", rows=12)
+    nothing = bs.evaluate("reviews", data=data, threat="words:1", candidates="synonyms+keep:pattern=.")
+    metrics = nothing.verdict.metrics()
+    assert metrics["adjusted_accuracy"].value == nothing.clean_accuracy
+    assert metrics["adjusted_accuracy"].at("") == metrics["robust_accuracy"].at("") == 0
+    assert "no search ran to its end" in metrics["adjusted_accuracy"].why
+
+
 def test_lattices_are_kept_for_everybody_to_read(folder: Path) -> None:
     columns = opened(Folder(folder)).parts["shards/00001"]
     listed = json.loads(zlib.decompress(columns["lattices"].numpy().tobytes()))
