@@ -38,3 +38,15 @@ def test_a_decoder_that_sees_no_padding_is_refused(tmp_path: Path) -> None:
     config = transformers.GPT2Config(vocab_size=SIZE, n_embd=16, n_layer=1, n_head=2, n_positions=32, pad_token_id=0)
     with pytest.raises(bs.InputError, match="GPT2ForSequenceClassification, which sees no padding"):
         bs.load_model(saved(tmp_path, transformers.GPT2ForSequenceClassification(config)))
+
+
+def test_positions_may_begin_behind_that_of_padding(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.RobertaConfig(
+        vocab_size=SIZE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=14, pad_token_id=1,
+    )  # fmt: skip
+    model = bs.load_model(saved(tmp_path, transformers.RobertaForSequenceClassification(config)))
+    assert model.tokenizer.longest == 12  # type: ignore[attr-defined]
+    assert model.of(["a good film " * 10]).shape == (1, 2)  # type: ignore[attr-defined]

@@ -149,9 +149,16 @@ def load_folder(folder: str, spec: str) -> HuggingFace:
     return _model(net, tokenizer, spec)
 
 
+def _positions(net: Any) -> int:
+    """How many tokens have a position of their own, 0 if that is not said; RoBERTa's begin behind that of padding."""
+    tables = (part for name, part in net.named_modules() if name.endswith("position_embeddings"))
+    before = next((table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None), 0)
+    return max((getattr(net.config, "max_position_embeddings", 0) or 0) - before, 0)
+
+
 def _model(net: Any, tokenizer: Any, spec: str) -> HuggingFace:
     net.config.sep_token_id = tokenizer.sep_token_id
-    limits = (getattr(net.config, "max_position_embeddings", None), tokenizer.model_max_length)
+    limits = (_positions(net), tokenizer.model_max_length)
     longest = min((n for n in limits if n and n < _MOST), default=None)
     name = Path(spec.partition(":")[2]).name
     model = HuggingFace(net, net.get_input_embeddings(), None, FastTokenizer(tokenizer, longest), name, spec)
