@@ -1,7 +1,7 @@
 """Searches in lattices of words, beside all points of these."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -72,12 +72,19 @@ def texts(head: Reader) -> tuple[Tensor, Candidates]:
 
 
 def searched(
-    attack: Attack[Any, Any], head: Reader = reader, radius: float = 2, rows: int = ROWS, **settings: Any
+    attack: Attack[Any, Any],
+    head: Reader = reader,
+    radius: float = 2,
+    rows: int = ROWS,
+    more: Sequence[Attack[Any, Any]] = (),
+    **settings: Any,
 ) -> Ledger:
+    """The outcome of one stage for every row, and of `more` for those that stand."""
     model = Model(head, bounds=(-2.0, float(V)), embed=embedded)
     (x, own), threat = texts(head), Substitutions(radius)
-    stage = Stage("search", attack, "", Objective(), stop_early=True, who="all")
-    cascade = Cascade(Oracle(model, chunk=64), threat, (stage,), settings=Settings(64, **settings))
+    stages = [Stage("search", attack, "", Objective(), stop_early=True, who="all")]
+    stages += [Stage(f"more {i}", other, "", Objective(), stop_early=True) for i, other in enumerate(more)]
+    cascade = Cascade(Oracle(model, chunk=64), threat, tuple(stages), settings=Settings(64, **settings))
     samples = Samples.within(threat, torch.arange(rows), x[:rows], model.logits(x[:rows]).argmax(1))
     return cascade.run(replace(samples, own=own[:rows]))[0].ledger
 
@@ -148,6 +155,27 @@ def test_a_row_stands_only_where_all_points_were_seen() -> None:
     assert bool((whole.won | stood).all())
     assert cut.result[~cut.won].tolist() == [Result.BUDGET] * int((~cut.won).sum())
     assert int(cut.forwards.max()) == 301
+
+
+CUT = [Greedy(9), Ranked("delete", 9), RankedByGradient(3), Charmer(5, 9), Beam(8, 9), Genetic(8, 4, queries=9)]
+
+
+@pytest.mark.parametrize("attack", [*CUT, Swarm(8, 4, queries=9)], ids=str)
+def test_a_row_does_not_stand_by_a_search_that_its_own_limit_cut_short(attack: Attack[Any, Any]) -> None:
+    cut, whole = searched(attack), searched(replace(attack, queries=5000))
+    assert bool((whole.won | (whole.result == Result.STOOD)).all())
+    still = (~cut.won) & (cut.forwards - 1 == attack.looks)
+    assert cut.result[still].tolist() == [Result.BUDGET] * int(still.sum())
+    assert int(still.sum()) > ROWS / 4
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_other_stages_go_on_where_one_was_cut_short_by_its_own_limit(lanes: int) -> None:
+    alone = searched(Greedy(), lanes=lanes)
+    both = searched(Greedy(9), lanes=lanes, more=(Greedy(),))
+    assert torch.equal(both.won, alone.won)
+    assert torch.equal(both.result, alone.result)
+    assert bool((searched(Greedy(), more=(Greedy(9),)).result == alone.result).all())
 
 
 @pytest.mark.parametrize(

@@ -367,3 +367,11 @@ def test_real_files(zoo: Path, name: str, rows: int, counts: dict[int, int]) -> 
     x, y = data.rows(0, rows)
     assert dict(zip(*(part.tolist() for part in y.unique(return_counts=True)), strict=True)) == counts
     assert as_texts(x) == read(data)
+
+
+def test_a_first_row_that_may_be_names_is_no_row(file: Callable[..., str]) -> None:
+    rows = "".join(f"{i},a film {i},{word}\n" for i, word in enumerate(["bad", "good"] * 3))
+    with pytest.raises(InputError, match="got id, review, stars: name them with the layout"):
+        load_data(file("a.csv", f"id,review,stars\n{rows}"))
+    named = load_data(file("a.csv", f"id,review,stars\n{rows}"), layout="text=review,label=stars")
+    assert (len(named), named.class_names) == (6, ["bad", "good"])

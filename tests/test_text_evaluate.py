@@ -22,7 +22,8 @@ from blindspots.runs.store import opened
 from blindspots.runs.verify import verify_files
 from blindspots.texts.codes import as_texts
 from blindspots.texts.lattice import Lattice
-from blindspots.texts.threats import Words
+from blindspots.texts.pairs import joined
+from blindspots.texts.threats import Edits, Words
 from blindspots.texts.words import words
 
 WEIGHTS = {
@@ -102,6 +103,20 @@ def test_a_share_is_rounded_down_but_to_one_at_least(share: float, text: str, al
     assert threat.allowed(threat.lattice(text)) == allowed
 
 
+@pytest.mark.parametrize(("fixed", "allowed"), [("first", 1), ("second", 4), (None, 5)])
+def test_a_share_of_a_pair_is_of_the_side_that_may_change(fixed: Any, allowed: int) -> None:
+    pair = joined("one two three four five six seven eight", "nine ten")
+    threat = Words(0.5, Table(), fixed=fixed)
+    assert threat.allowed(threat.lattice(pair)) == allowed
+
+
+@pytest.mark.parametrize(("fixed", "free"), [("first", "cd"), ("second", "ab"), (None, "abcd")])
+def test_what_separates_the_sides_of_a_pair_never_changes(fixed: Any, free: str) -> None:
+    lattice = Edits(2, fixed=fixed).lattice(joined("ab", "cd"))
+    assert "".join(lattice.text[a:b] for a, b in lattice.spans) == free
+    assert sum(a == b for a, b in lattice.spans) == len(free) + (1 if fixed else 2)
+
+
 @pytest.mark.parametrize("size", [-1, 1.5, 2.5])
 def test_numbers_of_words_are_whole(size: float) -> None:
     with pytest.raises(InputError, match="a number of words, or a share"):
@@ -165,6 +180,16 @@ def test_raw_and_valid_successes_stand_side_by_side(folder: Path) -> None:
     assert said["valid"]["rows"] == said["outcomes"]["won"]
     assert said["adjusted"]["hits"] == said["robust_of_right"]["hits"] + said["valid"]["rows"] - said["valid"]["hits"]
     assert said["adjusted"]["share"] >= said["robust_accuracy"]
+
+
+def test_a_gate_of_valid_changes_goes_by_what_was_searched() -> None:
+    """Texts of which nothing may change show nothing."""
+    data = bs.load_data("reviews", rows=12)
+    nothing = bs.evaluate("reviews", data=data, threat="words:1", candidates="synonyms+keep:pattern=.")
+    metrics = nothing.verdict.metrics()
+    assert metrics["adjusted_accuracy"].value == nothing.clean_accuracy
+    assert metrics["adjusted_accuracy"].at("") == metrics["robust_accuracy"].at("") == 0
+    assert "no search ran to its end" in metrics["adjusted_accuracy"].why
 
 
 def test_lattices_are_kept_for_everybody_to_read(folder: Path) -> None:

@@ -21,6 +21,7 @@ from sklearn.svm import SVC, LinearSVC
 import blindspots as bs
 from blindspots.errors import InputError
 from blindspots.models.pipelines import TextEstimator, takes_texts
+from blindspots.models.texts import TextModel
 from blindspots.problem import Need
 from blindspots.texts.reviews import CLASSES, reviews
 
@@ -206,3 +207,25 @@ def test_threats_of_texts_are_public() -> None:
         bs.Words(1.5)
     done = bs.evaluate("reviews", data="reviews", rows=20, threat=bs.Words(1, candidates="typo"))
     assert done.config.candidates == "typo"
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_one_probability_is_that_of_the_second_class(shape: tuple[int, ...]) -> None:
+    chances = {"no": 0.2, "yes": 0.7}
+    model = TextModel(lambda texts: np.array([chances[t] for t in texts]).reshape(shape), "probabilities")
+    assert model.of(["no", "yes"]).argmax(1).tolist() == [0, 1]
+    assert torch.allclose(model.of(["no", "yes"]).softmax(1)[:, 1], torch.tensor([0.2, 0.7]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "answers", "said"),
+    [
+        ([0, 1], "scores", "labels"),
+        (["a", "b"], "scores", "labels"),
+        ([[0.5, 1.5], [0.0, 1.0]], "probabilities", "from 0 to 1 from"),
+        ([[-3.0, -0.1], [-1.0, -0.5]], "probabilities", "answers='scores'"),
+    ],
+)
+def test_answers_that_are_not_what_was_said_are_refused(answer: Any, answers: Any, said: str) -> None:
+    with pytest.raises(bs.InputError, match=said):
+        TextModel(lambda texts: answer, answers, name="mine").of(["one", "two"])

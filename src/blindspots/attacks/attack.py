@@ -128,7 +128,7 @@ class Attack(Checked, ABC, Generic[S, T]):
         return self.final(state)
 
     def unfinished(self, state: S) -> Tensor:
-        """(B,) bool: the search was cut short by a limit of its own, so that its end says nothing about the row."""
+        """(B,) bool: the search was cut short by a limit of its own: the row does not stand by it, others may go on."""
         return torch.zeros_like(state.t, dtype=torch.bool)
 
     def unstarted(self, state: S) -> Tensor:

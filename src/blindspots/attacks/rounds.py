@@ -76,6 +76,10 @@ class Rounds(Ahead[R, T]):
     def exhausted(self, state: R) -> Tensor:
         return super().exhausted(state) | (state.total == 0)
 
+    def unfinished(self, state: R) -> Tensor:
+        """Where there is more to ask than `looks` allow."""
+        return super().exhausted(state) & (state.total > 0)
+
 
 def first_round(job: Job, width: int) -> RoundState:
     """Of at most `width` codes in any round."""

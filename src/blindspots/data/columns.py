@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from blindspots.data.names import number, shown
 from blindspots.data.tables import Row, Table
 from blindspots.errors import InputError
 from blindspots.naming import meant
+from blindspots.texts.pairs import Side
 
 TEXTS = ("text", "sentence", "review", "content", "body", "comment", "tweet", "document", "headline", "utterance")
 LABELS = ("label", "labels", "y", "class", "category", "sentiment", "target", "gold_label", "polarity", "intent")
@@ -21,8 +22,6 @@ PAIRS = (
 )  # the first of each stays, the second may change
 FORM = "text=COLUMN,label=COLUMN (text=title+body joins two, fixed=COLUMN is the side of a pair that stays)"
 _MOST_CLASSES = 100  # that are words in a column without a name
-
-Side = Literal["first", "second"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 
 def _are_words(cells: Sequence[str]) -> bool:
-    """Whether they are few words that come again and again."""
+    """Whether they are few words that come again and again; where the first does not, it may be the column's name."""
     different = set(cells)
-    few = len(different) <= min(_MOST_CLASSES, len(cells) // 2)
+    few = len(different) <= min(_MOST_CLASSES, len(cells) // 2) and cells[0] in cells[1:]
     return few and all(cell and not any(map(str.isspace, cell)) for cell in different)

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from blindspots.arguments import Checked
-from blindspots.data.columns import Columns, Picked, Side, found, parse_columns, picked
+from blindspots.data.columns import Columns, Picked, found, parse_columns, picked
 from blindspots.data.dataset import Stream, note
 from blindspots.data.labels import Labels, labels_of
 from blindspots.data.names import shown
@@ -20,7 +20,7 @@ from blindspots.data.tables import Row, Table, read_table
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.texts.codes import as_codes, as_texts
-from blindspots.texts.pairs import SEPARATOR, joined
+from blindspots.texts.pairs import SEPARATOR, Side, joined
 from blindspots.texts.reviews import CLASSES, reviews
 
 _UNLABELLED = (None, "", "-", "-1", -1)  # as in the test rows of GLUE and where the writers of SNLI disagreed

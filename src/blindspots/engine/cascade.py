@@ -228,7 +228,7 @@ class Cascade:
             ledger.settle_(result == Result.NO_START, Result.UNSEARCHED)
             self._search(index, problem, samples, board, targets, at)
             _keep_searched(ledger, result)
-            board.cut[index] = bool((ledger.result[at] == Result.BUDGET).any())
+            board.cut[index] = bool(ledger.cut_short[at].any())
         fell = ledger.won & ~won_before
         board.stage.masked_fill_(fell, index)
         board.before.copy_(before)
@@ -310,7 +310,11 @@ class Cascade:
         return starts(start, samples, self._prediction(samples, board), stage.objective)
 
     def _close(self, board: Board) -> None:
-        """A row that was wrong initially, or had its target, stays that, whatever happened since."""
+        """A row that was wrong initially, or had its target, stays that, whatever happened since.
+
+        Those of which every search reached a limit of its own are told from those that no search began with.
+        """
+        board.ledger.settle_(board.ledger.cut_short, Result.BUDGET)
         board.ledger.settle_(~board.right, Result.ALREADY_WRONG)
         board.ledger.settle_(board.carries, Result.ALREADY_TARGET)
         board.ledger.settle_(~board.clean_margin.isfinite(), Result.NONFINITE)

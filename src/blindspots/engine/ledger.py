@@ -133,12 +133,18 @@ class Ledger(Rows):
             column.fill_(torch.inf)
 
     def stand_(self, ended: Tensor) -> None:
-        """A job of the rows in `ended` (B,) ran to its end: they stand, unless another one was cut short.
+        """A job of the rows in `ended` (B,) ran to its end: they stand, unless another one was cut short."""
+        self.settle_(ended & self._looked & (self.result == Result.UNSEARCHED), Result.STOOD)
 
-        A single evaluation is a guess, and so are those at the clean input: a search takes a step from what it saw.
-        """
-        searched = ended & self.moved & (self.looks > 1)
-        self.settle_(searched & (self.result == Result.UNSEARCHED), Result.STOOD)
+    @property
+    def cut_short(self) -> Tensor:
+        """The rows that no search has ended for, although one began: (B,) bool."""
+        return (self.result == Result.BUDGET) | (self._looked & (self.result == Result.UNSEARCHED))
+
+    @property
+    def _looked(self) -> Tensor:
+        """A single evaluation is a guess, and so are those at the clean input: a search takes a step from there."""
+        return self.moved & (self.looks > 1)
 
     def settle_(self, where: Tensor, result: Result) -> None:
         self.result.masked_fill_(where, result)

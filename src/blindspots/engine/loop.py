@@ -222,8 +222,7 @@ class Search:
         ledger.settle_(broken, Result.NONFINITE)
         ended = broken | last | (live & attack.exhausted(state))
         ledger.settle_(ended & ~broken & attack.unstarted(state), Result.NO_START)
-        ledger.settle_(ended & attack.unfinished(state) & (ledger.result == Result.UNSEARCHED), Result.BUDGET)
-        ledger.stand_(ended)
+        ledger.stand_(ended & ~attack.unfinished(state))
         done = s.done | ended | self._stopped(s, live, ended, state)
         return Slots(s.at, s.number, done, s.job, ledger, state)
 

@@ -13,6 +13,7 @@ from blindspots.errors import InputError
 from blindspots.models.texts import TokenModel
 from blindspots.texts.pairs import SEPARATOR, parted
 
+_PROBE = "a"
 _MOST = 1 << 20  # tokenizers without a limit say a larger number
 
 
@@ -75,6 +76,22 @@ class HuggingFace(TokenModel):
         logits: Tensor = self.net(**given).logits
         return logits
 
+    @torch.no_grad()
+    def check_padding(self) -> None:
+        """Raises InputError: padded embeddings get another answer than tokens alone.
+
+        So it is with decoders, which answer at the last position, and find that only among tokens.
+        """
+        encoded = self.tokenizer.encode([_PROBE, " ".join([_PROBE] * 8)])
+        tokens = torch.tensor(encoded[:1], device=self.device)
+        alone, padded = self._as_logits(self.net(input_ids=tokens).logits, 1).cpu()[0], self._scores(encoded)[0]
+        if not torch.allclose(padded, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
+            raise InputError(
+                f"expected a network whose answers padding does not change, as those of encoders, got "
+                f"{type(self.net).__name__}, which sees no padding in embeddings: wrap it in a function of strings, "
+                "bs.TextModel"
+            )
+
     @property
     def _between(self) -> int | None:
         found: int | None = getattr(self.net.config, "sep_token_id", None)
@@ -132,9 +149,18 @@ def load_folder(folder: str, spec: str) -> HuggingFace:
     return _model(net, tokenizer, spec)
 
 
+def _positions(net: Any) -> int:
+    """How many tokens have a position of their own, 0 if that is not said; RoBERTa's begin behind that of padding."""
+    tables = (part for name, part in net.named_modules() if name.endswith("position_embeddings"))
+    before = next((table.padding_idx + 1 for table in tables if getattr(table, "padding_idx", None) is not None), 0)
+    return max((getattr(net.config, "max_position_embeddings", 0) or 0) - before, 0)
+
+
 def _model(net: Any, tokenizer: Any, spec: str) -> HuggingFace:
     net.config.sep_token_id = tokenizer.sep_token_id
-    limits = (getattr(net.config, "max_position_embeddings", None), tokenizer.model_max_length)
+    limits = (_positions(net), tokenizer.model_max_length)
     longest = min((n for n in limits if n and n < _MOST), default=None)
     name = Path(spec.partition(":")[2]).name
-    return HuggingFace(net, net.get_input_embeddings(), None, FastTokenizer(tokenizer, longest), name, spec)
+    model = HuggingFace(net, net.get_input_embeddings(), None, FastTokenizer(tokenizer, longest), name, spec)
+    model.check_padding()
+    return model

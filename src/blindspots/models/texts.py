@@ -22,6 +22,7 @@ Answers = Literal["labels", "scores", "probabilities"]
 _KEPT = 1 << 17  # answers that are remembered
 _TOKENS = 1 << 12  # in one call of a network, padding included
 _ROWS = 64
+_ROUNDING = 1e-4  # of probabilities
 
 
 class TextModel(Model):
@@ -31,8 +32,8 @@ class TextModel(Model):
     the number of evaluations.
 
     Args:
-        function: from a list of strings to scores or probabilities (B, C), or labels (B,): the places of classes, or
-            their names. The same text has to get the same answer again.
+        function: from a list of strings to scores or probabilities (B, C), or (B,) of the second of two classes; or
+            labels (B,): the places of classes, or their names. The same text has to get the same answer again.
         answers: what it returns; "scores" are logits or anything else whose largest entry is the prediction.
         classes: the number of classes; where it returns labels, this or `class_names` is required.
         name, spec, class_names: as of `Model`.
@@ -94,8 +95,22 @@ class TextModel(Model):
         array = answer.detach().cpu().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
         if self.answers == "labels":
             return self._one_hot(self._numbered(array), len(texts))
-        scores = self._as_logits(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)), len(texts))
-        return scores.clamp_min(torch.finfo(torch.float32).tiny).log() if self.answers == "probabilities" else scores
+        self._check_scores(array)
+        scores = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        return self._as_logits(_logs(scores) if self.answers == "probabilities" else scores, len(texts))
+
+    def _check_scores(self, answer: Any) -> None:
+        """Raises InputError: it looks like labels, or like anything but probabilities where these were promised."""
+        if answer.dtype.kind not in ("f" if answer.ndim == 1 else "fiu"):
+            raise InputError(
+                f"expected {self.answers} (B, C) from {self.name}, got {answer.dtype} of shape {answer.shape}: pass "
+                "answers='labels' and the number of classes for a function that returns labels"
+            )
+        if self.answers == "probabilities" and np.any((answer < -_ROUNDING) | (answer > 1 + _ROUNDING)):
+            raise InputError(
+                f"expected probabilities from 0 to 1 from {self.name}, got {answer.min():.4g} to {answer.max():.4g}: "
+                "pass answers='scores'"
+            )
 
     def _numbered(self, labels: Any) -> Any:
         """Names of classes as their places; anything else as it is."""
@@ -256,6 +271,13 @@ class TokenModel(TextModel):
 
 
 _BEFORE = "a"
+
+
+def _logs(chances: Tensor) -> Tensor:
+    """Logarithms (B, C) of probabilities (B, C), or of those (B,) or (B, 1) of the second of two classes."""
+    if chances.ndim == 1 or chances.shape[1:] == (1,):
+        chances = torch.stack([1 - chances.flatten(), chances.flatten()], 1)
+    return chances.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _added(alone: list[int], tokens: list[int]) -> list[int]:

@@ -31,7 +31,10 @@ def as_codes(texts: Sequence[str], width: int) -> Tensor:
 
 def _refusal(text: str, width: int) -> InputError:
     if len(text) > width:
-        return InputError(f"expected texts of at most {width:,} characters, got {len(text):,}: shorten {text[:40]!r}")
+        return InputError(
+            f"expected texts of at most {width:,} characters, which is the room that data leave for exchanges, got "
+            f"{len(text):,} in {text[:40]!r}: allow fewer exchanges, or shorter candidates"
+        )
     return InputError(f"expected texts without the character NUL, got one in {text[:40]!r}: remove it")
 
 

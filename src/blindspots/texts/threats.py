@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from itertools import compress
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from blindspots.rows import Around, Rows
 from blindspots.texts.candidates import parse_candidates
 from blindspots.texts.codes import as_codes, as_texts
 from blindspots.texts.lattice import Lattice
-from blindspots.texts.pairs import SEPARATOR
+from blindspots.texts.pairs import SEPARATOR, Side, free_of
 from blindspots.texts.slopes import Reader, Slopes
-from blindspots.texts.words import words
+from blindspots.texts.words import Span, words
 from blindspots.threat import Threat
 
 Array = NDArray[Any]
@@ -56,7 +56,8 @@ class TextThreat(Threat):
     its candidate c there.
 
     Args:
-        radius: how many places; below 1 a share of them, rounded down, but at least one; None: as many as it takes.
+        radius: how many places; below 1 a share of the text's words, rounded down, but at least one; None: as many as
+            it takes. Of a pair with a fixed side only the words of the other one count.
         candidates: what may stand at a place, in words as `parse_candidates` reads them, or what builds the lattices;
             None: what is usual for this kind.
         reader: what slopes are taken of; None where the model shows none.
@@ -66,7 +67,7 @@ class TextThreat(Threat):
     radius: float | None = None
     candidates: "str | Builds | None" = None
     reader: Reader | None = None
-    fixed: Literal["first", "second"] | None = None
+    fixed: Side | None = None
 
     unit: ClassVar[str]  # what a place is called
     usual: ClassVar[str]  # candidates
@@ -99,12 +100,17 @@ class TextThreat(Threat):
         return lru_cache(maxsize=_KEPT)(lambda text: self._of_free_side(self.builder.lattice(text)))
 
     def _of_free_side(self, lattice: Lattice) -> Lattice:
-        """Without the places of the side of a pair that does not change."""
-        at = lattice.text.find(SEPARATOR)
-        if self.fixed is None or at < 0:
+        """Without what separates the sides of a pair, and the places of the side that does not change."""
+        if SEPARATOR not in lattice.text:
             return lattice
-        free = [(a > at) == (self.fixed == "first") for a, _ in lattice.spans]
+        sides = [self._side(lattice.text, span) for span in lattice.spans]
+        free = [side is not None and side != self.fixed for side in sides]
         return Lattice(lattice.text, tuple(compress(lattice.spans, free)), tuple(compress(lattice.candidates, free)))
+
+    def _side(self, text: str, span: Span) -> str | None:
+        """The side of a pair that a span of it is in; None: it is what separates them."""
+        at, (a, b) = text.find(SEPARATOR), span
+        return "first" if b <= at else "second" if a > at else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # what is made of them is made again
@@ -119,7 +125,7 @@ class TextThreat(Threat):
         """How many places of it may change."""
         if self.radius is None or self.radius >= 1 or self.radius == 0:
             return torch.inf if self.radius is None else self.radius
-        return max(1, int(self.radius * self.units(lattice.text) + 1e-9))
+        return max(1, int(self.radius * self.units(free_of(lattice.text, self.fixed)) + 1e-9))
 
     def units(self, text: str) -> int:
         """What a share is of: the number of words."""

@@ -54,7 +54,7 @@ def _loose_ends(verdict: EvaluateVerdict) -> Iterator[Finding]:
 _ENDS: tuple[tuple[str, Severity, str, str, str], ...] = (
     (
         "budget-spent", "warning", "budget", "stand because the budget was spent",
-        "The robust accuracy is an upper bound: run again with a larger budget.",
+        "The robust accuracy is an upper bound: run again with a larger budget, or with more queries for the attacks.",
     ),
     (
         "no-start", "warning", "no_start", "stand because the attack found no adversarial point to start from",

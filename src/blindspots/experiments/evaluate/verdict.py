@@ -150,7 +150,7 @@ class EvaluateVerdict(Verdict):
         return {
             "robust_accuracy": self._robust(),
             **({"target_reached": Metric.of(self.reached, higher_is_better=False)} if self.reached else {}),
-            **({"adjusted_accuracy": Metric.of(self.adjusted)} if self.adjusted else {}),
+            **({"adjusted_accuracy": self._adjusted(self.adjusted)} if self.adjusted else {}),
             "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
             "robust_accuracy_8bit": Metric(
                 value=self.robust_accuracy_8bit, interval=self.interval_8bit, higher_is_better=True
@@ -164,8 +164,15 @@ class EvaluateVerdict(Verdict):
         }
 
     def _robust(self) -> Metric:
-        """Gates go by what was searched: a row that no search went through proves nothing."""
         found = Metric(value=self.robust_accuracy, interval=self.interval, higher_is_better=True)
+        return self._searched("robust accuracy", found, self.searched)
+
+    def _adjusted(self, adjusted: Share) -> Metric:
+        searched = Share.of(adjusted.hits - self.unsearched, adjusted.rows)
+        return self._searched("adjusted accuracy", Metric.of(adjusted), searched)
+
+    def _searched(self, name: str, found: Metric, searched: Share) -> Metric:
+        """Gates go by what was searched: a row that no search went through proves nothing."""
         if not self.counted:
             return found.model_copy(
                 update={"shown": (nan, (nan, nan)), "why": "no row was attacked, so there is no evidence to go by"}
@@ -173,11 +180,10 @@ class EvaluateVerdict(Verdict):
         if not self.unsearched:
             return found
         why = (
-            f"robust accuracy is {self.robust_accuracy:.1%}, but for {self.unsearched:,} of the "
-            f"{self.robust_of_right.hits:,} rows that stand no search ran to its end: {self.searched.share:.1%} by the "
-            "others alone"
+            f"{name} is {found.value:.1%}, but for {self.unsearched:,} of the {self.robust_of_right.hits:,} rows that "
+            f"stand no search ran to its end: {searched.share:.1%} by the others alone"
         )
-        return found.model_copy(update={"shown": (self.searched.share, self.searched.interval), "why": why})
+        return found.model_copy(update={"shown": (searched.share, searched.interval), "why": why})
 
     def _measures(self) -> dict[str, Metric]:
         """Of the error of numbers, of which less is better; what a user's own numbers mean is not known."""

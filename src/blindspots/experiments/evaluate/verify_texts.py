@@ -1,19 +1,27 @@
 """What is looked at of a shard of texts: its lattices as JSON, read by other code than that which made them."""
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blindspots.experiments.evaluate.honest import checks_kept, judged
+from blindspots.errors import InputError
+from blindspots.experiments.evaluate.honest import checks_kept, checks_of, judged
 from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET, IMMOVABLE, Look, Problems, Shard
+from blindspots.models.texts import TokenModel
+from blindspots.packing import unpacked_text
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import World
 from blindspots.texts.codes import as_codes
+from blindspots.texts.pairs import free_of
+from blindspots.texts.threats import TextThreat, parse_text_threat
+from blindspots.texts.validity.validity import Validity
 from blindspots.texts.words import words
 
 Array = NDArray[Any]
@@ -38,7 +46,8 @@ class TextShard(Shard):
     def allowed(self) -> Array:
         """How many places of each broken row may be exchanged."""
         radius = self.threat.radius
-        places = [self._units(self.lattices[row]["text"]) for row in self["broken"].tolist()]
+        fixed = getattr(self.data, "fixed", None)  # without the data all words of a pair count
+        places = [self._units(free_of(self.lattices[row]["text"], fixed)) for row in self["broken"].tolist()]
         if radius is None or radius >= 1 or radius == 0:
             return np.full(len(places), np.inf if radius is None else radius)
         return np.array([max(1, round(radius * n - 0.5 + 1e-9)) for n in places], dtype=np.float64)
@@ -49,8 +58,8 @@ class TextShard(Shard):
 
 
 def decoded(codes: Array) -> str:
-    """The text of code points (L,), up to its padding."""
-    return "".join(map(chr, codes[codes > 0].astype(int).tolist()))
+    """The text of code points (L,), up to its padding; zeros inside of it are no padding."""
+    return "".join(map(chr, codes.astype(int).tolist())).rstrip("\0")
 
 
 def exchanges(lattice: dict[str, Any], text: str, most: float) -> float:
@@ -77,11 +86,50 @@ def exchanges(lattice: dict[str, Any], text: str, most: float) -> float:
 def topics(world: World, preflight: Columns) -> Iterator[tuple[str, tuple[Look, ...]]]:
     """Claims about a shard of texts besides those about any rows."""
     if world.same.get("data") and world.same.get("model"):
-        yield "what the checks say of every adversarial text was found again", (partial(_checked, world, preflight),)
+        looks = partial(_thresholds, world, preflight), partial(_checked, world, preflight)
+        yield "what the checks say of every adversarial text was found again", looks
+        if (threat := world.once("threat again", partial(_with_candidates, world))) is not None:
+            yield "every adversarial text is made of candidates that were found again", (partial(_offered, threat),)
     if world.same.get("model"):
         yield "what every exchange does was found again", (_paths,)
     yield "every text has its lattice", (_lattices,)
     yield "every adversarial text is made by exchanges that its lattice allows, and by few enough", (_made, _sizes)
+
+
+def _with_candidates(world: World) -> TextThreat | None:
+    """The threat with the candidates that the run had; None: they were no words, or their files are gone or others."""
+    config, model = world.config, world.named("model")
+    reader, fixed = model if isinstance(model, TokenModel) else None, getattr(world.data, "fixed", None)
+    candidates, digest = (getattr(config, name, None) for name in ("candidates", "features"))
+    try:
+        threat = parse_text_threat(str(getattr(config, "threat", "")))
+        threat = replace(threat, candidates=candidates, reader=reader, fixed=fixed)
+        files = sorted(threat.builder.resources.items())
+    except InputError:
+        return None
+    lines = "".join(f"{name} {content}\n" for name, content in files).encode()
+    return threat if (hashlib.sha256(lines).hexdigest() if lines else "") == (digest or "") else None
+
+
+def _offered(threat: TextThreat, s: Shard) -> Problems:
+    """By the lattices of today, whatever the stored ones hold."""
+    assert isinstance(s, TextShard)
+    again = [json.loads(threat.lattice(decoded(row)).to_json()) for row in s.of_broken(s.x.numpy())]
+    for name in ("adversarial", "nearest"):
+        rows = zip(again, s[name], s.allowed.tolist(), strict=True)
+        wrong = np.array([exchanges(lattice, decoded(point), most) == np.inf for lattice, point, most in rows])
+        yield from s.told(wrong, s.of_broken(s.id), f"{name} made of the candidates of its text", "others")
+
+
+def _thresholds(world: World, preflight: Columns, s: Shard) -> Problems:
+    """The checks are those of the manifest, and their thresholds are calibrated again."""
+    again, kept = checks_of(world), Validity.from_json(unpacked_text(preflight["validity"]))
+    if again.spec != kept.spec:
+        yield f"expected the checks {again.spec}, found {kept.spec} in the preflight part"
+        return
+    for name, threshold in again.thresholds.items():
+        if not np.isclose(threshold.value, kept.thresholds[name].value, rtol=1e-3, atol=1e-5):
+            yield f"expected a threshold of {threshold.value:g} for {name}, found {kept.thresholds[name].value:g}"
 
 
 def _checked(world: World, preflight: Columns, s: Shard) -> Problems:
@@ -99,12 +147,23 @@ def _paths(s: Shard) -> Problems:
     wrong = np.zeros(len(s["broken"]), dtype=bool)
     for i, row in enumerate(s["broken"].tolist()):
         mine = s["path_of"] == i
-        path = zip(s["path_place"][mine].tolist(), s["path_choice"][mine].tolist(), strict=True)
-        texts = list(_along(s.lattices[row], list(path)))
-        scores = s.model.logits(as_codes(texts, s.x.shape[1])).softmax(1)[:, int(s["y"][row])].cpu().numpy()
-        close = len(scores) == mine.sum() and np.allclose(scores, s["path_score"][mine], atol=1e-4)
-        wrong[i] = not close or texts[-1] != decoded(s["adversarial"][i])
+        path = list(zip(s["path_place"][mine].tolist(), s["path_choice"][mine].tolist(), strict=True))
+        wrong[i] = not _is_path(s.lattices[row], path)
+        if not wrong[i]:
+            texts = list(_along(s.lattices[row], path))
+            scores = s.model.logits(as_codes(texts, s.x.shape[1])).softmax(1)[:, int(s["y"][row])].cpu().numpy()
+            close = np.allclose(scores, s["path_score"][mine], atol=1e-4)
+            wrong[i] = not close or texts[-1] != decoded(s["adversarial"][i])
     yield from s.told(wrong, s.of_broken(s.id), "the stored effect of every exchange", "another")
+    if not np.isin(s["path_of"], np.arange(len(wrong))).all():
+        yield f"expected exchanges of the {len(wrong)} broken rows alone, found some of others ({s.name})"
+
+
+def _is_path(lattice: dict[str, Any], path: list[tuple[int, int]]) -> bool:
+    """Whether it has an exchange, each of another place, for a candidate that is there."""
+    places = lattice["places"]
+    there = all(0 <= place < len(places) and 0 < c <= len(places[place]["may be"]) for place, c in path)
+    return there and 0 < len(path) == len({place for place, _ in path})
 
 
 def _along(lattice: dict[str, Any], path: list[tuple[int, int]]) -> Iterator[str]:
