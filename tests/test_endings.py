@@ -416,7 +416,7 @@ def test_tables_stay_readable_on_narrow_terminals(monkeypatch: pytest.MonkeyPatc
 
 
 def test_hints_are_given_only_where_they_help() -> None:
-    for name in ("un", ".hidden.npz", "notes.txt", "_private.npz"):
+    for name in ("un", ".hidden.npz", "notes.md", "_private.npz"):
         Path(name).write_text("")
     for spec in ("run", "hidden.npz", "notes", "private.npz"):
         said = in_one_sentence(blindspots(f"evaluate net.py:linear --data={spec} --threat=linf:0.1"))
