@@ -228,7 +228,7 @@ def test_lanes_keep_to_a_budget_to_the_last_query(attack: Attack[Any, Any]) -> N
     assert int((many.forwards + many.backwards).max()) <= 14
 
 
-def test_lanes_do_not_ask_on_where_an_earlier_stage_has_won() -> None:
+def test_lanes_change_nothing_where_an_earlier_stage_has_won() -> None:
     (x, own), threat = texts(reader), Substitutions(2)
     model = Model(reader, bounds=(-2.0, float(V)), embed=embedded)
     samples = Samples.within(threat, torch.arange(16), x[:16], model.logits(x[:16]).argmax(1))

@@ -130,11 +130,20 @@ def test_a_text_is_sent_once() -> None:
         sent.extend(texts)
         return linear(texts)
 
+    model = TextModel(counting)
+    scores = model.of(["good", "bad", "good"])
+    assert torch.equal(scores, linear(["good", "bad", "good"]))
+    assert torch.equal(model.of(["bad"]), scores[1:2])
+    assert sent == ["good", "bad"]
+    model.forget()
+    model.of(["bad"])
+    assert (sent[2:], model.forwarded) == (["bad"], 3)
+
+
+def test_a_population_that_returns_to_a_text_is_not_asked_again() -> None:
     stage = [Stage("genetic", bs.attacks.Genetic(population=8, generations=5), "", stop_early=False)]
-    done = bs.evaluate(TextModel(counting), TEXTS, Y, threat=Words(2, Table()), protocol=stage)
-    assert done.verdict.forwarded is not None
+    done = evaluated(2, stage)
     assert done.verdict.forwarded < done.forwards
-    assert done.verdict.forwarded <= len(sent)
 
 
 def test_texts_and_numbers_do_not_mix() -> None:

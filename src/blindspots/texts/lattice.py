@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import inf
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from blindspots.errors import InputError
 from blindspots.texts.words import Span
@@ -144,7 +145,7 @@ class Lattice:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
             raise InputError(f"expected a lattice as JSON, got {first['msg']} at {where}: mend that place") from error
-        return cls(file.text, tuple(p.span for p in file.places), tuple(p.may_be for p in file.places))
+        return file.lattice
 
     def _refusal(self, choice: Sequence[int]) -> InputError:
         if len(choice) != len(self.spans):
@@ -189,6 +190,16 @@ def _listed(chain: _Chain) -> list[int]:
     return found[::-1]
 
 
+def packed(lattices: Iterable[Lattice]) -> bytes:
+    """Lattices as a list in JSON, compressed by zlib."""
+    return zlib.compress(f"[{','.join(lattice.to_json() for lattice in lattices)}]".encode())
+
+
+def unpacked(content: bytes) -> list[Lattice]:
+    """The lattices that `packed` was given."""
+    return [file.lattice for file in _FILES.validate_json(zlib.decompress(content))]
+
+
 class _Place(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -202,6 +213,13 @@ class _File(BaseModel):
 
     text: str
     places: tuple[_Place, ...]
+
+    @property
+    def lattice(self) -> Lattice:
+        return Lattice(self.text, tuple(p.span for p in self.places), tuple(p.may_be for p in self.places))
+
+
+_FILES = TypeAdapter(list[_File])
 
 
 def _check_spans(spans: Sequence[Span], length: int) -> None:

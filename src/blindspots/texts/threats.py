@@ -1,5 +1,6 @@
 """What may change of a text, as threats: searches choose among the candidates of its lattice."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -95,6 +96,12 @@ class TextThreat(Threat):
         builder = parse_candidates(given)
         return builder if self.reader is None else builder.on(self.reader.vectors)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the files that candidates are from; "" where there are none."""
+        files = "".join(f"{name} {content}\n" for name, content in sorted(self.builder.resources.items()))
+        return hashlib.sha256(files.encode()).hexdigest() if files else ""
+
     @cached_property
     def _lattices(self) -> Callable[[str], Lattice]:
         return lru_cache(maxsize=_KEPT)(lambda text: self._of_free_side(self.builder.lattice(text)))
@@ -164,6 +171,7 @@ class TextThreat(Threat):
         return lru_cache(maxsize=4096)(changes)
 
     def measured(self, x: Array, x0: Array) -> Array:
+        """As `distance`: proofs read texts back from lattices by code of their own."""
         return self.distance(torch.from_numpy(x), torch.from_numpy(x0)).numpy()
 
     def holds(self, x: Tensor, around: Around) -> Tensor:

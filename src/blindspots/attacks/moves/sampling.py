@@ -9,7 +9,7 @@ from torch import Tensor
 from blindspots.attacks.attack import Facts, State, zeros
 from blindspots.attacks.rounds import Ahead
 from blindspots.capabilities import Samples, Substitutes
-from blindspots.lattice import Substitutions
+from blindspots.lattice import SUBSTITUTING, Substitutions
 from blindspots.problem import Job, Need, Problem, Seen
 from blindspots.random import keys
 from blindspots.rows import tree
@@ -41,7 +41,7 @@ class Sampling(Ahead[State, Substitutions]):
     )
     need: ClassVar[Need] = Need.LABEL
     requires: ClassVar[type] = Drawable
-    threats: ClassVar[tuple[str, ...]] = ("substitutions", "words", "chars", "edits", "tokens")
+    threats: ClassVar[tuple[str, ...]] = SUBSTITUTING
 
     @property
     def looks(self) -> int:

@@ -1,13 +1,12 @@
 """What a finished evaluation left, read back: one table over all rows, and single inputs on demand."""
 
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from blindspots.ball import Ball
@@ -21,7 +20,8 @@ from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
-from blindspots.texts.lattice import Lattice
+from blindspots.texts.codes import as_texts
+from blindspots.texts.lattice import Lattice, unpacked
 from blindspots.texts.threats import TEXTS
 from blindspots.texts.validity.validity import Validity
 
@@ -139,11 +139,19 @@ class Evidence:
         mine = columns["path_of"] == int(self.rows.adversarial_at[row])
         return list(zip(*(columns[f"path_{n}"][mine].tolist() for n in ("place", "choice", "score")), strict=True))
 
+    def text(self, row: int) -> str:
+        """The text of a row."""
+        return as_texts(torch.from_numpy(self.clean(row)[None]))[0]
+
+    def adversarial_text(self, row: int) -> str:
+        """What a broken row's text was changed to."""
+        return as_texts(torch.from_numpy(self.adversarial(row)[None]))[0]
+
     def lattice(self, row: int) -> Lattice:
         """What could change of a text."""
         shard = int(self.rows.shard[row])
         if self._read is None or self._read[0] != shard:
-            self._read = shard, lattices(self._shard(shard))
+            self._read = shard, unpacked(self._shard(shard)["lattices"].numpy().tobytes())
         return self._read[1][int(self.rows.at[row])]
 
     @property
@@ -192,12 +200,6 @@ class Evidence:
         if self._open is None or self._open[0] != index:
             self._open = index, self.run.parts[self._names[index]]
         return self._open[1]
-
-
-def lattices(columns: Columns) -> list[Lattice]:
-    """Those of the texts of a shard."""
-    found = json.loads(zlib.decompress(columns["lattices"].numpy().tobytes()))
-    return [Lattice.from_json(json.dumps(one)) for one in found]
 
 
 def _table(columns: Columns, shard: int) -> Table:

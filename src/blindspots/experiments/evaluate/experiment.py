@@ -22,13 +22,12 @@ from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.diagnose import diagnose
 from blindspots.experiments.evaluate.features import digest_of, kept
-from blindspots.experiments.evaluate.honest import checks_of, kept_of_checks
-from blindspots.experiments.evaluate.honest import said as validity_said
 from blindspots.experiments.evaluate.recipes import notes as recipe_notes
 from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
 from blindspots.experiments.evaluate.texts import examined_texts, named
+from blindspots.experiments.evaluate.validity import checks_of, finding_of, kept_of_checks
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
@@ -62,7 +61,7 @@ CUSTOM = "custom"  # the name of a protocol that has none
 PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
 B = TypeVar("B", bound=Batched)
 _PASSES = 400  # of a row in `fast`, padding included: 375 on digits-robust, 455 on digits, of 500 rows each
-_PASSES_OF_TEXTS = 80  # of a row in `text-fast`: 46 to 83 on the networks for reviews
+_PASSES_OF_TEXTS = 80  # of a row in `text-fast`: 45 to 83 on the networks for reviews
 _FEW, _TWICE = 256, 512  # rows that are not worth a second process, and that two shards have at most
 
 
@@ -269,7 +268,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
 
     def _notes(self, config: B, world: World) -> Iterator[Finding]:
         if isinstance(world.model, TextModel):
-            yield validity_said(checks_of(world))
+            yield finding_of(checks_of(world))
         protocol = self.protocol(config, world)
         if _depends_on_classes(protocol):
             bound = self._stages(config, world)

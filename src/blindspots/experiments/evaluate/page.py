@@ -104,11 +104,6 @@ class Shown:
         return self.goal is None and not self.texts
 
     @property
-    def unit(self) -> str:
-        """What a change is measured in, before or behind its size."""
-        return self.threat.norm
-
-    @property
     def is_image(self) -> bool:
         return is_image(self.evidence.shape)
 

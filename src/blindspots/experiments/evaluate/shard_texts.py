@@ -1,6 +1,5 @@
 """The rows of one part where they are texts: their lattices are kept, and what changed of them is checked."""
 
-import zlib
 from collections.abc import Generator, Iterator, Sequence
 
 import torch
@@ -8,13 +7,13 @@ from torch import Tensor
 
 from blindspots.engine.cascade import Board, Cascade
 from blindspots.engine.jobs import Samples
-from blindspots.experiments.evaluate.honest import checks_of, judged
 from blindspots.experiments.evaluate.setup import threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
+from blindspots.experiments.evaluate.validity import checks_of, judged
 from blindspots.models.texts import TextModel
 from blindspots.runs.experiment import Columns
 from blindspots.texts.codes import as_texts
-from blindspots.texts.lattice import Lattice
+from blindspots.texts.lattice import Lattice, packed
 from blindspots.texts.threats import TextThreat
 
 
@@ -50,8 +49,7 @@ class TextShardSearch(ShardSearch):
     def more(self, samples: Samples, columns: Columns) -> Columns:
         threat, x = threat_of(self.world), samples.x.cpu()
         assert isinstance(threat, TextThreat)
-        said = ",".join(threat.lattice(text).to_json() for text in as_texts(x))
-        lattices = torch.frombuffer(bytearray(zlib.compress(f"[{said}]".encode())), dtype=torch.uint8)
+        lattices = torch.frombuffer(bytearray(packed(map(threat.lattice, as_texts(x)))), dtype=torch.uint8)
         checked, paths = judged(checks_of(self.world), x, columns), self._paths(threat, x, columns)
         return {"lattices": lattices, "forwarded": self._forwarded, **checked, **paths}
 

@@ -1,6 +1,5 @@
 """What an evaluation of texts needs besides: its threat, and what is kept of every text's lattice."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -51,9 +50,7 @@ def named(threat: Threat) -> dict[str, Any]:
     if not isinstance(threat, TextThreat):
         return {}
     said = threat.candidates or threat.usual
-    files = "".join(f"{name} {digest}\n" for name, digest in sorted(threat.builder.resources.items()))
-    digest = hashlib.sha256(files.encode()).hexdigest() if files else ""
-    return {"candidates": said if isinstance(said, str) else threat.builder.describe(), "features": digest}
+    return {"candidates": said if isinstance(said, str) else threat.builder.describe(), "features": threat.digest}
 
 
 def examined_texts(world: World) -> Preflight:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from blindspots.experiments.evaluate.evidence import Array, Evidence
+from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.pairs import SEPARATOR
 
@@ -72,15 +72,10 @@ class TextStanding:
     text: str
 
 
-def decoded(codes: Array) -> str:
-    """The text of code points (L,)."""
-    return "".join(map(chr, codes[codes > 0].astype(int).tolist()))
-
-
 def text_example(run: Evidence, row: int) -> TextExample:
     """What is shown of a broken row."""
     rows, lattice = run.rows, run.lattice(row)
-    choice = lattice.choice(decoded(run.adversarial(row))) or [0] * len(lattice.spans)
+    choice = lattice.choice(run.adversarial_text(row)) or [0] * len(lattice.spans)
     return TextExample(
         id=int(rows.id[row]),
         label=run.class_name(int(rows.y[row])),
@@ -101,7 +96,7 @@ def text_example(run: Evidence, row: int) -> TextExample:
 
 def text_standing(run: Evidence, row: int) -> TextStanding:
     """What is shown of a row that stood."""
-    rows, text = run.rows, visible(decoded(run.clean(row)))
+    rows, text = run.rows, visible(run.text(row))
     short = text if len(text) <= _AROUND else text[:_AROUND] + "…"
     return TextStanding(int(rows.id[row]), run.class_name(int(rows.y[row])), float(rows.margin[row]), short)
 

@@ -12,7 +12,7 @@ import torch
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import digest_of, restored
-from blindspots.experiments.evaluate.honest import shown as check_names
+from blindspots.experiments.evaluate.validity import read as checks_read
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
@@ -79,7 +79,7 @@ class _Proof:
     @cached_property
     def checks(self) -> int | None:
         """How many checks are made of changed texts."""
-        return len(check_names(self.parts["preflight"])) if self.texts else None
+        return len(checks_read(self.parts["preflight"]).names) if self.texts else None
 
     def topics(self, shard: Shard) -> Iterator[tuple[str, tuple[Look, ...]]]:
         """What is looked at of a shard."""

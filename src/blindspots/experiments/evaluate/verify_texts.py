@@ -1,6 +1,5 @@
 """What is looked at of a shard of texts: its lattices as JSON, read by other code than that which made them."""
 
-import hashlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -12,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
-from blindspots.experiments.evaluate.honest import checks_kept, checks_of, judged
+from blindspots.experiments.evaluate.validity import checks_of, judged, read, with_kept
 from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET, IMMOVABLE, Look, Problems, Shard
 from blindspots.models.texts import TokenModel
-from blindspots.packing import unpacked_text
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import World
 from blindspots.texts.codes import as_codes
 from blindspots.texts.pairs import free_of
 from blindspots.texts.threats import TextThreat, parse_text_threat
-from blindspots.texts.validity.validity import Validity
 from blindspots.texts.words import words
 
 Array = NDArray[Any]
@@ -42,7 +39,7 @@ class TextShard(Shard):
         found = [exchanges(self.lattices[row], decoded(point), most) for point, row, most in rows]
         return np.array(found, dtype=np.float64)
 
-    @property
+    @cached_property
     def allowed(self) -> Array:
         """How many places of each broken row may be exchanged."""
         radius = self.threat.radius
@@ -104,11 +101,9 @@ def _with_candidates(world: World) -> TextThreat | None:
     try:
         threat = parse_text_threat(str(getattr(config, "threat", "")))
         threat = replace(threat, candidates=candidates, reader=reader, fixed=fixed)
-        files = sorted(threat.builder.resources.items())
+        return threat if threat.digest == (digest or "") else None
     except InputError:
         return None
-    lines = "".join(f"{name} {content}\n" for name, content in files).encode()
-    return threat if (hashlib.sha256(lines).hexdigest() if lines else "") == (digest or "") else None
 
 
 def _offered(threat: TextThreat, s: Shard) -> Problems:
@@ -123,7 +118,7 @@ def _offered(threat: TextThreat, s: Shard) -> Problems:
 
 def _thresholds(world: World, preflight: Columns, s: Shard) -> Problems:
     """The checks are those of the manifest, and their thresholds are calibrated again."""
-    again, kept = checks_of(world), Validity.from_json(unpacked_text(preflight["validity"]))
+    again, kept = checks_of(world), read(preflight)
     if again.spec != kept.spec:
         yield f"expected the checks {again.spec}, found {kept.spec} in the preflight part"
         return
@@ -134,8 +129,9 @@ def _thresholds(world: World, preflight: Columns, s: Shard) -> Problems:
 
 def _checked(world: World, preflight: Columns, s: Shard) -> Problems:
     """With the thresholds that were kept; the checks themselves are fitted again on the data."""
-    checks = world.once("checks again", lambda: checks_kept(preflight, world))
-    again = judged(checks, s.x, s.columns)
+    if checks_of(world).spec != read(preflight).spec:
+        return
+    again = judged(with_kept(checks_of(world), preflight), s.x, s.columns)
     off = np.abs(again["checked"].numpy() - s["checked"]) > _ROUNDING * (1 + np.abs(s["checked"]))
     yield from s.told(off.any(1), s.of_broken(s.id), "the stored values of the checks", "others")
     yield from s.told(again["valid"].numpy() != s["valid"], s.of_broken(s.id), "the stored validity", "another")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from blindspots.experiments.evaluate.texts_shown import Piece, decoded, exchanged, visible
+from blindspots.experiments.evaluate.texts_shown import Piece, exchanged, visible
 from blindspots.experiments.transfer import sentences
 from blindspots.experiments.transfer.changes import fed
 from blindspots.experiments.transfer.config import TransferConfig
@@ -25,6 +26,7 @@ from blindspots.report.shown import Change, data_uri, is_small, largest_changes,
 from blindspots.report.words import ThreatWords, count, number
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
+from blindspots.texts.codes import as_texts
 from blindspots.texts.threats import TextThreat
 from blindspots.threats import parse_threat
 
@@ -320,7 +322,7 @@ def _example(
         change=data_uri(picture_of_change(change * factor)) if shown else None,
         adversarial=data_uri(picture(scaled(moved, low, high))) if shown else None,
         changes=[] if shown or texts else largest_changes(x, moved),
-        pieces=list(_pieces(decoded(x), decoded(moved))) if texts else [],
+        pieces=list(_pieces(*as_texts(torch.from_numpy(np.stack([x, moved]))))) if texts else [],
         answers=[
             Answer(j + 1, model, _class(run, answer), answer != label, j == source)
             for j, (model, answer) in enumerate(said)

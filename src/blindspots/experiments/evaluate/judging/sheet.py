@@ -8,7 +8,6 @@ from random import Random
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.evidence import Evidence
@@ -119,8 +118,7 @@ def _decoys(evidence: Evidence, chosen: Sequence[int], draw: Random) -> Iterator
 
 
 def _text(evidence: Evidence, kind: Kind, row: int) -> str:
-    codes = evidence.adversarial(row) if kind == "adversarial" else evidence.clean(row)
-    return as_texts(torch.from_numpy(codes[None]))[0]
+    return evidence.adversarial_text(row) if kind == "adversarial" else evidence.text(row)
 
 
 def _classes(evidence: Evidence) -> tuple[str, ...]:

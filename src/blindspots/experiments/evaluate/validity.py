@@ -1,8 +1,8 @@
 """Which successes on texts are honest: checks of changed texts, fitted on the data of a run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from blindspots.models.texts import TokenModel
 from blindspots.packing import packed_text, unpacked_text
 from blindspots.runs.world import World
 from blindspots.texts.codes import as_texts
+from blindspots.texts.threats import parse_text_threat
 from blindspots.texts.validity.validity import USUAL, Validity, parse_validity
 
 _MOST = 5000  # texts that checks are fitted on
 _OF_TYPOS = "antonyms+changed"  # a typing error is no synonym, and n-grams have never seen it
 _UNCALIBRATED = "agreement+antonyms+changed"  # what needs no paraphrases
+_LEFT_OUT = " Similarity and fluency are left out: too few of these texts have synonyms to calibrate them on."
 
 
 def checks_of(world: World) -> Validity:
@@ -28,13 +30,12 @@ def checks_of(world: World) -> Validity:
 
 def _fitted(world: World) -> Validity:
     config = world.config
-    asked, threat = getattr(config, "validity", None), str(getattr(config, "threat", ""))
-    usual = USUAL if threat.startswith(("words", "tokens")) else _OF_TYPOS
-    model, radius = world.model, float(threat.partition(":")[2] or 1)
-    vectors = model.vectors if isinstance(model, TokenModel) else None
+    asked, threat = getattr(config, "validity", None), parse_text_threat(str(getattr(config, "threat", "")))
+    usual = USUAL if threat.name in ("words", "tokens") else _OF_TYPOS
+    vectors = world.model.vectors if isinstance(world.model, TokenModel) else None
     texts = _some(world.data)
     try:
-        return parse_validity(asked or usual).fit(texts, vectors=vectors, exchanges=radius or 1)
+        return parse_validity(asked or usual).fit(texts, vectors=vectors, exchanges=threat.radius or 1)
     except InputError:
         if asked:
             raise
@@ -50,32 +51,30 @@ def kept_of_checks(checks: Validity) -> dict[str, Tensor]:
     return {"validity": packed_text(checks.to_json())}
 
 
-def checks_kept(columns: Mapping[str, Tensor], world: World) -> Validity:
-    """The checks of a finished run, fitted again on its data."""
-    model = world.model
-    vectors = model.vectors if isinstance(model, TokenModel) else None
-    return Validity.from_json(unpacked_text(columns["validity"])).fit(_some(world.data), vectors=vectors)
+def with_kept(checks: Validity, columns: Mapping[str, Tensor]) -> Validity:
+    """The checks of a run, fitted again, with the thresholds that it kept."""
+    return replace(checks, thresholds=read(columns).thresholds)
+
+
+def read(columns: Mapping[str, Tensor]) -> Validity:
+    """What a run kept of its checks, not fitted."""
+    return Validity.from_json(unpacked_text(columns["validity"]))
 
 
 def judged(checks: Validity, x: Tensor, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the checks say of the adversarial texts of a shard, whose clean ones are `x` (n, L)."""
     clean, changed = as_texts(x[columns["broken"]]), as_texts(columns["adversarial"])
     if not clean:
-        none = torch.zeros(0, len(checks.names))
-        return {"checked": none, "valid": none[:, :0].bool().any(1)}
+        return {"checked": torch.zeros(0, len(checks.names)), "valid": torch.zeros(0, dtype=torch.bool)}
     found = checks.judged(clean, changed)
     return {"checked": torch.from_numpy(found.values), "valid": torch.from_numpy(found.valid)}
 
 
-def said(checks: Validity) -> Finding:
+def finding_of(checks: Validity) -> Finding:
     """What a changed text has to pass to count as valid, and by what right."""
+    left_out = _LEFT_OUT if checks.spec == _UNCALIBRATED else ""
     return Finding(
         code="validity", severity="note",
-        saw="A changed text counts as valid where it passes all of these. " + " ".join(checks.describe()),
+        saw=f"A changed text counts as valid where it passes all of these. {' '.join(checks.describe())}{left_out}",
         do="Have a person read a sample: blindspots judge RUN.",
     )  # fmt: skip
-
-
-def shown(columns: Mapping[str, Any]) -> list[str]:
-    """The names of the checks of a run, in the order of their values."""
-    return list(parse_validity(Validity.from_json(unpacked_text(columns["validity"])).spec).names)
