@@ -1,6 +1,6 @@
 """The rows of one part where they are texts: their lattices are kept, and what changed of them is checked."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -54,28 +54,31 @@ class TextShardSearch(ShardSearch):
         return {"lattices": lattices, "forwarded": self._forwarded, **checked, **paths}
 
     def _paths(self, threat: TextThreat, x: Tensor, columns: Columns) -> Columns:
-        """What every exchange of the adversarial texts does, one after the other."""
-        clean, labels = as_texts(x[columns["broken"]]), columns["y"][columns["broken"]].tolist()
-        pairs = zip(clean, as_texts(columns["adversarial"]), labels, strict=True)
-        steps = [(i, *step) for i, pair in enumerate(pairs) for step in self._path(threat, *pair)]
-        whole, scores = torch.tensor([step[:3] for step in steps]).long().view(-1, 3), [step[3] for step in steps]
-        return dict(zip(("path_of", "path_place", "path_choice"), map(torch.clone, whole.T), strict=True)) | {
-            "path_score": torch.tensor(scores, dtype=torch.float32)
+        """What every exchange of the adversarial texts does, one after the other: first those that alone do most."""
+        lattices = [threat.lattice(text) for text in as_texts(x[columns["broken"]])]
+        pairs = zip(lattices, as_texts(columns["adversarial"]), strict=True)
+        made = [(lattice, threat.choice(lattice, changed) or []) for lattice, changed in pairs]
+        labels = columns["y"][columns["broken"]].tolist()
+        places = [[p for p, c in enumerate(choice) if c > 0] for _, choice in made]
+        alone = self._probabilities(made, [[[p] for p in each] for each in places], labels)
+        orders = [[p for _, p in sorted(zip(*pair, strict=True))] for pair in zip(alone, places, strict=True)]
+        after = self._probabilities(made, [[o[: k + 1] for k in range(len(o))] for o in orders], labels)
+        steps = [(i, p, made[i][1][p]) for i, order in enumerate(orders) for p in order]
+        whole = torch.tensor(steps).long().view(-1, 3).T
+        return dict(zip(("path_of", "path_place", "path_choice"), map(torch.clone, whole), strict=True)) | {
+            "path_score": torch.tensor([score for each in after for score in each], dtype=torch.float32)
         }
 
-    def _path(self, threat: TextThreat, text: str, changed: str, label: int) -> Iterator[tuple[int, int, float]]:
-        """Places, candidates and the label's probability after each: the exchange that alone does most comes first."""
-        lattice = threat.lattice(text)
-        choice = threat.choice(lattice, changed) or []
-        places = [p for p, c in enumerate(choice) if c > 0]
-        alone = self._probabilities([_only(lattice, choice, [p]) for p in places], label)
-        order = [p for _, p in sorted(zip(alone, places, strict=True))]
-        after = self._probabilities([_only(lattice, choice, order[: k + 1]) for k in range(len(order))], label)
-        yield from ((p, choice[p], score) for p, score in zip(order, after, strict=True))
-
-    def _probabilities(self, texts: list[str], label: int) -> list[float]:
-        found: list[float] = self.model.of(texts).softmax(1)[:, label].tolist()
-        return found
+    def _probabilities(
+        self, made: list[tuple[Lattice, list[int]]], sets: list[list[list[int]]], labels: list[int]
+    ) -> list[list[float]]:
+        """Of each label, once each set of places of its text is exchanged."""
+        texts = [
+            [_only(lattice, choice, places) for places in each]
+            for (lattice, choice), each in zip(made, sets, strict=True)
+        ]
+        self.model.of([text for each in texts for text in each])  # in one call, after which they are remembered
+        return [self.model.of(each).softmax(1)[:, y].tolist() for each, y in zip(texts, labels, strict=True)]
 
 
 def _only(lattice: Lattice, choice: Sequence[int], places: Sequence[int]) -> str:
