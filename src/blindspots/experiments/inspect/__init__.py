@@ -1,0 +1,1 @@
+"""What a model sees, and why small changes move it so far: measured, with intervals."""

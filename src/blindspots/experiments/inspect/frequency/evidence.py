@@ -1,0 +1,156 @@
+"""What is found out about the rate of each row, from the cheapest means to the dearest: a proof, draws, splitting."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blindspots.errors import InputError
+from blindspots.experiments.inspect.frequency.intervals import SUSPICIOUS, dispersion
+from blindspots.experiments.inspect.frequency.laws import Law, covered
+from blindspots.experiments.inspect.frequency.sampling import Draws, sample
+from blindspots.experiments.inspect.frequency.scoring import wrong
+from blindspots.experiments.inspect.frequency.splitting import Runs, Score, Splitting, split
+from blindspots.random import keys
+from blindspots.records import Record
+
+ENOUGH = 10  # hits: an interval from as many spans a factor of 4, which splitting would have to work for
+DOUBLINGS = 3  # of a clone's steps, where kills scatter more than Poisson
+_DRAWING, _SPLITTING = range(2)  # what keys of a row are for
+
+
+class Evidence(Record):
+    """What is known of one row: all that its rate follows from."""
+
+    wrong: bool  # the row itself is an error; its rate is that of the points around it all the same
+    proved: float | None = None  # 0 or 1, where a certificate covers all points of the law
+    hits: int = 0
+    draws: int = 0
+    mean: float | None = None  # of the scores over the draws, and its standard error; above 0 is an error
+    error: float | None = None
+    unreadable: int = 0
+    kills: tuple[int, ...] = ()  # of each replicate
+    arrived: tuple[bool, ...] = ()
+    stuck: int = 0  # replicates whose clones could not move any more
+    level: float | None = None  # that all replicates came to, at least; errors are above 0
+    particles: int = 0
+    steps: int = 0  # of a clone, at last
+    forwards: int = 0
+
+
+def gather(
+    score: Score,
+    x: Tensor,
+    law: Law,
+    key: Tensor,
+    *,
+    draws: int = 1000,
+    splitting: Splitting | None = Splitting(),  # noqa: B008  # immutable
+    certified: Tensor | None = None,
+) -> list[Evidence]:
+    """For every row of x (B, ...): proved, else drawn, else (fewer than ten hits) split.
+
+    Where the kills of a row scatter more than Poisson, its clones take twice the steps in new runs, three times at
+    most; what still scatters gets its interval from the replicates.
+
+    Args:
+        score: above 0 where a point (L, ...) of a row (L,) is an error, as from `scoring.error_score`.
+        key: (B,) int64; a row's evidence depends on its own key and input alone.
+        draws: per row, at least 2.
+        splitting: None: draws alone.
+        certified: (B,) radii, in the norm of the law, within which the prediction is proved not to change. A row that
+            is right has then a rate of 0, one that is wrong a rate of 1.
+
+    Raises InputError where shapes do not fit together, and for numbers out of range.
+    """
+    _check(x, key, certified)
+    if not len(x):
+        return []
+    known, search = wrong(score, x), _Search(score, x, law, key)
+    proved = torch.zeros_like(known) if certified is None else covered(law, certified)
+    found = {row: Evidence(wrong=bool(known[row]), forwards=1) for row in range(len(x))}
+    found |= {row: _with(found[row], proved=float(known[row])) for row in _places(proved)}
+    few = _draw(search, (~proved).nonzero()[:, 0], draws, found)
+    if splitting is not None:
+        _split(search, few, splitting, found)
+    return [found[row] for row in range(len(x))]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A score, and the points where it is asked."""
+
+    score: Score
+    x: Tensor
+    law: Law
+    key: Tensor
+
+    def of(self, rows: Tensor, purpose: int) -> tuple[Score, Tensor, Law, Tensor]:
+        """The same about some of the rows, with keys of their own."""
+        return lambda points, row: self.score(points, rows[row]), self.x[rows], self.law, keys(purpose, self.key[rows])
+
+
+def _draw(search: _Search, rows: Tensor, draws: int, found: dict[int, Evidence]) -> Tensor:
+    """Adds draws to the evidence of these rows (K,); returns those that hardly ever hit."""
+    if not len(rows):
+        return rows
+    drawn = sample(*search.of(rows, _DRAWING), draws)
+    for place, row in enumerate(rows.tolist()):
+        found[row] = _with(found[row], forwards=found[row].forwards + draws, **_of_draws(drawn, place))
+    return rows[drawn.hits < ENOUGH]
+
+
+def _of_draws(drawn: Draws, place: int) -> dict[str, Any]:
+    counted = {name: int(getattr(drawn, name)[place]) for name in ("hits", "draws", "unreadable")}
+    mean, error = float(drawn.mean[place]), float(drawn.deviation[place] / drawn.draws[place] ** 0.5)
+    return counted | {"mean": _finite(mean), "error": _finite(error)}
+
+
+def _split(search: _Search, rows: Tensor, how: Splitting, found: dict[int, Evidence]) -> None:
+    """Adds runs to the evidence of these rows, with more steps where too few were taken."""
+    for attempt in range(DOUBLINGS + 1):
+        if not len(rows):
+            return
+        runs = split(*search.of(rows, _SPLITTING + attempt), how)
+        for place, row in enumerate(rows.tolist()):
+            found[row] = _of_runs(found[row], runs, place, how)
+        rows = rows[[_doubtful(found[row]) for row in rows.tolist()]]
+        how = replace(how, steps=2 * how.steps)
+
+
+def _of_runs(known: Evidence, runs: Runs, place: int, how: Splitting) -> Evidence:
+    return _with(
+        known,
+        kills=tuple(runs.kills[place].tolist()),
+        arrived=tuple(runs.arrived[place].tolist()),
+        stuck=int(runs.stuck[place].sum()),
+        level=_finite(float(runs.level[place].min())),
+        particles=how.particles,
+        steps=how.steps,
+        forwards=known.forwards + int(runs.forwards[place].sum()),
+    )
+
+
+def _doubtful(evidence: Evidence) -> bool:
+    return evidence.stuck > 0 or dispersion(np.array(evidence.kills))[1] < SUSPICIOUS
+
+
+def _with(evidence: Evidence, **more: Any) -> Evidence:
+    return evidence.model_copy(update=more)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _places(mask: Tensor) -> list[int]:
+    return mask.nonzero()[:, 0].tolist()
+
+
+def _check(x: Tensor, key: Tensor, certified: Tensor | None) -> None:
+    for name, given in (("key", key), ("certified radius", certified)):
+        if given is not None and given.shape != x.shape[:1]:
+            raise InputError(f"expected one {name} per row, ({len(x)},), got {(*given.shape,)}: give as many")
