@@ -105,7 +105,7 @@ def test_a_run_that_is_cut_short_still_bounds_from_above() -> None:
     kills = rng.poisson(-10 * math.log(p), (500, 10))
     cut = np.minimum(kills, rng.integers(0, 250, (500, 10)))
     held = [estimated(k, c == k, 10).interval[1] >= p for k, c in zip(kills, cut, strict=True)]
-    assert np.mean(held) >= 0.975
+    assert np.mean(held) >= 0.96  # 0.975, and three standard errors of 500 repetitions
 
 
 @pytest.mark.parametrize("law", ["ones", "rare", "beta", "constant"])
@@ -118,7 +118,7 @@ def test_betting_covers_means_of_whatever_law(law: str) -> None:
         "constant": lambda: np.full(150, 0.25),
     }[law]
     mean = {"ones": 0.2, "rare": 0.02 / 2.02, "beta": 0.5, "constant": 0.25}[law]
-    found = [betting(draw()) for _ in range(200)]
+    found = [betting(draw()) for _ in range(100)]
     assert np.mean([low <= mean <= high for low, high in found]) >= 0.95
     assert all(0 <= low <= high <= 1 for low, high in found)
 
@@ -135,10 +135,10 @@ def test_the_choice_between_draws_and_splitting_keeps_the_coverage_of_both() -> 
     """By exact summation over hits, with splitting's own coverage at its worst."""
     draws, hits = 1000, np.arange(1001)
     ends = np.array([clopper_pearson(int(k), draws) for k in hits])
-    for p in np.geomspace(1e-4, 0.1, 300):
+    for p in np.geomspace(1e-4, 0.1, 100):
         held = (ends[:, 0] <= p) & (p <= ends[:, 1])
         chance = binom.pmf(hits, draws, p)
-        assert chance[(hits >= ENOUGH) & held].sum() + 0.95 * chance[hits < ENOUGH].sum() >= 0.95
+        assert chance[(hits >= ENOUGH) & held].sum() + 0.95 * chance[hits < ENOUGH].sum() >= 0.95 - 1e-9
 
 
 def test_no_hits_are_an_upper_bound_in_numbers_and_words() -> None:
@@ -185,7 +185,7 @@ def test_the_mean_over_different_rows_is_covered() -> None:
     rng, p = np.random.default_rng(6), np.array([0.0, 0.001, 0.02, 0.3])
     found = [
         totals([Evidence(wrong=False, hits=int(h), draws=200) for h in rng.binomial(200, p)]).rows.interval
-        for _ in range(500)
+        for _ in range(200)
     ]
     assert np.mean([low <= p.mean() <= high for low, high in found]) >= 0.95
 
