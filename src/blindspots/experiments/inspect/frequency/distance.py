@@ -2,7 +2,8 @@
 
 Beyond a flat boundary at distance d, N(x, s^2 I) errs with probability Phi(-d / s). By the Gaussian isoperimetric
 inequality no set of errors with that probability is farther away in the median; so d / (-s Phi^-1(rate)) is 1 where the
-boundary is flat, and below 1 where errors come nearer to x than a flat boundary would with the same rate.
+boundary is flat, and below 1 where errors come nearer to x than a flat boundary would with the same rate. Where the
+rate is from splitting, a ratio below 1 may also mean that it missed the errors that an attack has found.
 """
 
 import math

@@ -1,15 +1,13 @@
 """What is found out about the rate of each row, from the cheapest means to the dearest: a proof, draws, splitting."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.frequency.intervals import SUSPICIOUS, dispersion
 from blindspots.experiments.inspect.frequency.laws import Law, covered
 from blindspots.experiments.inspect.frequency.sampling import Draws, sample
 from blindspots.experiments.inspect.frequency.scoring import wrong
@@ -18,7 +16,6 @@ from blindspots.random import keys
 from blindspots.records import Record
 
 ENOUGH = 10  # hits: an interval from as many spans a factor of 4, which splitting would have to work for
-DOUBLINGS = 3  # of a clone's steps, where kills scatter more than Poisson
 _DRAWING, _SPLITTING = range(2)  # what keys of a row are for
 
 
@@ -37,7 +34,7 @@ class Evidence(Record):
     stuck: int = 0  # replicates whose clones could not move any more
     level: float | None = None  # that all replicates came to, at least; errors are above 0
     particles: int = 0
-    steps: int = 0  # of a clone, at last
+    steps: int = 0  # of a clone
     forwards: int = 0
 
 
@@ -53,8 +50,7 @@ def gather(
 ) -> list[Evidence]:
     """For every row of x (B, ...): proved, else drawn, else (fewer than ten hits) split.
 
-    Where the kills of a row scatter more than Poisson, its clones take twice the steps in new runs, three times at
-    most; what still scatters gets its interval from the replicates.
+    Runs that scatter are not made again with more steps: the new ones might hide what a few of the old ones had seen.
 
     Args:
         score: above 0 where a point (L, ...) of a row (L,) is an error, as from `scoring.error_score`.
@@ -110,15 +106,12 @@ def _of_draws(drawn: Draws, place: int) -> dict[str, Any]:
 
 
 def _split(search: _Search, rows: Tensor, how: Splitting, found: dict[int, Evidence]) -> None:
-    """Adds runs to the evidence of these rows, with more steps where too few were taken."""
-    for attempt in range(DOUBLINGS + 1):
-        if not len(rows):
-            return
-        runs = split(*search.of(rows, _SPLITTING + attempt), how)
-        for place, row in enumerate(rows.tolist()):
-            found[row] = _of_runs(found[row], runs, place, how)
-        rows = rows[[_doubtful(found[row]) for row in rows.tolist()]]
-        how = replace(how, steps=2 * how.steps)
+    """Adds runs to the evidence of these rows."""
+    if not len(rows):
+        return
+    runs = split(*search.of(rows, _SPLITTING), how)
+    for place, row in enumerate(rows.tolist()):
+        found[row] = _of_runs(found[row], runs, place, how)
 
 
 def _of_runs(known: Evidence, runs: Runs, place: int, how: Splitting) -> Evidence:
@@ -132,10 +125,6 @@ def _of_runs(known: Evidence, runs: Runs, place: int, how: Splitting) -> Evidenc
         steps=how.steps,
         forwards=known.forwards + int(runs.forwards[place].sum()),
     )
-
-
-def _doubtful(evidence: Evidence) -> bool:
-    return evidence.stuck > 0 or dispersion(np.array(evidence.kills))[1] < SUSPICIOUS
 
 
 def _with(evidence: Evidence, **more: Any) -> Evidence:

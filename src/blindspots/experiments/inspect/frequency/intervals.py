@@ -76,7 +76,8 @@ def estimated(kills: Counts, arrived: NDArray[np.bool_], particles: int, confide
     Where all arrived: the Poisson interval, widened by what the replicates' own scatter says beyond it.
     Where some did not, they would have killed at least as many as they had: this bounds p from above. From below, the
     mean of the runs' unbiased estimates, with 0 for those that did not arrive, gives a bound by Markov's inequality.
-    No finite number of runs excludes errors that none of them came near.
+    No number of runs excludes errors that none of them came near: where points crowd early on a side that ends worse,
+    kills may look like Poisson and mean that side alone. The distance of an attack's error is the check (`distance`).
 
     Raises InputError for a confidence outside of (0, 1).
     """

@@ -32,8 +32,8 @@ class Totals(Record):
 def rate(evidence: Evidence, confidence: float = 0.95) -> Rate:
     """Of one row. What was proved needs no interval; then ten hits among draws or more; then splitting.
 
-    The choice by the number of hits costs no coverage: where it is open, a lower end of the binomial interval is rarely
-    wrong, since counts that low are split.
+    Rows are split for the hits that they had, which could cost coverage: with ten draws or more, splitting's interval
+    is taken at (1 + confidence) / 2, so that both ways together are wrong no more often than either may be.
 
     Raises InputError for a confidence outside of (0, 1).
     """
@@ -41,7 +41,8 @@ def rate(evidence: Evidence, confidence: float = 0.95) -> Rate:
     if evidence.proved is not None:
         return Rate(p=evidence.proved, interval=(evidence.proved, evidence.proved), how="proved")
     if evidence.kills:
-        found = estimated(np.array(evidence.kills), np.array(evidence.arrived), evidence.particles, confidence)
+        sure = confidence if evidence.draws < ENOUGH else (1 + confidence) / 2
+        found = estimated(np.array(evidence.kills), np.array(evidence.arrived), evidence.particles, sure)
         return Rate(p=found.p, interval=found.interval, how=found.how, dispersion=found.dispersion)
     return _counted(evidence.hits, evidence.draws, confidence)
 
