@@ -102,6 +102,12 @@ KINDS = (
         "every layer were made again.",
     ),
     _study(
+        "frequency",
+        "Say how often random points near rows are errors, down to 1e-20, beside the nearest error.",
+        unseen="Draws of some rows were counted again; runs of splitting are taken as they are stored. That no "
+        "error is nearer, and that splitting missed none, cannot be shown.",
+    ),
+    _study(
         "training",
         "Train small networks with one thing changed at a time: what do robustness, distance and transfer go with?",
         unseen="Networks were not trained again, and searches for examples were not repeated.",

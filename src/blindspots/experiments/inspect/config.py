@@ -5,17 +5,22 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from blindspots.errors import InputError
+from blindspots.experiments.inspect.frequency.config import FrequencyConfig
 from blindspots.experiments.inspect.settings import Inspecting
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
-STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "training": TrainingConfig}
+STUDIES: dict[str, type[Inspecting]] = {
+    "units": UnitsConfig,
+    "frequency": FrequencyConfig,
+    "training": TrainingConfig,
+}
 USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
 
 
-class InspectConfig(UnitsConfig, TrainingConfig):
+class InspectConfig(UnitsConfig, FrequencyConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(

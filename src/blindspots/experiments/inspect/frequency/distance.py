@@ -11,17 +11,7 @@ import math
 from scipy.stats import norm
 
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.frequency.rates import Rate
-from blindspots.records import Interval, Record
-
-
-class Flatness(Record):
-    """Of one row; lengths are Euclidean, in units of the input."""
-
-    implied: float | None  # the distance of a flat boundary with this rate; None: the rate is not known
-    implied_interval: Interval  # below 0 where more than half of the points are errors
-    ratio: float | None  # found / implied; None: no distance is implied
-    ratio_interval: Interval  # up to infinity where a rate of one half cannot be excluded
+from blindspots.experiments.inspect.frequency.verdict import Flatness, Rate
 
 
 def half_space_rate(distance: float, sd: float) -> float:
@@ -37,7 +27,8 @@ def implied_distance(p: float, sd: float) -> float:
 def flatness(found: float, sd: float, rate: Rate) -> Flatness:
     """The distance `found` of an error, an upper bound of the smallest one, against the rate under N(x, sd^2 I).
 
-    The rate has to be that of noise without a box: clipped noise is no normal noise.
+    Under another law than noise without a box, `found` is what a plane with the rate of the error's own would have
+    under noise, and sd 1: see `planes.beyond`.
 
     Raises InputError for a distance below 0 or a standard deviation that is not above 0.
     """
@@ -45,10 +36,14 @@ def flatness(found: float, sd: float, rate: Rate) -> Flatness:
         raise InputError(f"expected a distance of at least 0 and noise above 0, got {found:g} and {sd:g}: change them")
     near, far = (implied_distance(p, sd) for p in reversed(rate.interval))
     implied = None if rate.p is None else implied_distance(rate.p, sd)
-    ratio = found / implied if implied is not None and implied > 0 else None
     return Flatness(
+        found=found,
         implied=implied,
-        implied_interval=(near, far),
-        ratio=ratio,
-        ratio_interval=(found / far if far > 0 else math.inf, found / near if near > 0 else math.inf),
+        ratio=None if implied is None else _over(found, implied),
+        ratio_interval=(_over(found, far) or 0.0, _over(found, near)),
     )
+
+
+def _over(found: float, implied: float) -> float | None:
+    """None where no distance is implied."""
+    return found / implied if implied > 0 else None

@@ -84,8 +84,13 @@ class Cube(Law):
         share: Tensor = torch.special.erf(z.view_as(x0) * math.sqrt(0.5))  # uniform in (-1, 1)
         if self.box is None:
             return x0 + self.size * share
-        low, high = (x0 - self.size).clamp_min(self.box[0]), (x0 + self.size).clamp_max(self.box[1])
+        low, high = self.ends(x0)
         return ((low + high) / 2 + (high - low) / 2 * share).clamp(*self.box)
+
+    def ends(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest values that points around x0 can have."""
+        low, high = self.box or (-math.inf, math.inf)
+        return (x0 - self.size).clamp_min(low), (x0 + self.size).clamp_max(high)
 
     @property
     def words(self) -> str:

@@ -2,31 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from blindspots.experiments.inspect.frequency.evidence import ENOUGH, Evidence
 from blindspots.experiments.inspect.frequency.intervals import betting, check_confidence, estimated
-from blindspots.records import Interval, Record, clopper_pearson
-
-How = Literal["proved", "counted", "poisson", "replicates", "at most"]
-
-
-class Rate(Record):
-    """The probability of an error."""
-
-    p: float | None  # None: no error was seen, only `interval` says how rare they are
-    interval: Interval
-    how: How  # proved; binomial draws; splitting with its exact or its replicates' law; an upper bound alone
-    dispersion: float | None = None  # of the kills: variance over mean, 1 where they are Poisson
-
-
-class Totals(Record):
-    """The mean rate."""
-
-    rows: Rate  # over these rows
-    population: Rate | None  # over all rows that these were drawn from; None without draws
+from blindspots.experiments.inspect.frequency.verdict import How, Rate, Totals
+from blindspots.records import clopper_pearson
 
 
 def rate(evidence: Evidence, confidence: float = 0.95) -> Rate:

@@ -22,6 +22,11 @@ def error_score(oracle: Oracle, truth: Tensor) -> Score:
         scores = oracle.goal.scores(oracle.logits(x), true)
         if scores.shape[1] < 2:
             raise InputError("expected a model with at least two classes, got one: a single class cannot be wrong")
+        if not 0 <= int(true.min()) <= int(true.max()) < scores.shape[1]:
+            raise InputError(
+                f"expected labels from 0 to {scores.shape[1] - 1}, the model's classes, got {int(true.max())}: map the "
+                "labels to the order in which the network was trained"
+            )
         return -margin(scores, oracle.goal.label(true))
 
     return score

@@ -2,85 +2,116 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from blindspots.errors import InputError
+from blindspots.experiments.inspect.frequency.distance import flatness, implied_distance
 from blindspots.experiments.inspect.frequency.evidence import Evidence
 from blindspots.experiments.inspect.frequency.laws import Law
-from blindspots.experiments.inspect.frequency.rates import Rate, Totals, rate, totals
-from blindspots.records import Record, Share
+from blindspots.experiments.inspect.frequency.rates import rate, totals
+from blindspots.experiments.inspect.frequency.verdict import Flatness, Line, Rate, Table
+from blindspots.records import Share
 
 
-class Line(Record):
-    """One row."""
+@dataclass(frozen=True)
+class Worst:
+    """What an attack found near one row.
 
-    wrong: bool  # it is an error as it is
-    broken: bool | None  # worst case: whether an attack found an error in the same ball; None: it was not attacked
-    distance: float | None  # of the nearest error that was found, in the norm of the law; 0 where it is wrong
-    mean: float | None  # average case: the mean over draws of max_j z_j - z_y, which is above 0 for errors
-    error: float | None  # its standard error
-    rate: Rate
+    Args:
+        distance: of the nearest error, in the norm of the law; infinite where none was found.
+        plane: rate beyond the plane that touches the boundary there; NaN where it is not known.
+    """
 
-
-class Table(Record):
-    """All rows, and what they come to. Rows that are wrong as they are count like all others."""
-
-    lines: list[Line]
-    broken: Share | None  # of those attacked, errors without an attack included
-    mean: float | None  # of the rows' means
-    totals: Totals
-    standing: Totals | None  # of the rows alone that are right; None: there are none
-    forwards: int
+    distance: float
+    plane: float
 
 
 def table(
     evidence: Sequence[Evidence],
     law: Law,
-    broken: Sequence[bool | None] | None = None,
-    distances: Sequence[float | None] | None = None,
+    worst: Sequence[Worst] | None = None,
+    *,
+    name: str = "",
+    ids: Sequence[int] | None = None,
     confidence: float = 0.95,
 ) -> Table:
-    """From what was found out about each row, whether an attack broke it, and how near it found an error.
+    """From what was found out about each row, and how near an attack found an error.
 
     Args:
         evidence: of at least one row, from `evidence.gather` with this law.
-        broken: whether an attack found an error in the law's ball; one that draws or splitting saw counts too.
-        distances: in the law's norm; under normal noise Euclidean.
+        worst: of every row; None: there was no attack. An error that draws or splitting saw breaks a row, too.
+        name: of the law.
+        ids: places of the rows in the data; None: 0, 1, ...
 
     Raises InputError where an attack broke a row that is proved, and for lists of other lengths.
     """
     rows = len(evidence)
-    attacked, near = broken or [None] * rows, distances or [None] * rows
-    if not rows or len(attacked) != rows or len(near) != rows:
+    places = range(rows) if ids is None else ids
+    if not rows or len(places) != rows or (worst is not None and len(worst) != rows):
         raise InputError(
-            f"expected as many outcomes of attacks as rows, at least one, got {len(attacked)} and {len(near)} of "
-            f"{rows} rows: give None for a row that was not attacked"
+            f"expected an outcome of the attack for each of at least one row, got {len(worst or ())} of {rows} rows: "
+            "give as many"
         )
-    lines = [_line(e, law, b, d, confidence) for e, b, d in zip(evidence, attacked, near, strict=True)]
+    lines = [
+        _line(i, e, law, None if worst is None else worst[k], confidence)
+        for k, (i, e) in enumerate(zip(places, evidence, strict=True))
+    ]
     judged = [line.broken for line in lines if line.broken is not None]
     means = [line.mean for line in lines if line.mean is not None]
     right = [e for e in evidence if not e.wrong]
     return Table(
+        law=name,
+        about=law.words,
         lines=lines,
         broken=Share.of(sum(judged), len(judged)) if judged else None,
         mean=math.fsum(means) / len(means) if means else None,
         totals=totals(evidence, confidence),
         standing=totals(right, confidence) if right else None,
-        forwards=sum(e.forwards for e in evidence),
     )
 
 
-def _line(evidence: Evidence, law: Law, broken: bool | None, distance: float | None, confidence: float) -> Line:
-    if broken and evidence.proved == 0:
+def _line(place: int, evidence: Evidence, law: Law, worst: Worst | None, confidence: float) -> Line:
+    broken = _broken(evidence, law, worst)
+    if worst is not None and broken and evidence.proved == 0:
         raise InputError(
             "expected certificates that hold, got an error inside of a ball that is proved to have none: check the "
             "certificate and the norm of its radius"
         )
-    seen = evidence.wrong or (law.norm is not None and (evidence.hits > 0 or any(evidence.arrived)))
+    known = rate(evidence, confidence)
     return Line(
+        id=place,
         wrong=evidence.wrong,
-        broken=True if seen else broken,
-        distance=0.0 if evidence.wrong else distance,
+        broken=broken,
+        distance=_distance(evidence, worst),
         mean=evidence.mean,
         error=evidence.error,
-        rate=rate(evidence, confidence),
+        rate=known,
+        split=bool(evidence.kills),
+        stuck=evidence.stuck,
+        flat=_flatness(evidence, worst, known),
     )
+
+
+def _broken(evidence: Evidence, law: Law, worst: Worst | None) -> bool | None:
+    """Whether there is an error in the law's ball; None: there is no ball, or nobody looked."""
+    if evidence.wrong:
+        return True
+    if law.norm is None:
+        return None
+    if evidence.hits > 0 or any(evidence.arrived):
+        return True
+    return None if worst is None else worst.distance <= law.size
+
+
+def _distance(evidence: Evidence, worst: Worst | None) -> float | None:
+    if evidence.wrong:
+        return 0.0
+    return None if worst is None or math.isinf(worst.distance) else worst.distance
+
+
+def _flatness(evidence: Evidence, worst: Worst | None, known: Rate) -> Flatness | None:
+    """Of a row that is right, where the plane can be reached and leaves most points on this side."""
+    if evidence.wrong or worst is None or not 0 < worst.plane < 0.5:
+        return None
+    sure = known.model_copy(update={"p": None}) if known.how == "at most" else known
+    return flatness(implied_distance(worst.plane, 1.0), 1.0, sure)
