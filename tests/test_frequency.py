@@ -15,11 +15,12 @@ from blindspots.experiments.inspect.frequency.distance import flatness, half_spa
 from blindspots.experiments.inspect.frequency.evidence import Evidence, gather
 from blindspots.experiments.inspect.frequency.intervals import garwood
 from blindspots.experiments.inspect.frequency.laws import Ball, Cube, Gaussian, Law, Sphere, covered
-from blindspots.experiments.inspect.frequency.rates import Rate, rate
+from blindspots.experiments.inspect.frequency.rates import rate
 from blindspots.experiments.inspect.frequency.sampling import sample
 from blindspots.experiments.inspect.frequency.scoring import error_score, wrong
 from blindspots.experiments.inspect.frequency.splitting import Runs, Score, Splitting, split
-from blindspots.experiments.inspect.frequency.table import table
+from blindspots.experiments.inspect.frequency.table import Worst, table
+from blindspots.experiments.inspect.frequency.verdict import Rate
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.random import keys
@@ -50,6 +51,10 @@ def mean_above(height: float) -> Score:
 
 def row_keys(rows: int, seed: int = 0) -> Tensor:
     return keys(seed, torch.arange(rows))
+
+
+FEW = Splitting(particles=2, replicates=2)
+SOME = Splitting(particles=4, replicates=6)
 
 
 def at_origin(rows: int, dim: int) -> Tensor:
@@ -157,9 +162,9 @@ def test_scores_that_are_no_numbers_are_no_errors_and_are_counted() -> None:
 def test_draws_agree_with_splitting_where_both_can_be_had() -> None:
     law, x, p = Ball(1.0), at_origin(1, 20), cap(0.5, 20)
     counted = gather(beyond(0.5), x, law, row_keys(1), draws=20_000)[0]
-    walked = gather(beyond(0.5), x, law, row_keys(1), draws=2)[0]
+    walked = gather(beyond(0.5), x, law, row_keys(1), draws=2, splitting=SOME)[0]
     assert counted.kills == ()
-    assert len(walked.kills) == 10
+    assert len(walked.kills) == 6
     for evidence in (counted, walked):
         low, high = rate(evidence).interval
         assert low <= p <= high
@@ -188,15 +193,24 @@ KNOWN: list[tuple[Score, int, Law, float]] = [
 SHAPES = ["cap", "cube", "corner", "half-space", "sphere", "union"]
 
 
+def check_kills(score: Score, dim: int, law: Law, p: float, rows: int, particles: int) -> None:
+    runs = split(score, at_origin(rows, dim), law, row_keys(rows), Splitting(particles, 2))
+    assert bool(runs.arrived.all())
+    mean, variance = scatter(runs, p, particles)
+    assert mean == pytest.approx(1, abs=4 / math.sqrt(-2 * rows * particles * math.log(p)))
+    assert variance < 1.05 + 4 * math.sqrt(2 / (2 * rows))  # four standard errors
+    assert covering(runs, p, particles) >= 0.95 - 3.2 * math.sqrt(0.05 * 0.95 / (2 * rows))
+
+
 @pytest.mark.parametrize(("score", "dim", "law", "p"), KNOWN, ids=SHAPES)
 def test_kills_have_the_poisson_law_whatever_the_shape(score: Score, dim: int, law: Law, p: float) -> None:
-    how = Splitting(replicates=2)
-    runs = split(score, at_origin(100, dim), law, row_keys(100), how)
-    assert bool(runs.arrived.all())
-    mean, variance = scatter(runs, p)
-    assert mean == pytest.approx(1, abs=4 / math.sqrt(-2000 * math.log(p)))
-    assert variance < 1.45  # 1 and four standard errors of 200 runs
-    assert covering(runs, p) >= 0.9
+    check_kills(score, dim, law, p, 25, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("score", "dim", "law", "p"), KNOWN, ids=SHAPES)
+def test_kills_of_many_runs_have_the_poisson_law(score: Score, dim: int, law: Law, p: float) -> None:
+    check_kills(score, dim, law, p, 100, 10)
 
 
 def test_irwin_hall_is_the_table_of_the_closed_forms() -> None:
@@ -226,11 +240,12 @@ def test_single_runs_cover_rates_down_to_1e_24(score: Score, dim: int, law: Law,
 def test_rates_of_1e_20_are_covered() -> None:
     p = float(norm.sf(9.262))
     assert p == pytest.approx(1e-20, rel=0.03)
-    found = gather(beyond(9.262), at_origin(4, 2), Gaussian(1.0), row_keys(4), draws=2)
+    how = Splitting(particles=3)
+    found = gather(beyond(9.262), at_origin(4, 2), Gaussian(1.0), row_keys(4), draws=2, splitting=how)
     rates = [rate(e) for e in found]
     assert sum(r.interval[0] <= p <= r.interval[1] for r in rates) >= 3
-    assert all(r.interval[1] < 1e2 * r.interval[0] for r in rates if r.how == "poisson")
-    assert all(e.forwards > 10 * 10 * 46 * 20 * 0.8 for e in found)  # N R ln(1/p) T, which is counted
+    assert all(r.interval[1] < 1e3 * r.interval[0] for r in rates if r.how == "poisson")
+    assert all(e.forwards > 3 * 10 * 46 * 20 * 0.8 for e in found)  # N R ln(1/p) T, which is counted
 
 
 def test_errors_that_splitting_missed_show_in_the_distance_of_an_attack() -> None:
@@ -239,9 +254,11 @@ def test_errors_that_splitting_missed_show_in_the_distance_of_an_attack() -> Non
     def hiding(x: Tensor, row: Tensor) -> Tensor:
         return (x[:, 0].double() - 6.5).maximum(2.5 * (-x[:, 0].double() - 5))
 
-    missed = rate(gather(hiding, at_origin(1, 30), Gaussian(1.0), row_keys(2)[1:], draws=2)[0])
+    missed = rate(gather(hiding, at_origin(1, 30), Gaussian(1.0), row_keys(2)[1:], draws=2, splitting=SOME)[0])
     assert missed.interval[0] <= norm.sf(6.5) <= missed.interval[1]
-    assert flatness(5.0, 1.0, missed).ratio_interval[1] < 0.8
+    highest = flatness(5.0, 1.0, missed).ratio_interval[1]
+    assert highest is not None
+    assert highest < 0.9
 
 
 # ------------------------------------------------------------------ what it cannot do is said
@@ -276,7 +293,7 @@ def test_a_flat_top_below_the_errors_is_where_runs_stop() -> None:
     def pointed(x: Tensor, row: Tensor) -> Tensor:
         return -0.1 - x.double().abs().amax(1)
 
-    found = gather(pointed, at_origin(2, 6), Cube(1.0), row_keys(2), draws=2, splitting=Splitting(floor=1e-9))
+    found = gather(pointed, at_origin(2, 6), Cube(1.0), row_keys(2), draws=2, splitting=Splitting(2, 4, floor=1e-9))
     for evidence in found:
         assert rate(evidence).how == "at most"
         assert not any(evidence.arrived)
@@ -286,24 +303,24 @@ def test_a_flat_top_below_the_errors_is_where_runs_stop() -> None:
 
 
 def test_runs_are_given_up_at_the_floor() -> None:
-    how = Splitting(floor=1e-4)
+    how = Splitting(5, 4, floor=1e-4)
     runs = split(beyond(9.0), at_origin(2, 3), Gaussian(1.0), row_keys(2), how)
     assert bool((runs.kills == how.most).all())
     assert not bool(runs.arrived.any() | runs.stuck.any())
-    assert garwood(10 * how.most, 100)[1] <= 1e-4
+    assert garwood(4 * how.most, 20)[1] <= 1e-4
 
 
 def test_ties_on_levels_are_broken_fairly() -> None:
     """A score of a few values has the same law of kills as one without ties."""
-    p, how = float(norm.sf(4)), Splitting(replicates=2, steps=40)
+    p, how = float(norm.sf(4)), Splitting(4, 2, steps=40)
 
     def stairs(x: Tensor, row: Tensor) -> Tensor:
         return torch.floor(2 * (x[:, 0].double() - 4)) + 0.5
 
-    runs = split(stairs, at_origin(100, 2), Gaussian(1.0), row_keys(100), how)
-    mean, variance = scatter(runs, p)
-    assert mean == pytest.approx(1, abs=0.03)
-    assert variance < 1.45
+    runs = split(stairs, at_origin(30, 2), Gaussian(1.0), row_keys(30), how)
+    mean, variance = scatter(runs, p, 4)
+    assert mean == pytest.approx(1, abs=0.08)
+    assert variance < 1.8
 
 
 # ------------------------------------------------------------------ rows
@@ -317,22 +334,22 @@ def several(rows: int) -> tuple[Score, Tensor]:
 def test_a_row_depends_on_its_own_key_alone() -> None:
     score, x = several(5)
     key, law = row_keys(5, seed=3), Ball(1.0)
-    among = gather(score, x, law, key, draws=100)
+    among = gather(score, x, law, key, draws=100, splitting=FEW)
     order = torch.tensor([3, 0])
 
     def reordered(points: Tensor, row: Tensor) -> Tensor:
         return score(points, order[row])
 
-    assert gather(reordered, x[order], law, key[order], draws=100) == [among[3], among[0]]
-    assert gather(score, x, law, key, draws=100) == among
-    assert gather(score, x, law, row_keys(5, seed=4), draws=100) != among
+    assert gather(reordered, x[order], law, key[order], draws=100, splitting=FEW) == [among[3], among[0]]
+    assert gather(score, x, law, key, draws=100, splitting=FEW) == among
+    assert gather(score, x, law, row_keys(5, seed=4), draws=100, splitting=FEW) != among
 
 
 def test_rows_are_split_in_parts_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     score, x = several(3)
-    together = split(score, x, Ball(1.0), row_keys(3), Splitting())
+    together = split(score, x, Ball(1.0), row_keys(3), FEW)
     monkeypatch.setattr("blindspots.experiments.inspect.frequency.splitting._NUMBERS", 1)
-    apart = split(score, x, Ball(1.0), row_keys(3), Splitting())
+    apart = split(score, x, Ball(1.0), row_keys(3), FEW)
     assert torch.equal(together.kills, apart.kills)
     assert torch.equal(together.level, apart.level)
 
@@ -345,7 +362,7 @@ def test_forwards_are_those_that_were_asked() -> None:
         asked += len(x)
         return x[:, 0].double() - 0.85
 
-    found = gather(counting, at_origin(3, 10), Ball(1.0), row_keys(3), draws=50)
+    found = gather(counting, at_origin(3, 10), Ball(1.0), row_keys(3), draws=50, splitting=FEW)
     assert sum(e.forwards for e in found) == asked
 
 
@@ -403,7 +420,9 @@ def test_a_network_agrees_with_its_closed_form_through_the_oracle() -> None:
     oracle = Oracle(Model(Linear(torch.stack([-weight, weight]), torch.tensor([2.6, -2.6])), bounds=(-10.0, 10.0)))
     x = torch.full((1, 16), 0.5)
     with oracle.session():
-        found = gather(error_score(oracle, torch.tensor([0])), x, Gaussian(0.1), row_keys(1), draws=100)[0]
+        found = gather(
+            error_score(oracle, torch.tensor([0])), x, Gaussian(0.1), row_keys(1), draws=100, splitting=SOME
+        )[0]
     low, high = rate(found).interval
     assert low <= norm.sf(0.6 / 0.1) <= high
 
@@ -446,11 +465,11 @@ def test_bad_input_is_refused_in_a_sentence(given: Callable[[], object], sentenc
 
 @pytest.mark.parametrize("distance", [0.1, 1.0, 5.0])
 def test_a_flat_boundary_has_a_ratio_of_one_by_draws_or_by_splitting(distance: float) -> None:
-    evidence = gather(beyond(distance), at_origin(1, 20), Gaussian(0.5), row_keys(1), draws=2000)[0]
+    evidence = gather(beyond(distance), at_origin(1, 20), Gaussian(0.5), row_keys(1), draws=2000, splitting=SOME)[0]
     found = flatness(distance, 0.5, rate(evidence))
     assert found.ratio == pytest.approx(1, abs=0.3 if distance < 0.5 else 0.05)
-    assert found.ratio_interval[0] <= 1 <= found.ratio_interval[1]
-    assert found.implied_interval[0] <= distance <= found.implied_interval[1]
+    assert found.ratio_interval[0] <= 1
+    assert found.ratio_interval[1] is None or found.ratio_interval[1] >= 1
     assert implied_distance(half_space_rate(distance, 0.5), 0.5) == pytest.approx(distance)
 
 
@@ -460,19 +479,19 @@ def test_errors_that_surround_a_row_are_curved_towards_it() -> None:
         lambda x, row: x.double().norm(dim=1) - 2.6, at_origin(1, 2), Gaussian(1.0), row_keys(1), draws=4000
     )
     found = flatness(2.6, 1.0, rate(evidence[0]))
-    assert found.implied_interval[0] <= implied_distance(math.exp(-(2.6**2) / 2), 1.0) <= found.implied_interval[1]
-    assert found.ratio_interval[0] > 1
+    lowest, highest = found.ratio_interval
+    assert highest is not None
+    assert 1 < lowest <= 2.6 / implied_distance(math.exp(-(2.6**2) / 2), 1.0) <= highest
 
 
 def test_a_rate_that_is_not_known_implies_a_least_distance_only() -> None:
     found = flatness(1.0, 0.5, Rate(p=None, interval=(0.0, 1e-9), how="at most"))
     assert found.implied is None
     assert found.ratio is None
-    assert found.implied_interval == (pytest.approx(0.5 * norm.isf(1e-9)), math.inf)
     assert found.ratio_interval == (0.0, pytest.approx(1 / (0.5 * norm.isf(1e-9))))
     half = flatness(1.0, 0.5, Rate(p=0.6, interval=(0.55, 0.65), how="counted"))
     assert half.ratio is None
-    assert half.ratio_interval == (math.inf, math.inf)
+    assert half.ratio_interval == (0.0, None)
 
 
 @pytest.mark.parametrize(("found", "sd"), [(-1.0, 1.0), (math.nan, 1.0), (1.0, 0.0), (1.0, math.inf)])
@@ -491,16 +510,21 @@ def test_worst_average_and_rate_stand_side_by_side() -> None:
         Evidence(wrong=True, hits=900, draws=1000, mean=0.5, error=0.01, forwards=1001),
         Evidence(wrong=False, draws=1000, mean=-3.0, error=0.1, forwards=1001),
     ]
-    found = table(evidence, Ball(1.0), [False, None, None, False], [None, 0.4, 0.1, None])
+    worst = [Worst(math.inf, math.nan), Worst(0.4, 0.03), Worst(0.0, math.nan), Worst(1.2, 0.0)]
+    found = table(evidence, Ball(1.0), worst, ids=[3, 5, 6, 9])
+    assert [line.id for line in found.lines] == [3, 5, 6, 9]
     assert [line.broken for line in found.lines] == [False, True, True, False]
-    assert [line.distance for line in found.lines] == [None, 0.4, 0.0, None]
+    assert [line.distance for line in found.lines] == [None, 0.4, 0.0, 1.2]
+    assert [line.flat is None for line in found.lines] == [True, False, True, True]
+    flat = found.lines[1].flat
+    assert flat is not None
+    assert flat.ratio == pytest.approx(norm.isf(0.03) / norm.isf(0.02))
     assert found.broken is not None
     assert (found.broken.hits, found.broken.rows) == (2, 4)
     assert found.mean == pytest.approx(-1.0)
     assert found.totals.rows.p == pytest.approx(0.75 * 920 / 3000)
     assert found.standing is not None
     assert found.standing.rows.p == pytest.approx(2 / 3 * 20 / 2000)
-    assert found.forwards == 3004
 
 
 def test_noise_without_bounds_breaks_no_ball() -> None:
@@ -516,8 +540,8 @@ def test_noise_without_bounds_breaks_no_ball() -> None:
 def test_tables_refuse_false_certificates_and_lists_that_do_not_fit() -> None:
     proved = Evidence(wrong=False, proved=0.0)
     with pytest.raises(InputError, match="certificates that hold"):
-        table([proved], Ball(1.0), [True])
-    with pytest.raises(InputError, match="as many outcomes of attacks as rows"):
-        table([proved], Ball(1.0), [True, False])
+        table([proved], Ball(1.0), [Worst(0.5, 0.1)])
+    with pytest.raises(InputError, match="got 2 of 1 rows"):
+        table([proved], Ball(1.0), [Worst(0.5, 0.1)] * 2)
     with pytest.raises(InputError, match="at least one"):
         table([], Ball(1.0))

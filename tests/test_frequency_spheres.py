@@ -27,11 +27,13 @@ from blindspots.experiments.inspect.frequency.spheres import (
     trained,
     two_blocks,
 )
+from blindspots.experiments.inspect.frequency.splitting import Splitting
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.random import keys
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+SOME = Splitting(particles=4, replicates=6)
 
 
 def blocks(dim: int, first: int, a: float, b: float) -> Array:
@@ -109,7 +111,7 @@ def test_splitting_finds_the_rate_of_the_spheres() -> None:
     oracle = Oracle(Model(Quadratic(torch.tensor(a).float()), bounds=(-2.0, 2.0)), chunk=128)
     with oracle.session():
         score = error_score(oracle, torch.zeros(2, dtype=torch.int64))
-        found = gather(score, torch.zeros(2, 60), Sphere(1.0), keys(0, torch.arange(2)), draws=100)
+        found = gather(score, torch.zeros(2, 60), Sphere(1.0), keys(0, torch.arange(2)), draws=100, splitting=SOME)
     for low, high in (rate(e).interval for e in found):
         assert low <= p <= high
 
@@ -130,7 +132,7 @@ def test_data_lie_on_two_spheres_in_all_directions_and_can_be_drawn_again() -> N
 
 def test_training_comes_near_to_a_network_whose_rates_are_those_that_it_has() -> None:
     spheres = Spheres(20)
-    net, again = (trained(spheres, 400, steps=100, rate=0.05) for _ in range(2))
+    net, again = (trained(spheres, 400, steps=60, rate=0.05) for _ in range(2))
     assert torch.equal(net.a, again.a)
     x, y = spheres.batch(9, 0, 20_000)
     wrong = net(x).argmax(1) != y

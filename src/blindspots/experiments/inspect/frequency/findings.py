@@ -9,7 +9,7 @@ from blindspots.findings import Finding
 from blindspots.report.words import count, listing, number
 from blindspots.runs.store import Parts
 
-NEARER = 0.8  # of the distance that a rate implies, surely: an error nearer than that speaks against splitting
+NEARER = 0.9  # of the distance that a rate implies, surely: an error nearer than that speaks against splitting
 _SHOWN = 6  # rows that a sentence names
 
 
