@@ -64,14 +64,14 @@ def uniform_sum(half: NDArray[np.float64], reach: float) -> float:
         return 0.0
     if reach <= 1e-6 * a.sum():
         return 0.5
-    s = float(brentq(lambda s: _slope(a, s) - reach, 0.0, len(a) / (a.sum() - reach), rtol=1e-14))
+    s = float(brentq(lambda s: _slope(a, s) - reach, 0.0, 2 * len(a) / (a.sum() - reach), rtol=1e-14))
     w = math.sqrt(2 * (s * reach - float(_log_sinc(a * s).sum())))
     u = s * math.sqrt(float((a**2 * _bend(a * s)).sum()))
     return float(norm.sf(w) + norm.pdf(w) * (1 / u - 1 / w))
 
 
 def _slope(a: NDArray[np.float64], s: float) -> float:
-    """The derivative of the cumulant generating function, whose mean part is at most that of 1 / s below its end."""
+    """The derivative of the cumulant generating function, at least the sum of a less len(a) / s."""
     return float((a * _langevin(a * s)).sum())
 
 

@@ -94,11 +94,9 @@ def _line(place: int, evidence: Evidence, law: Law, worst: Worst | None, confide
 
 def _broken(evidence: Evidence, law: Law, worst: Worst | None) -> bool | None:
     """Whether there is an error in the law's ball; None: there is no ball, or nobody looked."""
-    if evidence.wrong:
-        return True
     if law.norm is None:
         return None
-    if evidence.hits > 0 or any(evidence.arrived):
+    if evidence.wrong or evidence.hits > 0 or any(evidence.arrived):
         return True
     return None if worst is None else worst.distance <= law.size
 

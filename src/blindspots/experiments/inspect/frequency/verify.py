@@ -125,10 +125,10 @@ class _Proof:
 
     def _line(self, law: str, row: dict[str, Any]) -> dict[str, Any]:
         reached = row["distance"] <= (self.threat.radius or 0.0)
-        seen = row["wrong"] or (law != "noise" and (row["hits"] > 0 or any(row["arrived"]) or reached))
+        seen = row["wrong"] or row["hits"] > 0 or any(row["arrived"]) or reached
         rate = self._rate(row, 0.95)
         return {
-            "id": row["id"], "wrong": row["wrong"], "broken": bool(seen) if law != "noise" or row["wrong"] else None,
+            "id": row["id"], "wrong": row["wrong"], "broken": None if law == "noise" else bool(seen),
             "distance": 0.0 if row["wrong"] else _or_none(row["distance"]), "mean": _or_none(row["mean"]),
             "error": _or_none(row["error"]), "rate": rate, "split": row["split"], "stuck": row["stuck"],
             "flat": _flatness(row["plane"], rate) if not row["wrong"] and 0 < row["plane"] < 0.5 else None,
@@ -280,10 +280,8 @@ class _Proof:
         x, radius, d = self.x[i], self.threat.radius or 0.0, self.x[i].numel()
         low, high = self.world.model.bounds
         if self.threat.name == "linf":
-            ends = (
-                np.stack([np.maximum(x - radius, low), np.minimum(x + radius, high)]).reshape(2, -1)
-                - x.flatten().numpy()
-            )
+            centre = x.flatten().double().numpy()
+            ends = np.stack([np.maximum(centre - radius, low), np.minimum(centre + radius, high)]) - centre
             return _tilted(np.sort(normal.numpy() * ends, 0), reach)
         free = d + (2 if law == "ball" else 0)  # the part along an axis is one of a point on a sphere in so many
         height = reach / radius

@@ -43,12 +43,16 @@ def nearest(oracle: Oracle, law: Law, bounds: Bounds, x: Tensor, y: Tensor, firs
     threat = BALLS[law.norm or "l2"]().within(*bounds)
     attack = fitting(_ATTACK, threat, oracle.model.access, Objective())
     plan = Plan(threat, Objective(), None, 1, seed, len(y), len(y))
+    before = _wrong(oracle, x, y)
     moved = craft(oracle, attack, plan, x, y, first).moved
-    with oracle.session():
-        score = error_score(oracle, y.to(oracle.device))
-        before, after = (wrong(score, at.to(oracle.device)).cpu() for at in (x, moved))
+    after = _wrong(oracle, moved, y)
     found = torch.where(after, threat.distance(moved, x).double(), torch.inf)
     return Found(moved, torch.where(before, 0.0, found), _outwards(oracle, law, threat, moved, x, y))
+
+
+def _wrong(oracle: Oracle, x: Tensor, y: Tensor) -> Tensor:
+    with oracle.session():
+        return wrong(error_score(oracle, y.to(oracle.device)), x.to(oracle.device)).cpu()
 
 
 def _outwards(oracle: Oracle, law: Law, threat: Ball, at: Tensor, x: Tensor, y: Tensor) -> Tensor:
