@@ -82,6 +82,19 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 6,
         "numbers": 60,
     },
+    "universal/texts": {
+        "config": UniversalConfig(
+            model="reviews-cnn",
+            data="reviews",
+            rows=60,
+            threat="trigger:2",
+            method="hotflip:passes=2,batch=16,candidates=5",
+            fit=32,
+            on=("reviews",),
+        ),
+        "kills": 4,
+        "numbers": 20,
+    },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }
 
