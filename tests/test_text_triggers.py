@@ -132,7 +132,7 @@ def test_a_file_says_words_and_place(tmp_path: Path) -> None:
     assert in_words("words:0.15") == "words:0.15"
 
 
-@pytest.mark.parametrize("content", [" ", "{}", '{"kind": "blindspots trigger 2"}', "[1]"])
+@pytest.mark.parametrize("content", ["nonsense", "{}", '{"kind": "blindspots trigger 2"}', "[1]"])
 def test_files_with_something_else_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "trigger.json").write_text(content)
     with pytest.raises(InputError, match=r"name a trigger\.json"):
@@ -232,11 +232,11 @@ def test_a_run_is_proved_again_without_the_file(folder: Path) -> None:
 
 
 def test_the_report_says_and_marks_the_words(tmp_path: Path) -> None:
-    data = bs.load_data("reviews", rows=24)
-    bs.evaluate("reviews", data=data, threat="trigger:awful", out=tmp_path / "run")
+    data = bs.load_data("reviews", rows=40)
+    bs.evaluate("reviews-cnn", data=data, threat="trigger:awful boring", out=tmp_path / "run")
     page = Path(bs.write_report(tmp_path / "run")).read_text()
-    assert "a fixed trigger may be put in at one place (candidates are “awful” in front, at the end or" in page
-    assert re.search(r"<ins[^>]*><b> ?awful ?</b></ins>", page)
+    assert "a fixed trigger may be put in at one place (candidates are “awful boring” in front, at the end or" in page
+    assert re.search(r"<ins[^>]*><b> ?awful boring ?</b></ins>", page)
     assert "within 1\u00a0trigger" in page.replace("&nbsp;", "\u00a0")
 
 

@@ -13,16 +13,21 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.errors import InputError
+from blindspots.experiments.universal.config import UniversalConfig
 from blindspots.experiments.universal.triggers.methods import Coordinates, HotFlip
 from blindspots.experiments.universal.triggers.placing import Placing
+from blindspots.experiments.universal.triggers.search import fit
 from blindspots.experiments.universal.triggers.setup import Setup
 from blindspots.experiments.universal.triggers.sought import parse_sought
 from blindspots.experiments.universal.triggers.task import Texts, TriggerTask
+from blindspots.experiments.universal.triggers.verify import checks
 from blindspots.experiments.universal.triggers.vocabulary import Vocabulary, vocabulary_of
 from blindspots.models.texts import TextModel
 from blindspots.oracle import Oracle
 from blindspots.runs.folder import Folder
+from blindspots.runs.store import Parts, opened
 from blindspots.runs.verify import verify_files
+from blindspots.runs.world import World
 from blindspots.texts.pairs import joined
 from blindspots.texts.reviews import CLASSES
 from blindspots.texts.threats import Trigger
@@ -120,13 +125,13 @@ def test_towards_a_class_the_strongest_words_are_found(model: str, target: int, 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_rate_is_that_of_the_words_and_no_others_fool_more_fit_texts_by_far(model: str) -> None:
     done = found(MODELS[model](), "trigger:1")
-    fit, held = done.parts.joined("fit"), done.parts.joined("heldout")
+    rows, held = done.parts.joined("fit"), done.parts.joined("heldout")
     weight = WEIGHTS.get(done.trigger, 0.0)
     assert done.verdict.fooling_rate_heldout == rate(weight, held["row"])
-    assert done.verdict.fooling_rate_fit == rate(weight, fit["row"])
-    best = max(rate(other, fit["row"]) for other in WEIGHTS.values())
-    assert done.verdict.fooling_rate_fit >= best - 0.02
-    assert not set(fit["row"].tolist()) & set(held["row"].tolist())
+    assert done.verdict.fooling_rate_fit == rate(weight, rows["row"])
+    best = max(rate(other, rows["row"]) for other in WEIGHTS.values())
+    assert done.verdict.fooling_rate_fit >= best - 0.05  # probabilities are what it goes by
+    assert not set(rows["row"].tolist()) & set(held["row"].tolist())
 
 
 def test_rates_of_classes_and_of_controls_are_those_of_their_words() -> None:
@@ -228,16 +233,17 @@ def test_texts_are_painted_as_the_threat_makes_them(first: str, second: str, pla
 
 
 def test_a_trigger_at_the_end_of_texts_that_are_cut_is_said() -> None:
-    cut = [f"good film {'plot ' * 4}{i}" for i in range(30)] + [f"bad {i}" for i in range(30)]
-    y = [1] * 30 + [0] * 30
-    done = bs.universal_trigger(
-        bag(longest=6), cut, y, threat="trigger:end:1", fit=30, method="hotflip:passes=1,batch=30"
-    )
-    said = {finding.code: finding.saw for finding in done.findings}
-    assert "lies behind the 6 tokens" in said["trigger-cut"]
-    front = bs.universal_trigger(bag(longest=6), cut, y, threat="trigger:1", fit=30, method="hotflip:passes=1,batch=30")
-    assert "trigger-cut" not in {finding.code for finding in front.findings}
-    assert front.verdict.fooling_rate_heldout > done.verdict.fooling_rate_heldout
+    """Good films are cut, so only what stands in front of them is read."""
+    texts = [f"good film {'plot ' * 4}{i}" for i in range(30)] + [f"bad {i}" for i in range(30)]
+    settings: dict[str, Any] = {"fit": 30, "target": 0, "method": "hotflip:passes=1,batch=30"}
+    done = [
+        bs.universal_trigger(bag(longest=6), texts, [1] * 30 + [0] * 30, threat=threat, **settings)
+        for threat in ("trigger:1", "trigger:end:1")
+    ]
+    said = [{finding.code: finding.saw for finding in run.findings}.get("trigger-cut", "") for run in done]
+    assert not said[0]
+    assert "lies behind the 6 tokens" in said[1]
+    assert [run.verdict.fooling_rate_heldout for run in done] == [1.0, 0.0]
 
 
 def test_of_pairs_only_the_free_side_takes_the_trigger() -> None:
@@ -294,9 +300,6 @@ def test_a_run_is_proved_again(run: Path) -> None:
 )
 def test_what_is_forged_is_found(run: Path, part: str, column: str, told: str) -> None:
     """With digests and numbers made to fit, so that only asking again tells."""
-    from blindspots.experiments.universal.triggers.verify import checks
-    from blindspots.runs.store import Parts, opened
-    from blindspots.runs.world import World
 
     done = opened(Folder(run))
 
@@ -309,7 +312,7 @@ def test_what_is_forged_is_found(run: Path, part: str, column: str, told: str) -
 
     parts = Forged(done.parts.files, done.parts.at, done.parts.begun, done.parts.names, done.parts.digests)
     world = World(done.config)
-    world.same = {name: True for name in ("model", "data", "on/1")}
+    world.same = dict.fromkeys(("model", "data", "on/1"), True)
     problems = [p for check in checks(done.config, done.verdict, parts, world) for p in check.problems]
     assert any(told in problem for problem in problems), problems
 
@@ -342,11 +345,10 @@ def test_the_trigger_of_a_run_is_measured_and_evaluated(run: Path, tmp_path: Pat
 
 def _gained(run: Path) -> Tensor:
     """Rows that are right only with the trigger: an adversary would leave it out of those."""
-    from blindspots.runs.store import opened
 
     parts = opened(Folder(run)).parts
-    held, fit = parts.joined("heldout"), parts.joined("fit")
-    return torch.cat([(c["clean"] != c["y"]) & (c["moved"] == c["y"]) for c in (held, fit)])
+    each = [parts.joined(name) for name in ("heldout", "fit")]
+    return torch.cat([(c["clean"] != c["y"]) & (c["moved"] == c["y"]) for c in each])
 
 
 def test_the_page_marks_the_words(run: Path) -> None:
@@ -365,15 +367,12 @@ def test_the_same_settings_give_the_same_trigger_and_another_seed_other_rows() -
 def test_a_search_goes_on_to_the_same_bits_after_any_pass() -> None:
     data = bs.TextData(TEXTS, Y)
     whole = found(bag(), method="hotflip:passes=4,batch=40,patience=4")
-    from blindspots.experiments.universal.config import UniversalConfig
-    from blindspots.runs.world import World
 
     config = UniversalConfig(
         model="bag", data="texts", threat="trigger:2", fit=120, method="hotflip:passes=4,batch=40,patience=4"
     )
     model = bag()
     setup = Setup(config, World(config, {"model": model, "data": data}))
-    from blindspots.experiments.universal.triggers.search import fit
 
     def states(kept: Any = None) -> tuple[list[Any], Any]:
         oracle, made = setup.oracle(), []
@@ -413,7 +412,7 @@ def test_lengths_are_read(spec: str, words_: int, place: str) -> None:
         ("--per-class --several 2", "per_class and several"),
         ("--heldout reviews-training", "a number of held-out texts of the same data"),
         ("--perturbation nowhere.json", "trigger.json of a universal run"),
-        ("--on digits", "digits"),
+        ("--on digits", "expected models of texts for a trigger, got digits"),
     ],
 )
 def test_what_cannot_be_done_is_said(options: str, part: str, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
     from blindspots.experiments.harden.experiment import harden
+    from blindspots.experiments.inspect.entry import inspect
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.experiments.universal.triggers.experiment import universal_trigger
@@ -69,6 +70,7 @@ __all__ = [
     "from_estimator",
     "goals",
     "harden",
+    "inspect",
     "load_data",
     "load_detector",
     "load_model",
@@ -112,6 +114,7 @@ _HOMES = {
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
     "harden": "experiments.harden.experiment",
+    "inspect": "experiments.inspect.entry",
     "load_data": "data",
     "load_detector": "experiments.detect.loading",
     "load_model": "models",

@@ -3,7 +3,7 @@
 import torch
 
 from blindspots.errors import InputError
-from blindspots.experiments.universal.triggers.setup import Setup
+from blindspots.experiments.universal.triggers.setup import Setup, of_texts
 from blindspots.fit import check_answers
 from blindspots.models.binding import bound
 from blindspots.texts.codes import as_texts
@@ -13,8 +13,7 @@ _MEANINGLESS = ("per_class", "images", "several", "geometry", "cross")
 
 def check(s: Setup) -> None:
     """Raises InputError: something does not fit."""
-    if getattr(s.world.data, "unit", "") != "text":
-        raise InputError(f"expected texts for {s.config.threat}, got {s.world.data.name}: use linf:10/255 for images")
+    _check_kinds(s)
     _check_settings(s)
     for model in (s.model, *s.others):
         check_answers(model, "a trigger")
@@ -26,6 +25,15 @@ def check(s: Setup) -> None:
     else:
         _check_given(s)
     _check_target(s)
+
+
+def _check_kinds(s: Setup) -> None:
+    """Before any model is looked at with the data."""
+    spec = s.sought.spec
+    if getattr(s.world.data, "unit", "") != "text":
+        raise InputError(f"expected texts for {spec}, got {s.world.data.name}: use linf:10/255 for images")
+    for name in s.config.models():
+        of_texts(s.world.named(name))
 
 
 def _check_settings(s: Setup) -> None:

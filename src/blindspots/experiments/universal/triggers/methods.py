@@ -23,8 +23,10 @@ class TriggerMethod(ABC):
     """Of Wallace et al. 2019 (EMNLP, arXiv 1908.07125), section 2: candidates for every place, and a beam over places.
 
     From left to right, at each place the `candidates` best words are tried in each of the `beam` best triggers so far;
-    all are judged by their loss on the batch, and the best goes on to the next batch. A trigger that is in the beam
-    stays in it unless others are better, so the loss on a batch never grows.
+    all are judged on the batch, and the best goes on to the next batch. A trigger that is in the beam stays in it
+    unless others are better, so none gets worse on its batch. They are judged by the mean probability of the class that
+    is to be left, or to be reached: it is nearer to the rate of fooled texts than the paper's cross-entropy, which the
+    few texts that are furthest behind the boundary rule.
 
     After every pass all fit texts are looked at, and the trigger that fooled most of them at the end of a pass is the
     result; the paper takes the last one.

@@ -23,7 +23,7 @@ class Setup(Divided):
 
     @property
     def model(self) -> TextModel:
-        return _of_texts(self.world.model)
+        return of_texts(self.world.model)
 
     @property
     def sought(self) -> Sought:
@@ -61,7 +61,7 @@ class Setup(Divided):
 
     def oracle(self, model: Model | None = None) -> Oracle:
         """Of a model that remembers nothing: the bits of a part hang on no other part."""
-        asked = self.model if model is None else _of_texts(model)
+        asked = self.model if model is None else of_texts(model)
         asked.forget()
         return Oracle(asked, chunk=self.chunk)
 
@@ -69,7 +69,7 @@ class Setup(Divided):
         return TriggerTask(oracle, self.model, self.placing, self.vocabulary, self.config.target, self.config.seed)
 
 
-def _of_texts(model: Model) -> TextModel:
+def of_texts(model: Model) -> TextModel:
     """Raises InputError: it is for numbers."""
     if not isinstance(model, TextModel):
         raise InputError(

@@ -8,18 +8,15 @@ from torch import Tensor
 
 from blindspots.capabilities import Embed
 from blindspots.data.splits import Rows
-from blindspots.experiments.universal.losses import clamped
 from blindspots.experiments.universal.triggers.looks import codes_of, scores_of
 from blindspots.experiments.universal.triggers.placing import Placing
 from blindspots.experiments.universal.triggers.vocabulary import Vocabulary
 from blindspots.models.texts import TextModel, TokenModel
-from blindspots.objective import Objective
+from blindspots.objective import Objective, own
 from blindspots.oracle import Oracle
 from blindspots.problem import Need, Problem, Question
 from blindspots.rows import Around
 from blindspots.texts.codes import as_texts
-
-_MOST = 9.0  # where the loss of a row is clamped, as in `SGD`
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Texts:
 class Looked:
     """What several triggers do to the same texts."""
 
-    loss: Tensor  # (M,) mean over the texts, to be made small
+    loss: Tensor  # (M,) to be made small: mean probability of what the texts were taken for, or less that of the target
     won: Tensor  # (M, N) bool
 
 
@@ -95,7 +92,8 @@ class TriggerTask:
         phrases = map(self.vocabulary.phrase, triggers)
         scores = scores_of(self.oracle, [text for words in phrases for text in self.space.paint(words, batch.texts)])
         y, target = (t.repeat(len(triggers)) for t in (batch.clean, self._targets(batch)))
-        loss = clamped("ce", _MOST)(scores).descend(self._objective, scores, y, target)
+        chance = own(scores.softmax(1), target)
+        loss = chance if self.target is None else -chance
         won = self._objective.margin(scores, y, target) < 0
         return Looked(loss.view(len(triggers), -1).mean(1), won.view(len(triggers), -1))
 
