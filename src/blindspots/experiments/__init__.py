@@ -13,7 +13,7 @@ def _kind(
     return Kind(
         name, about, f"{home}.config:{title}Config", f"{home}.experiment:{title}", f"{home}.verdict:{title}Verdict",
         f"{home}.verify:checks", f"{home}.page:page", f"{home}.verify:inside" if inside else "", unseen, several,
-        texts,
+        texts=texts,
     )  # fmt: skip
 
 

@@ -130,11 +130,8 @@ class Kind:
             was given; "" where it needs none.
         several: its `page` takes several runs, too, and compares them.
         unseen: what verification of such a run cannot show.
-<<<<<<< HEAD
         texts: what takes its place where a configuration is `of_texts`: other parts, another verdict, the same command.
-=======
         within: the kind whose command makes such runs as its parts; "" where it has a command of its own.
->>>>>>> main
     """
 
     name: str
@@ -147,15 +144,12 @@ class Kind:
     inside: str = ""
     unseen: str = ""
     several: bool = False
-<<<<<<< HEAD
+    within: str = ""
     texts: "Kind | None" = None
 
     def of(self, config: "Config") -> "Kind":
         """The kind that makes, reads, proves and shows runs of this configuration."""
         return self.texts if self.texts is not None and getattr(config, "of_texts", False) else self
-=======
-    within: str = ""
->>>>>>> main
 
     def load(self, what: str) -> Any:
         """Its `config`, `experiment`, `verdict`, `checks`, `page` or `inside`."""
