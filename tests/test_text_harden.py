@@ -19,7 +19,7 @@ from blindspots.experiments.harden.trainer import Classifier, read_by
 from blindspots.models.texts import TextModel, TokenModel
 from blindspots.random import keys
 from blindspots.texts.codes import as_texts
-from blindspots.texts.threats import TextThreat, Words
+from blindspots.texts.threats import TextThreat, Trigger, Words
 from blindspots.threats import parse_threat
 
 ROWS = 24
@@ -48,11 +48,12 @@ def made(how: Sampled | Exchanged, threat: TextThreat, radius: float = 1.0) -> t
     return form, network, bound
 
 
+@pytest.mark.parametrize("given", [Words(2), Trigger("awful boring")], ids=lambda threat: threat.name)
 @pytest.mark.parametrize("how", [Sampled(tries=1), Sampled(tries=4), Exchanged()], ids=str)
-def test_what_is_trained_on_lies_within_the_threat(how: Sampled | Exchanged) -> None:
-    form, _, threat = made(how, Words(2))
+def test_what_is_trained_on_lies_within_the_threat(how: Sampled | Exchanged, given: TextThreat) -> None:
+    form, _, threat = made(how, given)
     changed = threat.distance(form, batch().x)
-    assert (changed <= 2).all()
+    assert (changed <= given.radius).all()
     assert (changed > 0).float().mean() > 0.8
 
 
