@@ -59,7 +59,7 @@ KINDS = (
         "universal",
         "Search for one change that fools a model on most inputs, and say on how many unseen ones it does.\n"
         "\n"
-        "Writes the perturbation, pictures and a report. Of texts it is a trigger: the same words in front of all of them.",
+        "Writes the perturbation, pictures and a report. Of texts it is a trigger: the same words in all of them.",
         unseen="That no other search would fool more inputs cannot be shown.",
         texts=Kind(
             "universal",
