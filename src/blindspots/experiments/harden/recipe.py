@@ -279,8 +279,8 @@ def threats_of(recipe: Recipe, threat: Threat) -> tuple[Threat, ...]:
         )
     if isinstance(threat, Trigger) and isinstance(recipe.adversary, Exchanged):
         raise InputError(
-            f"expected a recipe for words that are put in, got exchanged for {threat.spec}: a gap has no gradient, so use "
-            "sampled"
+            f"expected a recipe for words that are put in, got exchanged for {threat.spec}: a gap has no gradient, so "
+            "use sampled"
         )
     if isinstance(threat, TextThreat):
         return (_with_radius(threat),)
