@@ -162,7 +162,8 @@ class RankedByGradient(_Ranked):
     ) -> RankedState:
         if seen.grad is not None:
             legal = problem.threat.legal(job.start, job)
-            gain = -by_place(seen.grad[:, 0].masked_fill(~legal, math.inf), job).amin(2)
+            slopes = seen.grad[:, 0, : legal.shape[1]].masked_fill(~legal, math.inf)
+            gain = -by_place(slopes, job).amin(2)
             rank = gain.argsort(dim=1, descending=True, stable=True)
             state = replace(state, rank=pick(state.t == 0, rank, state.rank))
         return super().absorb(problem, job, state, seen, count)
