@@ -24,6 +24,7 @@ from blindspots.attacks import (
     RankedByGradient,
     Swarm,
 )
+from blindspots.attacks.rounds import asking
 from blindspots.engine.cascade import Cascade, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.ledger import Ledger
@@ -319,6 +320,26 @@ def test_lanes_change_nothing_where_an_earlier_stage_has_won() -> None:
         for n in (1, 16)
     )
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(many), strict=True))
+
+
+def test_what_promises_most_is_asked_first() -> None:
+    g = torch.Generator().manual_seed(3)
+    wanted, promise = torch.rand(20, 12, generator=g) < 0.4, torch.rand(20, 12, generator=g)
+    wanted[0], promise[1] = False, torch.inf
+    codes, total = asking(wanted, promise)
+    for row in range(20):
+        asked = codes[row, : int(total[row])].tolist()
+        assert asked == sorted(wanted[row].nonzero()[:, 0].tolist(), key=lambda code: (promise[row, code], code))
+    assert int(total[0]) == 0
+
+
+@pytest.mark.parametrize("attack", [Genetic(), Swarm()], ids=str)
+def test_populations_ask_about_no_text_twice(attack: Attack[Any, Any]) -> None:
+    """Within one change there are few texts: besides these, a generation asks about one that is known."""
+    ledger = searched(attack, radius=1)
+    points = 1 + (texts(reader)[1].tokens >= 0).sum((1, 2))
+    assert bool((ledger.forwards - 1 <= points + 21).all())
+    assert torch.equal(ledger.won, searched(Exhaustive(), radius=1).won)
 
 
 @pytest.mark.parametrize("radius", [1, 3])

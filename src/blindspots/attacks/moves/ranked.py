@@ -94,7 +94,10 @@ Order = Literal["delete", "unknown", "saliency", "random"]
 
 @dataclass(frozen=True)
 class Ranked(_Ranked):
-    """Jin et al. 2020 (TextFooler, arXiv 1907.11932), algorithm 1, without its choice of the most similar success.
+    """Jin et al. 2020 (TextFooler, arXiv 1907.11932), algorithm 1, but for its choice among several successes.
+
+    There the one at a place whose sentence is most similar is taken, here the first one, which ends the search: the
+    most similar word where a place's candidates are in this order.
 
     Places count by how far the search's loss falls without them, where the papers take the probability of the label.
 
