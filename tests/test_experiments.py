@@ -17,6 +17,8 @@ from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
+from blindspots.experiments.inspect.config import InspectConfig
+from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.universal.config import UniversalConfig
@@ -81,6 +83,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "config": EvaluateConfig(model="reviews", data="reviews", rows=24, threat="words:0.15", shard_rows=8),
         "kills": 6,
         "numbers": 60,
+    },
+    "units": {"config": UnitsConfig(**ON, rows=60, rotations=19, top=4, most_layers=1), "numbers": 20},
+    "inspect": {
+        "config": InspectConfig(**ON, rows=60, part=("units",), rotations=19, top=4, most_layers=1, dictionary=False),
+        "kills": 3,
+        "numbers": 10,
     },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }
