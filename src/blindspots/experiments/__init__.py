@@ -101,4 +101,9 @@ KINDS = (
         unseen="Learned dictionaries and samples with repetitions are taken as they are stored; three random bases of "
         "every layer were made again.",
     ),
+    _study(
+        "training",
+        "Train small networks with one thing changed at a time: what do robustness, distance and transfer go with?",
+        unseen="Networks were not trained again, and searches for examples were not repeated.",
+    ),
 )
