@@ -19,6 +19,7 @@ from blindspots.experiments.harden.recipe import Exchanged, Recipe, Sampled, Tra
 from blindspots.experiments.harden.trainer import Classifier, read_by
 from blindspots.models.texts import TextModel, TokenModel
 from blindspots.random import keys
+from blindspots.rows import Around
 from blindspots.texts.codes import as_texts
 from blindspots.texts.threats import TextThreat, Trigger, Words
 from blindspots.threats import parse_threat
@@ -107,6 +108,33 @@ def test_of_a_linear_network_the_gradient_finds_the_best_exchange() -> None:
             for c in range(len(there) + 1)
         ]
         assert float(found[row]) == pytest.approx(float((lead(every) * sign[row]).max()), abs=1e-4)
+
+
+def test_of_a_linear_network_slopes_are_what_exchanges_and_their_withdrawal_do() -> None:
+    """Of words that are single tokens: the network takes the mean of them."""
+    network, x = model(), batch().x
+    threat = read_by(Words(2), network)
+    assert isinstance(threat, TextThreat)
+    around = Around(x, threat.reach(x), own=threat.limits(x))
+    inner = threat.inward(around)
+    changed = threat.plain.sample(inner, keys(0, torch.arange(len(x))))
+    point = threat.outward(changed, inner, around)
+    z = network.embed(point).detach().requires_grad_()
+    (g,) = torch.autograd.grad(network.head(z, point)[:, 1].sum(), z)
+    with torch.no_grad():
+        slopes = threat.slopes(point, around, g, network.embed)
+    places = changed.shape[1]
+    for row, (clean, choice) in enumerate(zip(as_texts(x), changed.long().tolist(), strict=True)):
+        lattice, here = threat.lattice(clean), choice[: len(threat.lattice(clean).spans)]
+        for place, words in enumerate(lattice.choices):
+            if len({len(tokens) for tokens in network.tokens_of(words)}) > 1:
+                continue
+            texts = [lattice.at([c if p == place else k for p, k in enumerate(here)]) for c in range(len(words))]
+            gains = network.of(texts)[:, 1] - network.of([lattice.at(here)])[:, 1]
+            back = slopes[row, -places + place].view(1)
+            along = slopes[row, :-places].view(places, -1)[place, : len(words) - 1]
+            torch.testing.assert_close(torch.cat([back, along]), gains, atol=1e-4, rtol=1e-3)
+    assert int((changed != 0).sum()) > len(x)
 
 
 def test_draws_hang_on_the_row_alone() -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from blindspots.capabilities import Embed
 from blindspots.errors import InputError
@@ -217,18 +218,18 @@ class TextThreat(Threat):
         return torch.tensor(rows, dtype=start.dtype, device=start.device)
 
     def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
-        """Of every move at the texts `x` (B, L), to first order: (B, P C).
+        """Of every move at the texts `x` (B, L), to first order, and behind these of putting each place back.
 
-        Points that are none of a lattice have slopes of 0.
+        (B, P C + P). Points that are none of a lattice have slopes of 0.
         """
         own, taken = self._own(around), self._taken
-        found = torch.zeros_like(own.tokens)
+        found = pad(torch.zeros_like(own.tokens), (1, 0))
         for row, text, clean, slope in zip(found, as_texts(x), as_texts(own.text), g, strict=True):
             lattice = self.lattice(clean)
             if choice := self.choice(lattice, text):
                 slopes = taken.of(text, lattice, choice, slope)
                 row[: slopes.shape[0], : slopes.shape[1]] = slopes
-        return found.flatten(1)
+        return torch.cat([found[:, :, 1:].flatten(1), found[:, :, 0]], 1)
 
     @cached_property
     def _taken(self) -> Slopes:
