@@ -82,6 +82,18 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 6,
         "numbers": 60,
     },
+    "certify/texts": {
+        "config": CertifyConfig(model="reviews-cnn", data="reviews", rows=20, threat="words:2"),
+        "kills": 4,
+        "numbers": 40,
+    },
+    "certify/votes": {
+        "config": CertifyConfig(
+            model="reviews-cnn", data="reviews", rows=20, threat="words:2", method="votes", samples=100, n0=20, draws=4
+        ),
+        "kills": 4,
+        "numbers": 30,
+    },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }
 

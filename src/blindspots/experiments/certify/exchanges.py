@@ -16,6 +16,7 @@ from torch import Tensor
 from blindspots.errors import InputError
 from blindspots.experiments.certify.bounds import ABSTAINS, at_least
 from blindspots.experiments.certify.noise import COUNTING, SELECTING, SOFTLY
+from blindspots.experiments.certify.reading import check_words, read
 from blindspots.models.reviews import Bag
 from blindspots.models.texts import TextModel, TokenModel
 from blindspots.models.transformed_texts import Behind
@@ -24,6 +25,7 @@ from blindspots.rows import Rows
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.threats import TextThreat
 
+ROUNDING = 1e-5
 _POSITIVE = 2**63 - 1  # what torch takes for a seed
 
 
@@ -38,43 +40,78 @@ class Exchanges(Rows):
 # ------------------------------------------------------------------ exactly, where a model is linear in its tokens
 
 
-def certify_linear(model: TokenModel, threat: TextThreat, texts: Sequence[str]) -> Exchanges:
+def certify_linear(model: TextModel, threat: TextThreat, texts: Sequence[str]) -> Exchanges:
     """How many exchanges each text withstands, exactly: what a search of all choices would find.
 
     With scores that are sums over tokens, k exchanges gain at most the k largest gains of single places.
 
     Args:
         model: one whose network is a bag of words, such as "reviews".
-        threat: its lattices; the radius does not matter. Exchanges must not change how the rest of a text is read,
-            which holds for words between spaces.
+        threat: its lattices; the radius does not matter. Of a text with a place that is part of a longer word nothing
+            is proved.
 
     Raises InputError: the network is none.
     """
-    if not isinstance(model.net, Bag):
+    bag = additive(model)
+    tops = model.of(texts).argmax(1)
+    rows = [linearly_withstood(bag, threat.lattice(text), top) for text, top in zip(texts, tops.tolist(), strict=True)]
+    return Exchanges(tops, torch.tensor(rows, dtype=torch.int64))
+
+
+def additive(model: TextModel) -> TokenModel:
+    """The model. Raises InputError: its scores are no sums over words."""
+    if not (isinstance(model, TokenModel) and isinstance(model.net, Bag)):
         raise InputError(
             f"expected a bag of words for exact bounds, got {model.name}: certify the vote under exchanges instead"
         )
-    each = model.net.out(model.net.table.weight).detach().double().cpu().numpy()  # (V, C) scores of every token
-    rows = [_linear(model, each, threat.lattice(text)) for text in texts]
-    return Exchanges(*(torch.tensor(column, dtype=torch.int64) for column in zip(*rows, strict=True)))
+    check_words(model)
+    return model
 
 
-def _linear(model: TokenModel, each: NDArray[np.float64], lattice: Lattice) -> tuple[int, int]:
-    """The class of one text, and how many exchanges leave it."""
-    scores = each[model.tokenizer.encode([lattice.text])[0]].sum(0)  # of the mean, up to a factor above 0
-    top = int(scores.argmax())
+def linearly_withstood(model: TokenModel, lattice: Lattice, top: int) -> int:
+    """How many exchanges leave the class `top`: all places there are if none matter."""
+    reading = read(check_words(model), lattice)
+    if reading is None:
+        return 0
+    assert isinstance(model.net, Bag)
+    # The mean over words and a bias are, up to a factor above 0, the sum over words of each one's scores.
+    each = _scores_of_tokens(model.net)
+    scores = each[reading.clean].sum(0)
     lead = scores[top] - scores
     gains = np.zeros((len(lattice.spans), len(scores)))  # at each place at most, towards each class
-    for place, choices in enumerate(lattice.choices):
-        tokens = model.tokens_of(choices)
-        change = np.stack([each[word].sum(0) for word in tokens]) - each[tokens[0]].sum(0)
+    for place, choices in enumerate(reading.choices):
+        change = np.stack([each[tokens].sum(0) for tokens in choices]) - each[choices[0]].sum(0)
         gains[place] = (change - change[:, [top]]).max(0)
     most = np.sort(gains, 0)[::-1].cumsum(0)
-    broken = (lead - most <= 0)[:, np.arange(len(scores)) != top].any(1)
-    return top, int(broken.argmax()) if broken.any() else len(broken)
+    reached = lead - np.concatenate([np.zeros((1, len(scores))), most])
+    broken = (reached <= rounding(torch.from_numpy(scores)))[:, np.arange(len(scores)) != top].any(1)
+    return max(int(broken.argmax()) - 1, 0) if broken.any() else len(lattice.spans)
+
+
+def _scores_of_tokens(net: Bag) -> NDArray[np.float64]:
+    """(V, C)"""
+    with torch.no_grad():
+        scores: NDArray[np.float64] = net.out(net.table.weight).double().cpu().numpy()
+    return scores
+
+
+def rounding(scores: Tensor) -> float:
+    """By how much a score has to be the highest one of a text (C,), so that float32 decides nothing."""
+    return ROUNDING * float(scores.abs().max())
 
 
 # ------------------------------------------------------------------ for any model: the vote under random exchanges
+
+
+@dataclass(frozen=True)
+class Voted:
+    """Of one text: what is proved, and what proves it."""
+
+    prediction: int  # -1: it abstains
+    withstood: int
+    selected: Tensor  # (C,) votes of the draws that choose the class
+    counts: Tensor  # (C,) votes of the draws that bound its probability
+    overlaps: list[float]  # of each place, see `overlaps`
 
 
 class SmoothedTexts(TextModel):
@@ -133,20 +170,24 @@ class SmoothedTexts(TextModel):
         """
         ids = torch.arange(len(texts)) if ids is None else ids
         both = (keys(self.seed, ids, SELECTING).tolist(), keys(self.seed, ids, COUNTING).tolist())
-        rows = [self._certificate(text, key, (n0, n), alpha) for text, *key in zip(texts, *both, strict=True)]
-        return Exchanges(*(torch.tensor(column, dtype=torch.int64) for column in zip(*rows, strict=True)))
+        rows = [self.certificate(text, key, (n0, n), alpha) for text, *key in zip(texts, *both, strict=True)]
+        proved = [(row.prediction, row.withstood) for row in rows]
+        return Exchanges(*(torch.tensor(column, dtype=torch.int64) for column in zip(*proved, strict=True)))
 
-    def _certificate(self, text: str, key: Sequence[int], n: tuple[int, int], alpha: float) -> tuple[int, int]:
+    def certificate(self, text: str, key: Sequence[int], n: tuple[int, int], alpha: float) -> Voted:
+        """Of one text: keys and numbers of the draws that choose, and of those that count."""
         lattice = self.threat.lattice(text)
-        top = int(self._votes(lattice, key[0], n[0]).argmax())
-        sure = at_least(int(self._votes(lattice, key[1], n[1])[top]), n[1], alpha)
+        selected, counts = (self.votes(text, *each) for each in zip(key, n, strict=True))
+        top, shared = int(selected.argmax()), overlaps(self.threat, lattice)
+        sure = at_least(int(counts[top]), n[1], alpha)
         if sure <= 0.5:
-            return ABSTAINS, 0
-        stays = np.cumprod(np.sort(overlaps(self.threat, lattice)))
-        return top, int((sure - (1 - stays) > 0.5).sum())
+            return Voted(ABSTAINS, 0, selected, counts, shared)
+        stays = np.cumprod(np.sort(shared))
+        return Voted(top, int((sure - (1 - stays) > 0.5).sum()), selected, counts, shared)
 
-    def _votes(self, lattice: Lattice, key: int, n: int) -> Tensor:
-        said = self.model.of(self._drawn(lattice, key & _POSITIVE, n))
+    def votes(self, text: str, key: int, n: int) -> Tensor:
+        """(C,) int64 how often each class is said of a text under n draws of the key."""
+        said = self.model.of(self._drawn(self.threat.lattice(text), key & _POSITIVE, n))
         return said.argmax(1).bincount(minlength=said.shape[1])
 
 
