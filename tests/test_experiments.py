@@ -84,15 +84,15 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "certify/texts": {
         "config": CertifyConfig(model="reviews-cnn", data="reviews", rows=20, threat="words:2"),
-        "kills": 4,
-        "numbers": 40,
+        "kills": 3,
+        "numbers": 15,
     },
     "certify/votes": {
         "config": CertifyConfig(
-            model="reviews-cnn", data="reviews", rows=20, threat="words:2", method="votes", samples=100, n0=20, draws=4
+            model="reviews", data="reviews", rows=18, threat="words:1", method="votes", samples=100, n0=20, draws=2
         ),
-        "kills": 4,
-        "numbers": 30,
+        "kills": 3,
+        "numbers": 10,
     },
     "certify": {"config": CertifyConfig(**ON, rows=40, sigma=0.25, samples=200, radii=(0.1,), draws=2, steps=2)},
 }
