@@ -1,7 +1,7 @@
 """Certificates for texts: how many places may be exchanged before the answer can change.
 
-For networks that are linear in the tokens of a text the number is exact. For any other model the vote under random
-exchanges is certified (Ye et al. 2020, arXiv 2005.14424), as `smoothed` does for noise.
+Of any model the vote under random exchanges is certified (Ye et al. 2020, arXiv 2005.14424), as `smoothed` does for
+noise. For models that add up words see `additive`, for networks through which bounds can be followed `intervals`.
 """
 
 import hashlib
@@ -10,22 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from blindspots.errors import InputError
 from blindspots.experiments.certify.bounds import ABSTAINS, at_least
 from blindspots.experiments.certify.noise import COUNTING, SELECTING, SOFTLY
-from blindspots.experiments.certify.reading import check_words, read
-from blindspots.models.reviews import Bag
-from blindspots.models.texts import TextModel, TokenModel
+from blindspots.models.texts import TextModel
 from blindspots.models.transformed_texts import Behind
 from blindspots.random import keys
 from blindspots.rows import Rows
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.threats import TextThreat
 
-ROUNDING = 1e-5
 _POSITIVE = 2**63 - 1  # what torch takes for a seed
 
 
@@ -35,72 +30,6 @@ class Exchanges(Rows):
 
     prediction: Tensor  # (B,) int64, -1: it abstains
     withstood: Tensor  # (B,) int64 most places that may be exchanged at once, whichever; all there are if none matter
-
-
-# ------------------------------------------------------------------ exactly, where a model is linear in its tokens
-
-
-def certify_linear(model: TextModel, threat: TextThreat, texts: Sequence[str]) -> Exchanges:
-    """How many exchanges each text withstands, exactly: what a search of all choices would find.
-
-    With scores that are sums over tokens, k exchanges gain at most the k largest gains of single places.
-
-    Args:
-        model: one whose network is a bag of words, such as "reviews".
-        threat: its lattices; the radius does not matter. Of a text with a place that is part of a longer word nothing
-            is proved.
-
-    Raises InputError: the network is none.
-    """
-    bag = additive(model)
-    tops = model.of(texts).argmax(1)
-    rows = [linearly_withstood(bag, threat.lattice(text), top) for text, top in zip(texts, tops.tolist(), strict=True)]
-    return Exchanges(tops, torch.tensor(rows, dtype=torch.int64))
-
-
-def additive(model: TextModel) -> TokenModel:
-    """The model. Raises InputError: its scores are no sums over words."""
-    if not (isinstance(model, TokenModel) and isinstance(model.net, Bag)):
-        raise InputError(
-            f"expected a bag of words for exact bounds, got {model.name}: certify the vote under exchanges instead"
-        )
-    check_words(model)
-    return model
-
-
-def linearly_withstood(model: TokenModel, lattice: Lattice, top: int) -> int:
-    """How many exchanges leave the class `top`: all places there are if none matter."""
-    reading = read(check_words(model), lattice)
-    if reading is None:
-        return 0
-    assert isinstance(model.net, Bag)
-    # The mean over words and a bias are, up to a factor above 0, the sum over words of each one's scores.
-    each = _scores_of_tokens(model.net)
-    scores = each[reading.clean].sum(0)
-    lead = scores[top] - scores
-    gains = np.zeros((len(lattice.spans), len(scores)))  # at each place at most, towards each class
-    for place, choices in enumerate(reading.choices):
-        change = np.stack([each[tokens].sum(0) for tokens in choices]) - each[choices[0]].sum(0)
-        gains[place] = (change - change[:, [top]]).max(0)
-    most = np.sort(gains, 0)[::-1].cumsum(0)
-    reached = lead - np.concatenate([np.zeros((1, len(scores))), most])
-    broken = (reached <= rounding(torch.from_numpy(scores)))[:, np.arange(len(scores)) != top].any(1)
-    return max(int(broken.argmax()) - 1, 0) if broken.any() else len(lattice.spans)
-
-
-def _scores_of_tokens(net: Bag) -> NDArray[np.float64]:
-    """(V, C)"""
-    with torch.no_grad():
-        scores: NDArray[np.float64] = net.out(net.table.weight).double().cpu().numpy()
-    return scores
-
-
-def rounding(scores: Tensor) -> float:
-    """By how much a score has to be the highest one of a text (C,), so that float32 decides nothing."""
-    return ROUNDING * float(scores.abs().max())
-
-
-# ------------------------------------------------------------------ for any model: the vote under random exchanges
 
 
 @dataclass(frozen=True)

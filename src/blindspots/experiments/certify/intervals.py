@@ -6,14 +6,16 @@ place can change on its own: see `following`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from blindspots.errors import InputError
-from blindspots.experiments.certify.exchanges import Exchanges, rounding
+from blindspots.experiments.certify.additive import ROUNDING
+from blindspots.experiments.certify.exchanges import Exchanges
 from blindspots.experiments.certify.following import Bounds, Followed, Sums
-from blindspots.experiments.certify.reading import Reading, check_words, read
+from blindspots.experiments.certify.reading import Reading, check_words, read, tokens_of
 from blindspots.models.foreign import call
 from blindspots.models.texts import TextModel, TokenModel
 from blindspots.texts.lattice import Lattice
@@ -47,7 +49,7 @@ def followable(model: TextModel) -> TokenModel:
             f"expected a network and its tokenizer for bounds, got {model.name}, which shows its answers alone: "
             "certify the vote under exchanges instead (votes)"
         )
-    tokenizer = check_words(model)
+    check_words(model)
     for name, layer in model.net.named_modules():
         if not any(True for _ in layer.children()) and not isinstance(layer, LAYERS):
             known = ", ".join(kind.__name__ for kind in LAYERS)
@@ -55,7 +57,7 @@ def followable(model: TextModel) -> TokenModel:
                 f"expected layers among {known} for bounds, got {type(layer).__name__} ({name or 'all of it'}) in "
                 f"{model.name}: certify the vote under exchanges instead (votes)"
             )
-    probe = read(tokenizer, _PROBE)
+    probe = reading_of(model, _PROBE)
     assert probe is not None
     said, followed = model.of([_PROBE.text])[0].double(), _followed(model, probe, 1).bounds().value[0].cpu()
     if followed.shape != said.shape or (followed - said).abs().max() > _ALIKE * said.abs().max().clamp_min(1):
@@ -68,8 +70,8 @@ def followable(model: TextModel) -> TokenModel:
 
 def withstood(model: TokenModel, lattice: Lattice, top: int) -> int:
     """How many exchanges leave the class `top`, at least: all places there are if none matter."""
-    reading = read(check_words(model), lattice)
-    if reading is None or not reading.even:
+    reading = reading_of(model, lattice)
+    if reading is None:
         return 0
     most = sum(len(place) > 1 for place in reading.choices)
     if most == 0 or _stays(model, reading, most, top):
@@ -81,13 +83,19 @@ def withstood(model: TokenModel, lattice: Lattice, top: int) -> int:
     return sure
 
 
+def reading_of(model: TokenModel, lattice: Lattice) -> Reading | None:
+    """The tokens of all texts of a lattice; None where exchanges move others, or are part of longer words."""
+    reading = read(partial(tokens_of, check_words(model)), lattice)
+    return reading if reading is not None and reading.even else None
+
+
 def _stays(model: TokenModel, reading: Reading, most: int, top: int) -> bool:
     """Whether the score of `top` is above all others, for all texts within so many exchanges."""
     out = _followed(model, reading, most)
     value = out.bounds().value[0]
     lead = _differences(out, top).low[0]
     others = torch.arange(len(lead), device=lead.device) != top
-    return bool((lead[others] > rounding(value)).all())
+    return bool((lead[others] > ROUNDING * value.abs().max()).all())
 
 
 def _differences(out: Followed, top: int) -> Bounds:

@@ -1,8 +1,8 @@
 """What a network of words reads of every text of a lattice, piece by piece."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from blindspots.errors import InputError
 from blindspots.models.texts import TokenModel
@@ -57,17 +57,17 @@ def check_words(model: TokenModel) -> WordTokenizer:
     return model.tokenizer
 
 
-def read(tokenizer: WordTokenizer, lattice: Lattice) -> Reading | None:
-    """The tokens of all texts of a lattice.
+def read(tokens: Callable[[str], list[int]], lattice: Lattice, never_empty: bool = True) -> Reading | None:
+    """The tokens of all texts of a lattice, from those of a piece.
 
-    None where they are not those of its pieces: a place is part of a longer word, or all words may be deleted.
+    None where they are not those of its pieces: a place is part of a longer word, or, if texts are `never_empty`, all
+    words may be deleted.
     """
-    tokens = partial(_tokens, tokenizer)
     reading = Reading(
         tuple(map(tokens, lattice.fixed)), tuple(tuple(map(tokens, choices)) for choices in lattice.choices)
     )
-    never_empty = any(reading.fixed) or any(all(place) for place in reading.choices)
-    return reading if never_empty and _apart(lattice) else None
+    some_left = any(reading.fixed) or any(all(place) for place in reading.choices)
+    return reading if (some_left or not never_empty) and _apart(lattice) else None
 
 
 def _apart(lattice: Lattice) -> bool:
@@ -79,6 +79,6 @@ def _apart(lattice: Lattice) -> bool:
     return behind and before and all(between)
 
 
-def _tokens(tokenizer: WordTokenizer, piece: str) -> list[int]:
-    """None of a piece without words and marks, which would be an unknown one if it were all there is."""
+def tokens_of(tokenizer: WordTokenizer, piece: str) -> list[int]:
+    """Of a piece of a text: none if it has no words and marks, which would be an unknown word if it were a text."""
     return tokenizer.encode([piece])[0] if tokenizer.spans(piece) != [(0, 0)] else []

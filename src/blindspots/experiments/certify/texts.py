@@ -1,6 +1,7 @@
 """A certification of texts: bounds or votes for every row, and an attack on what they are about."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -8,20 +9,19 @@ import torch
 from torch import Tensor
 
 from blindspots.errors import InputError
+from blindspots.experiments.certify.additive import additive
 from blindspots.experiments.certify.bounds import ABSTAINS, voted
 from blindspots.experiments.certify.config import CertifyConfig, Method
-from blindspots.experiments.certify.exchanges import SmoothedTexts, additive, linearly_withstood
-from blindspots.experiments.certify.intervals import followable
-from blindspots.experiments.certify.intervals import withstood as boundedly_withstood
+from blindspots.experiments.certify.exchanges import SmoothedTexts
+from blindspots.experiments.certify.intervals import followable, reading_of, withstood
 from blindspots.experiments.certify.noise import COUNTING, JUDGING, SELECTING
-from blindspots.experiments.certify.reading import check_words, read
 from blindspots.experiments.certify.smoothed import check_samples
 from blindspots.experiments.certify.verdict import CertifyVerdict, OfTexts
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.setup import threat_of
 from blindspots.experiments.evaluate.texts import named
 from blindspots.goals import check_labels
-from blindspots.models.texts import TextModel, TokenModel
+from blindspots.models.texts import TextModel
 from blindspots.random import keys
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns, Part, shards
@@ -163,12 +163,13 @@ def _row(config: CertifyConfig, world: World, text: str, i: int, top: int) -> di
         assert isinstance(smoothed, SmoothedTexts)
         key = [int(keys(config.seed, torch.tensor([i]), purpose)[0]) for purpose in (SELECTING, COUNTING)]
         return {"read": True, **vars(smoothed.certificate(text, key, (config.n0, config.samples), config.alpha))}
-    model = cast(TokenModel, world.model)
-    reading = read(check_words(model), lattice)
-    exact = config.method == "exact"
-    followed = reading is not None and (exact or reading.even)
-    proved = linearly_withstood if exact else boundedly_withstood
-    return {"read": followed, "prediction": top, "withstood": proved(model, lattice, top)}
+    model = cast(TextModel, world.model)
+    if config.method == "exact":
+        sums = world.once("sums", partial(additive, model))
+        return {"read": sums.read(lattice) is not None, "prediction": top, "withstood": sums.withstood(lattice, top)}
+    network = world.once("network", partial(followable, model))
+    followed = reading_of(network, lattice) is not None
+    return {"read": followed, "prediction": top, "withstood": withstood(network, lattice, top)}
 
 
 def judged(config: CertifyConfig, world: World, needs: Parts) -> Columns:

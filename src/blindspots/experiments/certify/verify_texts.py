@@ -258,10 +258,11 @@ class _Proof:
                 yield written(lattice, {p: word for p, (gain, word) in chosen if gain > 0})
 
     def _summed(self, texts: list[str]) -> Any:
-        """Scores (B, C) times the number of words: of a bag of words the sums of what every word adds."""
-        assert isinstance(self.model, TokenModel)
-        lengths = torch.tensor([len(tokens) for tokens in self.model.tokenizer.encode(texts)])
-        return (self.model.of(texts).double() * lengths[:, None]).numpy()
+        """Scores (B, C); of networks times the number of words, whose mean they take. Of bags of words, sums over words."""
+        said = self.model.of(texts).double()
+        if isinstance(self.model, TokenModel):
+            said *= torch.tensor([len(tokens) for tokens in self.model.tokenizer.encode(texts)])[:, None]
+        return said.numpy()
 
     def _drawn_within(self, i: int, most: int) -> Iterator[str]:
         lattice, draw = self.lattices[i], np.random.default_rng([self.config.seed, i])
