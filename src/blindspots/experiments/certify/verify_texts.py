@@ -258,7 +258,7 @@ class _Proof:
                 yield written(lattice, {p: word for p, (gain, word) in chosen if gain > 0})
 
     def _summed(self, texts: list[str]) -> Any:
-        """Scores (B, C); of networks times the number of words, whose mean they take. Of bags of words, sums over words."""
+        """Scores (B, C), of networks times the number of words: of bags of words what all words say in sum."""
         said = self.model.of(texts).double()
         if isinstance(self.model, TokenModel):
             said *= torch.tensor([len(tokens) for tokens in self.model.tokenizer.encode(texts)])[:, None]
