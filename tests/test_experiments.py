@@ -17,6 +17,9 @@ from blindspots.experiments.certify.config import CertifyConfig
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
+from blindspots.experiments.inspect.config import InspectConfig
+from blindspots.experiments.inspect.training.config import TrainingConfig
+from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.experiments.universal.config import UniversalConfig
@@ -91,6 +94,19 @@ SMALL: dict[str, dict[str, Any]] = {
         "config": CertifyConfig(
             model="reviews", data="reviews", rows=18, threat="words:1", method="votes", samples=100, n0=20, draws=2
         ),
+        "kills": 3,
+        "numbers": 10,
+    },
+    "units": {"config": UnitsConfig(**ON, rows=60, rotations=19, top=4, most_layers=1), "numbers": 20},
+    "training": {
+        "config": TrainingConfig(
+            **ON, rows=40, judged=12, factor=("noise", "network"), repeats=2, training_steps=20, threat="linf:0.1"
+        ),
+        "kills": 4,
+        "numbers": 20,
+    },
+    "inspect": {
+        "config": InspectConfig(**ON, rows=60, part=("units",), rotations=19, top=4, most_layers=1, dictionary=False),
         "kills": 3,
         "numbers": 10,
     },

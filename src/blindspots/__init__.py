@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
     from blindspots.experiments.harden.experiment import harden
+    from blindspots.experiments.inspect.entry import inspect
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
@@ -67,6 +68,7 @@ __all__ = [
     "from_estimator",
     "goals",
     "harden",
+    "inspect",
     "load_data",
     "load_detector",
     "load_model",
@@ -108,6 +110,7 @@ _HOMES = {
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
     "harden": "experiments.harden.experiment",
+    "inspect": "experiments.inspect.entry",
     "load_data": "data",
     "load_detector": "experiments.detect.loading",
     "load_model": "models",

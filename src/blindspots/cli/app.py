@@ -93,7 +93,8 @@ def demo(
 
 
 for _name, _kind in kinds().items():
-    command(_name, help=_kind.about)(lambda: None)  # `Commands` puts the real one in its place
+    if not _kind.within:
+        command(_name, help=_kind.about)(lambda: None)  # `Commands` puts the real one in its place
 
 
 @command("apply")

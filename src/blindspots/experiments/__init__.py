@@ -12,6 +12,16 @@ def _kind(name: str, about: str, *, unseen: str = "", inside: bool = False, seve
     )  # fmt: skip
 
 
+def _study(name: str, about: str, *, unseen: str = "") -> Kind:
+    """A part of `inspect`: experiments/inspect/NAME/, shown on the page of all parts."""
+    home, title = f"blindspots.experiments.inspect.{name}", name.capitalize()
+    return Kind(
+        name, about, f"{home}.config:{title}Config", f"{home}.experiment:{title}Study",
+        f"{home}.verdict:{title}Verdict", f"{home}.verify:checks", "blindspots.experiments.inspect.page:page",
+        unseen=unseen, within="inspect",
+    )  # fmt: skip
+
+
 KINDS = (
     _kind(
         "evaluate",
@@ -79,5 +89,23 @@ KINDS = (
         'szegedy-2013: "Intriguing properties of neural networks", Tables 1 to 4.',
         unseen="Networks were not trained again: their weights are taken as they are stored. That no smaller change "
         "would do cannot be shown.",
+    ),
+    _kind(
+        "inspect",
+        "Look into a model: its units, what they see, how far small changes move it, and how often they do harm.\n"
+        "\n"
+        "Writes a run folder with one run for every part, and one report that begins with pictures.",
+        inside=True,
+    ),
+    _study(
+        "units",
+        "Compare the units of layers with random directions, and with learned ones.",
+        unseen="Learned dictionaries and samples with repetitions are taken as they are stored; three random bases of "
+        "every layer were made again.",
+    ),
+    _study(
+        "training",
+        "Train small networks with one thing changed at a time: what do robustness, distance and transfer go with?",
+        unseen="Networks were not trained again, and searches for examples were not repeated.",
     ),
 )

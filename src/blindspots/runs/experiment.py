@@ -130,6 +130,7 @@ class Kind:
             was given; "" where it needs none.
         several: its `page` takes several runs, too, and compares them.
         unseen: what verification of such a run cannot show.
+        within: the kind whose command makes such runs as its parts; "" where it has a command of its own.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Kind:
     inside: str = ""
     unseen: str = ""
     several: bool = False
+    within: str = ""
 
     def load(self, what: str) -> Any:
         """Its `config`, `experiment`, `verdict`, `checks`, `page` or `inside`."""

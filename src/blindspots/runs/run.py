@@ -339,6 +339,7 @@ def _inner(m: _Making, part: Part, parts: Parts, tell: Watch) -> Outcome:
     experiment: Experiment[Any, Any] = kind(name).load("experiment")()
     given = b.experiment.inside(m.config, b.world, part, parts.only(part.needs))
     at = f"{b.at}{part.name}/"
+    parts.begin()
     how = replace(b.how, resume=True, command=None)
     world = World(config, given, say=b.how.say)
     pace = m.pace if not world.unsendable() else Pace(Serial(), m.pace.threads)

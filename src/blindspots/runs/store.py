@@ -150,10 +150,14 @@ class Parts(Mapping[str, Columns]):
         content = self._content(name)
         return None if content is None else _unpacked(content, f"{self.at}{name}")
 
-    def keep(self, name: str, columns: Columns) -> None:
-        """Write a part, or the state of an unfinished one. run.json appears before the first of them."""
+    def begin(self) -> None:
+        """Write run.json, unless it is there: before the first part, or the first file of a run inside this one."""
         if f"{self.at}{RUN}" not in self.files:
             self.files[f"{self.at}{RUN}"] = self.begun.text
+
+    def keep(self, name: str, columns: Columns) -> None:
+        """Write a part, or the state of an unfinished one."""
+        self.begin()
         # one key of metadata: safetensors shuffles several, and bytes would differ from process to process
         content = save({key: t.contiguous() for key, t in columns.items()}, {"seal": ZEROS})
         self.files[self.file(name)] = sealed_part(content, self.begun.id, name)

@@ -1,0 +1,39 @@
+"""What `inspect` can be asked: which parts, and the settings of each."""
+
+from typing import ClassVar
+
+from pydantic import field_validator
+
+from blindspots.errors import InputError
+from blindspots.experiments.inspect.settings import Inspecting
+from blindspots.experiments.inspect.training.config import TrainingConfig
+from blindspots.experiments.inspect.units.config import UnitsConfig
+from blindspots.naming import meant
+from blindspots.runs.config import Words, is_hidden, setting
+
+STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "training": TrainingConfig}
+USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
+
+
+class InspectConfig(UnitsConfig, TrainingConfig):
+    group: ClassVar[str] = "What to look at"
+
+    part: Words = setting(
+        USUAL, f"Which part: {', '.join(STUDIES)}. Can be repeated.", metavar="PART", shown="all but training"
+    )
+
+    @field_validator("part")
+    @classmethod
+    def _known(cls, part: tuple[str, ...]) -> tuple[str, ...]:
+        for name in part:
+            if name not in STUDIES:
+                raise InputError(
+                    f"expected parts among {', '.join(STUDIES)}, got {name!r}{meant(name, STUDIES)}: choose one"
+                )
+        return tuple(dict.fromkeys(part)) or USUAL
+
+    def of(self, study: str) -> Inspecting:
+        """The settings of one part."""
+        kind = STUDIES[study]
+        asked = {n: getattr(self, n) for n, field in kind.model_fields.items() if not is_hidden(field)}
+        return kind(**asked)

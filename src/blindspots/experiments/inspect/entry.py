@@ -1,0 +1,16 @@
+"""`bs.inspect(model, ...)` for everything, `bs.inspect.units(model, ...)` and the like for one part."""
+
+from blindspots.experiments.inspect.experiment import inspect as look
+from blindspots.experiments.inspect.training.experiment import training
+from blindspots.experiments.inspect.units.experiment import units
+
+
+class _Inspect:
+    """See `blindspots.experiments.inspect.experiment.inspect`; its attributes are the parts, each alone."""
+
+    __call__ = staticmethod(look)
+    units = staticmethod(units)
+    training = staticmethod(training)
+
+
+inspect = _Inspect()

@@ -1,0 +1,84 @@
+"""A look into a model: every part of it is a run of its own."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from blindspots.arguments import checked
+from blindspots.data import Data
+from blindspots.experiments.inspect.config import InspectConfig
+from blindspots.experiments.inspect.verdict import InspectVerdict
+from blindspots.findings import Finding
+from blindspots.models.first_look import as_model
+from blindspots.models.model import Model
+from blindspots.runs.entry import begin, rows_of
+from blindspots.runs.experiment import Columns, Experiment, Made, Part
+from blindspots.runs.run import Watch
+from blindspots.runs.store import Parts, Run
+from blindspots.runs.world import World
+
+
+class Inspected(Run[InspectConfig, InspectVerdict]):
+    """A finished look into a model."""
+
+    def __repr__(self) -> str:
+        return f"Inspected({', '.join(self.config.part)})"
+
+    def of(self, part: str) -> Run[Any, Any]:
+        """What one part found."""
+        return self.parts.run(part)
+
+
+@checked(model=as_model, against=as_model)
+def inspect(
+    model: Model | nn.Module | Callable[[Tensor], Any],
+    x: Any = None,
+    y: Any = None,
+    *,
+    data: Data | None = None,
+    against: Model | nn.Module | str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    engine: str | None = None,
+    watch: Watch | None = None,
+    command: str | None = None,
+    **settings: Any,
+) -> Inspected:
+    """What a model sees, and why small changes move it so far.
+
+    Args:
+        model: a network; parts that need no layers take any model.
+        x, y: inputs (N, ...) that it was not trained on, and labels (N,). Instead: `data` (see `as_data`).
+        against: an independently trained model of the same inputs and classes.
+        out, resume, engine, watch, command: as of `bs.evaluate`.
+        settings: those of `InspectConfig`, such as part=("units",), layer, threat, seed.
+
+    Raises:
+        InputError: a part cannot be done on this model; the sentence says why.
+    """
+    given = {"model": model, "data": rows_of(x, y, data), "against": against}
+    done = begin("inspect", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
+    return Inspected(**vars(done))
+
+
+class Inspect(Experiment[InspectConfig, InspectVerdict]):
+    name = "inspect"
+    Config, Verdict = InspectConfig, InspectVerdict
+
+    def parts(self, config: InspectConfig, world: World) -> list[Part]:
+        return [Part(name, rows=range(len(world.data)), run=(name, config.of(name))) for name in config.part]
+
+    def inside(self, config: InspectConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
+        return {name: world.named(name) for name in config.models()} | dict(world.rows)
+
+    def make(self, config: InspectConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
+        raise AssertionError("every part is a run")
+
+    def conclude(self, config: InspectConfig, world: World, parts: Parts) -> InspectVerdict:
+        return InspectVerdict(parts={name: parts.run(name).verdict.metrics() for name in parts})
+
+    def findings(self, config: InspectConfig, world: World, verdict: InspectVerdict, parts: Parts) -> list[Finding]:
+        told = {f"{f.code} {f.saw}": f for name in parts for f in parts.run(name).findings}
+        return list(told.values())

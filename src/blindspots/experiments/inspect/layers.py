@@ -1,0 +1,149 @@
+"""Layers of a network by their names, and what they answer: never all rows in memory at once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.data import Dataset
+from blindspots.errors import InputError
+from blindspots.models.model import Model
+from blindspots.models.texts import TextModel
+from blindspots.naming import meant
+from blindspots.problem import Need
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_SHOWN = 12  # names in a sentence
+_OVER_POSITIONS = {3: (2,), 4: (2, 3), 5: (2, 3, 4)}  # axes behind rows and channels
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module that runs once for every input and returns one tensor (B, ...).
+
+    Attributes:
+        name: as `named_modules` calls it.
+        kind: its class.
+        shape: of what it returns for one row.
+        weighted: whether it multiplies by learned weights: its outputs come before any activation.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    weighted: bool
+
+    @property
+    def last_axis(self) -> bool:
+        """Whether its units lie along the last axis, as those of tokens (B, T, E) do."""
+        return len(self.shape) == 2 and not self.kind.startswith(("Conv", "BatchNorm", "MaxPool", "AvgPool"))
+
+    @property
+    def units(self) -> int:
+        return self.shape[-1] if self.last_axis else self.shape[0]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.kind}, {' × '.join(map(str, self.shape))})"
+
+
+def check_has_layers(model: Model) -> None:
+    """Raises InputError: it reads texts, or only its answers are known."""
+    if isinstance(model, TextModel):
+        raise InputError(
+            f"expected a model of numbers, got {model.name}, which reads texts: its layers see tokens, which this part "
+            "does not treat"
+        )
+    if model.access is not Need.GRAD:
+        raise InputError(
+            f"expected a network whose layers can be read, got {model.name}, which is known by its answers alone: "
+            "choose parts that need no layers, such as --part frequency"
+        )
+
+
+def layers_of(model: Model, x: Tensor) -> list[Layer]:
+    """All layers of a network in the order in which they return, for inputs x (B, *shape); not the network itself.
+
+    Raises InputError: there are none, as in an exported graph.
+    """
+    seen: dict[str, list[Tensor]] = {}
+    with watched(model, [name for name, _ in model.net.named_modules() if name]) as outputs, model.borrowed():
+        with torch.no_grad():
+            model.logits(x)
+        seen = {name: list(found) for name, found in outputs.items()}
+    modules = dict(model.net.named_modules())
+    once = {n: o[0] for n, o in seen.items() if len(o) == 1 and _is_layer(o[0], len(x))}
+    if not once:
+        raise InputError(
+            f"expected a network of modules with names, got {model.name}, which shows none: pass the network before it "
+            "was exported"
+        )
+    return [
+        Layer(name, type(modules[name]).__name__, tuple(out.shape[1:]), isinstance(modules[name], WEIGHTED))
+        for name, out in once.items()
+    ]
+
+
+def _is_layer(out: Tensor, rows: int) -> bool:
+    return out.is_floating_point() and out.ndim >= 2 and out.shape[0] == rows
+
+
+def named(layers: Sequence[Layer], names: Sequence[str]) -> list[Layer]:
+    """The layers of these names. Raises InputError: there is none of a name."""
+    known = {layer.name: layer for layer in layers}
+    for name in names:
+        if name not in known:
+            raise InputError(f"expected a layer among {_listed(layers)}, got {name!r}{meant(name, known)}: choose one")
+    return [known[name] for name in names]
+
+
+def _listed(layers: Sequence[Layer]) -> str:
+    more = f" and {len(layers) - _SHOWN} others" if len(layers) > _SHOWN else ""
+    return ", ".join(map(str, layers[:_SHOWN])) + more
+
+
+def hidden(layers: Sequence[Layer], most: int) -> list[Layer]:
+    """Weighted layers but the last, which gives the scores: all of them, or `most` spread evenly up to the last one."""
+    found = [layer for layer in layers if layer.weighted][:-1] or list(layers[:-1])
+    if len(found) <= most:
+        return found
+    step = (len(found) - 1) / max(most - 1, 1)
+    return [found[round(i * step)] for i in range(most)] if most > 1 else found[-1:]
+
+
+@contextmanager
+def watched(model: Model, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """What these modules returned since, by name, in the order in which they returned first. Keeps autograd."""
+    modules, outputs = dict(model.net.named_modules()), dict[str, list[Tensor]]()
+
+    def keep(name: str) -> object:
+        return lambda module, args, out: outputs.setdefault(name, []).append(out) if isinstance(out, Tensor) else None
+
+    with ExitStack() as stack:
+        for name in names:
+            stack.callback(modules[name].register_forward_hook(keep(name)).remove)
+        yield outputs
+
+
+def outputs(model: Model, layers: Sequence[Layer], x: Tensor) -> list[Tensor]:
+    """What the layers return for x (B, *shape), each (B, *layer.shape), float32."""
+    with watched(model, [layer.name for layer in layers]) as seen:
+        model.logits(x)
+    return [seen[layer.name][0].float() for layer in layers]
+
+
+def streamed(model: Model, layers: Sequence[Layer], data: Dataset, chunk: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Labels (B,) and what the layers return, `chunk` rows after the other, without gradients."""
+    for first in range(0, len(data), chunk):
+        x, y = data.rows(first, min(first + chunk, len(data)))
+        with model.borrowed(), torch.no_grad():
+            yield y, outputs(model, layers, x.to(model.device))
+
+
+def pooled(layer: Layer, out: Tensor, *, rectified: bool = False) -> Tensor:
+    """One number for every unit: outputs (B, *shape) averaged over positions, (B, units); `rectified`: after a ReLU."""
+    out = out.relu() if rectified else out
+    if layer.last_axis:
+        return out.mean(1)
+    return out.mean(_OVER_POSITIONS[out.ndim]) if out.ndim > 2 else out

@@ -1,0 +1,1 @@
+"""Single units against random directions of the same layer."""
