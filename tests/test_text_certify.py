@@ -453,3 +453,26 @@ def test_verify_sees_other_votes_overlaps_and_lattices(voted: Any) -> None:
     assert any("the candidates that the text" in p for p in forged(voted, "rows/00000", lattices=other))
     assert any("exchanges allowed" in p or "as the threat allows" in p
                for p in forged(voted, "rows/00000", allowed=lambda a: a + 1))  # fmt: skip
+
+
+# ------------------------------------------------------------------ hardened networks
+
+
+def test_a_network_of_three_classes_is_hardened_and_certified_from_its_files(tmp_path: Path) -> None:
+    net = Bag(TOKENIZER.size)
+    net.out = nn.Linear(net.out.in_features, 3)
+    model = TokenModel(net.eval(), net.table, net.head, TOKENIZER, name="three", class_names=["a", "b", "c"])
+    texts = [" ".join(WORDS[(i + j) % 8] for j in range(4)) for i in range(48)]
+    data = bs.TextData(texts, [i % 3 for i in range(48)], class_names=["a", "b", "c"])
+    within = {"threat": "words:1", "candidates": f"synonyms:file={_synonyms(tmp_path)}"}
+    bs.harden(model, data=data, recipe="exchanged", epochs=1, study_rows=0, test_rows=8, out=tmp_path / "run", **within)  # type: ignore[arg-type]
+    again = bs.load_model(str(tmp_path / "run" / "model.json"))
+    assert again.of(texts[:1]).shape == (1, 3)  # type: ignore[attr-defined]
+    done = bs.certify(again, data=data, draws=0, **within)  # type: ignore[arg-type]
+    assert (done.config.method, done.verdict.rows) == ("exact", 48)
+
+
+def _synonyms(folder: Path) -> Path:
+    path = folder / "synonyms.csv"
+    path.write_text("\n".join(f"{word},{WORDS[i - 1]}" for i, word in enumerate(WORDS)))
+    return path
