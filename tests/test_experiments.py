@@ -97,6 +97,19 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 3,
         "numbers": 10,
     },
+    "universal/texts": {
+        "config": UniversalConfig(
+            model="reviews-cnn",
+            data="reviews",
+            rows=60,
+            threat="trigger:2",
+            method="hotflip:passes=2,batch=16,candidates=5",
+            fit=32,
+            on=("reviews",),
+        ),
+        "kills": 4,
+        "numbers": 20,
+    },
     "units": {"config": UnitsConfig(**ON, rows=60, rotations=19, top=4, most_layers=1), "numbers": 20},
     "training": {
         "config": TrainingConfig(

@@ -223,7 +223,7 @@ def test_invisible_characters_are_shown() -> None:
     assert [part.kind for part in exchanged("film", "movie").after] == ["new"]
 
 
-@pytest.mark.parametrize("threat", ["chars:1", "edits:1", "words:1"])
+@pytest.mark.parametrize("threat", ["chars:1", "edits:1", "words:1", "trigger:up now"])
 def test_every_kind_of_change_runs_and_is_proved(threat: str, tmp_path: Path) -> None:
     data = bs.load_data("reviews", rows=6)
     greedy = [Stage("greedy", bs.attacks.Greedy(), "")]

@@ -10,16 +10,17 @@ from typer.testing import CliRunner
 
 import blindspots as bs
 from blindspots.cli.app import app
+from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries import make_adversary
 from blindspots.experiments.harden.adversaries.adversary import Networks
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.config import HardenConfig
-from blindspots.experiments.harden.recipe import Exchanged, Recipe, Sampled, TrainingLoss, read_recipe
+from blindspots.experiments.harden.recipe import Exchanged, Recipe, Sampled, TrainingLoss, read_recipe, threats_of
 from blindspots.experiments.harden.trainer import Classifier, read_by
 from blindspots.models.texts import TextModel, TokenModel
 from blindspots.random import keys
 from blindspots.texts.codes import as_texts
-from blindspots.texts.threats import TextThreat, Words
+from blindspots.texts.threats import TextThreat, Trigger, Words
 from blindspots.threats import parse_threat
 
 ROWS = 24
@@ -48,12 +49,26 @@ def made(how: Sampled | Exchanged, threat: TextThreat, radius: float = 1.0) -> t
     return form, network, bound
 
 
-@pytest.mark.parametrize("how", [Sampled(tries=1), Sampled(tries=4), Exchanged()], ids=str)
-def test_what_is_trained_on_lies_within_the_threat(how: Sampled | Exchanged) -> None:
-    form, _, threat = made(how, Words(2))
+@pytest.mark.parametrize(
+    ("how", "given"),
+    [
+        (Sampled(tries=1), Words(2)),
+        (Sampled(tries=4), Words(2)),
+        (Exchanged(), Words(2)),
+        (Sampled(tries=4), Trigger("awful boring")),
+    ],
+    ids=str,
+)
+def test_what_is_trained_on_lies_within_the_threat(how: Sampled | Exchanged, given: TextThreat) -> None:
+    form, _, threat = made(how, given)
     changed = threat.distance(form, batch().x)
-    assert (changed <= 2).all()
+    assert (changed <= given.radius).all()
     assert (changed > 0).float().mean() > 0.8
+
+
+def test_words_that_are_put_in_have_no_gradient() -> None:
+    with pytest.raises(InputError, match="use sampled"):
+        threats_of(read_recipe("exchanged"), Trigger("awful boring"))
 
 
 def test_the_radius_of_a_curriculum_lets_fewer_places_change_but_one() -> None:

@@ -18,7 +18,7 @@ from blindspots.threat import Threat
 
 Array = NDArray[Any]
 
-SUBSTITUTING = ("substitutions", "words", "chars", "edits", "tokens")  # names of threats that replace tokens
+SUBSTITUTING = ("substitutions", "words", "chars", "edits", "tokens", "trigger")  # names of threats that replace tokens
 
 # What searches ask about a place besides its candidates: outside of every threat, so never a success.
 BLANK, UNKNOWN = -1.0, -2.0  # nothing stands there; a word that the model does not know does
