@@ -371,6 +371,7 @@ def _exhaustive() -> Any:
         ({"threat": None}, "expected sigma for a model of numbers or a threat for one of texts, got neither"),
         ({"sigma": 0.5}, "expected sigma for a model of numbers or a threat for one of texts, got both"),
         ({"threat": "words"}, "expected how many words may be exchanged, got words: write words:2"),
+        ({"threat": "trigger:2"}, "expected exchanges of words to certify, got trigger:2"),
         ({"model": "reviews-lstm", "method": "interval"}, "got LSTM"),
         ({"method": "exact"}, r"expected a bag of words for exact bounds .*, got reviews-cnn with another model"),
         ({"method": "votes", "samples": 9}, "expected at least 10 samples"),

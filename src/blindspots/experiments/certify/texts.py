@@ -30,7 +30,7 @@ from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
 from blindspots.texts.codes import as_texts
 from blindspots.texts.lattice import Lattice, packed
-from blindspots.texts.threats import TextThreat
+from blindspots.texts.threats import TextThreat, Trigger
 
 ATTACKED = "attacked"  # the part that is an evaluation of what is certified
 RADII = (0, 1, 2, 3, 5, 8)  # exchanges
@@ -40,6 +40,8 @@ _ROWS = 16  # per part
 def fitted(config: CertifyConfig, world: World) -> CertifyConfig:
     """Everything filled in. Raises InputError: it cannot be done."""
     threat = _threat(world)
+    if isinstance(threat, Trigger):
+        raise InputError(f"expected exchanges of words to certify, got {threat.spec}: write words:2")
     check_radius(threat, world.data.shape)
     if threat.radius is None:
         raise InputError(f"expected how many words may be exchanged, got {threat.spec}: write {threat.spec}:2")
