@@ -85,6 +85,18 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 6,
         "numbers": 60,
     },
+    "certify/texts": {
+        "config": CertifyConfig(model="reviews-cnn", data="reviews", rows=20, threat="words:2"),
+        "kills": 3,
+        "numbers": 15,
+    },
+    "certify/votes": {
+        "config": CertifyConfig(
+            model="reviews", data="reviews", rows=18, threat="words:1", method="votes", samples=100, n0=20, draws=2
+        ),
+        "kills": 3,
+        "numbers": 10,
+    },
     "universal/texts": {
         "config": UniversalConfig(
             model="reviews-cnn",

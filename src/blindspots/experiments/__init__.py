@@ -84,8 +84,10 @@ KINDS = (
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"
-        "Writes a run folder with the votes, the certified accuracy against the radius and a report.",
+        "Of texts (--threat words:2): how many exchanged words leave a model right, exactly, by interval bounds or by "
+        "votes. Writes a run folder with what proves it, the certified accuracy against the radius and a report.",
         unseen="Votes were taken again for three rows; those of the others are taken as they are stored.",
+        inside=True,
     ),
     _kind(
         "transfer",
