@@ -101,4 +101,10 @@ KINDS = (
         unseen="Learned dictionaries and samples with repetitions are taken as they are stored; three random bases of "
         "every layer were made again.",
     ),
+    _study(
+        "geometry",
+        "Slices of decision regions, distances, curvature, and what two models share.",
+        unseen="Nearest boundaries and adversarial directions are the best that were found; networks were not trained "
+        "again, and random orders are taken as they are stored but for the first.",
+    ),
 )

@@ -1,0 +1,3 @@
+from collections.abc import Iterator
+def checks(config, verdict, parts, world):
+    return iter(())
