@@ -104,7 +104,7 @@ KINDS = (
     _study(
         "geometry",
         "Slices of decision regions, distances, curvature, and what two models share.",
-        unseen="Nearest boundaries and adversarial directions are the best that were found; networks were not trained "
-        "again, and random orders are taken as they are stored but for the first.",
+        unseen="Nearest boundaries and adversarial directions are the best that were found. Networks that learned from "
+        "relabelled rows were not trained again, and models were asked again about a sample of points.",
     ),
 )

@@ -105,7 +105,7 @@ def geometry(
                 f"expected at least 2 inputs with a change that leads to another class, got {n} of "
                 f"{len(x[:rows])}: use more rows, or a model that answers with more than one class"
             )
-        gram, random_gram = _gram(normals), random_gram(n, size, seed)
+        gram = _gram(normals)
         values, left = _spectrum(gram)
         norm = _tenth(oracle, x[:_CALIBRATED], seed) if norm is None else norm
         span = min(_SPAN, max(1, size // 10)) if span is None else span
@@ -114,7 +114,7 @@ def geometry(
         curvatures = _curvatures(oracle, points, weights[:, :_PROBED].T.float() @ normals, universal, seed)
         return {
             "gram": gram,
-            "random_gram": random_gram,
+            "random_gram": random_gram(n, size, seed),
             "dimensions": torch.tensor([size]),
             "span": torch.tensor([spanned]),
             "norm": torch.tensor([norm], dtype=torch.float64),

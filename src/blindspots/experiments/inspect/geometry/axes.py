@@ -23,7 +23,7 @@ def full(threat: Ball, x: Tensor) -> Tensor:
 
 
 def towards(threat: Ball, x: Tensor, direction: Tensor) -> Tensor:
-    """How far inputs (B, *shape) can go in directions of |.| = 1, in ball and box: the nearest point that is allowed."""
+    """Where directions of |.| = 1 lead inputs (B, *shape), as far as ball and box allow."""
     r = full(threat, x)
     return threat.project(x + col(r, x) * direction, Around(x, r))
 

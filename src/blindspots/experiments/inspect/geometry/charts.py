@@ -58,7 +58,7 @@ def distances(rows: Columns, boundary: Columns) -> Plot | None:
     odds, near = rows["odds"][found], boundary["distance"][found]
     low, high = min(float(odds.min()), 0.0), float(odds.max())
     across, most = _linear(low, _TOP * high), _TOP * float(near.max())
-    groups = [g for g in odds.argsort(stable=True).tensor_split(_GROUPS)]
+    groups = odds.argsort(stable=True).tensor_split(_GROUPS)
     medians = [(float(odds[g].quantile(0.5)), float(near[g].quantile(0.5))) for g in groups]
     dots = [(across(o), 100 * d / most) for o, d in zip(odds.tolist(), near.tolist(), strict=True)]
     line = Line(

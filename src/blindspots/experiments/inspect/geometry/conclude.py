@@ -76,7 +76,7 @@ def _slice(kind: str, row: int, c: Columns) -> SliceRecord:
     label = c["label"]
     return SliceRecord(
         row=row, second=kind, points=label.numel(), forwards=int(c["forwards"]),
-        regions=len(label[label >= 0].unique()),
+        regions=len(set(label[label >= 0].tolist())),
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _spectrum(c: Columns) -> Spectrum | None:
 
 
 def _first(shares: Tensor) -> list[float]:
-    return shares.cumsum(0)[:_KEPT].tolist()  # type: ignore[no-any-return]
+    return shares.cumsum(0)[:_KEPT].tolist()
 
 
 def _subspace(c: Columns) -> Subspace:

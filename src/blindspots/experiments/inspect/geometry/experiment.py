@@ -217,4 +217,3 @@ def _attack(config: GeometryConfig, world: World) -> Attack | None:
     """The search for adversarial directions, where there are gradients."""
     threat = _threat(config, world)
     return fitting(None, threat, world.model.access, Objective()) if has_gradients(world.model) else None
-

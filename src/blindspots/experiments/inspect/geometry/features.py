@@ -1,4 +1,4 @@
-""""Adversarial examples are not bugs, they are features" (Ilyas et al. 2019, 1905.02175, section 3.2)."""
+""" "Adversarial examples are not bugs, they are features" (Ilyas et al. 2019, 1905.02175, section 3.2)."""
 
 import copy
 from dataclasses import dataclass
@@ -46,8 +46,9 @@ class Fresh(Custom):
             _check_can_begin_anew(module, self.model)
             for own in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 own.requires_grad_(isinstance(own, nn.Parameter))
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            begin = getattr(module, "reset_parameters", None)
+            if begin is not None:
+                begin()
         return made
 
 
@@ -76,7 +77,7 @@ def labels_for(kind: str, y: Tensor, classes: int, seed: int) -> Tensor:
 
 
 def pushed(oracle: Oracle, threat: Ball, x: Tensor, target: Tensor) -> Tensor:
-    """Rows (B, *shape) moved towards classes (B,): 30 steps of projected gradient descent, whoever is there already too.
+    """Rows (B, *shape) moved towards classes (B,) by 30 steps of projected gradient descent, also those already there.
 
     A row that is labelled as what it shows has to be moved as all others are, or it could be told from them.
     """

@@ -20,7 +20,8 @@ def findings(config: GeometryConfig, verdict: GeometryVerdict, slopes: bool) -> 
         )  # fmt: skip
     elif not config.against:
         yield Finding(
-            code="one-model", severity="note", saw="No second model was named, so nothing is said on what models share.",
+            code="one-model", severity="note",
+            saw="No second model was named, so nothing is said on what models share.",
             do="Name an independently trained one with --against.",
         )  # fmt: skip
     for crossing in verdict.crossings:
@@ -34,7 +35,8 @@ def _of_ways(c: Crossing, rows: int) -> Iterator[Finding]:
     if not c.crossed.rows:
         yield Finding(
             code="one-class", severity="warning",
-            saw="The model takes all rows for one class, so no row leads towards another.", do="Give rows of more classes.",
+            saw="The model takes all rows for one class, so no row leads towards another.",
+            do="Give rows of more classes.",
         )  # fmt: skip
     elif c.kind == "adversarial" and not c.crossed.hits:
         yield Finding(
@@ -58,6 +60,6 @@ def _of_labels(f: Feature) -> Iterator[Finding]:
     if f.kind == "random" and f.dependence < _INDEPENDENT:
         yield Finding(
             code="labels-not-independent", severity="warning",
-            saw=f"Random labels depend on true ones (p = {f.dependence:.2g}), so rows could be learned from without them.",
+            saw=f"Random labels depend on true ones (p = {f.dependence:.2g}), so they alone could teach the classes.",
             do="Take another --seed.",
         )  # fmt: skip

@@ -88,7 +88,8 @@ def orthogonal(g: Tensor, k: int, place: int, seed: int) -> Tensor:
     turn = torch.eye(k, dtype=torch.float64)
     if k > 1:
         turn -= 2 * torch.outer(mirror, mirror) / mirror.square().sum()
-    return (turn @ q.T).float()
+    made: Tensor = (turn @ q.T).float()
+    return made
 
 
 def crossed(sight: Sight, x: Tensor, y: int, directions: Tensor, length: float) -> Tensor:

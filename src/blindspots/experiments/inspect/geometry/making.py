@@ -82,7 +82,8 @@ class Making:
         """Adversarial examples for a model, and what both say of them."""
         own = self.part.name.endswith("/model")
         sight, y = (self.sight, "prediction") if own else (self.other, "second_opinion")
-        assert sight and self.attack
+        assert sight
+        assert self.attack
         x = self._x()
         with sight.session():
             moved = axes.adversarial(sight, self.attack, self.threat, x, self.known[y], self.seed)
@@ -230,8 +231,8 @@ class Making:
 
 def _odds(scores: Tensor) -> Tensor:
     """ln p / (1 - p) of the largest class (B,), which does not saturate as p does."""
-    best, others = scores.double().topk(scores.shape[1], 1).values.split([1, scores.shape[1] - 1], 1)
-    return best[:, 0] - others.logsumexp(1)
+    ordered: Tensor = scores.double().sort(dim=1, descending=True).values
+    return ordered[:, 0] - ordered[:, 1:].logsumexp(1)
 
 
 def lot_of_shown(rows: int, seed: int) -> Tensor:
@@ -245,6 +246,6 @@ def _for_training(chunk: int) -> int:
 
 
 def transferred(rows: Columns, moved: Columns, source: str, target: str) -> tuple[Tensor, Tensor]:
-    """Which rows' examples fool the target, too (n,), and which count: both models were right and the source was fooled."""
+    """Whose examples fool the target, too (n,), and which rows count: both models are right, the source is fooled."""
     right = (rows["prediction"] == rows["y"]) & (rows["second_opinion"] == rows["y"])
     return moved[target] != rows["y"], right & (moved[source] != rows["y"])

@@ -132,7 +132,7 @@ def _names(run: Inspected) -> list[str]:
 def _through(run: Inspected, row: int, drawn: list[tuple[str, SliceRecord]]) -> Through:
     known, parts = run.parts["rows"], [(run.parts[name], s) for name, s in drawn]
     place = known["at"].tolist().index(row)
-    found = sorted({y for c, _ in parts for y in c["label"].unique().tolist()})
+    found = sorted({y for c, _ in parts for y in c["label"].flatten().tolist()})
     first = parts[0][0]
     slopes = run.verdict.boundary is not None
     return Through(

@@ -19,6 +19,7 @@ _NEVER = (150, 150, 150)  # of points that nobody asked about
 _PALE = 0.25  # how much of its colour a class without confidence keeps
 _OUTSIDE = 0.45  # and a point outside of the box
 _INK = (20, 20, 20)
+_SECTORS = 40  # of half a turn, every other one a dash
 
 
 def colours(labels: Sequence[int]) -> dict[int, str]:
@@ -67,8 +68,9 @@ def _edge(inside: Array) -> Array:
 
 
 def _dashes() -> Array:
-    rows, columns = np.indices((SIDE, SIDE))
-    return np.asarray((rows + columns) % 10 < 6)
+    """Pixels in every other one of many sectors around the middle."""
+    rows, columns = np.indices((SIDE, SIDE)) - (SIDE - 1) / 2
+    return np.asarray(np.floor(np.arctan2(rows, columns) * _SECTORS / np.pi) % 2 < 1)
 
 
 def _marks(picture: Image.Image, ends: list[list[float]]) -> None:

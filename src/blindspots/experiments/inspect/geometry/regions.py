@@ -80,7 +80,7 @@ def _near(cells: Array) -> Array:
     """These cells and their eight neighbours."""
     padded = np.pad(cells, 1)
     n = len(cells)
-    return np.logical_or.reduce([padded[i : i + n, j : j + n] for i in range(3) for j in range(3)])
+    return np.asarray(np.logical_or.reduce([padded[i : i + n, j : j + n] for i in range(3) for j in range(3)]))
 
 
 def _halved(cells: Array) -> Array:

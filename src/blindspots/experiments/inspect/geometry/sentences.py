@@ -36,7 +36,8 @@ def answer(run: Inspected) -> str:
     random = f"{percent(by['random'].share)} of random directions"
     if "adversarial" not in by:
         return f"Within {within}, {random} cross a decision boundary"
-    return f"Within {within}, {percent(by['adversarial'].share)} of adversarial directions cross a decision boundary, {random}"
+    adversarial = f"{percent(by['adversarial'].share)} of adversarial directions"
+    return f"Within {within}, {adversarial} cross a decision boundary, {random}"
 
 
 def text(run: Inspected) -> str:
@@ -45,8 +46,8 @@ def text(run: Inspected) -> str:
     asked, points = sum(s.forwards for s in v.slices), sum(s.points for s in v.slices)
     drawn = f" Slices took {count(asked)} forwards of the {count(points)} of full grids." if v.slices else ""
     return (
-        f"Measured on {count(v.rows, 'row')} by lot, around what the model takes them for, right or wrong. Pictures show "
-        f"single rows and prove nothing: the shares below are those of all rows.{drawn}"
+        f"Measured on {count(v.rows, 'row')} by lot, around what the model takes them for, right or wrong. Pictures "
+        f"show single rows and prove nothing: the shares below are those of all rows.{drawn}"
     )
 
 
@@ -61,13 +62,13 @@ def sentences(run: Inspected) -> dict[str, str]:
 def _of_ways(run: Inspected) -> str:
     by = {c.kind: c for c in run.verdict.crossings}
     rows = by["rows"].crossed
-    towards = f"{percent(rows.share)} of ways towards the nearest row of another class cross a boundary within the radius"
+    towards = f"{percent(rows.share)} of ways towards the nearest row of another class cross one within the radius"
     if "universal" not in by:
-        return f"{towards}, and {percent(by['random'].crossed.share)} of random directions do."
+        return f"Of random directions {percent(by['random'].crossed.share)} cross a boundary; {towards}."
     return (
-        f"Of ways in one direction for all rows {percent(by['universal'].crossed.share)} cross a boundary, of random ones "
-        f"{percent(by['random'].crossed.share)}; {towards}. The universal direction is the mean of the adversarial ways "
-        "of the other half of the rows."
+        f"Of ways in one direction for all rows {percent(by['universal'].crossed.share)} cross a boundary, of random "
+        f"ones {percent(by['random'].crossed.share)}; {towards}. The universal direction is the mean of the ways to the "
+        "adversarial examples of the other half of the rows."
     )
 
 
@@ -93,11 +94,11 @@ def _of_curvature(measured: list[Curvature]) -> str:
         return ""
     last = told[-1]
     faster = percent(last.more.share)
-    flat = f" At h = {number(told[0].length)} the gradient has not changed at all on {percent(told[0].straight.share)} of the rows."
     return (
-        f"Over a full step of the threat, h = {number(last.length)}, gradients turn faster along the adversarial "
-        f"direction than along a random one on {faster} of the rows ({interval(last.more.interval)}).{flat} Networks of "
-        "linear pieces have no curvature but at their edges, so these numbers belong to the length h that is named."
+        f"Over h = {number(last.length)}, gradients turn faster along the adversarial direction than along a random "
+        f"one on {faster} of the rows ({interval(last.more.interval)}). At h = {number(told[0].length)} they have not "
+        f"changed at all on {percent(told[0].straight.share)} of the rows. Networks of linear pieces have no curvature "
+        "but at their edges, so these numbers belong to the length h that is named."
     )
 
 
@@ -116,11 +117,12 @@ def _of_subspace(v: GeometryVerdict) -> str:
     if s is None:
         return ""
     if not s.whole.rows:
-        return f"At the l2 length {number(s.length)} no row has a direction that its gradient promises to be adversarial."
+        return f"At the l2 length {number(s.length)} gradients promise no row an adversarial direction."
     return (
         f"At the l2 length {number(s.length)}, gradients promise {number(s.median)} orthogonal adversarial directions "
-        f"(median), and {percent(s.share)} of the {count(s.tried)} that were tried do lead to another class; all of them "
-        f"do on {percent(s.whole.share)} of the rows that have any ({interval(s.whole.interval)}). The box is left aside."
+        f"(median), and {percent(s.share)} of the {count(s.tried)} that were tried do lead to another class; all of "
+        f"them do on {percent(s.whole.share)} of the rows that have any ({interval(s.whole.interval)}). The box is "
+        "left aside."
     )
 
 
@@ -140,8 +142,9 @@ def _of_transfer(run: Inspected, t: Transfer) -> str:
     first, second = run.manifest.world["model"]["name"], other_name(run)
     source, target = (first, second) if t.source == "model" else (second, first)
     return (
-        f"Of examples that fool {source}, {percent(t.transferred.share)} fool {target} ({interval(t.transferred.interval)}, "
-        f"{count(t.transferred.rows, 'row')}); with the cosine this has a {_rank(t.correlation)}."
+        f"Of examples that fool {source}, {percent(t.transferred.share)} fool {target} "
+        f"({interval(t.transferred.interval)}, {count(t.transferred.rows, 'row')}); with the cosine this has a "
+        f"{_rank(t.correlation)}."
     )
 
 
@@ -153,7 +156,8 @@ def _of_features(features: list[Feature]) -> str:
     learned = random.accuracy.interval[0] > random.chance
     said = "so what fools the model are features that generalise" if learned else "no more than guessing would"
     return (
-        f"A network that saw only examples with wrong labels, drawn by lot, gets {percent(random.accuracy.share)} of clean "
-        f"rows right ({interval(random.accuracy.interval)}), {said}; from clean rows with the same labels it is "
-        f"{percent(control.accuracy.share)} ({interval(control.accuracy.interval)}), and chance is {percent(random.chance)}."
+        f"A network that saw only examples with labels by lot gets {percent(random.accuracy.share)} of clean rows "
+        f"right ({interval(random.accuracy.interval)}), {said}; from clean rows with the same labels it is "
+        f"{percent(control.accuracy.share)} ({interval(control.accuracy.interval)}), and chance is "
+        f"{percent(random.chance)}."
     )

@@ -46,7 +46,7 @@ def p_value(observed: float, null: Tensor) -> float:
 
 def energies(gram: Tensor) -> Tensor:
     """Squared singular values (n,), descending, of rows whose inner products are `gram`, as shares of their sum."""
-    squares = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0)
+    squares: Tensor = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0)
     return squares / squares.sum()
 
 

@@ -99,7 +99,7 @@ class SliceRecord(Record):
 
 
 class Curvature(Record):
-    """How much gradients turn over a length h, relative to their size: medians of ||g(x + hz) - g(x)|| / (h ||g(x)||)."""
+    """How much gradients turn over a length h, relative to their size: ||g(x + hz) - g(x)|| / (h ||g(x)||), medians."""
 
     length: float  # h, l2
     adversarial: float | None
