@@ -19,6 +19,7 @@ from blindspots.runs.store import Parts
 from blindspots.runs.world import Progress, World
 
 MEASURED, _HALVES, _SHOWN = 2, 3, 4  # numbers of lots
+_SPARE = 51, 52  # streams
 NOBODY = -1
 
 
@@ -128,7 +129,7 @@ class Making:
         x = self.world.data.rows(*self._span(chosen))[0]
         first, second = self._axes(kind)
         ends = torch.cat([self._ends(name, x, chosen) for name in (first, second)])
-        spare = local.noise(self.known["at"][chosen], x.shape[1:], self.seed, 51)[0]
+        spare = torch.cat([local.noise(self.known["at"][chosen], x.shape[1:], self.seed, s) for s in _SPARE])
         length = local.full_length(self.threat, x[0].numel())
         plane = slices.plane(x[0], ends[0], ends[1], length * spare)
         columns = slices.slice_through(self.sight, self.threat, plane, self.config.resolution)

@@ -67,8 +67,8 @@ def _of_ways(run: Inspected) -> str:
         return f"Of random directions {percent(by['random'].crossed.share)} cross a boundary; {towards}."
     return (
         f"Of ways in one direction for all rows {percent(by['universal'].crossed.share)} cross a boundary, of random "
-        f"ones {percent(by['random'].crossed.share)}; {towards}. The universal direction is the mean of the ways to the "
-        "adversarial examples of the other half of the rows."
+        f"ones {percent(by['random'].crossed.share)}; {towards}. The universal direction is the mean of the ways to "
+        "adversarial examples from the other half of the rows."
     )
 
 

@@ -31,12 +31,12 @@ class Plane:
 
 
 def plane(x: Tensor, first: Tensor, second: Tensor, spare: Tensor) -> Plane:
-    """Through x and the ends of two ways (*shape); `spare`: a direction for a way that leads nowhere of its own."""
+    """Through x and the ends of two ways (*shape); `spare`: two directions (2, *shape) for ways that lead nowhere."""
     u = first - x
-    u = u if float(u.norm()) > 0 else spare
+    u = u if float(u.norm()) > 0 else spare[0]
     v = _orthogonal(second - x, u)
     if float(v.norm()) <= _SMALL * float(u.norm()):
-        v = _orthogonal(spare, u)
+        v = _orthogonal(spare[1], u)
     return Plane(x, u, v * (u.norm() / v.norm().clamp_min(1e-30)))
 
 

@@ -34,6 +34,8 @@ def rank_interval(rho: float, rows: int) -> Interval | None:
 
 def permuted(a: Tensor, b: Tensor, times: int, seed: int) -> Tensor:
     """Pearson's correlations (times,) of a with b in random orders."""
+    if not len(a):
+        return torch.zeros(times, dtype=torch.float64)
     key = keys(seed, torch.arange(times), 31)
     orders = uniform(key, torch.zeros_like(key), 0, (len(a),)).argsort(dim=1, stable=True)
     return torch.tensor([pearson(a, b[order]) for order in orders], dtype=torch.float64)

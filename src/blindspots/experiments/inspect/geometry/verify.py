@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from torch import Tensor
@@ -46,6 +47,7 @@ _TABLES = {
 }  # fmt: skip
 _ASKED = 4  # rows that are looked at again
 _POINTS = 64  # of a slice
+_FIRST = 16  # cells along each side that a slice begins with
 _CLOSE = 1e-3  # between numbers of gradients: of other sizes of calls, and other orders of sums
 _TURNED = 1e-5  # of a gradient's length: what rounding turns it by
 
@@ -342,16 +344,15 @@ def _slope(model: Model, x: Tensor, y: Tensor, other: Tensor) -> Tensor:
 
 
 def _surrounded(label: Array, asked: Array) -> bool:
-    """Whether every point that nobody asked about lies in a cell of the tree whose corners were asked, and agree."""
-    sure, size = asked.copy(), 2
-    while size < len(label):
-        corners = [a[i::size, j::size] for a in (label, asked) for i, j in ((0, 0), (0, size), (size, 0), (size, size))]
-        shape = tuple(len(label) // size for _ in range(2))
-        same = np.ones(shape, bool)
-        for y, known in zip(corners[:4], corners[4:], strict=True):
-            same &= known[: shape[0], : shape[1]] & (y[: shape[0], : shape[1]] == corners[0][: shape[0], : shape[1]])
-        for i, j in np.argwhere(same) * size:
-            here = slice(i, i + size + 1), slice(j, j + size + 1)
-            sure[here] |= label[here] == label[i, j]
+    """Whether every point that nobody asked about lies in a cell whose corners were asked and agree, and where points
+    of another class begin, all were asked.
+    """
+    sure, size, side = asked.copy(), 2, len(label)
+    while size <= max((side - 1) // _FIRST, 2):
+        for i, j in np.argwhere(asked[: side - 1 : size, : side - 1 : size]) * size:
+            here, ends = (slice(i, i + size + 1), slice(j, j + size + 1)), (slice(None, None, size),) * 2
+            if asked[here][ends].all() and (label[here][ends] == label[i, j]).all():
+                sure[here] |= label[here] == label[i, j]
         size *= 2
-    return bool(sure.all())
+    border = maximum_filter(label, 3, mode="nearest") != minimum_filter(label, 3, mode="nearest")
+    return bool(sure.all() and asked[border].all())
