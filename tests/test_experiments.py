@@ -19,6 +19,7 @@ from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.inspect.config import InspectConfig
 from blindspots.experiments.inspect.geometry.config import GeometryConfig
+from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.transfer.config import TransferConfig
@@ -99,6 +100,13 @@ SMALL: dict[str, dict[str, Any]] = {
         ),
         "kills": 6,
         "numbers": 30,
+    },
+    "training": {
+        "config": TrainingConfig(
+            **ON, rows=40, judged=12, factor=("noise", "network"), repeats=2, training_steps=20, threat="linf:0.1"
+        ),
+        "kills": 4,
+        "numbers": 20,
     },
     "inspect": {
         "config": InspectConfig(**ON, rows=60, part=("units",), rotations=19, top=4, most_layers=1, dictionary=False),
