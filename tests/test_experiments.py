@@ -96,7 +96,7 @@ SMALL: dict[str, dict[str, Any]] = {
             slices=1,
             resolution=8,
             permutations=19,
-            features="none",
+            features=False,
         ),
         "kills": 6,
         "numbers": 30,

@@ -33,7 +33,7 @@ from blindspots.report.experiment import html
 from closed_form import Linear, optimum, plane, planes
 from pages import Outline, text
 
-QUICK: dict[str, Any] = {"features": "none", "resolution": 32, "slices": 1, "permutations": 19}
+QUICK: dict[str, Any] = {"features": False, "resolution": 32, "slices": 1, "permutations": 19}
 Array = np.ndarray[Any, Any]
 
 
@@ -385,7 +385,7 @@ def test_a_network_learns_from_wrongly_labelled_examples_and_not_from_labels_alo
         net[0].weight.copy_(100 * means)
         net[0].bias.copy_(-50 * means.square().sum(1))
     run = bs.inspect.geometry(
-        net, held, truth, features=as_data((x, y)), threat="linf:0.08", learning_steps=200, geometry_rows=20,
+        net, held, truth, training_data=as_data((x, y)), threat="linf:0.08", learning_steps=200, geometry_rows=20,
         **{k: v for k, v in QUICK.items() if k != "features"},
     )  # fmt: skip
     by = {f.kind: f for f in run.verdict.features}
@@ -468,7 +468,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(asked: dict[str, Any], sen
 def test_rows_to_learn_from_that_also_judge_are_refused() -> None:
     known = plane(12, (24,), (0.05, 1.5))
     with pytest.raises(InputError, match="that nothing is trained on"):
-        studied(known.net, known.x, known.y, features=as_data((known.x, known.y)))
+        studied(known.net, known.x, known.y, features=True, training_data=as_data((known.x, known.y)))
 
 
 def test_models_of_texts_are_refused() -> None:
@@ -488,7 +488,7 @@ def test_a_layer_that_cannot_begin_anew_is_named() -> None:
     known = plane(12, (24,), (0.05, 1.5))
     more = plane(12, (24,), (0.05, 1.4), seed=2)
     with pytest.raises(InputError, match="Own in Own, which cannot: name a network that learns with --learner"):
-        studied(Own(), known.x, known.y, features=as_data((more.x, more.y)))
+        studied(Own(), known.x, known.y, features=True, training_data=as_data((more.x, more.y)))
 
 
 # ------------------------------------------------------------------ the page

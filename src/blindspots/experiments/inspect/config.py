@@ -38,3 +38,7 @@ class InspectConfig(UnitsConfig, GeometryConfig, TrainingConfig):
         kind = STUDIES[study]
         asked = {n: getattr(self, n) for n, field in kind.model_fields.items() if not is_hidden(field)}
         return kind(**asked)
+
+    def handed(self, study: str) -> list[str]:
+        """The data of a part that it is given as they were opened here; those without a name it opens itself."""
+        return [name for name, source in self.of(study).datasets().items() if not source.is_digits_to_learn]

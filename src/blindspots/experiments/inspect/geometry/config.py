@@ -5,13 +5,11 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.settings import Inspecting
+from blindspots.experiments.inspect.settings import Learning
 from blindspots.runs.config import DataSource, Numbers, setting
 
-NOBODY = "none"  # in the place of data that networks learn from
 
-
-class GeometryConfig(Inspecting):
+class GeometryConfig(Learning):
     group: ClassVar[str] = "Geometry"
 
     geometry_rows: int | None = setting(
@@ -28,12 +26,10 @@ class GeometryConfig(Inspecting):
         16, "Directions at right angles, all of them adversarial, that are tried per row at most.", metavar="N", ge=1
     )
     permutations: int = setting(999, "Permutations of a test of correlation.", metavar="N", ge=19, le=100_000)
-    features: str | None = setting(
-        None,
-        "Rows whose adversarial examples, labelled as what they are taken for, teach a new network that is tested on "
-        "the clean rows of --data; none: not done.",
-        metavar="DATA",
-        shown="not done, but of digits with its training rows",
+    features: bool = setting(
+        True,
+        "Also train networks on adversarial examples with the labels that they were made for, where there are rows to "
+        "train on.",
     )
     learner: str | None = setting(
         None,
@@ -59,14 +55,6 @@ class GeometryConfig(Inspecting):
             raise InputError(f"expected positive curvature_scales, got {scales}: use 0.01,0.1,1, say")
         return scales
 
-    @property
-    def taught(self) -> str | None:
-        """The data that networks learn from."""
-        if self.features is not None:
-            return None if self.features == NOBODY else self.features
-        plain = self.data == "digits" and self.layout is None and self.classes is None
-        return "digits" if plain else None
-
     def datasets(self) -> dict[str, DataSource]:
-        taught = {"features": DataSource(self.taught, classes=self.classes, training=True)} if self.taught else {}
-        return {**super().datasets(), **taught}
+        found = super().datasets()
+        return found if self.features else {name: rows for name, rows in found.items() if name != "training_data"}

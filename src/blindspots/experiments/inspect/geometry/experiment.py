@@ -12,7 +12,7 @@ from blindspots.attacks import Attack
 from blindspots.ball import Ball
 from blindspots.batching import is_large, rows_per_call
 from blindspots.crafting import fitting
-from blindspots.data import Data
+from blindspots.data import Data, as_data
 from blindspots.data.splits import refuse_overlap
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.geometry.conclude import concluded
@@ -24,6 +24,7 @@ from blindspots.experiments.inspect.geometry.sight import has_gradients
 from blindspots.experiments.inspect.geometry.verdict import GeometryVerdict
 from blindspots.experiments.inspect.threats import ball_of, with_threat
 from blindspots.findings import Finding
+from blindspots.fit import check_answers
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
@@ -46,7 +47,7 @@ class Geometry(Run[GeometryConfig, GeometryVerdict]):
         return f"Geometry({self.verdict.rows} rows; crossed: {crossed})"
 
 
-@checked(model=as_model, against=as_model)
+@checked(model=as_model, against=as_model, training_data=as_data)
 def geometry(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
@@ -54,7 +55,7 @@ def geometry(
     *,
     data: Data | None = None,
     against: Model | nn.Module | str | None = None,
-    features: Data | None = None,
+    training_data: Data | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -75,7 +76,7 @@ def geometry(
             towards other rows are shown; all else needs gradients and is left out.
         x, y: inputs (N, ...) that it was not trained on, and labels (N,). Instead: `data` (see `as_data`).
         against: an independent model with gradients, of the same inputs and classes.
-        features: rows, such as those that the model was trained on, for the examples that a new network learns from.
+        training_data: rows, such as those that the model was trained on, whose examples new networks learn from.
         out, resume, engine, watch, command: as of `bs.evaluate`.
         settings: those of `GeometryConfig`, such as threat ("linf:0.1"), geometry_rows, slices, resolution, seed.
 
@@ -83,7 +84,7 @@ def geometry(
         InputError: the model reads texts, the threat is no ball with a radius, models do not fit together, rows to
             learn from are among those that judge.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "against": against, "features": features}
+    given = {"model": model, "data": rows_of(x, y, data), "against": against, "training_data": training_data}
     done = begin("geometry", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Geometry(**vars(done))
 
@@ -98,13 +99,15 @@ class GeometryStudy(Experiment[GeometryConfig, GeometryVerdict]):
         wanted = config.geometry_rows or (_LARGE_ROWS if is_large(shape) else _ROWS)
         fitted = config.model_copy(
             update={
+                "features": config.features and _can_learn(config, world),
                 "threat": with_threat(config, world),
                 "geometry_rows": min(wanted, len(world.data)),
                 "chunk": rows_per_call("search", shape, world.model.device, config.chunk),
             }
         )
         _threat(fitted, world)
-        _check_taught(fitted, world)
+        if not fitted.features:
+            world.rows.pop("training_data", None)  # as in a world that the fitted configuration opens
         return fitted
 
     def parts(self, config: GeometryConfig, world: World) -> list[Part]:
@@ -159,7 +162,7 @@ def _of_gradients(config: GeometryConfig) -> list[Part]:
     listed = [Part("curvature", ("rows", "moved/model")), Part("boundary", ("rows",)), Part("subspace", ("rows",))]
     if config.against:
         listed.append(Part("angles", ("rows", "moved/model", "moved/against")))
-    if config.taught:
+    if config.features:
         listed += [Part(f"features/{kind}", settings={"kind": kind}) for kind in KINDS]
     return listed
 
@@ -171,6 +174,7 @@ def _check_models(config: GeometryConfig, world: World) -> None:
                 f"expected a model of numbers, got {world.named(name).name}, which reads texts: no plane goes through "
                 "texts, so choose other parts"
             )
+        check_answers(world.named(name), "slices of decision regions")
     if config.against:
         _check_alike(world.model, world.seen("against"), world)
 
@@ -191,19 +195,20 @@ def _check_alike(model: Model, other: Model, world: World) -> None:
         )
 
 
-def _check_taught(config: GeometryConfig, world: World) -> None:
-    if not config.taught:
-        return
-    if not has_gradients(world.model):
-        if config.features is None:
-            return
-        raise InputError(
-            f"expected a model with gradients for --features, got {world.model.name}, which is known by its answers "
-            "alone: leave it out"
-        )
-    refuse_overlap(world.rows["features"], world.data)
-    learner = learner_of(config.learner, world.model)
-    learner.build(world.data.shape, 2)
+def _can_learn(config: GeometryConfig, world: World) -> bool:
+    """Whether there are rows and layers to train. Raises InputError: the network that was named cannot be, or rows to
+    train on are among those that judge.
+    """
+    if "training_data" not in world.rows or not has_gradients(world.model):
+        return False
+    refuse_overlap(world.rows["training_data"], world.data)
+    try:
+        learner_of(config.learner, world.model).build(world.data.shape, 2)
+    except InputError:
+        if config.learner is not None or config.training_data is not None:
+            raise
+        return False
+    return True
 
 
 def _threat(config: GeometryConfig, world: World) -> Ball:

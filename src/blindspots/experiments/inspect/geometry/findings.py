@@ -24,6 +24,13 @@ def findings(config: GeometryConfig, verdict: GeometryVerdict, slopes: bool) -> 
             saw="No second model was named, so nothing is said on what models share.",
             do="Name an independently trained one with --against.",
         )  # fmt: skip
+    if slopes and not config.features:
+        yield Finding(
+            code="no-training", severity="note",
+            saw="No network was trained on relabelled adversarial examples.",
+            do="Name rows to train on with --training-data, and what learns with --learner where the model's own "
+            "layers cannot begin with fresh weights.",
+        )  # fmt: skip
     for crossing in verdict.crossings:
         yield from _of_ways(crossing, verdict.rows)
     yield from _of_boundary(verdict)

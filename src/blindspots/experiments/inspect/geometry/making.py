@@ -225,8 +225,8 @@ class Making:
         learner = learner_of(c.learner, world.model)
         assert c.chunk
         return taught(
-            world.model, self.threat, str(self.part.settings["kind"]), arrays(rows["features"]), arrays(world.data),
-            learner, c.learning_steps, c.seed, _for_training(c.chunk), self._tell,
+            world.model, self.threat, str(self.part.settings["kind"]), arrays(rows["training_data"]),
+            arrays(world.data), learner, c.learning_steps, c.seed, _for_training(c.chunk), self._tell,
         )  # fmt: skip
 
 
