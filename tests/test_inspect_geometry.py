@@ -1,6 +1,7 @@
 """The shape of decision regions, where it is known: planes, small networks on full grids, labels by lot."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -506,3 +507,28 @@ def test_the_page_shows_slices_first_and_a_sentence_for_every_chart(tmp_path: Pa
         assert heading in seen
     assert "adversarial for digits-robust" in seen
     assert bs.verify(tmp_path / "run").ok
+
+
+# ------------------------------------------------------------------ networks of others
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # the zoo's
+@pytest.mark.parametrize("name", ["mnist_advertorch_lenet5_clean", "mnist_trades_smallcnn", "rvb_ADV_MLP_B_01"])
+def test_slices_of_real_networks_are_those_of_the_full_grid(zoo: Path, name: str) -> None:
+    sys.path.insert(0, str(zoo))
+    from zoo import images, load
+
+    (x, y), net = images("mnist", "test", 8), load(name)
+    run = bs.inspect.geometry(net, x, y, threat="linf:0.15", **{**QUICK, "slices": 2, "resolution": 64})
+    ticks = torch.linspace(-2, 2, 65)
+    a, b = (t.flatten() for t in torch.meshgrid(ticks, ticks, indexing="ij"))
+    for part in (p for p in run.parts if p.startswith("slices/")):
+        c = run.parts[part]
+        at = slices.Plane(c["x"], c["u"], c["v"])
+        with torch.no_grad():
+            scores = torch.cat([net(at.points(a[i : i + 512], b[i : i + 512])) for i in range(0, len(a), 512)])
+        best = scores.topk(2, 1).values
+        edge = (best[:, 0] - best[:, 1] < 1e-4 * scores.abs().amax(1)).view(65, 65)
+        assert bool(((scores.argmax(1).view(65, 65) == c["label"]) | edge).all())
+        assert int(c["forwards"]) < 0.25 * 65**2
