@@ -492,6 +492,27 @@ def test_a_layer_that_cannot_begin_anew_is_named() -> None:
         studied(Own(), known.x, known.y, features=True, training_data=as_data((more.x, more.y)))
 
 
+def test_by_default_what_cannot_learn_is_left_out_and_said(tmp_path: Path) -> None:
+    """Digits bring rows to train on, but nobody asked for it: layers that cannot begin anew are no reason to fail."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(10, 64, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1) @ self.weight.T
+
+    asked = {"data": "digits", "rows": 20, "slices": 0, "permutations": 19}
+    run = bs.inspect.geometry(Own(), out=tmp_path / "run", **asked)
+    assert not run.config.features
+    assert "training_data" not in run.manifest.world
+    assert "no-training" in {f.code for f in run.verdict.findings}
+    assert bs.verify(tmp_path / "run", Own()).ok
+    with pytest.raises(InputError, match="name a network that learns with --learner"):
+        bs.inspect.geometry(Own(), training_data=as_data((torch.rand(30, 1, 8, 8), torch.arange(30) % 10)), **asked)
+
+
 # ------------------------------------------------------------------ the page
 
 

@@ -13,7 +13,7 @@ class GeometryConfig(Learning):
     group: ClassVar[str] = "Geometry"
 
     geometry_rows: int | None = setting(
-        None, "Rows that are measured, by lot.", metavar="N", shown="500, or 50 of large inputs", ge=4
+        None, "Rows that are measured, by lot.", metavar="N", shown="500, or 32 of large inputs", ge=4
     )
     slices: int = setting(4, "Rows through which slices are drawn, the first by lot.", metavar="N", ge=0, le=64)
     resolution: int = setting(64, "Cells along each side of a slice: a power of two.", metavar="N", ge=8, le=1024)

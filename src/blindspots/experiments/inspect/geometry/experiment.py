@@ -35,7 +35,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
 
-_ROWS, _LARGE_ROWS = 500, 50
+_ROWS, _LARGE_ROWS = 500, 32
 _NORMS = ("linf", "l2", "l1")
 
 
