@@ -133,13 +133,13 @@ def _through(run: Inspected, row: int, drawn: list[tuple[str, SliceRecord]]) -> 
     known, parts = run.parts["rows"], [(run.parts[name], s) for name, s in drawn]
     place = known["at"].tolist().index(row)
     found = sorted({y for c, _ in parts for y in c["label"].flatten().tolist()})
-    first = parts[0][0]
+    first, shade = parts[0][0], colours(found)
     slopes = run.verdict.boundary is not None
     return Through(
         row=row, label=_class(run, int(known["y"][place])), prediction=_class(run, int(known["prediction"][place])),
         original=_picture(run, first["x"]), adversarial=_picture(run, first["x"] + first["u"]) if slopes else "",
-        windows=[Window(_axes(run, s, slopes), data_uri(painted(c), _NO_WIDER), _cost(s)) for c, s in parts],
-        legend=[(colour, _class(run, y)) for y, colour in colours(found).items()],
+        windows=[Window(_axes(run, s, slopes), data_uri(painted(c, shade), _NO_WIDER), _cost(s)) for c, s in parts],
+        legend=[("rgb({}, {}, {})".format(*shade[y]), _class(run, y)) for y in found],
     )  # fmt: skip
 
 

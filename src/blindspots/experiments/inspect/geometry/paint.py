@@ -1,6 +1,6 @@
 """Slices as pictures: classes by colour, confidence by shade, lines where the threat and the box end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from blindspots.experiments.inspect.geometry.verdict import REACH
 from blindspots.runs.experiment import Columns
 
 Array = np.ndarray[Any, Any]
+Colour = tuple[int, int, int]
 SIDE = 264  # px
 _PALETTE = (
     (68, 80, 196), (205, 102, 41), (15, 140, 110), (168, 62, 145), (140, 120, 30), (40, 140, 190),
@@ -22,23 +23,22 @@ _INK = (20, 20, 20)
 _SECTORS = 40  # of half a turn, every other one a dash
 
 
-def colours(labels: Sequence[int]) -> dict[int, str]:
-    """A colour for every class, as CSS says it; by place where there are few classes."""
-    return {y: f"rgb({', '.join(map(str, _colour(y)))})" for y in labels}
+def colours(labels: Sequence[int]) -> dict[int, Colour]:
+    """A colour for every class: its own where there are few, else one by its place among those of the slices."""
+    own = max(labels) < len(_PALETTE)
+    asked = [y for y in labels if y >= 0]
+    told = {y: _PALETTE[(y if own else i) % len(_PALETTE)] for i, y in enumerate(asked)}
+    return told | {y: _NEVER for y in labels if y < 0}
 
 
-def _colour(y: int) -> tuple[int, int, int]:
-    return _PALETTE[y % len(_PALETTE)] if y >= 0 else _NEVER
-
-
-def painted(c: Columns) -> Image.Image:
+def painted(c: Columns, shade: Mapping[int, Colour]) -> Image.Image:
     """The first coordinate runs to the right, the second upwards; the row is the cross in the middle."""
     label, confidence = c["label"].numpy(), c["confidence"].numpy()
     valid, size = c["valid"].numpy(), c["size"].numpy()
     least = 1 / max(len(np.unique(label)), 2)
     strength = _PALE + (1 - _PALE) * ((confidence - least) / (1 - least)).clip(0, 1)
     strength = np.where(valid, strength, _OUTSIDE * strength)[..., None]
-    base = np.array([_colour(int(y)) for y in label.flat]).reshape(*label.shape, 3)
+    base = np.array([shade[int(y)] for y in label.flat]).reshape(*label.shape, 3)
     pixels = np.rint(255 + strength * (base - 255)).astype(np.uint8)
     picture = Image.fromarray(_upright(pixels)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     lined = np.array(picture)
