@@ -15,7 +15,7 @@ class GeometryConfig(Learning):
     geometry_rows: int | None = setting(
         None, "Rows that are measured, by lot.", metavar="N", shown="500, or 32 of large inputs", ge=4
     )
-    slices: int = setting(4, "Rows through which slices are drawn, the first by lot.", metavar="N", ge=0, le=64)
+    slices: int = setting(4, "Rows by lot through which slices are drawn.", metavar="N", ge=0, le=64)
     resolution: int = setting(64, "Cells along each side of a slice: a power of two.", metavar="N", ge=8, le=1024)
     curvature_scales: Numbers = setting(
         (0.01, 0.1, 1.0),
@@ -38,7 +38,7 @@ class GeometryConfig(Learning):
         shown="the model's own layers with fresh weights",
     )
     learning_steps: int | None = setting(
-        None, "Batches of 128 rows in this training.", metavar="N", shown="20 times through the rows", ge=10
+        None, "Batches in this training.", metavar="N", shown="20 times through the rows", ge=10
     )
 
     @field_validator("resolution")

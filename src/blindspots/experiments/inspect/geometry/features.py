@@ -25,7 +25,7 @@ from blindspots.runs.experiment import Columns
 RANDOM, SHIFTED, CONTROL = "random", "shifted", "control"
 KINDS = (RANDOM, SHIFTED, CONTROL)
 STEPS, _STRIDE = 30, 0.1  # of the search towards a class; in radii
-_TIMES = 20  # that training goes through the rows
+_TIMES, _LEAST = 20, 10  # that training goes through the rows; batches
 _LABELS = 41  # stream
 SHOWN = 8  # examples that are kept
 
@@ -109,7 +109,7 @@ def taught(
     with oracle.session():
         parts = [x] if kind == CONTROL else _examples(oracle, threat, x, target, say)
     examples = torch.cat(parts)
-    steps = steps or ceil(_TIMES * len(x) / CUSTOM.batch)
+    steps = steps or max(ceil(_TIMES * len(x) / CUSTOM.batch), _LEAST)
     made = train(learner, examples, target, classes=classes, seed=seed, steps=steps, say=say)
     return {
         "y": y, "target": target, "believed": answers(model, examples), "truth": test[1],
