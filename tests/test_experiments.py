@@ -18,6 +18,7 @@ from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.inspect.config import InspectConfig
+from blindspots.experiments.inspect.geometry.config import GeometryConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
@@ -111,6 +112,20 @@ SMALL: dict[str, dict[str, Any]] = {
         "numbers": 20,
     },
     "units": {"config": UnitsConfig(**ON, rows=60, rotations=19, top=4, most_layers=1), "numbers": 20},
+    "geometry": {
+        "config": GeometryConfig(
+            **ON,
+            rows=24,
+            against="digits-robust",
+            threat="linf:0.1",
+            slices=1,
+            resolution=8,
+            permutations=19,
+            features=False,
+        ),
+        "kills": 6,
+        "numbers": 30,
+    },
     "training": {
         "config": TrainingConfig(
             **ON, rows=40, judged=12, factor=("noise", "network"), repeats=2, training_steps=20, threat="linf:0.1"
