@@ -6,6 +6,7 @@ from pydantic import field_validator
 
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.frequency.config import FrequencyConfig
+from blindspots.experiments.inspect.geometry.config import GeometryConfig
 from blindspots.experiments.inspect.settings import Inspecting
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
@@ -14,13 +15,14 @@ from blindspots.runs.config import Words, is_hidden, setting
 
 STUDIES: dict[str, type[Inspecting]] = {
     "units": UnitsConfig,
+    "geometry": GeometryConfig,
     "frequency": FrequencyConfig,
     "training": TrainingConfig,
 }
 USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
 
 
-class InspectConfig(UnitsConfig, FrequencyConfig, TrainingConfig):
+class InspectConfig(UnitsConfig, GeometryConfig, FrequencyConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(
@@ -42,3 +44,7 @@ class InspectConfig(UnitsConfig, FrequencyConfig, TrainingConfig):
         kind = STUDIES[study]
         asked = {n: getattr(self, n) for n, field in kind.model_fields.items() if not is_hidden(field)}
         return kind(**asked)
+
+    def handed(self, study: str) -> list[str]:
+        """The data of a part that it is given as they were opened here; those without a name it opens itself."""
+        return [name for name, source in self.of(study).datasets().items() if not source.is_digits_to_learn]

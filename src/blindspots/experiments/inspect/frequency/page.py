@@ -130,7 +130,7 @@ def _rate(rate: Rate) -> str:
     low, high = map(_power, rate.interval)
     if rate.how == "proved":
         return f"{_power(_height(rate))}, proved"
-    return f"≤ {high}" if _is_at_most(rate) else f"{_power(rate.p)} ({low} to {high})"
+    return f"≤ {high}" if rate.p is None or _is_at_most(rate) else f"{_power(rate.p)} ({low} to {high})"
 
 
 def each(table: Table) -> Told:
