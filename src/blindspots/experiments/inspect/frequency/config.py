@@ -28,6 +28,9 @@ class FrequencyConfig(Inspecting):
     noise: Number | None = setting(
         None, "Standard deviation of the noise.", metavar="SD", shown="0.1 of the range of the inputs", gt=0
     )
+    frequency_rows: int | None = setting(
+        None, "Rows whose rates are measured, by lot.", metavar="N", shown="30, or all where there are fewer", ge=1
+    )
     draws: int = setting(1000, "Random points per row that are counted first.", metavar="N", ge=10, le=10**8)
     splitting: bool = setting(True, "Also split rows whose draws hit less than ten times, which takes scores.")
     particles: int = setting(2, "Particles of a run: with more, intervals are narrower.", metavar="N", ge=2, le=10_000)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.batching import rows_per_call
 from blindspots.data import Data
+from blindspots.data.splits import shuffled
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.frequency.conclude import columns_of, concluded
 from blindspots.experiments.inspect.frequency.config import LAWS, FrequencyConfig
@@ -44,6 +45,7 @@ _RATES, _SEARCHES, _ALONG = range(3)  # what keys of a row are for
 _BEYOND = 10.0  # standard deviations of noise that leave the bounds: as far as it ever reaches
 _USUAL = 0.1  # of the range of the inputs: noise where nobody said it
 _PASSES = 10_000  # of a row, about
+_ROWS = 30  # that are measured where nobody said how many
 
 
 class Frequencies(Run[FrequencyConfig, FrequencyVerdict]):
@@ -81,7 +83,7 @@ def frequency(
         model: any that classifies. One that gives labels alone is drawn from, and not split.
         x, y: inputs (N, ...) and labels (N,). Instead: `data` (see `as_data`).
         out, resume, engine, watch, command: as of `bs.evaluate`.
-        settings: those of `FrequencyConfig`, such as law, threat, noise, draws, particles, floor, rows, seed.
+        settings: those of `FrequencyConfig`, such as law, threat, noise, frequency_rows, draws, particles, floor.
 
     Raises:
         InputError: the model reads texts or may reject, or the threat is no l2 or linf ball with a radius.
@@ -103,6 +105,7 @@ class FrequencyStudy(Experiment[FrequencyConfig, FrequencyVerdict]):
         config = config.model_copy(
             update={
                 "threat": with_threat(config, world), "noise": config.noise or _USUAL * (high - low), "law": asked,
+                "frequency_rows": min(config.frequency_rows or _ROWS, len(world.data)),
                 "splitting": config.splitting and world.model.access is not Need.LABEL, "chunk": chunk,
             }
         )  # fmt: skip
@@ -112,11 +115,11 @@ class FrequencyStudy(Experiment[FrequencyConfig, FrequencyVerdict]):
         return config
 
     def passes(self, config: FrequencyConfig, world: World) -> float:
-        return float(len(world.data) * len(config.law) * (config.draws + _PASSES * config.splitting))
+        return float((config.frequency_rows or 0) * len(config.law) * (config.draws + _PASSES * config.splitting))
 
     def parts(self, config: FrequencyConfig, world: World) -> list[Part]:
         kinds = [f"{kind}/{name}" for kind in ("nearest", "rates") for name in config.law]
-        return [part for kind in ("rows", *kinds) for part in shards(kind, len(world.data), SHARD)]
+        return [part for kind in ("rows", *kinds) for part in shards(kind, config.frequency_rows or 0, SHARD)]
 
     def make(self, config: FrequencyConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         making = _Making(config, world, part)
@@ -171,6 +174,11 @@ def law_of(name: str, config: FrequencyConfig, world: World) -> Law:
     return kinds[name, ball.name](ball.radius, ball.bounds)
 
 
+def chosen(config: FrequencyConfig, world: World) -> Tensor:
+    """Places in the data of the rows that are measured, by lot, in their order."""
+    return shuffled(len(world.data), config.seed, 1)[: config.frequency_rows].sort().values
+
+
 def _doubts(config: FrequencyConfig, world: World) -> list[Finding]:
     if "noise" not in config.law:
         return []
@@ -184,20 +192,25 @@ class _Making:
     def __init__(self, config: FrequencyConfig, world: World, part: Part) -> None:
         self.config, self.world, self.part = config, world, part
         self.name = part.name.split("/")[1]
+        self.ids = chosen(config, world)
 
     def rows(self) -> Columns:
         x, y = self._data(self.part.rows)
-        return {"id": torch.tensor(self.part.rows), "y": y, "x": pack_inputs(x)}
+        return {"id": self._places(self.part.rows), "y": y, "x": pack_inputs(x)}
 
     def _data(self, rows: range) -> tuple[Tensor, Tensor]:
-        return self.world.data.rows(rows.start, rows.stop)
+        found = [self.world.data.rows(i, i + 1) for i in self._places(rows).tolist()]
+        return torch.cat([x for x, _ in found]), torch.cat([y for _, y in found])
+
+    def _places(self, rows: range) -> Tensor:
+        return self.ids[rows.start : rows.stop]
 
     @property
     def _law(self) -> Law:
         return law_of(self.name, self.config, self.world)
 
     def _key(self, rows: range, purpose: int) -> Tensor:
-        return keys(self.config.seed, torch.tensor(rows), purpose, list(LAWS).index(self.name))
+        return keys(self.config.seed, self._places(rows), purpose, list(LAWS).index(self.name))
 
     def _oracle(self) -> Oracle:
         return Oracle(self.world.model, chunk=self.config.chunk or 1)

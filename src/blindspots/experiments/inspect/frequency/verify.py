@@ -18,7 +18,7 @@ from blindspots.experiments.inspect.frequency.config import LAWS, FrequencyConfi
 from blindspots.experiments.inspect.frequency.verdict import NEAREST, RATES, ROWS, FrequencyVerdict
 from blindspots.packing import unpack_inputs
 from blindspots.problem import Need
-from blindspots.random import keys
+from blindspots.random import keys, uniform
 from blindspots.runs.again import EDGE, NORM_ROUNDING, share
 from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check, Columns
@@ -68,9 +68,10 @@ class _Proof:
         self.threat = parse_threat(str(config.threat))
 
     def shapes(self) -> Problems:
-        expected = self.parts.begun.manifest.world["data"]["rows"]
-        if self.own["id"].tolist() != list(range(expected)):
-            yield f"expected rows 0 to {expected - 1}, found others"
+        key = keys(self.config.seed, torch.arange(self.parts.begun.manifest.world["data"]["rows"]), 1)
+        order = uniform(key, torch.zeros_like(key), 0, (1,))[:, 0].argsort(stable=True)
+        if self.own["id"].tolist() != sorted(order[: self.config.frequency_rows].tolist()):
+            yield "expected the rows that the lot chose, found others"
         for law in self.config.law:
             yield from self._counts(law, {name: t.numpy() for name, t in self.rates[law].items()})
 
@@ -111,7 +112,7 @@ class _Proof:
     def _row(self, law: str, i: int) -> dict[str, Any]:
         near = {name: self.near[law][name][i].item() for name in ("distance", "plane")}
         told = {name: t[i].tolist() for name, t in self.rates[law].items() if name != "cost"}
-        return {"id": i, **near, **told}
+        return {"id": int(self.own["id"][i]), **near, **told}
 
     def _words(self, law: str) -> str:
         low, high = self.parts.begun.manifest.world["model"]["bounds"]
@@ -209,7 +210,7 @@ class _Proof:
                     yield from self._redrawn(law, {name: t[i] for name, t in c.items() if name != "cost"}, i)
 
     def _redrawn(self, law: str, row: Columns, i: int) -> Problems:
-        seed = keys(0, keys(self.config.seed, torch.tensor([i]), 0, list(LAWS).index(law)))
+        seed = keys(0, keys(self.config.seed, self.own["id"][i : i + 1], 0, list(LAWS).index(law)))
         excess, edge = self._excess(*self._points(law, i, seed, int(row["draws"])))
         if abs(int((excess > 0).sum()) - int(row["hits"])) > int(edge.sum()):
             yield f"expected {int((excess > 0).sum())} hits, found {int(row['hits'])} in row {i}: {law}"
@@ -286,7 +287,7 @@ class _Proof:
         free = d + (2 if law == "ball" else 0)  # the part along an axis is one of a point on a sphere in so many
         height = reach / radius
         if bool(((x - radius < low) | (x + radius > high)).any()):
-            key = keys(self.config.seed, torch.tensor([i]), 2, list(LAWS).index(law))
+            key = keys(self.config.seed, self.own["id"][i : i + 1], 2, list(LAWS).index(law))
             z = gaussian(int(key), (min(1000, block_of((free,))), free), torch.device("cpu"))
             along = ((self._placed(law, x, z) - x).double().flatten(1) @ normal).numpy()
             height = (reach - along.mean()) / along.std(ddof=1) / math.sqrt(free)
