@@ -101,4 +101,10 @@ KINDS = (
         unseen="Learned dictionaries and samples with repetitions are taken as they are stored; three random bases of "
         "every layer were made again.",
     ),
+    _study(
+        "pictures",
+        "Draw what units, directions and classes see, beside the data, and make images from nothing that fool it.",
+        unseen="That other ascents would not reach more cannot be shown. Images were not evolved again, and that no "
+        "other unit of the independent network answers more alike is taken as it is stored.",
+    ),
 )

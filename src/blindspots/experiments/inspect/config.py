@@ -5,15 +5,16 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from blindspots.errors import InputError
+from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.settings import Inspecting
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
-STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig}
+STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "pictures": PicturesConfig}
 
 
-class InspectConfig(UnitsConfig):
+class InspectConfig(UnitsConfig, PicturesConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(
