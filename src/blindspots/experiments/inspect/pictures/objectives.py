@@ -44,8 +44,8 @@ class Group:
         value = self.values(out).gather(1, which[:, None])[:, 0]
         if not self._is_projection:
             return value
-        cosine = value / self._read(out).norm(dim=1).clamp_min(1e-12)
-        return value * cosine.clamp_min(_LEAST).pow(_POWER)
+        length: Tensor = self._read(out).norm(dim=1)
+        return value * (value / length.clamp_min(1e-12)).clamp_min(_LEAST) ** _POWER
 
     @property
     def _is_projection(self) -> bool:
