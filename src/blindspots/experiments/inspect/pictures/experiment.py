@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -218,23 +219,29 @@ def _wanted(config: PicturesConfig, world: World) -> list[Layer]:
 def _chosen(config: PicturesConfig, world: World, i: int) -> tuple[str, Layer | None, Tensor]:
     """Kind, layer, and channels, classes, rows or places of directions, (T,)."""
     kind, _, name = config.groups[i].partition("@")
+    place = _number_of(config.groups[i])
     if kind == "class":
         return kind, None, torch.tensor(config.numbers)
     layer = named(_layers(world), [name])[0]
     if kind == "direction":
         return kind, layer, torch.arange(min(config.picture_units, layer.units))
     if kind == "caricature":
-        return kind, layer, shuffled(len(world.data), config.seed, i)[: config.picture_units]
-    return kind, layer, _channels(config, layer, i)
+        return kind, layer, shuffled(len(world.data), config.seed, place)[: config.picture_units]
+    return kind, layer, _channels(config, layer, place)
 
 
-def _channels(config: PicturesConfig, layer: Layer, i: int) -> Tensor:
+def _channels(config: PicturesConfig, layer: Layer, place: int) -> Tensor:
     asked = [int(word) for word in config.unit]
     for unit in asked:
         if unit >= layer.units:
             raise InputError(f"expected a channel of {layer.name} from 0 to {layer.units - 1}, got {unit}: choose one")
-    by_lot = shuffled(layer.units, config.seed, i)[: config.picture_units]
+    by_lot = shuffled(layer.units, config.seed, place)[: config.picture_units]
     return torch.tensor(asked) if asked else by_lot.sort().values
+
+
+def _number_of(group: str) -> int:
+    """That its draws depend on, so that nothing else that is drawn changes its pictures."""
+    return crc32(group.encode())
 
 
 def _count(config: PicturesConfig, world: World, i: int) -> int:
@@ -244,7 +251,7 @@ def _count(config: PicturesConfig, world: World, i: int) -> int:
 def _group(config: PicturesConfig, world: World, i: int) -> Group:
     kind, layer, at = _chosen(config, world, i)
     if layer is not None and kind == "direction":
-        return Group(kind, layer, next(rotations(config.seed, i, 1, layer.units, len(at))).T)
+        return Group(kind, layer, next(rotations(config.seed, _number_of(config.groups[i]), 1, layer.units, len(at))).T)
     if kind == "caricature":
         x = torch.cat([world.data.rows(row, row + 1)[0] for row in at.tolist()])
         with world.model.borrowed(), torch.no_grad():
@@ -334,7 +341,7 @@ class _Making:
         which = torch.arange(len(group)).repeat_interleave(c.diverse)
         number = torch.arange(c.diverse).repeat(len(group))
         targets = _chosen(c, self.world, self.i)[2][which]
-        job = Job(keys(c.seed, targets, number, self.i), which, c.diverse, spread)
+        job = Job(keys(c.seed, targets, number, _number_of(c.groups[self.i])), which, c.diverse, spread)
         going = Ascent(model, group, self._recipe(), self.shape, self._chunk).run(job, c.ascent_steps, self.kept)
         state = yield from self._through(going, f"{c.groups[self.i]}: step", c.ascent_steps)
         return state["best"]
@@ -382,7 +389,7 @@ class _Making:
 
     def _transformed(self, x: Tensor) -> list[Tensor]:
         """Inputs (B, *shape) under every unseen transformation; noise by the row's place alone."""
-        box, key = self.model.box, keys(self.config.seed, torch.arange(len(x)), self.i)
+        box, key = self.model.box, keys(self.config.seed, torch.arange(len(x)))
         image = ((x - box.lo) / box.width).view(len(x), -1, *self.shape[-2:])
         return [box.lo + f(image, key).view(-1, *self.shape) * box.width for f in UNSEEN.values()]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -215,10 +216,10 @@ class _Asking:
             own = np.arange(len(made["levels"])).repeat(made["levels"].shape[1])
             x = self._inputs(levels)
             yield from self._agree(i, x, own, made["value"].flatten(), near, "reach")
-            for u, (name, changed) in enumerate(self._unseen(i, x)):
+            for u, (name, changed) in enumerate(self._unseen(x)):
                 yield from self._agree(i, changed, own, made["unseen"][..., u].flatten(), near, f"keep under {name}")
             top = np.concatenate([self.data.rows(row, row + 1)[0].numpy() for row in answers["top"][:, 0].tolist()])
-            for u, (name, changed) in enumerate(self._unseen(i, top)):
+            for u, (name, changed) in enumerate(self._unseen(top)):
                 rows = np.arange(len(top))
                 yield from self._agree(i, changed, rows, made["top_unseen"][:, u], near, f"keep of rows under {name}")
             if not np.array_equal(self._scores(self.model, x).argmax(1), made["says"].flatten().numpy()):
@@ -230,11 +231,11 @@ class _Asking:
             worst = int(np.abs(again - stored.numpy()).argmax())
             yield f"expected pictures of group {i} to {what} {again[worst]:.6g}, found {float(stored[worst]):.6g}"
 
-    def _unseen(self, i: int, x: Array) -> Iterator[tuple[str, Array]]:
+    def _unseen(self, x: Array) -> Iterator[tuple[str, Array]]:
         """By formulas of their own, on pictures in [0, 1]."""
         image = (x - self.lo) / (self.hi - self.lo)
         flat = image.reshape(len(x), -1, *x.shape[-2:])
-        key = keys(self.config.seed, torch.arange(len(x)), i)
+        key = keys(self.config.seed, torch.arange(len(x)))
         noise = normal(key, torch.zeros_like(key), 0, flat.shape[1:]).numpy().reshape(x.shape)
         blurred = np.stack([[convolve(c, _BINOMIAL, mode="nearest") for c in one] for one in flat]).reshape(x.shape)
         changed = {
@@ -266,7 +267,7 @@ class _Asking:
         return np.asarray(read[:, targets])
 
     def _directions(self, i: int, units: int, count: int) -> Array:
-        key = keys(self.config.seed, torch.tensor([0]), i)
+        key = keys(self.config.seed, torch.tensor([0]), crc32(self.config.groups[i].encode()))
         q, r = np.linalg.qr(normal(key, torch.zeros_like(key), 0, (units, count))[0].double().numpy())
         return np.asarray(q * np.sign(np.diag(r)))
 
