@@ -19,6 +19,7 @@ from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.inspect.config import InspectConfig
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
+from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
 from blindspots.experiments.transfer.config import TransferConfig
@@ -85,6 +86,31 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 6,
         "numbers": 60,
     },
+    "certify/texts": {
+        "config": CertifyConfig(model="reviews-cnn", data="reviews", rows=20, threat="words:2"),
+        "kills": 3,
+        "numbers": 15,
+    },
+    "certify/votes": {
+        "config": CertifyConfig(
+            model="reviews", data="reviews", rows=18, threat="words:1", method="votes", samples=100, n0=20, draws=2
+        ),
+        "kills": 3,
+        "numbers": 10,
+    },
+    "universal/texts": {
+        "config": UniversalConfig(
+            model="reviews-cnn",
+            data="reviews",
+            rows=60,
+            threat="trigger:2",
+            method="hotflip:passes=2,batch=16,candidates=5",
+            fit=32,
+            on=("reviews",),
+        ),
+        "kills": 4,
+        "numbers": 20,
+    },
     "units": {"config": UnitsConfig(**ON, rows=60, rotations=19, top=4, most_layers=1), "numbers": 20},
     "pictures": {
         "config": PicturesConfig(
@@ -102,6 +128,13 @@ SMALL: dict[str, dict[str, Any]] = {
         ),
         "kills": 5,
         "numbers": 30,
+    },
+    "training": {
+        "config": TrainingConfig(
+            **ON, rows=40, judged=12, factor=("noise", "network"), repeats=2, training_steps=20, threat="linf:0.1"
+        ),
+        "kills": 4,
+        "numbers": 20,
     },
     "inspect": {
         "config": InspectConfig(**ON, rows=60, part=("units",), rotations=19, top=4, most_layers=1, dictionary=False),

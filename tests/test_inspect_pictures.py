@@ -479,7 +479,9 @@ def test_inputs_without_pixels_answers_without_scores_and_layers_without_gradien
     x = random(20, 6, 6)
     with pytest.raises(InputError, match="cut off from the inputs"):
         bs.inspect.pictures(Around(), x, torch.arange(20) % 3, layer="inner")
-    assert bs.inspect.pictures(Around(), x, torch.arange(20) % 3, class_="1", ascent_steps=20, fooling=False).verdict.pictures
+    assert bs.inspect.pictures(
+        Around(), x, torch.arange(20) % 3, class_="1", ascent_steps=20, fooling=False
+    ).verdict.pictures
 
 
 # ------------------------------------------------------------------ networks of others

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
-from blindspots.attacks import parse_attack
+from blindspots.attacks import Exhaustive, parse_attack
 from blindspots.batching import TEXTS_PER_CALL, is_large, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data
 from blindspots.engine.cascade import Stage, check_classes, is_targeted
@@ -238,7 +238,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def passes(self, config: B, world: World) -> float:
         stages = self._stages(config, world)
         usual = _PASSES_OF_TEXTS if isinstance(world.model, TextModel) else _PASSES
-        looks = usual if len(stages) > 1 else stages[0].attack.looks * stages[0].restarts
+        short = len(stages) > 1 or isinstance(stages[0].attack, Exhaustive)  # of a lattice most are small
+        looks = usual if short else stages[0].attack.looks * stages[0].restarts
         return float(len(world.data) * looks)
 
     def parts(self, config: B, world: World) -> list[Part]:

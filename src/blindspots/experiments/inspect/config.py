@@ -7,18 +7,20 @@ from pydantic import field_validator
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.settings import Inspecting
+from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
-STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "pictures": PicturesConfig}
+STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "pictures": PicturesConfig, "training": TrainingConfig}
+USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
 
 
-class InspectConfig(UnitsConfig, PicturesConfig):
+class InspectConfig(UnitsConfig, PicturesConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(
-        tuple(STUDIES), f"Which part: {', '.join(STUDIES)}. Can be repeated.", metavar="PART", shown="all of them"
+        USUAL, f"Which part: {', '.join(STUDIES)}. Can be repeated.", metavar="PART", shown="all but training"
     )
 
     @field_validator("part")
@@ -29,7 +31,7 @@ class InspectConfig(UnitsConfig, PicturesConfig):
                 raise InputError(
                     f"expected parts among {', '.join(STUDIES)}, got {name!r}{meant(name, STUDIES)}: choose one"
                 )
-        return tuple(dict.fromkeys(part)) or tuple(STUDIES)
+        return tuple(dict.fromkeys(part)) or USUAL
 
     def of(self, study: str) -> Inspecting:
         """The settings of one part."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from blindspots.random import keys, normal, uniform
 
 _FLOOR = 1e-6  # of the largest variance: directions with less are rounding
-_STEPS, _BATCH, _RATE = 1500, 256, 3e-3
-_ACTIVE = 8  # latents of a sparse autoencoder that may answer a row
+_STEPS, _BATCH, _RATE = 600, 128, 3e-3
+_ACTIVE = 8  # latents of a sparse autoencoder that may answer a row, and at most one in as many
 _SWEEPS = 200
 
 
@@ -76,7 +76,7 @@ class _Coder(nn.Module):
         drawn = normal(key, torch.zeros_like(key), 0, (width, units))[0]
         self.decoder = nn.Parameter(drawn / drawn.norm(dim=1, keepdim=True))
         self.encoder = nn.Parameter(self.decoder.detach().clone())
-        self.active = min(_ACTIVE, width)
+        self.active = max(1, min(_ACTIVE, width // _ACTIVE))
 
     def code(self, x: Tensor) -> Tensor:
         answers = (x @ self.encoder.T).relu()

@@ -1,7 +1,8 @@
 """Units against rotations of the same space: an exact test, and how large the difference is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,37 +32,73 @@ class Sample:
         return (self.answers.amax(0) > self.answers.amin(0)).nonzero()[:, 0]
 
 
-def compared(sample: Sample, space: str, seed: int, number: int, count: int, most: int, top: int) -> Columns:
-    """Purity of the units and of random bases, and bootstrap samples of both.
-
-    If the basis is no better than another (the hypothesis), the units are one more rotation, so that the share of
-    bases that are at least as pure is uniform: the test is exact. That holds since both are measured in the same way:
-    the same space, the same number of directions, one sign for each. Where there are more units than `most`, as many
-    are drawn by lot.
+@dataclass(frozen=True)
+class Basis:
+    """A layer's live units in one space, of which `most` at most are judged, drawn by lot where there are more.
 
     Args:
         space: "centred", or "whitened": random directions of the first inherit what varies most.
-        count: rotations.
+        number: what tells the layer's draws from those of others.
         top: rows by whose labels a direction is judged.
     """
-    live = sample.live
-    if len(live) < 2:
-        return _nothing(live)
-    basis = sample.answers[:, live] - sample.answers[:, live].mean(0)
-    basis = whitened(basis) if space == "whitened" else basis
-    chosen = _by_lot(len(live), min(most, len(live)), seed, number)
-    likeness = Likeness(basis, sample.embedded)
-    own = torch.eye(len(live))[:, chosen]
-    purity = [
-        _purity(sample, likeness, q, basis @ q, top) for q in rotations(seed, number, count, len(live), len(chosen))
-    ]
-    null = torch.stack([torch.stack([h.mean(), s.mean()]) for h, s in purity])
-    unit_entropy, unit_likeness = _purity(sample, likeness, own, basis[:, chosen], top)
-    drawn = [own, *rotations(seed, number, min(_COMPARED, count), len(live), len(chosen))]
+
+    sample: Sample
+    space: str
+    seed: int
+    number: int
+    most: int
+    top: int
+
+    @cached_property
+    def answers(self) -> Tensor:
+        """(n, live units)"""
+        centred = self.sample.answers[:, self.sample.live] - self.sample.answers[:, self.sample.live].mean(0)
+        return whitened(centred) if self.space == "whitened" else centred
+
+    @cached_property
+    def chosen(self) -> Tensor:
+        """Places among the live units: (r,)."""
+        units = len(self.sample.live)
+        key = keys(self.seed, torch.arange(units), self.number)
+        by_lot = uniform(key, torch.zeros_like(key), 3, (1,))[:, 0].argsort(stable=True)
+        return by_lot[: self.most].sort().values
+
+    @property
+    def own(self) -> Tensor:
+        """The units as directions: (live units, r)."""
+        return torch.eye(len(self.sample.live))[:, self.chosen]
+
+    def random(self, count: int) -> Iterator[Tensor]:
+        """As many random directions as units, from `count` rotations."""
+        return rotations(self.seed, self.number, count, len(self.sample.live), len(self.chosen))
+
+
+def compared(basis: Basis, count: int) -> Columns:
+    """Purity of the units and of `count` random bases, and how both vary with the rows."""
+    if len(basis.sample.live) < 2:
+        return _nothing(basis.sample.live)
+    return {**purity(basis, count), **resampled(basis, count)}
+
+
+def purity(basis: Basis, count: int) -> Columns:
+    """Entropy and likeness of the units, and their means over each of `count` random bases.
+
+    If the basis is no better than another (the hypothesis), the units are one more rotation, so that the share of
+    bases that are at least as pure is uniform: the test is exact. That holds since both are measured in the same way:
+    the same space, the same number of directions, one sign for each.
+    """
+    likeness, live = Likeness(basis.answers, basis.sample.embedded), basis.sample.live
+    null = torch.stack([torch.stack([m.mean() for m in _measured(basis, likeness, q)]) for q in basis.random(count)])
+    own_entropy, own_likeness = _measured(basis, likeness, basis.own)
     return {
-        "chosen": live[chosen], "live": torch.tensor([len(live)]), "entropy": unit_entropy, "likeness": unit_likeness,
-        "null_entropy": null[:, 0], "null_likeness": null[:, 1], **_resampled(sample, basis, drawn, seed, number, top),
+        "chosen": live[basis.chosen], "live": torch.tensor([len(live)]), "entropy": own_entropy,
+        "likeness": own_likeness, "null_entropy": null[:, 0], "null_likeness": null[:, 1],
     }  # fmt: skip
+
+
+def _measured(basis: Basis, likeness: Likeness, q: Tensor) -> tuple[Tensor, Tensor]:
+    values = basis.answers @ q
+    return label_entropy(values, basis.sample.labels, basis.top), likeness.of(q, values)
 
 
 def _nothing(live: Tensor) -> Columns:
@@ -71,29 +108,21 @@ def _nothing(live: Tensor) -> Columns:
     return {"chosen": none, "live": torch.tensor([len(live)]), **dict.fromkeys(names, empty)}
 
 
-def _by_lot(units: int, count: int, seed: int, number: int) -> Tensor:
-    key = keys(seed, torch.arange(units), number)
-    return uniform(key, torch.zeros_like(key), 3, (1,))[:, 0].argsort(stable=True)[:count].sort().values
-
-
-def _purity(sample: Sample, likeness: Likeness, q: Tensor, values: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    return label_entropy(values, sample.labels, top), likeness.of(q, values)
-
-
 # ------------------------------------------------------------------ how sure the difference is
 
 
-def _resampled(sample: Sample, basis: Tensor, drawn: Sequence[Tensor], seed: int, number: int, top: int) -> Columns:
+def resampled(basis: Basis, count: int) -> Columns:
     """Units less rotations, (RESAMPLED,) for either statistic, each on rows drawn with repetition."""
-    rows, classes = len(basis), int(sample.labels.max()) + 1
-    values = [basis @ q for q in drawn]
-    deep = [v.T.topk(min(rows, _DEEPER * top), 1).indices for v in values]
+    sample, rows = basis.sample, len(basis.answers)
+    directions = [basis.own, *basis.random(min(_COMPARED, count))]
+    values = [basis.answers @ q for q in directions]
+    deep = [v.T.topk(min(rows, _DEEPER * basis.top), 1).indices for v in values]
     entropies, likenesses = [], []
     for i in range(RESAMPLED):
-        weights = _weights(rows, seed, number, i)
-        e = [_weighted_entropy(at, weights, sample.labels, top, classes).mean() for at in deep]
-        likeness = Likeness(basis, sample.embedded, weights)
-        s = [likeness.of(q, v).mean() for q, v in zip(drawn, values, strict=True)]
+        weights = _weights(rows, basis.seed, basis.number, i)
+        e = [_weighted_entropy(at, weights, sample.labels, basis.top).mean() for at in deep]
+        likeness = Likeness(basis.answers, sample.embedded, weights)
+        s = [likeness.of(q, v).mean() for q, v in zip(directions, values, strict=True)]
         entropies.append(e[0] - torch.stack(e[1:]).mean())
         likenesses.append(s[0] - torch.stack(s[1:]).mean())
     return {"resampled_entropy": torch.stack(entropies), "resampled_likeness": torch.stack(likenesses)}
@@ -106,11 +135,11 @@ def _weights(rows: int, seed: int, number: int, sample: int) -> Tensor:
     return torch.bincount(drawn, minlength=rows).double()
 
 
-def _weighted_entropy(at: Tensor, weights: Tensor, labels: Tensor, top: int, classes: int) -> Tensor:
+def _weighted_entropy(at: Tensor, weights: Tensor, labels: Tensor, top: int) -> Tensor:
     """Entropy of the `top` rows of a sample with repetitions; `at` (m, deep): rows, the most exciting ones first."""
     w = weights[at]
     taken = (top - (w.cumsum(1) - w)).clamp_min(0).minimum(w)
-    counts = torch.zeros(len(at), classes, dtype=torch.float64).scatter_add_(1, labels[at], taken)
+    counts = torch.zeros(len(at), int(labels.max()) + 1, dtype=torch.float64).scatter_add_(1, labels[at], taken)
     return entropy(counts)
 
 

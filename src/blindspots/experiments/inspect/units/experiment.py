@@ -14,7 +14,7 @@ from blindspots.data.splits import cut, shuffled
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.layers import Layer, check_has_layers, hidden, layers_of, named, pooled, streamed
 from blindspots.experiments.inspect.units.bases import factors, latents, rotations
-from blindspots.experiments.inspect.units.comparison import SPACES, Sample, compared, entropy_by_lot
+from blindspots.experiments.inspect.units.comparison import SPACES, Basis, Sample, compared, entropy_by_lot
 from blindspots.experiments.inspect.units.conclude import views
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.inspect.units.findings import findings
@@ -206,7 +206,7 @@ class _Making:
     def compared(self) -> Columns:
         c, space = self.config, str(self.part.settings["space"])
         self.world.tell(Progress(self.part.name, f"{c.layers[self.view]}: {c.rotations} random bases, {space}"))
-        return compared(self.sample, space, c.seed, self.view, c.rotations, c.directions, c.top)
+        return compared(Basis(self.sample, space, c.seed, self.view, c.directions, c.top), c.rotations)
 
     # -------------------------------------------------------------- learned directions
 

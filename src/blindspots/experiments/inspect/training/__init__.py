@@ -1,0 +1,1 @@
+"""What robustness depends on in training: rows, labels, luck, width, augmentation, and the network itself."""

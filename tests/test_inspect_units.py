@@ -1,0 +1,266 @@
+"""Units against random directions: purity by other formulas, an exact level, and power where units are special."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, entropy, kstest
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+import blindspots as bs
+from blindspots.experiments.inspect.layers import Layer, hidden, layers_of, named, pooled
+from blindspots.experiments.inspect.units.bases import factors, latents, rotations, whitened
+from blindspots.experiments.inspect.units.comparison import Basis, Sample, compared, entropy_by_lot, purity
+from blindspots.experiments.inspect.units.conclude import holm
+from blindspots.experiments.inspect.units.statistics import Likeness, label_entropy
+
+ROWS, UNITS, CLASSES = 120, 6, 4
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sample_of(answers: Tensor, seed: int = 0) -> Sample:
+    labels = torch.randint(CLASSES, (len(answers),), generator=torch.Generator().manual_seed(seed))
+    return Sample(answers, labels, normalize(drawn(seed + 1, len(answers), 5), dim=1))
+
+
+def p_of(made: dict[str, Tensor], statistic: str = "entropy", sign: int = -1) -> float:
+    null, units = made[f"null_{statistic}"], made[statistic].mean()
+    return (1 + int((sign * null >= sign * units).sum())) / (1 + len(null))
+
+
+# ------------------------------------------------------------------ statistics
+
+
+@given(st.integers(0, 50), st.integers(1, 9))
+def test_entropy_is_that_of_the_labels_of_the_top_rows(seed: int, top: int) -> None:
+    values, y = drawn(seed, 30, 3), torch.arange(30) % CLASSES
+    for j, found in enumerate(label_entropy(values, y, top)):
+        best = np.argsort(-values[:, j].numpy())[:top]
+        assert float(found) == pytest.approx(entropy(np.bincount(y[best]), base=2))
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_likeness_is_the_mean_cosine_over_pairs(repeated: bool) -> None:
+    answers, e, q = drawn(0, 20, 4), normalize(drawn(1, 20, 3), dim=1), drawn(2, 4, 2)
+    times = torch.randint(0, 3, (20,), generator=torch.Generator().manual_seed(3)) if repeated else torch.ones(20)
+    values = answers @ q
+    found = Likeness(answers, e, times if repeated else None).of(q, values)
+    a = ((values - values.amin(0)) / (values.amax(0) - values.amin(0))).repeat_interleave(times.long(), 0)
+    same = torch.repeat_interleave(e, times.long(), 0)
+    for j in range(2):
+        weight = a[:, j, None] * a[:, j]
+        pairs = torch.ones_like(weight).triu(1)
+        assert float(found[j]) == pytest.approx(
+            float((weight * (same @ same.T) * pairs).sum() / (weight * pairs).sum()), abs=1e-5
+        )
+
+
+def test_alike_rows_have_likeness_one_and_rows_at_right_angles_none() -> None:
+    a = torch.rand(8, 1)
+    one = torch.ones(1, 1)
+    assert float(Likeness(a, torch.tensor([[1.0, 0.0]]).repeat(8, 1)).of(one, a)) == pytest.approx(1, abs=1e-6)
+    assert float(Likeness(a, torch.eye(8)).of(one, a)) == pytest.approx(0, abs=1e-6)
+
+
+def test_entropy_by_lot_lies_between_none_and_that_of_all_classes() -> None:
+    assert entropy_by_lot(torch.zeros(64, dtype=torch.int64), 8) == 0
+    mixed = entropy_by_lot(torch.randint(4, (4000,), generator=torch.Generator().manual_seed(0)), 400)
+    assert 1.95 < mixed <= 2
+
+
+# ------------------------------------------------------------------ bases
+
+
+def test_rotations_are_orthonormal_and_the_same_again() -> None:
+    first, second = (list(rotations(3, 1, 4, 7, 5)) for _ in range(2))
+    for q, again in zip(first, second, strict=True):
+        assert torch.equal(q, again)
+        assert torch.allclose(q.T @ q, torch.eye(5), atol=1e-5)
+    assert not torch.allclose(first[0], first[1])
+
+
+def test_a_coordinate_of_a_rotation_is_distributed_as_on_the_sphere() -> None:
+    """In three dimensions uniform on [-1, 1], by Archimedes."""
+    coordinates = [float(q[0, 0]) for q in rotations(0, 0, 400, 3, 3)]
+    assert kstest(coordinates, "uniform", (-1, 2)).pvalue > 0.01
+
+
+def test_whitened_answers_have_the_covariance_of_identity_and_keep_units_that_had_it() -> None:
+    a = drawn(0, 500, 4) * torch.tensor([1.0, 5.0, 0.2, 3.0])
+    white = whitened(a).double()
+    assert torch.allclose(white.T @ white / 500, torch.eye(4, dtype=torch.float64), atol=1e-4)
+    assert (torch.corrcoef(torch.cat([a.T.double(), white.T]))[:4, 4:].diagonal() > 0.99).all()
+
+
+def test_dictionaries_find_parts_that_were_put_in() -> None:
+    """Each row is one of four parts: a factor, and a latent, for each of them."""
+    parts, which = torch.eye(4).repeat_interleave(2, 1), torch.arange(200) % 4
+    a = parts[which] * (0.5 + torch.rand(200, 1, generator=torch.Generator().manual_seed(0)))
+    for values in (factors(a[:100], a[100:], 4, 0), latents(a[:100], a[100:], 8, 0)):
+        pairs = {(int(part), int(strongest)) for part, strongest in zip(which[100:], values.argmax(1), strict=True)}
+        assert len({part for part, _ in pairs}) == 4
+        assert len({strongest for _, strongest in pairs}) == len(pairs)  # none answers two parts
+
+
+# ------------------------------------------------------------------ the test
+
+
+def null_of(sample: Sample, space: str = "centred", seed: int = 0, count: int = 19) -> dict[str, Tensor]:
+    return purity(Basis(sample, space, seed, 0, UNITS, 8), count)
+
+
+@pytest.mark.parametrize("space", ["centred", "whitened"])
+def test_rotated_twins_are_called_special_at_the_level_of_the_test(space: str) -> None:
+    """The same function in another basis: p is uniform on 1/20, 2/20, ..., so 5 % of 200 networks are below 0.06."""
+    base = sample_of(drawn(0, ROWS, UNITS).relu())
+    twins = [Sample(base.answers @ q, base.labels, base.embedded) for q in rotations(99, 0, 200, UNITS, UNITS)]
+    ps = [p_of(null_of(one, space, i)) for i, one in enumerate(twins)]
+    below = sum(p <= 0.051 for p in ps)
+    assert binomtest(below, 200, 0.05, alternative="greater").pvalue > 0.01, below
+    assert kstest(ps, "uniform").statistic < 0.15
+
+
+def test_untrained_networks_and_shuffled_labels_show_nothing() -> None:
+    """Normal weights know no axis, and lots no class."""
+    x = drawn(5, ROWS, 10)
+    ps = [p_of(null_of(sample_of(x @ drawn(seed, 10, UNITS), seed), seed=seed)) for seed in range(60)]
+    assert binomtest(sum(p <= 0.051 for p in ps), 60, 0.05, alternative="greater").pvalue > 0.01
+
+
+@pytest.mark.parametrize(("statistic", "sign", "noise"), [("entropy", -1, 0.3), ("likeness", 1, 0.05)])
+def test_units_that_each_know_a_class_are_found(statistic: str, sign: int, noise: float) -> None:
+    """Among clear classes the top rows of any direction are pure, so what sees purity there is likeness."""
+    base = sample_of(drawn(0, ROWS, CLASSES))
+    detectors = torch.eye(CLASSES)[base.labels] + noise * drawn(1, ROWS, CLASSES)
+    made = compared(Basis(Sample(detectors, base.labels, torch.eye(CLASSES)[base.labels]), "centred", 0, 0, 9, 8), 99)
+    assert p_of(made, statistic, sign) == 0.01
+    low, high = (sign * float(made[f"resampled_{statistic}"].quantile(q)) for q in (0.025, 0.975))
+    assert min(low, high) > 0
+
+
+def test_directions_that_know_classes_between_them_are_not_called_special() -> None:
+    base = sample_of(drawn(0, ROWS, CLASSES))
+    detectors = torch.eye(CLASSES)[base.labels] + 0.3 * drawn(1, ROWS, CLASSES)
+    turned = detectors @ next(rotations(7, 0, 1, CLASSES, CLASSES))
+    assert p_of(null_of(Sample(turned, base.labels, base.embedded), count=99)) > 0.05
+
+
+def test_dead_units_are_left_out_and_a_dead_layer_is_said() -> None:
+    made = null_of(sample_of(torch.cat([drawn(0, ROWS, 3), torch.zeros(ROWS, 2)], 1)))
+    assert made["chosen"].tolist() == [0, 1, 2]
+    assert int(made["live"]) == 3
+    dead = Basis(sample_of(torch.zeros(ROWS, 5)), "centred", 0, 0, UNITS, 8)
+    assert len(compared(dead, 19)["entropy"]) == 0
+
+
+def test_holms_correction() -> None:
+    """Of 0.01, 0.04, 0.03 the factors are 3, 1, 2, and none falls below one before it."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+# ------------------------------------------------------------------ layers
+
+
+class Shared(nn.Module):
+    """A ReLU that runs twice has no output of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.relu, self.out = nn.Linear(4, 6), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.relu(self.second(self.relu(self.first(x)))))
+
+
+def test_layers_are_those_that_run_once_in_their_order() -> None:
+    found = layers_of(bs.Model(Shared()), torch.rand(2, 4))
+    assert [(one.name, one.shape) for one in found] == [("first", (6,)), ("second", (5,)), ("out", (3,))]
+    assert [one.name for one in hidden(found, 9)] == ["first", "second"]
+    assert [one.name for one in hidden(found, 1)] == ["second"]
+    with pytest.raises(bs.InputError, match=r"got 'secnd', did you mean 'second'|got 'secnd'.*second"):
+        named(found, ["secnd"])
+
+
+def test_pooling_averages_over_positions() -> None:
+    conv = Layer("c", "Conv2d", (2, 3, 3), True)
+    out = torch.arange(18.0).view(1, 2, 3, 3) - 9
+    assert pooled(conv, out).tolist() == [[-5.0, 4.0]]
+    assert pooled(conv, out, rectified=True).tolist() == [[0.0, 4.0]]
+    tokens = Layer("t", "Linear", (5, 2), True)
+    assert pooled(tokens, torch.ones(1, 5, 2)).shape == (1, 2)
+    assert tokens.units == 2
+
+
+# ------------------------------------------------------------------ runs
+
+SMALL: dict[str, Any] = {"rotations": 19, "top": 4, "most_layers": 1}
+
+
+def test_a_run_holds_and_says_what_it_saw(tmp_path: Path) -> None:
+    done = bs.inspect.units("digits", data="digits", rows=60, out=tmp_path / "run", **SMALL)
+    (pre, post) = done.verdict.views
+    assert (pre.layer, pre.answers, post.answers) == ("6", "pre", "post")
+    assert pre.units == 128
+    assert 0 < pre.comparisons["centred/entropy"].p <= 1
+    assert next(d.name for d in post.dictionaries) == "NMF"
+    assert bs.verify(tmp_path / "run").ok
+    page = bs.write_report(tmp_path / "run").read_text()
+    assert "Random directions" in page
+    assert done.verdict.metrics()["effect@6.pre"].value == pre.comparisons["centred/entropy"].effect
+
+
+def test_an_independent_network_says_what_is_alike() -> None:
+    done = bs.inspect.units("digits", data="digits", against="digits-robust", rows=60, dictionary=False, **SMALL)
+    assert done.verdict.independent == "digits-robust"
+    assert not [f for f in done.findings if f.code == "likeness-by-pixels"]
+
+
+def test_all_parts_on_one_page(tmp_path: Path) -> None:
+    done = bs.inspect(
+        "digits", data="digits", rows=60, part=("units",), dictionary=False, out=tmp_path / "run", **SMALL
+    )
+    assert done.of("units").verdict.rows == 60
+    assert "units/effect@6.pre" in done.verdict.metrics()
+    assert bs.verify(tmp_path / "run").ok
+
+
+# ------------------------------------------------------------------ what cannot be
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"layer": ("conv9",)}, r"expected a layer among 0 \(Conv2d, 32 × 8 × 8\).* got 'conv9'"),
+        ({"rows": 20, "top": 16}, "expected at least 32 rows to judge directions by their top 16, got 10"),
+        ({"part": ("unit",)}, "expected settings among"),
+    ],
+)
+def test_what_does_not_fit_is_a_sentence(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(bs.InputError, match=said):
+        bs.inspect.units("digits", data="digits", **{"rows": 60, **settings})
+
+
+def test_an_unknown_part_offers_those_that_are_near() -> None:
+    with pytest.raises(bs.InputError, match=r"expected parts among .*units.* got 'unit'"):
+        bs.inspect("digits", data="digits", part=("unit",))
+
+
+def test_one_class_answers_alone_and_graphs_without_names_are_refused() -> None:
+    x, y = torch.rand(40, 1, 8, 8), torch.zeros(40, dtype=torch.int64)
+    with pytest.raises(bs.InputError, match="at least two classes"):
+        bs.inspect.units("digits", x, y, top=4)
+    with pytest.raises(bs.InputError, match="which is known by its answers alone"):
+        bs.inspect.units(bs.BlackBox(lambda x: torch.zeros(len(x), 10), classes=10), x, torch.arange(40) % 10, top=4)
+    plain = bs.Model(lambda x: x.flatten(1)[:, :10])
+    with pytest.raises(bs.InputError, match="network of modules with names"):
+        bs.inspect.units(plain, x, torch.arange(40) % 10, top=4)
