@@ -24,7 +24,7 @@ from blindspots.runs.store import Parts
 from blindspots.runs.world import Progress, World
 
 T = TypeVar("T")
-_RATES = {"fourier": 0.05, "pixels": 0.05, "maco": 0.15}  # of Adam
+_RATES = {"fourier": 0.05, "pixels": 0.05, "maco": 0.3}  # of Adam
 _PATH = 400  # steps of a plain ascent from one corner of the box to the opposite one
 _SURE = 64  # steps of an ascent from nothing
 _CHUNK = 64  # rows per call
