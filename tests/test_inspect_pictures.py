@@ -494,6 +494,14 @@ def test_a_function_without_layers_has_pictures_of_its_classes() -> None:
     assert all(p.rose for p in found.verdict.pictures)
 
 
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    net = linear()
+    with torch.no_grad():
+        net[1].weight[0, 0] = torch.inf
+    with pytest.raises(InputError, match=r"expected finite answers of 1 .*at row 0"):
+        bs.inspect.pictures(net, random(20, 6, 6), torch.arange(20) % 3, layer="1")
+
+
 def test_others_that_answer_another_question_are_refused() -> None:
     four = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     with pytest.raises(InputError, match="same 10 classes as digits"):

@@ -113,7 +113,7 @@ class Ascent:
 
     def _slope(self, numbers: Tensor, job: Job, step: int) -> Tensor:
         """Of what is climbed in the numbers: of the model by its own rule, then back through what made its input."""
-        numbers = numbers.to(self.model.device).requires_grad_()
+        numbers = numbers.to(self.model.device, copy=True).requires_grad_()
         with torch.enable_grad():
             image = self.recipe.parametrisation.image(numbers)
             if self.recipe.disturbed:

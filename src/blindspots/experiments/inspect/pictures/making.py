@@ -180,7 +180,7 @@ class Making:
     def _fooled(self, image: Tensor) -> Columns:
         """Images (K, C, H, W) in [0, 1], one for every class that is drawn."""
         classes, model = torch.tensor(self.config.numbers), self.model
-        image = image.detach().view(-1, *self.shape)
+        image = image.view(-1, *self.shape)
         rounded = levels(image)
         second = self.world.seen("against") if self.config.against else None
         x = pixels(rounded, model.box)

@@ -19,13 +19,20 @@ _TOP = 9  # rows that are shown beside a picture
 
 
 def values(model: Model, group: Group, data: Dataset, chunk: int | None, tell: Tell) -> Tensor:
-    """What every row answers to every objective: (n, T) float32."""
+    """What every row answers to every objective: (n, T) float32. Raises InputError: an answer is not finite."""
     found = []
     for first in range(0, len(data), chunk or _CHUNK):
         x, _ = data.rows(first, min(first + (chunk or _CHUNK), len(data)))
         found.append(valued(model, group, x))
         tell(first + len(x))
-    return torch.cat(found)
+    answers = torch.cat(found)
+    if not bool(answers.isfinite().all()):
+        row = int((~answers.isfinite().all(1)).nonzero()[0])
+        raise InputError(
+            f"expected finite answers of {group.layer or model.name}, got NaN or infinity at row {row}: choose another "
+            "layer, or leave the row out"
+        )
+    return answers
 
 
 def valued(model: Model, group: Group, x: Tensor) -> Tensor:
