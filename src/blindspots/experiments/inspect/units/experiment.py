@@ -40,7 +40,9 @@ class Units(Run[UnitsConfig, UnitsVerdict]):
     """A finished study of units."""
 
     def __repr__(self) -> str:
-        return f"Units({len(self.verdict.purer)} of {len(self.verdict.views)} with units purer than random directions)"
+        return (
+            f"Units({len(self.verdict.purer())} of {len(self.verdict.views)} with units purer than random directions)"
+        )
 
 
 @checked(model=as_model, against=as_model)
@@ -231,7 +233,7 @@ class _Making:
         if enough.any():
             told["entropy"][enough] = label_entropy(judged, self.sample.labels, self.config.top)
             own = Likeness(judged, self.sample.embedded)
-            told["likeness"][enough] = own.of(torch.eye(judged.shape[1]), judged)
+            told["likeness"][enough] = own.of(torch.eye(judged.shape[1]), judged.amin(0), judged.amax(0))
         return told
 
     # -------------------------------------------------------------- to look at
