@@ -22,7 +22,7 @@ class PicturesConfig(Inspecting):
         shown="channels and classes",
     )
     class_: Words = setting(
-        (), "A class by its name or number, also several: any picture becomes an image of it.", metavar="CLASS",
+        (), "A class by its name or number, also several, of which pictures are made.", metavar="CLASS",
         shown="all, up to 10",
     )  # fmt: skip
     unit: Words = setting((), "Numbers of the channels that are drawn.", metavar="N,...", shown="by lot")
