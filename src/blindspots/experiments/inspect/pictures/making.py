@@ -56,7 +56,7 @@ class Making:
 
     def pictures(self) -> Generator[Columns, None, Columns]:
         group, answers = group_of(self.config, self.world, self.i), self.needs[f"answers/{self.i}"]
-        spread = float(answers["values"].std(0).mean())
+        spread = float(answers["values"].std(0, correction=0).mean())
         made = yield from self._drawn(self.model, group, spread)
         x = self._inputs(made, self.model)
         d = self.config.diverse
