@@ -125,6 +125,12 @@ KINDS = (
         "other unit of the independent network answers more alike is taken as it is stored.",
     ),
     _study(
+        "geometry",
+        "Slices of decision regions, distances, curvature, and what two models share.",
+        unseen="Nearest boundaries and adversarial directions are the best that were found. Networks that learned from "
+        "relabelled rows were not trained again, and models were asked again about a sample of points.",
+    ),
+    _study(
         "training",
         "Train small networks with one thing changed at a time: what do robustness, distance and transfer go with?",
         unseen="Networks were not trained again, and searches for examples were not repeated.",
