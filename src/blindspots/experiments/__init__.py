@@ -119,6 +119,12 @@ KINDS = (
         "every layer were made again.",
     ),
     _study(
+        "pictures",
+        "Draw what units, directions and classes see, beside the data, and make images from nothing that fool it.",
+        unseen="That other ascents would not reach more cannot be shown. Images were not evolved again, and that no "
+        "other unit of the independent network answers more alike is taken as it is stored.",
+    ),
+    _study(
         "geometry",
         "Slices of decision regions, distances, curvature, and what two models share.",
         unseen="Nearest boundaries and adversarial directions are the best that were found. Networks that learned from "

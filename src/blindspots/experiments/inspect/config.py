@@ -6,17 +6,23 @@ from pydantic import field_validator
 
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.geometry.config import GeometryConfig
+from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.settings import Inspecting
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
-STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "geometry": GeometryConfig, "training": TrainingConfig}
+STUDIES: dict[str, type[Inspecting]] = {
+    "units": UnitsConfig,
+    "pictures": PicturesConfig,
+    "geometry": GeometryConfig,
+    "training": TrainingConfig,
+}
 USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
 
 
-class InspectConfig(UnitsConfig, GeometryConfig, TrainingConfig):
+class InspectConfig(UnitsConfig, PicturesConfig, GeometryConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(

@@ -31,7 +31,7 @@ class Inspected(Run[InspectConfig, InspectVerdict]):
         return self.parts.run(part)
 
 
-@checked(model=as_model, against=as_model)
+@checked(model=as_model, against=as_model, beside=as_model)
 def inspect(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
@@ -39,6 +39,7 @@ def inspect(
     *,
     data: Data | None = None,
     against: Model | nn.Module | str | None = None,
+    beside: Model | nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -52,13 +53,14 @@ def inspect(
         model: a network; parts that need no layers take any model.
         x, y: inputs (N, ...) that it was not trained on, and labels (N,). Instead: `data` (see `as_data`).
         against: an independently trained model of the same inputs and classes.
+        beside: a model whose pictures of classes stand beside those of `model`.
         out, resume, engine, watch, command: as of `bs.evaluate`.
         settings: those of `InspectConfig`, such as part=("units",), layer, threat, seed.
 
     Raises:
         InputError: a part cannot be done on this model; the sentence says why.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "against": against}
+    given = {"model": model, "data": rows_of(x, y, data), "against": against, "beside": beside}
     done = begin("inspect", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Inspected(**vars(done))
 
