@@ -14,19 +14,23 @@ from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
 STUDIES: dict[str, type[Inspecting]] = {
-    "units": UnitsConfig,
     "pictures": PicturesConfig,
+    "units": UnitsConfig,
     "geometry": GeometryConfig,
     "training": TrainingConfig,
 }
 USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
+OF_LAYERS = ("units", "stability")  # parts that a model without layers cannot have
 
 
 class InspectConfig(UnitsConfig, PicturesConfig, GeometryConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(
-        USUAL, f"Which part: {', '.join(STUDIES)}. Can be repeated.", metavar="PART", shown="all but training"
+        (),
+        f"Which part: {', '.join(STUDIES)}. Can be repeated.",
+        metavar="PART",
+        shown="all that the model allows but training",
     )
 
     @field_validator("part")
@@ -37,7 +41,7 @@ class InspectConfig(UnitsConfig, PicturesConfig, GeometryConfig, TrainingConfig)
                 raise InputError(
                     f"expected parts among {', '.join(STUDIES)}, got {name!r}{meant(name, STUDIES)}: choose one"
                 )
-        return tuple(dict.fromkeys(part)) or USUAL
+        return tuple(dict.fromkeys(part))
 
     def of(self, study: str) -> Inspecting:
         """The settings of one part."""

@@ -1,6 +1,6 @@
 """A look into a model: every part of it is a run of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.data import Data
-from blindspots.experiments.inspect.config import InspectConfig
+from blindspots.experiments.inspect.config import OF_LAYERS, USUAL, InspectConfig
 from blindspots.experiments.inspect.verdict import InspectVerdict
 from blindspots.findings import Finding
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
+from blindspots.problem import Need
 from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part
 from blindspots.runs.run import Watch
@@ -69,6 +70,12 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
     name = "inspect"
     Config, Verdict = InspectConfig, InspectVerdict
 
+    def fitted(self, config: InspectConfig, world: World) -> InspectConfig:
+        """With the parts that are usual for such a model, where none was named."""
+        closed = world.model.access is not Need.GRAD
+        usual = tuple(name for name in USUAL if not (closed and name in OF_LAYERS))
+        return config if config.part else config.model_copy(update={"part": usual})
+
     def parts(self, config: InspectConfig, world: World) -> list[Part]:
         return [Part(name, rows=range(len(world.data)), run=(name, config.of(name))) for name in config.part]
 
@@ -84,4 +91,13 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
 
     def findings(self, config: InspectConfig, world: World, verdict: InspectVerdict, parts: Parts) -> list[Finding]:
         told = {f"{f.code} {f.saw}": f for name in parts for f in parts.run(name).findings}
-        return list(told.values())
+        return [*_left_out(config, world), *told.values()]
+
+
+def _left_out(config: InspectConfig, world: World) -> Iterator[Finding]:
+    if world.model.access is not Need.GRAD and not set(config.part) & set(OF_LAYERS):
+        yield Finding(
+            code="parts-left-out", severity="note",
+            saw=f"The model is known by its answers alone, so parts about layers are left out: {', '.join(OF_LAYERS)}.",
+            do="Where its weights are at hand, look into those.",
+        )  # fmt: skip
