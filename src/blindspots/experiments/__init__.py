@@ -119,6 +119,12 @@ KINDS = (
         "every layer were made again.",
     ),
     _study(
+        "pictures",
+        "Draw what units, directions and classes see, beside the data, and make images from nothing that fool it.",
+        unseen="That other ascents would not reach more cannot be shown. Images were not evolved again, and that no "
+        "other unit of the independent network answers more alike is taken as it is stored.",
+    ),
+    _study(
         "frequency",
         "Say how often random points near rows are errors, down to 1e-20, beside the nearest error.",
         unseen="Draws of some rows were counted again; runs of splitting are taken as they are stored. That no "
