@@ -215,6 +215,46 @@ def test_rows_do_not_depend_on_how_many_there_are() -> None:
             assert torch.equal(columns.nan_to_num(), more.parts.joined("rates/ball")[name][:2].nan_to_num()), name
 
 
+def test_what_a_verifier_proved_is_not_drawn_from(tmp_path: Path) -> None:
+    """A third of the rows is certified beyond the ball, one of them wrong, and a third not as far."""
+    radii = tmp_path / "radii.npy"
+    np.save(radii, np.array([0.3, 0.1, 0.0] * 5))
+    weight, x = torch.ones(4), torch.full((15, 4), 0.5)
+    net, _, _ = plane(weight, 0.7)
+    y = torch.tensor([1] + [0] * 14)
+    settings = {"threat": "linf:0.2", "certified": str(radii), **QUICK}
+    done = bs.inspect.frequency(net, x, y, out=tmp_path / "run", **settings)
+    rates = [row.rate for row in done.verdict.tables[0].lines]
+    assert [(r.p, r.how) for r in rates[::3]] == [(1.0, "proved"), *[(0.0, "proved")] * 4]
+    assert all(r.how != "proved" for r in rates[1::3] + rates[2::3])
+    assert bs.verify(tmp_path / "run", bs.Model(net), (x, y)).ok
+    with pytest.raises(bs.InputError, match="expected 2 certified radii"):
+        bs.inspect.frequency(net, x[:2], y[:2], **settings)
+    with pytest.raises(bs.InputError, match="got an error inside of a ball that is proved"):
+        bs.inspect.frequency(net, x, y, **{**settings, "threat": "linf:0.3", "draws": 10, "splitting": False})
+
+
+@pytest.mark.parametrize("content", [b"no array", b""])
+def test_certificates_that_cannot_be_read_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "radii.npy").write_bytes(content)
+    with pytest.raises(bs.InputError, match="expected an .npy file of certified radii"):
+        bs.inspect.frequency("digits", data="digits", rows=2, certified=str(tmp_path / "radii.npy"))
+    np.save(tmp_path / "radii.npy", [0.1, np.nan])
+    with pytest.raises(bs.InputError, match="of at least 0"):
+        bs.inspect.frequency("digits", data="digits", rows=2, certified=str(tmp_path / "radii.npy"))
+
+
+def test_rows_are_chosen_by_lot() -> None:
+    net, _, _ = plane(torch.ones(4), 0.5)
+    settings = {"frequency_rows": 3, "splitting": False, **QUICK}
+    few, other = (
+        bs.inspect.frequency(net, torch.full((40, 4), 0.5), torch.zeros(40).long(), seed=s, **settings) for s in (0, 1)
+    )
+    ids = [[row.id for row in done.verdict.tables[0].lines] for done in (few, other)]
+    assert ids[0] == sorted(ids[0]) != ids[1]
+    assert len(ids[0]) == 3
+
+
 def test_columns_keep_evidence() -> None:
     found = [
         Evidence(wrong=False, proved=0.0, forwards=1),

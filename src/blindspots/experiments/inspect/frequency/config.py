@@ -31,6 +31,13 @@ class FrequencyConfig(Inspecting):
     frequency_rows: int | None = setting(
         None, "Rows whose rates are measured, by lot.", metavar="N", shown="30, or all where there are fewer", ge=1
     )
+    certified: str | None = setting(
+        None,
+        "An .npy file with a radius for each row of the data, in the norm of --threat, within which a verifier proved "
+        "that the prediction does not change.",
+        metavar="FILE",
+        shown="none",
+    )
     draws: int = setting(1000, "Random points per row that are counted first.", metavar="N", ge=10, le=10**8)
     splitting: bool = setting(True, "Also split rows whose draws hit less than ten times, which takes scores.")
     particles: int = setting(2, "Particles of a run: with more, intervals are narrower.", metavar="N", ge=2, le=10_000)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from blindspots.batching import rows_per_call
 from blindspots.data import Data
 from blindspots.data.splits import shuffled
 from blindspots.errors import InputError
+from blindspots.experiments.inspect.frequency.certificates import radii
 from blindspots.experiments.inspect.frequency.conclude import columns_of, concluded
 from blindspots.experiments.inspect.frequency.config import LAWS, FrequencyConfig
 from blindspots.experiments.inspect.frequency.evidence import Evidence, gather
@@ -111,6 +113,7 @@ class FrequencyStudy(Experiment[FrequencyConfig, FrequencyVerdict]):
         )  # fmt: skip
         for name in asked:
             law_of(name, config, world)
+        radii(config.certified, len(world.data))  # refused before the first part
         _ = _doubts(config, world)
         return config
 
@@ -118,11 +121,12 @@ class FrequencyStudy(Experiment[FrequencyConfig, FrequencyVerdict]):
         return float((config.frequency_rows or 0) * len(config.law) * (config.draws + _PASSES * config.splitting))
 
     def parts(self, config: FrequencyConfig, world: World) -> list[Part]:
-        kinds = [f"{kind}/{name}" for kind in ("nearest", "rates") for name in config.law]
-        return [part for kind in ("rows", *kinds) for part in shards(kind, config.frequency_rows or 0, SHARD)]
+        kinds = ["rows", *(f"{kind}/{name}" for kind in ("nearest", "rates") for name in config.law)]
+        listed = [part for kind in kinds for part in shards(kind, config.frequency_rows or 0, SHARD)]
+        return [replace(p, needs=(f"rows/{p.name[-5:]}",)) if p.name.startswith("rates/") else p for p in listed]
 
     def make(self, config: FrequencyConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
-        making = _Making(config, world, part)
+        making = _Making(config, world, part, needs)
         if part.name.startswith("rows/"):
             return making.rows()
         return making.nearest() if part.name.startswith("nearest/") else making.rates(kept)
@@ -189,14 +193,15 @@ def _doubts(config: FrequencyConfig, world: World) -> list[Finding]:
 class _Making:
     """One part: rows, the errors nearest to them under a law, or their rates under it."""
 
-    def __init__(self, config: FrequencyConfig, world: World, part: Part) -> None:
-        self.config, self.world, self.part = config, world, part
+    def __init__(self, config: FrequencyConfig, world: World, part: Part, needs: Parts) -> None:
+        self.config, self.world, self.part, self.needs = config, world, part, needs
         self.name = part.name.split("/")[1]
         self.ids = chosen(config, world)
 
     def rows(self) -> Columns:
         x, y = self._data(self.part.rows)
-        return {"id": self._places(self.part.rows), "y": y, "x": pack_inputs(x)}
+        proved = radii(self.config.certified, len(self.world.data))[self._places(self.part.rows)]
+        return {"id": self._places(self.part.rows), "y": y, "x": pack_inputs(x), "certified": proved}
 
     def _data(self, rows: range) -> tuple[Tensor, Tensor]:
         found = [self.world.data.rows(i, i + 1) for i in self._places(rows).tolist()]
@@ -259,9 +264,15 @@ class _Making:
         c, oracle, (x, y) = self.config, self._oracle(), self._data(rows)
         how = Splitting(c.particles, c.replicates, c.walk, c.floor) if c.splitting else None
         x, y, key = (t.to(oracle.device) for t in (x, y, self._key(rows, _RATES)))
+        proved = self._certified(rows).to(oracle.device)
         with oracle.session():
-            found = gather(error_score(oracle, y), x, self._law, key, draws=c.draws, splitting=how)
+            found = gather(error_score(oracle, y), x, self._law, key, draws=c.draws, splitting=how, certified=proved)
         return {**columns_of(list(map(self._scored, found)), c.replicates), "cost": torch.tensor([oracle.forwards, 0])}
+
+    def _certified(self, rows: range) -> Tensor:
+        """Of some rows; under noise, which no ball holds, a radius proves nothing unless it is infinite."""
+        kept: Tensor = self.needs[f"rows/{self.part.name[-5:]}"]["certified"]
+        return kept[rows.start - self.part.rows.start :][: len(rows)]
 
     def _scored(self, found: Evidence) -> Evidence:
         """Without a mean where only labels are known: it would say no more than the rate."""

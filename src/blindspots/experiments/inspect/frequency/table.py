@@ -109,7 +109,7 @@ def _distance(evidence: Evidence, worst: Worst | None) -> float | None:
 
 def _flatness(evidence: Evidence, worst: Worst | None, known: Rate) -> Flatness | None:
     """Of a row that is right, where the plane can be reached and leaves most points on this side."""
-    if evidence.wrong or worst is None or not 0 < worst.plane < 0.5:
+    if evidence.wrong or evidence.proved is not None or worst is None or not 0 < worst.plane < 0.5:
         return None
     sure = known.model_copy(update={"p": None}) if known.how == "at most" else known
     return flatness(implied_distance(worst.plane, 1.0), 1.0, sure)

@@ -9,6 +9,7 @@ ROWS = {
     "id": "(n,) int64 place of the row in the data",
     "y": "(n,) int64 label",
     "x": "(n, ...) input",
+    "certified": "(n,) float64 radius in the norm of the threat within which its prediction was proved to stay",
 }
 NEAREST = {
     "nearest": "(n, ...) float32 nearest error that was found; the row itself where there is none",

@@ -45,6 +45,8 @@ def checks(config: FrequencyConfig, verdict: FrequencyVerdict, parts: Parts, wor
     stored, again = numbers_of(verdict), proof.numbers()
     yield differing("every number of the verdict follows from the parts", stored, again)
     yield differing("rates below 1e-3 do so in their logarithms", _logarithmic(stored), _logarithmic(again))
+    if config.certified:
+        yield note("Certified radii are taken as they are stored.")
     if not (world.same.get("model") and world.same.get("data")):
         yield note("Model or data are not at hand, so no draws were counted again and no examples shown to the model.")
         return
@@ -78,6 +80,10 @@ class _Proof:
     def _counts(self, law: str, c: dict[str, Array]) -> Problems:
         """Draws and points that were asked, from what was counted."""
         m, few = self.config, np.isnan(c["proved"]) & (c["hits"] < _FEW)
+        radius = math.inf if law == "noise" else self.threat.radius or 0.0
+        proved = np.where(self.own["certified"].numpy() >= radius, c["wrong"].astype(float), np.nan)
+        if not np.array_equal(proved, c["proved"], equal_nan=True):
+            yield f"expected rates to be proved where certified radii cover the law, found others: {law}"
         if (c["split"] != (few & m.splitting)).any() or (
             c["draws"] != np.where(np.isnan(c["proved"]), m.draws, 0)
         ).any():
@@ -132,7 +138,9 @@ class _Proof:
             "id": row["id"], "wrong": row["wrong"], "broken": None if law == "noise" else bool(seen),
             "distance": 0.0 if row["wrong"] else _or_none(row["distance"]), "mean": _or_none(row["mean"]),
             "error": _or_none(row["error"]), "rate": rate, "split": row["split"], "stuck": row["stuck"],
-            "flat": _flatness(row["plane"], rate) if not row["wrong"] and 0 < row["plane"] < 0.5 else None,
+            "flat": _flatness(row["plane"], rate)
+            if not row["wrong"] and math.isnan(row["proved"]) and 0 < row["plane"] < 0.5
+            else None,
         }  # fmt: skip
 
     def _rate(self, row: dict[str, Any], sure: float) -> dict[str, Any]:
