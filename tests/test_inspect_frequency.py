@@ -182,7 +182,7 @@ def test_scores_are_split_and_labels_are_drawn_from() -> None:
 
 def test_a_run_holds_and_says_what_it_saw(tmp_path: Path) -> None:
     done = bs.inspect.frequency(
-        "digits", data="digits", rows=6, threat="linf:0.25", noise=0.3, floor=1e-6, **QUICK, out=tmp_path / "run"
+        "digits", data="digits", rows=4, threat="linf:0.25", noise=0.3, floor=1e-3, **QUICK, out=tmp_path / "run"
     )
     assert [table.law for table in done.verdict.tables] == ["ball", "noise"]
     assert bs.verify(tmp_path / "run").ok
@@ -196,10 +196,10 @@ def test_l2_balls_and_spheres_hold_too(tmp_path: Path) -> None:
     bs.inspect.frequency(
         "digits",
         data="digits",
-        rows=3,
+        rows=2,
         threat="l2:1.5",
         law=("ball", "sphere"),
-        floor=1e-4,
+        floor=1e-2,
         **QUICK,
         out=tmp_path / "r",
     )
@@ -208,7 +208,7 @@ def test_l2_balls_and_spheres_hold_too(tmp_path: Path) -> None:
 
 def test_rows_do_not_depend_on_how_many_there_are() -> None:
     few, more = (
-        bs.inspect.frequency("digits", data="digits", rows=n, threat="linf:0.3", floor=1e-3, **QUICK) for n in (2, 9)
+        bs.inspect.frequency("digits", data="digits", rows=n, threat="linf:0.3", floor=1e-2, **QUICK) for n in (2, 9)
     )
     for name, columns in few.parts.joined("rates/ball").items():
         if name != "cost":
@@ -231,13 +231,13 @@ def test_what_a_verifier_proved_is_not_drawn_from(tmp_path: Path) -> None:
     with pytest.raises(bs.InputError, match="expected 2 certified radii"):
         bs.inspect.frequency(net, x[:2], y[:2], **settings)
     with pytest.raises(bs.InputError, match="got an error inside of a ball that is proved"):
-        bs.inspect.frequency(net, x, y, **{**settings, "threat": "linf:0.3", "draws": 10, "splitting": False})
+        bs.inspect.frequency(plane(weight, 0.5)[0], x, y, **{**settings, "threat": "linf:0.3"})
 
 
 @pytest.mark.parametrize("content", [b"no array", b""])
 def test_certificates_that_cannot_be_read_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "radii.npy").write_bytes(content)
-    with pytest.raises(bs.InputError, match="expected an .npy file of certified radii"):
+    with pytest.raises(bs.InputError, match=r"expected an \.npy file of certified radii"):
         bs.inspect.frequency("digits", data="digits", rows=2, certified=str(tmp_path / "radii.npy"))
     np.save(tmp_path / "radii.npy", [0.1, np.nan])
     with pytest.raises(bs.InputError, match="of at least 0"):
