@@ -67,8 +67,8 @@ def answer(v: FrequencyVerdict) -> str:
     if not right:
         return "All rows are errors as they are"
     middle = median(sorted(_height(line.rate) for line in right))
-    below = "at most " if _is_bound(right, middle) else ""
-    said = f"for half of the rows random points are errors with a probability of {below}{_power(middle)} or less"
+    below = f"at most {_power(middle)}" if _is_bound(right, middle) else f"{_power(middle)} or less"
+    said = f"for half of the rows random points are errors with a probability of {below}"
     if table.broken is None:
         return f"{said[0].upper()}{said[1:]}"
     fallen = sum(bool(line.broken) for line in right)
@@ -267,6 +267,8 @@ def by_distance_said(table: Table) -> str:
     )
     if ratios:
         said += f" Here the ratio of both distances is {number(median(ratios))} in the median of {len(ratios)} rows."
+    if any(line.flat and _is_at_most(line.rate) for line in table.lines):
+        said += " Rows of which only a bound is known are drawn at it, and may be lower."
     doubted = missed(table)
     if doubted:
         return f"{said} {count(len(doubted), 'row')} lie so far below it that splitting may have missed errors."
