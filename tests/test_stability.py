@@ -463,6 +463,16 @@ def test_a_residual_network_is_walked(zoo: Path) -> None:
     assert all(a.gain.upper[0] / a.gain.lower <= 1.001 for a in found.layers if a.op == "conv2d")
 
 
+@_OPEN
+@pytest.mark.parametrize("name", ["rvb_NOR_MLP_B", "rvb_LPD_MLP_B_01", "cifar10_kw_small_8px", "cifar10_cnn_a_adv"])
+def test_no_gradient_of_a_published_network_is_above_its_bounds(zoo: Path, name: str) -> None:
+    net, x = _of(zoo, name)
+    found = stability(Model(net), x, 0.001)
+    assert float(found.gradients.max()) <= found.found <= min(found.product, found.eclipse_fast or inf)
+    assert bool((found.gradients <= found.local).all())
+    assert float(found.local.max()) < found.product
+
+
 def _of(zoo: Path, name: str) -> tuple[nn.Module, Tensor]:
     sys.path.insert(0, str(zoo))
     try:
