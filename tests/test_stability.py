@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, sqrt
 from pathlib import Path
@@ -11,15 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blindspots.box import Box
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.stability.amplification import adversarial_at, amplification, median
-from blindspots.experiments.inspect.stability.bounds import Layer, eclipse_fast, margins, product
+from blindspots.experiments.inspect.stability.bounds import Layer, affordable, eclipse_fast, gains, layered, margins
 from blindspots.experiments.inspect.stability.folding import folded
-from blindspots.experiments.inspect.stability.gradients import steep, steepest_found
+from blindspots.experiments.inspect.stability.gradients import Region, steep, steepest_found
 from blindspots.experiments.inspect.stability.graph import Graph, trace
 from blindspots.experiments.inspect.stability.local import Interval, steepest
-from blindspots.experiments.inspect.stability.network import stability
+from blindspots.experiments.inspect.stability.network import Slope, slope
 from blindspots.experiments.inspect.stability.slopes import slopes, slopes_between
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.model import Model
@@ -40,6 +40,45 @@ def _walked(net: nn.Module, *shape: int, rows: int = 3, **settings: object) -> t
     x = _rows(rows, *shape)
     graph = folded(trace(Model(net, **settings), x))  # type: ignore[arg-type]
     return graph, product(graph, x)
+
+
+def product(graph: Graph, x: Tensor) -> list[Layer]:
+    return layered(graph, gains(graph, x, range(1, len(graph.steps)), affordable(graph)))
+
+
+@dataclass(frozen=True)
+class Around:
+    layers: list[Layer]
+    eclipse_fast: float | None
+    best: float
+    slope: Slope
+
+    @property
+    def product(self) -> float:
+        return self.layers[-1].upper
+
+    @property
+    def without_bound(self) -> list[str]:
+        return [layer.name for layer in self.layers if inf in layer.gain.upper]
+
+
+def around(net: nn.Module, x: Tensor, radius: float, p: float = inf) -> Around:
+    model = Model(net)
+    graph = folded(trace(model, x))
+    layers, better = product(graph, x), eclipse_fast(graph)
+    best = min(layers[-1].upper, better or inf)
+    made = slope(graph, layers, x, model.box, radius, p, best, keys(0, torch.arange(len(x))))
+    return Around(layers, better, best, made)
+
+
+def in_order(found: Around) -> None:
+    """Product >= ECLipsE-Fast >= local bound >= found in the ball >= at the rows, and the box has what the ball has."""
+    at = found.slope
+    assert bool((at.gradient <= at.found).all())
+    assert bool((at.found <= at.local).all())
+    assert bool((at.found <= at.found_in_box).all())
+    assert float(at.found_in_box.max()) <= found.best <= found.product
+    assert float(at.local.max()) <= found.best
 
 
 def _jacobians(graph: Graph, x: Tensor) -> Tensor:
@@ -263,15 +302,42 @@ def test_slopes_over_intervals_contain_those_inside(op: str) -> None:
 def test_bounds_are_in_order(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     """Product >= ECLipsE-Fast >= largest found >= at the rows; the local bound is between, at radius 0 exact."""
     net, x = _seeded(make), _rows(4, *shape)
-    found = stability(Model(net), x, 0.02)
-    best = min(found.product, found.eclipse_fast or inf)
-    assert found.without_bound == []
-    assert float(found.gradients.max()) <= found.found <= best <= found.product
-    assert bool((found.gradients <= found.local).all())
-    assert float(found.local.max()) <= best
-    point = stability(Model(net), x, 0)
-    assert torch.allclose(point.local, point.gradients, rtol=1e-6)
+    for p in (2, inf):
+        found = around(net, x, 0.02, p)
+        assert found.without_bound == []
+        in_order(found)
+    point = around(net, x, 0).slope
+    assert torch.allclose(point.local, point.gradient, rtol=1e-6)
+    assert torch.equal(point.found, point.gradient)
     assert (found.eclipse_fast is None) == (make is Residual)
+
+
+@pytest.mark.parametrize("p", [2, inf])
+def test_the_steepest_points_lie_where_they_may(p: float) -> None:
+    net, x = _seeded(_mlp), _rows(4, 12)
+    at = around(net, x, 0.05, p).slope
+    moved = torch.linalg.vector_norm((at.point - x).double(), p, dim=1)
+    assert bool((moved <= 0.05 * (1 + 1e-5)).all())
+    for point, said in ((at.point, at.found), (at.point_in_box, at.found_in_box)):
+        assert bool(((point >= 0) & (point <= 1)).all())
+        again = torch.linalg.matrix_norm(_jacobians(folded(trace(Model(net), x)), point), 2)
+        assert torch.allclose(again, said)
+
+
+def test_proofs_are_made_where_they_are_cheapest() -> None:
+    """Without them a bound is that of the grid, which is wider, and a layer says so."""
+    graph = folded(trace(Model(_seeded(Residual)), _rows(2, 2, 6, 6)))
+    x, every = _rows(2, 2, 6, 6), range(1, len(graph.steps))
+    assert [graph.steps[i].name for i in sorted(affordable(graph))] == ["conv1", "conv2", "short"]
+    wide, close = (list(gains(graph, x, every, proved)) for proved in ((), affordable(graph)))
+    at = [step.name for step in graph.steps].index("conv2") - 1
+    assert wide[at].upper[0] > close[at].upper[0] * (1 + 1e-3)
+    assert "too long" in wide[at].note
+    assert [g.lower for g in wide] == [g.lower for g in close]
+    parts = [
+        g for block in (range(1, 3), range(3, len(graph.steps))) for g in gains(graph, x, block, affordable(graph))
+    ]
+    assert parts == close
 
 
 def test_eclipse_fast_of_one_layer_and_of_a_sigmoid() -> None:
@@ -326,9 +392,10 @@ def test_ascent_finds_the_steepest_point_of_a_known_function() -> None:
     x = torch.full((2, 2), 0.9)
     graph = trace(Model(Bent(), bounds=(-1.0, 1.0)), x)
     assert float(steep(graph, x).norm.max()) < 0.5
-    assert steepest_found(graph, x, Box(-1.0, 1.0), keys(0, torch.arange(2))).tolist() == pytest.approx(
-        [3, 3], rel=0.02
-    )
+    wide = Region(-torch.ones(2, 2).double(), torch.ones(2, 2).double(), x.double())
+    found, point = steepest_found(graph, x, wide, keys(0, torch.arange(2)))
+    assert found.tolist() == pytest.approx([3, 3], rel=0.02)
+    assert float(point[:, 0].abs().max()) < 0.1
 
 
 def test_slopes_of_many_scores_are_found_from_below() -> None:
@@ -423,11 +490,6 @@ def test_what_cannot_be_walked_is_refused_in_a_sentence(model: Callable[[], Mode
         trace(model(), _rows(2, 3))
 
 
-def test_a_negative_radius_is_refused() -> None:
-    with pytest.raises(InputError, match="radius of at least 0"):
-        stability(Model(nn.Linear(3, 2)), _rows(2, 3), -1)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_weights_of_any_precision_are_taken_as_they_are(dtype: torch.dtype) -> None:
     net = _seeded(lambda: nn.Linear(5, 3)).to(dtype)
@@ -457,9 +519,10 @@ def test_eclipse_fast_of_published_networks(zoo: Path, name: str, whole: float, 
 @_OPEN
 def test_a_residual_network_is_walked(zoo: Path) -> None:
     net, x = _of(zoo, "cifar10_resnet2b_pgd")
-    found = stability(Model(net), x, 0.0)
+    found = around(net, x, 0.0)
     assert found.without_bound == []
-    assert float(found.gradients.max()) <= found.found <= found.product < 1e4
+    in_order(found)
+    assert found.product < 1e4
     assert all(a.gain.upper[0] / a.gain.lower <= 1.001 for a in found.layers if a.op == "conv2d")
 
 
@@ -467,10 +530,9 @@ def test_a_residual_network_is_walked(zoo: Path) -> None:
 @pytest.mark.parametrize("name", ["rvb_NOR_MLP_B", "rvb_LPD_MLP_B_01", "cifar10_kw_small_8px", "cifar10_cnn_a_adv"])
 def test_no_gradient_of_a_published_network_is_above_its_bounds(zoo: Path, name: str) -> None:
     net, x = _of(zoo, name)
-    found = stability(Model(net), x, 0.001)
-    assert float(found.gradients.max()) <= found.found <= min(found.product, found.eclipse_fast or inf)
-    assert bool((found.gradients <= found.local).all())
-    assert float(found.local.max()) < found.product
+    found = around(net, x, 0.001)
+    in_order(found)
+    assert float(found.slope.local.max()) < found.product
 
 
 def _of(zoo: Path, name: str) -> tuple[nn.Module, Tensor]:

@@ -102,6 +102,12 @@ KINDS = (
         "every layer were made again.",
     ),
     _study(
+        "stability",
+        "Bound how far a network can stretch a small change, beside how far it does, and follow it through the layers.",
+        unseen="That no point is steeper than those found cannot be shown. Bounds around rows, and those of layers that "
+        "are no plain modules, are taken as they are stored, above what was found.",
+    ),
+    _study(
         "training",
         "Train small networks with one thing changed at a time: what do robustness, distance and transfer go with?",
         unseen="Networks were not trained again, and searches for examples were not repeated.",

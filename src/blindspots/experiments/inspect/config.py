@@ -6,16 +6,17 @@ from pydantic import field_validator
 
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.settings import Inspecting
+from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
-STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "training": TrainingConfig}
+STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "stability": StabilityConfig, "training": TrainingConfig}
 USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
 
 
-class InspectConfig(UnitsConfig, TrainingConfig):
+class InspectConfig(UnitsConfig, StabilityConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(

@@ -1,18 +1,20 @@
 """How far a network as a whole can stretch a change of its input in l2: bounds that hold everywhere, and at rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import inf, prod, sqrt
 
 import torch
 from torch import Tensor
 
 from blindspots.experiments.inspect.stability.graph import Graph, Step
-from blindspots.experiments.inspect.stability.layers import Gain, arguments, gain, is_affine
+from blindspots.experiments.inspect.stability.layers import Gain, arguments, gain, is_affine, proof_cost
 from blindspots.experiments.inspect.stability.slopes import slopes
 
 _WIDTH, _NUMBERS = 2048, 1 << 27  # of layers as dense matrices
 _ROUNDING = 1e-9
+_PROOFS = 1e11  # multiplications, of all proofs together: a quarter of a minute on one core
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,48 @@ class Layer:
     local: float
 
 
-def product(graph: Graph, x: Tensor) -> list[Layer]:
-    """The layers of a network, each with the bound of everything up to it; the last one has that of the scores.
+def gains(graph: Graph, x: Tensor, steps: range, proved: Collection[int]) -> Iterator[Gain]:
+    """The gain of each of these steps; results before them are dropped as soon as nothing reads them.
+
+    Args:
+        x: rows (`graph.rows`, *shape) at which local constants are taken.
+        proved: convolutions whose bound is made tight by a proof where that helps, see `affordable`.
+    """
+    values, last = {0: x.double()}, graph.last
+    for i, step in enumerate(graph.steps[1 : steps.stop], 1):
+        if i in steps:
+            yield gain(step, values, prove=i in proved)
+        values[i] = step.run(values)
+        for read in {r for r in step.reads if last[r] == i}:
+            del values[read]
+
+
+def affordable(graph: Graph) -> frozenset[int]:
+    """Convolutions whose norms can be proved at most 5e-4 above a lower bound, within a budget for all of them.
+
+    The cheapest first, until together they take 1e11 multiplications; so what a proof gives does not depend on clocks.
+    """
+    shapes = {i: torch.empty(step.shape, device="meta") for i, step in enumerate(graph.steps)}
+    costs = {i: proof_cost(step, shapes) for i, step in enumerate(graph.steps) if i}
+    known = sorted((cost, i) for i, cost in costs.items() if cost is not None)
+    totals = accumulate(cost for cost, _ in known)
+    return frozenset(i for (_, i), total in zip(known, totals, strict=True) if total <= _PROOFS)
+
+
+def layered(graph: Graph, gains: Iterable[Gain]) -> list[Layer]:
+    """The layers of a network, each with the product bound of everything up to it; the last one has that of the scores.
 
     Sequences multiply, sums add, concatenations add squares. What has no bound makes all that follows infinite, and
     its gain has a note that says so.
 
     Args:
-        x: rows (B, *shape) at which local constants are taken.
+        gains: of every step but the input.
     """
-    uppers, locals_, layers, values = [1.0], [1.0], list[Layer](), {0: x.double()}
-    for i, step in enumerate(graph.steps[1:], 1):
-        found = gain(step, values)
+    uppers, locals_, layers = [1.0], [1.0], list[Layer]()
+    for i, (step, found) in enumerate(zip(graph.steps[1:], gains, strict=True), 1):
         uppers.append(found.of([uppers[r] for r in step.reads], found.upper))
         locals_.append(found.of([locals_[r] for r in step.reads], found.local))
         layers.append(Layer(step.name, step.op, step.shape[1:], found, uppers[i], locals_[i]))
-        values[i] = step.run(values)
     return layers
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,11 @@ class Convolution:
     def shape(self) -> tuple[int, ...]:
         """Of one input: (C, *size)."""
         return (self.weight.shape[1] * self.groups, *self.size)
+
+    @property
+    def cost(self) -> int:
+        """Multiplications of one input."""
+        return self.weight.numel() * prod(self.out)
 
     @property
     def _axes(self) -> list[tuple[int, int, int, int, int]]:

@@ -15,6 +15,7 @@ from blindspots.experiments.inspect.stability.convolutions import Convolution, c
 from blindspots.experiments.inspect.stability.norms import Norm, lower
 
 _SIDE, _COST = 2048, 2e10  # of a block, and multiplications in all: seconds on one core
+_SEARCH = 1e10  # multiplications of the search for a lower bound
 _NEAR = 5e-4  # above the lower bound
 Rows = tuple[int, int, int]  # a row that is kept, one that is summed over, and the line of the kernel that joins them
 
@@ -37,9 +38,14 @@ class Bands:
         self.group = max(1, reach if self.of_inputs else reach // s)
 
     @property
+    def cost(self) -> float:
+        """Multiplications that `below` takes, about."""
+        return self.side**3 * self.rows / self.group
+
+    @property
     def affordable(self) -> bool:
         """Whether `below` takes seconds."""
-        return not self.conv.circular and self.side <= _SIDE and self.side**3 * self.rows / self.group <= _COST
+        return not self.conv.circular and self.side <= _SIDE and self.cost <= _COST
 
     def below(self, limit: float) -> bool:
         """Whether the norm of A is proven to be less than `limit`.
@@ -129,13 +135,14 @@ def _full(conv: Convolution) -> Tensor:
     return torch.cat([torch.cat(row, 1) for row in parts])
 
 
-def convolution_norm(conv: Convolution) -> Norm:
+def convolution_norm(conv: Convolution, prove: bool = True) -> Norm:
     """From both sides. The upper one is that of the frequencies, or a proof that the norm is at most 5e-4 higher.
 
-    The gap is below 1e-3 where the proof takes seconds; of larger zero-padded convolutions it is that of the grid.
+    The gap is below 1e-3 where the proof takes seconds; of larger zero-padded convolutions it is that of the grid, and
+    so it is without `prove`.
     """
-    below = lower(conv.apply, conv.shape)
+    below = lower(conv.apply, conv.shape, int(_SEARCH / conv.cost))
     upper, near = convolution_upper(conv, below), below * (1 + _NEAR)
-    if upper > near and (bands := Bands(conv)).affordable and bands.below(near):
+    if prove and upper > near and (bands := Bands(conv)).affordable and bands.below(near):
         upper = near
     return Norm(upper, below)

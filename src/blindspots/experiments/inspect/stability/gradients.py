@@ -1,11 +1,11 @@
 """How steep a network is somewhere: lower bounds of every bound, at the data and by ascent."""
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
 
-from blindspots.box import Box
 from blindspots.experiments.inspect.stability.graph import Graph
 from blindspots.random import uniform
 from blindspots.rows import Rows, col, pick
@@ -75,35 +75,63 @@ def _looked(graph: Graph, x: Tensor, u: Tensor) -> _Look:
     return _Look(norm.detach(), along, turned, torch.zeros_like(x).detach() if bend is None else bend)
 
 
-def steepest_found(graph: Graph, x: Tensor, box: Box, keys: Tensor, steps: int = 12, size: float = 0.1) -> Tensor:
-    """The largest spectral norms of the Jacobian found by ascent, (B,), from rows x and from noise in the box.
+@dataclass(frozen=True)
+class Region:
+    """Where an ascent may go: between two bounds (B, *shape), and in l2 no farther from rows than a radius."""
+
+    low: Tensor
+    high: Tensor
+    around: Tensor
+    radius: float = inf
+
+    @property
+    def size(self) -> Tensor:
+        """How far apart two of its points can be, at most: (B,)."""
+        size: Tensor = torch.linalg.vector_norm((self.high - self.low).flatten(1), dim=1)
+        return size.clamp_max(2 * self.radius)
+
+    def clip(self, x: Tensor) -> Tensor:
+        moved = x - self.around
+        length = torch.linalg.vector_norm(moved.flatten(1), dim=1)
+        share = (self.radius / length.clamp_min(_TINY)).clamp_max(1)
+        return (self.around + moved * col(share, moved)).clamp(self.low, self.high)
+
+
+def steepest_found(
+    graph: Graph, x: Tensor, region: Region, keys: Tensor, steps: int = 12, size: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """The largest spectral norms of the Jacobian found by ascent from rows x and from noise, and where: (B,), x-like.
 
     Where the Jacobian does not depend on the input, as inside a piece of a ReLU network, it goes along the steepest
     direction, up in one pass and down in another: that turns on what follows it. Elsewhere along the slope of the norm.
+    Points are those of float32, and the rows themselves are among them.
 
     Args:
         x: (`graph.rows`, *shape). keys: int64 (`graph.rows`,), of the noise.
-        box: what inputs can be.
         steps: of each of the three ascents; each costs a forward pass and about four times a backward one.
-        size: of the first step, in the root mean square of a feature, as a share of the box; it shrinks linearly to 0.
+        size: of the first step, as a share of the region; it shrinks linearly to 0.
     """
-    low, high = (torch.as_tensor(bound, dtype=torch.float64).expand(x.shape[1:]) for bound in box)
-    noise = low + (high - low) * uniform(keys, torch.zeros_like(keys), 0, x.shape[1:]).double()
-    scale = size * float((high - low).square().sum().sqrt())
-    starts = ((x.double(), scale), (x.double(), -scale), (noise, scale))
-    found = [_ascent(graph, start, Box(low, high), length, steps) for start, length in starts]
-    return torch.stack([steep(graph, point).norm for point in found]).amax(0)
+    x = x.double()
+    draw = uniform(keys, torch.zeros_like(keys), 0, x.shape[1:]).double()
+    noise = region.clip(region.low + (region.high - region.low) * draw)
+    length = size * region.size
+    best, at = steep(graph, x).norm, x
+    for start, step in ((x, length), (x, -length), (noise, length)):
+        point = _ascent(graph, start, region, step, steps).float().double()
+        found = steep(graph, point).norm
+        at, best = pick(found > best, point, at), best.maximum(found)
+    return best, at.float()
 
 
-def _ascent(graph: Graph, x: Tensor, box: Box, length: float, steps: int) -> Tensor:
-    """The steepest point of a walk from x."""
+def _ascent(graph: Graph, x: Tensor, region: Region, length: Tensor, steps: int) -> Tensor:
+    """The steepest point of a walk from x, whose steps are first of these lengths (B,)."""
     u = steep(graph, x).scores
     at, best = x, torch.zeros(len(x), dtype=torch.float64)
     for i in range(steps):
         seen = _looked(graph, x, u)
         at, best = pick(seen.norm > best, x, at), best.maximum(seen.norm)
         bent = torch.linalg.vector_norm(seen.bend.flatten(1), dim=1)
-        uphill = seen.bend / col(bent.clamp_min(_TINY), x) * abs(length)
-        way = pick(bent > _FLAT * seen.norm, uphill, seen.along * length)
-        x, u = box.clip(x + way * (1 - i / steps)), seen.turned
+        uphill = seen.bend / col(bent.clamp_min(_TINY), x) * col(length.abs(), x)
+        way = pick(bent > _FLAT * seen.norm, uphill, seen.along * col(length, x))
+        x, u = region.clip(x + way * (1 - i / steps)), seen.turned
     return at

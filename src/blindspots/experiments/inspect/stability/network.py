@@ -1,79 +1,76 @@
-"""A network between its bounds: how steep it can be at most, and how steep it was found to be."""
+"""A network around rows, between its bounds: how steep it can be at most, and how steep it was found to be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from blindspots.errors import InputError
-from blindspots.experiments.inspect.stability.bounds import Layer, eclipse_fast, margins, product
-from blindspots.experiments.inspect.stability.folding import folded
-from blindspots.experiments.inspect.stability.gradients import steep, steepest_found
-from blindspots.experiments.inspect.stability.graph import trace
+from blindspots.box import Box
+from blindspots.experiments.inspect.stability.bounds import Layer
+from blindspots.experiments.inspect.stability.gradients import Region, steep, steepest_found
+from blindspots.experiments.inspect.stability.graph import Graph
 from blindspots.experiments.inspect.stability.local import Interval, steepest
-from blindspots.models.model import Model
-from blindspots.random import keys
+
+_NUMBERS = 1 << 27  # of a Jacobian of one layer's results, for all rows of a call
+_SLACK, _ROUNDING = 1e-5, 2.0**-23  # by which points in float32 may leave a ball
 
 
 @dataclass(frozen=True)
-class Stability:
-    """Five numbers of the same thing, the spectral norm of the Jacobian of the scores in l2, from above to below.
+class Slope:
+    """Numbers of the same thing at B rows, the spectral norm of the Jacobian of the scores in l2.
 
     Args:
-        layers: every operation with its gain, and the product bound up to it.
-        product: bound everywhere. Infinite where a layer has none; its note says why.
-        eclipse_fast: bound everywhere; None where it does not apply.
         local: bound in the ball around each row, (B,): the best of all bounds here.
-        found: the largest one that ascent found, at a point of the box.
-        gradients: at the rows, (B,). With more than 32 scores, a little less.
-        margins: bounds of how fast z_y - z_j can change, everywhere, (C, C).
+        found, point: the largest one that was found in the ball, (B,), and where, (B, *shape) float32.
+        found_in_box, point_in_box: the same wherever inputs can be.
+        gradient: at the rows, (B,). With more than 32 scores, a little less.
+        scores: at the rows, (B, C).
     """
 
-    layers: list[Layer]
-    product: float
-    eclipse_fast: float | None
     local: Tensor
-    found: float
-    gradients: Tensor
-    margins: Tensor
-
-    @property
-    def without_bound(self) -> list[str]:
-        """A sentence for every layer that has no bound."""
-        return [layer.gain.note for layer in self.layers if inf in layer.gain.upper]
+    found: Tensor
+    point: Tensor
+    found_in_box: Tensor
+    point_in_box: Tensor
+    gradient: Tensor
+    scores: Tensor
 
 
-def stability(model: Model, x: Tensor, radius: float, norm: Literal["linf", "l2"] = "linf", seed: int = 0) -> Stability:
-    """How steep a model is, from above and from below.
+def slope(
+    graph: Graph, layers: Sequence[Layer], x: Tensor, box: Box, radius: float, p: float, best: float, keys: Tensor
+) -> Slope:
+    """How steep a network is at rows and around them, from above and from below.
 
     Args:
-        x: rows (B, *shape), all taken in one call: at these the local bounds hold and the gradients are taken.
-        radius: of the ball around each row, at least 0; it is cut off at the model's bounds.
-        seed: of the noise from which ascents start.
-
-    Raises:
-        InputError: a negative radius, no rows, or a network that cannot be traced.
+        x: rows (`graph.rows`, *shape).
+        box: where inputs can be.
+        radius: of the ball around each row, at least 0, cut off at the box; in l2 where `p` is 2, else in linf.
+        best: a bound that holds everywhere.
+        keys: int64 (`graph.rows`,), of the noise from which ascents start.
     """
-    if not 0 <= radius < inf or not len(x):
-        raise InputError(f"expected rows and a radius of at least 0, got {len(x)} rows and {radius:g}: pass e.g. 0.1")
-    graph = folded(trace(model, x))
-    x, box = x.double().cpu(), model.box
-    layers, eclipse = product(graph, x), eclipse_fast(graph)
-    best = min(layers[-1].upper, inf if eclipse is None else eclipse)
-    scores = graph.steps[-1].shape[1]
-    seeds = torch.eye(scores, dtype=torch.float64)[:, None].expand(scores, len(x), scores)
-    ball = Interval.between(box.clip(x - radius), box.clip(x + radius)) if radius else Interval(x, torch.zeros_like(x))
-    local = steepest(graph, layers, ball, seeds, radius if norm == "l2" else inf).jacobian.clamp_max(best)
-    gradients = steep(graph, x).norm
-    found = steepest_found(graph, x, box, keys(seed, torch.arange(len(x))))
-    return Stability(
-        layers=layers,
-        product=layers[-1].upper,
-        eclipse_fast=eclipse,
-        local=local,
-        found=float(found.maximum(gradients).amax()),
-        gradients=gradients,
-        margins=margins(graph, layers, best),
-    )
+    x = x.double().cpu()
+    low, high = (bound.cpu() for bound in box.like(x))
+    within = radius if p == 2 else inf
+    region = Region((x - radius).maximum(low), (x + radius).minimum(high), x, within)
+    found, point = steepest_found(graph, x, region, keys)
+    anywhere, there = steepest_found(graph, x, Region(low, high, x), keys)
+    farther = (anywhere > found).view(-1, *[1] * (x.ndim - 1))
+    return Slope(
+        local=_local(graph, layers, region, best),
+        found=found, point=point, found_in_box=anywhere.maximum(found),
+        point_in_box=torch.where(farther, there, point), gradient=steep(graph, x).norm, scores=graph.scores(x),
+    )  # fmt: skip
+
+
+def _local(graph: Graph, layers: Sequence[Layer], region: Region, best: float) -> Tensor:
+    """A little outside of the region, too; what holds everywhere where a Jacobian is too large to be followed."""
+    scores, widest = graph.steps[-1].shape[1], max(torch.Size(step.shape).numel() for step in graph.steps)
+    if scores * widest > _NUMBERS:
+        return torch.full((graph.rows,), best, dtype=torch.float64)
+    mid, rad = (region.high + region.low) / 2, (region.high - region.low) / 2
+    reach = torch.where(rad > 0, rad * (1 + 2 * _SLACK) + _ROUNDING * mid.abs(), 0.0)
+    seeds = torch.eye(scores, dtype=torch.float64)[:, None].expand(scores, graph.rows, scores)
+    radius = region.radius * (1 + _SLACK)
+    return steepest(graph, layers, Interval(mid, reach), seeds, radius).jacobian.clamp_max(best)

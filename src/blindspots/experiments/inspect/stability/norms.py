@@ -97,14 +97,18 @@ def diagonal_norm(map: Map, shape: Sequence[int]) -> Norm:
     return Norm(root, root)
 
 
-def lower(map: Map, shape: Sequence[int]) -> float:
+def lower(map: Map, shape: Sequence[int], calls: int | None = None) -> float:
     """A lower bound of the norm of a linear map of inputs (1, *shape): ||A v|| / ||v|| of the best v found.
 
     Power iteration on the operator itself, in whose Krylov space the best vector is taken (Lanczos, restarted), with
     A^T by differentiation. Whether it converged does not matter for the bound.
+
+    Args:
+        calls: about how many products with A or A^T it may take; 60 at least. None: until it converges.
     """
     best, v = 0.0, torch.arange(1, prod(shape) + 1, dtype=torch.float64).sqrt().mul(7.3).sin()
-    for _ in range(_RESTARTS):
+    turns = _RESTARTS if calls is None else min(_RESTARTS, max(1, calls // (3 * _KRYLOV)))
+    for _ in range(turns):
         v = _leading(lambda u: normal(map, u.view(1, *shape)).flatten(), v)
         last, best = best, max(best, float(torch.linalg.vector_norm(map(v.view(1, *shape)))))
         if best <= last * (1 + _CONVERGED):
