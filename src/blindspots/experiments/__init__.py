@@ -103,9 +103,9 @@ KINDS = (
     ),
     _study(
         "stability",
-        "Bound how far a network can stretch a small change, beside how far it does, and follow it through the layers.",
-        unseen="That no point is steeper than those found cannot be shown. Bounds around rows, and those of layers that "
-        "are no plain modules, are taken as they are stored, above what was found.",
+        "Bound how far a network can stretch small changes, beside how far it does; follow these through layers.",
+        unseen="That no point is steeper than those found cannot be shown. Bounds around rows, and those of layers "
+        "that are no plain modules, are taken as they are stored, above what was found.",
     ),
     _study(
         "training",

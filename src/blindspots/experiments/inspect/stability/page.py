@@ -43,7 +43,8 @@ def shown(run: Inspected) -> Shown:
         name="stability", title="Stability", answer=answer(v), text=_text(run), body="stability/body.html.j2",
         tables=[_numbers(run), growth(v.starts[0])],
         context={
-            "bars": bars(run), "gap": _gap(v), "layers": layers(v), "layers_said": _layers_said(v),
+            "bars": bars(run), "least": number(10.0 ** _least(run)), "gap": _gap(v),
+            "layers": layers(v), "layers_said": _layers_said(v),
             "plots": [(plot(s), _growth_said(v, s)) for s in v.starts],
             "tables": [growth(s) for s in v.starts],
         },
@@ -92,16 +93,19 @@ def _named(run: Inspected) -> dict[str, tuple[float | None, bool]]:
 
 
 def bars(run: Inspected) -> list[Bar]:
-    """From a power of ten below the least to the largest."""
-    named = _named(run)
-    logs = [math.log10(value) for value, _ in named.values() if value]
-    low = math.floor(min(logs, default=0) - _FLAT)
-    width = max(max(logs, default=1) - low, _FLAT)
+    """From a power of ten below the least to the largest; none for what is not known."""
+    known = [(name, value, bound) for name, (value, bound) in _named(run).items() if value is not None]
+    low, high = _least(run), math.log10(max(value for _, value, _ in known) or 1)
+    width = max(high - low, _FLAT)
     return [
         Bar(name, number(value), 100 * (math.log10(value) - low) / width if value else 0.0, bound)
-        for name, (value, bound) in named.items()
-        if value is not None
+        for name, value, bound in known
     ]
+
+
+def _least(run: Inspected) -> int:
+    """The power of ten with which the scale begins."""
+    return math.floor(min((math.log10(v) for v, _ in _named(run).values() if v), default=0) - _FLAT)
 
 
 def _numbers(run: Inspected) -> Table:
@@ -118,9 +122,9 @@ def _gap(v: StabilityVerdict) -> str:
     if v.bound is None:
         return f"A layer has no bound, so none holds everywhere.{local}"
     better = (
-        f"ECLipsE-Fast takes the product down by {number(v.product / v.eclipse_fast)} times. "
+        f"ECLipsE-Fast is {number(v.product / v.eclipse_fast)} times below the product. "
         if v.product and v.eclipse_fast
-        else ""
+        else "ECLipsE-Fast does not apply: this is no sequence of layers and activations of up to 2,048 units. "
     )
     wide = v.bound / v.found_in_box if v.found_in_box else math.inf
     return (
@@ -131,8 +135,10 @@ def _gap(v: StabilityVerdict) -> str:
 
 def layers(v: StabilityVerdict) -> Table:
     """Norms from both sides; what only moves numbers is left out."""
-    told = [_layer(layer) for layer in v.layers if layer.upper != [1.0] or layer.lower != 1.0 or layer.note]
-    return Table(["Layer", "Operation", "At least", "At most", "Gap", "Product so far", "Note"], told, "Layers")
+    told = [_layer(layer) for layer in v.layers if layer.upper != [1.0] or layer.lower != 1.0]
+    head = ["Layer", "Operation", "At least", "At most", "Gap", "Product so far", "Note"]
+    kept = len(head) if any(row[-1] for row in told) else -1
+    return Table(head[:kept], [row[:kept] for row in told], "Layers")
 
 
 def _layer(layer: LayerNorm) -> list[str]:

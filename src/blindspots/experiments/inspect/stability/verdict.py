@@ -117,18 +117,25 @@ class StabilityVerdict(Verdict):
         return min(found) if found else None
 
     def metrics(self) -> dict[str, Metric]:
-        last = self.starts[0].layers[-1].ratio
         bounds = {"product": self.product, "eclipse_fast": self.eclipse_fast, "local": self.local}
-        gaps = {"gap": _over(self.bound, self.found_in_box), "local_gap": _over(self.local, self.found)}
         found = {"found": self.found, "found_in_box": self.found_in_box}
+        gaps = {"gap": _over(self.bound, self.found_in_box), "local_gap": _over(self.local, self.found)}
+        middles = {
+            "amplification": (self.starts[0].layers[-1].ratio, "times as far as noise"),
+            "lower_half": (self.lower_half, "doublings of that a layer, beyond those of the upper half"),
+            "proved": (self.proved, "in L2"),
+        }
         return {
             **{name: _steep(value, "a proven bound") for name, value in bounds.items() if value is not None},
             **{name: _steep(value, "the largest that a search found") for name, value in found.items()},
             "gradient": _steep(self.gradient, "a mean of these rows alone"),
             **{name: _steep(value, "of numbers without intervals", "times") for name, value in gaps.items() if value},
-            **({"amplification": _middle(last, False, "times as far as noise")} if last.median is not None else {}),
-            **({"proved": _middle(self.proved, True, "in L2")} if self.proved.median is not None else {}),
-        }  # fmt: skip
+            **{
+                name: _middle(m.median, m.interval, name == "proved", unit)
+                for name, (m, unit) in middles.items()
+                if m.median is not None
+            },
+        }
 
 
 def _over(bound: float | None, found: float) -> float | None:
@@ -139,6 +146,5 @@ def _steep(value: float, why: str, unit: str = "change of the scores per change 
     return metric(value, why, higher_is_better=False, unit=unit)
 
 
-def _middle(m: Middle, better: bool, unit: str) -> Metric:
-    assert m.median is not None
-    return Metric(value=m.median, interval=m.interval or "too few rows", higher_is_better=better, unit=unit)
+def _middle(value: float, interval: Interval | None, better: bool, unit: str) -> Metric:
+    return Metric(value=value, interval=interval or "too few rows", higher_is_better=better, unit=unit)
