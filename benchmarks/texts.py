@@ -89,8 +89,9 @@ def shipped(rows: int) -> list[dict[str, Any]]:
 
 
 def _line(name: str, on: Case, search: str, peer: Found | None) -> dict[str, Any]:
+    rows = len(on.texts.texts)  # the victim is asked which, before anything is counted
     found, ratio = ours(on, (SEARCHES | ORDERS)[search])
-    line = {"victim": name, "search": search, "rows": len(on.texts.texts), "ratio": ratio, "ours": vars(found),
+    line = {"victim": name, "search": search, "rows": rows, "ratio": ratio, "ours": vars(found),
             "theirs": peer and vars(peer)}  # fmt: skip
     print(*_row(line), flush=True)
     return line

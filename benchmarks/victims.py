@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.cases import zoo
 from blindspots.models.cache import cache_folder, kept
 from blindspots.models.huggingface import load_folder
-from blindspots.models.reviews import Cnn, Lstm, Network, Recipe, load_reviews_model, trained
+from blindspots.models.reviews import Bag, Cnn, Lstm, Network, Recipe, load_reviews_model, trained
 from blindspots.models.texts import TokenModel
 from blindspots.models.training import alone
 from blindspots.texts.reviews import CLASSES, reviews
@@ -84,7 +84,9 @@ def _ag(part: str) -> Texts:
 
 # ------------------------------------------------------------------ networks
 
-_KINDS: dict[str, tuple[Callable[[int], Network], float]] = {"lstm": (Lstm, 1e-2), "cnn": (Cnn, 5e-3)}
+_KINDS: dict[str, tuple[Callable[[int], Network], float]] = {
+    "bag": (Bag, 3e-2), "lstm": (Lstm, 1e-2), "cnn": (Cnn, 5e-3),
+}  # fmt: skip
 
 
 @cache

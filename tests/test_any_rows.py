@@ -255,6 +255,23 @@ def test_searches_in_texts_against_all_replacements(name: str, attack: bs.attack
     assert torch.equal(ledger.won, optimum < 0) or name == "net"
 
 
+def test_slopes_of_a_linear_reader_are_what_moves_do_and_what_putting_back_does() -> None:
+    (x, own), net = texts(), READERS["bag of words"]
+    threat, around = Substitutions(), Around(x, torch.full((N,), torch.inf), own=own)
+    point = threat.sample(around.within(torch.full((N,), 2.0)), keys(0, torch.arange(N)))
+    z = TABLE[point.long()].requires_grad_()
+    (g,) = torch.autograd.grad(net(z)[:, 1].sum(), z)
+    slopes, here = threat.slopes(point, around, g, lambda tokens: TABLE[tokens.long()]), net(z)[:, 1]
+    legal = threat.legal(point, around)
+    there = threat.leads(point, around, torch.arange(threat.moves(around)).expand(N, -1))
+    gains = net(TABLE[there.long()].flatten(0, 1))[:, 1].view(N, -1) - here[:, None]
+    torch.testing.assert_close(slopes[:, : gains.shape[1]][legal], gains[legal], atol=1e-4, rtol=1e-4)
+    back = torch.stack([torch.where(torch.arange(x.shape[1]) == p, x, point) for p in range(x.shape[1])], 1)
+    gains = net(TABLE[back.long()].flatten(0, 1))[:, 1].view(N, -1) - here[:, None]
+    torch.testing.assert_close(slopes[:, threat.moves(around) :], gains, atol=1e-4, rtol=1e-4)
+    assert bool((point != x).any(1).all())
+
+
 def test_lanes_change_no_bit_of_a_search_in_texts() -> None:
     model = Model(READERS["net"], bounds=(0.0, V - 1.0), embed=lambda tokens: TABLE[tokens])
     x, own = texts()

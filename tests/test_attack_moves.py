@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import (
+    GBDA,
     Attack,
     Beam,
+    BranchAndBound,
     Charmer,
     Exhaustive,
     Genetic,
@@ -22,6 +24,7 @@ from blindspots.attacks import (
     RankedByGradient,
     Swarm,
 )
+from blindspots.attacks.rounds import asking
 from blindspots.engine.cascade import Cascade, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.ledger import Ledger
@@ -96,15 +99,18 @@ def everything(head: Reader) -> Ledger:
 
 # Of the texts that two changes flip: the least share that a search flips; and the most queries per text on average.
 FOUND = [
-    (HotFlip(), 0.70, 45),
-    (Greedy(), 0.93, 50),
+    (HotFlip(), 0.60, 3),
+    (HotFlip(width=10), 0.92, 11),
+    (GBDA(), 0.94, 25),
+    (Greedy(), 0.93, 40),
     (Ranked("delete"), 0.60, 25),
     (Ranked("unknown"), 0.60, 25),
     (Ranked("saliency"), 0.70, 60),
     (Ranked("random"), 0.20, 15),
     (RankedByGradient(), 0.58, 12),
     (Charmer(5), 0.90, 40),
-    (Beam(), 0.97, 60),
+    (Beam(), 0.97, 45),
+    (BranchAndBound(0.0), 0.95, 33),
     (Genetic(), 0.93, 110),
     (Swarm(), 0.95, 170),
 ]
@@ -125,15 +131,18 @@ def test_the_order_of_searches_is_the_published_one() -> None:
     assert won == sorted(won, reverse=True)
 
 
-@pytest.mark.parametrize("attack", [HotFlip(), Greedy(), RankedByGradient(), Beam(4)], ids=str)
+ADDING = [HotFlip(), HotFlip(width=4), Greedy(), RankedByGradient(), Beam(4), BranchAndBound(0.0)]
+
+
+@pytest.mark.parametrize("attack", ADDING, ids=str)
 def test_where_words_add_up_the_best_moves_are_all_there_is(attack: Attack[Any, Any]) -> None:
     assert torch.equal(searched(attack, bag).won, everything(bag).won)
 
 
-def test_exhaustive_search_sees_every_point_once_and_few_changes_first() -> None:
+@pytest.mark.parametrize("attack", [Exhaustive(5000), BranchAndBound(queries=5000)], ids=str)
+def test_exact_searches_see_every_point_once(attack: Attack[Any, Any]) -> None:
     """Against all combinations of places and candidates; some rows have places without candidates."""
     threat = Substitutions()
-    attack = Exhaustive(5000)
     job = jobs(attack, threat)
     probes = torch.stack([state.probe for state, _ in drive(attack, problem_of(attack, threat), job, Net((2, 5, 4)))])
     for row, (x, tokens) in enumerate(zip(job.x, job.own.tokens, strict=True)):  # type: ignore[union-attr]
@@ -144,8 +153,72 @@ def test_exhaustive_search_sees_every_point_once_and_few_changes_first() -> None
         seen = [tuple(point.tolist()) for point in probes[:, row]]
         assert len(set(seen)) == count
         changes = (probes[:, row] != x).sum(1).tolist()
-        assert changes == sorted(changes)
+        assert changes == sorted(changes) or isinstance(attack, BranchAndBound)
         assert max(changes) == 3
+
+
+def test_branch_and_bound_without_an_assumption_is_exact_and_rows_fall_sooner() -> None:
+    there, found, cut = (searched(a, rows=12) for a in (Exhaustive(), BranchAndBound(), BranchAndBound(None, 80)))
+    assert torch.equal(found.won, there.won)
+    assert torch.equal(found.result, there.result)
+    stood = ~there.won
+    assert torch.equal(found.forwards[stood], there.forwards[stood])
+    assert found.forwards[~stood].sum() < 0.6 * there.forwards[~stood].sum()
+    assert (cut.result == Result.BUDGET).tolist() == (found.forwards > 81).tolist()
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_where_words_add_up_bounds_are_as_cheap_as_sorting(radius: int) -> None:
+    """The best change of each place, then the best places: what no other points within the radius undercut."""
+    (x, own), ledger = texts(bag), searched(BranchAndBound(0.0), bag, radius)
+    score = (embedded(x) * READ).sum((1, 2))
+    gain = (
+        (TABLE[own.tokens.long().clamp_min(0)] * READ[:, None]).sum(3) - (embedded(x) * READ).sum(2)[:, :, None]
+    ) * (-score.sign()[:, None, None])
+    best = gain.masked_fill(own.tokens < 0, 0).amax(2).clamp_min(0).sort(1, descending=True).values[:, :radius].sum(1)
+    assert torch.equal(ledger.won, best > score.abs())
+    assert int((ledger.forwards - 2 - (own.tokens >= 0).sum((1, 2))).max()) <= radius
+    assert 0 < int(ledger.won.sum()) < ROWS
+
+
+def test_bounds_are_exact_where_changes_gain_no_more_than_is_said() -> None:
+    """The most that one change gains beside another is counted in all pairs; half of it is too little."""
+    rows, (x, own) = 16, texts(reader)
+    x, tokens = x[:rows], own.tokens[:rows]
+    sign = reader(embedded(x))[:, 1].sign()
+
+    def margin(points: Tensor) -> Tensor:
+        return reader(embedded(points.flatten(0, -2)))[:, 1].view(points.shape[:-1]) * sign.view(
+            -1, *[1] * (points.ndim - 2)
+        )
+
+    singles = x[:, None, None].repeat(1, P, C, 1)
+    at = torch.arange(P)[:, None].expand(P, C)
+    singles.scatter_(3, at[None, :, :, None].expand(rows, -1, -1, 1), tokens[..., None].clamp_min(0))
+    singles = singles.flatten(1, 2)
+    pairs = torch.where(singles[:, None] != x[:, None, None], singles[:, None], singles[:, :, None])
+    alone = margin(singles) - margin(x)[:, None]
+    beyond = alone[:, :, None] + alone[:, None] - (margin(pairs) - margin(x)[:, None, None])
+    there = (tokens >= 0).flatten(1)
+    apart = there[:, :, None] & there[:, None] & (at.flatten()[:, None] != at.flatten())
+    most = float(beyond[apart].max())
+    whole, bounded, less = (searched(BranchAndBound(some), rows=rows) for some in (None, most, 0.0))
+    assert torch.equal(bounded.won, whole.won)
+    assert bounded.forwards.sum() < whole.forwards.sum()
+    assert less.won.sum() < whole.won.sum()
+
+
+def test_a_beam_of_slopes_costs_what_it_says_and_does_not_go_to_and_fro() -> None:
+    for width in (1, 4):
+        ledger = searched(HotFlip(width=width))
+        stood = ~ledger.won
+        assert bool((ledger.forwards[stood] == 2 + 2 * width).all())
+        assert bool((ledger.backwards[stood] == 1 + width).all())
+        assert 5 < int(stood.sum()) < ROWS / 2
+
+
+def test_a_beam_that_holds_all_single_changes_finds_all_that_flip() -> None:
+    assert torch.equal(searched(HotFlip(width=P * C), radius=1).won, searched(Exhaustive(), radius=1).won)
 
 
 def test_a_row_stands_only_where_all_points_were_seen() -> None:
@@ -179,7 +252,14 @@ def test_other_stages_go_on_where_one_was_cut_short_by_its_own_limit(lanes: int)
 
 
 @pytest.mark.parametrize(
-    "attack", [Greedy(), *(Ranked(order) for order in ("delete", "unknown", "saliency", "random")), Charmer(3), Beam(5)]
+    "attack",
+    [
+        Greedy(),
+        *(Ranked(order) for order in ("delete", "unknown", "saliency", "random")),
+        Charmer(3),
+        Beam(5),
+        HotFlip(width=5),
+    ],
 )
 def test_no_point_is_asked_about_twice(attack: Attack[Any, Any]) -> None:
     """Of distinct candidates."""
@@ -242,8 +322,28 @@ def test_lanes_change_nothing_where_an_earlier_stage_has_won() -> None:
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(many), strict=True))
 
 
+def test_what_promises_most_is_asked_first() -> None:
+    g = torch.Generator().manual_seed(3)
+    wanted, promise = torch.rand(20, 12, generator=g) < 0.4, torch.rand(20, 12, generator=g)
+    wanted[0], promise[1] = False, torch.inf
+    codes, total = asking(wanted, promise)
+    for row in range(20):
+        asked = codes[row, : int(total[row])].tolist()
+        assert asked == sorted(wanted[row].nonzero()[:, 0].tolist(), key=lambda code: (promise[row, code], code))
+    assert int(total[0]) == 0
+
+
+@pytest.mark.parametrize("attack", [Genetic(), Swarm()], ids=str)
+def test_populations_ask_about_no_text_twice(attack: Attack[Any, Any]) -> None:
+    """Within one change there are few texts: besides these, a generation asks about one that is known."""
+    ledger = searched(attack, radius=1)
+    points = 1 + (texts(reader)[1].tokens >= 0).sum((1, 2))
+    assert bool((ledger.forwards - 1 <= points + 21).all())
+    assert torch.equal(ledger.won, searched(Exhaustive(), radius=1).won)
+
+
 @pytest.mark.parametrize("radius", [1, 3])
-@pytest.mark.parametrize("attack", [Genetic(8, 4), Swarm(8, 4)], ids=str)
+@pytest.mark.parametrize("attack", [Genetic(8, 4), Swarm(8, 4), GBDA(8, lead=0.0)], ids=str)
 def test_crossovers_keep_to_the_radius(attack: Attack[Any, Any], radius: int) -> None:
     threat, job = Substitutions(), jobs(attack, Substitutions())
     job = replace(job, r=torch.full_like(job.r, radius))

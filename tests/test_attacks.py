@@ -16,6 +16,7 @@ from blindspots.attacks import (
     FABT,
     FGSM,
     FMN,
+    GBDA,
     JSMA,
     LBFGS,
     MIFGSM,
@@ -36,6 +37,7 @@ from blindspots.attacks import (
     BlendedNoise,
     Blur,
     Boundary,
+    BranchAndBound,
     CarliniWagner,
     Charmer,
     Contrast,
@@ -159,6 +161,8 @@ TABLE: list[Attack[Any, Any]] = [
     Bisect(),
     Bisect(3),
     HotFlip(5),
+    GBDA(4, samples=3),
+    HotFlip(3, width=4),
     Greedy(60),
     Ranked("delete", 60),
     Ranked("unknown", 60),
@@ -171,6 +175,8 @@ TABLE: list[Attack[Any, Any]] = [
     Swarm(5, 4),
     Sampling(20),
     Exhaustive(60),
+    BranchAndBound(queries=60),
+    BranchAndBound(0.5),
 ]
 CHECKS = [check for attack in TABLE for check in checks(attack)]
 

@@ -86,6 +86,31 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 6,
         "numbers": 60,
     },
+    "certify/texts": {
+        "config": CertifyConfig(model="reviews-cnn", data="reviews", rows=20, threat="words:2"),
+        "kills": 3,
+        "numbers": 15,
+    },
+    "certify/votes": {
+        "config": CertifyConfig(
+            model="reviews", data="reviews", rows=18, threat="words:1", method="votes", samples=100, n0=20, draws=2
+        ),
+        "kills": 3,
+        "numbers": 10,
+    },
+    "universal/texts": {
+        "config": UniversalConfig(
+            model="reviews-cnn",
+            data="reviews",
+            rows=60,
+            threat="trigger:2",
+            method="hotflip:passes=2,batch=16,candidates=5",
+            fit=32,
+            on=("reviews",),
+        ),
+        "kills": 4,
+        "numbers": 20,
+    },
     "units": {"config": UnitsConfig(**ON, rows=60, rotations=19, top=4, most_layers=1), "numbers": 20},
     "stability": {
         "config": StabilityConfig(**ON, rows=20, bounded=3, perturbed=6, threat="linf:0.02"),

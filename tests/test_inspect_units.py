@@ -52,7 +52,7 @@ def test_likeness_is_the_mean_cosine_over_pairs(repeated: bool) -> None:
     answers, e, q = drawn(0, 20, 4), normalize(drawn(1, 20, 3), dim=1), drawn(2, 4, 2)
     times = torch.randint(0, 3, (20,), generator=torch.Generator().manual_seed(3)) if repeated else torch.ones(20)
     values = answers @ q
-    found = Likeness(answers, e, times if repeated else None).of(q, values)
+    found = Likeness(answers, e, times if repeated else None).of(q, values.amin(0), values.amax(0))
     a = ((values - values.amin(0)) / (values.amax(0) - values.amin(0))).repeat_interleave(times.long(), 0)
     same = torch.repeat_interleave(e, times.long(), 0)
     for j in range(2):
@@ -66,8 +66,10 @@ def test_likeness_is_the_mean_cosine_over_pairs(repeated: bool) -> None:
 def test_alike_rows_have_likeness_one_and_rows_at_right_angles_none() -> None:
     a = torch.rand(8, 1)
     one = torch.ones(1, 1)
-    assert float(Likeness(a, torch.tensor([[1.0, 0.0]]).repeat(8, 1)).of(one, a)) == pytest.approx(1, abs=1e-6)
-    assert float(Likeness(a, torch.eye(8)).of(one, a)) == pytest.approx(0, abs=1e-6)
+    assert float(Likeness(a, torch.tensor([[1.0, 0.0]]).repeat(8, 1)).of(one, a.amin(0), a.amax(0))) == pytest.approx(
+        1, abs=1e-6
+    )
+    assert float(Likeness(a, torch.eye(8)).of(one, a.amin(0), a.amax(0))) == pytest.approx(0, abs=1e-6)
 
 
 def test_entropy_by_lot_lies_between_none_and_that_of_all_classes() -> None:

@@ -88,7 +88,7 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("threat", ["words:2", "chars:1", "edits:1"])
+@pytest.mark.parametrize("threat", ["words:2", "chars:1", "edits:1", "trigger:bad film"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_text_ends_with_an_outcome_and_its_proof_holds(model: str, threat: str, tmp_path: Path) -> None:
     texts = [*STRANGE.values(), *reviews("test")[0][:3]]

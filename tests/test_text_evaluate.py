@@ -140,6 +140,30 @@ def test_a_text_is_sent_once() -> None:
     assert (sent[2:], model.forwarded) == (["bad"], 3)
 
 
+def test_a_search_does_not_send_clean_texts_again() -> None:
+    """Once for the checks before, once to begin with."""
+    sent: list[str] = []
+
+    def counting(texts: list[str]) -> torch.Tensor:
+        sent.extend(texts)
+        return linear(texts)
+
+    stages = [Stage(f"{a}", a, "") for a in (bs.attacks.Greedy(), bs.attacks.Beam())]
+    bs.evaluate(TextModel(counting), TEXTS, Y, threat=Words(1, Table()), protocol=stages)
+    assert max(map(sent.count, TEXTS)) == 2
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_bounds_answer_for_a_linear_model_with_a_query_for_each_candidate(most: int) -> None:
+    done = evaluated(most, [Stage("bounds", bs.attacks.BranchAndBound(0.0), "")])
+    (columns,) = done.shards()
+    assert columns["won"].tolist() == [least(text, y, most) < 0 for text, y in zip(TEXTS, Y, strict=True)]
+    for text, won, forwards in zip(TEXTS, columns["won"].tolist(), columns["forwards"].tolist(), strict=True):
+        candidates = sum(map(len, Table().lattice(text).candidates))
+        assert forwards <= 2 + candidates + most
+        assert won or not candidates or forwards == 2 + candidates
+
+
 def test_a_population_that_returns_to_a_text_is_not_asked_again() -> None:
     stage = [Stage("genetic", bs.attacks.Genetic(population=8, generations=5), "", stop_early=False)]
     done = evaluated(2, stage)
@@ -223,7 +247,7 @@ def test_invisible_characters_are_shown() -> None:
     assert [part.kind for part in exchanged("film", "movie").after] == ["new"]
 
 
-@pytest.mark.parametrize("threat", ["chars:1", "edits:1", "words:1"])
+@pytest.mark.parametrize("threat", ["chars:1", "edits:1", "words:1", "trigger:up now"])
 def test_every_kind_of_change_runs_and_is_proved(threat: str, tmp_path: Path) -> None:
     data = bs.load_data("reviews", rows=6)
     greedy = [Stage("greedy", bs.attacks.Greedy(), "")]

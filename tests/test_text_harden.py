@@ -10,16 +10,18 @@ from typer.testing import CliRunner
 
 import blindspots as bs
 from blindspots.cli.app import app
+from blindspots.errors import InputError
 from blindspots.experiments.harden.adversaries import make_adversary
 from blindspots.experiments.harden.adversaries.adversary import Networks
 from blindspots.experiments.harden.batches import Batch
 from blindspots.experiments.harden.config import HardenConfig
-from blindspots.experiments.harden.recipe import Exchanged, Recipe, Sampled, TrainingLoss, read_recipe
+from blindspots.experiments.harden.recipe import Exchanged, Recipe, Sampled, TrainingLoss, read_recipe, threats_of
 from blindspots.experiments.harden.trainer import Classifier, read_by
 from blindspots.models.texts import TextModel, TokenModel
 from blindspots.random import keys
+from blindspots.rows import Around
 from blindspots.texts.codes import as_texts
-from blindspots.texts.threats import TextThreat, Words
+from blindspots.texts.threats import TextThreat, Trigger, Words
 from blindspots.threats import parse_threat
 
 ROWS = 24
@@ -48,12 +50,26 @@ def made(how: Sampled | Exchanged, threat: TextThreat, radius: float = 1.0) -> t
     return form, network, bound
 
 
-@pytest.mark.parametrize("how", [Sampled(tries=1), Sampled(tries=4), Exchanged()], ids=str)
-def test_what_is_trained_on_lies_within_the_threat(how: Sampled | Exchanged) -> None:
-    form, _, threat = made(how, Words(2))
+@pytest.mark.parametrize(
+    ("how", "given"),
+    [
+        (Sampled(tries=1), Words(2)),
+        (Sampled(tries=4), Words(2)),
+        (Exchanged(), Words(2)),
+        (Sampled(tries=4), Trigger("awful boring")),
+    ],
+    ids=str,
+)
+def test_what_is_trained_on_lies_within_the_threat(how: Sampled | Exchanged, given: TextThreat) -> None:
+    form, _, threat = made(how, given)
     changed = threat.distance(form, batch().x)
-    assert (changed <= 2).all()
+    assert (changed <= given.radius).all()
     assert (changed > 0).float().mean() > 0.8
+
+
+def test_words_that_are_put_in_have_no_gradient() -> None:
+    with pytest.raises(InputError, match="use sampled"):
+        threats_of(read_recipe("exchanged"), Trigger("awful boring"))
 
 
 def test_the_radius_of_a_curriculum_lets_fewer_places_change_but_one() -> None:
@@ -92,6 +108,33 @@ def test_of_a_linear_network_the_gradient_finds_the_best_exchange() -> None:
             for c in range(len(there) + 1)
         ]
         assert float(found[row]) == pytest.approx(float((lead(every) * sign[row]).max()), abs=1e-4)
+
+
+def test_of_a_linear_network_slopes_are_what_exchanges_and_their_withdrawal_do() -> None:
+    """Of words that are single tokens: the network takes the mean of them."""
+    network, x = model(), batch().x
+    threat = read_by(Words(2), network)
+    assert isinstance(threat, TextThreat)
+    around = Around(x, threat.reach(x), own=threat.limits(x))
+    inner = threat.inward(around)
+    changed = threat.plain.sample(inner, keys(0, torch.arange(len(x))))
+    point = threat.outward(changed, inner, around)
+    z = network.embed(point).detach().requires_grad_()
+    (g,) = torch.autograd.grad(network.head(z, point)[:, 1].sum(), z)
+    with torch.no_grad():
+        slopes = threat.slopes(point, around, g, network.embed)
+    places = changed.shape[1]
+    for row, (clean, choice) in enumerate(zip(as_texts(x), changed.long().tolist(), strict=True)):
+        lattice, here = threat.lattice(clean), choice[: len(threat.lattice(clean).spans)]
+        for place, words in enumerate(lattice.choices):
+            if len({len(tokens) for tokens in network.tokens_of(words)}) > 1:
+                continue
+            texts = [lattice.at([c if p == place else k for p, k in enumerate(here)]) for c in range(len(words))]
+            gains = network.of(texts)[:, 1] - network.of([lattice.at(here)])[:, 1]
+            back = slopes[row, -places + place].view(1)
+            along = slopes[row, :-places].view(places, -1)[place, : len(words) - 1]
+            torch.testing.assert_close(torch.cat([back, along]), gains, atol=1e-4, rtol=1e-3)
+    assert int((changed != 0).sum()) > len(x)
 
 
 def test_draws_hang_on_the_row_alone() -> None:

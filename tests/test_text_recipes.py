@@ -123,14 +123,15 @@ def test_a_recipe_sets_what_is_not_named(vectors: Path) -> None:
     config, asked = done.config, recipe("textfooler")
     assert (config.recipe, config.threat, config.protocol) == ("textfooler", "words", "textfooler")
     assert config.candidates == asked.candidates_from(vectors=str(vectors))
-    assert config.validity == f"similarity:least={math.cos(0.5):.6g}"
+    assert config.validity == f"similarity:least={math.cos(0.5):.6g},window=15"
     assert [stage.attack for stage in done.verdict.stages] == [repr(parse_attack(asked.search))]
     assert done.robust_accuracy < done.clean_accuracy
     said = {finding.code: finding.saw for finding in done.findings}
     assert all(difference.what in said["recipe"] for difference in asked.differs)
     assert "applied at the end" in said["recipe-sentences"]
     assert "protocol-chosen" not in said
-    assert "cosine of idf-weighted means of word vectors is at least 0.8776" in said["validity"]
+    assert "cosine of idf-weighted means of word vectors in windows of 15 words" in said["validity"]
+    assert "is at least 0.8776" in said["validity"]
 
 
 def test_what_is_named_besides_a_recipe_is_kept() -> None:
@@ -194,6 +195,7 @@ def test_files_in_words_and_sentences_in_cosines() -> None:
     assert file_words("vectors=a,b.txt,wordnet=c d") == ("vectors=a,b.txt", "wordnet=c d")
     assert file_words(["vectors=a", "wordnet=b"]) == file_words({"vectors": "a", "wordnet": "b"})
     assert checks_of(Sentence(least=0.9)) == "similarity:least=0.9"
+    assert checks_of(Sentence(least=0.9, window=15)) == "similarity:least=0.9,window=15"
     assert checks_of(Sentence(least=0.75, by="angle")) == "similarity:least=0.707107"
 
 

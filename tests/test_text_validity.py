@@ -12,7 +12,7 @@ from blindspots.errors import InputError
 from blindspots.texts.articles import takes_an
 from blindspots.texts.reviews import reviews
 from blindspots.texts.tables import read_json, read_pairs, read_synonyms
-from blindspots.texts.validity.aligned import blocks
+from blindspots.texts.validity.aligned import blocks, windows
 from blindspots.texts.validity.check import Corpus
 from blindspots.texts.validity.ngrams import NGrams
 from blindspots.texts.validity.pairs import pairs
@@ -202,6 +202,32 @@ def test_the_cosine_is_that_of_the_given_encoder() -> None:
     check = parse_validity("similarity:least=0.5").checks["similarity"]
     measured = check.measure(Corpus([], encoder=letters))(["ab", "ab", "xyz", "xyz"], ["abb", "cd", "ab", "xyz"])
     assert measured == pytest.approx([3 / math.sqrt(10), 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("clean", "changed", "width", "expected"),
+    [
+        ("a b c d e f g", "a b c X e f g", 3, [("c d e", "c X e")]),
+        ("a b c d e f g", "X b c d e f Y", 3, [("a b c", "X b c"), ("e f g", "e f Y")]),
+        ("a, b; c d e", "a, b; c d e f", 3, [("c d e", "d e f")]),
+        ("a b c d", "a b c", 9, [("a b c d", "a b c")]),
+        ("a  b", "a b", 1, [("a  b", "a b")]),
+        ("", "a", 2, [("", "a")]),
+    ],
+)
+def test_windows_have_the_change_in_their_middle(
+    clean: str, changed: str, width: int, expected: list[tuple[str, str]]
+) -> None:
+    assert windows(clean, changed, width) == expected
+
+
+def test_the_least_similar_window_counts() -> None:
+    check = parse_validity("similarity:least=0.5,window=1").checks["similarity"]
+    pairs = ["a b c d", "a b", "a"], ["abb b c de", "a b", "b"]
+    assert check.measure(Corpus([], encoder=letters))(*pairs) == pytest.approx([1 / math.sqrt(5), 1, 0])
+    assert not len(check.measure(Corpus([], encoder=letters))([], []))
+    with pytest.raises(InputError, match="window of at least one word, got 0"):
+        parse_validity("similarity:window=0")
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_a_table_is_reported_by_its_largest_entries(tmp_path: Path) -> None:
 
 def test_curves_lie_where_their_numbers_say() -> None:
     v = _verdict(8, True)
-    plot = history(v)
+    plot = history(v.history)
     assert plot is not None
     assert plot.lines[0].dots == [(100 / 3, 45.0), (200 / 3, 70.0), (100.0, 95.0)]
     norm = against_norm(v, "L∞", RADIUS, "8/255")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from blindspots.experiments.inspect.entry import inspect
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
+    from blindspots.experiments.universal.triggers.experiment import universal_trigger
     from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
     from blindspots.models.texts import TextModel, TokenModel
     from blindspots.objective import Objective
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from blindspots.rows import Around
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
-    from blindspots.texts.threats import Characters, Edits, Tokens, Words
+    from blindspots.texts.threats import Characters, Edits, Tokens, Trigger, Words
     from blindspots.threats import parse_threat
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "TokenModel",
     "Tokens",
     "Transformed",
+    "Trigger",
     "Words",
     "attack",
     "attacks",
@@ -78,6 +80,7 @@ __all__ = [
     "testing",
     "transfer",
     "universal",
+    "universal_trigger",
     "verify",
     "write_report",
 ]
@@ -103,6 +106,7 @@ _HOMES = {
     "TokenModel": "models.texts",
     "Tokens": "texts.threats",
     "Transformed": "models",
+    "Trigger": "texts.threats",
     "Words": "texts.threats",
     "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",
@@ -118,6 +122,7 @@ _HOMES = {
     "require": "runs.metric",
     "skip_gradients": "models",
     "universal": "experiments.universal.experiment",
+    "universal_trigger": "experiments.universal.triggers.experiment",
     "transfer": "experiments.transfer.experiment",
     "verify": "runs.verify",
     "write_report": "report.experiment",

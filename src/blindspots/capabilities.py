@@ -58,6 +58,10 @@ class Substitutes(Enumerates, Protocol):
         """The candidates of every place (B, P, C), -1 where one is missing."""
         ...
 
+    def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
+        """As of all that enumerate, and behind these of putting back each place's own token: (B, M + P)."""
+        ...
+
 
 _WORDS: dict[type, str] = {
     Projects: "has a nearest allowed point",

@@ -18,7 +18,7 @@ from blindspots.threat import Threat
 
 Array = NDArray[Any]
 
-SUBSTITUTING = ("substitutions", "words", "chars", "edits", "tokens")  # names of threats that replace tokens
+SUBSTITUTING = ("substitutions", "words", "chars", "edits", "tokens", "trigger")  # names of threats that replace tokens
 
 # What searches ask about a place besides its candidates: outside of every threat, so never a success.
 BLANK, UNKNOWN = -1.0, -2.0  # nothing stands there; a word that the model does not know does
@@ -156,11 +156,15 @@ class Substitutions(Neighbours):
         return (m[:, None] >= 0) & (m[:, None] // count == place)
 
     def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
-        """Ebrahimi et al. 2018 (HotFlip, arXiv 1712.06751), eq. 5: <g_p, e(candidate) - e(token)>, (B, M)."""
+        """Ebrahimi et al. 2018 (HotFlip, arXiv 1712.06751), eq. 5: <g_p, e(candidate) - e(token)>.
+
+        Of every move, and behind these of putting back each place's own token: (B, M + P).
+        """
         tokens = self.tokens(around)
         there = embed(tokens.clamp_min(0).flatten(1)).view(*tokens.shape, -1)
-        change = there - embed(x)[:, :, None]
-        return (change * g[:, :, None]).sum(3).flatten(1)
+        here, own = embed(x)[:, :, None], embed(around.x)[:, :, None]
+        along, back = (((e - here) * g[:, :, None]).sum(3) for e in (there, own))
+        return torch.cat([along.flatten(1), back.flatten(1)], 1)
 
     def tokens(self, around: Around) -> Tensor:
         """The candidates of every place (B, P, C), -1 where one is missing."""

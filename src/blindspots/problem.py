@@ -85,6 +85,6 @@ class Seen(Rows):
     loss: Tensor  # (B,) what is descended
     margin: Tensor  # (B,) negative exactly where the goal is reached
     won: Tensor  # (B,) bool, margin < 0
-    # SLOPES: along every move, (B, M); GRAD: of the loss or of the state's aim, like the probe; JACOBIAN: of K scores,
-    # (B, K, ...)
+    # SLOPES: along every move (B, M), and where a threat substitutes back to every place's own token, (B, M + P);
+    # GRAD: of the loss or of the state's aim, like the probe; JACOBIAN: of K scores, (B, K, ...)
     grad: Tensor | None

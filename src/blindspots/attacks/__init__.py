@@ -35,8 +35,10 @@ from blindspots.attacks.labels.hopskipjump import HopSkipJump
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.beam import Beam
+from blindspots.attacks.moves.branch_and_bound import BranchAndBound
 from blindspots.attacks.moves.charmer import Charmer
 from blindspots.attacks.moves.exhaustive import Exhaustive
+from blindspots.attacks.moves.gbda import GBDA
 from blindspots.attacks.moves.genetic import Genetic
 from blindspots.attacks.moves.greedy import Greedy
 from blindspots.attacks.moves.hotflip import HotFlip
@@ -70,6 +72,7 @@ __all__ = [
     "FABT",
     "FGSM",
     "FMN",
+    "GBDA",
     "JSMA",
     "LBFGS",
     "MIFGSM",
@@ -90,6 +93,7 @@ __all__ = [
     "BlendedNoise",
     "Blur",
     "Boundary",
+    "BranchAndBound",
     "CarliniWagner",
     "Charmer",
     "Contrast",

@@ -36,8 +36,10 @@ from blindspots.attacks.labels.hopskipjump import HopSkipJump
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.beam import Beam
+from blindspots.attacks.moves.branch_and_bound import BranchAndBound
 from blindspots.attacks.moves.charmer import Charmer
 from blindspots.attacks.moves.exhaustive import Exhaustive
+from blindspots.attacks.moves.gbda import GBDA
 from blindspots.attacks.moves.genetic import Genetic
 from blindspots.attacks.moves.greedy import Greedy
 from blindspots.attacks.moves.hotflip import HotFlip
@@ -107,6 +109,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     Blur,
     Contrast,
     HotFlip,
+    GBDA,
     Greedy,
     Ranked,
     RankedByGradient,
@@ -116,5 +119,6 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     Swarm,
     Sampling,
     Exhaustive,
+    BranchAndBound,
     Bisect,
 )

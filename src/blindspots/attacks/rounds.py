@@ -12,6 +12,8 @@ from blindspots.attacks.attack import Attack, State, T, full, zeros
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import tree
 
+_AT_FIRST = 4  # questions of a round that share a batch
+
 
 @dataclass(frozen=True)
 class RoundState(State):
@@ -53,13 +55,13 @@ class Rounds(Ahead[R, T]):
         """The state with new `codes` and `total` (see `asking`), for rows whose round has been answered."""
 
     def proposals(self, problem: Problem[T], job: Job, state: R, lanes: int) -> Tensor:
-        return self.points(problem, job, state, _next_codes(state, lanes))
+        return self.points(problem, job, state, next_codes(state, lanes))
 
     def absorb(self, problem: Problem[T], job: Job, state: R, seen: Seen, count: Tensor) -> R:
         lanes = seen.loss.shape[1]
         answered = torch.arange(lanes, device=count.device) < count[:, None]
         loss = seen.loss.masked_fill(~answered, math.inf)
-        losses = state.losses.scatter_reduce(1, _next_codes(state, lanes), loss, "amin")
+        losses = state.losses.scatter_reduce(1, next_codes(state, lanes), loss, "amin")
         state = replace(state, t=state.t + count, number=state.number + count, losses=losses)
         at = ((state.number >= state.total) & (count > 0) & (state.total > 0)).nonzero()[:, 0]
         if len(at):
@@ -71,7 +73,8 @@ class Rounds(Ahead[R, T]):
         return replace(after, number=torch.zeros_like(state.number), rounds=state.rounds + 1)
 
     def ahead(self, state: R) -> Tensor:
-        return (state.total - state.number - 1).clamp_min(0)
+        """Few at first, then as many as have been answered: what is asked beyond a success was for nothing."""
+        return (state.total - state.number - 1).clamp_min(0).minimum(_AT_FIRST - 1 + state.number)
 
     def exhausted(self, state: R) -> Tensor:
         return super().exhausted(state) | (state.total == 0)
@@ -88,13 +91,21 @@ def first_round(job: Job, width: int) -> RoundState:
     return RoundState(job.start, zeros(job), codes, zeros(job) + 1, zeros(job), losses, zeros(job))
 
 
-def asking(wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """`codes` and `total` of a round that asks what is `wanted` (B, W), in order."""
+def asking(wanted: Tensor, promise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`codes` and `total` of a round that asks what is `wanted` (B, W), in order, or by its `promise`, lowest first.
+
+    A row leaves with its first success, so what promises one is asked first.
+    """
     total = wanted.sum(1)
-    order = wanted.int().argsort(dim=1, descending=True, stable=True)
+    if promise is None:
+        order = wanted.int().argsort(dim=1, descending=True, stable=True)
+    else:
+        order = promise.argsort(dim=1, stable=True)
+        order = order.gather(1, wanted.gather(1, order).int().argsort(dim=1, descending=True, stable=True))
     return order.masked_fill((total == 0)[:, None], 0), total
 
 
-def _next_codes(state: RoundState, lanes: int) -> Tensor:
+def next_codes(state: RoundState, lanes: int) -> Tensor:
+    """The codes that are asked next, this one and what follows it: (B, lanes)."""
     place = state.number[:, None] + torch.arange(lanes, device=state.t.device)
     return state.codes.gather(1, place.clamp_max(state.codes.shape[1] - 1))

@@ -173,7 +173,10 @@ class Cascade:
         return board, seconds
 
     def _seed_model(self, samples: Samples, index: int) -> None:
-        """A stage `index` of a shard sees the same model however a run is interrupted: its draws, and no memory."""
+        """A stage `index` of a shard sees the same model however a run is interrupted: its draws, and no memory.
+
+        But for what it said of the clean inputs, which is kept.
+        """
         self.oracle.model.forget()
         seed_everything(int(keys(self.seed, samples.id[:1], index)[0]))
 
@@ -213,6 +216,8 @@ class Cascade:
     def _run_stage(self, index: int, samples: Samples, board: Board) -> None:
         stage, ledger = self.stages[index], board.ledger
         self._seed_model(samples, index)
+        if self.oracle.draws == 1:
+            self.oracle.model.remember(samples.x, board.output)
         enters = _enters(stage, board) & self._drawn(stage, samples)
         spent = self._spent(board)
         problem = Problem(stage.objective, self.threat, self.oracle.model.rejects)

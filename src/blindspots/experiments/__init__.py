@@ -2,13 +2,18 @@
 
 from blindspots.runs.experiment import Kind
 
+_TRIGGERS = "blindspots.experiments.universal.triggers"
 
-def _kind(name: str, about: str, *, unseen: str = "", inside: bool = False, several: bool = False) -> Kind:
+
+def _kind(
+    name: str, about: str, *, unseen: str = "", inside: bool = False, several: bool = False, texts: Kind | None = None
+) -> Kind:
     """A kind of our own: experiments/NAME/ with one module for each of its parts."""
     home, title = f"blindspots.experiments.{name}", name.capitalize()
     return Kind(
         name, about, f"{home}.config:{title}Config", f"{home}.experiment:{title}", f"{home}.verdict:{title}Verdict",
         f"{home}.verify:checks", f"{home}.page:page", f"{home}.verify:inside" if inside else "", unseen, several,
+        texts=texts,
     )  # fmt: skip
 
 
@@ -54,8 +59,18 @@ KINDS = (
         "universal",
         "Search for one change that fools a model on most inputs, and say on how many unseen ones it does.\n"
         "\n"
-        "Writes the perturbation, pictures and a report.",
+        "Writes the perturbation, pictures and a report. Of texts it is a trigger: the same words in all of them.",
         unseen="That no other search would fool more inputs cannot be shown.",
+        texts=Kind(
+            "universal",
+            "Search for the words whose presence in front of a text fools a model on most texts.",
+            "blindspots.experiments.universal.config:UniversalConfig",
+            f"{_TRIGGERS}.experiment:UniversalTrigger",
+            f"{_TRIGGERS}.verdict:TriggerVerdict",
+            f"{_TRIGGERS}.verify:checks",
+            f"{_TRIGGERS}.page:page",
+            unseen="That no other search would fool more texts cannot be shown.",
+        ),
     ),
     _kind(
         "harden",
@@ -69,8 +84,10 @@ KINDS = (
         "certify",
         "Prove, row by row, within which L2 radius a model smoothed by noise stays right, and attack it beside that.\n"
         "\n"
-        "Writes a run folder with the votes, the certified accuracy against the radius and a report.",
+        "Of texts (--threat words:2): how many exchanged words leave a model right, exactly, by interval bounds or by "
+        "votes. Writes a run folder with what proves it, the certified accuracy against the radius and a report.",
         unseen="Votes were taken again for three rows; those of the others are taken as they are stored.",
+        inside=True,
     ),
     _kind(
         "transfer",

@@ -139,6 +139,9 @@ class Model(Checked):
     def forget(self) -> None:
         """Drop what is remembered of earlier queries, so that an interrupted search goes on as it would have."""
 
+    def remember(self, x: Tensor, output: Tensor) -> None:
+        """That it said `output` (B, ...) of the inputs `x` (B, ...), where it remembers at all."""
+
     @property
     def notes(self) -> list[Finding]:
         """What was recognised when the network was called."""

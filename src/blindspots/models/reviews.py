@@ -27,7 +27,9 @@ Say = Callable[[str], None]
 
 
 class Network(nn.Module, ABC):
-    """A table of embeddings, and what reads them."""
+    """A table of embeddings, and what reads them. Its last layer is `out`."""
+
+    out: nn.Linear
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()

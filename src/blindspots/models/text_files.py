@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor
+from torch import Tensor, nn
 
 from blindspots.errors import InputError
 from blindspots.files import MOST_TEXT, check_regular, read_bytes
@@ -62,6 +62,8 @@ def built(description: bytes, weights: Mapping[str, Tensor], where: str) -> Toke
         raise InputError(f"expected a network among {', '.join(NETWORKS)} in {where!r}, got {said.network!r}")
     tokenizer = WordTokenizer(said.vocabulary)
     net = NETWORKS[said.network](tokenizer.size)
+    if "out.weight" in weights:  # says how many classes there are
+        net.out = nn.Linear(net.out.in_features, len(weights["out.weight"]))
     try:
         net.load_state_dict(dict(weights))
     except RuntimeError as error:

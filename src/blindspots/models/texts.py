@@ -79,6 +79,9 @@ class TextModel(Model):
     def forget(self) -> None:
         self._known.clear()
 
+    def remember(self, x: Tensor, output: Tensor) -> None:
+        self._known.update(zip(as_texts(x), output.cpu(), strict=True))
+
     def of(self, texts: Sequence[str]) -> Tensor:
         """Scores (B, C), float32 on the CPU, of texts."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]

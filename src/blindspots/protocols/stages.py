@@ -17,7 +17,7 @@ from blindspots.objective import LossName, Objective
 from blindspots.threat import Threat
 from blindspots.threats import THREATS
 
-ThreatName = Literal["linf", "l2", "l1", "l0", "words", "chars", "edits", "tokens"]
+ThreatName = Literal["linf", "l2", "l1", "l0", "words", "chars", "edits", "tokens", "trigger"]
 
 
 @dataclass(frozen=True)

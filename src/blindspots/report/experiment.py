@@ -57,13 +57,13 @@ def page_of(*runs: Run[Any, Any]) -> Page:
     Raises InputError: the runs cannot be shown on one page.
     """
     names = list(dict.fromkeys(run.manifest.kind for run in runs))
-    pages = {kind(name).page for name in names}
-    if len(runs) > 1 and (len(pages) > 1 or not all(kind(name).several for name in names)):
+    found = [kind(run.manifest.kind, run.config) for run in runs]
+    if len(runs) > 1 and (len({one.page for one in found}) > 1 or not all(one.several for one in found)):
         raise InputError(
             f"expected a {names[0]} run alone, got {len(runs)} runs of {', '.join(names)}: it has a page of its own, "
             "so name one run"
         )
-    page: Page = kind(names[0]).load("page")(*runs)
+    page: Page = found[0].load("page")(*runs)
     return page
 
 

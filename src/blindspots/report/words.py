@@ -83,6 +83,8 @@ class ThreatWords:
 
     @property
     def radius(self) -> float | None:
+        if (kind := TEXTS.get(self._parts[0])) is not None and kind.radius is not None:
+            return kind.radius  # of what has no other
         try:
             return float(Fraction(self._parts[1]))
         except (ValueError, ZeroDivisionError):  # no radius, or not a number: the smallest distance is searched

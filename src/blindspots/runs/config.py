@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from blindspots.errors import InputError
 from blindspots.naming import meant
 from blindspots.records import Record
+from blindspots.texts.triggers import in_words
 
 C = TypeVar("C", bound="Config")
 _LONGEST = 60  # characters of a value in a sentence
@@ -35,6 +36,7 @@ def _listed(said: object) -> object:
 Number = Annotated[float, BeforeValidator(_ratio), Field(allow_inf_nan=False)]  # also in words: "8/255"
 Numbers = Annotated[tuple[Number, ...], BeforeValidator(_listed)]  # also in words: "0.25,0.5,1"
 Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]  # also in words: "a,b"
+ThreatWords = Annotated[str, BeforeValidator(in_words)]  # of a trigger in a file: the words that are in it
 
 
 def setting(

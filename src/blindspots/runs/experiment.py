@@ -130,6 +130,7 @@ class Kind:
             was given; "" where it needs none.
         several: its `page` takes several runs, too, and compares them.
         unseen: what verification of such a run cannot show.
+        texts: what takes its place where a configuration is `of_texts`: other parts, another verdict, the same command.
         within: the kind whose command makes such runs as its parts; "" where it has a command of its own.
     """
 
@@ -144,6 +145,11 @@ class Kind:
     unseen: str = ""
     several: bool = False
     within: str = ""
+    texts: "Kind | None" = None
+
+    def of(self, config: "Config") -> "Kind":
+        """The kind that makes, reads, proves and shows runs of this configuration."""
+        return self.texts if self.texts is not None and getattr(config, "of_texts", False) else self
 
     def load(self, what: str) -> Any:
         """Its `config`, `experiment`, `verdict`, `checks`, `page` or `inside`."""
@@ -159,11 +165,11 @@ def kinds() -> dict[str, Kind]:
     return {kind.name: kind for kind in (*own, *others, *own)}  # ours first, and ours where names are the same
 
 
-def kind(name: str) -> Kind:
-    """Raises InputError: there is none of that name."""
+def kind(name: str, config: "Config | None" = None) -> Kind:
+    """The kind of that name, or what it is for such a configuration. Raises InputError: there is none of that name."""
     if name not in kinds():
         raise InputError(
             f"expected a kind of run among {', '.join(kinds())}, got {name!r}{meant(name, kinds())}: install the "
             "package that brings it"
         )
-    return kinds()[name]
+    return kinds()[name] if config is None else kinds()[name].of(config)

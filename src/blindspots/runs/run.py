@@ -75,7 +75,7 @@ def run(name: str, config: Config, given: Mapping[str, Any] | None = None, how: 
         SystemExit: in all processes of torchrun but the first, once the parts that are made together are made.
     """
     how = _following(how or How()) if follows() else how or How()
-    experiment: Experiment[Any, Any] = kind(name).load("experiment")()
+    experiment: Experiment[Any, Any] = kind(name, config).load("experiment")()
     with own_state():
         world = World(config, given, say=how.say)
         try:
@@ -172,7 +172,7 @@ class Task:
         with own_state(), set_threads(self.threads):
             world = _here(self.world, self.parts.begun)
             world.tell, world.timing = tell, {}
-            experiment: Experiment[Any, Any] = kind(self.kind).load("experiment")()
+            experiment: Experiment[Any, Any] = kind(self.kind, world.config).load("experiment")()
             needs = self.parts.only(self.part.needs)
             made = experiment.make(world.config, world, self.part, needs, self.parts.state(self.part.name))
             self.parts.keep(self.part.name, made if isinstance(made, dict) else self._through(made))
@@ -336,7 +336,7 @@ def _teller(m: _Making, left: Mapping[str, Part], done: Mapping[str, str]) -> Wa
 def _inner(m: _Making, part: Part, parts: Parts, tell: Watch) -> Outcome:
     assert part.run
     b, (name, config) = m.begun, part.run
-    experiment: Experiment[Any, Any] = kind(name).load("experiment")()
+    experiment: Experiment[Any, Any] = kind(name, config).load("experiment")()
     given = b.experiment.inside(m.config, b.world, part, parts.only(part.needs))
     at = f"{b.at}{part.name}/"
     parts.begin()

@@ -248,7 +248,7 @@ def opened(files: Files, at: str = "") -> Run[Any, Any]:
     found = kind(file.manifest.kind)
     try:
         config = found.load("config")(**file.manifest.config)
-        verdict = found.load("verdict")(**file.verdict)
+        verdict = found.of(config).load("verdict")(**file.verdict)
     except ValidationError as error:
         raise _changed(files, at, error) from error
     bare = file.model_copy(update={"parts": {}, "exports": {}, "verdict": None})

@@ -117,7 +117,7 @@ def _checks(files: Files, at: str, given: Mapping[str, Any], say: Say, quick: bo
             yield Check("", [f"expected what {at}{name} was given, got this: {_brief(error)}"])
             continue
         yield from _checks(files, f"{at}{name}/", inner, say, quick)
-    yield note(f"{kind(done.manifest.kind).unseen} {SENTENCES}".strip())
+    yield note(f"{kind(done.manifest.kind, done.config).unseen} {SENTENCES}".strip())
 
 
 def _reason(files: Files, at: str) -> str:
@@ -133,7 +133,7 @@ def _reason(files: Files, at: str) -> str:
 
 def _inside(done: Run[Any, Any], name: str, world: World) -> Mapping[str, Any]:
     """What a run inside the run was given."""
-    found = kind(done.manifest.kind)
+    found = kind(done.manifest.kind, done.config)
     given: Mapping[str, Any] = found.load("inside")(done, name, world) if found.inside else {}
     return given
 
@@ -218,7 +218,7 @@ def _same_data(done: Run[Any, Any], world: World) -> Iterator[Check]:
 
 
 def _proved(done: Run[Any, Any], world: World, say: Say) -> Iterator[Check]:
-    checks = kind(done.manifest.kind).load("checks")
+    checks = kind(done.manifest.kind, done.config).load("checks")
     try:
         yield from checks(done.config, done.verdict, done.parts, world)
     except BROKEN as error:  # a part is gone or changed: the digests said so, too

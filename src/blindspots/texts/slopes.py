@@ -45,13 +45,16 @@ class Slopes:
         self._tokens = lru_cache(maxsize=512)(self._read)
 
     def of(self, text: str, lattice: Lattice, choice: Sequence[int], g: Tensor) -> Tensor:
-        """Of the exchanges in one text, whose tokens have the gradients `g` (T, E): (P, C)."""
+        """Towards every choice, what is there at first and its candidates, in one text: (P, 1 + C).
+
+        `g` (T, E) are the gradients at its tokens; the choice that it has made has a slope of 0.
+        """
         tokens = self._tokens(lattice).to(g.device)
         at = _table(self.reader.tokens_at(text, lattice.spans_at(choice)), tokens.shape[2], cut=True)
         along = g[at.clamp_min(0)] * (at >= 0)[:, :, None].to(g)
         each = self.reader.table_of_tokens[tokens.clamp_min(0)] * (tokens >= 0)[:, :, :, None].to(g)
         gain = (each * along[:, None]).sum((2, 3))
-        return (gain - gain.gather(1, torch.tensor(choice, device=g.device)[:, None]))[:, 1:]
+        return gain - gain.gather(1, torch.tensor(choice, device=g.device)[:, None])
 
     def _read(self, lattice: Lattice) -> Tensor:
         """The tokens of what may stand at each place: (P, 1 + C, W), the last one again and again, or -1 for none."""

@@ -2,24 +2,29 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from itertools import compress
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from blindspots.capabilities import Embed
 from blindspots.errors import InputError
 from blindspots.lattice import Candidates, Substitutions
 from blindspots.rows import Around, Rows
+from blindspots.texts.builder import Builder
 from blindspots.texts.candidates import parse_candidates
 from blindspots.texts.codes import as_codes, as_texts
+from blindspots.texts.kept import NOTHING
 from blindspots.texts.lattice import Lattice
 from blindspots.texts.pairs import SEPARATOR, Side, free_of
 from blindspots.texts.slopes import Reader, Slopes
+from blindspots.texts.sources.phrase import Phrase
+from blindspots.texts.triggers import PREFIX, Place, checked_words, parts_of, spelled
 from blindspots.texts.words import Span, words
 from blindspots.threat import Threat
 
@@ -73,6 +78,11 @@ class TextThreat(Threat):
     unit: ClassVar[str]  # what a place is called
     usual: ClassVar[str]  # candidates
 
+    @classmethod
+    def of(cls, said: str | None) -> Self:
+        """From what stands behind the colon, if there is one. Raises ValueError: it is no number."""
+        return cls(None if said is None else float(said))
+
     def __post_init__(self) -> None:
         if isinstance(self.candidates, str):
             parse_candidates(self.candidates)
@@ -95,6 +105,12 @@ class TextThreat(Threat):
             return given
         builder = parse_candidates(given)
         return builder if self.reader is None else builder.on(self.reader.vectors)
+
+    @property
+    def said(self) -> str:
+        """What candidates are: the words that were given, else as the builder describes them."""
+        given = self.candidates or self.usual
+        return given if isinstance(given, str) else self.builder.describe()
 
     @property
     def digest(self) -> str:
@@ -202,18 +218,18 @@ class TextThreat(Threat):
         return torch.tensor(rows, dtype=start.dtype, device=start.device)
 
     def slopes(self, x: Tensor, around: Around, g: Tensor, embed: Embed) -> Tensor:
-        """Of every move at the texts `x` (B, L), to first order: (B, P C).
+        """Of every move at the texts `x` (B, L), to first order, and behind these of putting each place back.
 
-        Points that are none of a lattice have slopes of 0.
+        (B, P C + P). Points that are none of a lattice have slopes of 0.
         """
         own, taken = self._own(around), self._taken
-        found = torch.zeros_like(own.tokens)
+        found = pad(torch.zeros_like(own.tokens), (1, 0))
         for row, text, clean, slope in zip(found, as_texts(x), as_texts(own.text), g, strict=True):
             lattice = self.lattice(clean)
             if choice := self.choice(lattice, text):
                 slopes = taken.of(text, lattice, choice, slope)
                 row[: slopes.shape[0], : slopes.shape[1]] = slopes
-        return found.flatten(1)
+        return torch.cat([found[:, :, 1:].flatten(1), found[:, :, 0]], 1)
 
     @cached_property
     def _taken(self) -> Slopes:
@@ -282,18 +298,76 @@ class Tokens(TextThreat):
     allowing: ClassVar[str] = "{radius} may be exchanged for any other that the model knows"
 
 
-TEXTS: dict[str, type[TextThreat]] = {kind.name: kind for kind in (Words, Characters, Edits, Tokens)}
+@dataclass(frozen=True, eq=False)
+class Trigger(TextThreat):
+    """The same words are put into a text at one place, and nothing else changes: a fixed trigger.
+
+    `Trigger("zoning tapping fiennes")`, `Trigger("zoning tapping fiennes", "front")`.
+
+    Args:
+        words: as they stand in the text.
+        place: "front", "end" or "anywhere", which is also any gap between two words. Of a pair either side has these.
+        candidates: None, or the lattices that another threat with these words builds.
+        reader, fixed: as of `TextThreat`.
+
+    Raises InputError: there are no words, or candidates are named.
+    """
+
+    words: str
+    place: Place = "anywhere"
+    radius: float | None = field(default=1.0, init=False)
+    candidates: "str | Builds | None" = field(default=None, kw_only=True)
+    reader: Reader | None = field(default=None, kw_only=True)
+    fixed: Side | None = field(default=None, kw_only=True)
+
+    name: ClassVar[str] = "trigger"
+    title: ClassVar[str] = "triggers"
+    unit: ClassVar[str] = "trigger"
+    usual: ClassVar[str] = "its words"
+    allowing: ClassVar[str] = "a fixed trigger may be put in at one place"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", checked_words(self.words))
+        if isinstance(self.candidates, str) and self.candidates != self.said:
+            raise InputError(
+                f"expected no candidates beside {self.spec!r}, which has its own, got {self.candidates!r}: leave "
+                "them out"
+            )
+
+    @classmethod
+    def of(cls, said: str | None) -> Self:
+        return cls(*parts_of(said or ""))
+
+    @property
+    def spec(self) -> str:
+        return f"{PREFIX}{spelled(self.words, self.place)}"
+
+    @property
+    def said(self) -> str:
+        return self.builder.describe()
+
+    @cached_property
+    def builder(self) -> "Builds":
+        if self.candidates is None or isinstance(self.candidates, str):
+            return Builder((Phrase(phrase=self.words, place=self.place),), (), NOTHING)
+        return self.candidates
+
+
+TEXTS: dict[str, type[TextThreat]] = {kind.name: kind for kind in (Words, Characters, Edits, Tokens, Trigger)}
 
 
 def parse_text_threat(text: str) -> TextThreat:
     """A threat of texts from "words:0.15", "chars:2" or, without a number, "words"; its candidates are still missing.
 
+    A trigger is "trigger:WORDS", "trigger:front:WORDS", "trigger:end:WORDS" or "trigger:FILE.json".
+
     Raises InputError for anything else.
     """
-    name, colon, radius = text.strip().lower().partition(":")
+    name, colon, said = text.strip().partition(":")
     try:
-        kind, size = TEXTS[name], float(radius) if colon else None
+        return TEXTS[name.lower()].of(said if colon else None)
+    except InputError:
+        raise
     except (KeyError, ValueError) as error:
         forms = "one of " + ", ".join(TEXTS) + ", alone or with a number or a share"
         raise InputError(f"expected a threat, {forms} as in words:2 or words:0.15, got {text!r}") from error
-    return kind(size)

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from blindspots.lattice import Substitutions
 from blindspots.random import keys
+from blindspots.rows import Around
 
 
 def token_marks(tokens: Tensor, place: Tensor) -> Tensor:
@@ -26,3 +28,10 @@ def first_of_each(mark: Tensor) -> Tensor:
     new = torch.cat([torch.ones_like(ranked[:, :1], dtype=torch.bool), ranked[:, 1:] != ranked[:, :-1]], 1)
     begins = torch.where(new, torch.arange(mark.shape[1], device=mark.device), 0).cummax(1).values
     return torch.empty_like(order).scatter(1, order, order.gather(1, begins))
+
+
+def children_marks(threat: Substitutions, around: Around, x: Tensor) -> Tensor:
+    """One number for each point that the change of an unchanged place of `x` (B, K, P) leads to: (B, K, P, C)."""
+    place = torch.arange(x.shape[2], device=x.device)[:, None]
+    clean, candidates = token_marks(around.x[:, :, None], place), token_marks(threat.tokens(around), place)
+    return marks(x)[:, :, None, None] + (candidates - clean)[:, None]

@@ -6,12 +6,18 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from blindspots.attacks.attack import Facts, full
-from blindspots.attacks.moves.distinct import first_of_each, marks, token_marks
-from blindspots.attacks.moves.population import at_place, drawn, kept_within
-from blindspots.attacks.rounds import Rounds, RoundState, asking, first_round
+from blindspots.attacks.moves.distinct import marks, token_marks
+from blindspots.attacks.moves.population import (
+    PopulationState,
+    at_place,
+    drawn,
+    first_generation,
+    kept_within,
+    next_generation,
+)
+from blindspots.attacks.rounds import Rounds
 from blindspots.capabilities import Substitutes
 from blindspots.lattice import SUBSTITUTING, Substitutions
 from blindspots.problem import Job, Need, Problem
@@ -19,12 +25,11 @@ from blindspots.random import uniform
 
 
 @dataclass(frozen=True)
-class GeneticState(RoundState):
+class GeneticState(PopulationState):
     """Code 0 asks about the best text, code 1 + c + C i about child i with candidate c at its place."""
 
     children: Tensor  # (B, S, P) before their mutation
     place: Tensor  # (B, S) int64 where they mutate
-    first: Tensor  # (B, W) int64 the code that asks about the same text
     best: Tensor  # (B, P) the best text so far
     loss: Tensor  # (B,) its loss
 
@@ -35,8 +40,8 @@ class Genetic(Rounds[GeneticState, Substitutions]):
 
     A child takes each word from one of two parents, then the best candidate at one place, which is drawn by the number
     of candidates. Changes beyond the radius are taken back by lot: the published code, and that of TextAttack, let
-    crossovers exceed it. No text is asked about twice in a generation. The losses that parents are drawn by are the
-    search's, where the paper takes probabilities.
+    crossovers exceed it. No text is asked about twice, as far as the last 1,024 tell. The losses that parents are drawn
+    by are the search's, where the paper takes probabilities.
 
     Args:
         population: children in a generation, besides the best text, which stays.
@@ -67,11 +72,13 @@ class Genetic(Rounds[GeneticState, Substitutions]):
 
     def init(self, problem: Problem[Substitutions], job: Job) -> GeneticState:
         width = 1 + self.population * problem.threat.tokens(job).shape[2]
-        rounds, children = first_round(job, width), job.start[:, None].repeat(1, self.population, 1)
-        place = torch.zeros_like(children[:, :, 0], dtype=torch.int64)
-        first = torch.arange(width, device=place.device).repeat(len(place), 1)
+        children = job.start[:, None].repeat(1, self.population, 1)
         return GeneticState(
-            **vars(rounds), children=children, place=place, first=first, best=job.start, loss=full(job, math.inf)
+            **vars(first_generation(job, width)),
+            children=children,
+            place=torch.zeros_like(children[:, :, 0], dtype=torch.int64),
+            best=job.start,
+            loss=full(job, math.inf),
         )
 
     def points(self, problem: Problem[Substitutions], job: Job, state: GeneticState, codes: Tensor) -> Tensor:
@@ -88,16 +95,14 @@ class Genetic(Rounds[GeneticState, Substitutions]):
         best = members[torch.arange(len(at), device=at.device), at]
         lots = uniform(job.key, state.rounds, 0, (3, self.population))
         children = self._children(job, state, members, losses, lots[:, :2])
-        legal = problem.threat.legal_each(children, job) & (state.rounds < self.generations)[:, None, None, None]
-        place, here = at_place(legal, lots[:, 2])
-        state = replace(
-            state, children=children, place=place, best=best, loss=least, losses=torch.full_like(state.losses, math.inf)
-        )
-        return self._asking(problem, job, state, here)
+        place, here = at_place(problem.threat.legal_each(children, job), lots[:, 2])
+        state = replace(state, children=children, place=place, best=best, loss=least)
+        going = (state.rounds < self.generations) & here.flatten(1).any(1)
+        return next_generation(state, self._marks(problem, job, state).flatten(1), here.flatten(1), going)
 
     def _members(self, problem: Problem[Substitutions], job: Job, state: GeneticState) -> tuple[Tensor, Tensor]:
         """The best text, and every child with its best candidate: (B, 1 + S, P), with their losses (B, 1 + S)."""
-        losses = state.losses.gather(1, state.first)
+        losses = state.answers
         least, candidate = losses[:, 1:].view(*state.place.shape, -1).min(2)
         count = problem.threat.tokens(job).shape[2]
         young = problem.threat.leads_each(state.children, job, state.place * count + candidate)
@@ -112,12 +117,9 @@ class Genetic(Rounds[GeneticState, Substitutions]):
         words = uniform(job.key, state.rounds, 1, (2, *state.children.shape[1:]))
         return kept_within(torch.where(words[:, 0] < 0.5, one, other), job, words[:, 1])
 
-    def _asking(self, problem: Problem[Substitutions], job: Job, state: GeneticState, wanted: Tensor) -> GeneticState:
-        """A round that asks once about every child with a candidate that is `wanted` (B, S, C)."""
-        row, place = torch.arange(len(wanted), device=wanted.device)[:, None], state.place[:, :, None]
+    @staticmethod
+    def _marks(problem: Problem[Substitutions], job: Job, state: GeneticState) -> Tensor:
+        """Of every child with each candidate at its place: (B, S, C)."""
+        row, place = torch.arange(len(job.y), device=job.y.device)[:, None], state.place[:, :, None]
         tokens, own = problem.threat.tokens(job)[row, state.place], state.children.gather(2, place)
-        there = marks(state.children)[:, :, None] + token_marks(tokens, place) - token_marks(own, place)
-        code = torch.arange(1, state.codes.shape[1], device=wanted.device)
-        first = first_of_each(torch.where(wanted.flatten(1), there.flatten(1), code)) + 1
-        codes, total = asking(pad(wanted.flatten(1) & (first == code), (1, 0)))
-        return replace(state, codes=codes, total=total, first=pad(first, (1, 0)))
+        return marks(state.children)[:, :, None] + token_marks(tokens, place) - token_marks(own, place)

@@ -18,7 +18,8 @@ from blindspots.problem import Job, Need, Problem
 class Greedy(Rounds[WalkState, Neighbours]):
     """Kuleshov et al. 2018 (Adversarial Examples for Natural Language Classification Problems), algorithm 1.
 
-    What was seen beside the last move is not asked again.
+    What was seen beside the last move is not asked again. Moves are asked in the order of what they did in the round
+    before, so that a row which falls does so early.
 
     Args:
         queries: queries per row.
@@ -48,7 +49,8 @@ class Greedy(Rounds[WalkState, Neighbours]):
         return problem.threat.leads(state.base, job, codes - 1)
 
     def next_round(self, problem: Problem[Neighbours], job: Job, state: WalkState) -> WalkState:
+        promise = state.losses
         state, better = walked(problem, job, state)
         legal = problem.threat.legal(state.base, job) & ~problem.threat.beside(job, state.last) & better[:, None]
-        codes, total = asking(pad(legal, (1, 0)))
+        codes, total = asking(pad(legal, (1, 0)), promise)
         return replace(state, codes=codes, total=total)

@@ -94,7 +94,10 @@ Order = Literal["delete", "unknown", "saliency", "random"]
 
 @dataclass(frozen=True)
 class Ranked(_Ranked):
-    """Jin et al. 2020 (TextFooler, arXiv 1907.11932), algorithm 1, without its choice of the most similar success.
+    """Jin et al. 2020 (TextFooler, arXiv 1907.11932), algorithm 1, but for its choice among several successes.
+
+    There the one at a place whose sentence is most similar is taken, here the first one, which ends the search: the
+    most similar word where a place's candidates are in this order.
 
     Places count by how far the search's loss falls without them, where the papers take the probability of the label.
 
@@ -162,7 +165,8 @@ class RankedByGradient(_Ranked):
     ) -> RankedState:
         if seen.grad is not None:
             legal = problem.threat.legal(job.start, job)
-            gain = -by_place(seen.grad[:, 0].masked_fill(~legal, math.inf), job).amin(2)
+            slopes = seen.grad[:, 0, : legal.shape[1]].masked_fill(~legal, math.inf)
+            gain = -by_place(slopes, job).amin(2)
             rank = gain.argsort(dim=1, descending=True, stable=True)
             state = replace(state, rank=pick(state.t == 0, rank, state.rank))
         return super().absorb(problem, job, state, seen, count)

@@ -6,12 +6,18 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from blindspots.attacks.attack import Facts, full
-from blindspots.attacks.moves.distinct import first_of_each, marks
-from blindspots.attacks.moves.population import at_place, drawn, kept_within
-from blindspots.attacks.rounds import Rounds, RoundState, asking, first_round
+from blindspots.attacks.moves.distinct import marks
+from blindspots.attacks.moves.population import (
+    PopulationState,
+    at_place,
+    drawn,
+    first_generation,
+    kept_within,
+    next_generation,
+)
+from blindspots.attacks.rounds import Rounds
 from blindspots.capabilities import Substitutes
 from blindspots.lattice import SUBSTITUTING, Substitutions
 from blindspots.problem import Job, Need, Problem
@@ -23,12 +29,11 @@ _FASTEST = 3.0  # of velocities
 
 
 @dataclass(frozen=True)
-class SwarmState(RoundState):
+class SwarmState(PopulationState):
     """Code 0 asks about the start, code 1 + i about particle i."""
 
     particles: Tensor  # (B, S, P)
     velocity: Tensor  # (B, S, P)
-    first: Tensor  # (B, 1 + S) int64 the code that asks about the same text
     best: Tensor  # (B, S, P) the best that each particle has been
     loss: Tensor  # (B, S) its loss
 
@@ -38,7 +43,8 @@ class Swarm(Rounds[SwarmState, Substitutions]):
     """Zang et al. 2020 (arXiv 1910.12196), section 4.2: particle swarm optimisation in a space of words.
 
     A mutation puts in a random candidate. The published code takes one of the best candidates of all places and
-    evaluates them all for it, several hundred queries each time. Changes beyond the radius are taken back by lot.
+    evaluates them all for it, several hundred queries each time. Changes beyond the radius are taken back by lot. No
+    text is asked about twice, as far as the last 1,024 tell.
 
     Args:
         particles: number of them.
@@ -67,15 +73,12 @@ class Swarm(Rounds[SwarmState, Substitutions]):
 
     def init(self, problem: Problem[Substitutions], job: Job) -> SwarmState:
         start = job.start[:, None].repeat(1, self.particles, 1)
-        first = torch.arange(1 + self.particles, device=job.r.device).repeat(len(job.r), 1)
-        loss = full(job, math.inf)[:, None].repeat(1, self.particles)
         return SwarmState(
-            **vars(first_round(job, 1 + self.particles)),
+            **vars(first_generation(job, 1 + self.particles)),
             particles=start,
             velocity=torch.zeros_like(start),
-            first=first,
             best=start,
-            loss=loss,
+            loss=full(job, math.inf)[:, None].repeat(1, self.particles),
         )
 
     def points(self, problem: Problem[Substitutions], job: Job, state: SwarmState, codes: Tensor) -> Tensor:
@@ -95,16 +98,16 @@ class Swarm(Rounds[SwarmState, Substitutions]):
         mutates = here.any(2) & (begins[:, None] | (lots[:, 4] < 1 - 2 * share))
         move = place * here.shape[2] + drawn(here.int(), lots[:, 5])
         there = problem.threat.leads_each(there, job, move.masked_fill(~mutates, -1))
-        return self._asking(replace(state, particles=there, velocity=velocity))
+        new, going = torch.ones_like(mutates), state.rounds < self.generations
+        return next_generation(replace(state, particles=there, velocity=velocity), marks(there), new, going)
 
     def _remembered(self, state: SwarmState) -> SwarmState:
         """With what each particle was at its best."""
-        losses, begins = state.losses.gather(1, state.first), (state.rounds == 0)[:, None]
+        losses, begins = state.answers, (state.rounds == 0)[:, None]
         now = torch.where(begins, losses[:, :1], losses[:, 1:])
         better = now < state.loss
         best = torch.where(better[:, :, None], state.particles, state.best)
-        forgotten = torch.full_like(state.losses, math.inf)
-        return replace(state, best=best, loss=torch.where(better, now, state.loss), losses=forgotten)
+        return replace(state, best=best, loss=torch.where(better, now, state.loss))
 
     def _flown(self, state: SwarmState, lots: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """The next velocities, eq. 3, and where they lead by way of the particle's and of the swarm's best, eq. 5.
@@ -122,10 +125,3 @@ class Swarm(Rounds[SwarmState, Substitutions]):
             stays = (words[:, i] < velocity.sigmoid()) | (lots[:, i] >= chance)[:, :, None]
             x = torch.where(stays, x, elite)
         return velocity, x
-
-    def _asking(self, state: SwarmState) -> SwarmState:
-        """A round that asks once about every particle, as long as there are generations."""
-        first = first_of_each(marks(state.particles)) + 1
-        new = first == torch.arange(1, 1 + self.particles, device=first.device)
-        codes, total = asking(pad(new & (state.rounds < self.generations)[:, None], (1, 0)))
-        return replace(state, codes=codes, total=total, first=pad(first, (1, 0)))

@@ -1,7 +1,7 @@
 """Certificates for texts: how many places may be exchanged before the answer can change.
 
-For networks that are linear in the tokens of a text the number is exact. For any other model the vote under random
-exchanges is certified (Ye et al. 2020, arXiv 2005.14424), as `smoothed` does for noise.
+Of any model the vote under random exchanges is certified (Ye et al. 2020, arXiv 2005.14424), as `smoothed` does for
+noise. For models that add up words see `additive`, for networks through which bounds can be followed `intervals`.
 """
 
 import hashlib
@@ -10,14 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from blindspots.errors import InputError
 from blindspots.experiments.certify.bounds import ABSTAINS, at_least
 from blindspots.experiments.certify.noise import COUNTING, SELECTING, SOFTLY
-from blindspots.models.reviews import Bag
-from blindspots.models.texts import TextModel, TokenModel
+from blindspots.models.texts import TextModel
 from blindspots.models.transformed_texts import Behind
 from blindspots.random import keys
 from blindspots.rows import Rows
@@ -35,46 +32,15 @@ class Exchanges(Rows):
     withstood: Tensor  # (B,) int64 most places that may be exchanged at once, whichever; all there are if none matter
 
 
-# ------------------------------------------------------------------ exactly, where a model is linear in its tokens
+@dataclass(frozen=True)
+class Voted:
+    """Of one text: what is proved, and what proves it."""
 
-
-def certify_linear(model: TokenModel, threat: TextThreat, texts: Sequence[str]) -> Exchanges:
-    """How many exchanges each text withstands, exactly: what a search of all choices would find.
-
-    With scores that are sums over tokens, k exchanges gain at most the k largest gains of single places.
-
-    Args:
-        model: one whose network is a bag of words, such as "reviews".
-        threat: its lattices; the radius does not matter. Exchanges must not change how the rest of a text is read,
-            which holds for words between spaces.
-
-    Raises InputError: the network is none.
-    """
-    if not isinstance(model.net, Bag):
-        raise InputError(
-            f"expected a bag of words for exact bounds, got {model.name}: certify the vote under exchanges instead"
-        )
-    each = model.net.out(model.net.table.weight).detach().double().cpu().numpy()  # (V, C) scores of every token
-    rows = [_linear(model, each, threat.lattice(text)) for text in texts]
-    return Exchanges(*(torch.tensor(column, dtype=torch.int64) for column in zip(*rows, strict=True)))
-
-
-def _linear(model: TokenModel, each: NDArray[np.float64], lattice: Lattice) -> tuple[int, int]:
-    """The class of one text, and how many exchanges leave it."""
-    scores = each[model.tokenizer.encode([lattice.text])[0]].sum(0)  # of the mean, up to a factor above 0
-    top = int(scores.argmax())
-    lead = scores[top] - scores
-    gains = np.zeros((len(lattice.spans), len(scores)))  # at each place at most, towards each class
-    for place, choices in enumerate(lattice.choices):
-        tokens = model.tokens_of(choices)
-        change = np.stack([each[word].sum(0) for word in tokens]) - each[tokens[0]].sum(0)
-        gains[place] = (change - change[:, [top]]).max(0)
-    most = np.sort(gains, 0)[::-1].cumsum(0)
-    broken = (lead - most <= 0)[:, np.arange(len(scores)) != top].any(1)
-    return top, int(broken.argmax()) if broken.any() else len(broken)
-
-
-# ------------------------------------------------------------------ for any model: the vote under random exchanges
+    prediction: int  # -1: it abstains
+    withstood: int
+    selected: Tensor  # (C,) votes of the draws that choose the class
+    counts: Tensor  # (C,) votes of the draws that bound its probability
+    overlaps: list[float]  # of each place, see `overlaps`
 
 
 class SmoothedTexts(TextModel):
@@ -133,20 +99,24 @@ class SmoothedTexts(TextModel):
         """
         ids = torch.arange(len(texts)) if ids is None else ids
         both = (keys(self.seed, ids, SELECTING).tolist(), keys(self.seed, ids, COUNTING).tolist())
-        rows = [self._certificate(text, key, (n0, n), alpha) for text, *key in zip(texts, *both, strict=True)]
-        return Exchanges(*(torch.tensor(column, dtype=torch.int64) for column in zip(*rows, strict=True)))
+        rows = [self.certificate(text, key, (n0, n), alpha) for text, *key in zip(texts, *both, strict=True)]
+        proved = [(row.prediction, row.withstood) for row in rows]
+        return Exchanges(*(torch.tensor(column, dtype=torch.int64) for column in zip(*proved, strict=True)))
 
-    def _certificate(self, text: str, key: Sequence[int], n: tuple[int, int], alpha: float) -> tuple[int, int]:
+    def certificate(self, text: str, key: Sequence[int], n: tuple[int, int], alpha: float) -> Voted:
+        """Of one text: keys and numbers of the draws that choose, and of those that count."""
         lattice = self.threat.lattice(text)
-        top = int(self._votes(lattice, key[0], n[0]).argmax())
-        sure = at_least(int(self._votes(lattice, key[1], n[1])[top]), n[1], alpha)
+        selected, counts = (self.votes(text, *each) for each in zip(key, n, strict=True))
+        top, shared = int(selected.argmax()), overlaps(self.threat, lattice)
+        sure = at_least(int(counts[top]), n[1], alpha)
         if sure <= 0.5:
-            return ABSTAINS, 0
-        stays = np.cumprod(np.sort(overlaps(self.threat, lattice)))
-        return top, int((sure - (1 - stays) > 0.5).sum())
+            return Voted(ABSTAINS, 0, selected, counts, shared)
+        stays = np.cumprod(np.sort(shared))
+        return Voted(top, int((sure - (1 - stays) > 0.5).sum()), selected, counts, shared)
 
-    def _votes(self, lattice: Lattice, key: int, n: int) -> Tensor:
-        said = self.model.of(self._drawn(lattice, key & _POSITIVE, n))
+    def votes(self, text: str, key: int, n: int) -> Tensor:
+        """(C,) int64 how often each class is said of a text under n draws of the key."""
+        said = self.model.of(self._drawn(self.threat.lattice(text), key & _POSITIVE, n))
         return said.argmax(1).bincount(minlength=said.shape[1])
 
 

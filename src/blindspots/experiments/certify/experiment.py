@@ -1,6 +1,6 @@
-"""A certification: every row on its own, then attacks on the smoothed classifier."""
+"""A certification: every row on its own, then attacks on what was certified."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from blindspots.ball import L2
 from blindspots.batching import draws_per_call
 from blindspots.data import Data
 from blindspots.errors import InputError
+from blindspots.experiments.certify import texts
 from blindspots.experiments.certify.attacked import attack
 from blindspots.experiments.certify.bounds import ABSTAINS, largest
 from blindspots.experiments.certify.config import CertifyConfig
-from blindspots.experiments.certify.findings import findings
+from blindspots.experiments.certify.findings import findings, findings_of_texts
 from blindspots.experiments.certify.noise import COUNTING, SELECTING, block_of
 from blindspots.experiments.certify.smoothed import Smoothed, check_samples
 from blindspots.experiments.certify.verdict import CertifyVerdict
@@ -35,6 +36,8 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_curve, check_noise
+from blindspots.threat import Threat
+from blindspots.threats import as_threat
 
 RADII = (0.5, 1.0, 1.5, 2.0, 3.0)  # in units of sigma; with 100,000 samples at most 3.8 can be certified
 _ROWS, _TOGETHER = 32, 256  # rows per part that are certified, and that are attacked at once
@@ -53,13 +56,14 @@ class Certified(Run[CertifyConfig, CertifyVerdict]):
         return self.parts.joined("rows")
 
 
-@checked(model=as_model)
+@checked(model=as_model, threat=as_threat)
 def certify(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
     y: Any = None,
     *,
-    sigma: float,
+    sigma: float | None = None,
+    threat: Threat | None = None,
     data: Data | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -68,25 +72,30 @@ def certify(
     command: str | None = None,
     **settings: Any,
 ) -> Certified:
-    """How often the smoothed model is right within an L2 radius, proved row by row (Cohen et al. 2019, 1902.02918).
+    """How often a model is proved to stay right, row by row, and how often it stays right under an attack.
 
-    Beside it: how often it stays right under an attack of that radius, which is never less but by bad luck in `alpha`.
+    Of numbers: the model smoothed by noise, within an L2 radius (Cohen et al. 2019, 1902.02918). Of texts: within a
+    number of exchanged words, exactly for bags of words, by interval bounds for convolutional networks (Jia et al.
+    2019, 1909.00986), by votes under random exchanges for any other model (Ye et al. 2020, 2005.14424). The second
+    share is never less than the first, for votes but by bad luck in `alpha`.
 
     Args:
         model: a `Model`, or a network whose inputs lie in [0, 1] and which returns logits (B, C).
         x, y: inputs (N, ...) within the model's bounds, and labels (N,). Instead: `data` (see `as_data`).
-        sigma: standard deviation of the noise, in the units of the input.
+        sigma: of numbers: standard deviation of the noise, in the units of the input.
+        threat: of texts: what may be exchanged, such as "words:2" or "words:0.15".
         out: run folder to write; None: keep everything in memory.
         resume: go on with the run in `out`, or begin it. A resumed run has the bits of one that was never stopped.
         engine: "serial", "processes" or "processes:N"; None: what is faster for the model.
         watch: is told how far the run has come.
         command: what to put in the report as the way to repeat the run.
-        settings: those of `CertifyConfig`, such as samples, alpha, radii, draws, seed, threads, chunk.
+        settings: those of `CertifyConfig`, such as samples, alpha, radii, draws, seed, threads, chunk; of texts
+            candidates and method.
 
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "sigma": sigma}
+    given = {"model": model, "data": rows_of(x, y, data), "sigma": sigma, "threat": threat}
     done = begin("certify", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Certified(**vars(done))
 
@@ -96,6 +105,8 @@ class Certify(Experiment[CertifyConfig, CertifyVerdict]):
     Config, Verdict = CertifyConfig, CertifyVerdict
 
     def fitted(self, config: CertifyConfig, world: World) -> CertifyConfig:
+        if config.threat is not None:
+            return texts.fitted(config, world)
         _check_numbers(world.named("model"))
         check_samples(config.samples, config.alpha)
         _ = _doubts(config, world)  # sizes that cannot be meant are refused before the first part
@@ -104,9 +115,13 @@ class Certify(Experiment[CertifyConfig, CertifyVerdict]):
         return config.model_copy(update={"radii": _radii(config), "draws": draws, "chunk": chunk})
 
     def passes(self, config: CertifyConfig, world: World) -> float:
+        if config.threat is not None:
+            return texts.passes(config, world)
         return float(len(world.data) * config.samples)
 
     def parts(self, config: CertifyConfig, world: World) -> list[Part]:
+        if config.threat is not None:
+            return texts.parts(config, world)
         rows = shards("rows", len(world.data), _ROWS)
         attacks = [
             Part(p.name, tuple(r.name for r in rows if r.rows.start in p.rows), p.rows)
@@ -114,11 +129,18 @@ class Certify(Experiment[CertifyConfig, CertifyVerdict]):
         ]
         return rows + attacks
 
+    def inside(self, config: CertifyConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
+        return texts.inside(config, world)
+
     def make(self, config: CertifyConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
+        if config.threat is not None:
+            return texts.judged(config, world, needs) if needs else texts.rows(config, world, part)
         making = _Making(config, world, part)
         return making.attacks(needs.joined("rows"), kept) if needs else making.certificates(kept)
 
     def conclude(self, config: CertifyConfig, world: World, parts: Parts) -> CertifyVerdict:
+        if config.threat is not None:
+            return texts.conclude(config, parts)
         c = {name: t.numpy() for name, t in parts.joined("rows").items()}
         broken_at = np.concatenate([part["broken_at"].numpy() for part in parts.below("attacks")])
         rows, right = len(c["y"]), c["prediction"] == c["y"]
@@ -144,30 +166,32 @@ class Certify(Experiment[CertifyConfig, CertifyVerdict]):
         )
 
     def findings(self, config: CertifyConfig, world: World, verdict: CertifyVerdict, parts: Parts) -> list[Finding]:
+        if config.threat is not None:
+            return [*world.notes, *findings_of_texts(config, verdict, parts)]
         return [*_doubts(config, world), *world.notes, *findings(config, verdict, parts, world.model.access)]
 
 
 def _check_numbers(model: Model) -> None:
     if isinstance(model, TextModel):
         raise InputError(
-            f"expected a model of numbers for certificates under noise, got {model.name}, which reads texts: use "
-            "SmoothedTexts of blindspots.experiments.certify.exchanges"
+            f"expected a model of numbers for certificates under noise, got {model.name}, which reads texts: say what "
+            "may be exchanged in the place of sigma, such as threat words:2"
         )
 
 
 def _radii(config: CertifyConfig) -> tuple[float, ...]:
     """All radii, ascending, 0 first."""
-    most = largest(config.samples, config.sigma, config.alpha)
-    usual = [r * config.sigma for r in RADII if r * config.sigma < most] or [most / 2]
+    most = largest(config.samples, config.noise, config.alpha)
+    usual = [r * config.noise for r in RADII if r * config.noise < most] or [most / 2]
     return tuple(sorted({0.0, *(usual if config.radii is None else config.radii)}))
 
 
 def _doubts(config: CertifyConfig, world: World) -> list[Finding]:
-    most = largest(config.samples, config.sigma, config.alpha)
+    most = largest(config.samples, config.noise, config.alpha)
     provable = [r for r in _radii(config) if r < most]  # others are said anyway
     check_even(world.model, "a certificate")
     bounds, shape = world.model.bounds, world.data.shape
-    return [*check_noise(config.sigma, bounds, shape), *check_curve(provable, L2().within(*bounds), shape)]
+    return [*check_noise(config.noise, bounds, shape), *check_curve(provable, L2().within(*bounds), shape)]
 
 
 class _Making:
@@ -176,7 +200,7 @@ class _Making:
     def __init__(self, config: CertifyConfig, world: World, part: Part) -> None:
         self.config, self.world, self.part, self.data = config, world, part, world.data
         draws = max(config.draws, 1)
-        self.smoothed = Smoothed(world.model, config.sigma, draws=draws, seed=config.seed, chunk=config.chunk)
+        self.smoothed = Smoothed(world.model, config.noise, draws=draws, seed=config.seed, chunk=config.chunk)
 
     def _tell(self, said: str, done: int) -> None:
         self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))

@@ -8,6 +8,7 @@ import numpy as np
 
 from blindspots.experiments.certify.bounds import largest
 from blindspots.experiments.certify.config import CertifyConfig
+from blindspots.experiments.certify.page_texts import page as page_of_texts
 from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.records import clopper_pearson
 from blindspots.report import words
@@ -22,6 +23,8 @@ _WIDER = 1.06  # than the largest radius
 
 def page(run: Run[CertifyConfig, CertifyVerdict]) -> Page:
     """The curve of certified accuracy beside that under attack."""
+    if run.config.threat is not None:
+        return page_of_texts(run)
     c, v = run.config, run.verdict
     shape = tuple(run.manifest.world["data"]["shape"])
     name = run.manifest.world["model"]["name"]
@@ -38,7 +41,7 @@ def page(run: Run[CertifyConfig, CertifyVerdict]) -> Page:
             "attacked": attacked(c, v),
             "plot": _plot(run.parts, c, v),
             "points": _points(v, shape),
-            "most": largest(c.samples, c.sigma, c.alpha),
+            "most": largest(c.samples, c.noise, c.alpha),
             "shape": shape,
         },
         cost=f"{count(v.forwards, 'forward')}, {count(v.backwards, 'backward')}{each}",
@@ -50,9 +53,9 @@ def page(run: Run[CertifyConfig, CertifyVerdict]) -> Page:
 
 def headline(model: str, c: CertifyConfig, v: CertifyVerdict) -> str:
     """The certified accuracy at one sigma, or at the radius nearest to it."""
-    radius, share = min(v.certified, key=lambda point: abs(point[0] - c.sigma))
+    radius, share = min(v.certified, key=lambda point: abs(point[0] - c.noise))
     return (
-        f"Smoothed with sigma {number(c.sigma)}, {model} is proved to stay right on {percent(share.share)} of the "
+        f"Smoothed with sigma {number(c.noise)}, {model} is proved to stay right on {percent(share.share)} of the "
         f"rows, whatever changes them by up to {number(radius)} (L2)"
     )
 
@@ -109,7 +112,7 @@ def _points(v: CertifyVerdict, shape: tuple[int, ...]) -> list[dict[str, object]
 def _plot(parts: Parts, c: CertifyConfig, v: CertifyVerdict) -> Plot:
     """Certified accuracy as the step function that it is, with its band; accuracy under attack as points."""
     columns, radii = parts.joined("rows"), c.radii or (0.0,)
-    most = largest(c.samples, c.sigma, c.alpha)
+    most = largest(c.samples, c.noise, c.alpha)
     width = _WIDER * max(most, radii[-1])
     right = (columns["prediction"] == columns["y"]).numpy()
     sure = np.sort(np.where(right, columns["radius"].numpy(), 0.0))

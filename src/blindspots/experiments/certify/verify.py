@@ -1,6 +1,6 @@
 """Proves a certification again: radii from the stored votes, of some rows and of all finds the votes themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,16 +8,21 @@ import torch
 from scipy.stats import beta, binomtest, norm
 from torch import Tensor
 
+from blindspots.errors import InputError
 from blindspots.experiments.certify.config import CertifyConfig
+from blindspots.experiments.certify.exchanges import SmoothedTexts
 from blindspots.experiments.certify.noise import COUNTING, JUDGING, SELECTING, block_of, gaussian
 from blindspots.experiments.certify.verdict import ATTACKS, ROWS, CertifyVerdict
+from blindspots.experiments.certify.verify_texts import checks as checks_of_texts
+from blindspots.experiments.evaluate.verify_texts import with_candidates
 from blindspots.models.model import Model
+from blindspots.models.texts import TextModel
 from blindspots.random import keys
 from blindspots.runs.again import EDGE, SLACK, share
 from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts
+from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import SAME, differing, note
 from blindspots.runs.world import World
 
@@ -25,8 +30,22 @@ REDRAWN = 3  # rows whose votes are taken again
 Problems = Iterator[str]
 
 
+def inside(run: Run[CertifyConfig, CertifyVerdict], part: str, world: World) -> Mapping[str, Any]:
+    """What was attacked: the model or its vote under exchanges; and its rows, as far as they can be had."""
+    config, model = run.config, world.named("model")
+    if config.method == "votes" and isinstance(model, TextModel):
+        threat = with_candidates(world)
+        if threat is None:
+            raise InputError("expected the candidates of the run, which the vote depends on, found none or others")
+        model = SmoothedTexts(model, threat, draws=config.draws, seed=config.seed)
+    return {"model": model, **({"data": world.data} if "data" in world.same else {})}
+
+
 def checks(config: CertifyConfig, verdict: CertifyVerdict, parts: Parts, world: World) -> Iterator[Check]:
     """What `verify` looks at. Bounds and shares are scipy's, not what the run used."""
+    if config.threat is not None:
+        yield from checks_of_texts(config, verdict, parts, world)
+        return
     proof = _Proof(config, parts, world)
     yield Check("all rows are there, with all their columns", list(proof.shapes()))
     yield Check("every prediction and every radius follows from its votes", list(proof.radii()))
@@ -70,7 +89,7 @@ class _Proof:
         if (c["counts"].sum(1) > c["draws"]).any() or (c["counts"] < 0).any() or (c["draws"] > m.samples).any():
             yield "expected no more votes than draws, found more"
         low = np.nan_to_num(beta.ppf(m.alpha, hits, m.samples - hits + 1))  # of no hits: nan
-        sure = np.where(low > 0.5, m.sigma * norm.ppf(low), 0.0)
+        sure = np.where(low > 0.5, m.noise * norm.ppf(low), 0.0)
         yield from _told(~np.isclose(c["radius"], sure, rtol=SAME, atol=SAME), "the radius that its votes prove")
         yield from _told(c["prediction"] != np.where(sure > 0, top, -1), "the class that its votes prove")
         left = hits + m.samples - c["draws"]
@@ -140,7 +159,7 @@ def answers(model: Model, x: Tensor, key: Tensor, n: int, config: CertifyConfig)
         for block in range(-(-n // size)):
             seed = int(keys(int(key), torch.tensor([block]))[0])
             noise = gaussian(seed, (size, *x.shape), model.device)[: n - block * size]
-            yield from (model.logits(x + config.sigma * part).cpu() for part in torch.split(noise, chunk))
+            yield from (model.logits(x + config.noise * part).cpu() for part in torch.split(noise, chunk))
 
 
 def _same(logits: Tensor, stored: Tensor, what: str) -> Problems:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from blindspots.runs.config import DataSource, ModelSource, Number, OnData, setting
+from blindspots.runs.config import DataSource, ModelSource, Number, OnData, ThreatWords, setting
 
 _BY_SIZE = "by the size of an input"
 _NEXT_FILE = re.compile(r",(?=\s*\w+=)")  # a comma in a path is no end
@@ -29,9 +29,9 @@ class Threatened(OnData):
 
     group: ClassVar[str] = "Within which threat"
 
-    threat: str = setting(
+    threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2 or edits:3.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
         metavar="THREAT",
     )
     where: str | None = setting(
@@ -131,9 +131,9 @@ class Batched(Searched):
 class EvaluateConfig(Batched):
     group: ClassVar[str] = "What is measured"
 
-    threat: str = setting(
+    threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2 or edits:3.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
         metavar="THREAT",
         shown="that of the recipe",
         instead="recipe",

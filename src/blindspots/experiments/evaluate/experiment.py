@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,35 +10,33 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
-from blindspots.attacks import parse_attack
-from blindspots.batching import TEXTS_PER_CALL, is_large, rows_in_flight, rows_per_call, rows_per_shard
+from blindspots.attacks import Exhaustive, parse_attack
+from blindspots.batching import TEXTS_PER_CALL, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data
-from blindspots.engine.cascade import Stage, check_classes, is_targeted
+from blindspots.engine.cascade import Stage, is_targeted
 from blindspots.engine.result import Result
-from blindspots.engine.shard import LOOKS_AFTER
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.diagnose import diagnose
+from blindspots.experiments.evaluate.examining import check_budget, classes, examined, look_for_classes
 from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.recipes import notes as recipe_notes
-from blindspots.experiments.evaluate.setup import check_box, goal_of, in_units, threat_of
+from blindspots.experiments.evaluate.setup import in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
-from blindspots.experiments.evaluate.texts import examined_texts, named
+from blindspots.experiments.evaluate.texts import named
 from blindspots.experiments.evaluate.validity import checks_of, finding_of, kept_of_checks
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
-from blindspots.goals import Goal, as_goal, check_labels, of_values
-from blindspots.models.first_look import LOOKED_AT, as_model
+from blindspots.goals import Goal, as_goal, of_values
+from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
 from blindspots.objective import Objective
-from blindspots.oracle import Oracle
 from blindspots.packing import unpack_inputs
-from blindspots.preflight import NOT_EXAMINED, Preflight, examine
 from blindspots.problem import Need
 from blindspots.protocols import USUAL, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
 from blindspots.protocols import protocol as named_protocol
@@ -58,7 +55,6 @@ from blindspots.threat import Threat
 from blindspots.threats import as_threat
 
 CUSTOM = "custom"  # the name of a protocol that has none
-PREFLIGHT_ROWS, PREFLIGHT_ROWS_LARGE = 64, 16  # a dozen forwards each: seconds on a photograph
 B = TypeVar("B", bound=Batched)
 _PASSES = 400  # of a row in `fast`, padding included: 375 on digits-robust, 455 on digits, of 500 rows each
 _PASSES_OF_TEXTS = 80  # of a row in `text-fast`: 45 to 83 on the networks for reviews
@@ -228,7 +224,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         draws = config.draws or protocol.draws
         found = {"chunk": chunk, "slots": slots, "shard_rows": rows, "whole": False, "stages": stages, "draws": draws}
         fitted = config.model_copy(update={**found, **self.named(config, protocol)})
-        _check_budget(fitted, len(world.data))
+        check_budget(fitted, len(world.data))
         return fitted
 
     def named(self, config: B, protocol: Protocol) -> dict[str, Any]:
@@ -238,7 +234,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def passes(self, config: B, world: World) -> float:
         stages = self._stages(config, world)
         usual = _PASSES_OF_TEXTS if isinstance(world.model, TextModel) else _PASSES
-        looks = usual if len(stages) > 1 else stages[0].attack.looks * stages[0].restarts
+        short = len(stages) > 1 or isinstance(stages[0].attack, Exhaustive)  # of a lattice most are small
+        looks = usual if short else stages[0].attack.looks * stages[0].restarts
         return float(len(world.data) * looks)
 
     def parts(self, config: B, world: World) -> list[Part]:
@@ -254,8 +251,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
 
     def _preflight(self, config: B, world: World) -> Columns:
         """What is looked at before the attacks, and what that cost."""
-        seen = _examined(config, world, self._stages(config, world))
-        looked = _look_for_classes(config, world)[1] if _depends_on_classes(self.protocol(config, world)) else 0
+        seen = examined(config, world, self._stages(config, world))
+        looked = look_for_classes(config, world)[1] if _depends_on_classes(self.protocol(config, world)) else 0
         said = [
             *seen.findings,
             *world.notes,
@@ -274,14 +271,14 @@ class Searches(Experiment[B, EvaluateVerdict]):
             bound = self._stages(config, world)
             changed = [new.name for new, old in zip(bound, protocol.stages, strict=True) if new != old]
             if changed:
-                yield _replaced(list(dict.fromkeys(changed)), _classes(config, world))
+                yield _replaced(list(dict.fromkeys(changed)), classes(config, world))
 
     def _stages(self, config: B, world: World) -> tuple[Stage, ...]:
         """With the losses that are defined for the model's classes: how many there are takes an evaluation."""
         protocol = self.protocol(config, world)
         if not _depends_on_classes(protocol):
             return protocol.stages
-        return protocol.for_classes(_classes(config, world)).stages
+        return protocol.for_classes(classes(config, world)).stages
 
     # -------------------------------------------------------------- the end
 
@@ -377,65 +374,6 @@ def _check_access(stage: Stage, given: object, model: Model, usual: Mapping[Need
 
 def _depends_on_classes(protocol: Protocol) -> bool:
     return not protocol.literal and any(stage.objective.loss == "dlr" for stage in protocol.stages)
-
-
-def _classes(config: Batched, world: World) -> int:
-    return world.once("classes", lambda: _look_for_classes(config, world)[0])
-
-
-def _look_for_classes(config: Batched, world: World) -> tuple[int, int]:
-    """How many classes the model tells apart, and the forwards that it took to see it."""
-    oracle = Oracle(world.model, chunk=config.chunk or 1)
-    x, y = (t.to(oracle.device) for t in world.data.rows(0, 1))
-    goal = goal_of(world, config)
-    with oracle.session():
-        output = oracle.logits(x)
-    return goal.scores(output, goal.truth(output, y)).shape[1], oracle.forwards
-
-
-def _examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflight:
-    model, data = world.model, world.data
-    if model.service:
-        return Preflight([NOT_EXAMINED], 0, 0)
-    if config.of_values:
-        return _examined_values(config, world)
-    if isinstance(model, TextModel):
-        return examined_texts(world)
-    rows = PREFLIGHT_ROWS_LARGE if is_large(data.shape) else PREFLIGHT_ROWS
-    x, y = data.rows(0, min(rows, len(data)))
-    if isinstance(model.box.lo, Tensor):
-        check_box(x, threat_of(world), 0)
-    seen = examine(model, x, y, seed=config.seed)
-    check_labels(y, seen.classes, torch.arange(len(y)))  # a shard would, but then a folder is there
-    check_classes(stages, seen.classes)
-    first = min(LOOKED_AT, len(data))
-    return replace(seen, forwards=seen.forwards + first, backwards=seen.backwards + first)
-
-
-def _examined_values(config: Batched, world: World) -> Preflight:
-    """The checks of classifiers say nothing of numbers: the goal is called on a few rows, and the box is compared."""
-    model, goal = world.model, goal_of(world, config)
-    x, y = world.data.rows(0, min(LOOKED_AT, len(world.data)))
-    oracle = Oracle(model, chunk=config.chunk or 1, goal=goal)
-    check_box(x, threat_of(world), 0)
-    with oracle.session():
-        y = y.to(oracle.device)
-        output = oracle.logits(x.to(oracle.device))
-        rows = torch.arange(len(y), device=y.device)
-        goal.check(output, y, rows)
-        goal.measures(output, y, output)
-        classes = goal.scores(output, goal.truth(output, y)).shape[1]
-    return Preflight([], oracle.forwards + len(x), len(x), classes)
-
-
-def _check_budget(config: Batched, rows: int) -> None:
-    after = LOOKS_AFTER + config.of_values
-    limit, needed = config.max_forwards, (config.draws or 1) * rows * (1 + after)
-    if limit is not None and limit < needed:
-        raise InputError(
-            f"expected max_forwards of at least {needed} for {rows} rows, got {limit}: every row is evaluated once and "
-            f"every success {after} times more, so raise it or take fewer rows"
-        )
 
 
 def _instead(protocol: str, of_texts: bool) -> Finding:

@@ -45,7 +45,7 @@ def _file(word: str) -> tuple[str, str]:
 def checks_of(sentence: Sentence) -> str:
     """What a recipe asks of whole sentences, in the words of validity: an angle over pi becomes the cosine."""
     least = math.cos(math.pi * (1 - sentence.least)) if sentence.by == "angle" else sentence.least
-    return f"similarity:least={least:.6g}"
+    return f"similarity:least={least:.6g}" + (f",window={sentence.window}" if sentence.window else "")
 
 
 def notes(name: str, validity: str | None) -> Iterator[Finding]:
@@ -73,8 +73,8 @@ def _of_sentences(name: str, found: Recipe, sentence: Sentence, validity: str | 
         )  # fmt: skip
     return Finding(
         code="recipe-sentences", severity="note",
-        saw=f"{asked}. Here it is applied at the end, to whole texts and by the vectors that are said under validity: "
-        "only successes that are valid are successes of the recipe. The search did not look for such, so it may find "
-        "fewer than the original, which leaves out what is not alike at every step.",
+        saw=f"{asked}. Here it is applied at the end, to the changed text beside the one at first, by the vectors that "
+        "are said under validity: only successes that are valid are successes of the recipe. The search did not look "
+        "for such, so it may find fewer than the original, which leaves out what is not alike at every step.",
         do="Read the share that is valid, not the raw one, beside published numbers.",
     )  # fmt: skip

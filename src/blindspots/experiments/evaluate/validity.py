@@ -31,7 +31,7 @@ def checks_of(world: World) -> Validity:
 def _fitted(world: World) -> Validity:
     config = world.config
     asked, threat = getattr(config, "validity", None), parse_text_threat(str(getattr(config, "threat", "")))
-    usual = USUAL if threat.name in ("words", "tokens") else _OF_TYPOS
+    usual = USUAL if threat.name in ("words", "tokens", "trigger") else _OF_TYPOS
     vectors = world.model.vectors if isinstance(world.model, TokenModel) else None
     texts = _some(world.data)
     try:

@@ -85,7 +85,7 @@ def topics(world: World, preflight: Columns) -> Iterator[tuple[str, tuple[Look, 
     if world.same.get("data") and world.same.get("model"):
         looks = partial(_thresholds, world, preflight), partial(_checked, world, preflight)
         yield "what the checks say of every adversarial text was found again", looks
-        if (threat := world.once("threat again", partial(_with_candidates, world))) is not None:
+        if (threat := world.once("threat again", partial(with_candidates, world))) is not None:
             yield "every adversarial text is made of candidates that were found again", (partial(_offered, threat),)
     if world.same.get("model"):
         yield "what every exchange does was found again", (_paths,)
@@ -93,7 +93,7 @@ def topics(world: World, preflight: Columns) -> Iterator[tuple[str, tuple[Look, 
     yield "every adversarial text is made by exchanges that its lattice allows, and by few enough", (_made, _sizes)
 
 
-def _with_candidates(world: World) -> TextThreat | None:
+def with_candidates(world: World) -> TextThreat | None:
     """The threat with the candidates that the run had; None: they were no words, or their files are gone or others."""
     config, model = world.config, world.named("model")
     reader, fixed = model if isinstance(model, TokenModel) else None, getattr(world.data, "fixed", None)
@@ -165,7 +165,7 @@ def _is_path(lattice: dict[str, Any], path: list[tuple[int, int]]) -> bool:
 def _along(lattice: dict[str, Any], path: list[tuple[int, int]]) -> Iterator[str]:
     """The text with the first exchange of a path, with the first two, and so on."""
     for k in range(1, len(path) + 1):
-        yield _written(lattice, {place: lattice["places"][place]["may be"][c - 1] for place, c in path[:k]})
+        yield written(lattice, {place: lattice["places"][place]["may be"][c - 1] for place, c in path[:k]})
 
 
 def _between(lattice: dict[str, Any]) -> list[str]:
@@ -175,7 +175,8 @@ def _between(lattice: dict[str, Any]) -> list[str]:
     return [text[a:b] for a, b in zip(starts, stops, strict=True)]
 
 
-def _written(lattice: dict[str, Any], now: dict[int, str]) -> str:
+def written(lattice: dict[str, Any], now: dict[int, str]) -> str:
+    """The text with these words at these places."""
     kept = _between(lattice)
     words = [now.get(i, place["is"]) for i, place in enumerate(lattice["places"])]
     return kept[0] + "".join(word + behind for word, behind in zip(words, kept[1:], strict=True))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from blindspots.runs.config import DataSource, OnData, setting
+from blindspots.runs.config import DataSource, OnData, ThreatWords, setting
 from blindspots.texts.threats import TEXTS
 
 FOR_TEXTS = ("sampled", "exchanged")  # recipes; the first one is usual
@@ -51,7 +51,7 @@ class Judged(Trained):
 class HardenConfig(Judged):
     group: ClassVar[str] = "On what"
 
-    threat: str = setting(
+    threat: ThreatWords = setting(
         ...,
         "What is to be withstood: linf:8/255, l2:0.5 or l1:12, or of texts words:0.15 or chars:2.",
         metavar="THREAT",

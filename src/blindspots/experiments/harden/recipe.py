@@ -18,7 +18,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.harden.config import FOR_TEXTS
 from blindspots.files import read_text
 from blindspots.naming import meant
-from blindspots.texts.threats import TextThreat
+from blindspots.texts.threats import TextThreat, Trigger
 from blindspots.threat import Threat
 
 T = TypeVar("T", bound=Threat)
@@ -276,6 +276,11 @@ def threats_of(recipe: Recipe, threat: Threat) -> tuple[Threat, ...]:
         raise InputError(
             f"expected a recipe that fits {threat.spec}, got one with an adversary of kind {recipe.adversary.kind!r}: "
             f"use {', '.join(FOR_TEXTS)} for texts and others for numbers"
+        )
+    if isinstance(threat, Trigger) and isinstance(recipe.adversary, Exchanged):
+        raise InputError(
+            f"expected a recipe for words that are put in, got exchanged for {threat.spec}: a gap has no gradient, so "
+            "use sampled"
         )
     if isinstance(threat, TextThreat):
         return (_with_radius(threat),)

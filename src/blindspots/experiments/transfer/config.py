@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, model_validator
 from blindspots.errors import InputError
 from blindspots.experiments.transfer.words import parse_sizes, read_labels, size_words
 from blindspots.records import Record
-from blindspots.runs.config import Config, DataSource, ModelSource, Number, setting
+from blindspots.runs.config import Config, DataSource, ModelSource, Number, ThreatWords, setting
 
 LabelsOf = dict[str, tuple[int | None, ...]]  # by model: the data's label of each of its outputs; None: dropped
 
@@ -122,9 +122,9 @@ class Matched(Config):
 class TransferConfig(Matched):
     group: ClassVar[str] = "How examples are made"
 
-    threat: str = setting(
+    threat: ThreatWords = setting(
         ..., "What may change: linf:8/255, l2:0.5, l1:12 or l0:10; without a radius, the smallest change. Of texts "
-        "words:0.15, chars:2 or edits:3.",
+        "words:0.15, chars:2, edits:3 or trigger:WORDS.",
         metavar="THREAT",
     )  # fmt: skip
     candidates: str | None = setting(

@@ -1,6 +1,7 @@
 """For whom examples are made, and how: what a configuration leaves open is filled in, or it is refused."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from blindspots.attacks import Attack, parse_attack
@@ -82,8 +83,7 @@ def _said_of_candidates(config: TransferConfig, world: World) -> dict[str, str]:
     if not isinstance(threat, TextThreat):
         return {}
     given: Any = world.thing("threat", parse_threat)
-    asked = given.candidates or config.candidates or threat.usual
-    return {**named(threat), **({"candidates": asked} if isinstance(asked, str) else {})}
+    return {**named(threat), "candidates": replace(given, candidates=given.candidates or config.candidates).said}
 
 
 def with_sources(config: TransferConfig, world: World, data: Dataset) -> TransferConfig:

@@ -7,7 +7,6 @@ from blindspots.experiments.transfer.config import TransferConfig
 from blindspots.models.model import Model
 from blindspots.models.texts import TokenModel
 from blindspots.runs.world import World
-from blindspots.texts.candidates import parse_candidates
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
 from blindspots.threats import parse_threat
@@ -22,9 +21,9 @@ def _threat(config: TransferConfig, world: World) -> Threat:
     threat: Threat = world.thing("threat", parse_threat)
     if not isinstance(threat, TextThreat):
         return threat.within(*config.bounds) if isinstance(threat, Ball) else threat
-    said = threat.candidates or config.candidates or threat.usual
     fixed = getattr(world.rows[config.attacked], "fixed", None)
-    return replace(threat, candidates=parse_candidates(said) if isinstance(said, str) else said, fixed=fixed)
+    chosen = replace(threat, candidates=threat.candidates or config.candidates, fixed=fixed)
+    return replace(chosen, candidates=chosen.builder)
 
 
 def said_of(config: TransferConfig) -> Threat:

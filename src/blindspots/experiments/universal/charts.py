@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from blindspots.experiments.universal.verdict import DominantLabels, Edge, Geometry, UniversalVerdict
+from blindspots.experiments.universal.verdict import DominantLabels, Edge, Geometry, Pass, UniversalVerdict
 from blindspots.records import Share
 from blindspots.report.charts import Line, Mark, Plot, Point, quarters, rising, ticks
 from blindspots.report.words import number, percent
@@ -39,16 +39,16 @@ def _shares(label: str, at: Sequence[float], shares: Sequence[Share], across: Sc
     )  # fmt: skip
 
 
-def history(v: UniversalVerdict) -> Plot | None:
+def history(passes: Sequence[Pass]) -> Plot | None:
     """Share of fit rows fooled after every pass; None where there were fewer than two."""
-    if len(v.history) < 2:
+    if len(passes) < 2:
         return None
-    last = max(p.number for p in v.history)
+    last = max(p.number for p in passes)
     across = _linear(0, last)
-    points = [(across(p.number), 100 * p.fooled_fit) for p in v.history]
+    points = [(across(p.number), 100 * p.fooled_fit) for p in passes]
     marks = [Mark(t.at, f"{t.value:.0f}") for t in ticks(last) if t.value == round(t.value)]
-    line = Line("fit rows", rising(points), "", points, [percent(p.fooled_fit) for p in v.history])
-    return Plot("Fooled after every pass", "pass", marks, quarters(), [line], [], [str(p.number) for p in v.history])
+    line = Line("fit rows", rising(points), "", points, [percent(p.fooled_fit) for p in passes])
+    return Plot("Fooled after every pass", "pass", marks, quarters(), [line], [], [str(p.number) for p in passes])
 
 
 def against_norm(v: UniversalVerdict, norm: str, radius: float | None, text: str) -> Plot | None:

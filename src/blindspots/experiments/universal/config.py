@@ -1,5 +1,6 @@
 """What `universal` can be asked."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,6 +18,7 @@ def _counted(said: Any) -> Any:
 
 
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)]  # also in words: "10,50,100"
+_USUAL = "periodic"  # method
 
 
 class Studied(OnData):
@@ -33,11 +35,18 @@ class Studied(OnData):
 class UniversalConfig(Studied):
     group: ClassVar[str] = "What is searched for"
 
-    threat: str = setting(..., "How large it may be: linf:10/255 or l2:8.", metavar="THREAT")
+    threat: str = setting(
+        ...,
+        "How large it may be: linf:10/255 or l2:8; for texts of how many words, in front or at the end: trigger:3 or "
+        "trigger:end:3.",
+        metavar="THREAT",
+    )
     method: str = setting(
-        "periodic",
-        "periodic, sgd, sga, uap or data-free, with settings as in uap:delta=0.2; see docs/universal.md.",
+        "",
+        "periodic, sgd, sga, uap or data-free, or for texts hotflip or coordinates, with settings as in uap:delta=0.2; "
+        "see docs/universal.md.",
         metavar="METHOD",
+        shown="periodic; for texts hotflip, or coordinates where there are no gradients",
     )
     fit: int | None = setting(
         None, "Rows that the search sees, drawn by lot.", metavar="N", shown="500, at most two thirds of them", ge=1
@@ -47,7 +56,7 @@ class UniversalConfig(Studied):
     )
     perturbation: str | None = setting(
         None,
-        "Search for none, measure this one: perturbation.safetensors of a run, or file.npz:KEY.",
+        "Search for none, measure this one: perturbation.safetensors or trigger.json of a run, or file.npz:KEY.",
         metavar="FILE",
         shown="none",
     )
@@ -57,7 +66,17 @@ class UniversalConfig(Studied):
     per_class: bool = setting(False, "One for each predicted class.")
     clip: bool = setting(True, "Keep x + v in the valid range during the search.")
     search: str = setting("", "All settings of the method, as it is run; nothing where it is not.", hidden=True)
-    measured: str | None = setting(None, "SHA-256 of the file with the perturbation.", hidden=True)
+    measured: str | None = setting(None, "SHA-256 of the file with the perturbation, or the trigger.", hidden=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, said: Any) -> Any:
+        """Of texts the method follows from the model, and there is no norm to scale."""
+        if not isinstance(said, Mapping):
+            return said
+        if _of_texts(said.get("threat")):
+            return {**said, "norms": False}
+        return said if said.get("method") else {**said, "method": _USUAL}
 
     @model_validator(mode="after")
     def _others_fit_together(self) -> Self:
@@ -69,6 +88,11 @@ class UniversalConfig(Studied):
         if self.cross and not self.on:
             raise InputError("expected other networks for a matrix, got none: name them with --on")
         return self
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether a trigger is searched for, see `experiments.universal.triggers`."""
+        return _of_texts(self.threat)
 
     @property
     def others(self) -> list[str]:
@@ -87,3 +111,7 @@ class UniversalConfig(Studied):
 
     def words(self, kind: str) -> list[str]:
         return [kind, self.threat]
+
+
+def _of_texts(threat: object) -> bool:
+    return str(threat).strip().lower().startswith("trigger")

@@ -171,10 +171,17 @@ def _on(state: Any, device: torch.device) -> Any:
 # ------------------------------------------------------------------ as columns
 
 
-def _packed(history: Sequence[Pass], trials: Sequence[Trial]) -> Columns:
+def packed_passes(history: Sequence[Pass]) -> Columns:
+    """What `history_of` reads."""
     return {
         "passes": torch.tensor([(p.forwards, p.backwards) for p in history], dtype=torch.int64).view(-1, 2),
         "fooled": torch.tensor([p.fooled_fit for p in history], dtype=torch.float64),
+    }
+
+
+def _packed(history: Sequence[Pass], trials: Sequence[Trial]) -> Columns:
+    return {
+        **packed_passes(history),
         "trials": torch.tensor([(t.period or 0, t.start, t.passes) for t in trials], dtype=torch.int64).view(-1, 3),
         "trial_fooled": torch.tensor([t.fooled for t in trials], dtype=torch.float64),
     }

@@ -69,14 +69,8 @@ class Making:
         return (yield from fit(oracle, method, rows, wanted, self._tell, self.kept))
 
     def _tell(self, stage: Stage) -> None:
-        rate = f"{stage.fooled / stage.counted:.1%}" if stage.counted else "none"
-        which = "them" if stage.counted == stage.seen else f"the {stage.counted:,} that count"
-        said = (
-            f"{stage.name}, pass {stage.number} of at most {stage.passes}: {stage.seen:,} of {stage.rows:,} rows, "
-            f"{rate} of {which} fooled"
-        )
         done = (stage.number - 1) * stage.rows + stage.seen if stage.name == "search" else 0
-        self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))
+        self.world.tell(Progress(self.part.name, stage.said, done, len(self.part.rows)))
 
     # -------------------------------------------------------------- what it does
 

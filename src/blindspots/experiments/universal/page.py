@@ -95,7 +95,7 @@ def _context(run: Run[UniversalConfig, UniversalVerdict], s: Subject) -> dict[st
         "bounds": s.threat.bounds,
         "threat": s.threat,
         "fooled_means": sentences.fooled_means(s),
-        "generalises": sentences.generalises(s, v),
+        "generalises": "" if s.was_given else sentences.generalises(v.fit.fooled, v.heldout.fooled),
         "alike": sentences.alike(v),
         "dominance": sentences.dominance(v),
         "geometry_words": [] if v.geometry is None else sentences.geometry(v.geometry),
@@ -134,7 +134,7 @@ def _cells(rate: Share) -> tuple[str, str, str]:
 def _plots(s: Subject, v: UniversalVerdict) -> dict[str, Plot]:
     threat = s.threat
     made = {
-        "history": charts.history(v),
+        "history": charts.history(v.history),
         "norm": charts.against_norm(v, threat.norm, threat.radius, threat.radius_text),
         "images": charts.against_images(v, s.config.fit or 0),
         "spectrum": None if v.geometry is None else charts.singular_values(v.geometry),

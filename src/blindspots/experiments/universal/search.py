@@ -40,6 +40,16 @@ class Stage:
     fooled: int
     counted: int
 
+    @property
+    def said(self) -> str:
+        """How far it is."""
+        rate = f"{self.fooled / self.counted:.1%}" if self.counted else "none"
+        which = "them" if self.counted == self.seen else f"the {self.counted:,} that count"
+        return (
+            f"{self.name}, pass {self.number} of at most {self.passes}: {self.seen:,} of {self.rows:,} rows, "
+            f"{rate} of {which} fooled"
+        )
+
 
 Tell = Callable[[Stage], None]
 

@@ -71,11 +71,8 @@ def fooled_means(s: Subject) -> str:
     return "Fooled: taken for another class than without the perturbation, whether that was right or wrong."
 
 
-def generalises(s: Subject, verdict: UniversalVerdict) -> str:
-    """How the fit rows compare with unseen ones; "" where all are unseen."""
-    if s.was_given:
-        return ""
-    fit, held = verdict.fit.fooled, verdict.heldout.fooled
+def generalises(fit: Share, held: Share) -> str:
+    """How the rows that it was made from compare with unseen ones."""
     points = 100 * (fit.share - held.share)
     overlap = fit.interval[0] <= held.interval[1] and held.interval[0] <= fit.interval[1]
     more = f"{abs(points):.1f} points {'more' if points >= 0 else 'fewer'}"

@@ -17,13 +17,38 @@ _FIT = 500  # rows that the search sees, unless it is said
 
 
 @dataclass(frozen=True)
-class Setup:
+class Divided:
+    """Models, and rows divided into those that are searched on and those that judge."""
+
     config: UniversalConfig
     world: World
 
     @property
     def model(self) -> Model:
         return self.world.model
+
+    @property
+    def others(self) -> list[Model]:
+        """The other networks that what is found is tried on."""
+        return [self.world.seen(name) for name in self.config.others]
+
+    @property
+    def fit_rows(self) -> int:
+        if self.config.fit is not None:
+            return self.config.fit
+        rows = len(self.world.data)
+        return min(_FIT, rows if "heldout" in self.world.rows else max(2 * rows // 3, 1))
+
+    @property
+    def division(self) -> Division:
+        """The rows that are searched on, and those that judge."""
+        heldout = self.config.heldout
+        held = self.world.rows.get("heldout", heldout if isinstance(heldout, int) else None)
+        return self.world.once("division", lambda: divide(self.world.data, self.fit_rows, held, self.config.seed))
+
+
+class Setup(Divided):
+    """Of perturbations, which are added to inputs."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,25 +76,6 @@ class Setup:
         if self.config.perturbation is None:
             return None
         return self.world.once("given", lambda: self.world.thing("perturbation", load_perturbation))
-
-    @property
-    def others(self) -> list[Model]:
-        """The other networks that it is tried on."""
-        return [self.world.seen(name) for name in self.config.others]
-
-    @property
-    def fit_rows(self) -> int:
-        if self.config.fit is not None:
-            return self.config.fit
-        rows = len(self.world.data)
-        return min(_FIT, rows if "heldout" in self.world.rows else max(2 * rows // 3, 1))
-
-    @property
-    def division(self) -> Division:
-        """The rows that are searched on, and those that judge."""
-        heldout = self.config.heldout
-        held = self.world.rows.get("heldout", heldout if isinstance(heldout, int) else None)
-        return self.world.once("division", lambda: divide(self.world.data, self.fit_rows, held, self.config.seed))
 
     @property
     def per_class(self) -> bool:

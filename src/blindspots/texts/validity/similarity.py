@@ -1,5 +1,6 @@
 """Whether a changed text means the same, as far as sentence vectors tell."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from blindspots.texts.validity.aligned import split
+from blindspots.errors import InputError
+from blindspots.texts.validity.aligned import split, windows
 from blindspots.texts.validity.check import Array, Calibrated, Corpus, Encoder, Measure, answers
 from blindspots.texts.vectors import Vectors
 
@@ -26,23 +28,40 @@ class Similarity(Calibrated):
     Args:
         least: -1 to 1; none: what `share` of paraphrases reach.
         share: of paraphrases that pass, above 0 and below 1.
+        window: words around every change that are compared, as many on either side as the text has, and the least
+            similar window counts (Jin et al. 2020, whose code takes 15); None: the whole texts.
+
+    Raises InputError: a window of no words.
     """
 
     least: float | None = None
+    window: int | None = None
 
     at_least: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window is not None and self.window < 1:
+            raise InputError(
+                f"expected a window of at least one word, got {self.window}: give e.g. 15, or leave it out"
+            )
 
     @property
     def threshold(self) -> float | None:
         return self.least
 
     def measure(self, corpus: Corpus) -> Measure:
-        encoder = corpus.encoder or _usual(corpus)
-        return lambda clean, changed: _cosines(encoder, clean, changed)
+        encoder, window = corpus.encoder or _usual(corpus), self.window
+        if window is None:
+            return lambda clean, changed: _cosines(encoder, clean, changed)
+        return lambda clean, changed: _least_cosines(encoder, clean, changed, window)
 
     def describe(self, corpus: Corpus) -> str:
         means = "character n-grams (TF-IDF)" if corpus.vectors is None else "idf-weighted means of word vectors"
-        return f"the cosine of {means if corpus.encoder is None else 'sentence vectors of the given encoder'}"
+        where = (
+            "" if self.window is None else f" in windows of {self.window} words around the changes, the least of them,"
+        )
+        return f"the cosine of {means if corpus.encoder is None else 'sentence vectors of the given encoder'}{where}"
 
 
 def _usual(corpus: Corpus) -> Encoder:
@@ -83,6 +102,13 @@ def _cosines(encoder: Encoder, clean: Sequence[str], changed: Sequence[str]) -> 
     starts = range(0, len(clean), _AT_ONCE)
     parts = [(list(clean[i : i + _AT_ONCE]), list(changed[i : i + _AT_ONCE])) for i in starts]
     return np.concatenate([np.zeros(0), *(_cosine(encoder, *part) for part in parts)])
+
+
+def _least_cosines(encoder: Encoder, clean: Sequence[str], changed: Sequence[str], window: int) -> Array:
+    """Of the windows of each pair the least."""
+    each = [windows(a, b, window) for a, b in zip(clean, changed, strict=True)]
+    found = iter(_cosines(encoder, *zip(*itertools.chain(*each), strict=True))) if each else iter(())
+    return np.array([min(itertools.islice(found, len(some))) for some in each], np.float64)
 
 
 def _cosine(encoder: Encoder, clean: list[str], changed: list[str]) -> Array:

@@ -89,5 +89,5 @@ class ExchangedAdversary(ExchangeAdversary):
             loss = F.cross_entropy(model.head(z, batch.x), batch.y, reduction="sum")
             (g,) = torch.autograd.grad(loss, z)
         with torch.no_grad():
-            slopes = self.threat.slopes(batch.x, around, g, model.embed).view_as(own.tokens)
-        return slopes.masked_fill(own.tokens < 0, -torch.inf)
+            slopes = self.threat.slopes(batch.x, around, g, model.embed)
+        return slopes[:, : own.tokens[0].numel()].view_as(own.tokens).masked_fill(own.tokens < 0, -torch.inf)

@@ -98,7 +98,7 @@ def purity(basis: Basis, count: int) -> Columns:
 
 def _measured(basis: Basis, likeness: Likeness, q: Tensor) -> tuple[Tensor, Tensor]:
     values = basis.answers @ q
-    return label_entropy(values, basis.sample.labels, basis.top), likeness.of(q, values)
+    return label_entropy(values, basis.sample.labels, basis.top), likeness.of(q, values.amin(0), values.amax(0))
 
 
 def _nothing(live: Tensor) -> Columns:
@@ -116,13 +116,14 @@ def resampled(basis: Basis, count: int) -> Columns:
     sample, rows = basis.sample, len(basis.answers)
     directions = [basis.own, *basis.random(min(_COMPARED, count))]
     values = [basis.answers @ q for q in directions]
+    ends = [(v.amin(0), v.amax(0)) for v in values]
     deep = [v.T.topk(min(rows, _DEEPER * basis.top), 1).indices for v in values]
     entropies, likenesses = [], []
     for i in range(RESAMPLED):
         weights = _weights(rows, basis.seed, basis.number, i)
         e = [_weighted_entropy(at, weights, sample.labels, basis.top).mean() for at in deep]
         likeness = Likeness(basis.answers, sample.embedded, weights)
-        s = [likeness.of(q, v).mean() for q, v in zip(directions, values, strict=True)]
+        s = [likeness.of(q, *end).mean() for q, end in zip(directions, ends, strict=True)]
         entropies.append(e[0] - torch.stack(e[1:]).mean())
         likenesses.append(s[0] - torch.stack(s[1:]).mean())
     return {"resampled_entropy": torch.stack(entropies), "resampled_likeness": torch.stack(likenesses)}

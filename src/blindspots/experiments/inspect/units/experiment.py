@@ -231,7 +231,7 @@ class _Making:
         if enough.any():
             told["entropy"][enough] = label_entropy(judged, self.sample.labels, self.config.top)
             own = Likeness(judged, self.sample.embedded)
-            told["likeness"][enough] = own.of(torch.eye(judged.shape[1]), judged)
+            told["likeness"][enough] = own.of(torch.eye(judged.shape[1]), judged.amin(0), judged.amax(0))
         return told
 
     # -------------------------------------------------------------- to look at

@@ -36,7 +36,7 @@ class Likeness:
 
     The mean cosine of embeddings over pairs of rows, weighted by the product of the answers, which are first scaled
     to [0, 1]. The paper's code sums over pairs; with unit embeddings e_i the sum is (|Σ a_i e_i|² - Σ a_i²) / 2, and
-    of all directions A q at once it needs Aᵀ E alone.
+    of a direction q it needs Aᵀ E, Aᵀ A, the sums of A and of E, and the smallest and the largest of A q alone.
 
     Args:
         answers: (n, m) of the basis that directions are written in.
@@ -45,19 +45,24 @@ class Likeness:
     """
 
     def __init__(self, answers: Tensor, embedded: Tensor, weights: Tensor | None = None) -> None:
-        weighted = embedded.double() if weights is None else embedded.double() * weights.double()[:, None]
-        self.weights = weights
-        projected, total = answers.double().T @ weighted, weighted.sum(0)
-        self._gram, self._cross, self._norm = projected @ projected.T, projected @ total, total @ total
+        a, e = answers.double(), embedded.double()
+        w = torch.ones(len(a), dtype=torch.float64) if weights is None else weights.double()
+        weighted = (a * w[:, None]).T
+        projected, total = weighted @ e, w @ e
+        self._alike, self._cross, self._norm = projected @ projected.T, projected @ total, total @ total
+        self._squares, self._sums, self._rows = weighted @ a, w @ a, w.sum()
 
-    def of(self, directions: Tensor, values: Tensor) -> Tensor:
-        """Of directions (m, r) whose values (n, r) are answers @ directions: (r,) in [-1, 1]."""
-        q, low = directions.double(), values.double().amin(0)
-        width = (values.double().amax(0) - low).clamp_min(_TINY)
-        square = ((self._gram @ q) * q).sum(0) - 2 * low * (self._cross @ q) + low**2 * self._norm
-        scaled = (values.double() - low) / width
-        once, twice = self._sum(scaled), self._sum(scaled**2)
-        return (square / width**2 - twice) / (once**2 - twice).clamp_min(_TINY)
+    def of(self, directions: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Of directions (m, r) whose values, answers @ directions, lie from `low` to `high` (r,): (r,)."""
+        q, low = directions.double(), low.double()
+        width = (high.double() - low).clamp_min(_TINY)
+        sums, squares = self._sums @ q, _quadratic(self._squares, q)
+        once = (sums - self._rows * low) / width
+        twice = (squares - 2 * low * sums + self._rows * low**2) / width**2
+        together = (_quadratic(self._alike, q) - 2 * low * (self._cross @ q) + low**2 * self._norm) / width**2
+        return (together - twice) / (once**2 - twice).clamp_min(_TINY)
 
-    def _sum(self, values: Tensor) -> Tensor:
-        return values.sum(0) if self.weights is None else self.weights.double() @ values
+
+def _quadratic(form: Tensor, q: Tensor) -> Tensor:
+    """q_jᵀ F q_j of every column."""
+    return ((form @ q) * q).sum(0)
