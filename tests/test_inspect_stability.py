@@ -147,6 +147,30 @@ def test_other_numbers_in_a_part_are_found(run: tuple[Path, Any], part: str, col
     assert any(re.search(said, problem) for problem in _problems(run[1], part, column))
 
 
+class Normalised(nn.Module):
+    """Normalisation behind a convolution, activations in place, a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(inplace=True)
+        self.more, self.head = nn.Conv2d(3, 3, 1), nn.Linear(48, 3)
+        self.norm.running_var.uniform_(0.2, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.act(self.norm(self.conv(x)))
+        return self.head((x + self.more(x)).flatten(1))
+
+
+def test_normalisation_is_part_of_the_norm_that_is_proved_again(tmp_path: Path) -> None:
+    net, data = _seeded(Normalised), _rows(9, 1, 4, 4)
+    done = bs.inspect.stability(net, *data, out=tmp_path / "run", threat="l2:0.1", bounded=1, perturbed=7)
+    assert bs.verify(tmp_path / "run", model=net, data=data).ok
+    by_name = {layer.name: layer for layer in done.verdict.layers}
+    assert by_name["norm"].op == "alias"
+    assert len(by_name["add"].upper) == 2
+    assert [g.layer for g in done.verdict.starts[1].layers] == ["more", "add", "flatten", "head"]
+
+
 def test_a_layer_without_a_bound_is_named() -> None:
     done = bs.inspect.stability(_seeded(Attending), *_rows(10, 6), bounded=2, perturbed=4, threat="linf:0.001")
     v = done.verdict

@@ -48,9 +48,9 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 
-CALL = 8  # rows in every call of the traced network
+_CALL = 8  # rows in every call of the traced network, at most
 _SHARD = 64  # rows that are perturbed in one part
-KEPT = 2  # rows of every part whose changes of a hidden layer are kept
+_KEPT = 2  # rows of every part whose changes of a hidden layer are kept
 _ATTACK = APGD(steps=40)
 _LISTED = 12  # names in a sentence
 
@@ -120,7 +120,8 @@ class StabilityStudy(Experiment[StabilityConfig, StabilityVerdict]):
         norms = [Part(f"norms/{i:03d}", settings={"steps": (b.start, b.stop)}) for i, b in enumerate(blocks)]
         above = ("graph", *(part.name for part in norms))
         around = [
-            Part(p.name, ("whole", *above), p.rows) for p in shards("around", _count(config.bounded, world), CALL)
+            Part(p.name, ("whole", *above), p.rows)
+            for p in shards("around", _count(config.bounded, world), _call(config))
         ]
         moved = shards("moved", _count(config.perturbed, world), _SHARD)
         inner = [
@@ -162,9 +163,13 @@ def _inputs(world: World, at: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(x), torch.cat(y)
 
 
+def _call(config: StabilityConfig) -> int:
+    return min(_CALL, config.bounded)
+
+
 def _first(config: StabilityConfig, world: World) -> Tensor:
     """The rows on which the network is traced, and of which a call always has as many."""
-    return _inputs(world, _order(config, world)[:CALL])[0]
+    return _inputs(world, _order(config, world)[: _call(config)])[0]
 
 
 def _walked(config: StabilityConfig, world: World) -> Graph:
@@ -302,7 +307,7 @@ class _Making:
             moved.append(made[: len(some)])
             changes.append((made - clean)[: len(some)].float())
         grown = amplification(graph, x, torch.cat(moved), keys(self.config.seed, at, 4), place)
-        return {"id": at, "changes": torch.cat(changes)[:KEPT].contiguous(), **_sizes(graph, grown)}
+        return {"id": at, "changes": torch.cat(changes)[:_KEPT].contiguous(), **_sizes(graph, grown)}
 
 
 def _lines(words: Sequence[str]) -> Tensor:
