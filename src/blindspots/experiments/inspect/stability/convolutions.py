@@ -94,7 +94,8 @@ def convolution_upper(conv: Convolution, known: float = 0.0) -> float:
         known: a lower bound: frequencies that stay below it are dropped early.
     """
     kernel, upper = conv.folded(), known
-    phases = torch.cartesian_prod(*(torch.arange(n) for n in _half(conv.grid))).reshape(-1, len(conv.grid))
+    sizes = zip(_half(conv.grid), kernel.shape[3:], strict=True)
+    phases = torch.cartesian_prod(*(torch.arange(n if k > 1 else 1) for n, k in sizes)).reshape(-1, len(conv.grid))
     places = torch.cartesian_prod(*(torch.arange(k) for k in kernel.shape[3:])).reshape(-1, len(conv.grid))
     for part in torch.split(phases, max(1, _NUMBERS // kernel[..., 0].numel())):
         turns = (part[:, None] * places / torch.tensor(conv.grid)).sum(2)

@@ -17,13 +17,15 @@ from blindspots.experiments.inspect.stability.verdict import (
 )
 from blindspots.report.charts import Line, Mark, Plot, rising
 from blindspots.report.experiment import Table
-from blindspots.report.words import ThreatWords, count, number, percent
+from blindspots.report.words import ThreatWords, count, listing, number, percent
 from blindspots.runs.store import Run
 
 Inspected = Run[StabilityConfig, StabilityVerdict]
-_NAMES = 12  # of layers below a chart
+_NAMES, _LETTERS = 12, 48  # of layers below a chart, at most
 _DECADES = 6  # lines of a chart
+_NAMED = 4  # layers in a sentence
 _FLAT = 1e-9
+_LARGE = 1e6  # from here on numbers are written with a power of ten
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def answer(v: StabilityVerdict) -> str:
         "" if ratio is None else f"; adversarial perturbations reach the scores {number(ratio)} times as large as noise"
     )
     if v.bound is None:
-        return f"Nothing bounds this network everywhere; slopes up to {number(v.found_in_box)} were found{grown}"
-    return f"No slope is above {number(v.bound)}, and slopes up to {number(v.found_in_box)} were found{grown}"
+        return f"Nothing bounds this network everywhere; slopes up to {_said(v.found_in_box)} were found{grown}"
+    return f"No slope is above {_said(v.bound)}, and slopes up to {_said(v.found_in_box)} were found{grown}"
 
 
 def _text(run: Inspected) -> str:
@@ -75,6 +77,11 @@ def _text(run: Inspected) -> str:
         f"L2. Bounds hold for all inputs or in the ball of {radius} around {count(v.bounded, 'row')}; below them stand "
         f"slopes that were found there.{safe}"
     )
+
+
+def _said(value: float) -> str:
+    """ "1,473", "8.0e10" """
+    return number(value) if value < _LARGE else f"{value:.1e}".replace("e+", "e")
 
 
 # ------------------------------------------------------------------ bounds
@@ -98,7 +105,7 @@ def bars(run: Inspected) -> list[Bar]:
     low, high = _least(run), math.log10(max(value for _, value, _ in known) or 1)
     width = max(high - low, _FLAT)
     return [
-        Bar(name, number(value), 100 * (math.log10(value) - low) / width if value else 0.0, bound)
+        Bar(name, _said(value), 100 * (math.log10(value) - low) / width if value else 0.0, bound)
         for name, value, bound in known
     ]
 
@@ -110,25 +117,26 @@ def _least(run: Inspected) -> int:
 
 def _numbers(run: Inspected) -> Table:
     none = "none" if run.verdict.without_bound else "does not apply"
-    rows = [[name, none if value is None else number(value)] for name, (value, _) in _named(run).items()]
+    rows = [[name, none if value is None else _said(value)] for name, (value, _) in _named(run).items()]
     return Table(["Slope", "L2 to L2"], rows, "Bounds and what was found")
 
 
 def _gap(v: StabilityVerdict) -> str:
     """What the chart shows on this model."""
     local = (
-        f" Around the rows the gap is {number(v.local / v.found)} times." if v.local is not None and v.found > 0 else ""
+        f" Around the rows the gap is {_said(v.local / v.found)} times." if v.local is not None and v.found > 0 else ""
     )
     if v.bound is None:
-        return f"A layer has no bound, so none holds everywhere.{local}"
+        named = listing(list(dict.fromkeys(layer.name for layer in v.without_bound))[:_NAMED])
+        return f"Nothing bounds {named} everywhere, so nothing does the network.{local}"
     better = (
-        f"ECLipsE-Fast is {number(v.product / v.eclipse_fast)} times below the product. "
+        f"ECLipsE-Fast is {_said(v.product / v.eclipse_fast)} times below the product. "
         if v.product and v.eclipse_fast
         else "ECLipsE-Fast does not apply: this is no sequence of layers and activations of up to 2,048 units. "
     )
     wide = v.bound / v.found_in_box if v.found_in_box else math.inf
     return (
-        f"{better}The best bound for all inputs is {number(wide)} times the steepest slope that was found; the truth "
+        f"{better}The best bound for all inputs is {_said(wide)} times the steepest slope that was found; the truth "
         f"lies between.{local}"
     )
 
@@ -142,14 +150,15 @@ def layers(v: StabilityVerdict) -> Table:
 
 
 def _layer(layer: LayerNorm) -> list[str]:
-    upper = " + ".join(_bound(u) for u in layer.upper)
+    upper = _bound(None) if None in layer.upper else " + ".join(map(_bound, layer.upper))
     (first, *others) = layer.upper
     gap = "–" if others or first is None or not layer.lower else percent(max(first / layer.lower - 1, 0.0))
-    return [layer.name, layer.op, number(layer.lower), upper, gap, _bound(layer.product), layer.note]
+    note = layer.note.removeprefix(f"{layer.name} ({layer.op}): ") if None in layer.upper else ""
+    return [layer.name, layer.op, number(layer.lower), upper, gap, _bound(layer.product), note]
 
 
 def _bound(value: float | None) -> str:
-    return "no bound" if value is None else number(value)
+    return "no bound" if value is None else _said(value)
 
 
 def _layers_said(v: StabilityVerdict) -> str:
@@ -197,7 +206,8 @@ def plot(start: Start) -> Plot:
         _line(name, [getattr(g, key) for g in told], across, scale)
         for key, name in (("adversarial", "adversarial"), ("noise", "noise of the same size"))
     ]
-    step = -(-len(told) // _NAMES)
+    fitting = min(_NAMES, _LETTERS // max(len(g.layer) for g in told)) or 1
+    step = -(-len(told) // fitting)
     marks = [Mark(a, g.layer) for a, g in list(zip(across, told, strict=True))[::step]]
     title = f"Size relative to the layer, perturbed at {_place(start)}"
     return Plot(title, "after this layer", marks, scale.marks(), lines, [], [g.layer for g in told])
