@@ -18,6 +18,7 @@ from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.inspect.config import InspectConfig
+from blindspots.experiments.inspect.geometry.config import GeometryConfig
 from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
@@ -116,6 +117,20 @@ SMALL: dict[str, dict[str, Any]] = {
         "config": StabilityConfig(**ON, rows=20, bounded=3, perturbed=6, threat="linf:0.02"),
         "kills": 4,
         "numbers": 20,
+    },
+    "geometry": {
+        "config": GeometryConfig(
+            **ON,
+            rows=24,
+            against="digits-robust",
+            threat="linf:0.1",
+            slices=1,
+            resolution=8,
+            permutations=19,
+            features=False,
+        ),
+        "kills": 6,
+        "numbers": 30,
     },
     "training": {
         "config": TrainingConfig(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blindspots.errors import InputError
 from blindspots.experiments.universal import geometry as module
-from blindspots.experiments.universal.geometry import _gram, _random_gram, _spectrum, geometry_of
+from blindspots.experiments.universal.geometry import _gram, _spectrum, geometry_of, random_gram
 from blindspots.experiments.universal.verdict import Geometry
 from blindspots.models.model import Model
 from closed_form import Ball, Linear
@@ -92,10 +92,10 @@ def test_singular_values_are_those_of_the_matrix() -> None:
 
 
 def test_random_unit_vectors_are_unit_and_nearly_orthogonal() -> None:
-    gram = _random_gram(10, 20_000, 0)
+    gram = random_gram(10, 20_000, 0)
     torch.testing.assert_close(gram.diagonal(), torch.ones(10, dtype=torch.float64))
     assert float((gram - torch.eye(10)).abs().max()) < 5 / 20_000**0.5
-    assert not torch.equal(gram, _random_gram(10, 20_000, 1))
+    assert not torch.equal(gram, random_gram(10, 20_000, 1))
 
 
 class _Smooth(nn.Module):

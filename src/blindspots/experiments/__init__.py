@@ -125,6 +125,12 @@ KINDS = (
         "that are no plain modules, are taken as they are stored, above what was found.",
     ),
     _study(
+        "geometry",
+        "Slices of decision regions, distances, curvature, and what two models share.",
+        unseen="Nearest boundaries and adversarial directions are the best that were found. Networks that learned from "
+        "relabelled rows were not trained again, and models were asked again about a sample of points.",
+    ),
+    _study(
         "training",
         "Train small networks with one thing changed at a time: what do robustness, distance and transfer go with?",
         unseen="Networks were not trained again, and searches for examples were not repeated.",

@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from blindspots.errors import InputError
+from blindspots.experiments.inspect.geometry.config import GeometryConfig
 from blindspots.experiments.inspect.settings import Inspecting
 from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
@@ -12,11 +13,16 @@ from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
-STUDIES: dict[str, type[Inspecting]] = {"units": UnitsConfig, "stability": StabilityConfig, "training": TrainingConfig}
+STUDIES: dict[str, type[Inspecting]] = {
+    "units": UnitsConfig,
+    "stability": StabilityConfig,
+    "geometry": GeometryConfig,
+    "training": TrainingConfig,
+}
 USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
 
 
-class InspectConfig(UnitsConfig, StabilityConfig, TrainingConfig):
+class InspectConfig(UnitsConfig, StabilityConfig, GeometryConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(
@@ -38,3 +44,7 @@ class InspectConfig(UnitsConfig, StabilityConfig, TrainingConfig):
         kind = STUDIES[study]
         asked = {n: getattr(self, n) for n, field in kind.model_fields.items() if not is_hidden(field)}
         return kind(**asked)
+
+    def handed(self, study: str) -> list[str]:
+        """The data of a part that it is given as they were opened here; those without a name it opens itself."""
+        return [name for name, source in self.of(study).datasets().items() if not source.is_digits_to_learn]

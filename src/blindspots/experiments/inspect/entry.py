@@ -1,6 +1,7 @@
 """`bs.inspect(model, ...)` for everything, `bs.inspect.units(model, ...)` and the like for one part."""
 
 from blindspots.experiments.inspect.experiment import inspect as look
+from blindspots.experiments.inspect.geometry.experiment import geometry
 from blindspots.experiments.inspect.stability.experiment import stability
 from blindspots.experiments.inspect.training.experiment import training
 from blindspots.experiments.inspect.units.experiment import units
@@ -12,6 +13,7 @@ class _Inspect:
     __call__ = staticmethod(look)
     units = staticmethod(units)
     stability = staticmethod(stability)
+    geometry = staticmethod(geometry)
     training = staticmethod(training)
 
 

@@ -71,7 +71,8 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
         return [Part(name, rows=range(len(world.data)), run=(name, config.of(name))) for name in config.part]
 
     def inside(self, config: InspectConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
-        return {name: world.named(name) for name in config.models()} | dict(world.rows)
+        rows = {name: world.rows[name] for name in config.handed(part.name) if name in world.rows}
+        return {name: world.named(name) for name in config.models()} | rows
 
     def make(self, config: InspectConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         raise AssertionError("every part is a run")

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from blindspots.runs.config import ModelSource, OnData, Words, setting
+from blindspots.runs.config import DataSource, ModelSource, OnData, Words, setting
 
 
 class Inspecting(OnData):
@@ -32,3 +32,23 @@ class Inspecting(OnData):
     def models(self) -> dict[str, ModelSource]:
         second = {"against": ModelSource(self.against, self.device)} if self.against else {}
         return {**super().models(), **second}
+
+
+class Learning(Inspecting):
+    """Also rows that networks learn from."""
+
+    group: ClassVar[str] = "What networks learn from"
+
+    training_data: str | None = setting(
+        None,
+        "Rows to train networks on, such as those that the model was trained on.",
+        metavar="DATA",
+        shown="of digits the other digits, else none",
+    )
+
+    def datasets(self) -> dict[str, DataSource]:
+        found = super().datasets()
+        words = self.training_data or ("digits" if self.data == "digits" else None)
+        if words is None:
+            return found
+        return {**found, "training_data": DataSource(words, None, self.layout, self.classes, training=True)}

@@ -21,4 +21,5 @@ def checks(config: InspectConfig, verdict: InspectVerdict, parts: Parts, world: 
 
 def inside(run: Run[InspectConfig, InspectVerdict], part: str, world: World) -> Mapping[str, Any]:
     """Models and data of every part."""
-    return {name: world.named(name) for name in run.config.models()} | dict(world.rows)
+    rows = {name: world.rows[name] for name in run.config.handed(part) if name in world.rows}
+    return {name: world.named(name) for name in run.config.models()} | rows

@@ -105,7 +105,7 @@ def geometry(
                 f"expected at least 2 inputs with a change that leads to another class, got {n} of "
                 f"{len(x[:rows])}: use more rows, or a model that answers with more than one class"
             )
-        gram, random_gram = _gram(normals), _random_gram(n, size, seed)
+        gram = _gram(normals)
         values, left = _spectrum(gram)
         norm = _tenth(oracle, x[:_CALIBRATED], seed) if norm is None else norm
         span = min(_SPAN, max(1, size // 10)) if span is None else span
@@ -114,7 +114,7 @@ def geometry(
         curvatures = _curvatures(oracle, points, weights[:, :_PROBED].T.float() @ normals, universal, seed)
         return {
             "gram": gram,
-            "random_gram": random_gram,
+            "random_gram": random_gram(n, size, seed),
             "dimensions": torch.tensor([size]),
             "span": torch.tensor([spanned]),
             "norm": torch.tensor([norm], dtype=torch.float64),
@@ -187,7 +187,7 @@ def _gram(rows: Tensor) -> Tensor:
     return gram
 
 
-def _random_gram(n: int, size: int, seed: int) -> Tensor:
+def random_gram(n: int, size: int, seed: int) -> Tensor:
     """The same of n random unit vectors of `size` entries, which are never all in memory."""
     gram = torch.zeros(n, n, dtype=torch.float64)
     key = keys(seed, torch.arange(n), 2)

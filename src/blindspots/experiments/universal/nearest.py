@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from blindspots.attacks import DeepFool
+from blindspots.attacks import Attack
 from blindspots.ball import L2
 from blindspots.crafting import Plan, craft
 from blindspots.models.model import Model
@@ -10,7 +10,10 @@ from blindspots.objective import Objective
 from blindspots.oracle import Oracle
 
 
-def nearest(model: Model, x: Tensor, y: Tensor, attack: DeepFool, chunk: int) -> Tensor:
-    """Inputs (n, *shape) of another class near those of class y (n,); the same where none was found, or needed."""
-    plan = Plan(L2().within(*model.bounds), Objective(), None, 1, 0, chunk, len(y))
+def nearest(model: Model, x: Tensor, y: Tensor, attack: Attack, chunk: int) -> Tensor:
+    """Inputs (n, *shape) of another class near those of class y (n,), by an attack for small l2 distances.
+
+    The same inputs where none was found, or none was needed.
+    """
+    plan = Plan(L2().within(*model.box), Objective(), None, 1, 0, chunk, len(y))
     return craft(Oracle(model, chunk=chunk), attack, plan, x, y).moved

@@ -5,9 +5,9 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.settings import Inspecting
+from blindspots.experiments.inspect.settings import Learning
 from blindspots.naming import meant
-from blindspots.runs.config import DataSource, Words, setting
+from blindspots.runs.config import Words, setting
 
 FACTORS = {
     "size": "share of the training rows",
@@ -19,16 +19,13 @@ FACTORS = {
 }
 
 
-class TrainingConfig(Inspecting):
+class TrainingConfig(Learning):
     group: ClassVar[str] = "Networks trained to compare"
 
     factor: Words = setting(
         tuple(FACTORS), f"What is varied: {', '.join(FACTORS)}. Can be repeated.", metavar="FACTOR", shown="all of them"
     )
     network: str = setting("fc:100", "What is trained: softmax, fc:100-100 or autoencoder:400.", metavar="NETWORK")
-    training_data: str | None = setting(
-        None, "Rows to train on.", metavar="DATA", shown="the other digits, of other data half of the rows, by lot"
-    )
     repeats: int = setting(3, "Networks of every kind, which differ in their first weights.", metavar="N", ge=2, le=100)
     training_steps: int = setting(1000, "Batches that each is trained on.", metavar="N", ge=10, le=10**7)
     judged: int = setting(200, "Rows that each is attacked on.", metavar="N", ge=2)
@@ -43,10 +40,3 @@ class TrainingConfig(Inspecting):
                     f"expected factors among {', '.join(FACTORS)}, got {name!r}{meant(name, FACTORS)}: choose one"
                 )
         return tuple(dict.fromkeys(factor)) or tuple(FACTORS)
-
-    def datasets(self) -> dict[str, DataSource]:
-        found = super().datasets()
-        words = self.training_data or ("digits" if self.data == "digits" else None)
-        return (
-            found if words is None else {**found, "training_data": DataSource(words, None, self.layout, training=True)}
-        )

@@ -40,7 +40,9 @@ class Units(Run[UnitsConfig, UnitsVerdict]):
     """A finished study of units."""
 
     def __repr__(self) -> str:
-        return f"Units({len(self.verdict.purer)} of {len(self.verdict.views)} with units purer than random directions)"
+        return (
+            f"Units({len(self.verdict.purer())} of {len(self.verdict.views)} with units purer than random directions)"
+        )
 
 
 @checked(model=as_model, against=as_model)

@@ -54,12 +54,13 @@ def answer(v: UnitsVerdict) -> str:
     tested = [view for view in v.views if view.comparisons]
     if not tested:
         return "No layer answers rows differently, so units cannot be compared with random directions"
-    if not v.purer:
+    plain, whitened = v.purer(), [view for view in v.purer("whitened") if view not in v.purer()]
+    if not plain and not whitened:
         return f"Units are no purer than random directions in any of {count(len(tested), 'view')} of layers"
-    named = listing([_name(view) for view in v.purer])
-    rest = len(tested) - len(v.purer)
-    more = f", not in the other {count(rest)}" if rest else ""
-    return f"Units are purer than random directions in {named}{more}"
+    told = [f"in {listing([_name(view) for view in plain])}"] * bool(plain)
+    told += [f"once all directions vary alike, in {listing([_name(view) for view in whitened])}"] * bool(whitened)
+    rest = len(tested) - len(plain) - len(whitened)
+    return f"Units are purer than random directions {', and '.join(told)}" + (f"; not in {rest} others" if rest else "")
 
 
 def _name(view: View) -> str:

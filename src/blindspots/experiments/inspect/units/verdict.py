@@ -74,19 +74,21 @@ class UnitsVerdict(Verdict):
     independent: str  # whose embeddings say what is alike
     views: list[View]
 
-    @property
-    def purer(self) -> list[View]:
+    def purer(self, space: str = "centred") -> list[View]:
         """Where units are purer than random directions, by the labels of their top rows, at 5 % after Holm."""
-        return [v for v in self.views if (c := v.comparisons.get("centred/entropy")) and c.holm <= 0.05]
+        return [v for v in self.views if (c := v.comparisons.get(f"{space}/entropy")) and c.holm <= 0.05]
 
     def metrics(self) -> dict[str, Metric]:
         said = {f"{v.layer}.{v.answers}": c for v in self.views if (c := v.comparisons.get("centred/entropy"))}
         return {
-            "layers_with_special_units": metric(
-                len(self.purer), "a count of tests", higher_is_better=True, unit=f"of {len(self.views)}"
-            ),
+            "layers_with_special_units": self._count("centred"),
+            "layers_with_special_units_whitened": self._count("whitened"),
             **{f"effect@{name}": _effect(c) for name, c in said.items()},
         }
+
+    def _count(self, space: str) -> Metric:
+        found = len(self.purer(space))
+        return metric(found, "a count of tests", higher_is_better=True, unit=f"of {len(self.views)}")
 
 
 def _effect(c: Comparison) -> Metric:
