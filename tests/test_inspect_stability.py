@@ -182,6 +182,23 @@ def test_a_layer_without_a_bound_is_named() -> None:
     assert [f.code for f in done.findings if f.severity == "warning"] == ["no-bound", "few-rows"]
 
 
+def test_a_function_is_followed_by_its_operations() -> None:
+    net = _seeded(_mlp)
+
+    def plain(x: Tensor) -> Any:
+        return net(x)
+
+    done = bs.inspect.stability(plain, *_rows(12, 6), bounded=3, perturbed=4, threat="linf:0.02")
+    assert [layer.name for layer in done.verdict.layers] == ["linear", "relu", "linear.2", "relu.2", "linear.3"]
+    assert [start.at for start in done.verdict.starts] == ["input", "linear.2"]
+
+
+def test_a_module_with_others_inside_stands_for_the_last_of_them() -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(6, 5), nn.ReLU()), nn.Linear(5, 3)).eval()
+    done = bs.inspect.stability(net, *_rows(12, 6), layer=("0",), bounded=3, perturbed=4, threat="linf:0.02")
+    assert [start.at for start in done.verdict.starts] == ["input", "0.1"]
+
+
 @pytest.mark.parametrize(
     ("model", "settings", "said"),
     [

@@ -295,6 +295,28 @@ def test_slopes_over_intervals_contain_those_inside(op: str) -> None:
     assert slopes("exp", {}) is None
 
 
+class Parted(nn.Module):
+    """Several results of one operation, one of which is not read, and nothing beside something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, _ = self.first(x).chunk(3, 1)
+        c, d = x.split(2, 1)
+        return self.second(torch.cat([a + c, b * 2, d[:, :0]], 1))
+
+
+def test_several_results_are_taken_one_by_one() -> None:
+    net, x = _seeded(Parted), _rows(3, 4)
+    graph, layers = _walked(net, 4)
+    assert torch.allclose(graph.scores(x).float(), net(x), atol=1e-6)
+    assert all(step.shape and 0 not in step.shape for step in graph.steps)
+    assert [layer.gain.upper for layer in layers if layer.op in ("split", "chunk")] == [(1.0,)] * 3
+    in_order(around(net, x, 0.05))
+
+
 # ------------------------------------------------------------------ whole networks
 
 

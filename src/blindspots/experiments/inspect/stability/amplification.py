@@ -97,9 +97,7 @@ def _length(x: Tensor) -> Tensor:
     return length
 
 
-def _relative(clean: Any, other: Any) -> Tensor:
-    if not isinstance(clean, Tensor):  # several results, each of which has a step of its own
-        return torch.full((len(clean[0]),), torch.nan, dtype=torch.float64)
+def _relative(clean: Tensor, other: Tensor) -> Tensor:
     size = _length(clean)
     return torch.where(size > 0, _length(other - clean) / size, torch.nan)
 

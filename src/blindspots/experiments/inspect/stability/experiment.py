@@ -112,8 +112,9 @@ class StabilityStudy(Experiment[StabilityConfig, StabilityVerdict]):
                 f"expected a threat in linf or l2, in which bounds are known, got {ball.spec}: give e.g. l2:0.5"
             )
         graph = _walked(config, world)
-        begun = config.layer or _middle(graph)
-        return config.model_copy(update={"begun": tuple(graph.steps[_place(graph, n)].name for n in begun)})
+        inside = {name for name, _ in world.model.net.named_modules()}
+        begun = [_resulting(graph, name, name in inside) for name in config.layer] or _middle(graph)
+        return config.model_copy(update={"begun": tuple(begun)})
 
     def parts(self, config: StabilityConfig, world: World) -> list[Part]:
         blocks = _blocks(_folded(config, world))
@@ -193,20 +194,20 @@ def _middle(graph: Graph) -> list[str]:
     return weighted[len(weighted) // 2 :][:1]
 
 
-def _place(graph: Graph, name: str) -> int:
-    """The step that gives the result of a layer: its own, or the last one inside it."""
-    inside = [i for i, s in enumerate(graph.steps) if i and (s.name == name or s.name.startswith(f"{name}."))]
+def _resulting(graph: Graph, name: str, is_module: bool) -> str:
+    """The operation that gives the result of a layer: its own, or of a module the last one inside it."""
+    inside = [s for s in graph.steps[1:] if s.name == name or (is_module and s.name.startswith(f"{name}."))]
     if not inside:
         names = [step.name for step in graph.steps[1:]]
         more = f" and {len(names) - _LISTED} others" if len(names) > _LISTED else ""
         raise InputError(
             f"expected a layer among {', '.join(names[:_LISTED])}{more}, got {name!r}{meant(name, names)}: choose one"
         )
-    if inside[-1] == len(graph.steps) - 1 or graph.steps[inside[-1]].shape[:1] != (graph.rows,):
+    if inside[-1] is graph.steps[-1] or inside[-1].shape[:1] != (graph.rows,):
         raise InputError(
             f"expected a layer of one result for every row, with others behind it, got {name!r}: choose another"
         )
-    return inside[-1]
+    return inside[-1].name
 
 
 class _Making:

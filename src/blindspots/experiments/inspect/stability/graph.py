@@ -35,7 +35,7 @@ class Step:
         name: of the module that ran it, and of the operation where a module has others inside it or runs several.
         op: its name in ATen, such as "conv2d" or "relu"; the input is "input".
         args, kwargs: tensors are float64; what depends on the input is a `Ref`.
-        shape: of its result, (B, ...); () for several results.
+        shape: of its result, (B, ...).
     """
 
     name: str
@@ -135,7 +135,8 @@ def trace(model: Model, x: Tensor) -> Graph:
         if not bool((wanted - got).abs().amax() <= _SAME * (1 + wanted.abs().amax())):
             raise InputError(
                 f"expected a network whose operations are the same for all inputs, got {model.name}, which computes "
-                "something else than the operations it was seen to run: rewrite what depends on values in its forward"
+                "something else than the operations it was seen to run: rewrite what depends on values in its forward, "
+                "or choose other parts"
             )
     return graph
 
@@ -155,7 +156,7 @@ def _traced(model: Model, x: Tensor) -> tuple[fx.GraphModule, dict[str, str]]:
             why = told(error.__cause__ or error)
             raise InputError(
                 f"expected a network whose operations can be listed, got {model.name}: {why}. Rewrite what depends on "
-                "values in its forward"
+                "values in its forward, or choose other parts"
             ) from error
 
 
@@ -216,8 +217,13 @@ def _steps(traced: fx.GraphModule, inside: Mapping[str, str], leaves: set[str]) 
             found[node] = _double(getattr(traced, node.target))
         elif node.op == "call_function" and (node.users or node.all_input_nodes):
             step = _step(node, found)
+            if step.op == "getitem" and step.reads and not (several := steps[step.reads[0]]).shape:
+                step = replace(several, function=_Item(several.function, step.args[1]), shape=step.shape)
             if _is_idle(step):
                 found[node] = Ref(step.reads[0])
+                continue
+            if 0 in step.shape:  # no number of it depends on anything, such as rows that fill up a call of no more
+                found[node] = torch.zeros(step.shape, dtype=torch.float64)
                 continue
             if step.reads:
                 path = inside.get(node.name, "")
@@ -228,6 +234,17 @@ def _steps(traced: fx.GraphModule, inside: Mapping[str, str], leaves: set[str]) 
     if not isinstance(result, Ref):
         raise InputError("expected a network whose scores depend on its input, got constant ones: check its forward")
     return Graph(tuple(reaching(steps, result.step)))
+
+
+class _Item:
+    """One of the results of a function that has several, such as a split."""
+
+    def __init__(self, function: Callable[..., Any], index: int) -> None:
+        self.function, self.index = function, index
+        self._schema = getattr(function, "_schema", None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)[self.index]
 
 
 def _step(node: fx.Node, found: Mapping[fx.Node, Any]) -> Step:

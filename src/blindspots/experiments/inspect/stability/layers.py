@@ -317,7 +317,8 @@ _SELECTIONS = (
     *_MOVES, "slice", "select", "narrow", "expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave",
     "pad", "constant_pad_nd", "im2col", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
     "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "masked_fill", "where",
-    "diagonal", "neg", "index", "index_select", "gather",
+    "diagonal", "neg", "index", "index_select", "gather", "split", "split_with_sizes", "unsafe_split", "chunk",
+    "tensor_split", "unbind",
 )  # fmt: skip
 _MEANS = (
     "mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",

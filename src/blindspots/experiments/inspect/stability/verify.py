@@ -139,8 +139,9 @@ class _Proof:
         radii = []
         for z in self.around["scores"].numpy():
             top = int(z.argmax())
-            others = [j for j in range(len(z)) if j != top]
-            radii.append(min((z[top] - z[j]) / margins[top, j] for j in others))
+            others = np.arange(len(z)) != top
+            with np.errstate(all="ignore"):
+                radii.append(np.min((z[top] - z[others]) / margins[top, others]))
         return np.array(radii)
 
     def _start(self, at: str, part: str) -> dict[str, Any]:
