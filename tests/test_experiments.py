@@ -19,6 +19,7 @@ from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
 from blindspots.experiments.inspect.config import InspectConfig
 from blindspots.experiments.inspect.geometry.config import GeometryConfig
+from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
@@ -113,6 +114,23 @@ SMALL: dict[str, dict[str, Any]] = {
         "numbers": 20,
     },
     "units": {"config": UnitsConfig(**ON, rows=60, rotations=19, top=4, most_layers=1), "numbers": 20},
+    "pictures": {
+        "config": PicturesConfig(
+            **ON,
+            rows=40,
+            picture=("channel", "unit", "direction", "class", "caricature"),
+            layer=("2",),
+            class_=("3", "8"),
+            picture_units=2,
+            ascent_steps=20,
+            diverse=2,
+            generations=12,
+            against="digits-robust",
+            beside="digits-robust",
+        ),
+        "kills": 5,
+        "numbers": 30,
+    },
     "stability": {
         "config": StabilityConfig(**ON, rows=20, bounded=3, perturbed=6, threat="linf:0.02"),
         "kills": 4,

@@ -141,7 +141,7 @@ def test_other_data_are_divided_by_lot() -> None:
             "got 'nets.py:net': what is trained again and again is built",
         ),
         ({"threat": "linf"}, "expected a threat with a radius"),
-        ({"training_data": bs.load_data("digits")}, r"expected .* rows"),
+        ({"training_data": bs.load_data("digits")}, "40 that are in both"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(settings: dict[str, Any], said: str) -> None:

@@ -187,7 +187,7 @@ def refuse_overlap(train: Dataset, test: Dataset) -> None:
     if common:
         raise InputError(
             f"expected rows to attack that nothing is trained on, got {len(common)} that are in both, the first one "
-            f"row {common[0]} of {test.name}: name other data with --test"
+            f"row {common[0]} of {test.name}: name other data for one of them"
         )
 
 

@@ -119,6 +119,12 @@ KINDS = (
         "every layer were made again.",
     ),
     _study(
+        "pictures",
+        "Draw what units, directions and classes see, beside the data, and make images from nothing that fool it.",
+        unseen="That other ascents would not reach more cannot be shown. Images were not evolved again, and that no "
+        "other unit of the independent network answers more alike is taken as it is stored.",
+    ),
+    _study(
         "stability",
         "Bound how far a network can stretch small changes, beside how far it does; follow these through layers.",
         unseen="That no point is steeper than those found cannot be shown. Bounds around rows, and those of layers "

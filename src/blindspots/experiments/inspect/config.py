@@ -6,6 +6,7 @@ from pydantic import field_validator
 
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.geometry.config import GeometryConfig
+from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.settings import Inspecting
 from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
@@ -14,19 +15,24 @@ from blindspots.naming import meant
 from blindspots.runs.config import Words, is_hidden, setting
 
 STUDIES: dict[str, type[Inspecting]] = {
+    "pictures": PicturesConfig,
     "units": UnitsConfig,
     "stability": StabilityConfig,
     "geometry": GeometryConfig,
     "training": TrainingConfig,
 }
 USUAL = tuple(name for name in STUDIES if name != "training")  # which is about other networks, and takes minutes
+OF_LAYERS = ("units", "stability")  # parts that a model without layers cannot have
 
 
-class InspectConfig(UnitsConfig, StabilityConfig, GeometryConfig, TrainingConfig):
+class InspectConfig(UnitsConfig, PicturesConfig, StabilityConfig, GeometryConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(
-        USUAL, f"Which part: {', '.join(STUDIES)}. Can be repeated.", metavar="PART", shown="all but training"
+        (),
+        f"Which part: {', '.join(STUDIES)}. Can be repeated.",
+        metavar="PART",
+        shown="all that the model allows but training",
     )
 
     @field_validator("part")
@@ -37,7 +43,7 @@ class InspectConfig(UnitsConfig, StabilityConfig, GeometryConfig, TrainingConfig
                 raise InputError(
                     f"expected parts among {', '.join(STUDIES)}, got {name!r}{meant(name, STUDIES)}: choose one"
                 )
-        return tuple(dict.fromkeys(part)) or USUAL
+        return tuple(dict.fromkeys(part))
 
     def of(self, study: str) -> Inspecting:
         """The settings of one part."""

@@ -1,6 +1,6 @@
 """A look into a model: every part of it is a run of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.data import Data
-from blindspots.experiments.inspect.config import InspectConfig
+from blindspots.experiments.inspect.config import OF_LAYERS, USUAL, InspectConfig
 from blindspots.experiments.inspect.verdict import InspectVerdict
 from blindspots.findings import Finding
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
+from blindspots.problem import Need
 from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part
 from blindspots.runs.run import Watch
@@ -31,7 +32,7 @@ class Inspected(Run[InspectConfig, InspectVerdict]):
         return self.parts.run(part)
 
 
-@checked(model=as_model, against=as_model)
+@checked(model=as_model, against=as_model, beside=as_model)
 def inspect(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
@@ -39,6 +40,7 @@ def inspect(
     *,
     data: Data | None = None,
     against: Model | nn.Module | str | None = None,
+    beside: Model | nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -52,13 +54,14 @@ def inspect(
         model: a network; parts that need no layers take any model.
         x, y: inputs (N, ...) that it was not trained on, and labels (N,). Instead: `data` (see `as_data`).
         against: an independently trained model of the same inputs and classes.
+        beside: a model whose pictures of classes stand beside those of `model`.
         out, resume, engine, watch, command: as of `bs.evaluate`.
         settings: those of `InspectConfig`, such as part=("units",), layer, threat, seed.
 
     Raises:
         InputError: a part cannot be done on this model; the sentence says why.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "against": against}
+    given = {"model": model, "data": rows_of(x, y, data), "against": against, "beside": beside}
     done = begin("inspect", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Inspected(**vars(done))
 
@@ -66,6 +69,12 @@ def inspect(
 class Inspect(Experiment[InspectConfig, InspectVerdict]):
     name = "inspect"
     Config, Verdict = InspectConfig, InspectVerdict
+
+    def fitted(self, config: InspectConfig, world: World) -> InspectConfig:
+        """With the parts that are usual for such a model, where none was named."""
+        closed = world.model.access is not Need.GRAD
+        usual = tuple(name for name in USUAL if not (closed and name in OF_LAYERS))
+        return config if config.part else config.model_copy(update={"part": usual})
 
     def parts(self, config: InspectConfig, world: World) -> list[Part]:
         return [Part(name, rows=range(len(world.data)), run=(name, config.of(name))) for name in config.part]
@@ -82,4 +91,13 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
 
     def findings(self, config: InspectConfig, world: World, verdict: InspectVerdict, parts: Parts) -> list[Finding]:
         told = {f"{f.code} {f.saw}": f for name in parts for f in parts.run(name).findings}
-        return list(told.values())
+        return [*_left_out(config, world), *told.values()]
+
+
+def _left_out(config: InspectConfig, world: World) -> Iterator[Finding]:
+    if world.model.access is not Need.GRAD and not set(config.part) & set(OF_LAYERS):
+        yield Finding(
+            code="parts-left-out", severity="note",
+            saw=f"The model is known by its answers alone, so parts about layers are left out: {', '.join(OF_LAYERS)}.",
+            do="Where its weights are at hand, look into those.",
+        )  # fmt: skip

@@ -1,6 +1,6 @@
 """Layers of a network by their names, and what they answer: never all rows in memory at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -114,11 +114,18 @@ def hidden(layers: Sequence[Layer], most: int) -> list[Layer]:
 
 @contextmanager
 def watched(model: Model, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """What these modules returned since, by name, in the order in which they returned first. Keeps autograd."""
+    """What these modules returned since, by name, in the order in which they returned first. Keeps autograd.
+
+    As copies: a ReLU behind them may work in place.
+    """
     modules, outputs = dict(model.net.named_modules()), dict[str, list[Tensor]]()
 
-    def keep(name: str) -> object:
-        return lambda module, args, out: outputs.setdefault(name, []).append(out) if isinstance(out, Tensor) else None
+    def keep(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, args: object, out: object) -> None:
+            if isinstance(out, Tensor):
+                outputs.setdefault(name, []).append(out.clone())
+
+        return hook
 
     with ExitStack() as stack:
         for name in names:

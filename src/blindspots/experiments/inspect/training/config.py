@@ -27,8 +27,8 @@ class TrainingConfig(Learning):
     )
     network: str = setting("fc:100", "What is trained: softmax, fc:100-100 or autoencoder:400.", metavar="NETWORK")
     repeats: int = setting(3, "Networks of every kind, which differ in their first weights.", metavar="N", ge=2, le=100)
-    training_steps: int = setting(1000, "Batches that each is trained on.", metavar="N", ge=10, le=10**7)
-    judged: int = setting(200, "Rows that each is attacked on.", metavar="N", ge=2)
+    training_steps: int = setting(500, "Batches that each is trained on.", metavar="N", ge=10, le=10**7)
+    judged: int = setting(100, "Rows that each is attacked on.", metavar="N", ge=2)
     class_count: int = setting(0, "How many classes there are.", hidden=True)
 
     @field_validator("factor")

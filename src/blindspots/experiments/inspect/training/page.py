@@ -89,8 +89,13 @@ def _change(t: Trend) -> str:
     unit = " points" if points else ""
     if isinstance(t.interval, str):
         return f"unknown ({t.interval})"
-    low, high = (number(scale * end) for end in t.interval)
-    return f"{number(scale * t.change)}{unit} ({low} to {high})"
+    low, high = (number(_clean(scale * end)) for end in t.interval)
+    return f"{number(_clean(scale * t.change))}{unit} ({low} to {high})"
+
+
+def _clean(value: float) -> float:
+    """Without what rounding left of a difference of equal numbers."""
+    return round(value, 9)
 
 
 def _table(v: TrainingVerdict) -> Table:
