@@ -21,6 +21,7 @@ from blindspots.experiments.inspect.config import InspectConfig
 from blindspots.experiments.inspect.frequency.config import FrequencyConfig
 from blindspots.experiments.inspect.geometry.config import GeometryConfig
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
+from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.reproduce.config import ReproduceConfig
@@ -130,6 +131,11 @@ SMALL: dict[str, dict[str, Any]] = {
         ),
         "kills": 5,
         "numbers": 30,
+    },
+    "stability": {
+        "config": StabilityConfig(**ON, rows=20, bounded=3, perturbed=6, threat="linf:0.02"),
+        "kills": 4,
+        "numbers": 20,
     },
     "frequency": {
         "config": FrequencyConfig(

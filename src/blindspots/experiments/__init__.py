@@ -125,6 +125,12 @@ KINDS = (
         "other unit of the independent network answers more alike is taken as it is stored.",
     ),
     _study(
+        "stability",
+        "Bound how far a network can stretch small changes, beside how far it does; follow these through layers.",
+        unseen="That no point is steeper than those found cannot be shown. Bounds around rows, and those of layers "
+        "that are no plain modules, are taken as they are stored, above what was found.",
+    ),
+    _study(
         "frequency",
         "Say how often random points near rows are errors, down to 1e-20, beside the nearest error.",
         unseen="Draws of some rows were counted again; runs of splitting are taken as they are stored. That no "

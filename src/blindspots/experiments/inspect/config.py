@@ -9,6 +9,7 @@ from blindspots.experiments.inspect.frequency.config import FrequencyConfig
 from blindspots.experiments.inspect.geometry.config import GeometryConfig
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.settings import Inspecting
+from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.training.config import TrainingConfig
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.naming import meant
@@ -17,6 +18,7 @@ from blindspots.runs.config import Words, is_hidden, setting
 STUDIES: dict[str, type[Inspecting]] = {
     "pictures": PicturesConfig,
     "units": UnitsConfig,
+    "stability": StabilityConfig,
     "geometry": GeometryConfig,
     "frequency": FrequencyConfig,
     "training": TrainingConfig,
@@ -25,7 +27,7 @@ USUAL = tuple(name for name in STUDIES if name != "training")  # which is about 
 OF_LAYERS = ("units", "stability")  # parts that a model without layers cannot have
 
 
-class InspectConfig(UnitsConfig, PicturesConfig, GeometryConfig, FrequencyConfig, TrainingConfig):
+class InspectConfig(UnitsConfig, PicturesConfig, StabilityConfig, GeometryConfig, FrequencyConfig, TrainingConfig):
     group: ClassVar[str] = "What to look at"
 
     part: Words = setting(

@@ -4,6 +4,7 @@ from blindspots.experiments.inspect.experiment import inspect as look
 from blindspots.experiments.inspect.frequency.experiment import frequency
 from blindspots.experiments.inspect.geometry.experiment import geometry
 from blindspots.experiments.inspect.pictures.experiment import pictures
+from blindspots.experiments.inspect.stability.experiment import stability
 from blindspots.experiments.inspect.training.experiment import training
 from blindspots.experiments.inspect.units.experiment import units
 
@@ -14,6 +15,7 @@ class _Inspect:
     __call__ = staticmethod(look)
     units = staticmethod(units)
     pictures = staticmethod(pictures)
+    stability = staticmethod(stability)
     geometry = staticmethod(geometry)
     frequency = staticmethod(frequency)
     training = staticmethod(training)

@@ -1,0 +1,1 @@
+"""How far a small change can move a network, layer by layer: norms, bounds, gradients, amplification."""
