@@ -3,6 +3,7 @@
 import argparse
 import ast
 from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ SCIENCE_METHODS = {"make", "conclude"}
 
 
 def measure(args: argparse.Namespace) -> Section:
-    folders = {kind.name: FOLDER / kind.name for kind in KINDS} | {"flips": EXAMPLE}
-    numbers = {name: counted(folder) for name, folder in folders.items()}
+    folders = {kind.name: FOLDER / kind.within / kind.name for kind in KINDS} | {"flips": EXAMPLE}
+    homes = set(folders.values())
+    numbers = {name: counted(folder, homes - {folder}) for name, folder in folders.items()}
     rows: list[list[Any]] = [_row(name, n) for name, n in numbers.items()]
     return Section("Lines of every kind", f"{table(HEAD, rows)}\n\n{READ}", numbers)
 
@@ -39,10 +41,10 @@ def _row(name: str, n: Counter[str]) -> list[Any]:
     return [name, *frame, sum(frame), *(n[part] for part in ("science", "verification", "page", "templates"))]
 
 
-def counted(folder: Path) -> Counter[str]:
-    """Lines below a folder, by what they are for."""
+def counted(folder: Path, others: Set[Path] = frozenset()) -> Counter[str]:
+    """Lines below a folder, but for those of `others` in it, by what they are for."""
     found: Counter[str] = Counter()
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(f for f in folder.rglob("*") if not others & set(f.parents)):
         if file.suffix in (".j2", ".toml"):
             found["templates"] += sum(bool(line.strip()) for line in file.read_text().splitlines())
         elif file.suffix == ".py":
