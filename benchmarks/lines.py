@@ -31,7 +31,9 @@ SCIENCE_METHODS = {"make", "conclude"}
 def measure(args: argparse.Namespace) -> Section:
     folders = {kind.name: FOLDER / kind.within / kind.name for kind in KINDS} | {"flips": EXAMPLE}
     homes = set(folders.values())
-    numbers = {name: counted(folder, homes - {folder}) for name, folder in folders.items()}
+    numbers = {
+        name: counted(folder, {home for home in homes if folder in home.parents}) for name, folder in folders.items()
+    }
     rows: list[list[Any]] = [_row(name, n) for name, n in numbers.items()]
     return Section("Lines of every kind", f"{table(HEAD, rows)}\n\n{READ}", numbers)
 
