@@ -252,6 +252,21 @@ def test_what_does_not_fit_is_a_sentence(settings: dict[str, Any], said: str) ->
         bs.inspect.units("digits", data="digits", **{"rows": 60, **settings})
 
 
+def test_texts_have_nothing_to_look_into() -> None:
+    with pytest.raises(bs.InputError, match="model of numbers to look into, got reviews, which reads texts"):
+        bs.inspect("reviews", data="reviews")
+
+
+def test_models_without_layers_get_the_other_parts() -> None:
+    """What was left out is said."""
+    net = bs.load_model("digits")
+    x, y = bs.load_data("digits").rows(0, 12)
+    few = {"generations": 2, "draws": 20, "replicates": 2, "walk": 1, "frequency_rows": 1, "floor": 1e-3, "slices": 0}
+    done = bs.inspect(bs.Model(lambda x: net.logits(x).detach()), x, y, **few)
+    assert done.config.part == ("pictures", "geometry", "frequency")
+    assert "parts-left-out" in {f.code for f in done.findings}
+
+
 def test_an_unknown_part_offers_those_that_are_near() -> None:
     with pytest.raises(bs.InputError, match=r"expected parts among .*units.* got 'unit'"):
         bs.inspect("digits", data="digits", part=("unit",))

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.data import Data
+from blindspots.errors import InputError
 from blindspots.experiments.inspect.config import OF_LAYERS, USUAL, InspectConfig
 from blindspots.experiments.inspect.verdict import InspectVerdict
 from blindspots.findings import Finding
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
+from blindspots.models.texts import TextModel
 from blindspots.problem import Need
 from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part
@@ -72,6 +74,11 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
 
     def fitted(self, config: InspectConfig, world: World) -> InspectConfig:
         """With the parts that are usual for such a model, where none was named."""
+        if isinstance(world.named("model"), TextModel):
+            raise InputError(
+                f"expected a model of numbers to look into, got {world.named('model').name}, which reads texts: "
+                "evaluate, certify and universal take those"
+            )
         closed = world.model.access is not Need.GRAD
         usual = tuple(name for name in USUAL if not (closed and name in OF_LAYERS))
         return config if config.part else config.model_copy(update={"part": usual})
