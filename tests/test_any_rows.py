@@ -307,7 +307,7 @@ def test_random_texts_lie_in_their_threat() -> None:
 
 
 def test_what_a_threat_cannot_offer_is_refused_with_what_would_do() -> None:
-    with pytest.raises(InputError, match=r"is a ball of a norm.*use one of .*HotFlip, Greedy"):
+    with pytest.raises(InputError, match=r"is a ball of a norm.*use one of .*HotFlip, GBDA, Greedy"):
         check_fit(bs.attacks.PGD(), Substitutions(2), Need.GRAD, Objective())
     with pytest.raises(InputError, match=r"lists the neighbours of a point.*use one of FGSM"):
         check_fit(bs.attacks.Greedy(), bs.Linf(0.1), Need.GRAD, Objective())

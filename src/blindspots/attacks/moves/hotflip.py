@@ -41,7 +41,7 @@ class HotFlip(Rounds[HotFlipState, Substitutions]):
     """
 
     steps: int = 50
-    width: int = 1
+    width: int = 10
 
     facts: ClassVar[Facts] = Facts(
         paper="Ebrahimi et al.: HotFlip: White-Box Adversarial Examples for Text Classification",
