@@ -16,7 +16,7 @@ _NAMES = {"nmf": "NMF", "sae": "sparse autoencoder", "wide_sae": "sparse autoenc
 
 
 def views(config: UnitsConfig, parts: Parts) -> list[View]:
-    """Every layer, before and after its ReLU, with Holm's correction over all of them."""
+    """Every layer, as it is and rectified, with Holm's correction over all of them."""
     compared = [_comparisons(parts, i) for i in range(len(config.layers))]
     for name in (f"{space}/{statistic}" for space in SPACES for statistic in STATISTICS):
         tested = [told for told in compared if name in told]

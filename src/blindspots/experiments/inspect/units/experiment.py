@@ -127,7 +127,7 @@ def _layers(world: World) -> list[Layer]:
 
 
 def _views(layer: Layer) -> list[str]:
-    """Before and after its ReLU, where it has none of its own."""
+    """As it is and rectified; what has no weights, such as a ReLU, rectified alone."""
     return [f"{layer.name}:pre", f"{layer.name}:post"] if layer.weighted else [f"{layer.name}:post"]
 
 

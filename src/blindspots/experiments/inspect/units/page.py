@@ -64,7 +64,7 @@ def answer(v: UnitsVerdict) -> str:
 
 
 def _name(view: View) -> str:
-    return f"{view.layer} {'before' if view.answers == 'pre' else 'after'} its ReLU"
+    return f"{view.layer} {'as it is' if view.answers == 'pre' else 'rectified'}"
 
 
 def _text(run: Inspected) -> str:

@@ -56,7 +56,7 @@ class Dictionary(Record):
 
 
 class View(Record):
-    """A layer, before or after its ReLU."""
+    """A layer as it is, or rectified."""
 
     layer: str
     answers: str  # "pre" or "post"
