@@ -130,6 +130,7 @@ def rows(config: CertifyConfig, world: World, part: Part) -> Columns:
     model, threat, found = cast(TextModel, world.model), _threat(world), []
     x, y = world.data.rows(part.rows.start, part.rows.stop)
     texts = as_texts(x)
+    _prover(config, world)  # asks the model once in a process: no part's cost, which would hang on who makes it
     for k, (i, text) in enumerate(zip(part.rows, texts, strict=True), 1):
         model.forget()  # so that costs are those of this row, whatever was asked before
         before = model.forwarded
@@ -165,13 +166,23 @@ def _row(config: CertifyConfig, world: World, text: str, i: int, top: int) -> di
         assert isinstance(smoothed, SmoothedTexts)
         key = [int(keys(config.seed, torch.tensor([i]), purpose)[0]) for purpose in (SELECTING, COUNTING)]
         return {"read": True, **vars(smoothed.certificate(text, key, (config.n0, config.samples), config.alpha))}
-    model = cast(TextModel, world.model)
+    prover = _prover(config, world)
     if config.method == "exact":
-        sums = world.once("sums", partial(additive, model))
-        return {"read": sums.read(lattice) is not None, "prediction": top, "withstood": sums.withstood(lattice, top)}
-    network = world.once("network", partial(followable, model))
-    followed = reading_of(network, lattice) is not None
-    return {"read": followed, "prediction": top, "withstood": withstood(network, lattice, top)}
+        return {
+            "read": prover.read(lattice) is not None,
+            "prediction": top,
+            "withstood": prover.withstood(lattice, top),
+        }
+    followed = reading_of(prover, lattice) is not None
+    return {"read": followed, "prediction": top, "withstood": withstood(prover, lattice, top)}
+
+
+def _prover(config: CertifyConfig, world: World) -> Any:
+    """What is read off the model once: its sums, or its network as bounds can follow it; of votes nothing."""
+    known = {"exact": additive, "interval": followable}
+    if config.method not in known:
+        return None
+    return world.once("prover", partial(known[config.method], cast(TextModel, world.model)))
 
 
 def judged(config: CertifyConfig, world: World, needs: Parts) -> Columns:
