@@ -252,6 +252,18 @@ def test_what_does_not_fit_is_a_sentence(settings: dict[str, Any], said: str) ->
         bs.inspect.units("digits", data="digits", **{"rows": 60, **settings})
 
 
+def test_a_layer_that_answers_all_rows_alike_is_said_and_holds(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, 10))
+    nn.init.zeros_(net[1].weight)
+    x, y = bs.load_data("digits").rows(0, 40)
+    model, data = bs.Model(net), bs.ArrayData(x, y)
+    done = bs.inspect.units(model, data=data, out=tmp_path / "run", **SMALL)
+    assert [(v.live, v.comparisons) for v in done.verdict.views] == [(0, {}), (0, {})]
+    assert [f.code for f in done.findings].count("dead-layer") == 2
+    assert bs.verify(tmp_path / "run", model=model, data=data).ok
+    assert "nothing can be compared" in bs.write_report(tmp_path / "run").read_text()
+
+
 def test_texts_have_nothing_to_look_into() -> None:
     with pytest.raises(bs.InputError, match="model of numbers to look into, got reviews, which reads texts"):
         bs.inspect("reviews", data="reviews")

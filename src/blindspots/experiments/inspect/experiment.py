@@ -102,7 +102,7 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
 
 
 def _left_out(config: InspectConfig, world: World) -> Iterator[Finding]:
-    if world.model.access is not Need.GRAD and not set(config.part) & set(OF_LAYERS):
+    if world.model.access is not Need.GRAD and set(config.part) == set(USUAL) - set(OF_LAYERS):
         yield Finding(
             code="parts-left-out", severity="note",
             saw=f"The model is known by its answers alone, so parts about layers are left out: {', '.join(OF_LAYERS)}.",

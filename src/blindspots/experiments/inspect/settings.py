@@ -43,7 +43,7 @@ class Learning(Inspecting):
         None,
         "Rows to train networks on, such as those that the model was trained on.",
         metavar="DATA",
-        shown="of digits the other digits, else none",
+        shown="of digits the other digits; else the part training takes half of --data by lot",
     )
 
     def datasets(self) -> dict[str, DataSource]:
