@@ -1,6 +1,7 @@
 """Goals of any output against closed forms: how far a linear model's number can be moved in a ball and a box."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from torch import Tensor
 import blindspots as bs
 from blindspots.engine.targets import EveryClass
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate.verify_reach import ReachProof
 from blindspots.experiments.evaluate.verify_rows import Shard, topics
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.goals import GOALS, Above, Below, Classify, Down, Error, Goal, Move, Score, To, Up, parse_goal
+from blindspots.runs.verify import differing
 
 D, N = 8, 24
 GENERATOR = torch.Generator().manual_seed(0)
@@ -151,7 +154,8 @@ def test_every_goal_says_what_is_kept() -> None:
 
 BAD = {
     "moves:1": "such as move:TOLERANCE", "move": "such as", "move:x": "such as", "move:0": "tolerance above 0",
-    "move:-1": "tolerance above 0", "above:nan": "to be a number", "to:3": "tolerance above 0", "up:1,2": "expected Up",
+    "move:-1": "tolerance above 0", "above:nan": "to be a number", "to:3,-1": "tolerance of at least 0",
+    "up:1,2": "expected Up",
 }  # fmt: skip
 
 
@@ -190,7 +194,7 @@ def test_outputs_that_do_not_fit_the_values_are_refused() -> None:
 REGRESSORS = {
     "LinearRegression": LinearRegression(),
     "Ridge": make_pipeline(StandardScaler(), Ridge()),
-    "MLPRegressor": MLPRegressor(hidden_layer_sizes=(8,), max_iter=40, random_state=0, solver="lbfgs"),
+    "MLPRegressor": MLPRegressor(hidden_layer_sizes=(8,), max_iter=1000, random_state=0, solver="lbfgs"),
     "SVR": SVR(),
 }
 
@@ -278,3 +282,86 @@ def test_other_regressors_are_queried() -> None:
     assert np.allclose(model.logits(X).numpy(), forest.predict(X.numpy()), atol=1e-5)
     done = bs.attack(model, X[:6], Y[:6], bs.attacks.Square(200), threat=bs.Linf(0.2), goal="move:0.05")
     assert done.success.any()
+
+
+# ------------------------------------------------------------------ how far, against the radius
+
+
+WIDE = bs.Model(lambda x: x @ W + 0.3, bounds=(-1, 2), name="wide")  # no box in the way
+
+
+def moved(threat: str, **settings: Any) -> bs.Evaluation:
+    return bs.evaluate(WIDE, X, Y, threat=bs.parse_threat(threat), goal="move:0.3", **settings)
+
+
+@pytest.mark.parametrize(("threat", "dual"), [("linf:0.02", 1), ("l2:0.02", 2)])
+def test_a_linear_model_moves_by_the_dual_norm_at_every_radius(threat: str, dual: int) -> None:
+    slope = float(W.norm(dual))
+    for reach in moved(threat).verdict.reach:
+        assert reach.attacked.mean == pytest.approx(reach.radius * slope, abs=2e-6)
+        assert reach.attacked.largest == pytest.approx(reach.radius * slope, abs=2e-6)
+        assert 0 < reach.noise.mean < reach.attacked.mean
+        assert reach.noise.largest <= reach.attacked.largest * (1 + 1e-5)
+
+
+def test_how_often_each_tolerance_is_exceeded_is_known_of_a_linear_model() -> None:
+    radius = 0.02
+    slope = float(W.norm(1)) * radius
+    done = bs.evaluate(WIDE, X, Y, threat=bs.Linf(radius), goal=f"move:{0.9 * slope / 2}")
+    assert isinstance(done.verdict.reached, tuple)
+    assert [(round(r.tolerance / slope, 3), r.share.share) for r in done.verdict.reached] == [
+        (0.112, 1.0), (0.225, 1.0), (0.45, 1.0), (0.9, 1.0), (1.8, 0.0),
+    ]  # fmt: skip
+
+
+def test_getting_to_a_value_takes_passing_it_from_where_the_output_is() -> None:
+    clean = X @ W + 0.3
+    slope, value = float(W.norm(1)) * 0.02, float(clean.median()) + 1e-3
+    done = bs.evaluate(WIDE, X, Y, threat=bs.Linf(0.02), goal=f"to:{value!r}", radii=0)
+    assert torch.equal(done.success, (clean - value).abs() < slope)
+    (reached,) = done.verdict.reached or ()
+    assert (reached.tolerance, reached.share.hits) == (value, int(done.success.sum()))
+
+
+REFUSED = {
+    "function": ({"goal": lambda o, t: t - o}, "not about numbers"),
+    "unbounded": ({"threat": bs.Linf(), "goal": "move:0.3", "protocol": "curve"}, "without a radius"),
+    "budget": ({"goal": "move:0.3", "max_forwards": 10_000}, "has a budget"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_radii_that_cannot_be_searched_are_refused_and_left_out_by_default(name: str) -> None:
+    asked, why = REFUSED[name]
+    given: dict[str, Any] = {"threat": bs.Linf(0.02), **asked}
+    with pytest.raises(InputError, match=why):
+        bs.evaluate(LINE, X[:3], Y[:3], radii=2, **given)
+    assert bs.evaluate(LINE, X[:3], Y[:3], **given).verdict.reach == ()
+
+
+class Forged:
+    """Parts of a run, one of them with other columns."""
+
+    def __init__(self, parts: Any, name: str, columns: dict[str, Tensor]) -> None:
+        self.parts, self.name, self.columns = parts, name, columns
+        self.begun, self.run = parts.begun, parts.run
+
+    def __getitem__(self, name: str) -> dict[str, Tensor]:
+        return self.parts[name] | (self.columns if name == self.name else {})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parts)
+
+
+def test_the_curve_is_computed_again_by_verify(tmp_path: Path) -> None:
+    done = moved("linf:0.02", radii=1, out=tmp_path / "run")
+    data = bs.ArrayData(X, Y, values=True)
+    assert bs.verify(tmp_path / "run", model=WIDE, data=data).problems == []
+    stored, stand = done.verdict.model_dump(mode="json"), done.verdict.robust_of_right.hits
+    said = {name: stored[name] for name in ("reached", "reach")}
+    for name, column in (("noise/00000", "noise"), ("shards/00000", "worst_measures")):
+        forged = Forged(done.parts, name, {column: done.parts[name][column] + 0.01})
+        proof = ReachProof(done.config, forged, Reader("move:0.3", None), 0.02)  # type: ignore[arg-type]
+        assert differing("", said, proof.numbers(N, stand)).problems
+        drawn = [p for check in proof.checks(WIDE.of_values(), True, bs.Linf(0.02, -1, 2)) for p in check.problems]
+        assert bool(drawn) == (column == "noise")

@@ -31,6 +31,7 @@ KINDS = (
     _kind(
         "evaluate",
         "Measure how often a model stays right on inputs that an adversary may change. Writes a run folder.",
+        inside=True,
         unseen="That no other attack would have found more cannot be shown.",
         several=True,
     ),

@@ -19,12 +19,27 @@ class Regress(Goal, ABC):
     """Of numbers (B,) or (B, k): success is where any of the k gets there."""
 
     name: ClassVar[str]
+    reach: ClassVar[str] = "gain"  # the measure that grows the further an adversary comes
 
     def measures(self, output: Tensor, y: Tensor, clean: Tensor) -> Measures:
-        """`error`: |f(x) - y|, `shift`: |f(x) - f(clean x)|, the largest of the k; `output` itself if there is one."""
+        """What is said of f(x), f being (k,): the largest of the k.
+
+        `error`: |f(x) - y|; `shift`: |f(x) - f(clean x)|; `gain`, of goals with a direction: how far f(x) came that
+        way since f(clean x); `output`: f(x) itself, where k = 1.
+        """
         error, shift = ((_flat(output) - _flat(other)).abs().amax(1) for other in (y, clean))
+        gain = {"gain": self.gain(output, clean)} if self.reach == "gain" else {}
         alone = {"output": _flat(output)[:, 0]} if _flat(output).shape[1] == 1 else {}
-        return {"error": error, "shift": shift, **alone}
+        return {"error": error, "shift": shift, **gain, **alone}
+
+    @property
+    @abstractmethod
+    def threshold(self) -> float:
+        """What is named: the change or the value that counts."""
+
+    @abstractmethod
+    def gain(self, output: Tensor, clean: Tensor) -> Tensor:
+        """How far outputs (B, ...) came the way of the goal since those on the clean inputs: (B,)."""
 
     def check(self, output: Tensor, y: Tensor, rows: Tensor) -> None:
         numbers = _flat(output).shape[1]
@@ -58,8 +73,15 @@ class _Tolerant(Regress):
     def spec(self) -> str:
         return f"{self.name}:{self.tolerance!r}"
 
+    @property
+    def threshold(self) -> float:
+        return self.tolerance
+
     def truth(self, output: Tensor, y: Tensor) -> Tensor:
         return output
+
+    def gain(self, output: Tensor, clean: Tensor) -> Tensor:
+        return torch.cat(self.directions(_flat(output) - _flat(clean)), 1).amax(1)
 
     def scores(self, output: Tensor, truth: Tensor) -> Tensor:
         change = (_flat(output) - _flat(truth)) / self.tolerance
@@ -67,7 +89,7 @@ class _Tolerant(Regress):
 
     @abstractmethod
     def directions(self, change: Tensor) -> tuple[Tensor, ...]:
-        """The changes (B, k), in tolerances, that count when they exceed 1."""
+        """The changes (B, k) that count, each towards success."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,7 @@ class Move(_Tolerant):
     """The output moves by more than the tolerance, up or down, from what it is on the clean input."""
 
     name: ClassVar[str] = "move"
+    reach: ClassVar[str] = "shift"
     ways: ClassVar[tuple[str, ...]] = ("up", "down")
 
     @property
@@ -90,6 +113,7 @@ class Error(Move):
     """The output differs by more than the tolerance from y: rows that do so as they are count as wrong."""
 
     name: ClassVar[str] = "error"
+    reach: ClassVar[str] = "error"
 
     @property
     def kept(self) -> str:
@@ -143,17 +167,28 @@ class _Towards(Regress):
     def spec(self) -> str:
         return f"{self.name}:{self.value!r}"
 
+    @property
+    def threshold(self) -> float:
+        return self.value
+
     def truth(self, output: Tensor, y: Tensor) -> Tensor:
         return output
 
+    def gain(self, output: Tensor, clean: Tensor) -> Tensor:
+        start = _flat(clean)
+        return (self.left(start, start) - self.left(_flat(output), start)).amax(1)
+
     def scores(self, output: Tensor, truth: Tensor) -> Tensor:
         way = (_flat(truth) - self.value).abs().amax(1, keepdim=True).clamp_min(_TINY)
-        left = self.left(_flat(output)) / way
+        left = self.left(_flat(output), _flat(truth)) / way
         return torch.cat([torch.zeros_like(left[:, :1]), -left], 1)
 
     @abstractmethod
-    def left(self, output: Tensor) -> Tensor:
-        """How far each number (B, k) still is from reaching the goal; negative where it does."""
+    def left(self, output: Tensor, clean: Tensor) -> Tensor:
+        """How far each number (B, k) still is from reaching the goal; negative where it does.
+
+        `clean`: (B, k) on the clean inputs.
+        """
 
 
 @dataclass(frozen=True)
@@ -167,7 +202,7 @@ class Above(_Towards):
     def kept(self) -> str:
         return f"does not exceed {self.value:g}"
 
-    def left(self, output: Tensor) -> Tensor:
+    def left(self, output: Tensor, clean: Tensor) -> Tensor:
         return self.value - output
 
 
@@ -182,13 +217,13 @@ class Below(_Towards):
     def kept(self) -> str:
         return f"does not fall below {self.value:g}"
 
-    def left(self, output: Tensor) -> Tensor:
+    def left(self, output: Tensor, clean: Tensor) -> Tensor:
         return output - self.value
 
 
 @dataclass(frozen=True)
 class To(_Towards):
-    """The output comes nearer to a value than the tolerance."""
+    """The output comes nearer to a value than the tolerance; without one, it passes the value from its clean side."""
 
     tolerance: float = 0.0
 
@@ -197,21 +232,26 @@ class To(_Towards):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.tolerance < math.inf:
+        if not 0 <= self.tolerance < math.inf:
             raise InputError(
-                f"expected a tolerance above 0 for the goal 'to', got {self.tolerance}: write to:{self.value},TOLERANCE"
+                f"expected a tolerance of at least 0 for the goal 'to', got {self.tolerance}: write "
+                f"to:{self.value},TOLERANCE, or to:{self.value} for passing the value"
             )
 
     @property
     def spec(self) -> str:
-        return f"{self.name}:{self.value!r},{self.tolerance!r}"
+        return f"{self.name}:{self.value!r}" + (f",{self.tolerance!r}" if self.tolerance else "")
 
     @property
     def kept(self) -> str:
+        if not self.tolerance:
+            return f"does not get to {self.value:g}"
         return f"stays more than {self.tolerance:g} away from {self.value:g}"
 
-    def left(self, output: Tensor) -> Tensor:
-        return (output - self.value).abs() - self.tolerance
+    def left(self, output: Tensor, clean: Tensor) -> Tensor:
+        if self.tolerance:
+            return (output - self.value).abs() - self.tolerance
+        return torch.where(clean < self.value, self.value - output, output - self.value)
 
 
 def _flat(t: Tensor) -> Tensor:

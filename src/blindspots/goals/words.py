@@ -8,7 +8,10 @@ from blindspots.goals.goal import Classify, Goal
 from blindspots.goals.numbers import Above, Below, Down, Error, Move, Regress, To, Up
 
 GOALS: dict[str, type[Regress]] = {kind.name: kind for kind in (Move, Error, Up, Down, Above, Below, To)}
-FORMS = "move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, down:TOLERANCE, above:VALUE, below:VALUE or to:VALUE,TOLERANCE"
+FORMS = (
+    "move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, down:TOLERANCE, above:VALUE, below:VALUE, to:VALUE or "
+    "to:VALUE,TOLERANCE"
+)
 
 
 def of_values(goal: object) -> bool:

@@ -66,8 +66,8 @@ class Threatened(OnData):
     goal: str | None = setting(
         None,
         "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "
-        "down:TOLERANCE, above:VALUE, below:VALUE or to:VALUE,TOLERANCE; TOLERANCE may be a multiple of the standard "
-        "deviation of y, as in move:0.5sd.",
+        "down:TOLERANCE, above:VALUE, below:VALUE, to:VALUE or to:VALUE,TOLERANCE; TOLERANCE may be a multiple of the "
+        "standard deviation of y, as in move:0.5sd.",
         metavar="GOAL",
         shown="another class",
     )
@@ -154,6 +154,14 @@ class EvaluateConfig(Batched):
         shown="fast, or blackbox-* for a model without gradients",
     )  # fmt: skip
     chosen: bool = setting(False, "No protocol was named.", hidden=True)
+    radii: int | None = setting(
+        None,
+        "For a model of numbers: within how many smaller radii outputs are moved, too, beside noise of that size.",
+        metavar="N",
+        shown="3, or 0 where every query counts",
+        ge=0,
+        le=100,
+    )
 
     @model_validator(mode="before")
     @classmethod

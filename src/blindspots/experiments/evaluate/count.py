@@ -97,12 +97,12 @@ def _measures(names: Sequence[str], before: list[Any], after: list[Any]) -> tupl
         return ()
     columns = (np.concatenate(parts).T for parts in (before, after))
     return tuple(
-        Measure(name=name, clean=_spread(clean), worst=_spread(worst))
+        Measure(name=name, clean=spread(clean), worst=spread(worst))
         for name, clean, worst in zip(names, *columns, strict=True)
     )
 
 
-def _spread(values: Any) -> Spread:
+def spread(values: Any) -> Spread:
     """Of the numbers that are finite; zeros where there are none."""
     finite = values[np.isfinite(values)].astype(np.float64)
     finite = finite if len(finite) else np.zeros(1)

@@ -16,6 +16,7 @@ from blindspots.data import Data
 from blindspots.engine.cascade import Stage, is_targeted
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate import reach
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.diagnose import diagnose
@@ -316,6 +317,27 @@ class Evaluate(Searches[EvaluateConfig]):
             _check_access(stage, given, model, usual)
             check_fit(stage.attack, threat, model.access, stage.objective)
         return chosen
+
+    def fitted(self, config: EvaluateConfig, world: World) -> EvaluateConfig:
+        config = super().fitted(config, world)
+        return config.model_copy(update={"radii": reach.asked(config, world)})
+
+    def parts(self, config: EvaluateConfig, world: World) -> list[Part]:
+        return [*super().parts(config, world), *reach.parts_of(config, world)]
+
+    def inside(self, config: EvaluateConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
+        return reach.inside(config, world, part, self.protocol(config, world))
+
+    def make(self, config: EvaluateConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
+        if part.name.startswith("noise/"):
+            return reach.noise_columns(config, world, part)
+        return super().make(config, world, part, needs, kept)
+
+    def conclude(self, config: EvaluateConfig, world: World, parts: Parts) -> EvaluateVerdict:
+        return reach.concluded(config, world, super().conclude(config, world, parts), parts)
+
+    def findings(self, config: EvaluateConfig, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
+        return [*super().findings(config, world, verdict, parts), *reach.missed(config, parts)]
 
     def named(self, config: EvaluateConfig, protocol: Protocol) -> dict[str, Any]:
         return {"protocol": protocol.name, "chosen": config.chosen or (config.protocol or config.recipe) is None}

@@ -10,6 +10,7 @@ from blindspots.experiments.evaluate.charts import Confusion, confusion, curve_c
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
+from blindspots.experiments.evaluate.page_reach import ReachShown, reach_shown
 from blindspots.experiments.evaluate.texts_shown import TextStanding
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.findings import Finding
@@ -40,7 +41,7 @@ def page(*runs: Evaluated) -> Page:
             labels, verdicts, [one.threat for one in shown], [one.evidence.goal for one in shown]
         ),
         text=compared if len(runs) > 1 else _said(v, shown[0]),
-        tables=[_numbers(v, shown[0]), *_measures(v), _stages(shown[0])] if len(runs) == 1 else [_side_by_side(shown)],
+        tables=_tables(v, shown[0]) if len(runs) == 1 else [_side_by_side(shown)],
         sections=[
             ("gallery", "Gallery"), ("radius", "Radius"), ("stages", "Stages"), ("classes", "Classes"),
         ],
@@ -93,6 +94,10 @@ class Shown:
     @property
     def measures(self) -> list[Table]:
         return _measures(self.run.verdict)
+
+    @cached_property
+    def reach(self) -> ReachShown | None:
+        return reach_shown(self.run.verdict, self.evidence.goal, self.threat)
 
     @property
     def texts(self) -> bool:
@@ -158,6 +163,10 @@ def _said(v: EvaluateVerdict, one: Shown) -> str:
 # ------------------------------------------------------------------ tables
 
 
+def _tables(v: EvaluateVerdict, one: Shown) -> list[Table]:
+    return [_numbers(v, one), *_measures(v), *(one.reach.tables if one.reach else []), _stages(one)]
+
+
 def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
     threat, in_8bit = one.threat, round(v.robust_accuracy_8bit * v.counted)
     shares = [
@@ -173,8 +182,8 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
     if v.unsearched:
         s = v.searched
         shares.insert(1, ("Robust, searched", s.share, s.interval, s.hits, s.rows))
-    if v.reached is not None:
-        s = v.reached
+    if v.target_reached is not None:
+        s = v.target_reached
         shares.insert(0, ("Target reached", s.share, s.interval, s.hits, s.rows))
     rows = [
         (name, percent(share), f"{interval(bounds)}", f"{count(hits)} of {count(of, 'row')}")

@@ -104,6 +104,21 @@ class Measure(Record):
     worst: Spread  # a search may have missed worse
 
 
+class Reached(Record):
+    """How often an adversary exceeds a change, or gets to a value."""
+
+    tolerance: float  # in the units of the output
+    share: Share  # of the rows that count
+
+
+class Reach(Record):
+    """What the measure that a goal goes by comes to within a radius; `goals.Regress.reach` names it."""
+
+    radius: float
+    attacked: Spread  # at the worst points that were found within it
+    noise: Spread  # over rows and draws of noise of that size
+
+
 class EvaluateVerdict(Verdict):
     """Counts over the rows, with all denominators; costs are sums over all rows.
 
@@ -119,7 +134,9 @@ class EvaluateVerdict(Verdict):
     interval: Interval
     searched: Share  # of the rows that count, those that stand after a search that ran to its end: what a gate goes by
     robust_of_right: Share  # of the rows that count and were right at first
-    reached: Share | None  # in a targeted run: the target was reached, of the rows that count and were right at first
+    # In a targeted run: the target was reached, of the rows that count and were right at first. For a goal of numbers:
+    # how often an adversary exceeds quarters and multiples of the tolerance, or gets to the value that is named.
+    reached: Share | tuple[Reached, ...] | None
     robust_accuracy_8bit: float  # after the adversarial examples are rounded to 8 bits
     interval_8bit: Interval
     outcomes: dict[str, int]  # Result name -> rows
@@ -132,6 +149,7 @@ class EvaluateVerdict(Verdict):
     backwards_unbilled: int
     stages: list[Stage]
     measures: tuple[Measure, ...] = ()  # of goals that do not classify
+    reach: tuple[Reach, ...] = ()  # of goals of numbers, against ascending radii; the last one is the threat's
     valid: Share | None = None  # of texts: of the rows that fell, those whose adversarial text passes all checks
     adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
@@ -142,14 +160,20 @@ class EvaluateVerdict(Verdict):
         return self.robust_of_right.hits - self.searched.hits
 
     @property
+    def target_reached(self) -> Share | None:
+        """Of the rows that were attacked in a targeted run."""
+        return self.reached if isinstance(self.reached, Share) else None
+
+    @property
     def clean_hits(self) -> int:
         """Rows, of all, that were right at first."""
         return round(self.clean_accuracy * self.rows)
 
     def metrics(self) -> dict[str, Metric]:
+        target = self.target_reached
         return {
             "robust_accuracy": self._robust(),
-            **({"target_reached": Metric.of(self.reached, higher_is_better=False)} if self.reached else {}),
+            **({"target_reached": Metric.of(target, higher_is_better=False)} if target else {}),
             **({"adjusted_accuracy": self._adjusted(self.adjusted)} if self.adjusted else {}),
             "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
             "robust_accuracy_8bit": Metric(

@@ -1,7 +1,7 @@
 """Proves an evaluation again, from the stored bytes alone: none of the code that searched has a say in it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -14,6 +14,7 @@ from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import digest_of, restored
 from blindspots.experiments.evaluate.validity import read as checks_read
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
+from blindspots.experiments.evaluate.verify_reach import ReachProof
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
     STOOD,
@@ -31,12 +32,18 @@ from blindspots.packing import unpacked_text
 from blindspots.runs.again import EDGE, share
 from blindspots.runs.experiment import Check
 from blindspots.runs.metric import numbers_of
-from blindspots.runs.store import Parts
+from blindspots.runs.store import Parts, Run
 from blindspots.runs.verify import differing, note
 from blindspots.runs.world import World
 from blindspots.texts.threats import TEXTS, parse_text_threat
 
 _CURVE = 200  # steps of the curve that are kept, at most
+
+
+def inside(run: Run[Batched, EvaluateVerdict], part: str, world: World) -> Mapping[str, Any]:
+    """What a search within a smaller radius was given."""
+    given = {name: world.given[name] for name in ("goal",) if name in world.given}
+    return {"model": world.named("model"), **given, **({"data": world.data} if "data" in world.same else {})}
 
 
 def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World) -> Iterator[Check]:
@@ -59,6 +66,9 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
             proof.on_edge += shard.on_edge
     yield from (Check(topic, problems) for topic, problems in found.items())
     yield differing("every number of the verdict follows from the shards", numbers_of(verdict), proof.numbers())
+    if not proof.texts:
+        asks = world.same["model"] and not proof.randomised
+        yield from proof.reach.checks(world.named("model"), asks, proof.threat)
     yield from proof.notes()
 
 
@@ -71,6 +81,7 @@ class _Proof:
         self.bounds, self.shape = tuple(record["model"]["bounds"]), tuple(record["data"]["shape"])
         self.rows = int(record["data"]["rows"])
         self.reader = Reader(str(config.goal), world.given.get("goal")) if config.of_values else None
+        self.reach = ReachProof(config, parts, self.reader, None if self.texts else self.threat.radius)
 
     @cached_property
     def texts(self) -> bool:
@@ -210,6 +221,7 @@ class _Proof:
                 }
                 for i, name in enumerate(self.measures)
             ],
+            **self.reach.numbers(len(counted), len(stand)),
         }
 
     def _adjusted(self, right: int, counted: int) -> dict[str, Any]:

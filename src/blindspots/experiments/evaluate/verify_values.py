@@ -53,7 +53,11 @@ class Reader:
     def _ways(self, f: Array, y: Array, f0: Array) -> list[Array]:
         first = self.numbers[0]
         if self.name == "to":
-            return [self.numbers[1] - np.abs(f - first)]
+            return [
+                self.numbers[1] - np.abs(f - first)
+                if len(self.numbers) > 1
+                else np.where(f0 < first, f - first, first - f)
+            ]
         ways: dict[str, tuple[Array, ...]] = {
             "move": (f - f0, f0 - f), "up": (f - f0,), "down": (f0 - f,), "above": (f - first,), "below": (first - f,),
         }  # fmt: skip
@@ -63,9 +67,30 @@ class Reader:
         """(m, columns) float64."""
         if self.function is not None:
             return _stacked(list(self._called(output, y)[1].values()), len(output))
-        f = _table(output)
+        f, f0 = _table(output), _table(clean)
         columns = [np.abs(f - _table(other)).max(1, initial=0) for other in (y, clean)]
+        if self.reach == "gain":
+            columns.append(self._gain(f, f0))
         return _stacked([*columns, *([f[:, 0]] if f.shape[1] == 1 else [])], len(f))
+
+    @property
+    def reach(self) -> str:
+        """The measure that grows the further an adversary comes."""
+        return {"move": "shift", "error": "error"}.get(self.name, "gain")
+
+    def _gain(self, f: Array, f0: Array) -> Array:
+        """How far numbers (m, k) came the way of the goal since those on the clean inputs: (m,)."""
+        if self.name == "to":
+            return np.asarray(self._approach(f, f0).max(1))
+        sign = -1 if self.name in ("down", "below") else 1
+        return np.asarray((sign * (f - f0)).max(1))
+
+    def _approach(self, f: Array, f0: Array) -> Array:
+        """How much nearer to the value, or without a tolerance how much further past it."""
+        first = self.numbers[0]
+        if len(self.numbers) > 1:
+            return np.asarray(np.abs(f0 - first) - np.abs(f - first))
+        return np.asarray(np.where(f0 < first, f - f0, f0 - f))
 
     def _called(self, output: Array, y: Array) -> tuple[Array, Mapping[str, Any]]:
         assert self.function is not None

@@ -58,10 +58,10 @@ def _counted(verdict: EvaluateVerdict) -> str:
 
 
 def _reached(verdict: EvaluateVerdict) -> str:
-    if verdict.reached is None:
+    if verdict.target_reached is None:
         return ""
-    become = "becomes" if verdict.reached.hits == 1 else "become"
-    return f" to make them their target class, which {count(verdict.reached.hits)} {become}"
+    become = "becomes" if verdict.target_reached.hits == 1 else "become"
+    return f" to make them their target class, which {count(verdict.target_reached.hits)} {become}"
 
 
 def never_searched(verdict: EvaluateVerdict) -> str:
@@ -113,10 +113,10 @@ def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None = N
         )
     reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
     attacks = "these attacks, as far as they got," if verdict.unsearched else "these attacks"
-    if verdict.reached is not None:
+    if verdict.target_reached is not None:
         return (
             f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} get the class that they "
-            f"want for {_in_a_hundred(verdict.reached.share)} of 100 inputs that the model gets right."
+            f"want for {_in_a_hundred(verdict.target_reached.share)} of 100 inputs that the model gets right."
         )
     return (
         f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} make {attacked} of 100 answers "
@@ -159,7 +159,7 @@ def headline(
     if goals[0] is not None and all(goal == goals[0] for goal in goals):
         shares = [f"{_robust(v)} of the rows of {label}" for label, v in zip(labels, verdicts, strict=True)]
         return f"Under attack, the output {goals[0].kept} on {listing(shares)}"
-    if all(v.reached is not None for v in verdicts):
+    if all(v.target_reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
     shares = [_robust(v) for v in verdicts]
     first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly{_adjusted(verdicts[0])}"
@@ -179,8 +179,8 @@ def _robust(verdict: EvaluateVerdict) -> str:
 
 
 def _on(label: str, verdict: EvaluateVerdict) -> str:
-    assert verdict.reached is not None
-    return f"{percent(verdict.reached.share)} of the rows that {label} gets right"
+    assert verdict.target_reached is not None
+    return f"{percent(verdict.target_reached.share)} of the rows that {label} gets right"
 
 
 def _distance(label: str, verdict: EvaluateVerdict, threat: ThreatWords) -> str:
