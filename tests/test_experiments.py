@@ -3,12 +3,14 @@
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import blindspots as bs
@@ -36,9 +38,30 @@ from small_run import everything
 
 QUICK = str(Path(__file__).with_name("quick.toml"))
 ON = {"model": "digits", "data": "digits"}
+
+
+def numbers_file() -> str:
+    """Twelve rows with a number each, which any process can open."""
+    path = Path(tempfile.mkdtemp()) / "numbers.npz"
+    draw = np.random.default_rng(0)
+    np.savez(path, x=draw.random((12, 1, 8, 8), np.float32), y=draw.random(12, np.float32))
+    return str(path)
+
+
 SMALL: dict[str, dict[str, Any]] = {
     "evaluate": {
         "config": EvaluateConfig(**ON, rows=24, threat="linf:0.2", protocol=QUICK, shard_rows=8),
+        "kills": 6,
+    },
+    "evaluate/numbers": {
+        "config": EvaluateConfig(
+            model=f"{Path(__file__).with_name('tiny_net.py')}:number",
+            data=numbers_file(),
+            threat="linf:0.1",
+            goal="move:0.05",
+            shard_rows=8,
+            radii=1,
+        ),
         "kills": 6,
     },
     "attack": {"config": AttackConfig(**ON, rows=24, threat="l2", attack="ddn:steps=8", shard_rows=8), "kills": 6},

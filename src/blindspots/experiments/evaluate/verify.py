@@ -67,8 +67,7 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
     yield from (Check(topic, problems) for topic, problems in found.items())
     yield differing("every number of the verdict follows from the shards", numbers_of(verdict), proof.numbers())
     if not proof.texts:
-        asks = world.same["model"] and not proof.randomised
-        yield from proof.reach.checks(world.named("model"), asks, proof.threat)
+        yield from proof.reached()
     yield from proof.notes()
 
 
@@ -175,6 +174,12 @@ class _Proof:
                 f"{self.on_edge:,} predictions are on the edge: rounding, up to {EDGE:g} of the largest score, decides "
                 "them, and here it decided otherwise than when the run was made."
             )
+
+    def reached(self) -> Iterator[Check]:
+        """What is looked at of smaller radii and of noise."""
+        model = self.world.named("model")
+        with model.borrowed(), torch.no_grad():
+            yield from self.reach.checks(model, self.world.same["model"] and not self.randomised, self.threat)
 
     # -------------------------------------------------------------- numbers
 
