@@ -39,6 +39,10 @@ VALUES = {
     "worst_measures": "(n, m) float32 and of the worst points",
 }  # more columns, of goals that do not classify; y and predictions are then those of the scores that the goal reads
 
+PROOFS = {
+    "lower": "(n,) float64 no adversarial example is nearer: proved; inf: there is none, 0: nothing was proved",
+}  # one more column, of models of which something can be proved
+
 TEXTS = {
     "lattices": "(...) uint8 JSON, compressed by zlib: every text with its places and what may stand there",
     "checked": "(k, checks) float32 what each check says of the adversarial texts",
@@ -62,6 +66,7 @@ OUTCOMES = {
     8: "unconfirmed",
     9: "no_answer",
     10: "immovable",
+    11: "proved",
 }  # what the numbers in `result` mean, as engine.result.Result
 
 
@@ -117,7 +122,7 @@ class EvaluateVerdict(Verdict):
     clean_interval: Interval
     robust_accuracy: float  # right at first and never broken, of the rows that count
     interval: Interval
-    searched: Share  # of the rows that count, those that stand after a search that ran to its end: what a gate goes by
+    searched: Share  # of the rows that count, those that stand after a search that ended, or a proof: what a gate goes by
     robust_of_right: Share  # of the rows that count and were right at first
     reached: Share | None  # in a targeted run: the target was reached, of the rows that count and were right at first
     robust_accuracy_8bit: float  # after the adversarial examples are rounded to 8 bits
@@ -136,6 +141,11 @@ class EvaluateVerdict(Verdict):
     adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
 
+    certified_accuracy: float | None = None  # where proofs can be computed: right, and proved to stay so, of those rows
+    certified_interval: Interval | None = None
+    open: int | None = None  # rows that were right at first, and were neither broken nor proved to stand
+    minimal: Share | None = None  # of the rows that fell, those whose distance is proved to be the smallest
+
     @property
     def unsearched(self) -> int:
         """Rows that stand although no search of theirs ran to its end."""
@@ -151,6 +161,7 @@ class EvaluateVerdict(Verdict):
             "robust_accuracy": self._robust(),
             **({"target_reached": Metric.of(self.reached, higher_is_better=False)} if self.reached else {}),
             **({"adjusted_accuracy": self._adjusted(self.adjusted)} if self.adjusted else {}),
+            **self._certified(),
             "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
             "robust_accuracy_8bit": Metric(
                 value=self.robust_accuracy_8bit, interval=self.interval_8bit, higher_is_better=True
@@ -162,6 +173,12 @@ class EvaluateVerdict(Verdict):
             "forwards_per_row": metric(self.forwards_per_row, "it is counted, not sampled", higher_is_better=False),
             "backwards_per_row": metric(self.backwards_per_row, "it is counted, not sampled", higher_is_better=False),
         }
+
+    def _certified(self) -> dict[str, Metric]:
+        if self.certified_accuracy is None:
+            return {}
+        found = Metric(value=self.certified_accuracy, interval=self.certified_interval, higher_is_better=True)
+        return {"certified_accuracy": found}
 
     def _robust(self) -> Metric:
         found = Metric(value=self.robust_accuracy, interval=self.interval, higher_is_better=True)

@@ -1,0 +1,16 @@
+"""Which models have a solver, and for which threats."""
+
+from blindspots.ball import Ball
+from blindspots.exact.bracket import Solver
+from blindspots.exact.region import Frame
+from blindspots.exact.trees import TreeSolver
+from blindspots.models.model import Model
+from blindspots.threat import Threat
+
+
+def solver_of(model: Model, threat: Threat, shape: tuple[int, ...]) -> Solver | None:
+    """Proves the smallest change of a classifier's inputs of this shape; None: for such a model nothing is proved."""
+    if not isinstance(threat, Ball) or model.rejects or model.output == "values":
+        return None
+    forest = getattr(model, "forest", None)
+    return None if forest is None else TreeSolver(forest, Frame(threat, shape))
