@@ -1,0 +1,143 @@
+"""Proved bounds once more, for a sample of rows: mixed-integer programs (Kantchelian, Tygar, Joseph 2016) by HiGHS.
+
+Of trees: one binary for every question "is feature f below t?" that is open within the bound, ordered along each feature,
+and one variable for every leaf; a program in which another class leads and the change is shorter than the bound has to
+be infeasible. Nothing is shared with the search that found the bound.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array
+
+Array = NDArray[Any]
+SHORTER = 1e-4  # of the bound: what is looked for is nearer by this share, well above the tolerance of HiGHS
+LEAD = 1e-5  # of the sum of the largest leaves: HiGHS takes 1e-6 for a whole number
+INFEASIBLE = 2  # status of scipy.optimize.milp
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a row may go: x, lo, hi and unit (features,) float64, with lo = hi = x where nothing may change."""
+
+    p: float
+    x: Array
+    lo: Array
+    hi: Array
+    unit: Array
+
+
+def refuted(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+    """Whether an example nearer than the bound exists; None: that was not decided within these seconds."""
+    lo, hi = ground.lo, ground.hi
+    short = bound * (1 - SHORTER)
+    if ground.p and np.isfinite(bound):  # every change lies in the cube of this size
+        lo, hi = np.maximum(lo, ground.x - short * ground.unit), np.minimum(hi, ground.x + short * ground.unit)
+    program = _Program(forest, ground, lo, hi)
+    decided = True
+    for j in range(program.classes):
+        if j != y:
+            status = program.leads(j, y, short, seconds)
+            if status == 0:
+                return True
+            decided &= status == INFEASIBLE
+    return False if decided else None
+
+
+class _Program:
+    """The constraints that say what a row is: bits of questions, and leaves that follow from them."""
+
+    def __init__(self, forest: Any, ground: Ground, lo: Array, hi: Array) -> None:
+        self.ground, self.lo, self.hi, self.forest = ground, lo, hi, forest
+        self.bits: dict[tuple[int, float], int] = {}
+        self.entries: list[tuple[int, int, float]] = []  # row, column, factor
+        self.low: list[float] = []
+        self.high: list[float] = []
+        self.columns, self.leaves = 0, []  # type: ignore[var-annotated]
+        for root in forest.roots:
+            self.row([(leaf, 1.0) for leaf in self.follow(int(root))], 1, 1)
+        self.order()
+
+    @property
+    def classes(self) -> int:
+        return max(2, len(self.forest.base))
+
+    def row(self, terms: list[tuple[int, float]], low: float, high: float) -> None:
+        self.entries += [(len(self.low), column, factor) for column, factor in terms]
+        self.low.append(low), self.high.append(high)
+
+    def column(self) -> int:
+        self.columns += 1
+        return self.columns - 1
+
+    def follow(self, node: int) -> list[int]:
+        """The columns of the leaves below a node; those on one side add up to no more than the bit allows."""
+        f = int(self.forest.feature[node])
+        if f < 0:
+            self.leaves.append((self.column(), node))
+            return [self.columns - 1]
+        t = float(self.forest.threshold[node])
+        if self.hi[f] < t or self.lo[f] >= t:  # not open
+            return self.follow(int(self.forest.left[node] if self.hi[f] < t else self.forest.right[node]))
+        if (f, t) not in self.bits:
+            self.bits[f, t] = self.column()
+        bit = self.bits[f, t]
+        left, right = self.follow(int(self.forest.left[node])), self.follow(int(self.forest.right[node]))
+        self.row([*((leaf, 1.0) for leaf in left), (bit, -1.0)], -np.inf, 0)
+        self.row([*((leaf, 1.0) for leaf in right), (bit, 1.0)], -np.inf, 1)
+        return left + right
+
+    def order(self) -> None:
+        """What is below a threshold is below all larger ones."""
+        asked = sorted(self.bits)
+        for one, two in zip(asked, asked[1:], strict=False):
+            if one[0] == two[0]:
+                self.row([(self.bits[one], 1.0), (self.bits[two], -1.0)], -np.inf, 0)
+
+    def cost(self) -> Iterator[tuple[int, float, float]]:
+        """What a change costs: for every bit its factor, and what it adds to a constant."""
+        for f in {f for f, _ in self.bits}:
+            asked = [t for g, t in sorted(self.bits) if g == f]
+            for side in (1, -1):
+                spent = 0.0
+                for t in (t for t in asked[::side] if (t > self.ground.x[f]) == (side > 0)):
+                    reach = t if side > 0 else float(np.nextafter(np.float32(t), np.float32(-np.inf)))
+                    size = abs(reach - self.ground.x[f]) / self.ground.unit[f]
+                    total = size**self.ground.p if self.ground.p else 1.0
+                    yield self.bits[f, t], -side * (total - spent), (total - spent) * (side > 0)
+                    spent = total
+
+    def leads(self, j: int, y: int, short: float, seconds: float) -> int:
+        """HiGHS's status on a row within the bound of which j leads y."""
+        value = np.asarray(self.forest.value, np.float64)
+        value, base = (np.hstack([np.zeros((len(a), 1)), a]) if a.shape[1] == 1 else a
+                       for a in (value, np.asarray(self.forest.base, np.float64)[None]))  # fmt: skip
+        gain = value[:, j] - value[:, y]
+        size = sum(np.abs(gain[self.below(int(root))]).max() for root in self.forest.roots)
+        size = size or 1.0
+        lead = [(c, float(gain[n] / size)) for c, n in self.leaves]
+        rows = [(lead, float(base[0, y] - base[0, j]) / size + LEAD, np.inf)]
+        if np.isfinite(self.ground.p) and np.isfinite(short):
+            parts = list(self.cost())
+            most = short**self.ground.p if self.ground.p else max(np.ceil(short) - 1, 0.5)
+            rows.append(([(c, factor / most) for c, factor, _ in parts], -np.inf, 1 - sum(k for *_, k in parts) / most))
+        entries = self.entries + [(len(self.low) + i, c, v) for i, (terms, *_) in enumerate(rows) for c, v in terms]
+        r, c, v = zip(*entries, strict=True)
+        matrix = coo_array((v, (r, c)), shape=(len(self.low) + len(rows), self.columns)).tocsr()
+        low, high = [*self.low, *(low for _, low, _ in rows)], [*self.high, *(high for *_, high in rows)]
+        whole = np.zeros(self.columns)
+        whole[list(self.bits.values())] = 1
+        found = milp(
+            np.zeros(self.columns), constraints=LinearConstraint(matrix, low, high), integrality=whole,
+            bounds=Bounds(0, 1), options={"time_limit": seconds},
+        )  # fmt: skip
+        return int(found.status)
+
+    def below(self, root: int) -> list[int]:
+        """All leaves of a tree."""
+        f = self.forest
+        return [root] if f.feature[root] < 0 else self.below(int(f.left[root])) + self.below(int(f.right[root]))
