@@ -31,8 +31,18 @@ class Ground:
     unit: Array
 
 
-def refuted(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
-    """Whether an example nearer than the bound exists; None: that was not decided within these seconds."""
+def refuted(model: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+    """Whether an example nearer than the bound exists; None: that was not decided within these seconds.
+
+    Args:
+        model: a `Model`: its trees or weights are read, it is not asked.
+        y: the label of the row.
+        seconds: for each other class.
+    """
+    return _of_trees(model.forest, ground, y, bound, seconds)
+
+
+def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
     lo, hi = ground.lo, ground.hi
     short = bound * (1 - SHORTER)
     if ground.p and np.isfinite(bound):  # every change lies in the cube of this size
