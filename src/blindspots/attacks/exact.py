@@ -21,7 +21,7 @@ class Exact(Attack[State]):
     nodes: int = 20_000
 
     facts: ClassVar[Facts] = Facts(
-        paper="Kantchelian, Tygar, Joseph; Chen, Zhang, Si, Li, Boning, Hsieh; Devos, Meert, Davis: trees; convexity: the others",
+        paper="Kantchelian, Tygar, Joseph: Evasion and Hardening of Tree Ensemble Classifiers (the problem); own searches",
         year=2016,
         family="proofs",
         cost="1 forward",

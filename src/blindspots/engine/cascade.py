@@ -292,7 +292,13 @@ class Cascade:
         stage, ledger = self.stages[index], board.ledger
         scores = visible(self._scores(samples, board), stage.attack.need)
         jobs = Jobs(
-            samples, scores, self._start(stage, samples, board, at), targets, stage.restarts, self.seed, self._stream(index)
+            samples,
+            scores,
+            self._start(stage, samples, board, at),
+            targets,
+            stage.restarts,
+            self.seed,
+            self._stream(index),
         )
         early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
         settings = replace(self.settings, stop_early=early)

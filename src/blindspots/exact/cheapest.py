@@ -104,7 +104,7 @@ class _Search:
 
 
 def _most_gained(leaves: Choice, cost: Array, bound: float, starts: Array, now: Array) -> int:
-    """The tree that would gain most over its values `now` at the nearest point, by leaves within the bound if any does."""
+    """The tree that would gain most over its value `now` at the nearest point, within the bound if any does there."""
     gain = np.maximum.reduceat(np.where(cost <= bound, leaves.value, -np.inf), starts) - now
     if not gain.max() > 0:
         gain = np.maximum.reduceat(leaves.value, starts) - now

@@ -1,9 +1,9 @@
 """Leaves that go together: one of every tree, with a large sum of values.
 
-Boxes that meet in pairs meet in one point (Helly's theorem for boxes), so the leaves that some row reaches together are a
-clique in the graph of the leaves that meet (Chen et al. 2019, "Robustness Verification of Tree-based Models"). The
-search keeps, for every partial choice of leaves, all leaves that meet the whole of it, and bounds the sum by each tree's
-best leaf among these (Devos, Meert, Davis 2021, "Versatile Verification of Tree Ensembles").
+Boxes that meet in pairs meet in one point (Helly's theorem for boxes), so the leaves that some row reaches together are
+a clique in the graph of the leaves that meet (Chen et al. 2019, "Robustness Verification of Tree-based Models"). The
+search keeps, for every partial choice of leaves, all leaves that meet the whole of it, and bounds the sum by each
+tree's best leaf among these (Devos, Meert, Davis 2021, "Versatile Verification of Tree Ensembles").
 """
 
 from dataclasses import dataclass

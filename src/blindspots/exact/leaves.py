@@ -90,7 +90,8 @@ def sums(trees: Trees, x: Array) -> Array:
         left = x[trees.feature[node]] < trees.threshold[node]
         node = np.where(inner, np.where(left, trees.left[node], trees.right[node]), node)
     terms = np.concatenate([trees.base[None], trees.value[node]]).astype(trees.precision)
-    return two_classes(np.cumsum(terms, axis=0, dtype=terms.dtype)[-1:] / terms.dtype.type(trees.divisor))[0]
+    found: Array = two_classes(np.cumsum(terms, axis=0, dtype=terms.dtype)[-1:] / terms.dtype.type(trees.divisor))[0]
+    return found
 
 
 def two_classes(scores: Array) -> Array:
@@ -113,7 +114,8 @@ def _walk(trees: Trees, root: int, place: dict[int, int]) -> _Tree:
     while waiting:
         node, a, b = waiting.pop()
         if trees.feature[node] < 0:
-            low.append(a), high.append(b), value.append(trees.value[node])
+            for column, number in zip((low, high, value), (a, b, trees.value[node]), strict=True):
+                column.append(number)
             continue
         f, t = place[int(trees.feature[node])], np.float32(trees.threshold[node])
         below, above = b.copy(), a.copy()

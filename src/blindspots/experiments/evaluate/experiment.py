@@ -24,7 +24,7 @@ from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.recipes import notes as recipe_notes
 from blindspots.experiments.evaluate.setup import in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
-from blindspots.experiments.evaluate.shard_exact import ExactShardSearch, check_solver, exact_of, proves
+from blindspots.experiments.evaluate.shard_exact import ExactShardSearch, exact_of, proves
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
 from blindspots.experiments.evaluate.texts import named
 from blindspots.experiments.evaluate.validity import checks_of, finding_of, kept_of_checks
@@ -312,16 +312,14 @@ class Evaluate(Searches[EvaluateConfig]):
         usual = _usual(config, threat)
         if config.recipe and given in (None, config.recipe):
             given = _of_recipe(config.recipe)
-        if given is None and proves(config, world, model, threat):
-            given = "exact"
+        solved = proves(config, world, model, threat) is not None
+        given = "exact" if given is None and solved else given
         chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
             _check_access(stage, given, model, usual)
-            check_fit(stage.attack, threat, model.access, stage.objective)
-        if exact_of(chosen.stages):
-            check_solver(config, world, model, threat)
+            check_fit(stage.attack, threat, model.access, stage.objective, solved)
         return chosen
 
     def named(self, config: EvaluateConfig, protocol: Protocol) -> dict[str, Any]:

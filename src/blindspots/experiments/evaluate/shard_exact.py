@@ -11,7 +11,6 @@ from blindspots.attacks import Exact
 from blindspots.engine.cascade import Board, Cascade, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
-from blindspots.errors import InputError
 from blindspots.exact import Bracket, Solver, solver_of
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import threat_of
@@ -34,15 +33,6 @@ def proves(config: Batched, world: World, model: Model, threat: Threat) -> Solve
     if config.of_values or "goal" in world.given:
         return None
     return world.once(f"solver of {id(model)}", lambda: solver_of(model, threat, tuple(world.data.shape)))
-
-
-def check_solver(config: Batched, world: World, model: Model, threat: Threat) -> None:
-    """Raises InputError: there is none for this model."""
-    if proves(config, world, model, threat) is None:
-        raise InputError(
-            f"expected trees, a linear model or nearest neighbours that tell classes apart for the attack 'exact', got "
-            f"{model.name!r}: nothing can be proved of it, so take another attack or protocol"
-        )
 
 
 class ExactShardSearch(ShardSearch):

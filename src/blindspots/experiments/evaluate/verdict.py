@@ -122,7 +122,9 @@ class EvaluateVerdict(Verdict):
     clean_interval: Interval
     robust_accuracy: float  # right at first and never broken, of the rows that count
     interval: Interval
-    searched: Share  # of the rows that count, those that stand after a search that ended, or a proof: what a gate goes by
+    searched: (
+        Share  # of the rows that count, those that stand after a search that ended, or a proof: what a gate goes by
+    )
     robust_of_right: Share  # of the rows that count and were right at first
     reached: Share | None  # in a targeted run: the target was reached, of the rows that count and were right at first
     robust_accuracy_8bit: float  # after the adversarial examples are rounded to 8 bits
@@ -152,6 +154,11 @@ class EvaluateVerdict(Verdict):
         return self.robust_of_right.hits - self.searched.hits
 
     @property
+    def settled(self) -> bool:
+        """Whether every row was broken at the smallest distance or proved to stand: nothing is an estimate."""
+        return self.open == 0 and self.minimal is not None and self.minimal.hits == self.minimal.rows
+
+    @property
     def clean_hits(self) -> int:
         """Rows, of all, that were right at first."""
         return round(self.clean_accuracy * self.rows)
@@ -175,7 +182,7 @@ class EvaluateVerdict(Verdict):
         }
 
     def _certified(self) -> dict[str, Metric]:
-        if self.certified_accuracy is None:
+        if self.certified_accuracy is None or self.certified_interval is None:
             return {}
         found = Metric(value=self.certified_accuracy, interval=self.certified_interval, higher_is_better=True)
         return {"certified_accuracy": found}

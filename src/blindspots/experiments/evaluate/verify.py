@@ -240,7 +240,12 @@ class _Proof:
             return dict.fromkeys(("certified_accuracy", "certified_interval", "open", "minimal"))
         found = share(proved, counted)
         columns = [self.parts[name] for name in self.names]
-        fell = [(float(d), float(b)) for c in columns for d, b, won in zip(c["norm"], c["lower"], c["won"], strict=True) if won]
+        fell = [
+            (float(d), float(b))
+            for c in columns
+            for d, b, won in zip(c["norm"], c["lower"], c["won"], strict=True)
+            if won
+        ]
         return {
             "certified_accuracy": found["share"],
             "certified_interval": found["interval"],

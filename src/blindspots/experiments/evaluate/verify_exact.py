@@ -78,7 +78,8 @@ class _Program:
 
     def row(self, terms: list[tuple[int, float]], low: float, high: float) -> None:
         self.entries += [(len(self.low), column, factor) for column, factor in terms]
-        self.low.append(low), self.high.append(high)
+        self.low.append(low)
+        self.high.append(high)
 
     def column(self) -> int:
         self.columns += 1
@@ -139,7 +140,7 @@ class _Program:
         r, c, v = zip(*entries, strict=True)
         matrix = coo_array((v, (r, c)), shape=(len(self.low) + len(rows), self.columns)).tocsr()
         low, high = [*self.low, *(low for _, low, _ in rows)], [*self.high, *(high for *_, high in rows)]
-        whole = np.zeros(self.columns)
+        whole = np.zeros(self.columns, np.int64)
         whole[list(self.bits.values())] = 1
         found = milp(
             np.zeros(self.columns), constraints=LinearConstraint(matrix, low, high), integrality=whole,

@@ -266,7 +266,10 @@ def topics(
                 (_adversarial, _rounded),
             )
         if proofs:
-            yield "bounds of a sample of rows were proved again, by programs that share no code with the search", (_proofs,)
+            yield (
+                "bounds of a sample of rows were proved again, by programs that share no code with the search",
+                (_proofs,),
+            )
         if values:
             yield "what the goal reports of clean inputs and of the worst points was computed again", (_measures,)
 
