@@ -2,6 +2,7 @@
 
 from blindspots.ball import Ball
 from blindspots.exact.bracket import Solver
+from blindspots.exact.linear import LinearSolver, scores_of
 from blindspots.exact.region import Frame
 from blindspots.exact.trees import TreeSolver
 from blindspots.models.model import Model
@@ -12,5 +13,8 @@ def solver_of(model: Model, threat: Threat, shape: tuple[int, ...]) -> Solver | 
     """Proves the smallest change of a classifier's inputs of this shape; None: for such a model nothing is proved."""
     if not isinstance(threat, Ball) or model.rejects or model.output == "values":
         return None
-    forest = getattr(model, "forest", None)
-    return None if forest is None else TreeSolver(forest, Frame(threat, shape))
+    forest, frame = getattr(model, "forest", None), Frame(threat, shape)
+    if forest is not None:
+        return TreeSolver(forest, frame)
+    scores = scores_of(model, shape)
+    return None if scores is None else LinearSolver(scores, frame)

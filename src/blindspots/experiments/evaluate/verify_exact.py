@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize_scalar
 from scipy.sparse import coo_array
+from torch import Tensor
 
 Array = NDArray[Any]
 SHORTER = 1e-4  # of the bound: what is looked for is nearer by this share, well above the tolerance of HiGHS
@@ -31,15 +33,18 @@ class Ground:
     unit: Array
 
 
-def refuted(model: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
     """Whether an example nearer than the bound exists; None: that was not decided within these seconds.
 
     Args:
-        model: a `Model`: its trees or weights are read, it is not asked.
+        model: a `Model` of trees, or one that is linear.
+        x: the row (...) as the model takes it.
         y: the label of the row.
         seconds: for each other class.
     """
-    return _of_trees(model.forest, ground, y, bound, seconds)
+    if hasattr(model, "forest"):
+        return _of_trees(model.forest, ground, y, bound, seconds)
+    return _of_scores(model, x, ground, y, bound)
 
 
 def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
@@ -56,6 +61,42 @@ def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float)
                 return True
             decided &= status == INFEASIBLE
     return False if decided else None
+
+
+def _of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float) -> bool:
+    """Of a linear model: how far the lead of the label can fall within the bound, by its gradient."""
+    with torch.enable_grad():
+        at = x[None].clone().requires_grad_()
+        scores = model.logits(at)[0]
+        others = [j for j in range(len(scores)) if j != y]
+        leads = [scores[y] - scores[j] for j in others]
+        slopes = [torch.autograd.grad(lead, at, retain_graph=True)[0].double().numpy().ravel() for lead in leads]
+    fallen = [_fall(ground, slope, bound * (1 - SHORTER)) for slope in slopes]
+    return any(fall > float(lead) * (1 + LEAD) for fall, lead in zip(fallen, leads, strict=True))
+
+
+def _fall(ground: Ground, slope: Array, short: float) -> float:
+    """At least as much as a linear function can fall within a distance: by linear programs, or weak duality."""
+    room = np.where(slope > 0, ground.x - ground.lo, ground.hi - ground.x)
+    steep = np.abs(slope)
+    if np.isinf(short):
+        return float(steep @ room)
+    if ground.p == 0:
+        return float(np.sort(steep * room)[::-1][: max(0, int(np.ceil(short)))].sum())
+    if ground.p == 2:  # for every price of the squared length, what is bought at it is an upper bound
+        scale = max(short, 1e-30)
+
+        def dual(log_price: float) -> float:
+            price = np.exp(log_price)
+            moves = np.minimum(steep * ground.unit**2 / (2 * price), room)
+            return float(steep @ moves - price * np.square(moves / ground.unit).sum() + price * scale**2)
+
+        guess = np.log(max(np.linalg.norm(steep * ground.unit), 1e-30) / (2 * scale))
+        return float(minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9}).fun)
+    cost = [1 / ground.unit] if ground.p == 1 else np.diag(1 / ground.unit)
+    most = np.full(len(cost), short)
+    found = linprog(-steep, A_ub=cost, b_ub=most, bounds=np.stack([np.zeros_like(room), room], 1))
+    return float(-found.fun)
 
 
 class _Program:

@@ -319,7 +319,7 @@ def _proofs(s: Shard) -> Problems:
     lower = np.minimum(s["lower"], radius)
     known = np.flatnonzero(s["right"] & (lower > 0))
     for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
-        found = refuted(s.model, _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)
+        found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)
         s.again += found is not None
         s.undecided += found is None
         if found:
