@@ -21,14 +21,20 @@ ACCESS = {
 _ORDER = (Need.LABEL, Need.VALUE, Need.SLOPES, Need.GRAD, Need.JACOBIAN)
 
 
-def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective) -> None:
+def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective, solved: bool = False) -> None:
     """Refuse an attack that does not search in such a threat, needs more access, or cannot pursue the goal.
 
     Args:
         access: the most that the model reveals; `Need.GRAD` stands for everything.
+        solved: there is a solver that proposes.
     """
     _check_lengths(attack)
     able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, objective))
+    if attack.begins == "proved" and not solved:
+        raise InputError(
+            f"expected trees, a linear model or nearest neighbours that tell classes apart, in evaluate or attack, for "
+            f"{attack!r}, got something else, of which nothing is proved: use one of {able}"
+        )
     if lacks := lacking(attack.requires, threat.plain):
         raise InputError(
             f"expected a threat that {' and '.join(lacks)} for {attack!r}, got {threat.name}, which does not: use one "
@@ -91,6 +97,7 @@ def check_answers(model: Model, what: str) -> None:
 def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective) -> bool:
     return (
         kind.alone
+        and kind.begins != "proved"
         and not lacking(kind.requires, threat.plain)
         and (kind.requires is not Ball or threat.name in kind.threats)
         and (threat.even or not kind.even)

@@ -14,6 +14,7 @@ from blindspots.attacks.distance.lbfgs import LBFGS
 from blindspots.attacks.distance.pdpgd import PDPGD
 from blindspots.attacks.distance.sigma_zero import SigmaZero
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
+from blindspots.attacks.exact import Exact
 from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.bim import BIM
@@ -98,6 +99,7 @@ __all__ = [
     "Charmer",
     "Contrast",
     "DeepFool",
+    "Exact",
     "Exhaustive",
     "Facts",
     "GenAttack",

@@ -66,7 +66,7 @@ class Attack(Checked, ABC, Generic[S, T]):
         even: it needs a threat whose box and unit are the same for all features: it moves values from one feature to
             another, or counts in levels.
         begins: the default of `job.start`: the clean input, or the nearest other image whose prediction already
-            reaches the goal (the clean input where there is none).
+            reaches the goal (the clean input where there is none), or what a solver has computed.
     """
 
     facts: ClassVar[Facts]
@@ -78,7 +78,7 @@ class Attack(Checked, ABC, Generic[S, T]):
     alone: ClassVar[bool] = True
     targeted: ClassVar[bool] = True
     even: ClassVar[bool] = False
-    begins: ClassVar[Literal["clean", "other"]] = "clean"
+    begins: ClassVar[Literal["clean", "other", "proved"]] = "clean"
     fewest: ClassVar[int] = 1  # steps that make sense
 
     @classmethod

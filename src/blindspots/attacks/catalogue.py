@@ -15,6 +15,7 @@ from blindspots.attacks.distance.lbfgs import LBFGS
 from blindspots.attacks.distance.pdpgd import PDPGD
 from blindspots.attacks.distance.sigma_zero import SigmaZero
 from blindspots.attacks.distance.super_deepfool import SuperDeepFool
+from blindspots.attacks.exact import Exact
 from blindspots.attacks.gradient.acg import ACG
 from blindspots.attacks.gradient.apgd import APGD
 from blindspots.attacks.gradient.bim import BIM
@@ -121,4 +122,5 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     Exhaustive,
     BranchAndBound,
     Bisect,
+    Exact,
 )

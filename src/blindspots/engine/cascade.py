@@ -26,7 +26,8 @@ from blindspots.rows import Around, Rows, leaves
 from blindspots.scenes import CLEAN
 from blindspots.threat import Threat
 
-Start = Literal["clean", "near", "found", "other"]
+Start = Literal["clean", "near", "found", "other", "proved"]
+Proposals = Callable[[Samples, Tensor], Tensor]
 UNSET, SEVERAL = -2, -3  # besides `NO_TARGET`, in place of a class: none was chosen yet, or one of several will do
 
 
@@ -48,7 +49,7 @@ class Stage:
         restarts: number of runs, each with its own randomness.
         start: where searches begin: at the clean input, at the best point so far ("near"), at the adversarial example
             that is to be shortened ("found"), or at the nearest other image of the shard whose prediction reaches the
-            goal ("other"); None: the attack's own.
+            goal ("other"), or at what a solver proposes ("proved"); None: the attack's own.
         reach: rows enter whose reach is at most this,
         moved, disagree: as do rows that have moved, or whose jobs disagree, by at least this much,
         wide_reach: while their reach is at most this.
@@ -121,7 +122,10 @@ class Live:
 
 
 class Cascade:
-    """Runs the stages of a protocol on one shard after the other."""
+    """Runs the stages of a protocol on one shard after the other.
+
+    `proposals` gives the points (N, ...) at which stages that start at "proved" begin, for the rows (K,) that enter.
+    """
 
     def __init__(
         self,
@@ -133,9 +137,11 @@ class Cascade:
         settings: Settings | None = None,
         allowance: Allowance | None = None,
         watch: Callable[[Live], None] = lambda live: None,
+        proposals: Proposals = lambda samples, at: samples.x,
     ) -> None:
         self.oracle, self.threat, self.stages, self.seed = oracle, threat, stages, seed
         self.settings, self.allowance, self.watch = settings or Settings(), allowance or Allowance(), watch
+        self.proposals = proposals
 
     def run(self, samples: Samples) -> tuple[Board, list[float]]:
         """The board after all stages, and the seconds that each took."""
@@ -286,7 +292,13 @@ class Cascade:
         stage, ledger = self.stages[index], board.ledger
         scores = visible(self._scores(samples, board), stage.attack.need)
         jobs = Jobs(
-            samples, scores, self._start(stage, samples, board), targets, stage.restarts, self.seed, self._stream(index)
+            samples,
+            scores,
+            self._start(stage, samples, board, at),
+            targets,
+            stage.restarts,
+            self.seed,
+            self._stream(index),
         )
         early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
         settings = replace(self.settings, stop_early=early)
@@ -306,12 +318,14 @@ class Cascade:
             return len(self.stages) + index
         return sum(not stage.flat for stage in self.stages[:index])
 
-    def _start(self, stage: Stage, samples: Samples, board: Board) -> Starts:
+    def _start(self, stage: Stage, samples: Samples, board: Board, at: Tensor) -> Starts:
         start = stage.start or stage.attack.begins
         if start == "near":
             return fixed(board.ledger.near)
         if start == "found":
             return fixed(board.ledger.best)
+        if start == "proved":
+            return fixed(self.proposals(samples, at))
         return starts(start, samples, self._prediction(samples, board), stage.objective)
 
     def _close(self, board: Board) -> None:

@@ -35,6 +35,8 @@ class OtherImages:
         return pick(wanted.any(1), s.x[nearest], s.x[at])
 
 
-def starts(begins: Literal["clean", "other"], samples: Samples, prediction: Tensor, objective: Objective) -> Starts:
+def starts(
+    begins: Literal["clean", "other", "proved"], samples: Samples, prediction: Tensor, objective: Objective
+) -> Starts:
     """Where searches begin: at the clean inputs, or at other images that are predicted (N,) as the goal wants."""
     return OtherImages(samples, prediction, objective) if begins == "other" else fixed(samples.x)

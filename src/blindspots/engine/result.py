@@ -17,6 +17,7 @@ class Result(IntEnum):
     UNCONFIRMED = 8
     NO_ANSWER = 9
     IMMOVABLE = 10
+    PROVED = 11
 
     @property
     def sentence(self) -> str:
@@ -35,4 +36,5 @@ _SENTENCES = {
     Result.UNCONFIRMED: "an adversarial example was found, but it did not fool the model a second time",
     Result.NO_ANSWER: "the model raised an exception, and did so again when the query was repeated",
     Result.IMMOVABLE: "nothing of the input may change, so there was nothing to search",
+    Result.PROVED: "it was proved that no adversarial example exists within the threat",
 }

@@ -19,6 +19,7 @@ NAMES = (
     "autoattack-plus",
     "autoattack-rand",
     "curve",
+    "exact",
     "regression",
     "blackbox-scores",
     "blackbox-labels",

@@ -92,7 +92,7 @@ class _Stage(_Table):
 class _File(_Table):
     about: str = ""
     draws: int = Field(1, ge=1)
-    radius: bool = True  # whether it asks for a threat with a radius, or for one without
+    radius: bool | Literal["either"] = True  # whether it asks for a threat with a radius, or for one without
     stage: list[_Stage]
 
 
@@ -140,7 +140,7 @@ def _sentence(path: Path, error: Any) -> str:
 
 
 def _check_radius(file: _File, path: Path, threat: Threat) -> None:
-    if not isinstance(threat.plain, Ball):
+    if file.radius == "either" or not isinstance(threat.plain, Ball):
         return  # texts without a radius may change as much as it takes
     if file.radius and threat.radius is None:
         raise InputError(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack as Search
+from blindspots.attacks import Exact
 from blindspots.attacks import as_attack, parse_attack
 from blindspots.data import Data
 from blindspots.engine.cascade import Stage, Start
@@ -17,6 +18,7 @@ from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.attack.examples import example_files
 from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches
 from blindspots.experiments.evaluate.setup import goal_of, threat_of
+from blindspots.experiments.evaluate.shard_exact import proves
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.fit import check_fit
 from blindspots.goals import Goal, as_goal, of_values
@@ -98,7 +100,9 @@ class Attack(Searches[AttackConfig]):
             type(search).__name__, search, "the attack that was asked for", objective, targets, config.restarts,
             config.start, stop_early=False if config.to_the_end else None,
         )  # fmt: skip
-        check_fit(search, threat_of(world), (model or world.model).access, objective)
+        threat, model = threat_of(world), model or world.model
+        solved = isinstance(search, Exact) and proves(config, world, model, threat) is not None
+        check_fit(search, threat, model.access, objective, solved)
         return Protocol(CUSTOM, (stage,), literal=config.loss is not None)
 
     def exports(

@@ -151,7 +151,7 @@ class EvaluateConfig(Batched):
 
     protocol: str | None = setting(
         None, "Which attacks, in which order; `blindspots list` shows them.", metavar="NAME",
-        shown="fast, or blackbox-* for a model without gradients",
+        shown="exact where it can be proved, else fast, or blackbox-* for a model without gradients",
     )  # fmt: skip
     chosen: bool = setting(False, "No protocol was named.", hidden=True)
     radii: int | None = setting(

@@ -11,6 +11,7 @@ from blindspots.experiments.evaluate.verdict import OUTCOMES, Distances, Evaluat
 from blindspots.packing import unpacked_text
 from blindspots.records import NO_TARGET, REJECTED, Share
 
+SAME = 1e-5  # of a distance: points are float32, and a boundary may lie between two of them
 _INPUTS = ("x", "adversarial", "nearest", "worst")
 
 
@@ -34,6 +35,7 @@ def conclude(
     norms, before, after = [], [], []
     measures: list[str] = []
     forwarded: int | None = None
+    proofs = 0
     for columns in shards:
         c = {name: np.asarray(values) for name, values in columns.items() if name not in _INPUTS}
         counts_for = c["result"] != Result.ALREADY_TARGET
@@ -49,6 +51,9 @@ def conclude(
         outcomes.update(c["result"].tolist())
         counts += c["stage_counts"]
         norms.append(c["norm"][c["won"]])
+        if "lower" in c:
+            proofs += 1
+            total["minimal"] += int(is_smallest(c["lower"], c["norm"])[c["won"]].sum())
         if "forwarded" in c:
             forwarded = (forwarded or 0) + int(c["forwarded"][0])
             total["valid"] += int(c["valid"].sum())
@@ -67,7 +72,7 @@ def conclude(
         clean_interval=clean.interval,
         robust_accuracy=robust.share,
         interval=robust.interval,
-        searched=Share.of(named.get("stood", 0), counted),
+        searched=Share.of(named.get("stood", 0) + named.get("proved", 0), counted),
         robust_of_right=Share.of(right - total["broken"], right),
         reached=Share.of(total["broken"], right) if targeted else None,
         robust_accuracy_8bit=in_8bit.share,
@@ -88,7 +93,24 @@ def conclude(
         valid=None if forwarded is None else Share.of(total["valid"], total["broken"]),
         adjusted=None if forwarded is None else Share.of(right - total["valid"], counted),
         forwarded=forwarded,
+        **(_proved(named.get("proved", 0), right - total["broken"], total, counted) if proofs else {}),
     )
+
+
+def _proved(proved: int, standing: int, total: Mapping[str, int], counted: int) -> dict[str, Any]:
+    """What a verdict says of proofs, from how many rows were proved and how many stand."""
+    share = Share.of(proved, counted)
+    return {
+        "certified_accuracy": share.share,
+        "certified_interval": share.interval,
+        "open": standing - proved,
+        "minimal": Share.of(total["minimal"], total["broken"]),
+    }
+
+
+def is_smallest(lower: Any, norm: Any) -> Any:
+    """Rows whose distance (n,) is its lower bound (n,), but for the rounding of float32."""
+    return norm <= lower * (1 + SAME)
 
 
 def _measures(names: Sequence[str], before: list[Any], after: list[Any]) -> tuple[Measure, ...]:

@@ -18,7 +18,12 @@ def diagnose(verdict: EvaluateVerdict, stages: Sequence[Stage], chunk: int, call
         chunk: rows per call of the network that were asked for.
         called: and with how many it could be called.
     """
-    return [*_misleading_gradients(verdict, stages), *_loose_ends(verdict), *_memory(chunk, called)]
+    return [
+        *_misleading_gradients(verdict, stages),
+        *_loose_ends(verdict),
+        *_unproved(verdict),
+        *_memory(chunk, called),
+    ]
 
 
 def _misleading_gradients(verdict: EvaluateVerdict, stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -40,6 +45,18 @@ def _misleading_gradients(verdict: EvaluateVerdict, stages: Sequence[Stage]) -> 
             severity="warning",
             saw=f"{afar} of {verdict.rows} rows fell only to searches that came in from far outside the ball.",
             do="Inside it gradients lead nowhere on this model, so its true robust accuracy may be lower still.",
+        )
+
+
+def _unproved(verdict: EvaluateVerdict) -> Iterator[Finding]:
+    """Examples that were found, but not proved to be the nearest."""
+    missing = 0 if verdict.minimal is None else verdict.minimal.rows - verdict.minimal.hits
+    if missing:
+        yield Finding(
+            code="distance-not-proved",
+            severity="note",
+            saw=f"For {missing} of {verdict.rows} rows a nearer example than the one found was not ruled out.",
+            do="Their distances are upper bounds: raise nodes of the attack 'exact'.",
         )
 
 

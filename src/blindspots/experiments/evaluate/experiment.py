@@ -25,6 +25,7 @@ from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.recipes import notes as recipe_notes
 from blindspots.experiments.evaluate.setup import in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
+from blindspots.experiments.evaluate.shard_exact import ExactShardSearch, exact_of, proves
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
 from blindspots.experiments.evaluate.texts import named
 from blindspots.experiments.evaluate.validity import checks_of, finding_of, kept_of_checks
@@ -163,8 +164,8 @@ def evaluate(
         goal: what counts as success where the model does not classify: `goals.Move(0.5)` and the like, "move:0.5" in
             words, or a function of outputs and y, see `goals.Score`. The outputs are then taken as they are (B, ...),
             and y are numbers (N, ...).
-        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "fast", "regression" for a goal,
-            or where the model shows no gradients "blackbox-scores" or "blackbox-labels"; of texts "text-fast",
+        protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "exact" where a proof can be
+            computed (trees, linear models, nearest neighbours), else "fast", "regression" for a goal, or where the model shows no gradients "blackbox-scores" or "blackbox-labels"; of texts "text-fast",
             "text-scores" or "text-labels".
         data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
             that have names are matched to the model's classes by them (see `bind`).
@@ -247,8 +248,10 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def make(self, config: B, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         if part.name == "preflight":
             return self._preflight(config, world)
-        search = TextShardSearch if isinstance(world.model, TextModel) else ShardSearch
-        return search(config, world, part, self._stages(config, world), needs).columns(kept)
+        stages = self._stages(config, world)
+        search = ExactShardSearch if exact_of(stages) else ShardSearch
+        search = TextShardSearch if isinstance(world.model, TextModel) else search
+        return search(config, world, part, stages, needs).columns(kept)
 
     def _preflight(self, config: B, world: World) -> Columns:
         """What is looked at before the attacks, and what that cost."""
@@ -310,12 +313,14 @@ class Evaluate(Searches[EvaluateConfig]):
         usual = _usual(config, threat)
         if config.recipe and given in (None, config.recipe):
             given = _of_recipe(config.recipe)
+        solved = proves(config, world, model, threat) is not None
+        given = "exact" if given is None and solved else given
         chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
         for stage in chosen.stages:
             _check_access(stage, given, model, usual)
-            check_fit(stage.attack, threat, model.access, stage.objective)
+            check_fit(stage.attack, threat, model.access, stage.objective, solved)
         return chosen
 
     def fitted(self, config: EvaluateConfig, world: World) -> EvaluateConfig:
@@ -345,7 +350,7 @@ class Evaluate(Searches[EvaluateConfig]):
     def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
         if config.recipe:
             yield from recipe_notes(config.recipe, config.validity)
-        if config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
+        if config.chosen and config.protocol != "exact" and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
             yield _instead(str(config.protocol), of_texts=isinstance(world.model, TextModel))
         yield from super()._notes(config, world)
 

@@ -49,8 +49,9 @@ def page(*runs: Evaluated) -> Page:
         context={
             "pages": shown,
             "comparison": compared,
+            "proved": all(v.settled for v in verdicts),
             "charts": curve_charts(labels, [one.evidence for one in shown]),
-            **{f.__name__: f for f in (words.right_and_standing, words.never_searched, words.meaning, words.outcome)},
+            **{f.__name__: f for f in (words.right_and_standing, words.never_searched, words.proofs, words.meaning, words.outcome)},
         },
         cost=cost if len(runs) == 1 else "",
     )  # fmt: skip
@@ -154,6 +155,7 @@ def _said(v: EvaluateVerdict, one: Shown) -> str:
     said = [
         f"{words.right_and_standing(v, goal)}{within}: {threat.allows}.",
         words.never_searched(v),
+        words.proofs(v),
         words.valid(v),
         words.meaning(v, threat, goal) if v.believable else "",
     ]
@@ -179,9 +181,12 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
         shares.insert(
             1, ("Robust, valid changes alone", v.adjusted.share, v.adjusted.interval, v.adjusted.hits, v.adjusted.rows)
         )
-    if v.unsearched:
+    if v.unsearched and v.open is None:
         s = v.searched
         shares.insert(1, ("Robust, searched", s.share, s.interval, s.hits, s.rows))
+    if v.certified_accuracy is not None and v.certified_interval is not None:
+        proved = v.robust_of_right.hits - (v.open or 0)
+        shares.insert(1, ("Proved", v.certified_accuracy, v.certified_interval, proved, v.counted))
     if v.target_reached is not None:
         s = v.target_reached
         shares.insert(0, ("Target reached", s.share, s.interval, s.hits, s.rows))

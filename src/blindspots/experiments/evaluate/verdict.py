@@ -39,6 +39,10 @@ VALUES = {
     "worst_measures": "(n, m) float32 and of the worst points",
 }  # more columns, of goals that do not classify; y and predictions are then those of the scores that the goal reads
 
+PROOFS = {
+    "lower": "(n,) float64 no adversarial example is nearer: proved; inf: there is none, 0: nothing was proved",
+}  # one more column, of models of which something can be proved
+
 TEXTS = {
     "lattices": "(...) uint8 JSON, compressed by zlib: every text with its places and what may stand there",
     "checked": "(k, checks) float32 what each check says of the adversarial texts",
@@ -62,6 +66,7 @@ OUTCOMES = {
     8: "unconfirmed",
     9: "no_answer",
     10: "immovable",
+    11: "proved",
 }  # what the numbers in `result` mean, as engine.result.Result
 
 
@@ -132,7 +137,8 @@ class EvaluateVerdict(Verdict):
     clean_interval: Interval
     robust_accuracy: float  # right at first and never broken, of the rows that count
     interval: Interval
-    searched: Share  # of the rows that count, those that stand after a search that ran to its end: what a gate goes by
+    # Of the rows that count, those that stand after a search that ended, or by a proof: what a gate goes by.
+    searched: Share
     robust_of_right: Share  # of the rows that count and were right at first
     # In a targeted run: the target was reached, of the rows that count and were right at first. For a goal of numbers:
     # how often an adversary exceeds quarters and multiples of the tolerance, or gets to the value that is named.
@@ -154,6 +160,11 @@ class EvaluateVerdict(Verdict):
     adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
 
+    certified_accuracy: float | None = None  # where proofs can be computed: right, and proved to stay so, of those rows
+    certified_interval: Interval | None = None
+    open: int | None = None  # rows that were right at first, and were neither broken nor proved to stand
+    minimal: Share | None = None  # of the rows that fell, those whose distance is proved to be the smallest
+
     @property
     def unsearched(self) -> int:
         """Rows that stand although no search of theirs ran to its end."""
@@ -163,6 +174,11 @@ class EvaluateVerdict(Verdict):
     def target_reached(self) -> Share | None:
         """Of the rows that were attacked in a targeted run."""
         return self.reached if isinstance(self.reached, Share) else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether every row was broken at the smallest distance or proved to stand: nothing is an estimate."""
+        return self.open == 0 and self.minimal is not None and self.minimal.hits == self.minimal.rows
 
     @property
     def clean_hits(self) -> int:
@@ -175,6 +191,7 @@ class EvaluateVerdict(Verdict):
             "robust_accuracy": self._robust(),
             **({"target_reached": Metric.of(target, higher_is_better=False)} if target else {}),
             **({"adjusted_accuracy": self._adjusted(self.adjusted)} if self.adjusted else {}),
+            **self._certified(),
             "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
             "robust_accuracy_8bit": Metric(
                 value=self.robust_accuracy_8bit, interval=self.interval_8bit, higher_is_better=True
@@ -186,6 +203,12 @@ class EvaluateVerdict(Verdict):
             "forwards_per_row": metric(self.forwards_per_row, "it is counted, not sampled", higher_is_better=False),
             "backwards_per_row": metric(self.backwards_per_row, "it is counted, not sampled", higher_is_better=False),
         }
+
+    def _certified(self) -> dict[str, Metric]:
+        if self.certified_accuracy is None or self.certified_interval is None:
+            return {}
+        found = Metric(value=self.certified_accuracy, interval=self.certified_interval, higher_is_better=True)
+        return {"certified_accuracy": found}
 
     def _robust(self) -> Metric:
         found = Metric(value=self.robust_accuracy, interval=self.interval, higher_is_better=True)

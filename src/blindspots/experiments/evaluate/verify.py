@@ -17,10 +17,13 @@ from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
 from blindspots.experiments.evaluate.verify_reach import ReachProof
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
+    PROVED,
+    SAME,
     STOOD,
     Look,
     Problems,
     Shard,
+    proves,
     shape_problems,
     targeted,
     topics,
@@ -64,6 +67,8 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
             for topic, looks in proof.topics(shard):
                 found.setdefault(topic, []).extend(problem for look in looks for problem in look(shard))
             proof.on_edge += shard.on_edge
+            proof.again += shard.again
+            proof.undecided += shard.undecided
     yield from (Check(topic, problems) for topic, problems in found.items())
     yield differing("every number of the verdict follows from the shards", numbers_of(verdict), proof.numbers())
     if not proof.texts:
@@ -76,6 +81,7 @@ class _Proof:
         self.config, self.verdict, self.parts, self.world = config, verdict, parts, world
         self.names = [name for name in parts if name.startswith("shards/")]
         self.on_edge, self.randomised = 0, False
+        self.again, self.undecided = 0, 0
         record = parts.begun.manifest.world
         self.bounds, self.shape = tuple(record["model"]["bounds"]), tuple(record["data"]["shape"])
         self.rows = int(record["data"]["rows"])
@@ -93,7 +99,8 @@ class _Proof:
 
     def topics(self, shard: Shard) -> Iterator[tuple[str, tuple[Look, ...]]]:
         """What is looked at of a shard."""
-        yield from topics(self.asks(shard), shard.data is not None, shard.reader is not None, self.texts)
+        same, data, values = self.asks(shard), shard.data is not None, shard.reader is not None
+        yield from topics(same, data, values, self.texts, proves(self.config))
         if self.texts:
             yield from text_topics(self.world, self.parts["preflight"])
 
@@ -130,8 +137,9 @@ class _Proof:
         for i, name in enumerate(self.names):
             rows = min(whole, self.rows - i * whole)
             yield from shape_problems(
-                name, rows, self.parts[name], len(self.config.stages), self.shape, measures, self.checks
-            )
+                name, rows, self.parts[name], len(self.config.stages), self.shape, measures, self.checks,
+                proves(self.config),
+            )  # fmt: skip
 
     def shards(self) -> Iterator[Shard]:
         start = 0
@@ -169,6 +177,10 @@ class _Proof:
             yield note(
                 "The model is randomised: it draws anew when it is asked, so its answers were taken as they are stored."
             )
+        if self.again or self.undecided:
+            yield note(
+                f"The bounds of {self.again:,} rows were proved again; for {self.undecided:,} more the time did not do."
+            )
         if self.on_edge:
             yield note(
                 f"{self.on_edge:,} predictions are on the edge: rounding, up to {EDGE:g} of the largest score, decides "
@@ -202,7 +214,7 @@ class _Proof:
             "clean_interval": clean["interval"],
             "robust_accuracy": robust["share"],
             "interval": robust["interval"],
-            "searched": share(len([r for r in rows if r["result"] == STOOD]), len(counted)),
+            "searched": share(len([r for r in rows if r["result"] in (STOOD, PROVED)]), len(counted)),
             "robust_of_right": share(len(stand), len(right)),
             "reached": share(len([r for r in rows if r["won"]]), len(right)) if targeted(self.config) else None,
             "robust_accuracy_8bit": in_8bit["share"],
@@ -217,6 +229,7 @@ class _Proof:
             "backwards_unbilled": beside[1],
             "stages": self._stages(),
             **self._adjusted(len(right), len(counted)),
+            **self._certified(ends[PROVED], len(stand), len(counted)),
             "forwarded": sum(int(self.parts[n]["forwarded"]) for n in self.names) if self.texts else None,
             "measures": [
                 {
@@ -237,6 +250,25 @@ class _Proof:
         fell = sum(len(c["broken"]) for c in columns)
         valid = sum(int(one) for c in columns for one in c["valid"].tolist())
         return {"valid": share(valid, fell), "adjusted": share(right - valid, counted)}
+
+    def _certified(self, proved: int, stand: int, counted: int) -> dict[str, Any]:
+        """What is said of proofs."""
+        if not proves(self.config):
+            return dict.fromkeys(("certified_accuracy", "certified_interval", "open", "minimal"))
+        found = share(proved, counted)
+        columns = [self.parts[name] for name in self.names]
+        fell = [
+            (float(d), float(b))
+            for c in columns
+            for d, b, won in zip(c["norm"], c["lower"], c["won"], strict=True)
+            if won
+        ]
+        return {
+            "certified_accuracy": found["share"],
+            "certified_interval": found["interval"],
+            "open": stand - proved,
+            "minimal": share(sum(d <= b * (1 + SAME) for d, b in fell), len(fell)),
+        }
 
     def _column(self, name: str, place: int) -> Any:
         return np.concatenate([self.parts[shard][name].numpy()[:, place] for shard in self.names])

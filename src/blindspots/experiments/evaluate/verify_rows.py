@@ -16,7 +16,8 @@ from blindspots.ball import Ball
 from blindspots.box import to_8bit
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import OUTCOMES, SHARD, TEXTS, VALUES
+from blindspots.experiments.evaluate.verdict import OUTCOMES, PROOFS, SHARD, TEXTS, VALUES
+from blindspots.experiments.evaluate.verify_exact import Ground, refuted
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
@@ -25,13 +26,20 @@ from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
 
 Array = NDArray[Any]
+SAMPLE, SECONDS = 4, 10.0  # rows of a shard whose bounds are proved again, and for how long at most for each class
 Problems = Iterable[str]
-STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET, IMMOVABLE = 0, 1, 2, 4, 6, 10
+STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET, IMMOVABLE, PROVED = 0, 1, 2, 4, 6, 10, 11
+SAME = 1e-5  # of a distance that is proved to be the smallest
 
 
 def targeted(config: Batched) -> bool:
     """Whether every stage of the manifest counts nothing but its target classes."""
     return bool(config.stages) and all("objective=Objective(targeted=True" in stage for stage in config.stages)
+
+
+def proves(config: Batched) -> bool:
+    """Whether a stage of the manifest asks a solver."""
+    return any("attack=Exact(" in stage for stage in config.stages)
 
 
 def _one_class(config: Batched) -> int | None:
@@ -48,12 +56,15 @@ def shape_problems(
     shape: tuple[int, ...],
     measures: int | None,
     checks: int | None,
+    proofs: bool,
 ) -> Problems:
     """Whether a shard has all its columns, of the right sizes and types, and they name the same rows.
 
-    `measures`: how many a goal reports that does not classify; `checks`: how many are made of changed texts.
+    `measures`: how many a goal reports that does not classify; `checks`: how many are made of changed texts;
+    `proofs`: whether a solver was asked.
     """
     expected_columns = SHARD | (VALUES if measures is not None else {}) | (TEXTS if checks is not None else {})
+    expected_columns |= PROOFS if proofs else {}
     if set(columns) != set(expected_columns):
         yield f"expected the columns {sorted(expected_columns)} in {name}, found {sorted(columns)}"
         return
@@ -104,7 +115,7 @@ class Shard:
         self.reader = reader
         self.name, self.start, self.columns, self.config, self.threat = name, start, columns, config, threat
         self.model, self.data = model, data
-        self.on_edge = 0
+        self.on_edge = self.again = self.undecided = 0
 
     def __getitem__(self, name: str) -> Array:
         column: Array = self.columns[name].numpy()
@@ -232,11 +243,15 @@ class Scores:
 Look = Callable[[Shard], Problems]
 
 
-def topics(same_model: bool, data: bool, values: bool, texts: bool = False) -> Iterator[tuple[str, tuple[Look, ...]]]:
+def topics(
+    same_model: bool, data: bool, values: bool, texts: bool = False, proofs: bool = False
+) -> Iterator[tuple[str, tuple[Look, ...]]]:
     """Claims about a shard, and what is looked at for each."""
     yield "outcomes, stages and costs of all rows fit together", (_outcomes, _stages, _costs)
     yield "rows that stand were searched", (_searches,)
     yield "rows that had their target from the start, and no others, are left out", (_targets,)
+    if proofs:
+        yield "rows count as proved where their bound says so, and no example is nearer than its bound", (_bounds,)
     if not texts:
         yield "every adversarial example lies in the box and, measured anew, within the threat", (_inside, _sizes)
     if data:
@@ -249,6 +264,11 @@ def topics(same_model: bool, data: bool, values: bool, texts: bool = False) -> I
             yield (
                 "every adversarial example is misclassified, also after rounding where that is claimed",
                 (_adversarial, _rounded),
+            )
+        if proofs:
+            yield (
+                "bounds of a sample of rows were proved again, by programs that share no code with the search",
+                (_proofs,),
             )
         if values:
             yield "what the goal reports of clean inputs and of the worst points was computed again", (_measures,)
@@ -281,6 +301,40 @@ def _searches(s: Shard) -> Problems:
     entered = int(s["stage_counts"][:, 0].sum())
     if entered < stood.sum():
         yield f"expected the {stood.sum()} rows that stand to have entered a stage, found {entered} ({s.name})"
+
+
+def _bounds(s: Shard) -> Problems:
+    lower, stands = s["lower"], s["right"] & ~s["won"]
+    radius = np.inf if s.threat.radius is None else float(s.threat.radius)
+    proved = stands & ((lower > radius) | np.isposinf(lower)) & (s["result"] != NONFINITE)
+    yield from s.told(~(lower >= 0), s.id, "bounds of at least 0", "others")
+    yield from s.told(proved != (s["result"] == PROVED), s.id, "proved where the bound says so", "a contradiction")
+    nearer = s["won"] & ~(lower <= s["norm"] * (1 + SAME))
+    yield from s.told(nearer, s.id, "no adversarial example nearer than its bound", "one")
+
+
+def _proofs(s: Shard) -> Problems:
+    """The bound of a few rows, as far as the threat reaches, by another way."""
+    radius = np.inf if s.threat.radius is None else float(s.threat.radius)
+    lower = np.minimum(s["lower"], radius)
+    known = np.flatnonzero(s["right"] & (lower > 0))
+    for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
+        found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)
+        s.again += found is not None
+        s.undecided += found is None
+        if found:
+            yield f"expected no adversarial example nearer than {lower[i]:g} of row {s.id[i]}, found one ({s.name})"
+
+
+def _ground(s: Shard, i: int) -> Ground:
+    """Where a row may go, in float64."""
+    x = s.x[i].numpy().astype(np.float64)
+    lo, hi = (np.broadcast_to(np.asarray(bound, np.float32), x.shape) for bound in s.threat.whole)
+    free = True if s.threat.where is None else s.threat.where.numpy()
+    unit = 1.0 if s.threat.unit is None else s.threat.unit.numpy()
+    flat = (np.broadcast_to(a, x.shape).reshape(-1).astype(np.float64)
+            for a in (x, np.where(free, lo, x), np.where(free, hi, x), unit))  # fmt: skip
+    return Ground(s.threat.p, *flat)
 
 
 def _targets(s: Shard) -> Problems:

@@ -20,6 +20,7 @@ _OUTCOMES = {
     "already_target": "left out: they had their target class from the start",
     "unsearched": "stood without a search: no attack took a step",
     "immovable": "stood as nothing of them may change",
+    "proved": "proved to stand",
     "unconfirmed": "stood because the example found did not fool the model again",
 }
 
@@ -39,11 +40,41 @@ def right_and_standing(verdict: EvaluateVerdict, goal: Goal | None = None) -> st
             f"{count(of_right.hits)} whatever the attacks tried"
         )
     first = "is" if of_right.rows == 1 else "are"
+    if verdict.open is not None:
+        return f"Of {_counted(verdict)}, {count(of_right.rows)} {first} right at first; {_proved(verdict)}"
     stay = "stays" if of_right.hits == 1 else "stay"
     return (
         f"Of {_counted(verdict)}, {count(of_right.rows)} {first} right at first; "
         f"{count(of_right.hits)} {stay} right whatever the attacks tried{_reached(verdict)}"
     )
+
+
+def _proved(verdict: EvaluateVerdict) -> str:
+    """ "206 of them are proved to stay right, 59 fell and none is open" """
+    of_right, open_ = verdict.robust_of_right, verdict.open or 0
+    fell = of_right.rows - of_right.hits
+    stand = (
+        f"{count(of_right.hits - open_)} of them {'is' if of_right.hits - open_ == 1 else 'are'} proved to stay right"
+    )
+    rest = "none is open" if not open_ else f"{count(open_)} {'is' if open_ == 1 else 'are'} open"
+    return f"{stand}, {count(fell)} fell and {rest}"
+
+
+def proofs(verdict: EvaluateVerdict) -> str:
+    """What is proved and what is not; "" where nothing was to be proved."""
+    if verdict.minimal is None:
+        return ""
+    m, missing = verdict.minimal, verdict.minimal.rows - verdict.minimal.hits
+    said = []
+    if m.rows:
+        nearest = "All distances" if not missing else f"{count(m.hits)} of the {count(m.rows)} distances"
+        said.append(f"{nearest} of the rows that fell are proved to be the smallest.")
+    if verdict.open:
+        said.append(
+            f"For {count(verdict.open, 'row')} the search of the solver ended before its proof: more nodes, as in "
+            "`attack exact:nodes=1000000`, may settle them."
+        )
+    return " ".join(said)
 
 
 def _counted(verdict: EvaluateVerdict) -> str:
@@ -66,7 +97,7 @@ def _reached(verdict: EvaluateVerdict) -> str:
 
 def never_searched(verdict: EvaluateVerdict) -> str:
     """What is left once rows whose search did not run to its end count as lost; "" where there are none."""
-    if not verdict.unsearched:
+    if not verdict.unsearched or verdict.open is not None:
         return ""
     standing = count(verdict.robust_of_right.hits, "row")
     return (
@@ -112,6 +143,8 @@ def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None = N
             f"after {least}; without an attacker {untouched} of 100 answers are wrong."
         )
     reach = "as far as they like" if threat.radius is None else f"within {threat.text}"
+    if verdict.open is not None:
+        return _meaning_of_proofs(verdict, reach, untouched)
     attacks = "these attacks, as far as they got," if verdict.unsearched else "these attacks"
     if verdict.target_reached is not None:
         return (
@@ -121,6 +154,17 @@ def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None = N
     return (
         f"Shipping it means: where somebody can alter the inputs {reach}, {attacks} make {attacked} of 100 answers "
         f"wrong; without an attacker it is {untouched}."
+    )
+
+
+def _meaning_of_proofs(verdict: EvaluateVerdict, reach: str, untouched: str) -> str:
+    attacked = _in_a_hundred(1 - verdict.robust_accuracy)
+    most = _in_a_hundred(1 - (verdict.certified_accuracy or 0))
+    wrong = attacked if attacked == most else f"{attacked} of 100 answers, and at most {most},"
+    wrong += " of 100 answers" * (attacked == most)
+    return (
+        f"Shipping it means: where somebody can alter the inputs {reach}, they can make {wrong} wrong, whatever they "
+        f"try; without an attacker it is {untouched}."
     )
 
 
@@ -154,7 +198,10 @@ def headline(
     """The verdict in one sentence, for one run or several."""
     if doubtful := [label for label, v in zip(labels, verdicts, strict=True) if not v.believable]:
         return f"The verdict on {listing(doubtful)} cannot be believed yet: a check failed"
+    proved = "Proved: " if all(v.settled for v in verdicts) else ""
     if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
+        if proved:
+            return f"Proved: in the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
     if goals[0] is not None and all(goal == goals[0] for goal in goals):
         shares = [f"{_robust(v)} of the rows of {label}" for label, v in zip(labels, verdicts, strict=True)]
@@ -162,7 +209,8 @@ def headline(
     if all(v.target_reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
     shares = [_robust(v) for v in verdicts]
-    first = f"Under attack, {labels[0]} still answers {shares[0]} of the rows correctly{_adjusted(verdicts[0])}"
+    begins = "Proved: whatever is changed within the threat" if proved else "Under attack"
+    first = f"{begins}, {labels[0]} still answers {shares[0]} of the rows correctly{_adjusted(verdicts[0])}"
     rest = zip(labels[1:], shares[1:], verdicts[1:], strict=True)
     return listing([first, *(f"{label} {share}{_adjusted(v)}" for label, share, v in rest)])
 
@@ -174,6 +222,8 @@ def _adjusted(verdict: EvaluateVerdict) -> str:
 
 def _robust(verdict: EvaluateVerdict) -> str:
     """ "95.0 %", or "95.0 % (searched: 12.0 %)" where no search ran to its end on some of the rows that stand."""
+    if verdict.open:
+        return f"at most {percent(verdict.robust_accuracy)}, and provably {percent(verdict.certified_accuracy or 0)},"
     searched = f" (searched: {percent(verdict.searched.share)})" if verdict.unsearched else ""
     return percent(verdict.robust_accuracy) + searched
 

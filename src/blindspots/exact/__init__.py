@@ -1,0 +1,6 @@
+"""The smallest adversarial change of models that are simple enough to compute it: proved, not searched for."""
+
+from blindspots.exact.bracket import Bracket, Solver
+from blindspots.exact.choose import solver_of
+
+__all__ = ["Bracket", "Solver", "solver_of"]

@@ -1,0 +1,58 @@
+"""What is proved of a row, and by whom."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Stop = Callable[[], bool]
+
+
+def never() -> bool:
+    """No limit in seconds."""
+    return False
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """The distance of the nearest adversarial example of a row lies in [lower, upper].
+
+    Attributes:
+        lower: no adversarial example is nearer than this; inf: the box holds none.
+        upper: the distance of `point`; inf where none was found.
+        point: (features,) float32, or None.
+    """
+
+    lower: float
+    upper: float = math.inf
+    point: Array | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether both are the same, or there is provably no example."""
+        return self.lower >= self.upper
+
+
+class Solver(Protocol):
+    """Finds the nearest adversarial example of one row, or proves that there is none.
+
+    Attributes:
+        about: what it solves and how, in a few words, for the report.
+    """
+
+    about: str
+
+    def nearest(self, x: Array, y: int, within: float, nodes: int, stop: Stop = never) -> Bracket:
+        """The bracket of a row that the model gets right.
+
+        Args:
+            x: (features,) float32 in the box.
+            y: its label.
+            within: examples farther than this are of no interest: the search ends once `lower` is larger.
+            nodes: of the search tree, at most.
+            stop: asked now and then; True ends the search with the bracket it has.
+        """
+        ...

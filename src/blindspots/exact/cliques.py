@@ -1,0 +1,125 @@
+"""Leaves that go together: one of every tree, with a large sum of values.
+
+Boxes that meet in pairs meet in one point (Helly's theorem for boxes), so the leaves that some row reaches together are
+a clique in the graph of the leaves that meet (Chen et al. 2019, "Robustness Verification of Tree-based Models"). The
+search keeps, for every partial choice of leaves, all leaves that meet the whole of it, and bounds the sum by each
+tree's best leaf among these (Devos, Meert, Davis 2021, "Versatile Verification of Tree Ensembles").
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blindspots.exact.bracket import Stop
+from blindspots.exact.leaves import starts_of
+
+Array = NDArray[Any]
+
+
+class Spent(Exception):  # noqa: N818  # no error: the search has used up what it may cost
+    """The limit in nodes or seconds is reached."""
+
+
+class Budget:
+    """Counts the nodes of a row's search; raises `Spent` where there are no more."""
+
+    def __init__(self, nodes: int, stop: Stop) -> None:
+        self.left, self.stop = nodes, stop
+
+    def spend(self) -> None:
+        """One node."""
+        if self.left <= 0 or self.stop():
+            raise Spent
+        self.left -= 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Leaves to choose from, one of each tree: boxes low, high (R, F), values (R,) and trees (R,) ascending."""
+
+    low: Array
+    high: Array
+    value: Array
+    tree: Array
+
+    def of(self, kept: Array) -> "Choice":
+        """Some of them, by a mask or by places."""
+        return Choice(self.low[kept], self.high[kept], self.value[kept], self.tree[kept])
+
+    def settled(self) -> tuple["Choice", float]:
+        """Without the trees whose leaves all have the same value, and the sum of these values."""
+        starts = starts_of(self.tree)
+        if not len(starts):
+            return self, 0.0
+        most, least = np.maximum.reduceat(self.value, starts), np.minimum.reduceat(self.value, starts)
+        same = most == least
+        return self.of(np.repeat(~same, np.diff(np.r_[starts, len(self.tree)]))), float(most[same].sum())
+
+
+def meeting(low: Array, high: Array) -> Array:
+    """Which of the boxes low, high (R, F) meet each other: (R, R) bool."""
+    meet = np.ones((len(low), len(low)), bool)
+    for f in range(low.shape[1]):
+        at = np.flatnonzero((low[:, f] > -np.inf) | (high[:, f] < np.inf))
+        apart = low[at, f][:, None] > high[at, f]
+        if apart.any():
+            meet[np.ix_(at, at)] &= ~(apart | apart.T)
+    return meet
+
+
+def clique(leaves: Choice, need: float, budget: Budget) -> Array | None:
+    """The places of leaves that meet, one of every tree, whose values add up to more than `need`; None: there are none.
+
+    Raises Spent: the budget is.
+    """
+    value, starts = leaves.value, starts_of(leaves.tree)
+    place = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(value)]))
+    ends = np.r_[starts[1:], len(value)]
+    meet = meeting(leaves.low, leaves.high)
+    waiting = [np.ones(len(value), bool)]
+    while waiting:
+        budget.spend()
+        allowed = waiting.pop()
+        open_ = np.where(allowed, value, -np.inf)
+        best = np.maximum.reduceat(open_, starts)
+        if not best.sum() > need:
+            continue
+        hits = np.flatnonzero(open_ == best[place])
+        chosen = hits[np.searchsorted(place[hits], np.arange(len(starts)))]
+        conflicts = (~meet[np.ix_(chosen, chosen)]).sum(1)
+        if not conflicts.any():
+            return chosen
+        tree = _disputed(open_, best, chosen, conflicts, starts)
+        own = np.arange(starts[tree], ends[tree])
+        below = meet[own[allowed[own]]] & allowed
+        bounds = np.maximum.reduceat(np.where(below, value, -np.inf), starts, axis=1).sum(1)
+        order = np.argsort(bounds, kind="stable")  # the most promising one is taken up first
+        waiting += [below[i] for i in order[bounds[order] > need]]
+    return None
+
+
+def _disputed(value: Array, best: Array, chosen: Array, conflicts: Array, starts: Array) -> int:
+    """The tree whose best leaf has many conflicts, and without which much is lost."""
+    others = value.copy()
+    others[chosen] = -np.inf
+    loss = np.minimum(best - np.maximum.reduceat(others, starts), np.ptp(best) + 1)
+    return int(np.where(conflicts > 0, loss * conflicts, -1).argmax())
+
+
+def reached(cost: Array, value: Array, tree: Array) -> tuple[Array, Array]:
+    """All costs (M,), ascending, and the sums (M,) of each tree's best leaf at up to that cost.
+
+    An upper bound of what a row can reach at that cost, since the best leaves need not meet.
+    """
+    order = np.lexsort((cost, tree))
+    value, tree, cost = value[order], tree[order], cost[order]
+    first = np.r_[True, tree[1:] != tree[:-1]]
+    height = 2 * tree * (np.ptp(value) + 1)  # lifts every tree above the one before
+    best = np.maximum.accumulate(value + height) - height
+    gains = np.where(first, best, np.diff(best, prepend=0))
+    order = np.argsort(cost, kind="stable")
+    cost, total = cost[order], np.cumsum(gains[order])
+    last = np.r_[cost[1:] != cost[:-1], True]
+    return cost[last], total[last]

@@ -1,0 +1,156 @@
+"""An ensemble of trees as boxes with values: what a search over leaves needs.
+
+Rows are float32, so a half-open leaf [lo, hi) is the closed box [lo, largest float32 below hi], and every distance is
+attained.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Trees(Protocol):
+    """Trees as arrays: x goes left where x[feature] < threshold, and scores are `base` plus the values of its leaves."""
+
+    feature: Array  # (N,) int32, -1 at leaves
+    threshold: Array  # (N,) float32
+    left: Array  # (N,) int32
+    right: Array
+    value: Array  # (N, K) float64
+    roots: Array  # (T,) int32
+    base: Array  # (K,) float64
+    features: int
+    precision: str  # of the model's own sums: "float32" or "float64"
+    divisor: float  # of the sums, at the end
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """All leaves of all trees, tree after tree.
+
+    Attributes:
+        used: (F,) the features that are asked about at all.
+        low, high: (L, F) float64, of float32 numbers: the closed box of each leaf over these features.
+        value: (L, C) what a leaf adds to the score of each class.
+        tree: (L,) int64, ascending.
+        base: (C,) the scores before any tree.
+        rounding: how far a difference of two sums can be from the one that the model adds up in its own precision.
+    """
+
+    used: Array
+    low: Array
+    high: Array
+    value: Array
+    tree: Array
+    base: Array
+    rounding: float = 0.0
+
+
+def starts_of(tree: Array) -> Array:
+    """Where each tree begins among leaves that are sorted by tree (L,)."""
+    return np.flatnonzero(np.r_[True, tree[1:] != tree[:-1]]) if len(tree) else np.zeros(0, np.int64)
+
+
+def leaves_of(trees: Trees) -> Leaves:
+    """The leaves that can be reached. Trees about one feature alone become one table of it, which is then exact."""
+    used = np.unique(trees.feature[trees.feature >= 0])
+    place = {int(f): i for i, f in enumerate(used)}
+    found = [_walk(trees, int(root), place) for root in trees.roots]
+    parts = [*_tables([part for part in found if _one(part)]), *(part for part in found if not _one(part))]
+    value = two_classes(np.concatenate([p.value for p in parts]))
+    return Leaves(
+        used,
+        np.concatenate([p.low for p in parts]).astype(np.float64),
+        np.concatenate([p.high for p in parts]).astype(np.float64),
+        value,
+        np.repeat(np.arange(len(parts)), [len(p.value) for p in parts]),
+        two_classes(np.asarray(trees.base, np.float64)[None])[0],
+        _rounding(trees),
+    )
+
+
+def _rounding(trees: Trees) -> float:
+    """Of sums of T values and a base; 0 where these are such multiples of a power of 2 that sums are exact."""
+    largest = np.maximum.reduceat(np.abs(trees.value).max(1), np.sort(trees.roots)).sum() + np.abs(trees.base).max()
+    steps = np.concatenate([trees.value.ravel(), trees.base]) * 2.0**10
+    if largest < 2.0**12 and (steps == np.rint(steps)).all():
+        return 0.0
+    return float(2 * (len(trees.roots) + 2) * np.finfo(trees.precision).eps * largest)
+
+
+def sums(trees: Trees, x: Array) -> Array:
+    """The scores of one row (features,) float32, added up in the order and the precision of the model: (C,)."""
+    node = trees.roots
+    while (inner := trees.feature[node] >= 0).any():
+        left = x[trees.feature[node]] < trees.threshold[node]
+        node = np.where(inner, np.where(left, trees.left[node], trees.right[node]), node)
+    terms = np.concatenate([trees.base[None], trees.value[node]]).astype(trees.precision)
+    found: Array = two_classes(np.cumsum(terms, axis=0, dtype=terms.dtype)[-1:] / terms.dtype.type(trees.divisor))[0]
+    return found
+
+
+def two_classes(scores: Array) -> Array:
+    """A single score (B, 1), positive for the second of two classes, as scores of both."""
+    return np.concatenate([np.zeros_like(scores), scores], 1) if scores.shape[1] == 1 else scores
+
+
+@dataclass(frozen=True)
+class _Tree:
+    low: Array  # (l, F) float32
+    high: Array
+    value: Array  # (l, K)
+
+
+def _walk(trees: Trees, root: int, place: dict[int, int]) -> _Tree:
+    """The leaves below a root that are not empty."""
+    low, high, value = [], [], []
+    empty = np.full(len(place), -np.inf, np.float32)
+    waiting = [(root, empty, -empty)]
+    while waiting:
+        node, a, b = waiting.pop()
+        if trees.feature[node] < 0:
+            for column, number in zip((low, high, value), (a, b, trees.value[node]), strict=True):
+                column.append(number)
+            continue
+        f, t = place[int(trees.feature[node])], np.float32(trees.threshold[node])
+        below, above = b.copy(), a.copy()
+        below[f], above[f] = min(b[f], np.nextafter(t, np.float32(-np.inf))), max(a[f], t)
+        waiting += [(n, *box) for n, box in ((trees.right[node], (above, b)), (trees.left[node], (a, below)))
+                    if box[0][f] <= box[1][f]]  # fmt: skip
+    return _Tree(np.array(low), np.array(high), np.array(value, np.float64))
+
+
+def _asks(tree: _Tree) -> Array:
+    """The features that a tree asks about."""
+    return np.flatnonzero((np.isfinite(tree.low) | np.isfinite(tree.high)).any(0))
+
+
+def _one(tree: _Tree) -> bool:
+    return len(_asks(tree)) == 1
+
+
+def _tables(trees: list[_Tree]) -> list[_Tree]:
+    """Trees about one feature each, added up feature by feature."""
+    groups: dict[int, list[_Tree]] = {}
+    for tree in trees:
+        groups.setdefault(int(_asks(tree)[0]), []).append(tree)
+    return [_added(f, members) for f, members in sorted(groups.items())]
+
+
+def _added(f: int, trees: list[_Tree]) -> _Tree:
+    """The sum of functions of the feature f: one leaf for every piece between two thresholds."""
+    low = np.unique(np.concatenate([tree.low[:, f] for tree in trees]))
+    value = np.zeros((len(low), trees[0].value.shape[1]))
+    for tree in trees:
+        order = np.argsort(tree.low[:, f])
+        value += tree.value[order][np.searchsorted(tree.low[order, f], low, side="right") - 1]
+    lows = np.full((len(low), trees[0].low.shape[1]), -np.inf, np.float32)
+    highs = -lows
+    lows[:, f] = low
+    highs[:-1, f] = np.nextafter(low[1:], np.float32(-np.inf))
+    return _Tree(lows, highs, value)

@@ -1,0 +1,67 @@
+"""Where a row may be moved to, and what that costs: the geometry of a ball threat, in float64 over flat features."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blindspots.ball import Ball
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The box around one row. All arrays are (features,) float64; bounds and `x` are float32 numbers.
+
+    Attributes:
+        p: of the norm: 0, 1, 2 or inf.
+        x: the row.
+        lo, hi: where each feature may lie; both are `x` where nothing may change.
+        unit: what counts as a change of 1.
+    """
+
+    p: float
+    x: Array
+    lo: Array
+    hi: Array
+    unit: Array
+
+    def cost(self, moves: Array) -> Array:
+        """The length of moves (..., features), in units of the threat; inf where one of them is."""
+        if self.p == 0:
+            blocked = np.where(np.isinf(moves).any(-1), np.inf, 0.0)
+            counted: Array = np.count_nonzero(moves, axis=-1) + blocked
+            return counted
+        scaled = np.abs(moves) / self.unit
+        if self.p == np.inf:
+            return scaled.max(-1, initial=0.0)  # type: ignore[no-any-return]
+        return np.linalg.norm(scaled, self.p, axis=-1)  # type: ignore[no-any-return]
+
+    def of(self, features: Array) -> "Region":
+        """The same for these features alone."""
+        return Region(self.p, self.x[features], self.lo[features], self.hi[features], self.unit[features])
+
+
+class Frame:
+    """What all rows have in common: a threat over inputs of a shape."""
+
+    def __init__(self, threat: Ball, shape: tuple[int, ...]) -> None:
+        one = torch.zeros(1, *shape)
+        lo, hi = (bound.numpy().reshape(-1).astype(np.float64) for bound in threat.to(one.device).whole.like(one))
+        self.p, self.lo, self.hi = threat.p, lo, hi
+        self.unit = _spread(threat.unit, shape, np.ones(1), np.float64)
+        self.free = _spread(threat.where, shape, np.ones(1, bool), np.bool_)
+
+    def around(self, x: Array) -> Region:
+        """The region of a row (features,)."""
+        x = x.astype(np.float64)
+        return Region(self.p, x, np.where(self.free, self.lo, x), np.where(self.free, self.hi, x), self.unit)
+
+
+def _spread(given: torch.Tensor | None, shape: tuple[int, ...], usual: Array, dtype: type) -> Array:
+    values = usual if given is None else given.cpu().numpy()
+    flat: Array = np.broadcast_to(values, shape).reshape(-1).astype(dtype)
+    return flat

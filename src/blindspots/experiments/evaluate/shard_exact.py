@@ -1,0 +1,94 @@
+"""The rows of one part where a solver proposes: what it proved is kept beside what the engine saw."""
+
+import time
+from collections.abc import Generator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blindspots.attacks import Exact
+from blindspots.engine.cascade import Board, Cascade, Stage
+from blindspots.engine.jobs import Samples
+from blindspots.engine.result import Result
+from blindspots.exact import Bracket, Solver, solver_of
+from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.setup import threat_of
+from blindspots.experiments.evaluate.shard import ShardSearch
+from blindspots.models.model import Model
+from blindspots.runs.experiment import Columns
+from blindspots.runs.world import Progress, World
+from blindspots.threat import Threat
+
+BEYOND = 1e-4  # of the radius: this much farther is searched, since float32 lets some points pass that lie outside
+
+
+def exact_of(stages: Sequence[Stage]) -> Exact | None:
+    """The attack among these that asks a solver."""
+    return next((stage.attack for stage in stages if isinstance(stage.attack, Exact)), None)
+
+
+def proves(config: Batched, world: World, model: Model, threat: Threat) -> Solver | None:
+    """The solver for what a run asks; None where nothing is proved."""
+    if config.of_values or "goal" in world.given:
+        return None
+    return world.once(f"solver of {id(model)}", lambda: solver_of(model, threat, tuple(world.data.shape)))
+
+
+class ExactShardSearch(ShardSearch):
+    """The rows are solved one by one; a point that a solver proposes is looked at like that of any attack."""
+
+    proofs: dict[int, Bracket]
+
+    def searched(
+        self, cascade: Cascade, samples: Samples, kept: Columns | None
+    ) -> Generator[Columns, None, tuple[Board, list[float]]]:
+        self.proofs, self.deadline = {}, cascade.allowance.deadline
+        cascade.proposals = self._proposed
+        board, seconds = yield from super().searched(cascade, samples, kept)
+        self._solve(samples, board.right.nonzero()[:, 0])  # again, if the stage was over when the run was interrupted
+        standing = board.right & ~board.ledger.won
+        beyond = torch.from_numpy(self._lower(len(samples.y))) > float(threat_of(self.world).radius or np.inf)
+        proved = standing & (beyond | self._none(samples))
+        board.ledger.settle_(standing & (board.ledger.result == Result.UNSEARCHED), Result.BUDGET)
+        board.ledger.settle_(proved & (board.ledger.result != Result.NONFINITE), Result.PROVED)
+        return board, seconds
+
+    def more(self, samples: Samples, columns: Columns) -> Columns:
+        return {"lower": torch.from_numpy(self._lower(len(samples.y)))}
+
+    def _proposed(self, samples: Samples, at: Tensor) -> Tensor:
+        """Where the search of each row begins: (N, ...), at the solver's point or the clean input."""
+        self._solve(samples, at)
+        points = samples.x.clone()
+        for i, proof in self.proofs.items():
+            if proof.point is not None:
+                points[i] = torch.from_numpy(proof.point).view(points.shape[1:])
+        return points
+
+    def _solve(self, samples: Samples, at: Tensor) -> None:
+        model, threat = self.world.model, threat_of(self.world)
+        solver, attack = proves(self.config, self.world, model, threat), exact_of(self.stages)
+        assert solver is not None
+        assert attack is not None
+        within = np.inf if threat.radius is None else threat.radius * (1 + BEYOND)
+        for i in at.tolist():
+            if i not in self.proofs:
+                x = samples.x[i].flatten().cpu().numpy()
+                self.proofs[i] = solver.nearest(x, int(samples.y[i]), within, attack.nodes, self._late)
+                self._told(len(self.proofs), len(at))
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _told(self, done: int, rows: int) -> None:
+        said = f"{done:,} of {rows:,} rows solved"
+        self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))
+
+    def _none(self, samples: Samples) -> Tensor:
+        """Rows that have provably no adversarial example at all: (N,) bool."""
+        return torch.from_numpy(np.isposinf(self._lower(len(samples.y))))
+
+    def _lower(self, rows: int) -> np.ndarray:
+        """(N,) float64: no adversarial example is nearer; 0 for rows that were not solved."""
+        return np.array([self.proofs[i].lower if i in self.proofs else 0.0 for i in range(rows)])

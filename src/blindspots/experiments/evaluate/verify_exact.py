@@ -1,0 +1,195 @@
+"""Proved bounds once more, for a sample of rows: mixed-integer programs (Kantchelian, Tygar, Joseph 2016) by HiGHS.
+
+Of trees: one binary for every question "is feature f below t?" that is open within the bound, ordered along each feature,
+and one variable for every leaf; a program in which another class leads and the change is shorter than the bound has to
+be infeasible. Nothing is shared with the search that found the bound.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize_scalar
+from scipy.sparse import coo_array
+from torch import Tensor
+
+Array = NDArray[Any]
+SHORTER = 1e-4  # of the bound: what is looked for is nearer by this share, well above the tolerance of HiGHS
+LEAD = 1e-5  # of the sum of the largest leaves: HiGHS takes 1e-6 for a whole number
+INFEASIBLE = 2  # status of scipy.optimize.milp
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a row may go: x, lo, hi and unit (features,) float64, with lo = hi = x where nothing may change."""
+
+    p: float
+    x: Array
+    lo: Array
+    hi: Array
+    unit: Array
+
+
+def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+    """Whether an example nearer than the bound exists; None: that was not decided within these seconds.
+
+    Args:
+        model: a `Model` of trees, or one that is linear.
+        x: the row (...) as the model takes it.
+        y: the label of the row.
+        seconds: for each other class.
+    """
+    if hasattr(model, "forest"):
+        return _of_trees(model.forest, ground, y, bound, seconds)
+    return _of_scores(model, x, ground, y, bound)
+
+
+def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+    lo, hi = ground.lo, ground.hi
+    short = bound * (1 - SHORTER)
+    if ground.p and np.isfinite(bound):  # every change lies in the cube of this size
+        lo, hi = np.maximum(lo, ground.x - short * ground.unit), np.minimum(hi, ground.x + short * ground.unit)
+    program = _Program(forest, ground, lo, hi)
+    decided = True
+    for j in range(program.classes):
+        if j != y:
+            status = program.leads(j, y, short, seconds)
+            if status == 0:
+                return True
+            decided &= status == INFEASIBLE
+    return False if decided else None
+
+
+def _of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float) -> bool:
+    """Of a linear model: how far the lead of the label can fall within the bound, by its gradient."""
+    with torch.enable_grad():
+        at = x[None].clone().requires_grad_()
+        scores = model.logits(at)[0]
+        others = [j for j in range(len(scores)) if j != y]
+        leads = [scores[y] - scores[j] for j in others]
+        slopes = [torch.autograd.grad(lead, at, retain_graph=True)[0].double().numpy().ravel() for lead in leads]
+    fallen = [_fall(ground, slope, bound * (1 - SHORTER)) for slope in slopes]
+    return any(fall > float(lead) * (1 + LEAD) for fall, lead in zip(fallen, leads, strict=True))
+
+
+def _fall(ground: Ground, slope: Array, short: float) -> float:
+    """At least as much as a linear function can fall within a distance: by linear programs, or weak duality."""
+    room = np.where(slope > 0, ground.x - ground.lo, ground.hi - ground.x)
+    steep = np.abs(slope)
+    if np.isinf(short):
+        return float(steep @ room)
+    if ground.p == 0:
+        return float(np.sort(steep * room)[::-1][: max(0, int(np.ceil(short)))].sum())
+    if ground.p == 2:  # for every price of the squared length, what is bought at it is an upper bound
+        scale = max(short, 1e-30)
+
+        def dual(log_price: float) -> float:
+            price = np.exp(log_price)
+            moves = np.minimum(steep * ground.unit**2 / (2 * price), room)
+            return float(steep @ moves - price * np.square(moves / ground.unit).sum() + price * scale**2)
+
+        guess = np.log(max(np.linalg.norm(steep * ground.unit), 1e-30) / (2 * scale))
+        return float(minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9}).fun)
+    cost = [1 / ground.unit] if ground.p == 1 else np.diag(1 / ground.unit)
+    most = np.full(len(cost), short)
+    found = linprog(-steep, A_ub=cost, b_ub=most, bounds=np.stack([np.zeros_like(room), room], 1))
+    return float(-found.fun)
+
+
+class _Program:
+    """The constraints that say what a row is: bits of questions, and leaves that follow from them."""
+
+    def __init__(self, forest: Any, ground: Ground, lo: Array, hi: Array) -> None:
+        self.ground, self.lo, self.hi, self.forest = ground, lo, hi, forest
+        self.bits: dict[tuple[int, float], int] = {}
+        self.entries: list[tuple[int, int, float]] = []  # row, column, factor
+        self.low: list[float] = []
+        self.high: list[float] = []
+        self.columns, self.leaves = 0, []  # type: ignore[var-annotated]
+        for root in forest.roots:
+            self.row([(leaf, 1.0) for leaf in self.follow(int(root))], 1, 1)
+        self.order()
+
+    @property
+    def classes(self) -> int:
+        return max(2, len(self.forest.base))
+
+    def row(self, terms: list[tuple[int, float]], low: float, high: float) -> None:
+        self.entries += [(len(self.low), column, factor) for column, factor in terms]
+        self.low.append(low)
+        self.high.append(high)
+
+    def column(self) -> int:
+        self.columns += 1
+        return self.columns - 1
+
+    def follow(self, node: int) -> list[int]:
+        """The columns of the leaves below a node; those on one side add up to no more than the bit allows."""
+        f = int(self.forest.feature[node])
+        if f < 0:
+            self.leaves.append((self.column(), node))
+            return [self.columns - 1]
+        t = float(self.forest.threshold[node])
+        if self.hi[f] < t or self.lo[f] >= t:  # not open
+            return self.follow(int(self.forest.left[node] if self.hi[f] < t else self.forest.right[node]))
+        if (f, t) not in self.bits:
+            self.bits[f, t] = self.column()
+        bit = self.bits[f, t]
+        left, right = self.follow(int(self.forest.left[node])), self.follow(int(self.forest.right[node]))
+        self.row([*((leaf, 1.0) for leaf in left), (bit, -1.0)], -np.inf, 0)
+        self.row([*((leaf, 1.0) for leaf in right), (bit, 1.0)], -np.inf, 1)
+        return left + right
+
+    def order(self) -> None:
+        """What is below a threshold is below all larger ones."""
+        asked = sorted(self.bits)
+        for one, two in zip(asked, asked[1:], strict=False):
+            if one[0] == two[0]:
+                self.row([(self.bits[one], 1.0), (self.bits[two], -1.0)], -np.inf, 0)
+
+    def cost(self) -> Iterator[tuple[int, float, float]]:
+        """What a change costs: for every bit its factor, and what it adds to a constant."""
+        for f in {f for f, _ in self.bits}:
+            asked = [t for g, t in sorted(self.bits) if g == f]
+            for side in (1, -1):
+                spent = 0.0
+                for t in (t for t in asked[::side] if (t > self.ground.x[f]) == (side > 0)):
+                    reach = t if side > 0 else float(np.nextafter(np.float32(t), np.float32(-np.inf)))
+                    size = abs(reach - self.ground.x[f]) / self.ground.unit[f]
+                    total = size**self.ground.p if self.ground.p else 1.0
+                    yield self.bits[f, t], -side * (total - spent), (total - spent) * (side > 0)
+                    spent = total
+
+    def leads(self, j: int, y: int, short: float, seconds: float) -> int:
+        """HiGHS's status on a row within the bound of which j leads y."""
+        value = np.asarray(self.forest.value, np.float64)
+        value, base = (np.hstack([np.zeros((len(a), 1)), a]) if a.shape[1] == 1 else a
+                       for a in (value, np.asarray(self.forest.base, np.float64)[None]))  # fmt: skip
+        gain = value[:, j] - value[:, y]
+        size = sum(np.abs(gain[self.below(int(root))]).max() for root in self.forest.roots)
+        size = size or 1.0
+        lead = [(c, float(gain[n] / size)) for c, n in self.leaves]
+        rows = [(lead, float(base[0, y] - base[0, j]) / size + LEAD, np.inf)]
+        if np.isfinite(self.ground.p) and np.isfinite(short):
+            parts = list(self.cost())
+            most = short**self.ground.p if self.ground.p else max(np.ceil(short) - 1, 0.5)
+            rows.append(([(c, factor / most) for c, factor, _ in parts], -np.inf, 1 - sum(k for *_, k in parts) / most))
+        entries = self.entries + [(len(self.low) + i, c, v) for i, (terms, *_) in enumerate(rows) for c, v in terms]
+        r, c, v = zip(*entries, strict=True)
+        matrix = coo_array((v, (r, c)), shape=(len(self.low) + len(rows), self.columns)).tocsr()
+        low, high = [*self.low, *(low for _, low, _ in rows)], [*self.high, *(high for *_, high in rows)]
+        whole = np.zeros(self.columns, np.int64)
+        whole[list(self.bits.values())] = 1
+        found = milp(
+            np.zeros(self.columns), constraints=LinearConstraint(matrix, low, high), integrality=whole,
+            bounds=Bounds(0, 1), options={"time_limit": seconds},
+        )  # fmt: skip
+        return int(found.status)
+
+    def below(self, root: int) -> list[int]:
+        """All leaves of a tree."""
+        f = self.forest
+        return [root] if f.feature[root] < 0 else self.below(int(f.left[root])) + self.below(int(f.right[root]))

@@ -1,0 +1,1 @@
+"""Ensembles of decision trees, read from the files of their libraries without these libraries."""

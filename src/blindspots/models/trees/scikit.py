@@ -1,0 +1,107 @@
+"""Trees of scikit-learn: single ones, forests, gradient boosting in both forms, AdaBoost and bags of trees.
+
+Only scikit-learn's own classes are read, by their exact type, since a subclass may override any method.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, forest
+
+_LINKS: dict[str, Link] = {"IdentityLink": "identity", "LogLink": "exp"}
+
+
+def read(estimator: Any) -> Forest | None:
+    """The trees of a fitted estimator; None where it is something else, or has questions about categories.
+
+    What it predicts is compared with the estimator itself by the caller, since some of these attributes are private.
+    """
+    if type(estimator).__module__.partition(".")[0] != "sklearn":
+        return None
+    reader = _READERS.get(type(estimator).__name__)
+    return reader(estimator) if reader else None
+
+
+def _single(tree: Any) -> Forest | None:
+    return _averaged([tree], tree)
+
+
+def _forest(ensemble: Any) -> Forest | None:
+    return _averaged(ensemble.estimators_, ensemble)
+
+
+def _averaged(trees: Any, whole: Any) -> Forest | None:
+    classes = getattr(whole, "n_classes_", None)
+    if not np.isscalar(classes) and classes is not None:  # one label after the other
+        return None
+    made = [_tree(tree.tree_, _values(tree)) for tree in trees]
+    outputs = made[0].value.shape[1]
+    link: Link = "identity" if classes is None else "probabilities"
+    if outputs == 1 and classes is not None:
+        return None  # fitted on a single class
+    return forest(made, np.zeros(outputs), whole.n_features_in_, link, divisor=len(made))
+
+
+def _values(tree: Any) -> Any:
+    """(n, K): the shares of the classes, or the numbers that a regressor predicts."""
+    value = tree.tree_.value
+    return value[:, 0, :] if hasattr(tree, "classes_") else value[:, :, 0]
+
+
+def _tree(nodes: Any, value: Any) -> Tree:
+    leaf = nodes.children_left == LEAF
+    feature = np.where(leaf, LEAF, nodes.feature)
+    return Tree(feature, above(nodes.threshold), nodes.children_left, nodes.children_right, value)
+
+
+def _boosted(ensemble: Any) -> Forest | None:
+    """GradientBoosting: what it begins with, and its trees times the learning rate."""
+    if ensemble.init_ != "zero" and type(ensemble.init_).__name__ not in ("DummyClassifier", "DummyRegressor"):
+        return None  # it begins with a model of its own
+    start = ensemble._raw_predict_init(np.zeros((1, ensemble.n_features_in_), np.float32))[0]
+    made = [
+        _tree(tree.tree_, ensemble.learning_rate * _column(tree.tree_.value[:, 0, 0], k, len(start)))
+        for stage in ensemble.estimators_
+        for k, tree in enumerate(stage)
+    ]
+    link: Link = "logits" if hasattr(ensemble, "classes_") else "identity"
+    return forest(made, start, ensemble.n_features_in_, link)
+
+
+def _column(values: Any, k: int, outputs: int) -> Any:
+    """Values (n,) in column k of (n, K)."""
+    wide = np.zeros((len(values), outputs))
+    wide[:, k] = values
+    return wide
+
+
+def _histogram(ensemble: Any) -> Forest | None:
+    """HistGradientBoosting; missing values have a branch of their own there, which nothing takes here."""
+    start = np.asarray(ensemble._baseline_prediction, np.float64).reshape(-1)
+    stages = [[stage.nodes for stage in row] for row in ensemble._predictors]
+    if ensemble._preprocessor is not None or any(n["is_categorical"].any() for row in stages for n in row):
+        return None
+    made = [_histogram_tree(nodes, k, len(start)) for row in stages for k, nodes in enumerate(row)]
+    link = "logits" if hasattr(ensemble, "classes_") else _LINKS.get(type(ensemble._loss.link).__name__)
+    return forest(made, start, ensemble.n_features_in_, link) if link and made else None  # type: ignore[arg-type]
+
+
+def _histogram_tree(nodes: Any, k: int, outputs: int) -> Tree:
+    leaf = nodes["is_leaf"].astype(bool)
+    feature = np.where(leaf, LEAF, nodes["feature_idx"].astype(np.int64))
+    children = (nodes[side].astype(np.int64) for side in ("left", "right"))
+    return Tree(feature, above(nodes["num_threshold"]), *children, _column(nodes["value"], k, outputs))
+
+
+_READERS: dict[str, Callable[[Any], Forest | None]] = {
+    **dict.fromkeys(
+        ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"), _single
+    ),
+    **dict.fromkeys(
+        ("RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor"), _forest
+    ),
+    **dict.fromkeys(("GradientBoostingClassifier", "GradientBoostingRegressor"), _boosted),
+    **dict.fromkeys(("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"), _histogram),
+}
