@@ -35,6 +35,7 @@ class Service(Protocol):
     repeats: int  # inputs that were sent again after a failure
     failure: str  # its last exception; "": it never failed
     silent: bool  # it no longer answers
+    spent: bool  # since its budget is spent
 
 
 class Model(Checked):
@@ -135,6 +136,11 @@ class Model(Checked):
     def in_levels(self) -> bool:
         """Whether a file may keep its inputs in 8 bits, as those of pictures."""
         return True
+
+    @property
+    def levels(self) -> int | None:
+        """How many steps lie between the bounds, where it gets inputs in whole levels; None: as they are."""
+        return None
 
     def forget(self) -> None:
         """Drop what is remembered of earlier queries, so that an interrupted search goes on as it would have."""

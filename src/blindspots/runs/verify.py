@@ -106,6 +106,7 @@ def _checks(files: Files, at: str, given: Mapping[str, Any], say: Say, quick: bo
             yield from _checks(files, f"{at}{name}/", {}, say, quick)
         return
     world = World(done.config, given, say=say)
+    world.home = done.folder
     yield from _same_world(done, world)
     with _threads(done.manifest.made_by.threads):
         yield from _proved(done, world, say)
