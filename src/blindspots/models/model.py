@@ -31,11 +31,14 @@ _BELOW_ONE = 1 - 2.0**-24
 class Service(Protocol):
     """What stands behind a model whose every query counts and may fail."""
 
-    classes: int | None  # their number, where it returns labels
     repeats: int  # inputs that were sent again after a failure
     failure: str  # its last exception; "": it never failed
     silent: bool  # it no longer answers
     spent: bool  # since its budget is spent
+
+    @property
+    def classes(self) -> int | None:
+        """Their number, where it returns labels."""
 
 
 class Model(Checked):

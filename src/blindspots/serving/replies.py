@@ -96,4 +96,5 @@ def _picture(content: bytes, shape: Sequence[int]) -> Array:
         raise RequestError(f"expected the bytes of a picture ({error})") from None
     pixels = np.asarray(image, np.float32) / 255
     x = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    return _shaped(x[None], shape)[0]
+    only: Array = _shaped(x[None], shape)[0]
+    return only

@@ -57,7 +57,7 @@ class Served:
     @cached_property
     def classes(self) -> int:
         """How many there are, by the answer to one row."""
-        return self.ask(self.data.rows(0, 1)[0].numpy()).shape[1]
+        return int(self.ask(self.data.rows(0, 1)[0].numpy()).shape[1])
 
     @cached_property
     def class_names(self) -> Sequence[str] | None:

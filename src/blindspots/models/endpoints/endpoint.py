@@ -59,17 +59,18 @@ class Endpoint(Model):
         self,
         protocol: Protocol,
         address: Address,
-        pace: Pace = Pace(),
-        terms: Terms = Terms(),
-        about: About = About(),
+        pace: Pace | None = None,
+        terms: Terms | None = None,
+        about: About | None = None,
         bounds: tuple[Numbers, Numbers] = (0.0, 1.0),
         identity: str = "",
         name: str | None = None,
         spec: str | None = None,
     ) -> None:
         super().__init__(self.logits, bounds, name=name or protocol.called, spec=spec)
-        self.protocol, self.pace, self.told = protocol, pace, about
-        self.transport = Transport(address, pace)
+        about = about or About()
+        self.protocol, self.pace, self.told = protocol, pace or Pace(), about
+        self.transport = Transport(address, self.pace)
         self._identity = repr((protocol.name, address.shown, identity, self.bounds, about))
         self.class_names = None if about.class_names is None else list(about.class_names)
         self.repeats, self.silent, self.failure, self.spent = (
@@ -81,7 +82,7 @@ class Endpoint(Model):
         self.reader: Reader | None = None
         self.varies: bool | None = None  # whether equal inputs get different answers, once it is known
         self._times, self._lock = Counter[bytes](), Lock()
-        self._open(None, terms)
+        self._open(None, terms or Terms())
 
     # -------------------------------------------------------------- what the rest of blindspots sees
 

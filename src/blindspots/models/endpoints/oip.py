@@ -13,6 +13,7 @@ import numpy as np
 from blindspots.data.names import checked
 from blindspots.errors import InputError
 from blindspots.models.endpoints.protocol import About, Array, Get, Protocol
+from blindspots.models.endpoints.reading import Said
 from blindspots.models.endpoints.transport import first_words
 
 _FLOATS, _WHOLE = ("FP32", "FP64", "FP16", "BF16"), ("INT8", "INT16", "INT32", "INT64", "UINT16", "UINT32", "UINT64")
@@ -31,7 +32,8 @@ class OpenInference(Protocol):
 
     def __init__(self, url: str, input: str | None = None, output: str | None = None) -> None:
         super().__init__(url.removesuffix("/infer"))
-        self._input, self._output, self.shape, self.datatype = input, output, (), "FP32"  # type: tuple[int, ...]
+        self._input, self._output, self.datatype = input, output, "FP32"
+        self.shape: tuple[int, ...] = ()
 
     @property
     def url(self) -> str:
@@ -61,7 +63,7 @@ class OpenInference(Protocol):
         self._check_type()
         names = said.get("parameters", {}).get("class_names")
         classes = shape[-1] if len(shape) == 2 and shape[-1] > 1 else None
-        kind = "labels" if output["datatype"] in _LABELS and classes is None else None
+        kind: Said | None = "labels" if output["datatype"] in _LABELS and classes is None else None
         return About(kind, classes, None if names is None else tuple(checked(names, f"the classes of {self.base}")))
 
     def _check_type(self) -> None:

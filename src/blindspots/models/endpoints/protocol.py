@@ -1,4 +1,4 @@
-"""How services are spoken to: what is sent for an input, how several make a request, where the answers lie in a reply."""
+"""How services are spoken to: what is sent for an input, what a request is, where answers lie in a reply."""
 
 import base64
 import json

@@ -141,8 +141,11 @@ class Reader:
 
     def _one_hot(self, answer: Answer) -> Tensor:
         assert self.classes is not None
-        scores = answer.named or dict(enumerate(answer.scores))
-        label = answer.label if answer.label is not None else max(scores, key=lambda name: scores[name])
+        label = answer.label
+        if label is None and answer.named:
+            label = max(answer.named, key=answer.named.__getitem__)
+        elif label is None:
+            label = answer.scores.index(max(answer.scores))
         at = self._place(label)
         return torch.nn.functional.one_hot(torch.tensor(at), self.classes).float()
 

@@ -39,16 +39,12 @@ def bare(url: str) -> str:
 
 def checked_url(url: str, spec: str) -> str:
     """Raises InputError: no address of a web service, or one with a secret in it, which run.json would show."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
+    if not _is_web(url):
+        shown = url.partition("?")[0].rpartition("@")[2]
         raise InputError(
-            f"expected an address such as {spec}:http://host:8000/..., got {url.partition('?')[0].rpartition('@')[2]!r}"
-            ": name the service in full"
+            f"expected an address such as {spec}:http://host:8000/..., got {shown!r}: name the service in full"
         )
+    parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise InputError(
             f"expected the address of {parts.hostname} without user, password, query and fragment, which run.json and "
@@ -56,3 +52,11 @@ def checked_url(url: str, spec: str) -> str:
             "template:FILE.toml that names variables"
         )
     return url.rstrip("/")
+
+
+def _is_web(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -85,10 +85,13 @@ class Template(Record):
         if self.protocol == "oip":
             return OpenInference(url, self.tensors.get("input"), self.tensors.get("output"))
         if self.protocol != "json":
-            made: Protocol = {"mlflow": MLflow, "kserve1": KServe1, "hf": HuggingFace}[self.protocol](url)
+            made = KNOWN[self.protocol](url)
             made.levels = self.levels or made.levels
             return made
         return Described(url, self, body or "")
+
+
+KNOWN: dict[str, Callable[[str], Protocol]] = {"mlflow": MLflow, "kserve1": KServe1, "hf": HuggingFace}
 
 
 class Rule(Record):

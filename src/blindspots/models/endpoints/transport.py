@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -94,13 +95,15 @@ class Transport:
 
     def get(self, url: str) -> bytes | None:
         """What lies at an address of the service, which costs nothing; None: it has no such address."""
+        why = ""
         for attempt in range(self.pace.retries + 1):
-            reply = self._tried(lambda: self.client.get(url, headers=dict(self.address.headers)), Sending())
+            reply = self._tried(partial(self.client.get, url, headers=dict(self.address.headers)), Sending())
             if not isinstance(reply, str) and reply.status_code not in PASSING:
                 return None if reply.status_code in (404, 405, 501) else self._content(reply)
+            why = self._unanswered(reply)
             if attempt < self.pace.retries:
                 time.sleep(self._pause(attempt, url.encode(), reply))
-        raise UnansweredError(self._unanswered(reply))
+        raise UnansweredError(why)
 
     def post(self, body: bytes, kind: str, inputs: int, spending: Spending, keep: Callable[[bytes], bool]) -> None:
         """Send a request about so many inputs; `keep` is given the answer, and says whether it is a refusal.
@@ -115,7 +118,7 @@ class Transport:
             self._take_turn()
             with spending.sending(inputs, again=attempt > 0) as sending:
                 left = min(self.pace.timeout, max(0.01, spending.deadline - time.monotonic()))
-                reply = self._tried(lambda left=left: self._followed(body, headers, left), sending)
+                reply = self._tried(partial(self._followed, body, headers, left), sending)
                 if not isinstance(reply, str):
                     sending.outcome = "failed"
                     if reply.status_code in self.address.refuses:
@@ -159,16 +162,16 @@ class Transport:
 
     def _followed(self, body: bytes, headers: Mapping[str, str], timeout: float) -> Any:
         """The response, after redirects that stay on the same host."""
-        url = self.address.url
-        for _ in range(_HOPS):
+        url, hops = self.address.url, 0
+        while True:
             reply = self.client.post(url, content=body, headers=dict(headers), timeout=timeout)
-            if reply.status_code not in (307, 308) or not _same_origin(url, self._target(url, reply)):
+            target, hops = self._target(url, reply), hops + 1
+            if reply.status_code not in (307, 308) or not _same_origin(url, target) or hops > _HOPS:
                 return reply
-            url = self._target(url, reply)
-        return reply
+            url = target
 
     def _target(self, url: str, reply: Any) -> str:
-        return urljoin(url, reply.headers.get("Location", ""))
+        return urljoin(url, str(reply.headers.get("Location", "")))
 
     def _refuse_certificate(self, error: Exception) -> None:
         """Another attempt would not help."""
@@ -238,7 +241,7 @@ class Transport:
         told = None if isinstance(reply, str) else retry_after(reply.headers.get("Retry-After"))
         digest = hashlib.sha256(body + bytes([attempt])).digest()
         jitter = 1 - int.from_bytes(digest[:4], "big") / 2**33
-        return min(_LONGEST_WAIT, max(told or 0.0, self.pace.wait * 2**attempt * jitter))
+        return min(_LONGEST_WAIT, max(told or 0.0, self.pace.wait * float(2**attempt) * jitter))
 
 
 def retry_after(said: str | None) -> float | None:
