@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,10 +81,11 @@ class World:
     def _keep_answers(self, model: Model) -> None:
         """An endpoint's answers and its account lie in the folder of the run, or where the configuration says."""
         if isinstance(model.service, Endpoint):
-            price, free, queries, paid, shared = (
-                getattr(self.config, name, None) for name in ("price", "free", "max_queries", "max_paid", "answers")
+            price, queries, paid, shared = (
+                getattr(self.config, name, None) for name in ("price", "max_queries", "max_paid", "answers")
             )
-            terms = Terms(price or Decimal(0), free or 0, queries, paid)
+            own = model.service.spending.terms
+            terms = Terms(own.price if price is None else price, own.free, queries, paid)
             model.service.keep_in(self.home, None if shared is None else Path(shared), terms)
 
     @cached_property

@@ -10,6 +10,7 @@ from blindspots.experiments.evaluate.charts import Confusion, confusion, curve_c
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
+from blindspots.experiments.evaluate.money import Bill, bill
 from blindspots.experiments.evaluate.texts_shown import TextStanding
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
 from blindspots.findings import Finding
@@ -40,7 +41,7 @@ def page(*runs: Evaluated) -> Page:
             labels, verdicts, [one.threat for one in shown], [one.evidence.goal for one in shown]
         ),
         text=compared if len(runs) > 1 else _said(v, shown[0]),
-        tables=[_numbers(v, shown[0]), *_measures(v), _stages(shown[0])] if len(runs) == 1 else [_side_by_side(shown)],
+        tables=[_numbers(v, shown[0]), *_measures(v), *_asked(shown[0]), _stages(shown[0])] if len(runs) == 1 else [_side_by_side(shown)],
         sections=[
             ("gallery", "Gallery"), ("radius", "Radius"), ("stages", "Stages"), ("classes", "Classes"),
         ],
@@ -89,6 +90,11 @@ class Shown:
     @property
     def goal(self) -> Goal | None:
         return self.evidence.goal
+
+    @property
+    def bill(self) -> Bill | None:
+        """Of an endpoint."""
+        return bill(self.evidence)
 
     @property
     def measures(self) -> list[Table]:
@@ -195,6 +201,12 @@ def _measures(v: EvaluateVerdict) -> list[Table]:
         for when, s in (("clean", m.clean), ("attacked", m.worst))
     ]
     return [Table(("", "Mean", "Root mean square", "Median", "95 % quantile", "Largest"), rows)] if rows else []
+
+
+def _asked(one: Shown) -> list[Table]:
+    """What an endpoint was asked and what it costs."""
+    found = one.bill
+    return [Table(("Endpoint", "Queries", "Money"), found.lines)] if found else []
 
 
 def _stages(one: Shown) -> Table:

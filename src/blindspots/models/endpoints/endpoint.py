@@ -73,12 +73,8 @@ class Endpoint(Model):
         self.transport = Transport(address, self.pace)
         self._identity = repr((protocol.name, address.shown, identity, self.bounds, about))
         self.class_names = None if about.class_names is None else list(about.class_names)
-        self.repeats, self.silent, self.failure, self.spent = (
-            0,
-            False,
-            "",
-            False,
-        )  # repetitions are counted in `spending`
+        self.repeats = 0  # repetitions are counted in `spending`
+        self.silent, self.failure, self.spent = False, "", False
         self.reader: Reader | None = None
         self.varies: bool | None = None  # whether equal inputs get different answers, once it is known
         self._times, self._lock = Counter[bytes](), Lock()
@@ -119,12 +115,7 @@ class Endpoint(Model):
     def keep_in(self, folder: Path | None, answers: Path | None, terms: Terms) -> None:
         """Go on with the account and the answers in a folder; `answers`: a file of them that others share."""
         self.close()
-        self._open(folder, self._with_prices(terms), answers)
-
-    def _with_prices(self, terms: Terms) -> Terms:
-        """Limits from there, and the price, too, where one was said."""
-        own = self.spending.terms
-        return terms if terms.price else Terms(own.price, own.free, terms.queries, terms.paid)
+        self._open(folder, terms, answers)
 
     def _open(self, folder: Path | None, terms: Terms, answers: Path | None = None) -> None:
         inside = None if folder is None else folder / kept_answers.NAME
@@ -220,7 +211,8 @@ class Endpoint(Model):
         return scores
 
     @property
-    def _is_random(self) -> bool:
+    def is_random(self) -> bool:
+        """Whether the five answers differed, in this process or in an earlier one of the run."""
         if self.varies is None:
             self.varies = json.loads(self.spending.marked("varies") or "null")
         return bool(self.varies)
@@ -273,7 +265,7 @@ class Endpoint(Model):
     def _keys(self, rows: Sequence[bytes], draw: int | None = None) -> list[Key]:
         """By what answers are kept; of a randomised endpoint every time another one."""
         hashes = [hashlib.sha256(row).digest() for row in rows]
-        if draw is not None or not self._is_random:
+        if draw is not None or not self.is_random:
             return [Key(one, draw or 0) for one in hashes]
         found = []
         for one in hashes:

@@ -57,6 +57,12 @@ class Terms:
         return min(limits, default=None)
 
 
+def money(amount: Decimal) -> str:
+    """Exact, with two decimals or as many as it takes."""
+    whole = amount.normalize()
+    return f"{whole.quantize(Decimal('0.01')) if whole == round(whole, 2) else whole:f}"
+
+
 @dataclass(frozen=True)
 class Counts:
     """Inputs by what became of them; `again` of those that were sent are repetitions after a failure."""
