@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,6 +173,11 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.served = served
         super().__init__((host, port), handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever leaves in the middle of a request is not worth a word."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -29,6 +29,7 @@ from blindspots.runs.world import World
 
 QUERIES = "queries"  # the part that holds what was asked
 COUNTS = ("answered", "refused", "failed", "lost", "open", "unsent", "again")
+_OF_ENDPOINTS = ("price", "max_queries", "max_paid", "answers", "rehearse")
 _FIRST = 256  # rows that are looked at in one go
 _MANY = 0.01  # refused: a share worth a warning
 
@@ -46,10 +47,7 @@ def priced(config: Batched, world: World) -> dict[str, Any]:
     """What its price and its limits come to as settings. Raises InputError: no endpoint is asked."""
     endpoint = endpoint_of(world)
     if endpoint is None:
-        given = [
-            n for n in ("price", "max_queries", "max_paid", "answers", "rehearse") if getattr(config, n) is not None
-        ]
-        if given:
+        if given := [name for name in _OF_ENDPOINTS if getattr(config, name) is not None]:
             option = given[0].replace("_", "-")
             raise InputError(
                 f"expected a model behind an address for --{option}, got {world.model.name}, which costs nothing: "

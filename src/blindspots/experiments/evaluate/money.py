@@ -13,6 +13,7 @@ from blindspots.report.words import count, number, percent
 
 _POINTS = 200  # of the curve, at most
 _SHOWN = 8  # of them in the table
+_ROOM = 1.001  # of the axis
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,11 @@ def _curve(evidence: Evidence, asked: Asked, price: Decimal) -> Plot | None:
         return None
     budgets = np.unique(used[fell])
     budgets = budgets[np.unique(np.linspace(0, len(budgets) - 1, _POINTS).round().astype(int))]
-    unit = float(price) if price else 1.0
+    total_cost = float(evidence.verdict.paid or 0) if price else float(evidence.verdict.queries or 0)
+    unit = total_cost / int(used.sum())  # of an evaluation: some cost nothing, since the answer was known
     spent = [unit * float(np.minimum(used, b).sum()) for b in budgets]
     hits = [int((fell & (used <= b)).sum()) for b in budgets]
-    whole, total = unit * float(used.sum()), len(used)
+    whole, total = total_cost, len(used)
     at = [100 * s / whole for s in [0.0, *spent, whole]]
     shares = [clopper_pearson(k, total) for k in [0, *hits, hits[-1]]]
     values = [0.0, *(100 * k / total for k in hits), 100 * hits[-1] / total]
@@ -69,8 +71,14 @@ def _curve(evidence: Evidence, asked: Asked, price: Decimal) -> Plot | None:
         "fell", rising(list(zip(at, values, strict=True))), f"{band}Z", [],
         [percent(hits[i] / total) for i in shown],
     )  # fmt: skip
-    across = "money that all rows together may cost" if price else "queries that all rows together may cost"
+    across = f"{'money' if price else 'queries'} for all rows together"
     marks = [Mark(t.at, number(t.value)) for t in ticks(whole)]
-    return Plot(
-        "Rows that fall, against cost", across, marks, quarters(), [line], [], [number(spent[i]) for i in shown]
-    )
+    where = [number(spent[i]) for i in shown]
+    return Plot("Rows that fall, against cost", across, marks, quarters(), [line], _forecasts(asked, whole), where)
+
+
+def _forecasts(asked: Asked, whole: float) -> list[Mark]:
+    """Where the rehearsal ended, if that is on the axis."""
+    said = asked.expected_paid if Decimal(asked.price) else asked.expected
+    at = None if said is None else 100 * float(said) / whole
+    return [] if at is None or at > 100 * _ROOM else [Mark(min(at, 100.0), f"forecast {number(float(said or 0))}")]

@@ -41,7 +41,7 @@ def page(*runs: Evaluated) -> Page:
             labels, verdicts, [one.threat for one in shown], [one.evidence.goal for one in shown]
         ),
         text=compared if len(runs) > 1 else _said(v, shown[0]),
-        tables=[_numbers(v, shown[0]), *_measures(v), *_asked(shown[0]), _stages(shown[0])] if len(runs) == 1 else [_side_by_side(shown)],
+        tables=_alone(shown[0]) if len(runs) == 1 else [_side_by_side(shown)],
         sections=[
             ("gallery", "Gallery"), ("radius", "Radius"), ("stages", "Stages"), ("classes", "Classes"),
         ],
@@ -162,6 +162,11 @@ def _said(v: EvaluateVerdict, one: Shown) -> str:
 
 
 # ------------------------------------------------------------------ tables
+
+
+def _alone(one: Shown) -> list[Table]:
+    v = one.run.verdict
+    return [_numbers(v, one), *_measures(v), *_asked(one), _stages(one)]
 
 
 def _numbers(v: EvaluateVerdict, one: Shown) -> Table:

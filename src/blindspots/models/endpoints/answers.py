@@ -54,5 +54,10 @@ class Answers:
         with self._database.changing() as file:
             file.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
 
+    def rest(self) -> None:
+        """Close the file until it is needed again."""
+        self._database.rest()
+
     def close(self) -> None:
+        """What was in memory is gone."""
         self._database.close()

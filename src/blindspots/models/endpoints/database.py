@@ -74,8 +74,13 @@ class Database:
                 f"expected a file that answers can be kept in at {self.path}, got this: {error}: name another one"
             ) from error
 
+    def rest(self) -> None:
+        """Close the file until it is needed again."""
+        if self.path is not None:
+            self.close()
+
     def close(self) -> None:
-        """Until it is needed again; what was in memory is gone."""
+        """What was in memory is gone."""
         with self._lock:
             if self._file is not None:
                 self._file.close()

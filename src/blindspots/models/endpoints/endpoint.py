@@ -126,14 +126,16 @@ class Endpoint(Model):
         """Close files and connections."""
         self.answers.close()
         self.spending.close()
-        self.rest()
+        self.transport.close()
 
     def begin(self, deadline: float = float("inf")) -> None:
         """Another part of a run begins, which has until `deadline` (of time.monotonic())."""
         self.spending.deadline, self.spent, self.silent = deadline, False, False
 
     def rest(self) -> None:
-        """Close connections until it is asked again."""
+        """Close files and connections until it is asked again."""
+        self.answers.rest()
+        self.spending.rest()
         self.transport.close()
 
     @property

@@ -145,7 +145,12 @@ class Spending:
             row = file.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
+    def rest(self) -> None:
+        """Close the file until it is needed again."""
+        self._database.rest()
+
     def close(self) -> None:
+        """What was in memory is gone."""
         self._database.close()
 
 
