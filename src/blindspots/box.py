@@ -15,8 +15,13 @@ Numbers = float | np.ndarray | Tensor  # as a user gives them
 
 def to_8bit(x: Tensor, bounds: tuple[Bound, Bound]) -> Tensor:
     """The nearest of 256 evenly spaced levels between the bounds: what a picture file can hold."""
+    return to_levels(x, bounds, 255)
+
+
+def to_levels(x: Tensor, bounds: tuple[Bound, Bound], steps: int) -> Tensor:
+    """The nearest of the levels that divide the bounds into so many steps."""
     lo, hi = bounds
-    return lo + ((x - lo) / (hi - lo) * 255).round() / 255 * (hi - lo)
+    return lo + ((x - lo) / (hi - lo) * steps).round() / steps * (hi - lo)
 
 
 class Box(NamedTuple):

@@ -16,6 +16,8 @@ LEFT_BEHIND = (
     "tensorboard",
     "log.json",
     "fault.txt",
+    "answers.sqlite*",
+    "queries.sqlite*",
 )  # of a killed run
 _SHOWN = 3  # names of files in a sentence
 

@@ -179,6 +179,24 @@ def judge(
         compared(asked, answers, checks, json_)
 
 
+@command()
+def serve(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As evaluate takes it.")],
+    data: Annotated[str, typer.Option(metavar="DATA", help="Tells the shape of inputs and the names of classes.")],
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Where to listen; others can reach anything but loopback.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0: any that is free.")] = 8000,
+) -> None:
+    """Serve a model over HTTP, behind a token, in four protocols that evaluate can ask: a service to try things on.
+
+    The token is that of the environment variable BLINDSPOTS_TOKEN, or a new one, which is printed.
+    """
+    from blindspots.cli.serving import Serving, serve
+
+    serve(Serving(model, data, host, port))
+
+
 @command("list")
 def list_everything(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/attacks.md.")] = False,

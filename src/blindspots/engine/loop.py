@@ -14,6 +14,7 @@ from blindspots.attacks.rounds import Ahead
 from blindspots.engine.coordinates import Coordinates
 from blindspots.engine.jobs import Jobs
 from blindspots.engine.ledger import Ledger
+from blindspots.engine.levels import inside_levels
 from blindspots.engine.result import Result
 from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Question, Seen
@@ -57,7 +58,8 @@ class Allowance:
 
     def affords(self, oracle: Oracle, forwards: int, backwards: int) -> bool:
         return (
-            (self.forwards is None or oracle.forwards + forwards <= self.forwards)
+            not (oracle.model.service and oracle.model.service.spent)
+            and (self.forwards is None or oracle.forwards + forwards <= self.forwards)
             and (self.backwards is None or oracle.backwards + backwards <= self.backwards)
             and (self.deadline is None or time.monotonic() < self.deadline)
         )
@@ -219,7 +221,8 @@ class Search:
     def _after(self, s: Slots, state: State, live: Tensor, broken: Tensor, last: Tensor) -> Slots:
         """The slots with their next states, of which those that are `live`, but `broken` or at their `last`, end."""
         attack, ledger = self.attack, s.ledger
-        ledger.settle_(broken, Result.NONFINITE)
+        service = self.oracle.model.service
+        ledger.settle_(broken, Result.BUDGET if service and service.spent else Result.NONFINITE)
         ended = broken | last | (live & attack.exhausted(state))
         ledger.settle_(ended & ~broken & attack.unstarted(state), Result.NO_START)
         ledger.stand_(ended & ~attack.unfinished(state))
@@ -229,7 +232,10 @@ class Search:
     def _inputs(self, s: Slots) -> tuple[Around, Tensor]:
         """What probes are about, and the probes, as the model knows them."""
         around = self.coordinates.around(s.at, s.job)
-        return around, self.coordinates.inputs(s.state.probe, s.job, around)
+        probe, model = self.coordinates.inputs(s.state.probe, s.job, around), self.oracle.model
+        if model.levels is None:
+            return around, probe
+        return around, inside_levels(probe, around, self.problem.threat, model.box, model.levels)
 
     def _look(self, s: Slots, probe: Tensor, backward: bool = True) -> Seen:
         classes, aim = self.attack.classes_of(s.state), self.attack.aim_of(s.state)

@@ -106,7 +106,9 @@ def _in_8bit(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: 
     if _silent(oracle):
         return torch.full_like(at, REJECTED)
     rounded = to_8bit(points, oracle.model.box.to(points.device))
-    return oracle.goal.predict(_outputs(oracle, rounded, board, _at(draws, at)), judged.truth[at])
+    output = _outputs(oracle, rounded, board, _at(draws, at))
+    unanswered = output.flatten(1).isnan().any(1)
+    return oracle.goal.predict(output, judged.truth[at]).masked_fill(unanswered, REJECTED)
 
 
 def _measured(oracle: Oracle, samples: Samples, board: Board, draws: Tensor | None) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ class BlackBox(Model):
         self.output = "values" if answers == "values" else "auto"
         self.retries, self.wait = retries, wait
         self.queries = self.repeats = 0  # inputs that were sent, and those among them that were sent again
-        self.silent, self.failure = False, ""  # it no longer answers; its last exception
+        self.silent, self.failure, self.spent = False, "", False  # it no longer answers; its last exception
         self._shape: tuple[int, ...] | None = (
             None if classes is None else (classes,)
         )  # of what it says of a row, once known

@@ -40,7 +40,8 @@ from blindspots.naming import meant
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
-    "(TorchScript), sklearn:file.skops, hf:folder, file.py:factory, package.module:factory or guarded:RUN"
+    "(TorchScript), sklearn:file.skops, hf:folder, file.py:factory, package.module:factory, guarded:RUN or an "
+    "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
 )
 EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
     **dict.fromkeys(digits.RECIPES, digits.load_digits_model),
@@ -83,14 +84,15 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             such as "|bits:depth=3", or "|unicode" for texts, inputs pass through that transformation first (see
             `Transformed`); with "@1" or "@logits", the scores are that output of the network (see `take` of `Model`).
             Or "guarded:RUN", without a suffix: the model of a finished detection run with its detector, which may
-            reject (`load_detector`).
+            reject (`load_detector`). Or, also without a suffix, a model behind an address: "oip:URL", "mlflow:URL",
+            "kserve1:URL", "hf:URL" or "template:FILE.toml" (see docs/endpoints.md).
         say: called with sentences about slow steps.
 
     Raises:
         InputError: there is no such model, or it cannot be loaded.
     """
     scheme, colon, rest = spec.partition(":")
-    if colon and (open_it := opener(scheme)) is not None:
+    if colon and (open_it := opener(scheme, rest)) is not None:
         return _of_scheme(open_it, rest, spec)
     inner, bar, chain = spec.rpartition("|")
     if bar:

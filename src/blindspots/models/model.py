@@ -31,10 +31,14 @@ _BELOW_ONE = 1 - 2.0**-24
 class Service(Protocol):
     """What stands behind a model whose every query counts and may fail."""
 
-    classes: int | None  # their number, where it returns labels
     repeats: int  # inputs that were sent again after a failure
     failure: str  # its last exception; "": it never failed
     silent: bool  # it no longer answers
+    spent: bool  # since its budget is spent
+
+    @property
+    def classes(self) -> int | None:
+        """Their number, where it returns labels."""
 
 
 class Model(Checked):
@@ -135,6 +139,11 @@ class Model(Checked):
     def in_levels(self) -> bool:
         """Whether a file may keep its inputs in 8 bits, as those of pictures."""
         return True
+
+    @property
+    def levels(self) -> int | None:
+        """How many steps lie between the bounds, where it gets inputs in whole levels; None: as they are."""
+        return None
 
     def forget(self) -> None:
         """Drop what is remembered of earlier queries, so that an interrupted search goes on as it would have."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from blindspots.engine.threads import set_threads
@@ -27,6 +28,7 @@ from blindspots.runs.store import (
     Run,
     RunFile,
     begun,
+    check_free,
     log_of,
     made_by,
     opened,
@@ -78,10 +80,16 @@ def run(name: str, config: Config, given: Mapping[str, Any] | None = None, how: 
     experiment: Experiment[Any, Any] = kind(name, config).load("experiment")()
     with own_state():
         world = World(config, given, say=how.say)
+        world.home = _home(how.files, "")
         try:
             return _run(_Begun(experiment, config, world, how, "", None))
         finally:
             world.close()
+
+
+def _home(files: Files, at: str) -> Path | None:
+    """Where a run lies, if that is a folder."""
+    return files.path / at if isinstance(files, Folder) else None
 
 
 def follows() -> bool:
@@ -108,6 +116,7 @@ class _Begun:
 
 def _run(b: _Begun) -> Run[Any, Any]:
     files, experiment, world = b.how.files, b.experiment, b.world
+    check_free(files, b.at, b.how.resume)  # before anything is asked that costs money
     config = experiment.fitted(b.config, world)
     world.config = config
     listed = experiment.parts(config, world)
@@ -342,6 +351,7 @@ def _inner(m: _Making, part: Part, parts: Parts, tell: Watch) -> Outcome:
     parts.begin()
     how = replace(b.how, resume=True, command=None)
     world = World(config, given, say=b.how.say)
+    world.home = _home(b.how.files, at)
     pace = m.pace if not world.unsendable() else Pace(Serial(), m.pace.threads)
     _run(_Begun(experiment, config, world, how, at, pace))
     return Outcome(parts.digest(part), log_of(b.how.files, at).total, {})

@@ -328,17 +328,13 @@ def begun(files: Files, at: str, fresh: RunFile, resume: bool) -> RunFile:
     Raises:
         InputError: a run lies there and none is to be resumed, or it differs, or there are files of others.
     """
-    if isinstance(files, Folder) and not (files.path / at / RUN).exists():
-        refuse_files_of_others(files.path / at, LEFT_BEHIND)
+    check_free(files, at, resume)
+    if isinstance(files, Folder):
         make_folder(files.path / at)
     for draft in [name for name in files if name.startswith(at) and name.endswith(".draft")]:
         files.pop(draft, None)  # of a process that was killed
     if f"{at}{RUN}" not in files:
         return fresh
-    if not resume:
-        raise InputError(
-            f"expected a new folder, but {place(files, at)} holds a run: resume it with --resume or name another folder"
-        )
     old = read_run(files, at)
     if changed := "; ".join(changes(old.manifest.model_dump(mode="json"), fresh.manifest.model_dump(mode="json"))):
         raise InputError(
@@ -346,6 +342,18 @@ def begun(files: Files, at: str, fresh: RunFile, resume: bool) -> RunFile:
             "with, or another folder"
         )
     return old
+
+
+def check_free(files: Files, at: str, resume: bool) -> None:
+    """Raises InputError: a run lies there and none is to be resumed, or there are files of others."""
+    if f"{at}{RUN}" in files:
+        if not resume:
+            raise InputError(
+                f"expected a new folder, but {place(files, at)} holds a run: resume it with --resume or name another "
+                "folder"
+            )
+    elif isinstance(files, Folder):
+        refuse_files_of_others(files.path / at, LEFT_BEHIND)
 
 
 def threads_of(files: Files, at: str = "") -> int | None:

@@ -1,7 +1,7 @@
 """To prove a finished run of any kind again, from its files alone: with none of the code that made it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,18 +105,19 @@ def _checks(files: Files, at: str, given: Mapping[str, Any], say: Say, quick: bo
         for name in runs:
             yield from _checks(files, f"{at}{name}/", {}, say, quick)
         return
-    world = World(done.config, given, say=say)
-    yield from _same_world(done, world)
-    with _threads(done.manifest.made_by.threads):
-        yield from _proved(done, world, say)
-    for name in runs:
-        say(f"proving {at}{name}")
-        try:
-            inner = _inside(done, name, world)
-        except BROKEN as error:  # of parts that are changed, as their digests said
-            yield Check("", [f"expected what {at}{name} was given, got this: {_brief(error)}"])
-            continue
-        yield from _checks(files, f"{at}{name}/", inner, say, quick)
+    with closing(World(done.config, given, say=say)) as world:
+        world.home = done.folder
+        yield from _same_world(done, world)
+        with _threads(done.manifest.made_by.threads):
+            yield from _proved(done, world, say)
+        for name in runs:
+            say(f"proving {at}{name}")
+            try:
+                inner = _inside(done, name, world)
+            except BROKEN as error:  # of parts that are changed, as their digests said
+                yield Check("", [f"expected what {at}{name} was given, got this: {_brief(error)}"])
+                continue
+            yield from _checks(files, f"{at}{name}/", inner, say, quick)
     yield note(f"{kind(done.manifest.kind, done.config).unseen} {SENTENCES}".strip())
 
 

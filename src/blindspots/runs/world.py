@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from blindspots.data import Dataset, digits_training, is_dataset, load_data, parse_classes
+from blindspots.data.levels import InLevels
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.goals import Score
 from blindspots.models.binding import bind, like, names_of
+from blindspots.models.endpoints import Endpoint, Terms
 from blindspots.models.first_look import first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, to_device
@@ -63,6 +66,7 @@ class World:
         self.timing: dict[str, float] = {}  # what a part measures of itself: told in the log, never compared
         self.same: dict[str, bool] = {}  # what `verify` found to be what the run saw, by name
         self.sent = False  # to another process than the one that began the run
+        self.home: Path | None = None  # the folder of the run, if it has one
         self._models: dict[str, Model] = {}
         self._made: dict[str, Any] = {}
 
@@ -71,7 +75,18 @@ class World:
         if name not in self._models:
             source = self.config.models()[name]
             self._models[name] = _opened(source, self.given.get(name), self.say)
+            self._keep_answers(self._models[name])
         return self._models[name]
+
+    def _keep_answers(self, model: Model) -> None:
+        """An endpoint's answers and its account lie in the folder of the run, or where the configuration says."""
+        if isinstance(model.service, Endpoint):
+            price, queries, paid, shared = (
+                getattr(self.config, name, None) for name in ("price", "max_queries", "max_paid", "answers")
+            )
+            own = model.service.spending.terms
+            terms = Terms(own.price if price is None else price, own.free, queries, paid)
+            model.service.keep_in(self.home, None if shared is None else Path(shared), terms)
 
     @cached_property
     def model(self) -> Model:
@@ -91,16 +106,30 @@ class World:
         opened = {name: self._data(name, source) for name, source in sources.items()}
         if not all(source.bound for source in sources.values()):
             return opened
-        return dict(zip(opened, self._alike(list(opened.values())), strict=True))
+        return dict(zip(opened, map(self._sent, self._alike(list(opened.values()))), strict=True))
+
+    def _sent(self, rows: Dataset) -> Dataset:
+        """As the models get them: some take whole levels."""
+        for name in self.config.models():
+            model = self.named(name)
+            if model.levels is not None and len(rows):
+                return InLevels(rows, model.box, model.levels)
+        return rows
 
     def _alike(self, rows: list[Dataset]) -> list[Dataset]:
         models = [self.named(name) for name in self.config.models()]
+        for model in models:
+            if rows and len(rows[0]) and isinstance(model.service, Endpoint):
+                model.service.meet(rows[0].rows(0, 1)[0], rows[0].class_names)
         if rows and models:
             return list(bind(next((m for m in models if names_of(m)), models[0]), *rows))
         return [*rows[:1], *(like(rows[0], other) for other in rows[1:])]
 
     def close(self) -> None:
-        """Close the files of data until rows are read again."""
+        """Close the files of data until rows are read again, and connections."""
+        for model in self._models.values():
+            if isinstance(model.service, Endpoint):
+                model.service.rest()
         for rows in vars(self).get("rows", {}).values():
             if hasattr(rows, "close"):  # data of users need not have files
                 rows.close()
@@ -164,11 +193,11 @@ class World:
         if why := self.unsendable():
             raise InputError(f"expected names that other processes can open, but {why}: use engine='serial'")
         given = {k: v for k, v in self.given.items() if not _is_opened(v)}
-        return {"config": self.config, "given": given}
+        return {"config": self.config, "given": given, "home": self.home}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["config"], state["given"])  # type: ignore[misc]
-        self.sent = True
+        self.sent, self.home = True, state["home"]
 
 
 def _is_opened(thing: Any) -> bool:

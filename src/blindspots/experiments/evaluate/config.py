@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -110,7 +111,35 @@ class Searched(Threatened):
     )
 
 
-class Batched(Searched):
+class Paid(Searched):
+    """At what price, for models behind addresses."""
+
+    group: ClassVar[str] = "What an endpoint may cost"
+
+    price: Decimal | None = setting(
+        None, "Money per input of an endpoint, in any currency.", metavar="MONEY", shown="that of the template, or 0",
+        ge=0,
+    )  # fmt: skip
+    max_queries: int | None = setting(
+        None, "Inputs that may be sent to an endpoint, repetitions included.", metavar="N", shown="no limit", ge=1
+    )
+    max_paid: Decimal | None = setting(
+        None, "Money that an endpoint may cost.", metavar="MONEY", shown="no limit", ge=0
+    )
+    answers: str | None = setting(
+        None, "An sqlite file with answers of endpoints, which runs may share.", metavar="FILE",
+        shown="answers.sqlite in the run folder",
+    )  # fmt: skip
+    rehearse: str | None = setting(
+        None, "A model here that may be like the endpoint: the run is rehearsed on it, to forecast what it will cost.",
+        metavar="MODEL", shown="none",
+    )  # fmt: skip
+    free: int = setting(0, "Inputs that cost nothing, the first ones.", hidden=True)
+    expected: int | None = setting(None, "Queries of the rehearsal.", hidden=True)
+    at_most: int | None = setting(None, "Queries where no row falls.", hidden=True)
+
+
+class Batched(Paid):
     """How searches share calls of the network."""
 
     group: ClassVar[str] = "How searches share the network"

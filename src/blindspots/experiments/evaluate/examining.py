@@ -10,10 +10,12 @@ from blindspots.batching import is_large
 from blindspots.engine.cascade import Stage, check_classes
 from blindspots.engine.shard import LOOKS_AFTER
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate.asking import probed
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
 from blindspots.experiments.evaluate.texts import examined_texts
 from blindspots.goals import check_labels
+from blindspots.models.endpoints import Endpoint
 from blindspots.models.first_look import LOOKED_AT
 from blindspots.models.texts import TextModel
 from blindspots.oracle import Oracle
@@ -41,6 +43,9 @@ def look_for_classes(config: Batched, world: World) -> tuple[int, int]:
 def examined(config: Batched, world: World, stages: Sequence[Stage]) -> Preflight:
     """What a few rows show. Raises InputError: they, or their labels, cannot be what the model is for."""
     model, data = world.model, world.data
+    if isinstance(model.service, Endpoint):
+        seen = probed(world, model.service)
+        return replace(seen, findings=[NOT_EXAMINED, *seen.findings])
     if model.service:
         return Preflight([NOT_EXAMINED], 0, 0)
     if config.of_values:

@@ -17,6 +17,16 @@ from blindspots.engine.cascade import Stage, is_targeted
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate import reach
+from blindspots.experiments.evaluate.asking import (
+    QUERIES,
+    concluded,
+    counted,
+    endpoint_of,
+    forecast,
+    priced,
+    queries_part,
+    remarks,
+)
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.diagnose import diagnose
@@ -210,7 +220,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         threat_of(world)  # what does not fit is refused before it is called
         if _is_named(config, world):
             self.protocol(config, world, world.named("model"))
-        config = config.model_copy(update=in_units(config, world))
+        config = config.model_copy(update=in_units(config, world) | priced(config, world))
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
@@ -227,7 +237,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         found = {"chunk": chunk, "slots": slots, "shard_rows": rows, "whole": False, "stages": stages, "draws": draws}
         fitted = config.model_copy(update={**found, **self.named(config, protocol)})
         check_budget(fitted, len(world.data))
-        return fitted
+        return fitted.model_copy(update=forecast(self.name, fitted, world, self._stages(config, world)))
 
     def named(self, config: B, protocol: Protocol) -> dict[str, Any]:
         """What the configuration says of the protocol that was chosen."""
@@ -241,13 +251,16 @@ class Searches(Experiment[B, EvaluateVerdict]):
         return float(len(world.data) * looks)
 
     def parts(self, config: B, world: World) -> list[Part]:
-        return [Part("preflight"), *shards("shards", len(world.data), config.shard_rows or 1)]
+        made = [Part("preflight"), *shards("shards", len(world.data), config.shard_rows or 1)]
+        return [*made, *queries_part(config, world, made)]
 
     # -------------------------------------------------------------- parts
 
     def make(self, config: B, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         if part.name == "preflight":
             return self._preflight(config, world)
+        if part.name == QUERIES and (endpoint := endpoint_of(world)):
+            return counted(endpoint)
         stages = self._stages(config, world)
         search = ExactShardSearch if exact_of(stages) else ShardSearch
         search = TextShardSearch if isinstance(world.model, TextModel) else search
@@ -293,14 +306,15 @@ class Searches(Experiment[B, EvaluateVerdict]):
             for s in stages
         ]
         forwards, backwards = parts["preflight"]["cost"].tolist()
-        return conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
+        found = conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
+        return found.model_copy(update=concluded(config, parts, found.forwards + found.forwards_unbilled))
 
     def findings(self, config: B, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
         chunks = {int(columns["chunk"]) for columns in parts.below("shards")}
         found = diagnose(
             verdict, self._stages(config, world), config.chunk or 1, min(chunks, default=config.chunk or 1)
         )
-        return [*unpacked(parts["preflight"]["findings"]), *found]
+        return [*unpacked(parts["preflight"]["findings"]), *found, *remarks(verdict.queries, verdict.refused)]
 
 
 class Evaluate(Searches[EvaluateConfig]):

@@ -10,6 +10,7 @@ from blindspots.experiments.evaluate.charts import Confusion, confusion, curve_c
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
+from blindspots.experiments.evaluate.money import Bill, bill
 from blindspots.experiments.evaluate.page_reach import ReachShown, reach_shown
 from blindspots.experiments.evaluate.texts_shown import TextStanding
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict
@@ -41,7 +42,7 @@ def page(*runs: Evaluated) -> Page:
             labels, verdicts, [one.threat for one in shown], [one.evidence.goal for one in shown]
         ),
         text=compared if len(runs) > 1 else _said(v, shown[0]),
-        tables=_tables(v, shown[0]) if len(runs) == 1 else [_side_by_side(shown)],
+        tables=_alone(shown[0]) if len(runs) == 1 else [_side_by_side(shown)],
         sections=[
             ("gallery", "Gallery"), ("radius", "Radius"), ("stages", "Stages"), ("classes", "Classes"),
         ],
@@ -91,6 +92,11 @@ class Shown:
     @property
     def goal(self) -> Goal | None:
         return self.evidence.goal
+
+    @property
+    def bill(self) -> Bill | None:
+        """Of an endpoint."""
+        return bill(self.evidence)
 
     @property
     def measures(self) -> list[Table]:
@@ -165,8 +171,9 @@ def _said(v: EvaluateVerdict, one: Shown) -> str:
 # ------------------------------------------------------------------ tables
 
 
-def _tables(v: EvaluateVerdict, one: Shown) -> list[Table]:
-    return [_numbers(v, one), *_measures(v), *(one.reach.tables if one.reach else []), _stages(one)]
+def _alone(one: Shown) -> list[Table]:
+    v = one.run.verdict
+    return [_numbers(v, one), *_measures(v), *(one.reach.tables if one.reach else []), *_asked(one), _stages(one)]
 
 
 def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
@@ -209,6 +216,12 @@ def _measures(v: EvaluateVerdict) -> list[Table]:
         for when, s in (("clean", m.clean), ("attacked", m.worst))
     ]
     return [Table(("", "Mean", "Root mean square", "Median", "95 % quantile", "Largest"), rows)] if rows else []
+
+
+def _asked(one: Shown) -> list[Table]:
+    """What an endpoint was asked and what it costs."""
+    found = one.bill
+    return [Table(("Endpoint", "Queries", "Money"), found.lines)] if found else []
 
 
 def _stages(one: Shown) -> Table:

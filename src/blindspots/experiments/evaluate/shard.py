@@ -1,5 +1,6 @@
 """The rows of one part of an evaluation, from the clean inputs to the columns that are stored."""
 
+import math
 import time
 from collections.abc import Generator
 
@@ -13,12 +14,15 @@ from blindspots.engine.shard import looks_after, shard_columns
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
+from blindspots.models.endpoints import Endpoint
 from blindspots.oracle import Oracle
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns, Part
 from blindspots.runs.folder import Folder
 from blindspots.runs.store import Parts
 from blindspots.runs.world import Progress, World
+
+_SEARCHING = 0.9  # of the time: after it, successes are looked at once more
 
 
 class ShardSearch:
@@ -31,6 +35,7 @@ class ShardSearch:
     def columns(self, kept: Columns | None) -> Generator[Columns, None, Columns]:
         """Stage after stage; the state between two of them is what an interrupted part goes on from."""
         c, world = self.config, self.world
+        self._begin_service()
         oracle = Oracle(
             world.model, bf16=c.precision == "bf16", channels_last=c.channels_last, compile=c.compile,
             chunk=c.chunk or 1, draws=c.draws or 1, goal=goal_of(world, c),
@@ -82,13 +87,23 @@ class ShardSearch:
         later = oracle.cost(rows) * looks_after(oracle.goal)
         forwards = None if c.max_forwards is None else c.max_forwards * rows // of - later
         backwards = None if c.max_backwards is None else c.max_backwards * rows // of
-        seconds = None if c.max_seconds is None else time.monotonic() + c.max_seconds * rows / of
+        share = None if c.max_seconds is None else c.max_seconds * rows / of
+        if share is not None and self.world.model.service:
+            share *= _SEARCHING
+        seconds = None if share is None else time.monotonic() + share
         return Allowance(forwards, backwards, seconds)
+
+    def _begin_service(self) -> None:
+        """An endpoint does not go on with its patience for longer than these rows may take."""
+        service, c = self.world.model.service, self.config
+        if isinstance(service, Endpoint):
+            share = math.inf if c.max_seconds is None else c.max_seconds * len(self.part.rows) / len(self.world.data)
+            service.begin(time.monotonic() + share)
 
     def _check_service(self) -> None:
         """A folder waits for a service that comes back; a run in memory ends with what it has."""
         service = self.world.model.service
-        if self.waits and service and service.silent:
+        if self.waits and service and service.silent and not service.spent:
             raise InputError(
                 f"expected answers from {self.world.model.name}, got {service.failure} whenever it was asked: what was "
                 "finished before is kept, so go on with --resume once it answers"

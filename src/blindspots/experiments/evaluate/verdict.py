@@ -124,6 +124,22 @@ class Reach(Record):
     noise: Spread  # over rows and draws of noise of that size
 
 
+class Asked(Record):
+    """What became of the inputs that an endpoint was asked about, and what was forecast. Money as decimal numbers."""
+
+    answered: int
+    failed: int  # it said that it did not answer: asked too much or too fast, a fault of its own
+    lost: int  # no answer came back; it may charge for them, so they are paid
+    again: int  # among all that were sent, repetitions after a failure
+    stored: int  # evaluations that cost no query, since the answer was known
+    billed: int  # answered, refused and lost
+    price: str  # of one input
+    expected: int | None  # queries of the rehearsal
+    expected_paid: str | None
+    at_most: int  # queries where no row falls
+    at_most_paid: str
+
+
 class EvaluateVerdict(Verdict):
     """Counts over the rows, with all denominators; costs are sums over all rows.
 
@@ -159,6 +175,10 @@ class EvaluateVerdict(Verdict):
     valid: Share | None = None  # of texts: of the rows that fell, those whose adversarial text passes all checks
     adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
+    queries: int | None = None  # inputs that were sent to an endpoint, repetitions included
+    paid: str | None = None  # what these cost, exact
+    refused: int | None = None  # those that it declined to answer
+    endpoint: Asked | None = None
 
     certified_accuracy: float | None = None  # where proofs can be computed: right, and proved to stay so, of those rows
     certified_interval: Interval | None = None
@@ -200,6 +220,7 @@ class EvaluateVerdict(Verdict):
             "robust_of_right": Metric.of(self.robust_of_right),
             **self._distances(),
             **self._measures(),
+            **self._costs(),
             "forwards_per_row": metric(self.forwards_per_row, "it is counted, not sampled", higher_is_better=False),
             "backwards_per_row": metric(self.backwards_per_row, "it is counted, not sampled", higher_is_better=False),
         }
@@ -241,6 +262,14 @@ class EvaluateVerdict(Verdict):
                 found[f"mean_{m.name}"] = metric(m.worst.mean, why, higher_is_better=False)
                 found[f"clean_mean_{m.name}"] = metric(m.clean.mean, why, higher_is_better=False)
         return found
+
+    def _costs(self) -> dict[str, Metric]:
+        """Of an endpoint."""
+        if self.queries is None or self.paid is None or self.refused is None:
+            return {}
+        found = {"queries": self.queries, "paid": float(self.paid), "refused": self.refused}
+        why = "it is counted, not sampled"
+        return {name: metric(float(value), why, higher_is_better=False) for name, value in found.items()}
 
     def _distances(self) -> dict[str, Metric]:
         if self.distances is None:

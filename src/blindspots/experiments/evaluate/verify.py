@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -31,6 +32,7 @@ from blindspots.experiments.evaluate.verify_rows import (
 from blindspots.experiments.evaluate.verify_texts import TextShard
 from blindspots.experiments.evaluate.verify_texts import topics as text_topics
 from blindspots.experiments.evaluate.verify_values import Reader, spread
+from blindspots.models.endpoints import Endpoint
 from blindspots.packing import unpacked_text
 from blindspots.runs.again import EDGE, share
 from blindspots.runs.experiment import Check
@@ -167,6 +169,9 @@ class _Proof:
         """Whether the model can be asked again: it is the same, and answers the same question in one way."""
         if not self.world.same["model"]:
             return False
+        if isinstance(shard.model.service, Endpoint) and shard.model.service.is_random:
+            self.randomised = True  # asking again would only cost money
+            return False
         x = shard.x[: self.config.chunk]
         one, other = (shard.model.logits(x) for _ in range(2))
         self.randomised |= bool((one - other).abs().max() > EDGE * one.abs().max())
@@ -230,6 +235,7 @@ class _Proof:
             "stages": self._stages(),
             **self._adjusted(len(right), len(counted)),
             **self._certified(ends[PROVED], len(stand), len(counted)),
+            **self._asked(forwards + beside[0]),
             "forwarded": sum(int(self.parts[n]["forwarded"]) for n in self.names) if self.texts else None,
             "measures": [
                 {
@@ -241,6 +247,29 @@ class _Proof:
             ],
             **self.reach.numbers(len(counted), len(stand)),
         }
+
+    def _asked(self, evaluations: int) -> dict[str, Any]:
+        """What an endpoint was asked, and what that costs, in fractions."""
+        if "queries" not in self.parts:
+            return {"queries": None, "paid": None, "refused": None, "endpoint": None}
+        counts = self.parts["queries"]["counts"].tolist()
+        answered, refused, failed, lost, open_, _, again = counts
+        config, billed = self.config, answered + refused + lost + open_
+        return {
+            "queries": billed + failed,
+            "paid": self._price(billed),
+            "refused": refused,
+            "endpoint": {
+                "answered": answered, "failed": failed, "lost": lost + open_, "again": again,
+                "stored": max(0, evaluations - answered - refused), "billed": billed,
+                "price": _money(Fraction(config.price or 0)), "expected": config.expected,
+                "expected_paid": None if config.expected is None else self._price(config.expected),
+                "at_most": config.at_most, "at_most_paid": self._price(config.at_most or 0),
+            },
+        }  # fmt: skip
+
+    def _price(self, inputs: int) -> str:
+        return _money(Fraction(self.config.price or 0) * max(0, inputs - self.config.free))
 
     def _adjusted(self, right: int, counted: int) -> dict[str, Any]:
         """What is left of successes on texts once they have to be valid."""
@@ -280,6 +309,15 @@ class _Proof:
             {"name": s.name, "attack": s.attack, "why": s.why, **dict(zip(names, map(int, n), strict=True))}
             for s, n in zip(self.verdict.stages, counts, strict=True)
         ]
+
+
+def _money(amount: Fraction) -> str:
+    """All of its decimals, two at least."""
+    digits = 2
+    while amount * 10**digits % 1:
+        digits += 1
+    whole, rest = divmod(int(amount * 10**digits), 10**digits)
+    return f"{whole}.{rest:0{digits}d}"
 
 
 def _rows(columns: Any) -> Iterator[dict[str, Any]]:

@@ -92,7 +92,9 @@ def _fall(ground: Ground, slope: Array, short: float) -> float:
             return float(steep @ moves - price * np.square(moves / ground.unit).sum() + price * scale**2)
 
         guess = np.log(max(np.linalg.norm(steep * ground.unit), 1e-30) / (2 * scale))
-        return float(minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9}).fun)
+        return float(
+            minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9}).fun
+        )
     cost = [1 / ground.unit] if ground.p == 1 else np.diag(1 / ground.unit)
     most = np.full(len(cost), short)
     found = linprog(-steep, A_ub=cost, b_ub=most, bounds=np.stack([np.zeros_like(room), room], 1))

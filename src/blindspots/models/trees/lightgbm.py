@@ -5,7 +5,7 @@ are taken for 0 (src/io/tree.cpp, src/boosting/gbdt_model_text.cpp and src/c_api
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,9 +112,7 @@ def _tree(fields: Mapping[str, str], k: int, outputs: int, factor: float) -> Tre
         )
     if leaves == 1:
         return Tree(np.array([LEAF]), np.zeros(1, np.float32), np.zeros(1, np.int64), np.zeros(1, np.int64), value)
-    asked, left, right = (
-        _numbers(fields, name, np.int64) for name in ("split_feature", "left_child", "right_child")
-    )
+    asked, left, right = (_numbers(fields, name, np.int64) for name in ("split_feature", "left_child", "right_child"))
     threshold = _numbers(fields, "threshold", np.float64)
     inner = leaves - 1
     if {len(asked), len(left), len(right), len(threshold), len(value) - 1} != {inner} or inner < 1:

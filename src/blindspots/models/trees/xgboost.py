@@ -178,7 +178,9 @@ def _scores(said: str, outputs: int) -> NDArray[np.float32]:
         found = np.atleast_1d(np.asarray(json.loads(said), np.float32))
         return np.broadcast_to(found, (outputs,))
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"expected base_score of {outputs} outputs, got {said[:40]!r}: save the model again") from error
+        raise InputError(
+            f"expected base_score of {outputs} outputs, got {said[:40]!r}: save the model again"
+        ) from error
 
 
 def _tree(tree: _Tree, k: int, outputs: int, weight: np.float32) -> Tree:
@@ -203,7 +205,12 @@ def _vectors(tree: _Tree, leaf: Any, right: Any, outputs: int) -> NDArray[np.flo
     """Leaves with a number for each output, which the right child of a leaf points to (since version 3.1)."""
     weights = np.array(tree.leaf_weights, np.float64)
     rows = right[leaf] if len(right) == len(leaf) else right
-    if not len(weights) or len(weights) % outputs or len(rows) and not 0 <= rows.min() <= rows.max() < len(weights) // outputs:
+    if (
+        not len(weights)
+        or len(weights) % outputs
+        or len(rows)
+        and not 0 <= rows.min() <= rows.max() < len(weights) // outputs
+    ):
         raise InputError(
             f"expected {_WHAT} with {outputs} numbers for each leaf, as versions from 3.1 write them, got others: save "
             "it with one of these"

@@ -1,0 +1,335 @@
+"""A model behind an address: asked through a store of answers, within a budget, as if it were here."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from blindspots.box import Numbers
+from blindspots.data.names import telling
+from blindspots.errors import InputError
+from blindspots.findings import Finding
+from blindspots.models.endpoints import answers as kept_answers
+from blindspots.models.endpoints import spending as kept_spending
+from blindspots.models.endpoints.answers import Answers, Key
+from blindspots.models.endpoints.protocol import About, Protocol
+from blindspots.models.endpoints.reading import FAR, REFUSED, Answer, Reader, Said, kind_of, names_in, parsed
+from blindspots.models.endpoints.spending import Spending, SpentError, Terms
+from blindspots.models.endpoints.transport import (
+    Address,
+    NotTakenError,
+    Pace,
+    RefusedError,
+    Transport,
+    UnansweredError,
+)
+from blindspots.models.model import Model, Service
+from blindspots.problem import Need
+
+PROBES = 5  # answers to one and the same input before the first real query
+SAME = 1e-4  # by how much these may differ, of the largest score: graphics cards do not always add in the same order
+
+
+class Endpoint(Model):
+    """A classifier, or a model of values, that is asked over HTTP.
+
+    Every answer is kept before it is used, by what was sent, and is never asked for again. Where five answers to the
+    same input differ, the endpoint is randomised, and equal inputs are asked anew.
+
+    Args:
+        protocol: how it is spoken to.
+        address: where, with what headers.
+        pace: how fast.
+        terms: what it costs.
+        about: what is known of its answers; what is not is asked, or seen in the first answer.
+        bounds: the smallest and the largest value of an input, as in `Model`.
+        identity: what else tells its answers from those of others.
+        name, spec: as in `Model`.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        address: Address,
+        pace: Pace | None = None,
+        terms: Terms | None = None,
+        about: About | None = None,
+        bounds: tuple[Numbers, Numbers] = (0.0, 1.0),
+        identity: str = "",
+        name: str | None = None,
+        spec: str | None = None,
+    ) -> None:
+        super().__init__(self.logits, bounds, name=name or protocol.called, spec=spec)
+        about = about or About()
+        self.protocol, self.pace, self.told = protocol, pace or Pace(), about
+        self.transport = Transport(address, self.pace)
+        self._identity = repr((protocol.name, address.shown, identity, self.bounds, about))
+        self.class_names = None if about.class_names is None else list(about.class_names)
+        self.repeats = 0  # repetitions are counted in `spending`
+        self.silent, self.failure, self.spent = False, "", False
+        self.reader: Reader | None = None
+        self.varies: bool | None = None  # whether equal inputs get different answers, once it is known
+        self._times, self._lock = Counter[bytes](), Lock()
+        self._open(None, terms or Terms())
+
+    # -------------------------------------------------------------- what the rest of blindspots sees
+
+    @property
+    def service(self) -> Service:
+        return self
+
+    @property
+    def classes(self) -> int | None:
+        """Their number, once it is known."""
+        if self.reader is not None:
+            return self.reader.classes
+        return self.told.classes if self.class_names is None else len(self.class_names)
+
+    @property
+    def rejects(self) -> bool:
+        """It may refuse an answer, which is no success for an adversary."""
+        return bool(self.transport.address.refuses) and self.output != "values"
+
+    @property
+    def levels(self) -> int | None:
+        """How many steps there are between the bounds, where inputs are sent as whole numbers."""
+        return self.protocol.levels
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of how it is asked: what lies behind an address is known by its answers alone."""
+        return hashlib.sha256(self._identity.encode()).hexdigest()
+
+    def of_values(self) -> Model:
+        self.output = "values"
+        return self
+
+    def keep_in(self, folder: Path | None, answers: Path | None, terms: Terms) -> None:
+        """Go on with the account and the answers in a folder; `answers`: a file of them that others share."""
+        self.close()
+        self._open(folder, terms, answers)
+
+    def _open(self, folder: Path | None, terms: Terms, answers: Path | None = None) -> None:
+        inside = None if folder is None else folder / kept_answers.NAME
+        self.answers = Answers(answers or inside, bytes.fromhex(self.digest))
+        self.spending = Spending(None if folder is None else folder / kept_spending.NAME, terms)
+
+    def close(self) -> None:
+        """Close files and connections."""
+        self.answers.close()
+        self.spending.close()
+        self.transport.close()
+
+    def begin(self, deadline: float = float("inf")) -> None:
+        """Another part of a run begins, which has until `deadline` (of time.monotonic())."""
+        self.spending.deadline, self.spent, self.silent = deadline, False, False
+
+    def rest(self) -> None:
+        """Close files and connections until it is asked again."""
+        self.answers.rest()
+        self.spending.rest()
+        self.transport.close()
+
+    @property
+    def paid(self) -> Decimal:
+        """What was spent so far, exact."""
+        return self.spending.terms.cost(self.spending.counts.billed)
+
+    # -------------------------------------------------------------- before the first real query
+
+    def meet(self, x: Tensor, names: Sequence[str] | None = None) -> None:
+        """Learn how it answers, from what it says of itself and, as far as needed, from its answer to x (1, *shape).
+
+        Args:
+            names: classes of the data, for endpoints that answer with names without telling all of them.
+
+        Raises:
+            InputError: it does not answer, does not let us in, or what it answers is not understood.
+        """
+        if self.reader is not None:
+            return
+        about = self.protocol.about(self.transport.get)
+        kind: Said | None = "values" if self.output == "values" else self.told.kind or about.kind
+        self.class_names = self.class_names or (None if about.class_names is None else list(about.class_names))
+        classes = self.classes or about.classes
+        answer: Answer | None = None
+        if kind is None or (kind != "values" and classes is None):
+            answer = self._first(x)
+            kind = kind or kind_of(answer)
+            classes = self._classes(kind, answer, classes, names)
+        self.access = Need.LABEL if kind == "labels" else Need.VALUE
+        where = self.transport.address.shown
+        self.reader = Reader(kind, classes, self.class_names, self.rejects, where)
+
+    def _first(self, x: Tensor) -> Answer:
+        """What it says of an input, which may not be refused."""
+        (key,) = self._keys([self._row(x[0])], draw=0)
+        kept = self._asked(x, [key])[key]
+        if kept is None or _is_refusal(kept):
+            why = self.failure if kept is None else f"it was refused with status {json.loads(kept)[REFUSED]}"
+            raise InputError(
+                f"expected an answer to the first input from {self.transport.address.shown}, but {why}: check the "
+                "address and the token"
+            )
+        return parsed(json.loads(kept), self.transport.address.shown)
+
+    def _classes(self, kind: Said, answer: Answer, known: int | None, names: Sequence[str] | None) -> int | None:
+        """Their number, and their names where the answer or the data tell them."""
+        if kind == "values":
+            return None
+        seen, given = names_in(answer), telling(names)
+        if self.class_names is None and (seen or isinstance(answer.label, str)):
+            whole = seen and (given is None or len(seen) >= len(given)) and kind != "labels"
+            self.class_names = list(seen) if seen and whole else given
+        if self.class_names:
+            return len(self.class_names)
+        if answer.scores:
+            return max(2, len(answer.scores))
+        if known or names:
+            return known or len(names or ())
+        raise InputError(
+            f"expected to know the classes of {self.transport.address.shown}, which answers with labels: list them "
+            "with --classes, or as class_names in a template:FILE.toml"
+        )
+
+    def probe(self, x: Tensor) -> Tensor:
+        """Answers to one input x (1, *shape), asked five times: scores (5, C). Says whether it is randomised."""
+        self.meet(x)
+        assert self.reader is not None
+        row = self._row(x[0])
+        keys = [Key(hashlib.sha256(row).digest(), draw) for draw in range(PROBES)]
+        kept = self._asked(x.expand(PROBES, *x.shape[1:]), keys)
+        scores = self.reader.scores([kept[key] for key in keys])
+        self.varies = _vary(scores)
+        self.spending.mark("varies", json.dumps(self.varies))
+        return scores
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the five answers differed, in this process or in an earlier one of the run."""
+        if self.varies is None:
+            self.varies = json.loads(self.spending.marked("varies") or "null")
+        return bool(self.varies)
+
+    @property
+    def notes(self) -> list[Finding]:
+        return [*super().notes, *self._meaning()]
+
+    def _meaning(self) -> Iterable[Finding]:
+        if self.reader is None:
+            return
+        what = {
+            "labels": "labels alone",
+            "probabilities": "scores that make 1, which are taken for probabilities",
+            "logits": "scores, which are taken as they are",
+            "values": "numbers",
+        }[self.reader.kind]
+        yield Finding(
+            code="endpoint-answers",
+            severity="note",
+            saw=f"{self.transport.address.shown} answers with {what}.",
+            do="If that is wrong, say what it answers in a template:FILE.toml.",
+        )
+
+    # -------------------------------------------------------------- asking
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores (B, C) of inputs x (B, *shape), with "reject" (B, C + 1) where it may refuse; or values (B, ...).
+
+        NaN for rows without an answer.
+        """
+        x = x.detach().cpu()
+        if not len(x):
+            return torch.zeros(0, (self.classes or 1) + self.rejects)
+        self.meet(x[:1])
+        assert self.reader is not None
+        keys = self._keys([self._row(one) for one in x])
+        kept = self._asked(x, keys)
+        scores = self.reader.scores([kept[key] for key in keys])
+        self.silent = self.silent or bool(scores.isnan().all())
+        return scores
+
+    def _row(self, x: Tensor) -> bytes:
+        """What is sent for an input (*shape)."""
+        if self.levels is None:
+            return self.protocol.row(x.numpy())
+        lo, hi = self.box.like(x)
+        return self.protocol.row(((x - lo) / (hi - lo) * self.levels).round().to(torch.int64).numpy())
+
+    def _keys(self, rows: Sequence[bytes], draw: int | None = None) -> list[Key]:
+        """By what answers are kept; of a randomised endpoint every time another one."""
+        hashes = [hashlib.sha256(row).digest() for row in rows]
+        if draw is not None or not self.is_random:
+            return [Key(one, draw or 0) for one in hashes]
+        found = []
+        for one in hashes:
+            found.append(Key(one, self._times[one]))
+            self._times[one] += 1
+        return found
+
+    def _asked(self, x: Tensor, keys: Sequence[Key]) -> dict[Key, bytes | None]:
+        """Answers by their keys: those that are kept, and those that are asked for; None where there is none."""
+        kept = self.answers.of(dict.fromkeys(keys))
+        missing = {key: i for i, key in enumerate(keys) if key not in kept}
+        if missing and not self.silent:
+            size = min(self.pace.batch, self.protocol.most or self.pace.batch)
+            parts = [list(missing.items())[i : i + size] for i in range(0, len(missing), size)]
+            self._send_all([(x[[i for _, i in part]], [key for key, _ in part]) for part in parts])
+            kept |= self.answers.of(missing)
+        return {key: kept.get(key) for key in keys}
+
+    def _send_all(self, parts: Sequence[tuple[Tensor, list[Key]]]) -> None:
+        if len(parts) == 1:
+            self._send(*parts[0])
+            return
+        with ThreadPoolExecutor(self.pace.together) as pool:
+            for done in [pool.submit(self._send, *part) for part in parts]:
+                done.result()
+
+    def _send(self, x: Tensor, keys: list[Key]) -> None:
+        """Ask about the inputs x (n, *shape); what is answered is kept. Some may be left without an answer."""
+        rows = [self._row(one) for one in x]
+        body = self.protocol.body(rows, tuple(x.shape[1:]))
+        try:
+            self.transport.post(body, self.protocol.content, len(x), self.spending, partial(self._keep, keys))
+        except SpentError as error:
+            self.failure, self.spent, self.silent = str(error), True, True
+        except UnansweredError as error:
+            self.failure = str(error)
+        except (RefusedError, NotTakenError) as error:
+            if len(x) > 1:  # one of them may be the reason
+                for i, key in enumerate(keys):
+                    self._send(x[i : i + 1], [key])
+            elif isinstance(error, RefusedError):
+                self.answers.keep({keys[0]: json.dumps({REFUSED: int(str(error))}).encode()})
+            else:
+                self.failure = str(error)
+
+    def _keep(self, keys: list[Key], content: bytes) -> bool:
+        """Keep the answers in a reply. Says whether they are refusals."""
+        address = self.transport.address
+        answers = self.protocol.split(content, len(keys), address.shown, address.secrets)
+        self.answers.keep(dict(zip(keys, answers, strict=True)))
+        return all(_is_refusal(answer) for answer in answers)
+
+
+def _vary(scores: Tensor) -> bool:
+    """Whether answers (n, C) to one input differ by more than rounding."""
+    answered = scores[~scores.isnan().any(1)]
+    if len(answered) < 2:
+        return False
+    telling_ones = answered[:, (answered > FAR).any(0)]
+    return bool((telling_ones - telling_ones[0]).abs().max() > SAME * telling_ones[0].abs().max())
+
+
+def _is_refusal(answer: bytes) -> bool:
+    said = json.loads(answer)
+    return isinstance(said, dict) and set(said) == {REFUSED}

@@ -1,0 +1,72 @@
+"""From a name such as oip:http://host/v2/models/NAME to the model that it stands for."""
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from blindspots.models.endpoints.endpoint import Endpoint
+from blindspots.models.endpoints.oip import OpenInference
+from blindspots.models.endpoints.protocol import About, HuggingFace, KServe1, MLflow, Protocol
+from blindspots.models.endpoints.secrets import TOKEN, bare, checked_url, filled
+from blindspots.models.endpoints.spending import Terms
+from blindspots.models.endpoints.template import read_template, text_of
+from blindspots.models.endpoints.transport import Address, Pace
+from blindspots.models.model import Model
+
+
+def open_oip(url: str) -> Model:
+    """oip:URL, a model of the Open Inference Protocol."""
+    return _opened(OpenInference(checked_url(url, "oip")))
+
+
+def open_mlflow(url: str) -> Model:
+    """mlflow:URL, an MLflow scoring server."""
+    return _opened(MLflow(checked_url(url, "mlflow")))
+
+
+def open_kserve1(url: str) -> Model:
+    """kserve1:URL, a model of KServe's first protocol or of TensorFlow Serving."""
+    return _opened(KServe1(checked_url(url, "kserve1")))
+
+
+def open_hf(url: str) -> Model:
+    """hf:URL, an image classifier of Hugging Face."""
+    return _opened(HuggingFace(checked_url(url, "hf")))
+
+
+def _opened(protocol: Protocol) -> Model:
+    token = os.environ.get(TOKEN)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    secrets = frozenset([token] if token else [])
+    return Endpoint(protocol, Address(protocol.url, bare(protocol.url), headers, secrets))
+
+
+def open_template(path: str) -> Model:
+    """template:FILE.toml, see `Template`."""
+    said, secrets = read_template(Path(path)), set[str]()
+
+    def fill(text: str, where: str) -> str:
+        text, found = filled(text, f"{where} in {path!r}")
+        secrets.update(found)
+        return text
+
+    url = fill(said.url, "url").rstrip("/")
+    body = None if said.body is None else fill(said.body, "body")
+    headers = {name: fill(value, f"header {name}") for name, value in said.headers.items()}
+    protocol = said.protocol_at(url, body)
+    shown = bare(said.protocol_at(said.url, said.body).url)
+    secrets |= {*headers.values(), *_secrets_in(url)}
+    address = Address(protocol.url, shown, headers, frozenset(secrets), frozenset(said.refuses))
+    pace = Pace(said.batch, said.concurrency, said.rate, said.timeout, said.retries, said.wait)
+    about = About(said.answers or ("labels" if said.labels else None), said.classes, said.class_names)
+    return Endpoint(
+        protocol, address, pace, Terms(said.price, said.free), about, said.bounds, text_of(said),
+        name=said.name or Path(path).stem,
+    )  # fmt: skip
+
+
+def _secrets_in(url: str) -> set[str]:
+    """What a file may say in an address without naming a variable."""
+    parts = urlsplit(url)
+    values = {value for _, value in parse_qsl(parts.query)}
+    return {word for word in (parts.username, parts.password, *values) if word}
