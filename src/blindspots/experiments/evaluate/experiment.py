@@ -18,12 +18,14 @@ from blindspots.engine.result import Result
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
+from blindspots.experiments.evaluate.count_tables import table_verdict
 from blindspots.experiments.evaluate.diagnose import diagnose
 from blindspots.experiments.evaluate.examining import check_budget, classes, examined, look_for_classes
 from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.recipes import notes as recipe_notes
 from blindspots.experiments.evaluate.setup import in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
+from blindspots.experiments.evaluate.shard_tables import TableShardSearch
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
 from blindspots.experiments.evaluate.texts import named
 from blindspots.experiments.evaluate.validity import checks_of, finding_of, kept_of_checks
@@ -36,9 +38,9 @@ from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
 from blindspots.objective import Objective
-from blindspots.packing import unpack_inputs
+from blindspots.packing import packed_text, unpack_inputs
 from blindspots.problem import Need
-from blindspots.protocols import USUAL, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
+from blindspots.protocols import USUAL, USUAL_OF_TABLES, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
 from blindspots.runs.entry import begin, rows_of
@@ -49,6 +51,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
+from blindspots.tables.threat import TableThreat
 from blindspots.texts.recipes import recipe
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
@@ -173,19 +176,22 @@ def evaluate(
             processes can open; None: what is faster for the model. All give the same bytes.
         watch: is told how far the run has come.
         command: what to put in the report as the way to repeat the run.
-        settings: those of `EvaluateConfig`: recipe, files, candidates, validity, seed, slots, chunk, shard_rows,
-            threads, precision, channels_last, compile, draws, row_budget, max_forwards, max_backwards, max_seconds.
+        settings: those of `EvaluateConfig`: features (of a table, see docs/tables.md), recipe, files, candidates,
+            validity, seed, slots, chunk, shard_rows, threads, precision, channels_last, compile, draws, row_budget,
+            max_forwards, max_backwards, max_seconds.
 
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
+    rows = rows_of(x, y, data, values=of_values(goal), features=settings.get("features"))
     given = {
         "model": model,
-        "data": rows_of(x, y, data, values=of_values(goal)),
+        "data": rows,
         "threat": threat,
         "goal": goal,
         "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
     }
+    settings = settings if isinstance(rows, str) else _without_features(settings)
     done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Evaluation(**vars(done))
 
@@ -212,7 +218,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
-        config = config.model_copy(update={"features": digest_of(threat_of(world)), **named(threat_of(world))})
+        config = config.model_copy(update={"tensors": digest_of(threat_of(world)), **named(threat_of(world))})
         many = len(protocol.stages) > 1
         asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, asked)
@@ -246,7 +252,9 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def make(self, config: B, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         if part.name == "preflight":
             return self._preflight(config, world)
-        search = TextShardSearch if isinstance(world.model, TextModel) else ShardSearch
+        threat = threat_of(world)
+        search = TextShardSearch if isinstance(threat, TextThreat) else ShardSearch
+        search = TableShardSearch if isinstance(threat, TableThreat) else search
         return search(config, world, part, self._stages(config, world), needs).columns(kept)
 
     def _preflight(self, config: B, world: World) -> Columns:
@@ -261,6 +269,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
         ]
         cost = torch.tensor([seen.forwards + looked, seen.backwards])
         found = {"findings": packed(said), "cost": cost, **kept(threat_of(world))}
+        if isinstance(threat := threat_of(world), TableThreat):
+            found["table"] = packed_text(threat.table.to_json())
         return found | kept_of_checks(checks_of(world)) if isinstance(world.model, TextModel) else found
 
     def _notes(self, config: B, world: World) -> Iterator[Finding]:
@@ -289,7 +299,14 @@ class Searches(Experiment[B, EvaluateVerdict]):
             for s in stages
         ]
         forwards, backwards = parts["preflight"]["cost"].tolist()
-        return conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
+        verdict = conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
+        threat = threat_of(world)
+        if not isinstance(threat, TableThreat):
+            return verdict
+        ignoring = [k for k, stage in enumerate(stages) if stage.ignores]
+        of_classes = not config.of_values
+        found = table_verdict(parts.below("shards"), threat.table, threat.rules.names, ignoring, of_classes)
+        return verdict.model_copy(update={"table": found})
 
     def findings(self, config: B, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
         chunks = {int(columns["chunk"]) for columns in parts.below("shards")}
@@ -331,6 +348,11 @@ class Evaluate(Searches[EvaluateConfig]):
 # ------------------------------------------------------------------ of a run
 
 
+def _without_features(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, less the feature file, which data that are open have been read by."""
+    return {name: value for name, value in settings.items() if name != "features"}
+
+
 def _for_processes(most: int, rows: int) -> int:
     """Rows per shard where processes share the work: an even number of shards, as large as each other.
 
@@ -345,6 +367,8 @@ def _usual(config: Batched, threat: Threat) -> Mapping[Need, str]:
     """The protocol that is taken where none is named, by what the model shows."""
     if isinstance(threat, TextThreat):
         return USUAL_OF_TEXTS
+    if isinstance(threat, TableThreat):
+        return USUAL_OF_TABLES
     return USUAL_OF_VALUES if config.of_values else USUAL
 
 

@@ -50,6 +50,12 @@ TEXTS = {
     "forwarded": "(1,) int64 texts that were really sent to the model, whose answers are remembered",
 }  # more columns, of texts: x and all points are then code points
 
+TABLES = {
+    "ignoring_rows": "(g,) int64 positions of the rows that fell to an attack which ignores types and relations",
+    "ignoring": "(g, ...) float32 its examples: in the ball, possible or not",
+    "ignoring_kept": "(g, rules) bool whether each keeps types, directions and every relation",
+}  # more columns, of tables whose protocol has such a stage
+
 OUTCOMES = {
     0: "stood",
     1: "won",
@@ -104,6 +110,36 @@ class Measure(Record):
     worst: Spread  # a search may have missed worse
 
 
+class BrokenRule(Record):
+    """What examples of an attack that ignores the rules do not keep."""
+
+    rule: str  # "types", "directions" or a relation
+    rows: int
+
+
+class ChangedColumn(Record):
+    """What became of a column in the adversarial examples."""
+
+    name: str
+    rows: int  # in which it changed
+    median: float | None = None  # of the size of the change, of numbers
+    ups: int | None = None  # rows in which it grew
+    usual: str = ""  # of a category, the commonest change
+    unit: str = ""
+
+
+class TableVerdict(Record):
+    """What is said of a table besides."""
+
+    looked: Share | None  # stands against the attack that ignores the rules, where only possible rows count
+    ball: Share | None  # and where all of the ball does
+    possible: Share | None  # of that attack's examples in the ball, those that keep every rule
+    rules: tuple[BrokenRule, ...]  # which the others break
+    columns: tuple[ChangedColumn, ...]
+    plausible: Share  # of the rows that fell, those whose example is as near to real rows of its class as 95 % of these
+    plausibility: float | None  # the median quantile
+
+
 class EvaluateVerdict(Verdict):
     """Counts over the rows, with all denominators; costs are sums over all rows.
 
@@ -136,6 +172,8 @@ class EvaluateVerdict(Verdict):
     adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
 
+    table: TableVerdict | None = None
+
     @property
     def unsearched(self) -> int:
         """Rows that stand although no search of theirs ran to its end."""
@@ -151,6 +189,7 @@ class EvaluateVerdict(Verdict):
             "robust_accuracy": self._robust(),
             **({"target_reached": Metric.of(self.reached, higher_is_better=False)} if self.reached else {}),
             **({"adjusted_accuracy": self._adjusted(self.adjusted)} if self.adjusted else {}),
+            **self._table(),
             "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
             "robust_accuracy_8bit": Metric(
                 value=self.robust_accuracy_8bit, interval=self.interval_8bit, higher_is_better=True
@@ -194,6 +233,11 @@ class EvaluateVerdict(Verdict):
                 found[f"mean_{m.name}"] = metric(m.worst.mean, why, higher_is_better=False)
                 found[f"clean_mean_{m.name}"] = metric(m.clean.mean, why, higher_is_better=False)
         return found
+
+    def _table(self) -> dict[str, Metric]:
+        """How robust the model looked, so that the two can stand side by side."""
+        looked = self.table.looked if self.table else None
+        return {} if looked is None else {"looked_accuracy": Metric.of(looked)}
 
     def _distances(self) -> dict[str, Metric]:
         if self.distances is None:
