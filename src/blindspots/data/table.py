@@ -15,6 +15,7 @@ from blindspots.data.dataset import note
 from blindspots.data.names import shown
 from blindspots.data.tables import Table, read_table
 from blindspots.errors import InputError
+from blindspots.files import check_regular
 from blindspots.naming import meant
 from blindspots.tables.encoding import (
     MOST_VALUES,
@@ -113,6 +114,23 @@ def read_data_table(
         cells, y, table.name, features=told, told=features, spec=spec, class_names=known, layout=layout, rows=rows,
         values=values,
     )  # fmt: skip
+
+
+def columns_of_table(path: Path, layout: str | None) -> tuple[dict[str, list[Any]], str]:
+    """The cells of a table's columns by their names, without the labels, and the name of their column.
+
+    Raises InputError: the file is no table, the labels are not clear, or values are missing.
+    """
+    check_regular(path, "a table")
+    if path.suffix.lower() not in TABLES:
+        raise InputError(f"expected a table, a {', '.join(TABLES)} file, got {str(path)!r}: save it as one of these")
+    table = read_table(path)
+    label = _label_of(table, layout, None, values=True)
+    cells = _columns(table)
+    if label is not None:
+        del cells[label]
+    check_complete(cells, table.name)
+    return cells, str(label)
 
 
 def of_frame(x: Any, y: Any, features: str | Path | Features | None = None, values: bool = False) -> TableData:

@@ -89,7 +89,8 @@ class Told:
     def _directed(self, name: str, x: Array, x0: Array) -> Array:
         new, old = self.of(name, x), self.of(name, x0)
         compare = {"up": np.greater_equal, "down": np.less_equal, "never": np.equal}.get(self.columns[name]["change"])
-        return np.ones(len(x), bool) if compare is None else np.asarray(compare(new, old)).all(axis=1)
+        kept: Array = np.ones((len(x), 1), bool) if compare is None else np.asarray(compare(new, old))
+        return np.asarray(kept.all(axis=1))
 
     def ranged(self, x: Array) -> Array:
         """Whether every number of the rows (n, D) is in the range of its column."""
