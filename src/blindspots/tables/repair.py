@@ -2,8 +2,8 @@
 
 Numbers are rounded, the largest value of a category is set, and relations that are broken are restored one after the
 other, in the order of the feature file: by solving for one column, that on the left alone, else that on the right
-alone, else any other that may change. Chen et al. call the like a repair operator; Simonetto et al. 2024 (CAPGD) solve
-equalities for the column on their left.
+alone, else any other that may change; where that does not help, columns go back to what they were. Simonetto et al.
+2024 (CAPGD) solve equalities for the column on their left.
 """
 
 from collections.abc import Callable, Iterator
@@ -138,6 +138,7 @@ class _Fix:
             case Compare():
                 for column in self._candidates(node):
                     yield lambda x, column=column: self._solved(node, column, x)  # type: ignore[misc]
+        yield lambda x: self._back(node, x)
 
     def _all_of(self, parts: tuple[Condition, ...], x: Tensor) -> Tensor:
         for part in parts:
@@ -167,6 +168,8 @@ class _Fix:
             columns = self.rules.columns(at)
             left, right = value(node.left, columns), value(node.right, columns)
             gap = left - right - self._margin(node.sign, left, right).detach()
+            if not gap.requires_grad:  # what is counted has no slope
+                return x
             (slopes,) = torch.autograd.grad(gap.sum(), at)
         slope = slopes[:, place]
         move = -gap.detach() / slope
@@ -184,6 +187,15 @@ class _Fix:
         """How far beyond equality a comparison is aimed at."""
         near = _FARTHER * slack(left, right, None)
         return {"<": -near, ">": near, "!=": _FARTHER * slack(left, right, self.tolerance)}.get(sign, 0 * near)
+
+    def _back(self, node: Condition, x: Tensor) -> Tensor:
+        """With its columns as they were in the row, one after the other until it holds: with all of them it does."""
+        for column in columns_of(node):
+            place = self.rules.features.places[column]
+            own = x.clone()
+            own[:, place] = self.room.x0[:, place]
+            x = pick(self.holds(node, x), x, own)
+        return x
 
     def _nearest_of(self, term: object, values: tuple[Number | Word, ...], x: Tensor) -> Tensor:
         if not isinstance(term, Name):

@@ -10,7 +10,8 @@ from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.detect.overhead import BATCHES, called
 from blindspots.experiments.detect.verdict import BatchPower, DetectorRecord, DetectVerdict
 from blindspots.experiments.evaluate.evidence import Evidence
-from blindspots.experiments.evaluate.gallery import Example, RowExample, gallery
+from blindspots.experiments.evaluate.gallery import Example, gallery
+from blindspots.experiments.evaluate.tables_shown import RowExample
 from blindspots.experiments.evaluate.texts_shown import TextExample
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
