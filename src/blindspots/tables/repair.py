@@ -157,7 +157,10 @@ class _Fix:
             kept = self.holds(node, x)
             if bool(kept.all()):
                 break
-            x = pick(kept, x, self._nearer(node, column, x))
+            nearer = pick(kept, x, self._nearer(node, column, x))
+            if torch.equal(nearer, x):
+                break
+            x = nearer
         return x
 
     def _nearer(self, node: Compare, column: str, x: Tensor) -> Tensor:

@@ -185,7 +185,7 @@ def _table(name: str) -> TableThreat:
     }
     columns |= {f"c{k}": Column(type="category", values=("a", "b", "c"), cost=_PRICED["category"]) for k in range(4)}
     columns |= {name: columns[name].model_copy(update={"change": "never"}) for name in ("r9", "i11", "c3")}
-    said = ("r0 <= r1", "i2 == i0 + i1", "if c0 == 'a' then r2 >= 0.2", "count(i3, i4, i5) <= 2", "r3 < 2 * r4")
+    said = ("r0 <= r1", "i2 == i0 + i1", "if c0 == 'a' then r2 >= 0.2", "count(i3, i4, i5) <= 2")
     table = Features(columns=columns, relations=tuple(Relation(holds=text) for text in said))
     ball: Any = Cost() if name == Cost.name else BALLS[name]()
     return TableThreat(ball_of(ball, table), table)
@@ -205,7 +205,7 @@ def _rows(attack: Attack, threat: TableThreat, rows: int, seed: int) -> Job:
                 cells[name] = torch.tensor(column.numbers)[(3 * drawn).long()]
             case _:
                 cells[name] = (drawn * (high - low) / 2).round(decimals=0 if column.type == "integer" else 2) + low
-    cells["r1"], cells["r2"], cells["r4"] = cells["r0"] + 0.1, cells["r2"] + 0.3, cells["r3"] + 0.1
+    cells["r1"], cells["r2"] = cells["r0"] + 0.1, cells["r2"] + 0.3
     cells["i0"], cells["i1"], cells["i3"] = (cells[name].clamp_max(5) for name in ("i0", "i1", "i3"))
     cells["i2"], cells["i3"] = cells["i0"] + cells["i1"], 0 * cells["i3"]
     x = torch.cat(list(cells.values()), 1)
@@ -222,7 +222,8 @@ def _rows(attack: Attack, threat: TableThreat, rows: int, seed: int) -> Job:
 def _model(net: nn.Module | Model, threat: Threat) -> Model:
     """The network on the inputs of such a threat."""
     if isinstance(threat, TableThreat):
-        return Model(net, bounds=tuple(threat.ball.whole)) if isinstance(net, nn.Module) else net
+        lo, hi = threat.ball.whole
+        return Model(net, bounds=(lo, hi)) if isinstance(net, nn.Module) else net
     if isinstance(net, Model) or isinstance(threat, Ball):
         return net if isinstance(net, Model) else Model(net)
     table = torch.randn(TOKENS, 5, generator=torch.Generator().manual_seed(1))
