@@ -9,6 +9,7 @@ from blindspots.attacks import (
     ALMA,
     APGD,
     BIM,
+    CAPGD,
     CATALOGUE,
     DDN,
     EAD,
@@ -20,6 +21,7 @@ from blindspots.attacks import (
     JSMA,
     LBFGS,
     MIFGSM,
+    MOEVA,
     NES,
     NIFGSM,
     ODI,
@@ -70,6 +72,7 @@ from blindspots.attacks import (
     StAdv,
     SuperDeepFool,
     Swarm,
+    Thrift,
     Through,
 )
 from blindspots.attacks.gradient.progress import checkpoints
@@ -174,6 +177,9 @@ TABLE: list[Attack[Any, Any]] = [
     Genetic(4, 3),
     Swarm(5, 4),
     Sampling(20),
+    CAPGD(3, random_start=True),
+    MOEVA(6, population=3),
+    Thrift(6),
     Exhaustive(60),
     BranchAndBound(queries=60),
     BranchAndBound(0.5),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blindspots import attacks, goals, testing
     from blindspots.ball import L0, L1, L2, Linf
-    from blindspots.data import ArrayData, TextData, load_data
+    from blindspots.data import ArrayData, TableData, TextData, load_data
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
@@ -29,13 +29,23 @@ if TYPE_CHECKING:
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.experiments.universal.triggers.experiment import universal_trigger
-    from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
+    from blindspots.models import (
+        BlackBox,
+        Ensemble,
+        Model,
+        Transformed,
+        from_columns,
+        from_estimator,
+        load_model,
+        skip_gradients,
+    )
     from blindspots.models.texts import TextModel, TokenModel
     from blindspots.objective import Objective
     from blindspots.report.experiment import write_report
     from blindspots.rows import Around
     from blindspots.runs.metric import require
     from blindspots.runs.verify import verify
+    from blindspots.tables.threat import Cost
     from blindspots.texts.threats import Characters, Edits, Tokens, Trigger, Words
     from blindspots.threats import parse_threat
 
@@ -47,6 +57,7 @@ __all__ = [
     "ArrayData",
     "BlackBox",
     "Characters",
+    "Cost",
     "Edits",
     "Ensemble",
     "Evaluation",
@@ -55,6 +66,7 @@ __all__ = [
     "Model",
     "Objective",
     "Smoothed",
+    "TableData",
     "TextData",
     "TextModel",
     "TokenModel",
@@ -67,6 +79,7 @@ __all__ = [
     "certify",
     "detect",
     "evaluate",
+    "from_columns",
     "from_estimator",
     "goals",
     "harden",
@@ -90,6 +103,7 @@ _HOMES = {
     "ArrayData": "data",
     "BlackBox": "models",
     "Characters": "texts.threats",
+    "Cost": "tables.threat",
     "Edits": "texts.threats",
     "Ensemble": "models",
     "Evaluation": "experiments.evaluate.experiment",
@@ -101,6 +115,7 @@ _HOMES = {
     "Linf": "ball",
     "Model": "models",
     "Smoothed": "experiments.certify.smoothed",
+    "TableData": "data",
     "TextData": "data",
     "TextModel": "models.texts",
     "TokenModel": "models.texts",
@@ -112,6 +127,7 @@ _HOMES = {
     "certify": "experiments.certify.experiment",
     "detect": "experiments.detect.experiment",
     "evaluate": "experiments.evaluate.experiment",
+    "from_columns": "models",
     "from_estimator": "models",
     "harden": "experiments.harden.experiment",
     "inspect": "experiments.inspect.entry",

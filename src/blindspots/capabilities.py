@@ -34,6 +34,16 @@ class Samples(Protocol):
 
 
 @runtime_checkable
+class Tabular(Projects, Steers, Samples, Protocol):
+    """Rows of a table: several inputs may be one column, and what is projected is a possible row."""
+
+    @property
+    def column_of(self) -> Tensor:
+        """The number of the column that each input belongs to: (D,) int64."""
+        ...
+
+
+@runtime_checkable
 class Enumerates(Protocol):
     """Neighbours by number, so that (B, M) numbers stand for (B, M, ...) points."""
 
@@ -67,6 +77,7 @@ _WORDS: dict[type, str] = {
     Projects: "has a nearest allowed point",
     Steers: "has a steepest step",
     Samples: "can be drawn from",
+    Tabular: "has columns",
     Enumerates: "lists the neighbours of a point",
     Substitutes: "replaces tokens by candidates",
     Ball: "is a ball of a norm",
@@ -76,6 +87,7 @@ _WORDS: dict[type, str] = {
 def lacking(requires: type, threat: Threat) -> list[str]:
     """What a threat lacks for attacks with these requirements: a capability, a class that joins several, or `Ball`.
 
-    Attacks search in its `plain` coordinates, so it is these that count.
+    Attacks search in the `plain` coordinates of their view, so it is these that count.
     """
-    return [words for c, words in _WORDS.items() if c in requires.__mro__ and not isinstance(threat.plain, c)]
+    plain = threat.view(requires).plain
+    return [words for c, words in _WORDS.items() if c in requires.__mro__ and not isinstance(plain, c)]

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from blindspots.attacks import CATALOGUE, Attack
 from blindspots.ball import Ball
-from blindspots.capabilities import lacking
+from blindspots.capabilities import Tabular, lacking
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
@@ -35,14 +35,15 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
             f"expected trees, a linear model or nearest neighbours that tell classes apart, in evaluate or attack, for "
             f"{attack!r}, got something else, of which nothing is proved: use one of {able}"
         )
-    if lacks := lacking(attack.requires, threat.plain):
+    if lacks := lacking(attack.requires, threat):
         raise InputError(
             f"expected a threat that {' and '.join(lacks)} for {attack!r}, got {threat.name}, which does not: use one "
             f"of {able or 'your own attacks'}"
         )
-    if attack.requires is Ball and threat.name not in attack.threats:
+    view = threat.view(attack.requires)
+    if attack.requires is Ball and view.name not in attack.threats:
         raise InputError(
-            f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "
+            f"expected an attack for {view.name} threats, got {attack!r}, which searches in "
             f"{', '.join(attack.threats)}: use one of {able}"
         )
     if attack.even and not threat.even:
@@ -50,7 +51,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
             f"expected one box and one unit for all features, which {attack!r} needs, got a threat where they differ: "
             f"use one of {able}"
         )
-    if isinstance(threat.plain, Ball) and threat.radius is None and not attack.minimal:
+    if _has_radius(threat, attack) and threat.radius is None and not attack.minimal:
         raise InputError(
             f"expected a radius for {attack!r}, which searches in a ball, got {threat.spec!r}: write "
             f"{threat.name}:RADIUS, or use one of {able} for the smallest distance"
@@ -98,13 +99,18 @@ def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective
     return (
         kind.alone
         and kind.begins != "proved"
-        and not lacking(kind.requires, threat.plain)
-        and (kind.requires is not Ball or threat.name in kind.threats)
+        and not lacking(kind.requires, threat)
+        and (kind.requires is not Ball or threat.view(Ball).name in kind.threats)
         and (threat.even or not kind.even)
-        and (not isinstance(threat.plain, Ball) or threat.radius is not None or kind.minimal)
+        and (kind.minimal or threat.radius is not None or not _has_radius(threat, kind))
         and affords(access, kind)
         and (kind.targeted or not (objective.targeted or objective.directed))
     )
+
+
+def _has_radius(threat: Threat, attack: Attack | type[Attack]) -> bool:
+    """Whether the attack searches where distances from the row mean something."""
+    return isinstance(threat.view(attack.requires).plain, Ball | Tabular)
 
 
 def affords(access: Need, attack: Attack | type[Attack]) -> bool:

@@ -55,7 +55,7 @@ class ModelRecord(Record):
         return cls(**{name: getattr(model, name) for name in cls.model_fields})
 
 
-_OWN = ("rows", "layout", "values")  # of `DataRecord`: datasets of users need not have them
+_OWN = ("rows", "layout", "values", "features")  # of `DataRecord`: datasets of users need not have them
 
 
 class DataRecord(Record):
@@ -67,9 +67,11 @@ class DataRecord(Record):
     class_names: list[str] | None
     layout: str | None = None  # what its axes were said to mean
     values: bool = False  # y are numbers, and no classes
+    features: str | None = None  # the file that says what its columns are
 
     @classmethod
     def of(cls, data: Any) -> "DataRecord":
         """Of a `data.Dataset`."""
         named = {name: getattr(data, name) for name in cls.model_fields if name not in _OWN}
-        return cls(rows=len(data), layout=getattr(data, "layout", None), values=getattr(data, "values", False), **named)
+        layout, values = getattr(data, "layout", None), getattr(data, "values", False)
+        return cls(rows=len(data), layout=layout, values=values, features=getattr(data, "told", None), **named)

@@ -7,6 +7,7 @@ from blindspots.ball import UNIT_ROUNDOFF, Ball
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
+from blindspots.tables.threat import TableThreat
 from blindspots.threat import Threat
 
 _ROUNDING = 1e-6  # by this share float32 may make a radius larger than the box
@@ -23,6 +24,7 @@ def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
     threat is made for inputs of another shape.
     """
     threat.check(shape)
+    threat = threat.ball if isinstance(threat, TableThreat) else threat
     if threat.radius is None or not isinstance(threat, Ball):
         return []
     _refuse_unlike(threat)

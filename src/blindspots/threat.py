@@ -77,6 +77,15 @@ class Threat(Checked, ABC):
     def check(self, shape: tuple[int, ...]) -> None:
         """Raises InputError: it does not fit inputs of this shape."""
 
+    def view(self, requires: type) -> "Threat":
+        """As attacks see it that require this class: a table is a ball to some, a lattice to others."""
+        return self
+
+    @property
+    def ignoring(self) -> "Threat":
+        """The threat as attacks see it that know nothing of the relations between features."""
+        return self
+
     # ------------------------------------------------------------------ coordinates of searches: here the inputs
 
     @property

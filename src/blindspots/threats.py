@@ -5,10 +5,11 @@ from typing import Any
 from blindspots.arguments import checked
 from blindspots.ball import BALLS, Ball, parse_ball
 from blindspots.errors import InputError
+from blindspots.tables.threat import Cost
 from blindspots.texts.threats import TEXTS, parse_text_threat
 from blindspots.threat import Threat
 
-THREATS: dict[str, type[Threat]] = {**BALLS, **TEXTS}
+THREATS: dict[str, type[Threat]] = {**BALLS, Cost.name: Cost, **TEXTS}
 
 
 @checked()
@@ -22,6 +23,8 @@ def parse_threat(text: str) -> Threat:
         return parse_text_threat(text)
     if name in BALLS:
         return parse_ball(text)
+    if name == Cost.name:
+        return Cost(parse_ball(text.lower().replace(Cost.name, "l1", 1)).radius)
     raise InputError(
         f"expected a threat, one of {', '.join(THREATS)}, alone or with a radius as in linf:8/255, got {text!r}"
     )

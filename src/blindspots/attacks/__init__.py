@@ -57,6 +57,9 @@ from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
+from blindspots.attacks.tables.capgd import CAPGD
+from blindspots.attacks.tables.moeva import MOEVA
+from blindspots.attacks.tables.thrift import Thrift
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.attacks.words import as_attack, describe, parse_attack
@@ -66,6 +69,7 @@ __all__ = [
     "ALMA",
     "APGD",
     "BIM",
+    "CAPGD",
     "CATALOGUE",
     "DDN",
     "EAD",
@@ -77,6 +81,7 @@ __all__ = [
     "JSMA",
     "LBFGS",
     "MIFGSM",
+    "MOEVA",
     "NES",
     "NIFGSM",
     "ODI",
@@ -130,6 +135,7 @@ __all__ = [
     "StAdv",
     "SuperDeepFool",
     "Swarm",
+    "Thrift",
     "Through",
     "Translations",
     "View",

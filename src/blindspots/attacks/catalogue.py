@@ -58,6 +58,9 @@ from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
+from blindspots.attacks.tables.capgd import CAPGD
+from blindspots.attacks.tables.moeva import MOEVA
+from blindspots.attacks.tables.thrift import Thrift
 from blindspots.attacks.views.through import Through
 
 CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
@@ -121,6 +124,9 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     Sampling,
     Exhaustive,
     BranchAndBound,
+    CAPGD,
+    MOEVA,
+    Thrift,
     Bisect,
     Exact,
 )

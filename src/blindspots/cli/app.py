@@ -119,6 +119,24 @@ def apply_perturbation(
 
 
 @command()
+def features(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A .csv, .tsv or .parquet file with names of columns.")],
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="label=COLUMN", help="The column of labels.", show_default="one with a usual name"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The .toml file.", show_default="stdout")] = None,
+) -> None:
+    """Propose a feature file for a table: types, ranges, constant columns, and relations that hold in every row.
+
+    What may change, and what it costs, data cannot say: read every line before it is used with --features.
+    """
+    from blindspots.cli.proposing import features
+
+    features(data, columns, out)
+
+
+@command()
 def verify(run: Folder) -> None:
     """Prove a finished run again from its stored bytes, with none of the attack code. Exit code 1 if it fails."""
     from blindspots.cli.checking import verify

@@ -71,6 +71,7 @@ def _extra(field: Any) -> Mapping[str, Any]:
         "argument": False,
         "hidden": False,
         "instead": "",
+        "also": "",
         **(field.json_schema_extra or {}),
     }
 
@@ -89,6 +90,7 @@ def _parameter(name: str, field: Any, heading: str | None) -> Parameter:
         kind: Any = typer.Argument(**{k: v for k, v in common.items() if k != "rich_help_panel"})
     else:
         names = (called if not (flag and field.default) else f"{called}/--no-{called[2:]}",)
+        names = (*names, *([extra["also"]] if extra["also"] else []))
         kind = typer.Option(*names, show_default=shown, **common)
     type_: Any = bool if flag else list[str] if several else hint if choices or hint is Path else str
     default: Any = (

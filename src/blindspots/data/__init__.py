@@ -15,6 +15,7 @@ from blindspots.data.foreign import from_torch, is_foreign, of_keys
 from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
 from blindspots.data.npz import NAMES, NpzData
+from blindspots.data.table import TABLES, TableData, is_frame, of_frame, read_data_table
 from blindspots.data.tables import READERS
 from blindspots.data.texts import TextData, are_texts, read_texts, reviews_test, reviews_training, text_columns
 from blindspots.errors import InputError
@@ -31,6 +32,7 @@ __all__ = [
     "FolderData",
     "NpzData",
     "Stream",
+    "TableData",
     "TextData",
     "as_data",
     "digits",
@@ -56,7 +58,10 @@ EMBEDDED = {
     "reviews": reviews_test,
     "reviews-training": reviews_training,
 }
-FORMS = f"'digits', 'reviews', a folder of class folders, an .npz file or a {', '.join(READERS)} file of texts"
+FORMS = (
+    f"'digits', 'reviews', a folder of class folders, an .npz file, a {', '.join(TABLES)} file of a table or a "
+    f"{', '.join(READERS)} file of texts"
+)
 
 
 @checked()
@@ -67,6 +72,7 @@ def load_data(
     layout: str | None = None,
     classes: Iterable[str] | None = None,
     values: bool = False,
+    features: str | Path | None = None,
 ) -> Dataset:
     """Open data by name, the first `rows` rows of it or all.
 
@@ -74,21 +80,25 @@ def load_data(
         spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16), or "digits-training", the 1297
             others; "reviews", 1,000 short texts that praise or blame, or "reviews-training", 4,000 others; the path of
             a folder that has a folder of images per class; of an `.npz` file with the arrays `x` and `y`, and perhaps
-            `names`; or of a .csv, .tsv, .txt, .jsonl or .parquet file of texts and their labels.
+            `names`; of a .csv, .tsv or .parquet file of a table with names of columns; or of a .csv, .tsv, .txt, .jsonl
+            or .parquet file of texts and their labels.
         rows: their number at most, positive.
         layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others. Or
             the columns of a file of texts: "text=review,label=stars"; "text=title+body,label=class" joins two by a
             space; in "fixed=premise,text=hypothesis,label=gold" one side of a pair never changes (the two are joined
-            by U+001E in this order); where columns have no names, their numbers from 1. None: it is inferred, and the
-            notes say how.
+            by U+001E in this order); where columns have no names, their numbers from 1. Of a table the column of
+            labels: "label=target". None: it is inferred, and the notes say how.
         classes: names in the order of the model's outputs, which labels become indices of. None: the model's own names
             are used, if it has any.
-        values: y of an `.npz` file are numbers (N, ...) that a goal compares outputs with, and no classes.
+        values: y of an `.npz` file or of a table are numbers (N, ...) that a goal compares outputs with, and no
+            classes.
+        features: the path of a feature file, which says what the columns of a table are (docs/tables.md).
 
     Raises:
         InputError: there is nothing, or it is empty, or not what is described above.
     """
-    data = _opened(str(spec), rows, layout, classes is not None, values)
+    told = None if features is None else str(features)
+    data = _opened(str(spec), rows, layout, classes is not None, values, told)
     try:
         return data if classes is None else data.among(classes, "the list of classes")
     except InputError:
@@ -96,8 +106,14 @@ def load_data(
         raise
 
 
-def _opened(spec: str, rows: int | None, layout: str | None, named: bool, values: bool = False) -> Stream:
+def _opened(
+    spec: str, rows: int | None, layout: str | None, named: bool, values: bool = False, features: str | None = None
+) -> Stream:
     path = Path(spec)
+    if features is not None and path.suffix.lower() not in TABLES:
+        raise InputError(
+            f"expected a table, a {', '.join(TABLES)} file, for a feature file, got {spec!r}: leave --features out"
+        )
     if layout is not None and (spec in EMBEDDED or path.is_dir()):
         raise InputError(
             f"expected a layout only for an .npz file or a file of texts, got {layout!r} for {spec!r}: leave it out"
@@ -117,6 +133,8 @@ def _opened(spec: str, rows: int | None, layout: str | None, named: bool, values
             f"expected {FORMS}, got {spec!r}, which does not exist{meant(path.name, [*around, *EMBEDDED])}"
         )
     check_regular(path, FORMS)
+    if (table := read_data_table(path, spec, rows, layout, features, values)) is not None:
+        return table
     if path.suffix.lower() in READERS and not values:
         return read_texts(path, spec, rows, layout)
     if path.suffix.lower() != ".npz":
@@ -129,7 +147,9 @@ def reopened(record: DataRecord) -> Dataset:
 
     Raises InputError: they no longer exist, or can no longer be read in that way.
     """
-    data = _opened(str(record.spec), record.rows, record.layout, record.class_names is not None, record.values)
+    data = _opened(
+        str(record.spec), record.rows, record.layout, record.class_names is not None, record.values, record.features
+    )
     return same_rows(data, record)
 
 
@@ -149,21 +169,22 @@ def same_rows(given: Any, record: DataRecord) -> Dataset:
         return data
 
 
-def as_data(given: Any, values: bool = False) -> Dataset:
+def as_data(given: Any, values: bool = False, features: Any = None) -> Dataset:
     """A dataset from what a public function takes as data: a dataset, a name, arrays (x, y), or torch's classes.
 
     Args:
         values: y are numbers (N, ...) that a goal compares outputs with, and no classes.
+        features: a feature file, where data are a table.
 
     Raises InputError: it is none of these.
     """
     if isinstance(given, str | Path):
-        return load_data(given, values=values)
+        return load_data(given, values=values, features=features)
     if is_dataset(given):
         found: Dataset = given
         return found
     if isinstance(given, tuple) and len(given) == 2:
-        return _of_pair(*given, values)
+        return _of_pair(*given, values, features)
     if not values and (texts := text_columns(given)) is not None:
         return texts
     if isinstance(given, Mapping):
@@ -180,20 +201,22 @@ def as_data(given: Any, values: bool = False) -> Dataset:
     )
 
 
-def _of_pair(x: Any, y: Any, values: bool) -> Dataset:
-    """Inputs and labels as passed from Python: texts or arrays."""
+def _of_pair(x: Any, y: Any, values: bool, features: Any = None) -> Dataset:
+    """Inputs and labels as passed from Python: texts, a table or arrays."""
+    if is_frame(x):
+        return of_frame(x, y, features, values)
     return TextData(x, y) if are_texts(x) and not values else ArrayData(x, y, values=values)
 
 
-def one_of(x: Any, y: Any, data: Any, values: bool = False) -> Dataset:
+def one_of(x: Any, y: Any, data: Any, values: bool = False, features: Any = None) -> Dataset:
     """Data from arrays or from data, as passed from Python. Raises InputError for neither, a mixture, or no rows."""
     if data is None and y is None and (is_dataset(x) or is_foreign(x) or isinstance(x, str | Path)):
         x, data = None, x  # evaluate(model, loader)
     if data is None and x is not None and y is not None:
-        data = _of_pair(x, y, values)
+        data = _of_pair(x, y, values, features)
     elif data is None or x is not None or y is not None:
         raise InputError("expected inputs x and labels y, or data, got neither or a mixture: pass one of the two")
-    rows = as_data(data, values)
+    rows = as_data(data, values, features)
     if not len(rows):
         raise InputError(f"expected at least one row in {rows.name}, got none: pass data with rows")
     return rows

@@ -59,6 +59,7 @@ class Stage:
         after: the name of a stage that must have broken a row of the shard, or no row enters. This is the only place
             where a row's fate depends on the other rows of its shard, and never on their order.
         stop_early: a row leaves with its first success; None: unless the attack minimises the distance.
+        ignores: the attack knows nothing of what has to hold between features: as if others had written it.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Stage:
     share: float = 1.0
     after: str | None = None
     stop_early: bool | None = None
+    ignores: bool = False
 
 
 def is_targeted(stages: Sequence[Stage]) -> bool:
@@ -310,7 +312,8 @@ class Cascade:
             self.watch(Live(stage.name, len(at), left, int(board.standing.sum()), len(samples.y)))
 
         watch(0)
-        Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch).run()
+        view = self.threat.ignoring if stage.ignores else self.threat.view(stage.attack.requires)
+        Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch, view).run()
 
     def _stream(self, index: int) -> int:
         """Separates the draws of stages: the index of this one among those that are not for flat rows."""

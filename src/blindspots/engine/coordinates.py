@@ -8,6 +8,7 @@ from torch import Tensor
 from blindspots.engine.jobs import Jobs
 from blindspots.problem import Job, Problem, Seen
 from blindspots.rows import Around
+from blindspots.threat import Threat
 
 
 class Coordinates:
@@ -15,23 +16,25 @@ class Coordinates:
 
     Attributes:
         problem: of the user, on the device of the rows.
-        inner: what attacks solve.
+        inner: what attacks solve, in their view of the threat.
     """
 
-    def __init__(self, problem: Problem[Any], jobs: Jobs) -> None:
-        self._threat, self._jobs = problem.threat.to(jobs.samples.x.device), jobs
-        self.problem = replace(problem, threat=self._threat)
+    def __init__(self, problem: Problem[Any], jobs: Jobs, view: Threat) -> None:
+        self._threat, self._jobs = view.to(jobs.samples.x.device), jobs
+        self.problem = replace(problem, threat=problem.threat.to(jobs.samples.x.device))
         self.inner = replace(problem, threat=self._threat.plain)
         self._plain = self.inner.threat is self._threat
 
     def fetch(self, at: Tensor, number: Tensor) -> Job:
         """As `Jobs.fetch`; a search starts with what may not change as it is."""
         job = self._jobs.fetch(at, number)
-        return replace(job, x=self._threat.inward(job).x, start=self._threat.begun(job.start, job))
+        inner = self._threat.inward(job)
+        return replace(job, x=inner.x, r=inner.r, start=self._threat.begun(job.start, job))
 
     def around(self, at: Tensor, job: Job) -> Around:
         """The clean inputs of the samples at the places `at` (B,), whose jobs these are."""
-        return job.within(job.r) if self._plain else Around(self._jobs.samples.x[at], job.r, own=job.own)
+        samples = self._jobs.samples
+        return job.within(job.r) if self._plain else Around(samples.x[at], samples.r[at], own=job.own)
 
     def inputs(self, u: Tensor, job: Job, around: Around) -> Tensor:
         """What the model is asked about at the points `u` (B, ...) of a search."""

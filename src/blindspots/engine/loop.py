@@ -20,6 +20,7 @@ from blindspots.oracle import Oracle
 from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.rows import Around, Rows, tree
 from blindspots.scenes import GATE
+from blindspots.threat import Threat
 
 _NOBODY = -1
 
@@ -83,6 +84,7 @@ class Search:
     Args:
         entering: (K,) indices of the rows to search, in the order of admission.
         watch: called after every settlement with the number of rows that left since the last call.
+        view: the threat as the attack sees it; None: as its requirements say.
     """
 
     def __init__(
@@ -96,9 +98,10 @@ class Search:
         settings: Settings = Settings(),
         allowance: Allowance | None = None,
         watch: Callable[[int], None] = lambda left: None,
+        view: Threat | None = None,
     ) -> None:
         self.attack, self.oracle, self.jobs = attack, oracle, jobs
-        self.coordinates = Coordinates(problem, jobs)
+        self.coordinates = Coordinates(problem, jobs, view or problem.threat.view(attack.requires))
         self.problem, self.inner = self.coordinates.problem, self.coordinates.inner
         self.ledger, self.entering, self.settings, self.watch = ledger, entering, settings, watch
         self.allowance = allowance or Allowance()

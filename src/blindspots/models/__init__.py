@@ -1,6 +1,7 @@
 """Adapters that give the oracle its model."""
 
 from blindspots.models.blackbox import BlackBox
+from blindspots.models.columns import from_columns
 from blindspots.models.ensemble import Ensemble
 from blindspots.models.estimators import from_estimator
 from blindspots.models.load import load_model
@@ -8,4 +9,14 @@ from blindspots.models.model import Model, Output
 from blindspots.models.skip import skip_gradients
 from blindspots.models.transformations import Transformed
 
-__all__ = ["BlackBox", "Ensemble", "Model", "Output", "Transformed", "from_estimator", "load_model", "skip_gradients"]
+__all__ = [
+    "BlackBox",
+    "Ensemble",
+    "Model",
+    "Output",
+    "Transformed",
+    "from_columns",
+    "from_estimator",
+    "load_model",
+    "skip_gradients",
+]

@@ -102,7 +102,7 @@ class Model(Checked):
             for part in self.parts:
                 to_device(part, device)
         self._fallback = torch.device(device or "cpu")
-        self.box = _checked_bounds(bounds)
+        self.box, self._tabular = _checked_bounds(bounds), False
         self.mean, self.std = _numbers(mean, "mean"), _numbers(std, "std")
         if self.std is not None and 0.0 in self.std:
             raise InputError("expected std without zeros, got one: it would divide by zero, check std")
@@ -138,7 +138,7 @@ class Model(Checked):
     @property
     def in_levels(self) -> bool:
         """Whether a file may keep its inputs in 8 bits, as those of pictures."""
-        return True
+        return not self._tabular
 
     @property
     def levels(self) -> int | None:
@@ -171,6 +171,12 @@ class Model(Checked):
         clean input counts as wrong.
         """
         return False
+
+    def of_table(self, lo: Numbers, hi: Numbers) -> "Model":
+        """The same model, of rows of a table within these bounds."""
+        made = copy.copy(self)
+        made.box, made._tabular = _checked_bounds((lo, hi)), True
+        return made
 
     def of_values(self) -> "Model":
         """The same model, whose outputs are taken as they are, unless it was said what they mean."""

@@ -9,7 +9,7 @@ from blindspots.protocols import stages
 from blindspots.protocols.stages import Protocol, read_protocol
 from blindspots.threat import Threat
 
-__all__ = ["NAMES", "USUAL", "USUAL_OF_TEXTS", "USUAL_OF_VALUES", "Protocol", "about", "protocol"]
+__all__ = ["NAMES", "USUAL", "USUAL_OF_TABLES", "USUAL_OF_TEXTS", "USUAL_OF_VALUES", "Protocol", "about", "protocol"]
 
 _HOME = Path(__file__).parent
 NAMES = (
@@ -23,12 +23,17 @@ NAMES = (
     "regression",
     "blackbox-scores",
     "blackbox-labels",
+    "tables",
+    "tables-scores",
+    "tables-labels",
+    "tables-cost",
     "text-fast",
     "text-scores",
     "text-labels",
 )
 USUAL = {Need.GRAD: "fast", Need.VALUE: "blackbox-scores", Need.LABEL: "blackbox-labels"}  # by what a model shows
 USUAL_OF_TEXTS = {Need.SLOPES: "text-fast", Need.VALUE: "text-scores", Need.LABEL: "text-labels"}
+USUAL_OF_TABLES = {Need.GRAD: "tables", Need.VALUE: "tables-scores", Need.LABEL: "tables-labels"}
 USUAL_OF_VALUES = {**USUAL, Need.GRAD: "regression"}  # for goals that do not classify
 
 

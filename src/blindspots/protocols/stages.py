@@ -17,7 +17,7 @@ from blindspots.objective import LossName, Objective
 from blindspots.threat import Threat
 from blindspots.threats import THREATS
 
-ThreatName = Literal["linf", "l2", "l1", "l0", "words", "chars", "edits", "tokens", "trigger"]
+ThreatName = Literal["linf", "l2", "l1", "l0", "cost", "words", "chars", "edits", "tokens", "trigger"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class _Stage(_Table):
     share: float = Field(1.0, gt=0, le=1)
     after: str | None = None
     stop_early: bool | None = None
+    ignores: bool = False
 
     def built(self) -> Stage:
         attack = parse_attack(self.attack, alone=False)
@@ -84,7 +85,7 @@ class _Stage(_Table):
         objective = Objective(self.targeted, targets is not None and not self.targeted, self.loss or attack.loss)
         same = {
             "name", "why", "restarts", "start", "reach", "moved", "disagree", "wide_reach", "flat", "who", "share",
-            "after", "stop_early",
+            "after", "stop_early", "ignores",
         }  # fmt: skip
         return Stage(attack=attack, objective=objective, targets=targets, **self.model_dump(include=same))
 

@@ -48,6 +48,7 @@ def setting(
     argument: bool = False,
     hidden: bool = False,
     instead: str = "",
+    also: str = "",
     **limits: Any,
 ) -> Any:
     """A field of a configuration.
@@ -60,6 +61,7 @@ def setting(
         argument: named by its place on the command line, not by an option.
         hidden: no option: it is filled in.
         instead: of one that has to be given, the setting that it may be taken from.
+        also: another name of the option.
         limits: pydantic's, such as gt=0.
     """
     extra: dict[str, Any] = {
@@ -68,6 +70,7 @@ def setting(
         "argument": argument,
         "hidden": hidden,
         "instead": instead,
+        "also": also,
     }
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
@@ -96,6 +99,7 @@ class DataSource:
         training: rows to learn from, which for "digits" are the 1,297 training rows.
         bound: their labels are the model's classes; False: they stay as they are, whatever models call theirs.
         values: y are numbers that a goal compares outputs with, and no classes.
+        features: a feature file, which says what the columns of a table are.
     """
 
     spec: str
@@ -105,6 +109,7 @@ class DataSource:
     training: bool = False
     bound: bool = True
     values: bool = False
+    features: str | None = None
 
     @property
     def is_digits_to_learn(self) -> bool:
@@ -173,17 +178,18 @@ class OnData(Config):
     )
     data: str = setting(
         ...,
-        "digits, reviews, a folder of class folders, an .npz file with x and y, or a .csv, .tsv, .txt, .jsonl or "
-        ".parquet file of texts with labels.",
+        "digits, reviews, a folder of class folders, an .npz file with x and y, a .csv, .tsv or .parquet file of "
+        "a table, or a .csv, .tsv, .txt, .jsonl or .parquet file of texts with labels.",
         metavar="DATA",
     )
     rows: int | None = setting(None, "Use only the first N rows.", metavar="N", shown="all", ge=1)
     layout: str | None = setting(
         None,
-        "What the axes of x in an .npz file mean: nchw, nhwc, nhw, or as-is for any others. Which columns of a file of "
-        "texts to read: text=review,label=stars.",
+        "What the axes of x in an .npz file mean: nchw, nhwc, nhw, or as-is for any others. Which columns of a file to "
+        "read: text=review,label=stars of texts, label=target of a table.",
         metavar="LAYOUT",
         shown="recognised, and said",
+        also="--columns",
     )
     classes: str | None = setting(
         None,

@@ -57,9 +57,9 @@ def begin(
     return run(name, config, objects, How(files, resume, engine, command=command, **told))  # type: ignore[arg-type]
 
 
-def rows_of(x: Any, y: Any, data: Any, values: bool = False) -> Any:
+def rows_of(x: Any, y: Any, data: Any, values: bool = False, features: Any = None) -> Any:
     """What was passed as rows: a name as it is, which the run opens with its own `rows`; anything else as a dataset."""
-    return data if isinstance(data, str) and x is None and y is None else one_of(x, y, data, values)
+    return data if isinstance(data, str) and x is None and y is None else one_of(x, y, data, values, features)
 
 
 def _is_plain(value: Any) -> bool:
@@ -91,7 +91,8 @@ def _words(field: str, thing: Any, config: type[Config]) -> dict[str, Any]:
 def _read(data: Dataset, config: type[Config]) -> dict[str, Any]:
     """How data that are open were read, which no setting decides any more."""
     names = ",".join(data.class_names or ()) if getattr(data, "ordered", False) else None
-    read = {config.rows_of_data: len(data), "layout": getattr(data, "layout", None), "classes": names}
+    layout, told = (getattr(data, name, None) for name in ("layout", "told"))
+    read = {config.rows_of_data: len(data), "layout": layout, "classes": names, "features": told}
     return {name: value for name, value in read.items() if name in config.model_fields}
 
 

@@ -19,6 +19,8 @@ from blindspots.models.model import Model, to_device
 from blindspots.models.transformations import parse_chain, transformed
 from blindspots.records import DataRecord, ModelRecord, Record
 from blindspots.runs.config import Config, DataSource, ModelSource
+from blindspots.tables.features import Features
+from blindspots.tables.threat import box_of
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -74,7 +76,8 @@ class World:
         """A model as it was named or given, before it met any data."""
         if name not in self._models:
             source = self.config.models()[name]
-            self._models[name] = _opened(source, self.given.get(name), self.say)
+            model = _opened(source, self.given.get(name), self.say)
+            self._models[name] = model if self._table is None else model.of_table(*box_of(self._table))
             self._keep_answers(self._models[name])
         return self._models[name]
 
@@ -87,6 +90,16 @@ class World:
             own = model.service.spending.terms
             terms = Terms(own.price if price is None else price, own.free, queries, paid)
             model.service.keep_in(self.home, None if shared is None else Path(shared), terms)
+
+    @cached_property
+    def _table(self) -> Features | None:
+        """What the columns of the first data are, if a feature file says it: its ranges are the bounds of models."""
+        sources = self.config.datasets()
+        name, source = next(iter(sources.items()), ("", None))
+        if source is None or not (source.features or getattr(self.given.get(name), "declared", False)):
+            return None
+        found: Features = self._unbound[name].table  # type: ignore[attr-defined]
+        return found
 
     @cached_property
     def model(self) -> Model:
@@ -102,8 +115,7 @@ class World:
     @cached_property
     def rows(self) -> dict[str, Dataset]:
         """All data, with labels that mean the same in all of them, see `Config.datasets`."""
-        sources = self.config.datasets()
-        opened = {name: self._data(name, source) for name, source in sources.items()}
+        sources, opened = self.config.datasets(), self._unbound
         if not all(source.bound for source in sources.values()):
             return opened
         return dict(zip(opened, map(self._sent, self._alike(list(opened.values()))), strict=True))
@@ -115,6 +127,11 @@ class World:
             if model.levels is not None and len(rows):
                 return InLevels(rows, model.box, model.levels)
         return rows
+
+    @cached_property
+    def _unbound(self) -> dict[str, Dataset]:
+        """All data as they were opened or given."""
+        return {name: self._data(name, source) for name, source in self.config.datasets().items()}
 
     def _alike(self, rows: list[Dataset]) -> list[Dataset]:
         models = [self.named(name) for name in self.config.models()]
@@ -223,4 +240,6 @@ def _read(source: DataSource) -> Dataset:
     if source.is_digits_to_learn:
         return digits_training(source.rows)
     names = parse_classes(source.classes) if source.classes else None
-    return load_data(source.spec, source.rows, layout=source.layout, classes=names, values=source.values)
+    return load_data(
+        source.spec, source.rows, layout=source.layout, classes=names, values=source.values, features=source.features
+    )

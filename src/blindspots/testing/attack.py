@@ -15,6 +15,7 @@ import blindspots.attacks
 from blindspots.attacks import APGD, Attack, Bisect, Through
 from blindspots.attacks.attack import State
 from blindspots.ball import BALLS, Ball
+from blindspots.capabilities import Tabular
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings, nothing_seen
@@ -25,6 +26,8 @@ from blindspots.oracle import Oracle, one_hot_prediction
 from blindspots.problem import Job, Need, Problem, Question, Seen
 from blindspots.random import keys
 from blindspots.rows import Around, Rows, leaves, tree
+from blindspots.tables.features import Column, Features, Relation
+from blindspots.tables.threat import Cost, TableThreat, ball_of
 from blindspots.threat import Threat
 
 ROWS, CLASSES, TOKENS = 8, 5, 20
@@ -84,6 +87,9 @@ def check_attack(attack: Attack) -> Iterator[str]:
 
 def checks(attack: Attack) -> Iterator[Check]:
     """Every clause of the contract, in every threat that the attack declares."""
+    if attack.requires is Tabular:
+        yield from (Check(attack, _table(name), clause) for name in _OF_TABLES for clause in ANYWHERE)
+        return
     if attack.requires is not Ball:
         yield from (Check(attack, Substitutions(), clause) for clause in ANYWHERE)
         return
@@ -136,6 +142,8 @@ def turns_of(attack: Attack, threat: Threat) -> list[Turn]:
 
 def jobs(attack: Attack, threat: Threat, shape: tuple[int, ...] = (2, 5, 4), rows: int = ROWS, seed: int = 0) -> Job:
     """Rows that are classified as their label, each with a radius and a key of its own."""
+    if isinstance(threat, TableThreat):
+        return _rows(attack, threat, rows, seed)
     if not isinstance(threat, Ball):
         return _texts(attack, threat, rows, seed)
     g = torch.Generator().manual_seed(seed)
@@ -163,8 +171,59 @@ def _texts(attack: Attack, threat: Threat, rows: int, seed: int) -> Job:
     return Job(x, r, x, order[:, 0], order[:, 1], keys(seed, torch.arange(rows)), logits, own=own)
 
 
+_OF_TABLES = ("l0", "cost")  # the norm enters through the ball alone; these two have a radius or a unit of their own
+_PRICED = {"real": 4.0, "integer": 1.0, "ordinal": 1.0, "category": 2.0}
+
+
+@lru_cache
+def _table(name: str) -> TableThreat:
+    """Possible rows of 40 numbers: of every type, some in one direction, with relations between them."""
+    columns = {f"r{k}": Column(range=(0, 1), cost=_PRICED["real"]) for k in range(10)}
+    columns |= {f"i{k}": Column(type="integer", range=(0, 10), cost=_PRICED["integer"]) for k in range(12)}
+    columns |= {
+        f"o{k}": Column(type="ordinal", values=(0.0, 1.0, 4.0), change="up", cost=_PRICED["ordinal"]) for k in range(6)
+    }
+    columns |= {f"c{k}": Column(type="category", values=("a", "b", "c"), cost=_PRICED["category"]) for k in range(4)}
+    columns |= {name: columns[name].model_copy(update={"change": "never"}) for name in ("r9", "i11", "c3")}
+    said = ("r0 <= r1", "i2 == i0 + i1", "if c0 == 'a' then r2 >= 0.2", "count(i3, i4, i5) <= 2")
+    table = Features(columns=columns, relations=tuple(Relation(holds=text) for text in said))
+    ball: Any = Cost() if name == Cost.name else BALLS[name]()
+    return TableThreat(ball_of(ball, table), table)
+
+
+def _rows(attack: Attack, threat: TableThreat, rows: int, seed: int) -> Job:
+    """Rows that keep the relations, each with a radius of its own."""
+    g = torch.Generator().manual_seed(seed)
+    cells: dict[str, Tensor] = {}
+    for name, column in threat.table.columns.items():
+        low, high = column.bounds
+        drawn = torch.rand(rows, column.width, generator=g)
+        match column.type:
+            case "category":
+                cells[name] = torch.nn.functional.one_hot(drawn.argmax(1), column.width).float()
+            case "ordinal":
+                cells[name] = torch.tensor(column.numbers)[(3 * drawn).long()]
+            case _:
+                cells[name] = (drawn * (high - low) / 2).round(decimals=0 if column.type == "integer" else 2) + low
+    cells["r1"], cells["r2"] = cells["r0"] + 0.1, cells["r2"] + 0.3
+    cells["i0"], cells["i1"], cells["i3"] = (cells[name].clamp_max(5) for name in ("i0", "i1", "i3"))
+    cells["i2"], cells["i3"] = cells["i0"] + cells["i1"], 0 * cells["i3"]
+    x = torch.cat(list(cells.values()), 1)
+    with torch.no_grad():
+        logits = Net((40,))(x)
+    r = {"linf": 1.0, "l2": 2.0, "l1": 3.0, "l0": 4.0, "cost": 6.0}[threat.name] * torch.linspace(0.5, 1.5, rows)
+    r = r.ceil() if threat.name == "l0" else r
+    start = threat.project(x + 0.5 * torch.randn(x.shape, generator=g), Around(x, r))
+    order = logits.argsort(1, descending=True)
+    scores = one_hot_prediction(logits) if attack.need is Need.LABEL else logits
+    return Job(x, r, start, order[:, 0], order[:, 1], keys(seed, torch.arange(rows)), scores)
+
+
 def _model(net: nn.Module | Model, threat: Threat) -> Model:
     """The network on the inputs of such a threat."""
+    if isinstance(threat, TableThreat):
+        lo, hi = threat.ball.whole
+        return Model(net, bounds=(lo, hi)) if isinstance(net, nn.Module) else net
     if isinstance(net, Model) or isinstance(threat, Ball):
         return net if isinstance(net, Model) else Model(net)
     table = torch.randn(TOKENS, 5, generator=torch.Generator().manual_seed(1))

@@ -11,6 +11,7 @@ from blindspots.experiments.detect.overhead import BATCHES, called
 from blindspots.experiments.detect.verdict import BatchPower, DetectorRecord, DetectVerdict
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Example, gallery
+from blindspots.experiments.evaluate.tables_shown import RowExample
 from blindspots.experiments.evaluate.texts_shown import TextExample
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
@@ -30,7 +31,9 @@ class Section:
 
     record: DetectorRecord
     plots: list[Plot]
-    examples: list[Example | TextExample]  # of attacks that know the detector, the most confident ones first
+    examples: list[
+        Example | TextExample | RowExample
+    ]  # of attacks that know the detector, the most confident ones first
     warnings: list[Finding]  # of the attacks on the pair
     sizes: list[int]  # of batches
     batches: list[tuple[str, float, list[BatchPower | None]]]  # kind, share, one for every size

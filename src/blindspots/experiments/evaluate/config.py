@@ -32,7 +32,8 @@ class Threatened(OnData):
 
     threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of tables also cost:30, or of texts words:0.15, chars:2, "
+        "edits:3 or trigger:WORDS.",
         metavar="THREAT",
     )
     where: str | None = setting(
@@ -63,7 +64,14 @@ class Threatened(OnData):
         metavar="CHECKS",
         shown="all of these, or antonyms+changed for chars and edits",
     )
-    features: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
+    features: str | None = setting(
+        None,
+        "A .toml file that says of every column of a table what it is, what may change in it, and what has to hold "
+        "between columns; `blindspots features DATA` proposes one.",
+        metavar="FILE",
+        shown="every number may change",
+    )
+    tensors: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
     goal: str | None = setting(
         None,
         "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "
@@ -89,7 +97,8 @@ class Threatened(OnData):
         return {name: replace(source, values=self.of_values) for name, source in super().models().items()}
 
     def datasets(self) -> dict[str, DataSource]:
-        return {name: replace(source, values=self.of_values) for name, source in super().datasets().items()}
+        values, features = self.of_values, self.features
+        return {name: replace(one, values=values, features=features) for name, one in super().datasets().items()}
 
 
 class Searched(Threatened):
@@ -162,7 +171,8 @@ class EvaluateConfig(Batched):
 
     threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of tables also cost:30, or of texts words:0.15, chars:2, "
+        "edits:3 or trigger:WORDS.",
         metavar="THREAT",
         shown="that of the recipe",
         instead="recipe",

@@ -20,6 +20,8 @@ from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
+from blindspots.tables.features import Features
+from blindspots.tables.threat import TableThreat
 from blindspots.texts.codes import as_texts
 from blindspots.texts.lattice import Lattice, unpacked
 from blindspots.texts.threats import TEXTS
@@ -162,9 +164,19 @@ class Evidence:
         return ThreatWords(c.threat, self.bounds, unit_words(ball, c.scale), where_words(ball, self.shape))
 
     @cached_property
-    def ball(self) -> Ball:
-        """With its tensors as the run kept them."""
+    def allowed(self) -> Ball | TableThreat:
+        """The threat of rows of numbers, with its tensors as the run kept them."""
         return restored(self.config.threat, self.bounds, self.run.parts["preflight"])
+
+    @property
+    def ball(self) -> Ball:
+        """Whatever has to hold besides."""
+        return self.allowed.ball if isinstance(self.allowed, TableThreat) else self.allowed
+
+    @property
+    def table(self) -> Features | None:
+        """What a feature file said of the columns."""
+        return self.allowed.table if not self.texts and isinstance(self.allowed, TableThreat) else None
 
     def clean(self, row: int) -> Array:
         """The input of a row, float32 of the data's shape, as the model got it."""
@@ -188,7 +200,7 @@ class Evidence:
 
     def size(self, row: int) -> float:
         """How far the adversarial example of a broken row is from its input, in the threat's norm."""
-        return float(self.ball.measured(self.adversarial(row)[None], self.clean(row)[None])[0])
+        return float(self.allowed.measured(self.adversarial(row)[None], self.clean(row)[None])[0])
 
     def class_name(self, label: int) -> str:
         if label == REJECTED:

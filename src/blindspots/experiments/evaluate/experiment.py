@@ -29,6 +29,7 @@ from blindspots.experiments.evaluate.asking import (
 )
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
+from blindspots.experiments.evaluate.count_tables import table_verdict
 from blindspots.experiments.evaluate.diagnose import diagnose
 from blindspots.experiments.evaluate.examining import check_budget, classes, examined, look_for_classes
 from blindspots.experiments.evaluate.features import digest_of, kept
@@ -36,10 +37,11 @@ from blindspots.experiments.evaluate.recipes import notes as recipe_notes
 from blindspots.experiments.evaluate.setup import in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
 from blindspots.experiments.evaluate.shard_exact import ExactShardSearch, exact_of, proves
+from blindspots.experiments.evaluate.shard_tables import TableShardSearch
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
 from blindspots.experiments.evaluate.texts import named
 from blindspots.experiments.evaluate.validity import checks_of, finding_of, kept_of_checks
-from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict, TableVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
@@ -48,9 +50,9 @@ from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
 from blindspots.objective import Objective
-from blindspots.packing import unpack_inputs
+from blindspots.packing import packed_text, unpack_inputs
 from blindspots.problem import Need
-from blindspots.protocols import USUAL, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
+from blindspots.protocols import USUAL, USUAL_OF_TABLES, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
 from blindspots.runs.entry import begin, rows_of
@@ -61,6 +63,7 @@ from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
+from blindspots.tables.threat import TableThreat
 from blindspots.texts.recipes import recipe
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
@@ -185,19 +188,22 @@ def evaluate(
             processes can open; None: what is faster for the model. All give the same bytes.
         watch: is told how far the run has come.
         command: what to put in the report as the way to repeat the run.
-        settings: those of `EvaluateConfig`: recipe, files, candidates, validity, seed, slots, chunk, shard_rows,
-            threads, precision, channels_last, compile, draws, row_budget, max_forwards, max_backwards, max_seconds.
+        settings: those of `EvaluateConfig`: features (of a table, see docs/tables.md), recipe, files, candidates,
+            validity, seed, slots, chunk, shard_rows, threads, precision, channels_last, compile, draws, row_budget,
+            max_forwards, max_backwards, max_seconds.
 
     Raises:
         InputError: something that was given cannot be used; the sentence says what to do.
     """
+    rows = rows_of(x, y, data, values=of_values(goal), features=settings.get("features"))
     given = {
         "model": model,
-        "data": rows_of(x, y, data, values=of_values(goal)),
+        "data": rows,
         "threat": threat,
         "goal": goal,
         "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
     }
+    settings = settings if isinstance(rows, str) else _without_features(settings)
     done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Evaluation(**vars(done))
 
@@ -224,7 +230,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
-        config = config.model_copy(update={"features": digest_of(threat_of(world)), **named(threat_of(world))})
+        config = config.model_copy(update={"tensors": digest_of(threat_of(world)), **named(threat_of(world))})
         many = len(protocol.stages) > 1
         asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, asked)
@@ -262,9 +268,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         if part.name == QUERIES and (endpoint := endpoint_of(world)):
             return counted(endpoint)
         stages = self._stages(config, world)
-        search = ExactShardSearch if exact_of(stages) else ShardSearch
-        search = TextShardSearch if isinstance(world.model, TextModel) else search
-        return search(config, world, part, stages, needs).columns(kept)
+        return _search(threat_of(world), stages)(config, world, part, stages, needs).columns(kept)
 
     def _preflight(self, config: B, world: World) -> Columns:
         """What is looked at before the attacks, and what that cost."""
@@ -278,6 +282,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
         ]
         cost = torch.tensor([seen.forwards + looked, seen.backwards])
         found = {"findings": packed(said), "cost": cost, **kept(threat_of(world))}
+        if isinstance(threat := threat_of(world), TableThreat):
+            found["table"] = packed_text(threat.table.to_json())
         return found | kept_of_checks(checks_of(world)) if isinstance(world.model, TextModel) else found
 
     def _notes(self, config: B, world: World) -> Iterator[Finding]:
@@ -307,7 +313,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
         ]
         forwards, backwards = parts["preflight"]["cost"].tolist()
         found = conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
-        return found.model_copy(update=concluded(config, parts, found.forwards + found.forwards_unbilled))
+        asked = concluded(config, parts, found.forwards + found.forwards_unbilled)
+        return found.model_copy(update={**asked, "table": _table(config, threat_of(world), stages, parts)})
 
     def findings(self, config: B, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
         chunks = {int(columns["chunk"]) for columns in parts.below("shards")}
@@ -372,6 +379,30 @@ class Evaluate(Searches[EvaluateConfig]):
 # ------------------------------------------------------------------ of a run
 
 
+def _without_features(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, less the feature file, which data that are open have been read by."""
+    return {name: value for name, value in settings.items() if name != "features"}
+
+
+def _search(threat: Threat, stages: tuple[Stage, ...]) -> type[ShardSearch]:
+    """How the rows of a shard are searched."""
+    if isinstance(threat, TextThreat):
+        return TextShardSearch
+    if isinstance(threat, TableThreat):
+        return TableShardSearch
+    return ExactShardSearch if exact_of(stages) else ShardSearch
+
+
+def _table(config: Batched, threat: Threat, stages: Sequence[Stage], parts: Parts) -> TableVerdict | None:
+    """What is said of a table besides."""
+    if not isinstance(threat, TableThreat):
+        return None
+    ignoring = [k for k, stage in enumerate(stages) if stage.ignores]
+    return table_verdict(
+        parts.below("shards"), threat.table, threat.rules.names, ignoring, classes=not config.of_values
+    )
+
+
 def _for_processes(most: int, rows: int) -> int:
     """Rows per shard where processes share the work: an even number of shards, as large as each other.
 
@@ -386,6 +417,8 @@ def _usual(config: Batched, threat: Threat) -> Mapping[Need, str]:
     """The protocol that is taken where none is named, by what the model shows."""
     if isinstance(threat, TextThreat):
         return USUAL_OF_TEXTS
+    if isinstance(threat, TableThreat):
+        return USUAL_OF_TABLES
     return USUAL_OF_VALUES if config.of_values else USUAL
 
 

@@ -10,11 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from blindspots.ball import Ball, parse_ball
+from blindspots.ball import Ball
 from blindspots.box import fits
 from blindspots.data import Dataset
 from blindspots.errors import InputError
+from blindspots.packing import unpacked_text
+from blindspots.tables.features import Features
+from blindspots.tables.threat import Cost, TableThreat
 from blindspots.threat import Threat
+from blindspots.threats import parse_threat
 
 _PREFIX = "threat_"
 _UNITS = {"std": "standard deviations of each feature", "mad": "median absolute deviations of each feature"}
@@ -74,11 +78,15 @@ def kept(threat: Threat) -> dict[str, Tensor]:
     return {_PREFIX + name: t.cpu().contiguous() for name, t in threat.features.items()}
 
 
-def restored(spec: str, bounds: tuple[float, float], columns: Mapping[str, Tensor]) -> Ball:
-    """The ball whose tensors were kept among these columns."""
+def restored(spec: str, bounds: tuple[float, float], columns: Mapping[str, Tensor]) -> Ball | TableThreat:
+    """The ball whose tensors were kept among these columns; with the columns of a table, if there is one."""
     found = {name.removeprefix(_PREFIX): t for name, t in columns.items() if name.startswith(_PREFIX)}
     lo, hi = found.get("lo", bounds[0]), found.get("hi", bounds[1])
-    return type(threat := parse_ball(spec))(threat.radius, lo, hi, found.get("unit"), found.get("where"))
+    threat = parse_threat(spec)
+    assert isinstance(threat, Ball)
+    ball = type(threat)(threat.radius, lo, hi, found.get("unit"), found.get("where"))
+    told = columns.get("table")
+    return ball if told is None else TableThreat(ball, Features.of_json(unpacked_text(told)))
 
 
 def digest_of(threat: Threat) -> str:
@@ -95,6 +103,8 @@ def unit_words(threat: Ball, scale: str | None) -> str:
     """ "standard deviations of each feature" """
     if threat.unit is None:
         return ""
+    if isinstance(threat, Cost):
+        return "by the prices of the feature file"
     return _UNITS.get(scale or "", "times the unit of each feature")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindspots.experiments.evaluate.evidence import Array, Evidence
+from blindspots.experiments.evaluate.tables_shown import RowExample, row_example
 from blindspots.experiments.evaluate.texts_shown import TextExample, TextStanding, text_example, text_standing
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.records import REJECTED
@@ -41,7 +42,7 @@ class Example:
 class Group:
     title: str
     text: str
-    examples: list[Example | TextExample]
+    examples: list[Example | TextExample | RowExample]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def gallery(run: Evidence) -> list[Group]:
         ("The smallest changes", "The rows that fell to the least; the size that was enough stands last."),
         ("Across the classes", "The first rows that fell, dealt out class by class."),
     )
-    groups, show = zip(captions, chosen(run), strict=True), text_example if run.texts else _example
+    show = text_example if run.texts else _example if run.table is None else row_example
+    groups = zip(captions, chosen(run), strict=True)
     return [Group(*caption, [show(run, row) for row in pick]) for caption, pick in groups if pick]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from blindspots.experiments.evaluate import words
+from blindspots.experiments.evaluate import tables_shown, words
 from blindspots.experiments.evaluate.charts import Confusion, confusion, curve_charts
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.evidence import Evidence
@@ -13,7 +13,7 @@ from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, st
 from blindspots.experiments.evaluate.money import Bill, bill
 from blindspots.experiments.evaluate.page_reach import ReachShown, reach_shown
 from blindspots.experiments.evaluate.texts_shown import TextStanding
-from blindspots.experiments.evaluate.verdict import EvaluateVerdict
+from blindspots.experiments.evaluate.verdict import EvaluateVerdict, TableVerdict
 from blindspots.findings import Finding
 from blindspots.goals import Goal
 from blindspots.pictures import is_colour, is_image
@@ -44,6 +44,7 @@ def page(*runs: Evaluated) -> Page:
         text=compared if len(runs) > 1 else _said(v, shown[0]),
         tables=_alone(shown[0]) if len(runs) == 1 else [_side_by_side(shown)],
         sections=[
+            *([("table", "Rules")] if v.table else []),
             ("gallery", "Gallery"), ("radius", "Radius"), ("stages", "Stages"), ("classes", "Classes"),
         ],
         template=Path(__file__).with_name("page.html.j2"),
@@ -52,6 +53,9 @@ def page(*runs: Evaluated) -> Page:
             "comparison": compared,
             "proved": all(v.settled for v in verdicts),
             "charts": curve_charts(labels, [one.evidence for one in shown]),
+            "bars": tables_shown.bars,
+            "table_sentences": tables_shown.table_sentences,
+            "tables_of": tables_shown.tables,
             **{f.__name__: f for f in (words.right_and_standing, words.never_searched, words.proofs, words.meaning, words.outcome)},
         },
         cost=cost if len(runs) == 1 else "",
@@ -113,7 +117,12 @@ class Shown:
     @property
     def in_levels(self) -> bool:
         """Whether rounding to 8 bits means something."""
-        return self.goal is None and not self.texts
+        return self.goal is None and not self.texts and self.table is None
+
+    @property
+    def table(self) -> TableVerdict | None:
+        """What is said of a table besides."""
+        return self.run.verdict.table
 
     @property
     def is_image(self) -> bool:
@@ -163,6 +172,7 @@ def _said(v: EvaluateVerdict, one: Shown) -> str:
         words.never_searched(v),
         words.proofs(v),
         words.valid(v),
+        *tables_shown.table_sentences(v),
         words.meaning(v, threat, goal) if v.believable else "",
     ]
     return " ".join(sentence for sentence in said if sentence)
@@ -172,8 +182,10 @@ def _said(v: EvaluateVerdict, one: Shown) -> str:
 
 
 def _alone(one: Shown) -> list[Table]:
+    """All that is said of one run."""
     v = one.run.verdict
-    return [_numbers(v, one), *_measures(v), *(one.reach.tables if one.reach else []), *_asked(one), _stages(one)]
+    moved = one.reach.tables if one.reach else []
+    return [_numbers(v, one), *tables_shown.tables(v), *_measures(v), *moved, *_asked(one), _stages(one)]
 
 
 def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
@@ -184,6 +196,9 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
     ]
     if one.in_levels:
         shares.append(("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted))
+    if v.table is not None and v.table.looked is not None:
+        s = v.table.looked
+        shares.insert(1, ("Looked robust, rules ignored", s.share, s.interval, s.hits, s.rows))
     if v.adjusted is not None:
         shares.insert(
             1, ("Robust, valid changes alone", v.adjusted.share, v.adjusted.interval, v.adjusted.hits, v.adjusted.rows)

@@ -9,9 +9,11 @@ from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.features import mask_from, unit_from
+from blindspots.experiments.evaluate.tables import table_of, table_threat
 from blindspots.experiments.evaluate.texts import bound, check_kinds
 from blindspots.goals import Classify, Goal, parse_goal
 from blindspots.runs.world import World
+from blindspots.tables.threat import Cost
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
 from blindspots.threats import parse_threat
@@ -28,6 +30,13 @@ def _threat(world: World) -> Threat:
     check_kinds(threat, world.named("model"), getattr(world.data, "unit", ""))
     if isinstance(threat, TextThreat):
         return bound(threat, world)
+    if (table := table_of(world.data)) is not None:
+        return table_threat(threat, table, world)
+    if isinstance(threat, Cost):
+        raise InputError(
+            "expected prices for a threat of costs, got no feature file: say what each column costs, as in --features "
+            "features.toml with cost = 1.0, or use linf, l2, l1 or l0"
+        )
     where, scale = (getattr(world.config, name, None) for name in ("where", "scale"))
     if not isinstance(threat, Ball):
         return threat

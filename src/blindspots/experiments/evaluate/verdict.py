@@ -54,6 +54,12 @@ TEXTS = {
     "forwarded": "(1,) int64 texts that were really sent to the model, whose answers are remembered",
 }  # more columns, of texts: x and all points are then code points
 
+TABLES = {
+    "ignoring_rows": "(g,) int64 positions of the rows that fell to an attack which ignores types and relations",
+    "ignoring": "(g, ...) float32 its examples: in the ball, possible or not",
+    "ignoring_kept": "(g, rules) bool whether each keeps types, directions and every relation",
+}  # more columns, of tables whose protocol has such a stage
+
 OUTCOMES = {
     0: "stood",
     1: "won",
@@ -140,6 +146,36 @@ class Asked(Record):
     at_most_paid: str
 
 
+class BrokenRule(Record):
+    """What examples of an attack that ignores the rules do not keep."""
+
+    rule: str  # "types", "directions" or a relation
+    rows: int
+
+
+class ChangedColumn(Record):
+    """What became of a column in the adversarial examples."""
+
+    name: str
+    rows: int  # in which it changed
+    median: float | None = None  # of the size of the change, of numbers
+    ups: int | None = None  # rows in which it grew
+    usual: str = ""  # of a category, the commonest change
+    unit: str = ""
+
+
+class TableVerdict(Record):
+    """What is said of a table besides."""
+
+    looked: Share | None  # stands against the attack that ignores the rules, where only possible rows count
+    ball: Share | None  # and where all of the ball does
+    possible: Share | None  # of that attack's examples in the ball, those that keep every rule
+    rules: tuple[BrokenRule, ...]  # which the others break
+    columns: tuple[ChangedColumn, ...]
+    plausible: Share  # of the rows that fell, those whose example is as near to real rows of its class as 95 % of these
+    plausibility: float | None  # the median quantile
+
+
 class EvaluateVerdict(Verdict):
     """Counts over the rows, with all denominators; costs are sums over all rows.
 
@@ -185,6 +221,8 @@ class EvaluateVerdict(Verdict):
     open: int | None = None  # rows that were right at first, and were neither broken nor proved to stand
     minimal: Share | None = None  # of the rows that fell, those whose distance is proved to be the smallest
 
+    table: TableVerdict | None = None
+
     @property
     def unsearched(self) -> int:
         """Rows that stand although no search of theirs ran to its end."""
@@ -212,6 +250,7 @@ class EvaluateVerdict(Verdict):
             **({"target_reached": Metric.of(target, higher_is_better=False)} if target else {}),
             **({"adjusted_accuracy": self._adjusted(self.adjusted)} if self.adjusted else {}),
             **self._certified(),
+            **self._table(),
             "clean_accuracy": Metric.of(Share.of(self.clean_hits, self.rows)),
             "robust_accuracy_8bit": Metric(
                 value=self.robust_accuracy_8bit, interval=self.interval_8bit, higher_is_better=True
@@ -270,6 +309,11 @@ class EvaluateVerdict(Verdict):
         found = {"queries": self.queries, "paid": float(self.paid), "refused": self.refused}
         why = "it is counted, not sampled"
         return {name: metric(float(value), why, higher_is_better=False) for name, value in found.items()}
+
+    def _table(self) -> dict[str, Metric]:
+        """How robust the model looked, so that the two can stand side by side."""
+        looked = self.table.looked if self.table else None
+        return {} if looked is None else {"looked_accuracy": Metric.of(looked)}
 
     def _distances(self) -> dict[str, Metric]:
         if self.distances is None:

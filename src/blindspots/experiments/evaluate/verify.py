@@ -29,6 +29,8 @@ from blindspots.experiments.evaluate.verify_rows import (
     targeted,
     topics,
 )
+from blindspots.experiments.evaluate.verify_tables import TableShard, Told, ignorant, possible
+from blindspots.experiments.evaluate.verify_tables import numbers as table_numbers
 from blindspots.experiments.evaluate.verify_texts import TextShard
 from blindspots.experiments.evaluate.verify_texts import topics as text_topics
 from blindspots.experiments.evaluate.verify_values import Reader, spread
@@ -55,7 +57,7 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
     """What `verify` looks at: every shard, and every number of the verdict counted again, row by row."""
     proof = _Proof(config, verdict, parts, world)
     yield Check("the protocol of the verdict is that of the manifest", list(proof.protocol()))
-    if not proof.texts and (config.features or proof.threat.features):
+    if not proof.texts and (config.tensors or proof.threat.features):
         yield Check(
             "bounds, units and mask of features are those of the manifest and the model", list(proof.features())
         )
@@ -99,10 +101,30 @@ class _Proof:
         """How many checks are made of changed texts."""
         return len(checks_read(self.parts["preflight"]).names) if self.texts else None
 
+    @cached_property
+    def told(self) -> Told | None:
+        """What a feature file said of the columns of a table."""
+        kept = self.parts["preflight"].get("table")
+        return None if kept is None else Told(unpacked_text(kept))
+
+    @property
+    def ignoring(self) -> list[int]:
+        """The stages that ignore the rules of a table."""
+        return [k for k, stage in enumerate(self.config.stages) if "ignores=True" in stage]
+
     def topics(self, shard: Shard) -> Iterator[tuple[str, tuple[Look, ...]]]:
         """What is looked at of a shard."""
-        same, data, values = self.asks(shard), shard.data is not None, shard.reader is not None
-        yield from topics(same, data, values, self.texts, proves(self.config))
+        same, data, values, table = (
+            self.asks(shard),
+            shard.data is not None,
+            shard.reader is not None,
+            self.told is not None,
+        )
+        yield from topics(same, data, values, self.texts, proves(self.config), table)
+        if table:
+            yield "every adversarial example keeps ranges, types, directions and relations", (possible,)
+            if same and not values:
+                yield "what ignores the rules of the table is misclassified", (ignorant,)
         if self.texts:
             yield from text_topics(self.world, self.parts["preflight"])
 
@@ -115,9 +137,10 @@ class _Proof:
 
     def features(self) -> Problems:
         """Whether units, masks and bounds of features are those that the manifest names, and the model's own."""
-        if digest_of(self.threat) != self.config.features:
+        if digest_of(self.threat) != self.config.tensors:
             yield "expected the bounds, units and mask that the manifest names, found others in the preflight part"
-        if self.world.same.get("model") and self.threat.within(*self.world.named("model").box) != self.threat:
+        ball = self.threat.ball if self.told is not None else self.threat
+        if self.world.same.get("model") and ball.within(*self.world.named("model").box) != ball:
             yield "expected the bounds of the model, found others in the preflight part"
 
     def protocol(self) -> Problems:
@@ -140,7 +163,7 @@ class _Proof:
             rows = min(whole, self.rows - i * whole)
             yield from shape_problems(
                 name, rows, self.parts[name], len(self.config.stages), self.shape, measures, self.checks,
-                proves(self.config),
+                proves(self.config), len(self.told.rules) if self.told is not None and self.ignoring else None,
             )  # fmt: skip
 
     def shards(self) -> Iterator[Shard]:
@@ -148,10 +171,14 @@ class _Proof:
         for i, name in enumerate(self.names):
             self.world.say(f"shard {i + 1} of {len(self.names)}")
             columns = self.parts[name]
-            yield (TextShard if self.texts else Shard)(
+            kind = TextShard if self.texts else Shard if self.told is None else TableShard
+            shard = kind(
                 name, start, columns, self.config, self.threat, self.world.named("model"), self._data,
                 self.reader,
             )  # fmt: skip
+            if isinstance(shard, TableShard) and self.told is not None:
+                shard.table = self.told
+            yield shard
             start += len(columns["id"])
 
     @cached_property
@@ -237,6 +264,7 @@ class _Proof:
             **self._certified(ends[PROVED], len(stand), len(counted)),
             **self._asked(forwards + beside[0]),
             "forwarded": sum(int(self.parts[n]["forwarded"]) for n in self.names) if self.texts else None,
+            "table": self._table(),
             "measures": [
                 {
                     "name": name,
@@ -270,6 +298,11 @@ class _Proof:
 
     def _price(self, inputs: int) -> str:
         return _money(Fraction(self.config.price or 0) * max(0, inputs - self.config.free))
+
+    def _table(self) -> dict[str, Any] | None:
+        if self.told is None:
+            return None
+        return table_numbers([self.parts[n] for n in self.names], self.told, self.ignoring, not self.config.of_values)
 
     def _adjusted(self, right: int, counted: int) -> dict[str, Any]:
         """What is left of successes on texts once they have to be valid."""

@@ -16,7 +16,7 @@ from blindspots.ball import Ball
 from blindspots.box import to_8bit
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import OUTCOMES, PROOFS, SHARD, TEXTS, VALUES
+from blindspots.experiments.evaluate.verdict import OUTCOMES, PROOFS, SHARD, TABLES, TEXTS, VALUES
 from blindspots.experiments.evaluate.verify_exact import Ground, refuted
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.models.model import Model
@@ -24,6 +24,7 @@ from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
+from blindspots.tables.threat import TableThreat
 
 Array = NDArray[Any]
 SAMPLE, SECONDS = 4, 10.0  # rows of a shard whose bounds are proved again, and for how long at most for each class
@@ -57,14 +58,15 @@ def shape_problems(
     measures: int | None,
     checks: int | None,
     proofs: bool,
+    rules: int | None = None,
 ) -> Problems:
     """Whether a shard has all its columns, of the right sizes and types, and they name the same rows.
 
     `measures`: how many a goal reports that does not classify; `checks`: how many are made of changed texts;
-    `proofs`: whether a solver was asked.
+    `proofs`: whether a solver was asked; `rules`: of a table of which an attack ignored them.
     """
     expected_columns = SHARD | (VALUES if measures is not None else {}) | (TEXTS if checks is not None else {})
-    expected_columns |= PROOFS if proofs else {}
+    expected_columns |= (PROOFS if proofs else {}) | (TABLES if rules is not None else {})
     if set(columns) != set(expected_columns):
         yield f"expected the columns {sorted(expected_columns)} in {name}, found {sorted(columns)}"
         return
@@ -72,6 +74,7 @@ def shape_problems(
         yield f"expected {rows} rows in {name}, found {len(columns['id'])}"
         return
     sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0, "checks": checks or 0}
+    sizes |= {"g": len(columns["ignoring_rows"]) if rules is not None else 0, "rules": rules or 0}
     sizes["s"] = len(columns["path_of"]) if checks is not None else 0
     for column, text in expected_columns.items():
         found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")
@@ -107,13 +110,14 @@ class Shard:
         start: int,
         columns: Columns,
         config: Batched,
-        threat: Ball,
+        threat: Ball | TableThreat,
         model: Model,
         data: Dataset | None,
         reader: Reader | None = None,
     ) -> None:
         self.reader = reader
         self.name, self.start, self.columns, self.config, self.threat = name, start, columns, config, threat
+        self.ball = threat.ball if isinstance(threat, TableThreat) else threat
         self.model, self.data = model, data
         self.on_edge = self.again = self.undecided = 0
 
@@ -138,21 +142,21 @@ class Shard:
 
     @cached_property
     def scores(self) -> "Scores":
-        return self._look(self.x, np.arange(len(self)))
+        return self.look(self.x, np.arange(len(self)))
 
     @cached_property
     def adversarial_scores(self) -> "Scores":
-        return self._look(self.columns["adversarial"], self["broken"])
+        return self.look(self.columns["adversarial"], self["broken"])
 
     @cached_property
     def nearest_scores(self) -> "Scores":
-        return self._look(self.columns["nearest"], self["broken"])
+        return self.look(self.columns["nearest"], self["broken"])
 
     @cached_property
     def rounded_scores(self) -> "Scores":
-        return self._look(to_8bit(self.columns["adversarial"], self.threat.whole), self["broken"])
+        return self.look(to_8bit(self.columns["adversarial"], self.ball.whole), self["broken"])
 
-    def _look(self, x: Tensor, rows: Array) -> "Scores":
+    def look(self, x: Tensor, rows: Array) -> "Scores":
         """What is said of points (m, ...) of the rows at the places `rows` (m,)."""
         output, y = self.outputs(x), self["y"][rows]
         if self.reader is None:
@@ -244,7 +248,7 @@ Look = Callable[[Shard], Problems]
 
 
 def topics(
-    same_model: bool, data: bool, values: bool, texts: bool = False, proofs: bool = False
+    same_model: bool, data: bool, values: bool, texts: bool = False, proofs: bool = False, table: bool = False
 ) -> Iterator[tuple[str, tuple[Look, ...]]]:
     """Claims about a shard, and what is looked at for each."""
     yield "outcomes, stages and costs of all rows fit together", (_outcomes, _stages, _costs)
@@ -260,6 +264,8 @@ def topics(
         yield "what the model says of every input was found again", (_clean,)
         if texts:
             yield "every adversarial text is misclassified", (_adversarial,)
+        elif table:
+            yield "every adversarial example is misclassified", (_adversarial,)
         else:
             yield (
                 "every adversarial example is misclassified, also after rounding where that is claimed",
@@ -329,12 +335,12 @@ def _proofs(s: Shard) -> Problems:
 def _ground(s: Shard, i: int) -> Ground:
     """Where a row may go, in float64."""
     x = s.x[i].numpy().astype(np.float64)
-    lo, hi = (np.broadcast_to(np.asarray(bound, np.float32), x.shape) for bound in s.threat.whole)
-    free = True if s.threat.where is None else s.threat.where.numpy()
-    unit = 1.0 if s.threat.unit is None else s.threat.unit.numpy()
+    lo, hi = (np.broadcast_to(np.asarray(bound, np.float32), x.shape) for bound in s.ball.whole)
+    free = True if s.ball.where is None else s.ball.where.numpy()
+    unit = 1.0 if s.ball.unit is None else s.ball.unit.numpy()
     flat = (np.broadcast_to(a, x.shape).reshape(-1).astype(np.float64)
             for a in (x, np.where(free, lo, x), np.where(free, hi, x), unit))  # fmt: skip
-    return Ground(s.threat.p, *flat)
+    return Ground(s.ball.p, *flat)
 
 
 def _targets(s: Shard) -> Problems:
@@ -389,14 +395,14 @@ def _inside(s: Shard) -> Problems:
 
 def _within(s: Shard, name: str, points: Array, clean: Array, id: Array) -> Problems:
     """Whether points (m, ...) lie in the box and in the threat around their clean inputs."""
-    lo, hi = (np.asarray(bound, dtype=np.float32) for bound in s.threat.whole)
+    lo, hi = (np.asarray(bound, dtype=np.float32) for bound in s.ball.whole)
     yield from s.told(~np.isfinite(_flat(points)).all(1), id, f"finite numbers in {name}", "others")
     out = ~_flat((points >= lo) & (points <= hi)).all(1)
-    yield from s.told(out, id, f"{name} within {s.threat.box_words}", "values outside")
+    yield from s.told(out, id, f"{name} within {s.ball.box_words}", "values outside")
     size = s.threat.measured(points, clean)
     yield from s.told(np.isinf(size), id, f"{name} changed only where it may be", "other values changed")
     if s.threat.radius is not None:
-        far = ~(size <= _reach(s.threat, points))
+        far = ~(size <= _reach(s.ball, points))
         furthest = f"a distance of up to {size.max(initial=0):.9g}"
         yield from s.told(far, id, f"{name} within {s.threat.spec}", furthest)
 
