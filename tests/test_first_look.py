@@ -347,3 +347,9 @@ def test_names_and_estimators_are_models(tmp_path: Path) -> None:
 def test_what_cannot_be_trained_against_is_said() -> None:
     with pytest.raises(InputError, match="reentrant checkpoints: pass use_reentrant=False"):
         bs.harden(Checkpointed(), *inputs(40), threat=THREAT, epochs=1)
+
+
+def test_values_that_add_up_to_the_same_are_not_flat() -> None:
+    """Probabilities of every pixel add up to 1, whatever the input: their sum has no slope, but they have."""
+    model = bs.Model(nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)), output="values")
+    assert not first_look(model, bs.ArrayData(torch.rand(5, 4), torch.rand(5, 3), values=True)).flat

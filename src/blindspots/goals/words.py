@@ -3,14 +3,16 @@
 from typing import Any
 
 from blindspots.errors import InputError
+from blindspots.goals.dense import Missed, Pixels
 from blindspots.goals.functions import Score
 from blindspots.goals.goal import Classify, Goal
 from blindspots.goals.numbers import Above, Below, Down, Error, Move, Regress, To, Up
 
+DENSE: dict[str, type[Pixels | Missed]] = {kind.name: kind for kind in (Pixels, Missed)}
 GOALS: dict[str, type[Regress]] = {kind.name: kind for kind in (Move, Error, Up, Down, Above, Below, To)}
 FORMS = (
     "move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, down:TOLERANCE, above:VALUE, below:VALUE, to:VALUE or "
-    "to:VALUE,TOLERANCE"
+    "to:VALUE,TOLERANCE, or pixels:SHARE or missed:SHARE"
 )
 
 
@@ -33,7 +35,7 @@ def parse_goal(text: str) -> Goal:
     if name == "class" and not numbers:
         return Classify()
     try:
-        return GOALS[name](*(float(number) for number in numbers.split(",")))
+        return {**GOALS, **DENSE}[name](*(float(number) for number in numbers.split(",")))
     except InputError:
         raise
     except (KeyError, ValueError) as error:

@@ -9,7 +9,17 @@ from blindspots.protocols import stages
 from blindspots.protocols.stages import Protocol, read_protocol
 from blindspots.threat import Threat
 
-__all__ = ["NAMES", "USUAL", "USUAL_OF_TABLES", "USUAL_OF_TEXTS", "USUAL_OF_VALUES", "Protocol", "about", "protocol"]
+__all__ = [
+    "NAMES",
+    "USUAL",
+    "USUAL_OF_PARTS",
+    "USUAL_OF_TABLES",
+    "USUAL_OF_TEXTS",
+    "USUAL_OF_VALUES",
+    "Protocol",
+    "about",
+    "protocol",
+]
 
 _HOME = Path(__file__).parent
 NAMES = (
@@ -21,6 +31,7 @@ NAMES = (
     "curve",
     "exact",
     "regression",
+    "dense",
     "blackbox-scores",
     "blackbox-labels",
     "tables",
@@ -35,6 +46,7 @@ USUAL = {Need.GRAD: "fast", Need.VALUE: "blackbox-scores", Need.LABEL: "blackbox
 USUAL_OF_TEXTS = {Need.SLOPES: "text-fast", Need.VALUE: "text-scores", Need.LABEL: "text-labels"}
 USUAL_OF_TABLES = {Need.GRAD: "tables", Need.VALUE: "tables-scores", Need.LABEL: "tables-labels"}
 USUAL_OF_VALUES = {**USUAL, Need.GRAD: "regression"}  # for goals that do not classify
+USUAL_OF_PARTS = {**USUAL, Need.GRAD: "dense"}  # for goals about pixels or objects
 
 
 def protocol(name: str, threat: Threat) -> Protocol:

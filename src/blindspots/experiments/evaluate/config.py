@@ -76,7 +76,7 @@ class Threatened(OnData):
         None,
         "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "
         "down:TOLERANCE, above:VALUE, below:VALUE, to:VALUE or to:VALUE,TOLERANCE; TOLERANCE may be a multiple of the "
-        "standard deviation of y, as in move:0.5sd.",
+        "standard deviation of y, as in move:0.5sd. For pixels:SHARE or missed:SHARE see docs/goals.md.",
         metavar="GOAL",
         shown="another class",
     )

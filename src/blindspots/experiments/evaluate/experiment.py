@@ -45,14 +45,21 @@ from blindspots.experiments.evaluate.verdict import EvaluateVerdict, TableVerdic
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
 from blindspots.fit import ACCESS, affords, check_fit
-from blindspots.goals import Goal, as_goal, of_values
+from blindspots.goals import DENSE, Goal, as_goal, of_values
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
 from blindspots.objective import Objective
 from blindspots.packing import packed_text, unpack_inputs
 from blindspots.problem import Need
-from blindspots.protocols import USUAL, USUAL_OF_TABLES, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
+from blindspots.protocols import (
+    USUAL,
+    USUAL_OF_PARTS,
+    USUAL_OF_TABLES,
+    USUAL_OF_TEXTS,
+    USUAL_OF_VALUES,
+    Protocol,
+)
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
 from blindspots.runs.entry import begin, rows_of
@@ -178,8 +185,9 @@ def evaluate(
             words, or a function of outputs and y, see `goals.Score`. The outputs are then taken as they are (B, ...),
             and y are numbers (N, ...).
         protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "exact" where a proof can be
-            computed (trees, linear models, nearest neighbours), else "fast", "regression" for a goal, or where the model shows no gradients "blackbox-scores" or "blackbox-labels"; of texts "text-fast",
-            "text-scores" or "text-labels".
+            computed (trees, linear models, nearest neighbours), else "fast", for a goal of numbers "regression", for
+            one of pixels or objects "dense", or where the model shows no gradients "blackbox-scores" or
+            "blackbox-labels"; of texts and tables the like of "text-fast", "text-scores" or "tables-labels".
         data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
             that have names are matched to the model's classes by them (see `bind`).
         out: run folder to write; None: keep everything in memory.
@@ -419,6 +427,8 @@ def _usual(config: Batched, threat: Threat) -> Mapping[Need, str]:
         return USUAL_OF_TEXTS
     if isinstance(threat, TableThreat):
         return USUAL_OF_TABLES
+    if str(config.goal).partition(":")[0] in DENSE:
+        return USUAL_OF_PARTS
     return USUAL_OF_VALUES if config.of_values else USUAL
 
 

@@ -31,7 +31,7 @@ class ReachProof:
 
     def numbers(self, counted: int, stand: int) -> dict[str, Any]:
         """What the verdict has to say; `counted` and `stand`: rows that count, and those among them that stood."""
-        if self.reader is None or self.reader.function is not None or not isinstance(self.config, EvaluateConfig):
+        if self.reader is None or not self.reader.of_numbers or not isinstance(self.config, EvaluateConfig):
             return {"reach": []}
         found = self._found()
         reached = self._reached(self.reader, found[-1], counted, stand)

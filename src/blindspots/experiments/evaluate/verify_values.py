@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate.verify_dense import margins
 from blindspots.runs.again import EDGE
 
 Array = NDArray[Any]
+DENSE_WAYS = {"pixels": 4, "missed": 1}  # goals about parts of a row, and in how many ways they are searched
 Function = Callable[[torch.Tensor, torch.Tensor], Any]
 
 
@@ -36,6 +38,11 @@ class Reader:
         if self.function is not None:
             margin, _ = self._called(output, y)
             return np.stack([margin, 0 * margin], 1), EDGE * np.maximum(np.abs(margin), 1)
+        if self.name in DENSE_WAYS:
+            decides, _ = margins(self.name, self.numbers, output, y)
+            ways = np.repeat(-decides[:, None], DENSE_WAYS[self.name], 1)
+            size = np.abs(_table(output)).max(1, initial=0)
+            return np.concatenate([0 * ways[:, :1], ways], 1).astype(np.float32), 4 * EDGE * size
         f, f0 = _table(output), _table(clean)
         unit = self._unit(f0)
         ways = np.concatenate([way / unit for way in self._ways(f, _table(y), f0)], 1)
@@ -67,11 +74,18 @@ class Reader:
         """(m, columns) float64."""
         if self.function is not None:
             return _stacked(list(self._called(output, y)[1].values()), len(output))
+        if self.name in DENSE_WAYS:
+            return _stacked([margins(self.name, self.numbers, output, y)[1]], len(output))
         f, f0 = _table(output), _table(clean)
         columns = [np.abs(f - _table(other)).max(1, initial=0) for other in (y, clean)]
         if self.reach == "gain":
             columns.append(self._gain(f, f0))
         return _stacked([*columns, *([f[:, 0]] if f.shape[1] == 1 else [])], len(f))
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether outputs are numbers, one or a few per row."""
+        return self.function is None and self.name not in DENSE_WAYS
 
     @property
     def reach(self) -> str:
