@@ -13,6 +13,7 @@ from blindspots.models.binding import bind, like, names_of
 from blindspots.models.first_look import first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, to_device
+from blindspots.models.ranges import ranged
 from blindspots.models.transformations import parse_chain, transformed
 from blindspots.records import DataRecord, ModelRecord, Record
 from blindspots.runs.config import Config, DataSource, ModelSource
@@ -67,7 +68,14 @@ class World:
         self._made: dict[str, Any] = {}
 
     def named(self, name: str) -> Model:
-        """A model as it was named or given, before it met any data."""
+        """A model as it was named or given; one without bounds of its own has those of the first data."""
+        model = self._before_data(name)
+        if not model.bounded and self.config.datasets():
+            self._models[name] = model = ranged(model, next(iter(self.rows.values())))
+        return model
+
+    def _before_data(self, name: str) -> Model:
+        """A model as it is until it meets data."""
         if name not in self._models:
             source = self.config.models()[name]
             self._models[name] = _opened(source, self.given.get(name), self.say)
@@ -94,7 +102,7 @@ class World:
         return dict(zip(opened, self._alike(list(opened.values())), strict=True))
 
     def _alike(self, rows: list[Dataset]) -> list[Dataset]:
-        models = [self.named(name) for name in self.config.models()]
+        models = [self._before_data(name) for name in self.config.models()]
         if rows and models:
             return list(bind(next((m for m in models if names_of(m)), models[0]), *rows))
         return [*rows[:1], *(like(rows[0], other) for other in rows[1:])]

@@ -35,6 +35,7 @@ from blindspots.goals import Goal, as_goal, of_values
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
+from blindspots.models.trees.model import TreeModel
 from blindspots.objective import Objective
 from blindspots.packing import unpack_inputs
 from blindspots.problem import Need
@@ -324,7 +325,7 @@ class Evaluate(Searches[EvaluateConfig]):
         if config.recipe:
             yield from recipe_notes(config.recipe, config.validity)
         if config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
-            yield _instead(str(config.protocol), of_texts=isinstance(world.model, TextModel))
+            yield _instead(str(config.protocol), world.model)
         yield from super()._notes(config, world)
 
 
@@ -376,13 +377,14 @@ def _depends_on_classes(protocol: Protocol) -> bool:
     return not protocol.literal and any(stage.objective.loss == "dlr" for stage in protocol.stages)
 
 
-def _instead(protocol: str, of_texts: bool) -> Finding:
-    usual = "text-fast" if of_texts else "fast"
+def _instead(protocol: str, model: Model) -> Finding:
+    usual = "text-fast" if isinstance(model, TextModel) else "fast"
+    more = "Where its weights are at hand, evaluate those, too: gradients find more."
     return Finding(
         code="protocol-chosen",
         severity="note",
         saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of {usual!r}.",
-        do="Where its weights are at hand, evaluate those, too: gradients find more.",
+        do="Nothing: trees have none." if isinstance(model, TreeModel) else more,
     )
 
 

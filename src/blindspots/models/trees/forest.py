@@ -155,6 +155,12 @@ def forest(
     )
 
 
+def constant(value: NDArray[np.float64]) -> Tree:
+    """A tree of one leaf with the values (K,): for what a library adds last."""
+    none = np.full(1, LEAF)
+    return Tree(none, np.zeros(1, np.float32), none, none, value[None])
+
+
 def above(t: NDArray[np.float64] | float) -> NDArray[np.float32]:
     """The smallest float32 greater than each t, so that x <= t is x < above(t) for x in float32; infinity above all."""
     t = np.asarray(t, np.float64)

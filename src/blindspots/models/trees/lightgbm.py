@@ -5,7 +5,7 @@ are taken for 0 (src/io/tree.cpp, src/boosting/gbdt_model_text.cpp and src/c_api
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,27 +112,27 @@ def _tree(fields: Mapping[str, str], k: int, outputs: int, factor: float) -> Tre
         )
     if leaves == 1:
         return Tree(np.array([LEAF]), np.zeros(1, np.float32), np.zeros(1, np.int64), np.zeros(1, np.int64), value)
-    asked, left, right = (
-        _numbers(fields, name, np.int64) for name in ("split_feature", "left_child", "right_child")
-    )
+    asked, left, right = (_numbers(fields, name, np.int64) for name in ("split_feature", "left_child", "right_child"))
     threshold = _numbers(fields, "threshold", np.float64)
     inner = leaves - 1
     if {len(asked), len(left), len(right), len(threshold), len(value) - 1} != {inner} or inner < 1:
         raise InputError(f"expected {leaves} leaves in {_WHAT}, got other numbers of nodes: save the model again")
     _check_decisions(_numbers(fields, "decision_type", np.int64), threshold)
     ends = np.full(leaves, LEAF)
+    left, right = (np.concatenate([np.where(child < 0, inner + ~child, child), ends]) for child in (left, right))
     return Tree(
         np.concatenate([asked, ends]),
         np.concatenate([_rule(threshold), np.zeros(leaves, np.float32)]),
-        *(np.concatenate([np.where(child < 0, inner + ~child, child), ends]) for child in (left, right)),
+        left,
+        right,
         np.concatenate([np.zeros((inner, outputs)), value]),
     )
 
 
 def _rule(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """The t of x < t: with thresholds among what is taken for 0, all of that goes the way of 0."""
-    of_zero = np.where(threshold >= 0, above(_ZERO), -_ZERO)
-    return np.where((-_ZERO <= threshold) & (threshold < _ZERO), of_zero, above(threshold))
+    of_zero = np.where(threshold >= 0, above(float(_ZERO)), -_ZERO)
+    return np.where((threshold >= -_ZERO) & (threshold < _ZERO), of_zero, above(threshold))
 
 
 def _check_decisions(decisions: NDArray[np.int64], threshold: NDArray[np.float64]) -> None:

@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 
 from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, forest
+from blindspots.models.trees.reading import in_column
 
 _LINKS: dict[str, Link] = {"IdentityLink": "identity", "LogLink": "exp"}
 
 
 def read(estimator: Any) -> Forest | None:
-    """The trees of a fitted estimator; None where it is something else, or has questions about categories.
-
-    What it predicts is compared with the estimator itself by the caller, since some of these attributes are private.
-    """
+    """The trees of a fitted estimator; None where it is not fitted, something else, or asks about categories."""
     if type(estimator).__module__.partition(".")[0] != "sklearn":
         return None
     reader = _READERS.get(type(estimator).__name__)
-    return reader(estimator) if reader else None
+    try:
+        return reader(estimator) if reader else None
+    except AttributeError:  # it is not fitted, or this version of scikit-learn keeps its parts elsewhere
+        return None
+
+
+def _searched(search: Any) -> Forest | None:
+    return read(search.best_estimator_)
 
 
 def _single(tree: Any) -> Forest | None:
@@ -62,19 +67,12 @@ def _boosted(ensemble: Any) -> Forest | None:
         return None  # it begins with a model of its own
     start = ensemble._raw_predict_init(np.zeros((1, ensemble.n_features_in_), np.float32))[0]
     made = [
-        _tree(tree.tree_, ensemble.learning_rate * _column(tree.tree_.value[:, 0, 0], k, len(start)))
+        _tree(tree.tree_, ensemble.learning_rate * in_column(tree.tree_.value[:, 0, 0], k, len(start)))
         for stage in ensemble.estimators_
         for k, tree in enumerate(stage)
     ]
     link: Link = "logits" if hasattr(ensemble, "classes_") else "identity"
     return forest(made, start, ensemble.n_features_in_, link)
-
-
-def _column(values: Any, k: int, outputs: int) -> Any:
-    """Values (n,) in column k of (n, K)."""
-    wide = np.zeros((len(values), outputs))
-    wide[:, k] = values
-    return wide
 
 
 def _histogram(ensemble: Any) -> Forest | None:
@@ -85,17 +83,18 @@ def _histogram(ensemble: Any) -> Forest | None:
         return None
     made = [_histogram_tree(nodes, k, len(start)) for row in stages for k, nodes in enumerate(row)]
     link = "logits" if hasattr(ensemble, "classes_") else _LINKS.get(type(ensemble._loss.link).__name__)
-    return forest(made, start, ensemble.n_features_in_, link) if link and made else None  # type: ignore[arg-type]
+    return forest(made, start, ensemble.n_features_in_, link) if link and made else None
 
 
 def _histogram_tree(nodes: Any, k: int, outputs: int) -> Tree:
     leaf = nodes["is_leaf"].astype(bool)
     feature = np.where(leaf, LEAF, nodes["feature_idx"].astype(np.int64))
-    children = (nodes[side].astype(np.int64) for side in ("left", "right"))
-    return Tree(feature, above(nodes["num_threshold"]), *children, _column(nodes["value"], k, outputs))
+    left, right = (nodes[side].astype(np.int64) for side in ("left", "right"))
+    return Tree(feature, above(nodes["num_threshold"]), left, right, in_column(nodes["value"], k, outputs))
 
 
 _READERS: dict[str, Callable[[Any], Forest | None]] = {
+    **dict.fromkeys(("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"), _searched),
     **dict.fromkeys(
         ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"), _single
     ),

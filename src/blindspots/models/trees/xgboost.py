@@ -30,8 +30,8 @@ class _Tree(Document):
     right_children: list[int]
     split_indices: list[int]
     split_conditions: list[float]
-    split_type: list[int] = []
-    leaf_weights: list[float] = []
+    split_type: tuple[int, ...] = ()
+    leaf_weights: tuple[float, ...] = ()
     tree_param: _TreeParam
 
 
@@ -64,7 +64,7 @@ class _Objective(Document):
 
 
 class _Learner(Document):
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = Field(default_factory=dict)
     gradient_booster: _Booster
     learner_model_param: _Param
     objective: _Objective
@@ -123,8 +123,8 @@ def from_document(document: Any) -> Read:
     found = parsed(_Model, document, _WHAT)
     if not 1 <= found.version[0] <= _NEWEST:
         raise InputError(
-            f"expected {_WHAT} of versions 1 to {_NEWEST}, got {'.'.join(map(str, found.version))}: save it with one of "
-            "these"
+            f"expected {_WHAT} of versions 1 to {_NEWEST}, got {'.'.join(map(str, found.version))}: save it with one "
+            "of these"
         )
     learner = found.learner
     trees, weights = _grown(learner.gradient_booster)
@@ -178,7 +178,9 @@ def _scores(said: str, outputs: int) -> NDArray[np.float32]:
         found = np.atleast_1d(np.asarray(json.loads(said), np.float32))
         return np.broadcast_to(found, (outputs,))
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"expected base_score of {outputs} outputs, got {said[:40]!r}: save the model again") from error
+        raise InputError(
+            f"expected base_score of {outputs} outputs, got {said[:40]!r}: save the model again"
+        ) from error
 
 
 def _tree(tree: _Tree, k: int, outputs: int, weight: np.float32) -> Tree:
@@ -203,7 +205,8 @@ def _vectors(tree: _Tree, leaf: Any, right: Any, outputs: int) -> NDArray[np.flo
     """Leaves with a number for each output, which the right child of a leaf points to (since version 3.1)."""
     weights = np.array(tree.leaf_weights, np.float64)
     rows = right[leaf] if len(right) == len(leaf) else right
-    if not len(weights) or len(weights) % outputs or len(rows) and not 0 <= rows.min() <= rows.max() < len(weights) // outputs:
+    count, left_over = divmod(len(weights), outputs)
+    if not count or left_over or not len(rows) or not 0 <= rows.min() <= rows.max() < count:
         raise InputError(
             f"expected {_WHAT} with {outputs} numbers for each leaf, as versions from 3.1 write them, got others: save "
             "it with one of these"
