@@ -7,5 +7,16 @@ from blindspots.models.load import load_model
 from blindspots.models.model import Model, Output
 from blindspots.models.skip import skip_gradients
 from blindspots.models.transformations import Transformed
+from blindspots.models.trees.model import TreeModel
 
-__all__ = ["BlackBox", "Ensemble", "Model", "Output", "Transformed", "from_estimator", "load_model", "skip_gradients"]
+__all__ = [
+    "BlackBox",
+    "Ensemble",
+    "Model",
+    "Output",
+    "Transformed",
+    "TreeModel",
+    "from_estimator",
+    "load_model",
+    "skip_gradients",
+]

@@ -1,7 +1,7 @@
 """CatBoost's models in JSON, as `save_model(file, format="json")` writes them.
 
 Borders are float32, leaves and sums float64, the bias comes last, and a row goes right where x > border. In its
-symmetric trees all nodes of a depth ask the same; bit i of a leaf's number says whether the answer to question i was yes
+symmetric trees all nodes of a depth ask the same; bit i of a leaf's number is the answer to question i
 (https://catboost.ai/docs/en/concepts/json-tree).
 """
 

@@ -33,7 +33,7 @@ class _Reader:
         return InputError(f"expected {self.what}, got {got} at byte {self.at:,}: the file is damaged, save it again")
 
     def take(self, count: int) -> bytes:
-        if not 0 <= count <= len(self.content) - self.at:
+        if count > len(self.content) - self.at:
             raise self.damaged("its end")
         self.at += count
         return self.content[self.at - count : self.at]
@@ -62,7 +62,10 @@ class _Reader:
         kind = self.take(1)
         if kind not in _NUMBERS or kind in (b"d", b"D"):
             raise self.damaged(f"a length of type {kind!r}")
-        return int(self._numbers(kind, 1)[0])
+        length = int(self._numbers(kind, 1)[0])
+        if length < 0:
+            raise self.damaged(f"a length of {length}")
+        return length
 
     def _text(self) -> str:
         try:
