@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.experiments.universal.triggers.experiment import universal_trigger
-    from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
+    from blindspots.models import (
+        BlackBox,
+        Ensemble,
+        Model,
+        Transformed,
+        TreeModel,
+        from_estimator,
+        load_model,
+        skip_gradients,
+    )
     from blindspots.models.texts import TextModel, TokenModel
     from blindspots.objective import Objective
     from blindspots.report.experiment import write_report
@@ -60,6 +69,7 @@ __all__ = [
     "TokenModel",
     "Tokens",
     "Transformed",
+    "TreeModel",
     "Trigger",
     "Words",
     "attack",
@@ -106,6 +116,7 @@ _HOMES = {
     "TokenModel": "models.texts",
     "Tokens": "texts.threats",
     "Transformed": "models",
+    "TreeModel": "models",
     "Trigger": "texts.threats",
     "Words": "texts.threats",
     "attack": "experiments.attack.experiment",
