@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -24,6 +25,8 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 import blindspots as bs
@@ -117,6 +120,30 @@ def test_classes_have_the_names_of_the_labels_and_searches_are_their_best_trees(
     search = GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [1, 3]}, cv=2)
     model = trees_of(search.fit(x, np.array(["red", "rose", "white"])[y]))
     assert (model.class_names, model.forest.depth) == (["red", "rose", "white"], 3)
+
+
+SCALERS: list[Callable[[], Any]] = [
+    StandardScaler,
+    lambda: StandardScaler(with_mean=False),
+    lambda: MinMaxScaler((-1, 3), clip=True),
+    MaxAbsScaler,
+    RobustScaler,
+    lambda: make_pipeline(StandardScaler(), "passthrough", MinMaxScaler()),
+]
+
+
+@pytest.mark.parametrize("scaler", SCALERS)
+@pytest.mark.parametrize("make", [CLASSIFIERS[0], CLASSIFIERS[2], CLASSIFIERS[4]])
+def test_trees_behind_scalers_turn_at_the_same_float32(make: Callable[[], Any], scaler: Callable[[], Any]) -> None:
+    estimator = make_pipeline(scaler(), make()).fit(*WINE)
+    model = trees_of(estimator)
+    x = np.concatenate([probes(model.forest), WINE[0].astype(np.float32)])
+    own = getattr(estimator, "decision_function", estimator.predict_proba)(x.astype(np.float64))
+    assert np.array_equal(sums(model, x), own.reshape(len(x), -1))
+
+
+def test_trees_behind_what_mixes_features_are_asked() -> None:
+    assert isinstance(from_estimator(make_pipeline(PCA(3), DecisionTreeClassifier()).fit(*WINE)), BlackBox)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def from_estimator(
 
     Decision trees, forests, extra trees, gradient boosting and histogram gradient boosting of scikit-learn, and the
     models of XGBoost, LightGBM and CatBoost, with scikit-learn's methods or without (`Booster`), become a `TreeModel`,
-    classifiers and regressors alike: their trees are read, and answer bit for bit as they do.
+    classifiers and regressors alike: their trees are read, and answer bit for bit as they do. So do scikit-learn's, but
+    for the last, in a Pipeline behind StandardScaler, MinMaxScaler, MaxAbsScaler and RobustScaler.
 
     Everything else (nearest neighbours, votes, classes from other packages) becomes a `BlackBox` that returns
     `predict_proba`, else `decision_function`, else labels: the first of these whose largest entry is the output of

@@ -1,7 +1,7 @@
 """Trees in ONNX files: TreeEnsembleClassifier and TreeEnsembleRegressor of ai.onnx.ml, opsets 1 to 4.
 
-Sums are float32 in the order of the trees, as by onnxruntime in one thread, and base values come last. How a single score
-makes two classes the standard does not say, so that is as onnxruntime does it
+Sums are float32 in the order of the trees, as by onnxruntime in one thread, and base values come last. How a single
+score makes two classes the standard does not say, so that is as onnxruntime does it
 (onnxruntime/core/providers/cpu/ml/tree_ensemble_aggregator.h); the attributes are those of
 https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html.
 """

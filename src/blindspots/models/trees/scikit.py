@@ -3,14 +3,16 @@
 Only scikit-learn's own classes are read, by their exact type, since a subclass may override any method.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, forest
 from blindspots.models.trees.reading import in_column
+from blindspots.models.trees.scalers import unscaled
 
+_SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 _LINKS: dict[str, Link] = {"IdentityLink": "identity", "LogLink": "exp"}
 
 
@@ -27,6 +29,24 @@ def read(estimator: Any) -> Forest | None:
 
 def _searched(search: Any) -> Forest | None:
     return read(search.best_estimator_)
+
+
+def _pipeline(pipeline: Any) -> Forest | None:
+    """Trees behind scalers; HistGradientBoosting takes these in float64, which no float32 threshold tells apart."""
+    *steps, last = _steps(pipeline)
+    found = None if type(last).__name__.startswith("Hist") else read(last)
+    return None if found is None else unscaled(found, steps)
+
+
+def _steps(step: Any) -> Iterator[Any]:
+    """Those of pipelines in each other, with the best of each search in its place."""
+    if type(step).__name__ in _SEARCHES:
+        yield from _steps(step.best_estimator_)
+    elif type(step).__name__ == "Pipeline":
+        for _, inner in step.steps:
+            yield from _steps(inner)
+    else:
+        yield step
 
 
 def _single(tree: Any) -> Forest | None:
@@ -94,13 +114,14 @@ def _histogram_tree(nodes: Any, k: int, outputs: int) -> Tree:
 
 
 _READERS: dict[str, Callable[[Any], Forest | None]] = {
-    **dict.fromkeys(("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"), _searched),
+    **dict.fromkeys(_SEARCHES, _searched),
     **dict.fromkeys(
         ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"), _single
     ),
     **dict.fromkeys(
         ("RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor"), _forest
     ),
+    "Pipeline": _pipeline,
     **dict.fromkeys(("GradientBoostingClassifier", "GradientBoostingRegressor"), _boosted),
     **dict.fromkeys(("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"), _histogram),
 }
