@@ -253,6 +253,7 @@ PARAM = ("learner", "learner_model_param")
         ((*TREE, "left_children"), [0, 3, 5, -1, -1, -1, -1], "two paths to one node"),
         ((*TREE, "left_children"), [99, 3, 5, -1, -1, -1, -1], "children among the 7 nodes"),
         ((*TREE, "split_indices"), [4, 0, 0, 0, 0, 0, 0], "features from 0 to 3"),
+        ((*TREE, "split_indices"), [-1, 0, 0, 0, 0, 0, 0], "got a negative one"),
         ((*TREE, "split_conditions"), [float("nan")] * 7, "got NaN or infinity"),
         (("learner", "gradient_booster", "model", "tree_info"), [0, 0], "what it is for, got fewer"),
         (("learner", "gradient_booster", "model", "tree_info"), [0, 0, 1], "trees for outputs 0 to 0"),
@@ -312,6 +313,7 @@ def test_trees_of_catboost_within_each_other_are_checked() -> None:
         ("left_child=", "left_child=7 ", "expected 4 leaves"),
         ("split_feature=", "split_feature=x", "expected numbers for split_feature"),
         ("num_leaves=4", "num_leaves=9", "expected 9 leaves"),
+        ("split_feature=", "split_feature=-1 ", "expected 4 leaves"),
         ("max_feature_idx=3", "max_feature_idx=0", "features from 0 to 0"),
     ],
 )
@@ -453,7 +455,8 @@ def test_digests_know_every_threshold() -> None:
         (b"[" * 100, "lists in each other"),
         (b"{U\x01\xff", "no UTF-8"),
         (b"[#Sx", "a length of type"),
-        (b"[#i\xff", "a length of"),
+        (b"[#i\xff", "a length of -1"),
+        (b"[$Z#L\x7f\xff\xff\xff\xff\xff\xff\xff", "a list of type"),
     ],
 )
 def test_damaged_ubjson_is_refused(content: bytes, message: str) -> None:

@@ -50,7 +50,7 @@ class _Node(Document):
 
 class _FloatFeature(Document):
     feature_index: int
-    flat_feature_index: int
+    flat_feature_index: int = Field(ge=0)
 
 
 class _Features(Document):

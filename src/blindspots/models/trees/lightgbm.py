@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
-from blindspots.models.trees.forest import LEAF, Link, Tree, above, forest
+from blindspots.models.trees.forest import LEAF, Link, Tree, above, asked_for, forest
 from blindspots.models.trees.reading import Read, in_column
 
 T = TypeVar("T", bound=np.generic)
@@ -121,7 +121,7 @@ def _tree(fields: Mapping[str, str], k: int, outputs: int, factor: float) -> Tre
     ends = np.full(leaves, LEAF)
     left, right = (np.concatenate([np.where(child < 0, inner + ~child, child), ends]) for child in (left, right))
     return Tree(
-        np.concatenate([asked, ends]),
+        np.concatenate([asked_for(asked, np.zeros(inner, bool)), ends]),
         np.concatenate([_rule(threshold), np.zeros(leaves, np.float32)]),
         left,
         right,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
-from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, constant, forest
+from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, asked_for, constant, forest
 from blindspots.models.trees.reading import Read
 
 _WHAT = "an ONNX model of trees"
@@ -196,7 +196,7 @@ def _joined(said: Mapping[str, Any], ids: Sequence[Any], place: Mapping[Any, int
     unknown = sorted({mode.decode() for mode in modes if mode != b"LEAF" and mode not in _TRUE_IS_LEFT})
     if unknown:
         raise InputError(f"expected {_WHAT} that asks which of two numbers is larger, got {unknown}: {_INSTEAD}")
-    asked = np.where(leaf, LEAF, said["nodes_featureids"])
+    asked = asked_for(np.asarray(said["nodes_featureids"]), leaf)
     yes, no = (_children(said[name], ids, place, leaf) for name in ("nodes_truenodeids", "nodes_falsenodeids"))
     true_is_left = np.array([_TRUE_IS_LEFT.get(mode, True) for mode in modes])
     t = _floats(said, "nodes_values")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, forest
+from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, asked_for, forest
 from blindspots.models.trees.reading import in_column
 from blindspots.models.trees.scalers import unscaled
 
@@ -77,7 +77,7 @@ def _values(tree: Any) -> Any:
 
 def _tree(nodes: Any, value: Any) -> Tree:
     leaf = nodes.children_left == LEAF
-    feature = np.where(leaf, LEAF, nodes.feature)
+    feature = asked_for(nodes.feature, leaf)
     return Tree(feature, above(nodes.threshold), nodes.children_left, nodes.children_right, value)
 
 
@@ -108,7 +108,7 @@ def _histogram(ensemble: Any) -> Forest | None:
 
 def _histogram_tree(nodes: Any, k: int, outputs: int) -> Tree:
     leaf = nodes["is_leaf"].astype(bool)
-    feature = np.where(leaf, LEAF, nodes["feature_idx"].astype(np.int64))
+    feature = asked_for(nodes["feature_idx"].astype(np.int64), leaf)
     left, right = (nodes[side].astype(np.int64) for side in ("left", "right"))
     return Tree(feature, above(nodes["num_threshold"]), left, right, in_column(nodes["value"], k, outputs))
 

@@ -75,9 +75,9 @@ class _Reader:
 
     def _counted(self) -> tuple[bytes | None, int | None]:
         """The type that all entries share and how many there are, where the container says so."""
-        kind = None
-        if self._next(b"$"):
-            kind = self.take(1)
+        kind = self.take(1) if self._next(b"$") else None
+        if kind in _WORDS:  # they take no bytes, so that a few could stand for any number
+            raise self.damaged(f"a list of type {kind!r}")
         return kind, self._length() if self._next(b"#") else None
 
     def _next(self, mark: bytes) -> bool:

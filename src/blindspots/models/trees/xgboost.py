@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from blindspots.errors import InputError
-from blindspots.models.trees.forest import LEAF, Link, Tree, forest
+from blindspots.models.trees.forest import LEAF, Link, Tree, asked_for, forest
 from blindspots.models.trees.reading import Document, Read, from_json, in_column, parsed
 from blindspots.models.trees.ubjson import from_ubjson
 
@@ -198,7 +198,7 @@ def _tree(tree: _Tree, k: int, outputs: int, weight: np.float32) -> Tree:
         value = _vectors(tree, leaf, right, outputs)
     else:
         value = in_column(weight * condition, k, outputs)
-    return Tree(np.where(leaf, LEAF, asked) if len(asked) == len(leaf) else asked, condition, left, right, value)
+    return Tree(asked_for(asked, leaf), condition, left, right, value)
 
 
 def _vectors(tree: _Tree, leaf: Any, right: Any, outputs: int) -> NDArray[np.float64]:
