@@ -15,7 +15,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import (
     LogisticRegression,
@@ -82,9 +82,7 @@ OTHERS: list[Callable[[], Any]] = [
 ]
 ASKED: list[tuple[Callable[[], Any], str]] = [
     (KNeighborsClassifier, "probabilities"),
-    (lambda: DecisionTreeClassifier(random_state=0), "probabilities"),
-    (lambda: RandomForestClassifier(5, random_state=0, n_jobs=2), "probabilities"),
-    (lambda: HistGradientBoostingClassifier(max_iter=2, random_state=0), "probabilities"),
+    (lambda: BaggingClassifier(DecisionTreeClassifier(max_depth=8), 3, random_state=0), "probabilities"),
     (lambda: make_pipeline(StandardScaler(), KNeighborsClassifier()), "probabilities"),
     (lambda: make_pipeline(FunctionTransformer(np.sqrt), LogisticRegression()), "probabilities"),
     (lambda: SVC(kernel=lambda a, b: a @ b.T, break_ties=True), "scores"),

@@ -8,6 +8,7 @@ from blindspots.models.load import load_model
 from blindspots.models.model import Model, Output
 from blindspots.models.skip import skip_gradients
 from blindspots.models.transformations import Transformed
+from blindspots.models.trees.model import TreeModel
 
 __all__ = [
     "BlackBox",
@@ -15,6 +16,7 @@ __all__ = [
     "Model",
     "Output",
     "Transformed",
+    "TreeModel",
     "from_columns",
     "from_estimator",
     "load_model",

@@ -1,4 +1,4 @@
-"""scikit-learn's estimators as models: networks where their formulas are known, else black boxes."""
+"""Fitted estimators as models: networks where their formulas are known, trees as trees, else black boxes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from blindspots.models.classifiers import Flatten, features_of, from_classifier,
 from blindspots.models.model import Model
 from blindspots.models.pipelines import TextEstimator, takes_texts
 from blindspots.models.translate import translate
+from blindspots.models.trees.objects import is_booster, tree_model
 
 _AGREEMENT = 1e-4  # of a translation with the regressor, relative to the spread of its predictions
 
@@ -23,7 +24,7 @@ _AGREEMENT = 1e-4  # of a translation with the regressor, relative to the spread
 @checked()
 def from_estimator(
     estimator: Any,
-    bounds: tuple[Numbers, Numbers] = (0.0, 1.0),
+    bounds: tuple[Numbers, Numbers] | None = None,
     name: str | None = None,
     spec: str | None = None,
     shape: Sequence[int] | None = None,
@@ -44,10 +45,15 @@ def from_estimator(
     prediction changes: see `translate.OneVsOne`. Softmax of the logits is `predict_proba` for logistic regression,
     discriminant analysis, neural networks and naive Bayes.
 
-    Everything else (nearest neighbours, trees, forests, boosting, votes, classes from other packages) becomes a
-    `BlackBox` that returns `predict_proba`, else `decision_function`, else labels: the first of these whose largest
-    entry is the output of `predict`. Its digest covers the outputs for 512 fixed inputs. To get gradients, train a
-    network on its labels: `blindspots.experiments.transfer.substitute.train_substitute`.
+    Decision trees, forests, extra trees, gradient boosting and histogram gradient boosting of scikit-learn, and the
+    models of XGBoost, LightGBM and CatBoost, with scikit-learn's methods or without (`Booster`), become a `TreeModel`,
+    classifiers and regressors alike: their trees are read, and answer bit for bit as they do. So do scikit-learn's, but
+    for the last, in a Pipeline behind StandardScaler, MinMaxScaler, MaxAbsScaler and RobustScaler.
+
+    Everything else (nearest neighbours, votes, classes from other packages) becomes a `BlackBox` that returns
+    `predict_proba`, else `decision_function`, else labels: the first of these whose largest entry is the output of
+    `predict`. Its digest covers the outputs for 512 fixed inputs. To get gradients, train a network on its labels:
+    `blindspots.experiments.transfer.substitute.train_substitute`.
 
     Regressors become models of values (B,), or (B, k) where they predict several numbers, for goals such as
     `goals.Move`. With gradients: LinearRegression, Ridge, RidgeCV, Lasso, LassoCV, ElasticNet, ElasticNetCV,
@@ -62,7 +68,8 @@ def from_estimator(
     Args:
         estimator: fitted on one label per row, integers or words.
         bounds: the smallest and the largest value an input can have, before the pipeline's own scaling; arrays where
-            features differ, as in bounds=(x.min(0), x.max(0)).
+            features differ, as in bounds=(x.min(0), x.max(0)). None: (0, 1); of trees, those of the data that they
+            are run on.
         name: its name in reports. Default: the class, for a pipeline that of the last step.
         spec: what `load_model` was given, if anything.
         shape: of one input; others are refused. None: any shape with as many numbers as there are features.
@@ -70,13 +77,15 @@ def from_estimator(
     Raises:
         InputError: it is not a fitted classifier or regressor, or the shape does not fit.
     """
-    of_values = _is_regressor(estimator)
     called = name or type(getattr(estimator, "steps", [(None, estimator)])[-1][1]).__name__
+    if is_estimator(estimator) and (trees := tree_model(estimator, bounds, called, spec, shape)) is not None:
+        return trees
+    of_values = _is_regressor(estimator)
     if takes_texts(estimator):
         _refuse_numbers(called, of_values)
         return TextEstimator(estimator, called, spec)
     make = from_regressor if of_values else from_classifier
-    return make(estimator, bounds, called, spec, shape)
+    return make(estimator, (0.0, 1.0) if bounds is None else bounds, called, spec, shape)
 
 
 def _refuse_numbers(called: str, of_values: bool) -> None:
@@ -87,8 +96,9 @@ def _refuse_numbers(called: str, of_values: bool) -> None:
 
 
 def is_estimator(thing: Any) -> bool:
-    """Whether it has the methods of scikit-learn's estimators, fitted or not, classifier or not."""
-    return not isinstance(thing, type) and hasattr(thing, "get_params") and hasattr(thing, "fit")
+    """Whether it has the methods of scikit-learn's estimators, fitted or not, classifier or not, or is a booster."""
+    methods = not isinstance(thing, type) and hasattr(thing, "get_params") and hasattr(thing, "fit")
+    return methods or is_booster(thing)
 
 
 def _is_regressor(estimator: Any) -> bool:

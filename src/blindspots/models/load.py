@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.errors import InputError
-from blindspots.files import MOST_TEXT, check_regular, names_beside
+from blindspots.files import MOST_TEXT, check_regular, names_beside, read_bytes
 from blindspots.models import digits, reviews
 from blindspots.models.digits import Say
 from blindspots.models.estimators import from_estimator, is_estimator
@@ -35,12 +35,15 @@ from blindspots.models.model import Model
 from blindspots.models.schemes import opener
 from blindspots.models.text_files import load_text_model
 from blindspots.models.transformations import parse_chain, transformed
+from blindspots.models.trees.files import MOST, READERS, SNIFFED, sniffed
+from blindspots.models.trees.model import TreeModel
 from blindspots.naming import meant
 
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
-    "(TorchScript), sklearn:file.skops, hf:folder, file.py:factory, package.module:factory, guarded:RUN or an "
+    "(TorchScript), sklearn:file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, model.json of "
+    "CatBoost, model.onnx with trees, hf:folder, file.py:factory, package.module:factory, guarded:RUN or an "
     "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
 )
 EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
@@ -77,8 +80,10 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
             `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier, also of texts
-            (needs skops); "model.json" that `blindspots harden` writes for texts, with its weights beside it;
-            "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
+            (needs skops); "model.json" or "model.ubj" of XGBoost, "model.txt" of LightGBM, "model.json" of CatBoost and
+            "model.onnx" with trees (needs onnx), also as "xgboost:file", "lightgbm:file", "catboost:file" and
+            "onnx:file" (see `TreeModel`); "model.json" that `blindspots harden` writes for texts, with its weights
+            beside it; "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
             "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
             `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
             such as "|bits:depth=3", or "|unicode" for texts, inputs pass through that transformation first (see
@@ -107,8 +112,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _from_transformers(spec.removeprefix(TRANSFORMERS), spec)
     if spec.startswith(ESTIMATORS):
         return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
-    if Path(spec).name.lower().endswith(".json"):
-        return load_text_model(_there(Path(spec)), spec)
+    if (told := _described(scheme, rest, spec)) is not None:
+        return told
     if spec.lower().endswith(WEIGHTS):
         return _from_weights(Path(spec), spec)
     place, _, factory = spec.rpartition(":")
@@ -308,6 +313,19 @@ def _from_transformers(folder: str, spec: str) -> Model:
 
     with _explained(f"loading {spec!r}"):
         return load_folder(folder, spec)
+
+
+# ------------------------------------------------------------------ files that say what a model is
+
+
+def _described(scheme: str, rest: str, spec: str) -> Model | None:
+    """The model of a file of trees, or of one that `harden` writes for texts; None: it is neither."""
+    path = Path(rest if scheme in READERS else spec)
+    reader = READERS.get(scheme) or (sniffed(_there(path)) if spec.lower().endswith(SNIFFED) else None)
+    if reader is not None:
+        found = reader(read_bytes(_there(path), "trees", MOST))
+        return TreeModel(found.forest, name=path.stem, spec=spec, class_names=found.class_names)
+    return load_text_model(path, spec) if spec.lower().endswith(".json") else None
 
 
 # ------------------------------------------------------------------ files of estimators

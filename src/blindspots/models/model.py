@@ -112,6 +112,7 @@ class Model(Checked):
         self.spec, self.take = spec, take
         self.access = Need.GRAD if embed is None else Need.SLOPES
         self.flat = False  # its gradient was 0 at every row checked
+        self.bounded = True  # whether the bounds are its own; else those of the data take their place
         self.remarks: tuple[Finding, ...] = ()  # from `first_look`
         self._place = ""  # of the scores among several outputs, once it is known
         self.only_backward: bool | None = None  # whether gradients can be accumulated alone, once it is known

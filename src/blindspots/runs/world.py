@@ -16,6 +16,7 @@ from blindspots.models.endpoints import Endpoint, Terms
 from blindspots.models.first_look import first_look
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, to_device
+from blindspots.models.ranges import ranged
 from blindspots.models.transformations import parse_chain, transformed
 from blindspots.records import DataRecord, ModelRecord, Record
 from blindspots.runs.config import Config, DataSource, ModelSource
@@ -73,7 +74,14 @@ class World:
         self._made: dict[str, Any] = {}
 
     def named(self, name: str) -> Model:
-        """A model as it was named or given, before it met any data."""
+        """A model as it was named or given; one without bounds of its own has those of the first data."""
+        model = self._before_data(name)
+        if not model.bounded and self.config.datasets():
+            self._models[name] = model = ranged(model, next(iter(self.rows.values())))
+        return model
+
+    def _before_data(self, name: str) -> Model:
+        """A model as it is until it meets data."""
         if name not in self._models:
             source = self.config.models()[name]
             model = _opened(source, self.given.get(name), self.say)
@@ -123,7 +131,7 @@ class World:
     def _sent(self, rows: Dataset) -> Dataset:
         """As the models get them: some take whole levels."""
         for name in self.config.models():
-            model = self.named(name)
+            model = self._before_data(name)
             if model.levels is not None and len(rows):
                 return InLevels(rows, model.box, model.levels)
         return rows
@@ -134,7 +142,7 @@ class World:
         return {name: self._data(name, source) for name, source in self.config.datasets().items()}
 
     def _alike(self, rows: list[Dataset]) -> list[Dataset]:
-        models = [self.named(name) for name in self.config.models()]
+        models = [self._before_data(name) for name in self.config.models()]
         for model in models:
             if rows and len(rows[0]) and isinstance(model.service, Endpoint):
                 model.service.meet(rows[0].rows(0, 1)[0], rows[0].class_names)

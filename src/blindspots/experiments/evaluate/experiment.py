@@ -49,6 +49,7 @@ from blindspots.goals import DENSE, Goal, as_goal, of_values
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
+from blindspots.models.trees.model import TreeModel
 from blindspots.objective import Objective
 from blindspots.packing import packed_text, unpack_inputs
 from blindspots.problem import Need
@@ -380,7 +381,7 @@ class Evaluate(Searches[EvaluateConfig]):
         if config.recipe:
             yield from recipe_notes(config.recipe, config.validity)
         if config.chosen and config.protocol != "exact" and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
-            yield _instead(str(config.protocol), of_texts=isinstance(world.model, TextModel))
+            yield _instead(str(config.protocol), world.model)
         yield from super()._notes(config, world)
 
 
@@ -460,13 +461,14 @@ def _depends_on_classes(protocol: Protocol) -> bool:
     return not protocol.literal and any(stage.objective.loss == "dlr" for stage in protocol.stages)
 
 
-def _instead(protocol: str, of_texts: bool) -> Finding:
-    usual = "text-fast" if of_texts else "fast"
+def _instead(protocol: str, model: Model) -> Finding:
+    usual = "text-fast" if isinstance(model, TextModel) else "fast"
+    more = "Where its weights are at hand, evaluate those, too: gradients find more."
     return Finding(
         code="protocol-chosen",
         severity="note",
         saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of {usual!r}.",
-        do="Where its weights are at hand, evaluate those, too: gradients find more.",
+        do="Nothing: trees have none." if isinstance(model, TreeModel) else more,
     )
 
 

@@ -1,17 +1,18 @@
 """CatBoost's models in JSON, as `save_model(file, format="json")` writes them.
 
-Borders are float32, leaves and sums float64, and a row goes right where x > border. In its symmetric trees all nodes
-of a depth ask the same; bit i of a leaf's number says whether the answer to question i was yes
+Borders are float32, leaves and sums float64, the bias comes last, and a row goes right where x > border. In its
+symmetric trees all nodes of a depth ask the same; bit i of a leaf's number is the answer to question i
 (https://catboost.ai/docs/en/concepts/json-tree).
 """
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from blindspots.errors import InputError
-from blindspots.models.trees.forest import LEAF, Link, Tree, above, forest
+from blindspots.models.trees.forest import LEAF, Link, Tree, above, constant, forest
 from blindspots.models.trees.reading import Document, Read, from_json, parsed
 
 _WHAT = "a model of CatBoost"
@@ -49,19 +50,18 @@ class _Node(Document):
 
 class _FloatFeature(Document):
     feature_index: int
-    flat_feature_index: int
+    flat_feature_index: int = Field(ge=0)
 
 
 class _Features(Document):
-    float_features: list[_FloatFeature] = []
-    categorical_features: list[Any] = []
-    text_features: list[Any] = []
-    embedding_features: list[Any] = []
+    float_features: tuple[_FloatFeature, ...] = ()
+    categorical_features: tuple[Any, ...] = ()
+    text_features: tuple[Any, ...] = ()
+    embedding_features: tuple[Any, ...] = ()
 
 
 class _Loss(Document):
     type: str
-    params: dict[str, Any] = {}
 
 
 class _Params(Document):
@@ -69,7 +69,7 @@ class _Params(Document):
 
 
 class _ClassParams(Document):
-    class_names: list[str | int | float] = []
+    class_names: tuple[str | int | float, ...] = ()
 
 
 class _Info(Document):
@@ -81,8 +81,8 @@ class _Model(Document):
     features_info: _Features
     model_info: _Info
     scale_and_bias: tuple[float, list[float] | float]
-    oblivious_trees: list[_Symmetric] = []
-    trees: list[_Node] = []
+    oblivious_trees: tuple[_Symmetric, ...] = ()
+    trees: tuple[_Node, ...] = ()
 
 
 def is_catboost(document: Any) -> bool:
@@ -104,8 +104,8 @@ def from_document(document: Any) -> Read:
     info, loss = found.features_info, found.model_info.params.loss_function.type
     if info.categorical_features or info.text_features or info.embedding_features:
         raise InputError(
-            f"expected {_WHAT} of numbers, got one of categories, texts or embeddings: encode categories one-hot, or use "
-            "a file.py:factory that asks CatBoost itself"
+            f"expected {_WHAT} of numbers, got one of categories, texts or embeddings: encode categories one-hot, or "
+            "use a file.py:factory that asks CatBoost itself"
         )
     if loss not in _LINKS:
         raise InputError(
@@ -118,9 +118,10 @@ def from_document(document: Any) -> Read:
     made = [_symmetric(tree, len(biases), places) for tree in found.oblivious_trees]
     made += [_nested(tree, len(biases), places) for tree in found.trees]
     made = [tree._replace(value=scale * tree.value) for tree in made]
+    made += [constant(biases)] if biases.any() else []
     features = max(places.values(), default=-1) + 1
     names = [str(name) for name in found.model_info.class_params.class_names]
-    return Read(forest(made, biases, features, _LINKS[loss]), names or None)
+    return Read(forest(made, np.zeros(len(biases)), features, _LINKS[loss]), names or None)
 
 
 def _place(split: _Split, places: dict[int, int]) -> int:
@@ -132,18 +133,23 @@ def _place(split: _Split, places: dict[int, int]) -> int:
     return places[split.float_feature_index]
 
 
+def _borders(said: list[float]) -> NDArray[np.float32]:
+    """The t of x < t."""
+    return above(np.array(said, np.float32).astype(np.float64))
+
+
 def _symmetric(tree: _Symmetric, outputs: int, places: dict[int, int]) -> Tree:
     """As a heap: the children of node i are 2 i + 1 and 2 i + 2; the last question is asked first."""
     splits = list(reversed(tree.splits or []))
     leaves = 1 << len(splits)
     if len(tree.leaf_values) != leaves * outputs:
         raise InputError(
-            f"expected {leaves} leaves with {outputs} numbers each in {_WHAT}, got {len(tree.leaf_values)} numbers: save "
-            "the model again"
+            f"expected {leaves} leaves with {outputs} numbers each in {_WHAT}, got {len(tree.leaf_values)} numbers: "
+            "save the model again"
         )
     times = [1 << depth for depth in range(len(splits))]
     asked = np.repeat([_place(split, places) for split in splits], times)
-    threshold = np.repeat(above(np.float32([split.border for split in splits]).astype(np.float64)), times)
+    threshold = np.repeat(_borders([split.border for split in splits]), times)
     node = np.arange(leaves - 1)
     ends = np.full(leaves, LEAF)
     return Tree(
@@ -161,7 +167,7 @@ def _nested(root: _Node, outputs: int, places: dict[int, int]) -> Tree:
     for node in nodes:  # which grows
         if node.split is not None and node.left is not None and node.right is not None:
             asked.append(_place(node.split, places))
-            threshold.append(float(np.float32(node.split.border)))
+            threshold.append(node.split.border)
             children.append((len(nodes), len(nodes) + 1))
             nodes += [node.left, node.right]
             values.append([0.0] * outputs)
@@ -174,4 +180,4 @@ def _nested(root: _Node, outputs: int, places: dict[int, int]) -> Tree:
         children.append((LEAF, LEAF))
         values.append(value)  # type: ignore[arg-type]  # None was refused
     left, right = np.array(children).T
-    return Tree(np.array(asked), above(np.array(threshold)), left, right, np.array(values, np.float64))
+    return Tree(np.array(asked), _borders(threshold), left, right, np.array(values, np.float64))

@@ -155,6 +155,21 @@ def forest(
     )
 
 
+def asked_for(feature: NDArray[np.integer], leaf: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Features as nodes ask for them, -1 at leaves. Raises InputError: another node asks for a negative one."""
+    if len(feature) != len(leaf):
+        return feature.astype(np.int64)  # which `forest` refuses
+    if (feature[~leaf] < 0).any():
+        raise InputError("expected features from 0 on, got a negative one: the file is damaged, save the model again")
+    return np.where(leaf, LEAF, feature.astype(np.int64))
+
+
+def constant(value: NDArray[np.float64]) -> Tree:
+    """A tree of one leaf with the values (K,): for what a library adds last."""
+    none = np.full(1, LEAF)
+    return Tree(none, np.zeros(1, np.float32), none, none, value[None])
+
+
 def above(t: NDArray[np.float64] | float) -> NDArray[np.float32]:
     """The smallest float32 greater than each t, so that x <= t is x < above(t) for x in float32; infinity above all."""
     t = np.asarray(t, np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
-from blindspots.models.trees.forest import LEAF, Link, Tree, above, forest
+from blindspots.models.trees.forest import LEAF, Link, Tree, above, asked_for, forest
 from blindspots.models.trees.reading import Read, in_column
 
 T = TypeVar("T", bound=np.generic)
@@ -119,18 +119,20 @@ def _tree(fields: Mapping[str, str], k: int, outputs: int, factor: float) -> Tre
         raise InputError(f"expected {leaves} leaves in {_WHAT}, got other numbers of nodes: save the model again")
     _check_decisions(_numbers(fields, "decision_type", np.int64), threshold)
     ends = np.full(leaves, LEAF)
+    left, right = (np.concatenate([np.where(child < 0, inner + ~child, child), ends]) for child in (left, right))
     return Tree(
-        np.concatenate([asked, ends]),
+        np.concatenate([asked_for(asked, np.zeros(inner, bool)), ends]),
         np.concatenate([_rule(threshold), np.zeros(leaves, np.float32)]),
-        *(np.concatenate([np.where(child < 0, inner + ~child, child), ends]) for child in (left, right)),
+        left,
+        right,
         np.concatenate([np.zeros((inner, outputs)), value]),
     )
 
 
 def _rule(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """The t of x < t: with thresholds among what is taken for 0, all of that goes the way of 0."""
-    of_zero = np.where(threshold >= 0, above(_ZERO), -_ZERO)
-    return np.where((-_ZERO <= threshold) & (threshold < _ZERO), of_zero, above(threshold))
+    of_zero = np.where(threshold >= 0, above(float(_ZERO)), -_ZERO)
+    return np.where((threshold >= -_ZERO) & (threshold < _ZERO), of_zero, above(threshold))
 
 
 def _check_decisions(decisions: NDArray[np.int64], threshold: NDArray[np.float64]) -> None:

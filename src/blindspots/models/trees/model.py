@@ -1,6 +1,6 @@
 """An ensemble of trees as a model: answers bit for bit as its library sums them, scores instead of gradients."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from blindspots.models.model import Model
 from blindspots.models.trees.forest import Forest
 from blindspots.problem import Need
 
+_LINKS: dict[str, Callable[[Tensor], Tensor]] = {"identity": Tensor.clone, "exp": torch.exp, "sigmoid": torch.sigmoid}
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -52,6 +53,7 @@ class TreeModel(Model):
             class_names=class_names,
         )
         self.forest, self.access, self.bounded = forest, Need.VALUE, bounds is not None
+        self.undone = flatten.undone  # from (B, features) to inputs of the model
 
     @property
     def parameters(self) -> int:
@@ -61,7 +63,7 @@ class TreeModel(Model):
 
 
 class Trees(nn.Module):
-    """From float32 (B, features) to a forest's scores or values (B, K) in float32."""
+    """From float32 (B, features) to a forest's scores (B, K) or values, (B,) where K = 1, in float32."""
 
     feature: Tensor
     threshold: Tensor
@@ -85,14 +87,15 @@ class Trees(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         sums = self.sums(x)
         if self.link == "probabilities":
-            return _lowered(sums.double().clamp_min(_TINY).log(), sums.argmax(1))
+            return _rounded(sums.double().clamp_min(_TINY).log(), sums.argmax(1))
         if self.link == "logits":
-            return _lowered(sums, sums.argmax(1))
-        return {"identity": lambda s: s, "exp": torch.exp, "sigmoid": torch.sigmoid}[self.link](sums).float()
+            return _rounded(sums, sums.argmax(1))
+        values = _LINKS[self.link](sums).float()
+        return values.squeeze(1) if values.shape[1] == 1 else values
 
     def sums(self, x: Tensor) -> Tensor:
         """The K sums of every row in the precision of the library, added up in its order: (B, K)."""
-        total = self.base.repeat(len(x), 1)
+        total: Tensor = self.base.repeat(len(x), 1)
         for values in self.value[self.leaves(x).T].unbind():
             total += values
         return total / self.divisor
@@ -109,7 +112,7 @@ class Trees(nn.Module):
         return f"link={self.link}, precision={self.precision}, divisor={self.divisor}"
 
 
-def _lowered(scores: Tensor, best: Tensor) -> Tensor:
+def _rounded(scores: Tensor, best: Tensor) -> Tensor:
     """Scores (B, K) in float32; where rounding has made a class level with the best, the best is one step above it."""
     rounded = scores.float()
     first = best[:, None]

@@ -35,7 +35,7 @@ def from_json(content: bytes, what: str) -> Any:
 
 
 def parsed(kind: type[D], value: Any, what: str) -> D:
-    """The fields of `value`. Raises InputError: one is missing or of another type; `what` is a model of which library."""
+    """The fields of `value`, which should be `what`. Raises InputError: one is missing or of another type."""
     try:
         return kind.model_validate(value)
     except (ValidationError, RecursionError) as error:

@@ -3,25 +3,50 @@
 Only scikit-learn's own classes are read, by their exact type, since a subclass may override any method.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, forest
+from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, asked_for, forest
+from blindspots.models.trees.reading import in_column
+from blindspots.models.trees.scalers import unscaled
 
+_SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 _LINKS: dict[str, Link] = {"IdentityLink": "identity", "LogLink": "exp"}
 
 
 def read(estimator: Any) -> Forest | None:
-    """The trees of a fitted estimator; None where it is something else, or has questions about categories.
-
-    What it predicts is compared with the estimator itself by the caller, since some of these attributes are private.
-    """
+    """The trees of a fitted estimator; None where it is not fitted, something else, or asks about categories."""
     if type(estimator).__module__.partition(".")[0] != "sklearn":
         return None
     reader = _READERS.get(type(estimator).__name__)
-    return reader(estimator) if reader else None
+    try:
+        return reader(estimator) if reader else None
+    except AttributeError:  # it is not fitted, or this version of scikit-learn keeps its parts elsewhere
+        return None
+
+
+def _searched(search: Any) -> Forest | None:
+    return read(search.best_estimator_)
+
+
+def _pipeline(pipeline: Any) -> Forest | None:
+    """Trees behind scalers; HistGradientBoosting takes these in float64, which no float32 threshold tells apart."""
+    *steps, last = _steps(pipeline)
+    found = None if type(last).__name__.startswith("Hist") else read(last)
+    return None if found is None else unscaled(found, steps)
+
+
+def _steps(step: Any) -> Iterator[Any]:
+    """Those of pipelines in each other, with the best of each search in its place."""
+    if type(step).__name__ in _SEARCHES:
+        yield from _steps(step.best_estimator_)
+    elif type(step).__name__ == "Pipeline":
+        for _, inner in step.steps:
+            yield from _steps(inner)
+    else:
+        yield step
 
 
 def _single(tree: Any) -> Forest | None:
@@ -52,7 +77,7 @@ def _values(tree: Any) -> Any:
 
 def _tree(nodes: Any, value: Any) -> Tree:
     leaf = nodes.children_left == LEAF
-    feature = np.where(leaf, LEAF, nodes.feature)
+    feature = asked_for(nodes.feature, leaf)
     return Tree(feature, above(nodes.threshold), nodes.children_left, nodes.children_right, value)
 
 
@@ -62,19 +87,12 @@ def _boosted(ensemble: Any) -> Forest | None:
         return None  # it begins with a model of its own
     start = ensemble._raw_predict_init(np.zeros((1, ensemble.n_features_in_), np.float32))[0]
     made = [
-        _tree(tree.tree_, ensemble.learning_rate * _column(tree.tree_.value[:, 0, 0], k, len(start)))
+        _tree(tree.tree_, ensemble.learning_rate * in_column(tree.tree_.value[:, 0, 0], k, len(start)))
         for stage in ensemble.estimators_
         for k, tree in enumerate(stage)
     ]
     link: Link = "logits" if hasattr(ensemble, "classes_") else "identity"
     return forest(made, start, ensemble.n_features_in_, link)
-
-
-def _column(values: Any, k: int, outputs: int) -> Any:
-    """Values (n,) in column k of (n, K)."""
-    wide = np.zeros((len(values), outputs))
-    wide[:, k] = values
-    return wide
 
 
 def _histogram(ensemble: Any) -> Forest | None:
@@ -85,23 +103,25 @@ def _histogram(ensemble: Any) -> Forest | None:
         return None
     made = [_histogram_tree(nodes, k, len(start)) for row in stages for k, nodes in enumerate(row)]
     link = "logits" if hasattr(ensemble, "classes_") else _LINKS.get(type(ensemble._loss.link).__name__)
-    return forest(made, start, ensemble.n_features_in_, link) if link and made else None  # type: ignore[arg-type]
+    return forest(made, start, ensemble.n_features_in_, link) if link and made else None
 
 
 def _histogram_tree(nodes: Any, k: int, outputs: int) -> Tree:
     leaf = nodes["is_leaf"].astype(bool)
-    feature = np.where(leaf, LEAF, nodes["feature_idx"].astype(np.int64))
-    children = (nodes[side].astype(np.int64) for side in ("left", "right"))
-    return Tree(feature, above(nodes["num_threshold"]), *children, _column(nodes["value"], k, outputs))
+    feature = asked_for(nodes["feature_idx"].astype(np.int64), leaf)
+    left, right = (nodes[side].astype(np.int64) for side in ("left", "right"))
+    return Tree(feature, above(nodes["num_threshold"]), left, right, in_column(nodes["value"], k, outputs))
 
 
 _READERS: dict[str, Callable[[Any], Forest | None]] = {
+    **dict.fromkeys(_SEARCHES, _searched),
     **dict.fromkeys(
         ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"), _single
     ),
     **dict.fromkeys(
         ("RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor"), _forest
     ),
+    "Pipeline": _pipeline,
     **dict.fromkeys(("GradientBoostingClassifier", "GradientBoostingRegressor"), _boosted),
     **dict.fromkeys(("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"), _histogram),
 }

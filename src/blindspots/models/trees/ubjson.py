@@ -33,7 +33,7 @@ class _Reader:
         return InputError(f"expected {self.what}, got {got} at byte {self.at:,}: the file is damaged, save it again")
 
     def take(self, count: int) -> bytes:
-        if not 0 <= count <= len(self.content) - self.at:
+        if count > len(self.content) - self.at:
             raise self.damaged("its end")
         self.at += count
         return self.content[self.at - count : self.at]
@@ -62,7 +62,10 @@ class _Reader:
         kind = self.take(1)
         if kind not in _NUMBERS or kind in (b"d", b"D"):
             raise self.damaged(f"a length of type {kind!r}")
-        return int(self._numbers(kind, 1)[0])
+        length = int(self._numbers(kind, 1)[0])
+        if length < 0:
+            raise self.damaged(f"a length of {length}")
+        return length
 
     def _text(self) -> str:
         try:
@@ -72,9 +75,9 @@ class _Reader:
 
     def _counted(self) -> tuple[bytes | None, int | None]:
         """The type that all entries share and how many there are, where the container says so."""
-        kind = None
-        if self._next(b"$"):
-            kind = self.take(1)
+        kind = self.take(1) if self._next(b"$") else None
+        if kind in _WORDS:  # they take no bytes, so that a few could stand for any number
+            raise self.damaged(f"a list of type {kind!r}")
         return kind, self._length() if self._next(b"#") else None
 
     def _next(self, mark: bytes) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from blindspots.errors import InputError
-from blindspots.models.trees.forest import LEAF, Link, Tree, forest
+from blindspots.models.trees.forest import LEAF, Link, Tree, asked_for, forest
 from blindspots.models.trees.reading import Document, Read, from_json, in_column, parsed
 from blindspots.models.trees.ubjson import from_ubjson
 
@@ -30,8 +30,8 @@ class _Tree(Document):
     right_children: list[int]
     split_indices: list[int]
     split_conditions: list[float]
-    split_type: list[int] = []
-    leaf_weights: list[float] = []
+    split_type: tuple[int, ...] = ()
+    leaf_weights: tuple[float, ...] = ()
     tree_param: _TreeParam
 
 
@@ -64,7 +64,7 @@ class _Objective(Document):
 
 
 class _Learner(Document):
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = Field(default_factory=dict)
     gradient_booster: _Booster
     learner_model_param: _Param
     objective: _Objective
@@ -123,8 +123,8 @@ def from_document(document: Any) -> Read:
     found = parsed(_Model, document, _WHAT)
     if not 1 <= found.version[0] <= _NEWEST:
         raise InputError(
-            f"expected {_WHAT} of versions 1 to {_NEWEST}, got {'.'.join(map(str, found.version))}: save it with one of "
-            "these"
+            f"expected {_WHAT} of versions 1 to {_NEWEST}, got {'.'.join(map(str, found.version))}: save it with one "
+            "of these"
         )
     learner = found.learner
     trees, weights = _grown(learner.gradient_booster)
@@ -198,19 +198,15 @@ def _tree(tree: _Tree, k: int, outputs: int, weight: np.float32) -> Tree:
         value = _vectors(tree, leaf, right, outputs)
     else:
         value = in_column(weight * condition, k, outputs)
-    return Tree(np.where(leaf, LEAF, asked) if len(asked) == len(leaf) else asked, condition, left, right, value)
+    return Tree(asked_for(asked, leaf), condition, left, right, value)
 
 
 def _vectors(tree: _Tree, leaf: Any, right: Any, outputs: int) -> NDArray[np.float64]:
     """Leaves with a number for each output, which the right child of a leaf points to (since version 3.1)."""
     weights = np.array(tree.leaf_weights, np.float64)
     rows = right[leaf] if len(right) == len(leaf) else right
-    if (
-        not len(weights)
-        or len(weights) % outputs
-        or len(rows)
-        and not 0 <= rows.min() <= rows.max() < len(weights) // outputs
-    ):
+    count, left_over = divmod(len(weights), outputs)
+    if not count or left_over or not len(rows) or not 0 <= rows.min() <= rows.max() < count:
         raise InputError(
             f"expected {_WHAT} with {outputs} numbers for each leaf, as versions from 3.1 write them, got others: save "
             "it with one of these"
