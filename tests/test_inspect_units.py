@@ -194,11 +194,11 @@ def test_layers_are_those_that_run_once_in_their_order() -> None:
 
 
 def test_pooling_averages_over_positions() -> None:
-    conv = Layer("c", "Conv2d", (2, 3, 3), True)
+    conv = Layer("c", "Conv2d", (2, 3, 3), True, 0)
     out = torch.arange(18.0).view(1, 2, 3, 3) - 9
     assert pooled(conv, out).tolist() == [[-5.0, 4.0]]
     assert pooled(conv, out, rectified=True).tolist() == [[0.0, 4.0]]
-    tokens = Layer("t", "Linear", (5, 2), True)
+    tokens = Layer("t", "Linear", (5, 2), True, 1)
     assert pooled(tokens, torch.ones(1, 5, 2)).shape == (1, 2)
     assert tokens.units == 2
 

@@ -125,13 +125,21 @@ def _forward(graph: Graph, layers: Sequence[Layer], ball: Interval, radius: floa
     """What every step can result in."""
     values, centres = [ball], {0: ball.mid}
     for i, step in enumerate(graph.steps[1:], 1):
-        found = _values(step, layers[i - 1], {read: values[read] for read in step.reads})
         centres[i] = step.run(centres)
+        if step.masked or not step.real:
+            values.append(_anything(centres[i]))
+            continue
+        found = _values(step, layers[i - 1], {read: values[read] for read in step.reads})
         if radius < inf:
             moved = Interval(centres[i], torch.full_like(centres[i], radius * layers[i - 1].upper))
             found = found.within(moved.wider())
         values.append(found.wider())
     return values
+
+
+def _anything(centre: Tensor) -> Interval:
+    """Where masks decide, numbers may jump."""
+    return Interval(centre.double(), torch.full(centre.shape, inf, dtype=torch.float64))
 
 
 def _values(step: Step, layer: Layer, reads: dict[int, Interval]) -> Interval:

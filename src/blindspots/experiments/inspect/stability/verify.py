@@ -157,7 +157,8 @@ class _Proof:
         return {"at": at, "layers": told}
 
     def _halves(self) -> Array:
-        weighted = [i for i, op in enumerate(self.followed_ops) if op in WEIGHTED]
+        steps = next(iter(self.parts.below("moved")))["steps"].tolist()
+        weighted = [k for k, i in enumerate(steps) if self.followed_ops[i] in WEIGHTED]
         half = len(weighted) // 2
         if half == 0:
             return np.zeros(0)

@@ -13,7 +13,7 @@ from blindspots.random import keys, uniform
 
 SPACES = ("centred", "whitened")
 RESAMPLED = 100  # bootstrap samples of the rows
-_COMPARED = 8  # rotations in every bootstrap sample
+RESAMPLED_BASES = 8  # rotations in every bootstrap sample, the first ones
 _DEEPER = 4  # times as many top rows are ordered, so that a sample with repetitions still has enough
 Columns = dict[str, Tensor]
 
@@ -114,7 +114,7 @@ def _nothing(live: Tensor) -> Columns:
 def resampled(basis: Basis, count: int) -> Columns:
     """Units less rotations, (RESAMPLED,) for either statistic, each on rows drawn with repetition."""
     sample, rows = basis.sample, len(basis.answers)
-    directions = [basis.own, *basis.random(min(_COMPARED, count))]
+    directions = [basis.own, *basis.random(min(RESAMPLED_BASES, count))]
     values = [basis.answers @ q for q in directions]
     ends = [(v.amin(0), v.amax(0)) for v in values]
     deep = [v.T.topk(min(rows, _DEEPER * basis.top), 1).indices for v in values]
