@@ -80,8 +80,8 @@ def layers_of(model: Model, x: Tensor) -> list[Layer]:
     once = {n: o[0] for n, o in seen.items() if len(o) == 1 and _is_layer(o[0], len(x))}
     if not once:
         raise InputError(
-            f"expected a network of modules with names, got {model.name}, which shows none: pass the network before it "
-            "was exported"
+            f"expected a network of modules with names, got {model.name}, which shows none: pass the network itself, "
+            "not one function, one layer or an exported graph, or choose other parts"
         )
     shapes = {name: tuple(out.shape[1:]) for name, out in once.items()}
     axes = _axes({name: modules[name] for name in once}, shapes)
@@ -142,6 +142,14 @@ def hidden(layers: Sequence[Layer], most: int) -> list[Layer]:
         return found
     step = (len(found) - 1) / max(most - 1, 1)
     return [found[round(i * step)] for i in range(most)] if most > 1 else found[-1:]
+
+
+def has_hidden(model: Model, x: Tensor) -> bool:
+    """Whether a network has layers with names before its scores, for inputs x (B, *shape)."""
+    try:
+        return bool(hidden(layers_of(model, x.to(model.device)), 1))
+    except InputError:
+        return False
 
 
 @contextmanager
