@@ -108,7 +108,11 @@ def _unfit(world: World) -> dict[str, str]:
     """Usual parts that such a model or such data cannot have, and why."""
     model, no_pictures = world.model, "inputs are no pictures"
     closed = {name: "the model is known by its answers alone" for name in OF_LAYERS if model.access is not Need.GRAD}
-    bare = {} if closed or has_hidden(model, world.data.rows(0, 2)[0]) else {"units": "no layer before the scores has a name"}
+    bare = (
+        {}
+        if closed or has_hidden(model, world.data.rows(0, 2)[0])
+        else {"units": "no layer before the scores has a name"}
+    )
     told = {"pictures": "the model tells its labels alone"} if model.access is Need.LABEL else {}
     return told | ({} if is_image(world.data.shape) else {"pictures": no_pictures}) | bare | closed
 

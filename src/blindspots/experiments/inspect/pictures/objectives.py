@@ -71,7 +71,9 @@ def odds(logits: Tensor) -> Tensor:
 def central(layer: Layer, out: Tensor) -> Tensor:
     """(B, units) at the central position of what a layer answers (B, *shape)."""
     found = layer.by_unit(out)
-    return found[(..., *(size // 2 for size in found.shape[2:]))]
+    for axis in range(found.ndim - 1, 1, -1):
+        found = found.select(axis, found.shape[axis] // 2)
+    return found
 
 
 def answered(model: Model, layer: Layer | None, x: Tensor) -> Tensor:

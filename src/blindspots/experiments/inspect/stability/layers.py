@@ -146,7 +146,9 @@ def _product(step: Step, given: dict[str, Any], values: Values) -> Gain | None:
     first, second = (values[read] for read in step.reads)
     if len(step.reads) > 2 or first.ndim < 2 or second.ndim < 2:
         return None
-    return _unbounded(step, (_longest(second), _longest(first)), "a product of two results has no bound that holds everywhere")
+    return _unbounded(
+        step, (_longest(second), _longest(first)), "a product of two results has no bound that holds everywhere"
+    )
 
 
 def _longest(matrices: Tensor) -> float:
@@ -168,7 +170,9 @@ def _attention(step: Step, given: dict[str, Any], values: Values) -> Gain | None
     scale = q.shape[-1] ** -0.5 if given["scale"] is None else given["scale"]
     p = (scale * q @ k.mT).softmax(-1)
     bent = scale * _softmax_at(p) * _longest(v)
-    return _unbounded(step, (bent * _longest(k), bent * _longest(q), _longest(p)), "attention has no bound that holds everywhere")
+    return _unbounded(
+        step, (bent * _longest(k), bent * _longest(q), _longest(p)), "attention has no bound that holds everywhere"
+    )
 
 
 # ------------------------------------------------------------------ one input per output, and means

@@ -24,7 +24,7 @@ def findings(config: UnitsConfig, verdict: UnitsVerdict) -> Iterator[Finding]:
             code="few-rotations", severity="warning",
             saw=f"With {config.rotations} random bases no p is below {1 / (config.rotations + 1):.3g}, so that none "
             f"of {tested} tests can come out below {_LEVEL:g} after Holm's correction.",
-            do=f"Give at least --rotations {math.ceil(tested / _LEVEL)}, or fewer layers.",
+            do=f"Give at least --rotations {math.ceil(tested / _LEVEL) - 1}, or fewer layers.",
         )  # fmt: skip
     for view in verdict.views:
         yield from _of(view, verdict.rows)

@@ -56,11 +56,13 @@ def answer(v: UnitsVerdict) -> str:
         return "No layer answers rows differently, so units cannot be compared with random directions"
     plain, whitened = v.purer(), [view for view in v.purer("whitened") if view not in v.purer()]
     if not plain and not whitened:
-        return f"In none of {count(len(tested), 'view')} of layers were units found to be purer than random directions"
+        return "In no layer were units found to be purer than random directions"
     told = [f"in {listing([_name(view) for view in plain])}"] * bool(plain)
     told += [f"once all directions vary alike, in {listing([_name(view) for view in whitened])}"] * bool(whitened)
     rest = len(tested) - len(plain) - len(whitened)
-    return f"Units are purer than random directions {', and '.join(told)}" + (f"; not found in {rest} others" if rest else "")
+    return f"Units are purer than random directions {', and '.join(told)}" + (
+        f"; not found in {rest} others" if rest else ""
+    )
 
 
 def _name(view: View) -> str:
@@ -69,10 +71,12 @@ def _name(view: View) -> str:
 
 def _text(run: Inspected) -> str:
     c, v = run.config, run.verdict
+    views = count(len(v.views), "view")
     return (
         f"A direction is pure if the {c.top} of {v.rows:,} rows that excite it most share few labels. Each layer's "
-        f"units are compared with {c.rotations:,} random rotations of the whole basis, by an exact test at 5 % "
-        f"with Holm's correction over all {count(len(v.views), 'view')}, for either space by itself. Rows by lot have {number(v.by_lot)} bits of entropy; 0 is a single class."
+        f"units are compared with {c.rotations:,} random rotations of the whole basis, by an exact test at 5 % with "
+        f"Holm's correction over {views}, before and after whitening apart. Rows by lot have {number(v.by_lot)} bits "
+        "of entropy; 0 is a single class."
     )
 
 
@@ -84,7 +88,8 @@ def _table(v: UnitsVerdict) -> Table:
 def _row(view: View) -> list[str]:
     c, w = view.comparisons["centred/entropy"], view.comparisons["whitened/entropy"]
     return [
-        _name(view), count(view.judged), number(c.units), number(c.random), "–" if c.effect is None else f"{number(c.effect)} sd", _between(c),
+        _name(view), count(view.judged), number(c.units), number(c.random),
+        "–" if c.effect is None else f"{number(c.effect)} sd", _between(c),
         number(c.p), number(c.holm), number(w.holm),
     ]  # fmt: skip
 

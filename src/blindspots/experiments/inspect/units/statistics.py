@@ -29,7 +29,8 @@ def highest(values: Tensor, top: int) -> Tensor:
     best = blocks.amax(1).T.topk(min(top, len(blocks)), 1).indices
     inside = blocks.permute(2, 0, 1).gather(1, best[:, :, None].expand(-1, -1, size)).flatten(1)
     at = inside.topk(top, 1).indices
-    return best.gather(1, at // size) * size + at % size
+    found: Tensor = best.gather(1, at // size) * size + at % size
+    return found
 
 
 def histogram(labels: Tensor, classes: int) -> Tensor:
