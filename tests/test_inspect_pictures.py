@@ -558,3 +558,9 @@ def test_an_answer_is_read_before_a_relu_that_works_in_place() -> None:
     layer = layers_of(model, x)[1]
     assert bool((answered(model, layer, x) < 0).any())
     assert torch.equal(answered(model, replace(layer), x), net[1](x.flatten(1)))
+
+
+def test_a_function_that_fails_is_not_drawn_from() -> None:
+    broken = bs.BlackBox(torch.relu, classes=2)
+    with pytest.raises(bs.InputError, match=r"expected scores of .* for the first row, got NaN \(TypeError"):
+        bs.inspect.pictures(broken, torch.rand(4, 1, 6, 6), torch.arange(4) % 2, generations=2)

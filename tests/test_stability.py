@@ -690,3 +690,21 @@ class Root(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - x.detach()).abs().sqrt() + x
+
+
+def test_results_of_a_single_number_for_every_row_are_bounded_too() -> None:
+    class Summed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(x).relu() + x.mean(1)[:, None] * 2
+
+    net, x = _seeded(Summed), _rows(3, 4)
+    found = around(net, x, 0.05)
+    in_order(found)
+    assert bool((found.slope.local < found.best).all())
+    grown = amplification(trace(Model(net), x), x, x + 0.1, keys(0, torch.arange(3)))
+    (mean,) = (g for g in grown if g.name == "mean")
+    assert mean.adversarial.tolist() == pytest.approx((0.1 / x.double().mean(1)).tolist())

@@ -11,6 +11,7 @@ from blindspots.experiments.inspect.layers import Layer, has_hidden, hidden, lay
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.pictures.objectives import Group, answered
 from blindspots.experiments.inspect.units.bases import rotations
+from blindspots.models.blackbox import BlackBox
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
 from blindspots.pictures import is_image
@@ -48,7 +49,11 @@ def _class_count(world: World) -> int:
 
 def _scores(model: Model, x: Tensor) -> int:
     with model.borrowed(), torch.no_grad():
-        return model.logits(x.to(model.device)).shape[1] - model.rejects
+        scores = model.logits(x.to(model.device))
+    if bool(scores.isnan().any()):
+        failed = f" ({model.failure})" if isinstance(model, BlackBox) and model.failure else ""
+        raise InputError(f"expected scores of {model.name} for the first row, got NaN{failed}: check the model")
+    return scores.shape[1] - model.rejects
 
 
 def check_answers(config: PicturesConfig, world: World) -> None:

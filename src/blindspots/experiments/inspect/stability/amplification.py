@@ -99,7 +99,7 @@ def _noise(change: Tensor, keys: Tensor) -> Tensor:
 
 
 def _length(x: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    length: Tensor = torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
     return length
 
 

@@ -282,7 +282,7 @@ def _growth(proof: _Proof, world: World) -> Problems:
 
 def _noise(key: Tensor, change: Tensor) -> Tensor:
     draw: Tensor = normal(key, torch.zeros_like(key), 0, change.shape[1:]).double()
-    sizes: Tensor = change.flatten(1).norm(dim=1) / draw.flatten(1).norm(dim=1)
+    sizes: Tensor = change.reshape(len(draw), -1).norm(dim=1) / draw.reshape(len(draw), -1).norm(dim=1)
     return draw * sizes.view(-1, *[1] * (change.ndim - 1))
 
 
