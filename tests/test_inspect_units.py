@@ -1,5 +1,6 @@
 """Units against random directions: purity by other formulas, an exact level, and power where units are special."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ def drawn(seed: int, *shape: int) -> Tensor:
 def sample_of(answers: Tensor, seed: int = 0) -> Sample:
     labels = torch.randint(CLASSES, (len(answers),), generator=torch.Generator().manual_seed(seed))
     return Sample(answers, labels, normalize(drawn(seed + 1, len(answers), 5), dim=1))
+
+
+def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().eval()
 
 
 def p_of(made: dict[str, Tensor], statistic: str = "entropy", sign: int = -1) -> float:
@@ -180,6 +187,14 @@ def test_the_highest_rows_are_those_of_a_full_sort(seed: int, rows: int, top: in
     assert torch.equal(highest(values, min(top, rows)), values.argsort(0, descending=True)[:top].T)
 
 
+def test_a_unit_that_one_row_excites_has_no_rows_that_could_be_alike() -> None:
+    answers = torch.zeros(30, 2)
+    answers[7, 0], answers[[4, 9], 1] = 3.7, 0.3
+    centred, e = answers - answers.mean(0), normalize(drawn(1, 30, 3), dim=1)
+    found = Likeness(centred, e).of(torch.eye(2), centred.amin(0), centred.amax(0))
+    assert found.tolist() == pytest.approx([0, float(e[4] @ e[9])], abs=1e-6)
+
+
 def columns(units: list[float], null: list[float], resampled: list[float]) -> dict[str, Tensor]:
     named = {"entropy": units, "null_entropy": null, "resampled_entropy": resampled}
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in named.items()}
@@ -306,7 +321,7 @@ def test_a_norm_over_channels_in_front_follows_the_convolution_before_it() -> No
 
 @pytest.mark.parametrize(("net", "shape"), [(ChannelsLast, (1, 8, 6)), (Tokens, (4, 3))])
 def test_runs_with_units_along_the_last_axis_hold(net: type[nn.Module], shape: tuple[int, ...], tmp_path: Path) -> None:
-    model, data = bs.Model(net()), bs.ArrayData(torch.rand(24, *shape), torch.arange(24) % 3)
+    model, data = bs.Model(seeded(net)), bs.ArrayData(drawn(5, 24, *shape).sigmoid(), torch.arange(24) % 3)
     done = bs.inspect.units(model, data=data, dictionary=False, out=tmp_path / "run", **SMALL)
     assert done.verdict.views[0].units == (7 if net is ChannelsLast else 4)
     assert bs.verify(tmp_path / "run", model, data).ok
@@ -375,8 +390,9 @@ def test_a_layer_that_answers_all_rows_alike_is_said_and_holds(tmp_path: Path) -
 
 def test_rows_that_repeat_are_shown_without_an_effect(tmp_path: Path) -> None:
     """Every direction's top rows are copies of one row, so that no basis is purer than another."""
-    x, y = torch.rand(3, 6).repeat(12, 1), torch.arange(3).repeat(12)
-    model, data = bs.Model(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))), bs.ArrayData(x, y)
+    x, y = drawn(5, 3, 6).sigmoid().repeat(12, 1), torch.arange(3).repeat(12)
+    model = bs.Model(seeded(lambda: nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))))
+    data = bs.ArrayData(x, y)
     done = bs.inspect.units(model, data=data, dictionary=False, out=tmp_path / "run", **SMALL)
     c = done.verdict.views[0].comparisons["centred/entropy"]
     assert (c.units, c.effect, c.interval, c.p) == (0, None, None, 1)

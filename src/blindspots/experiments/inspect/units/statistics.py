@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _TINY = 1e-12
+_ALONE = 1e-6  # share of pairs below which a single row excites a direction
 
 
 def label_entropy(values: Tensor, labels: Tensor, top: int) -> Tensor:
@@ -69,14 +70,19 @@ class Likeness:
         self._squares, self._sums, self._rows = weighted @ a, w @ a, w.sum()
 
     def of(self, directions: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Of directions (m, r) whose values, answers @ directions, lie from `low` to `high` (r,): (r,)."""
+        """Of directions (m, r) whose values, answers @ directions, lie from `low` to `high` (r,): (r,).
+
+        0 where a single row excites a direction, so that there are no two to be alike.
+        """
         q, low = directions.double(), low.double()
         width = (high.double() - low).clamp_min(_TINY)
         sums, squares = self._sums @ q, _quadratic(self._squares, q)
         once = (sums - self._rows * low) / width
         twice = (squares - 2 * low * sums + self._rows * low**2) / width**2
         together = (_quadratic(self._alike, q) - 2 * low * (self._cross @ q) + low**2 * self._norm) / width**2
-        return (together - twice) / (once**2 - twice).clamp_min(_TINY)
+        pairs = once**2 - twice
+        several = pairs > _ALONE * once**2
+        return torch.where(several, (together - twice) / pairs.clamp_min(_TINY), 0.0)
 
 
 def _quadratic(form: Tensor, q: Tensor) -> Tensor:

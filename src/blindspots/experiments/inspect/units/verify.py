@@ -89,8 +89,9 @@ class _Proof:
         cosines = self.embedded @ self.embedded.T
         np.fill_diagonal(cosines, 0)
         scaled = (values - values.min(0)) / np.maximum(values.max(0) - values.min(0), 1e-12)
-        pairs = ((cosines @ scaled) * scaled).sum(0)
-        return np.asarray(pairs / np.maximum(scaled.sum(0) ** 2 - (scaled**2).sum(0), 1e-12))
+        alike, total = ((cosines @ scaled) * scaled).sum(0), scaled.sum(0) ** 2
+        pairs = total - (scaled**2).sum(0)
+        return np.asarray(np.where(pairs > 1e-6 * total, alike / np.maximum(pairs, 1e-12), 0))  # 0: of one row alone
 
     def _views(self) -> Iterator[tuple[int, str, dict[str, Array], Array, Array]]:
         for i in range(len(self.config.layers)):
