@@ -10,12 +10,15 @@ from blindspots.arguments import checked
 from blindspots.data import Data
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.config import OF_LAYERS, USUAL, InspectConfig
+from blindspots.experiments.inspect.layers import has_hidden
 from blindspots.experiments.inspect.verdict import InspectVerdict
 from blindspots.findings import Finding
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
+from blindspots.pictures import is_image
 from blindspots.problem import Need
+from blindspots.report.words import listing
 from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part
 from blindspots.runs.run import Watch
@@ -79,9 +82,9 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
                 f"expected a model of numbers to look into, got {world.named('model').name}, which reads texts: "
                 "evaluate, certify and universal take those"
             )
-        closed = world.model.access is not Need.GRAD
-        usual = tuple(name for name in USUAL if not (closed and name in OF_LAYERS))
-        return config if config.part else config.model_copy(update={"part": usual})
+        if config.part:
+            return config
+        return config.model_copy(update={"part": tuple(name for name in USUAL if name not in _unfit(world))})
 
     def parts(self, config: InspectConfig, world: World) -> list[Part]:
         return [Part(name, rows=range(len(world.data)), run=(name, config.of(name))) for name in config.part]
@@ -101,10 +104,24 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
         return [*_left_out(config, world), *told.values()]
 
 
+def _unfit(world: World) -> dict[str, str]:
+    """Usual parts that such a model or such data cannot have, and why."""
+    model, no_pictures = world.model, "inputs are no pictures"
+    closed = {name: "the model is known by its answers alone" for name in OF_LAYERS if model.access is not Need.GRAD}
+    bare = (
+        {}
+        if closed or has_hidden(model, world.data.rows(0, 2)[0])
+        else {"units": "no layer before the scores has a name"}
+    )
+    told = {"pictures": "the model tells its labels alone"} if model.access is Need.LABEL else {}
+    return told | ({} if is_image(world.data.shape) else {"pictures": no_pictures}) | bare | closed
+
+
 def _left_out(config: InspectConfig, world: World) -> Iterator[Finding]:
-    if world.model.access is not Need.GRAD and set(config.part) == set(USUAL) - set(OF_LAYERS):
+    unfit = _unfit(world)
+    if unfit and set(config.part) == set(USUAL) - set(unfit):
         yield Finding(
             code="parts-left-out", severity="note",
-            saw=f"The model is known by its answers alone, so parts about layers are left out: {', '.join(OF_LAYERS)}.",
-            do="Where its weights are at hand, look into those.",
+            saw=f"Left out were {listing([f'{name} ({why})' for name, why in unfit.items()])}.",
+            do="",
         )  # fmt: skip
