@@ -36,7 +36,7 @@ class FrequencyConfig(Inspecting):
         "An .npy file with a radius for each row of the data, in the norm of --threat, within which a verifier proved "
         "that the prediction does not change.",
         metavar="FILE",
-        shown="none",
+        shown="none; of inspect, with --part stability, what that proves",
     )
     draws: int = setting(1000, "Random points per row that are counted first.", metavar="N", ge=10, le=10**8)
     splitting: bool = setting(True, "Also split rows whose draws hit less than ten times, which takes scores.")

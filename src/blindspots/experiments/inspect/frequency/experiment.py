@@ -113,7 +113,7 @@ class FrequencyStudy(Experiment[FrequencyConfig, FrequencyVerdict]):
         )  # fmt: skip
         for name in asked:
             law_of(name, config, world)
-        radii(config.certified, len(world.data))  # refused before the first part
+        _radii(world)  # refused before the first part
         _ = _doubts(config, world)
         return config
 
@@ -178,6 +178,12 @@ def law_of(name: str, config: FrequencyConfig, world: World) -> Law:
     return kinds[name, ball.name](ball.radius, ball.bounds)
 
 
+def _radii(world: World) -> Tensor:
+    """Of all rows of the data: those of another part that ran before, else those of a file."""
+    found: Tensor = world.thing("certified", lambda path: radii(path, len(world.data)))
+    return found
+
+
 def chosen(config: FrequencyConfig, world: World) -> Tensor:
     """Places in the data of the rows that are measured, by lot, in their order."""
     return shuffled(len(world.data), config.seed, 1)[: config.frequency_rows].sort().values
@@ -200,7 +206,7 @@ class _Making:
 
     def rows(self) -> Columns:
         x, y = self._data(self.part.rows)
-        proved = radii(self.config.certified, len(self.world.data))[self._places(self.part.rows)]
+        proved = _radii(self.world)[self._places(self.part.rows)]
         return {"id": self._places(self.part.rows), "y": y, "x": pack_inputs(x), "certified": proved}
 
     def _data(self, rows: range) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,9 @@ def checks(config: FrequencyConfig, verdict: FrequencyVerdict, parts: Parts, wor
     stored, again = numbers_of(verdict), proof.numbers()
     yield differing("every number of the verdict follows from the parts", stored, again)
     yield differing("rates below 1e-3 do so in their logarithms", _logarithmic(stored), _logarithmic(again))
-    if config.certified:
+    if "certified" in world.given:
+        yield Check("certified radii are those that the study of stability proves", list(proof.certified()))
+    elif config.certified:
         yield note("Certified radii are taken as they are stored.")
     if not (world.same.get("model") and world.same.get("data")):
         yield note("Model or data are not at hand, so no draws were counted again and no examples shown to the model.")
@@ -56,6 +58,11 @@ class _Proof(Shown):
             yield "expected the rows that the lot chose, found others"
         for law in self.config.law:
             yield from self._counts(law, {name: t.numpy() for name, t in self.rates[law].items()})
+
+    def certified(self) -> Problems:
+        again = self.world.given["certified"][self.own["id"]]
+        if not torch.allclose(again, self.own["certified"], rtol=1e-9):
+            yield "expected radii that follow from bounds and scores, found others"
 
     def _counts(self, law: str, c: dict[str, Array]) -> Problems:
         """Draws and points that were asked, from what was counted."""
