@@ -65,8 +65,8 @@ def gather(
 ) -> list[Evidence]:
     """For every row of x (B, ...): proved, else drawn, else (fewer than ten hits) split.
 
-    Rows whose clones are like their parents are split again with twice the steps, `ROUNDS` times at most. That decides
-    about steps by how clones walk, not by where the kills ended; what earlier rounds saw is kept, see `rates.rate`.
+    Rows whose clones cannot move or are like their parents are split again with twice the steps, `ROUNDS` times at
+    most. How clones walk decides about it, not where kills ended; what earlier rounds saw is kept, see `rates.rate`.
 
     Args:
         score: above 0 where a point (L, ...) of a row (L,) is an error, as from `scoring.error_score`.
@@ -129,7 +129,7 @@ def _split(search: _Search, rows: Tensor, how: Splitting, found: dict[int, Evide
         runs = split(*search.of(rows, _SPLITTING + turn), replace(how, steps=how.steps << turn))
         for place, row in enumerate(rows.tolist()):
             found[row] = _of_runs(found[row], runs, place, how)
-        rows = rows[runs.remembering]
+        rows = rows[runs.short]
 
 
 def _of_runs(known: Evidence, runs: Runs, place: int, how: Splitting) -> Evidence:

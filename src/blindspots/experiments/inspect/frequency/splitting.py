@@ -48,7 +48,7 @@ class Splitting:
         particles: N, at least 2. The law of the kills is exact for every N; more scatter less.
         replicates: R independent runs per row, at least 2; their kills are compared, then added.
         steps: T of a clone. 20 keep the dispersion of kills within 10 % of Poisson behind half-spaces in any dimension;
-            where errors are of another shape, `Runs.remembering` says whether they did.
+            where errors are of another shape, `Runs.short` says whether they did.
         floor: a row is given up once it is certain that p is at most that.
 
     Raises InputError for numbers out of range.
@@ -91,9 +91,10 @@ class Runs(Ends):
     like: Likeness  # (B,)
 
     @property
-    def remembering(self) -> Tensor:
-        """Rows (B,) whose clones are more like their parents than they may be, by more than chance brings about."""
-        return self.like.tau > FORGOTTEN + self.like.chance
+    def short(self) -> Tensor:
+        """Rows (B,) for which the steps were too few: clones could not move, or are more like their parents than chance
+        brings about."""
+        return self.stuck.any(1) | (self.like.tau > FORGOTTEN + self.like.chance)
 
 
 def split(score: Score, x: Tensor, law: Law, key: Tensor, how: Splitting) -> Runs:
