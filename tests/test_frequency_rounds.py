@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import blindspots as bs
 from blindspots.data import as_data
 from blindspots.experiments.inspect.certificates import certified
+from blindspots.experiments.inspect.config import InspectConfig
 from blindspots.experiments.inspect.frequency.evidence import ROUNDS, Evidence, Round, gather
 from blindspots.experiments.inspect.frequency.laws import Cube, Gaussian
 from blindspots.experiments.inspect.frequency.likeness import FORGOTTEN, Likeness
@@ -203,3 +204,20 @@ def test_forged_columns_are_found(run: Any, column: str, change: Any, said: str)
     """The order of the replicates says nothing; all else does."""
     problems = _problems(run, column, change)
     assert any(said in problem for problem in problems) if said != "nothing" else problems == []
+
+
+# ------------------------------------------------------------------ a second model
+
+
+@pytest.mark.parametrize("part", ["frequency", "stability", "training"])
+def test_a_second_model_is_refused_where_nothing_is_compared(part: str) -> None:
+    with pytest.raises(bs.InputError, match="expected one model for what only units, pictures and geometry"):
+        getattr(bs.inspect, part)("digits", data="digits", rows=4, against="digits-robust")
+    with pytest.raises(bs.InputError, match=rf"expected a part that compares two models .* for {part}: leave out"):
+        bs.inspect("digits", data="digits", rows=4, part=part, against="digits-robust")
+
+
+def test_a_second_model_goes_to_the_parts_that_compare() -> None:
+    asked = InspectConfig(model="digits", data="digits", against="digits-robust", part=("units", "frequency"))
+    assert asked.of("units").against == "digits-robust"
+    assert asked.of("frequency").against is None

@@ -51,6 +51,7 @@ class InspectConfig(UnitsConfig, PicturesConfig, StabilityConfig, GeometryConfig
         """The settings of one part."""
         kind = STUDIES[study]
         asked = {n: getattr(self, n) for n, field in kind.model_fields.items() if not is_hidden(field)}
+        asked |= {} if kind.compares else {"against": None}
         return kind(**(asked | {"certified": "stability"} if self.is_certified(study) else asked))
 
     def is_certified(self, study: str) -> bool:

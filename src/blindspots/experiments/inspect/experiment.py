@@ -10,7 +10,7 @@ from blindspots.arguments import checked
 from blindspots.data import Data
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.certificates import certified
-from blindspots.experiments.inspect.config import OF_LAYERS, USUAL, InspectConfig
+from blindspots.experiments.inspect.config import OF_LAYERS, STUDIES, USUAL, InspectConfig
 from blindspots.experiments.inspect.verdict import InspectVerdict
 from blindspots.findings import Finding
 from blindspots.models.first_look import as_model
@@ -82,7 +82,13 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
             )
         closed = world.model.access is not Need.GRAD
         usual = tuple(name for name in USUAL if not (closed and name in OF_LAYERS))
-        return config if config.part else config.model_copy(update={"part": usual})
+        config = config if config.part else config.model_copy(update={"part": usual})
+        if config.against and not any(STUDIES[name].compares for name in config.part):
+            raise InputError(
+                f"expected a part that compares two models (units, pictures or geometry), got {config.against} to "
+                f"compare with for {' and '.join(config.part)}: leave out against, or name such a part"
+            )
+        return config
 
     def parts(self, config: InspectConfig, world: World) -> list[Part]:
         rows = range(len(world.data))

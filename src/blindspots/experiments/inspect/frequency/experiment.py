@@ -58,14 +58,13 @@ class Frequencies(Run[FrequencyConfig, FrequencyVerdict]):
         return f"Frequencies({', '.join(told)})"
 
 
-@checked(model=as_model, against=as_model)
+@checked(model=as_model)
 def frequency(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
     y: Any = None,
     *,
     data: Data | None = None,
-    against: Model | nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -90,7 +89,7 @@ def frequency(
     Raises:
         InputError: the model reads texts or may reject, or the threat is no l2 or linf ball with a radius.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "against": against}
+    given = {"model": model, "data": rows_of(x, y, data)}
     done = begin("frequency", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Frequencies(**vars(done))
 

@@ -11,6 +11,7 @@ from blindspots.runs.config import DataSource, Numbers, setting
 
 class GeometryConfig(Learning):
     group: ClassVar[str] = "Geometry"
+    compares: ClassVar[bool] = True
 
     geometry_rows: int | None = setting(
         None, "Rows that are measured, by lot.", metavar="N", shown="500, or 32 of large inputs", ge=4
