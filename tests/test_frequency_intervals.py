@@ -135,10 +135,15 @@ def test_the_choice_between_draws_and_splitting_keeps_the_coverage_of_both() -> 
     """By exact summation over hits, with splitting's own coverage at its worst."""
     draws, hits = 1000, np.arange(1001)
     ends = np.array([clopper_pearson(int(k), draws) for k in hits])
+    most = np.array(
+        [clopper_pearson(int(k), draws, 1 - 0.025 / 4)[1] for k in hits]
+    )  # of draws, where runs are but a bound
     for p in np.geomspace(1e-4, 0.1, 100):
         held = (ends[:, 0] <= p) & (p <= ends[:, 1])
         chance = binom.pmf(hits, draws, p)
         assert chance[(hits >= ENOUGH) & held].sum() + 0.975 * chance[hits < ENOUGH].sum() >= 0.95
+        low = chance[(hits < ENOUGH) & (p > most)].sum()
+        assert chance[(hits >= ENOUGH) & held].sum() + 0.975 * chance[hits < ENOUGH].sum() - low >= 0.95
 
 
 def test_no_hits_are_an_upper_bound_in_numbers_and_words() -> None:

@@ -110,6 +110,13 @@ def test_what_earlier_rounds_saw_is_not_forgotten() -> None:
     assert not last.model_copy(update={"tau": FORGOTTEN + 0.01}).remembering
 
 
+def test_a_bound_of_runs_that_are_stuck_is_not_above_that_of_the_draws() -> None:
+    stuck = Round(kills=(0, 1), arrived=(False, False), tau=0.0, chance=0.1, stuck=2)
+    found = rate(Evidence(wrong=False, draws=1000, particles=2, rounds=(stuck,)))
+    assert found.how == "at most"
+    assert found.interval == (0.0, pytest.approx(1 - 0.003125 ** (1 / 1000)))
+
+
 # ------------------------------------------------------------------ what stability proves
 
 

@@ -98,7 +98,8 @@ class Shown:
         if abs(int((excess > 0).sum()) - int(row["hits"])) > int(edge.sum()):
             yield f"expected {int((excess > 0).sum())} hits, found {int(row['hits'])} in row {i}: {law}"
         finite = excess[excess.isfinite()].double()
-        told = {"mean": float(finite.mean()), "error": float(finite.std()) / math.sqrt(int(row["draws"]))}
+        spread = float(finite.std()) if len(finite) > 1 else math.nan
+        told = {"mean": float(finite.mean()), "error": spread / math.sqrt(int(row["draws"]))}
         for name, value in told.items():
             if not math.isnan(float(row[name])) and not math.isclose(value, float(row[name]), rel_tol=_FIT):
                 yield f"expected {name} {value:.6g} of the scores, found {float(row[name]):.6g} in row {i}: {law}"

@@ -21,6 +21,9 @@ def rate_of(row: Row, particles: int, sure: float = 0.95) -> Row:
         return _of_draws(row["hits"], row["draws"], sure)
     last = row["rounds"] - 1
     found = _of_runs(row["kills"][last], row["arrived"][last], particles, (1 + sure) / 2)
+    if found["how"] == "at most" and row["draws"]:
+        of_draws = _of_draws(row["hits"], row["draws"], (7 + sure) / 8)["interval"][1]
+        found["interval"][1] = max(found["interval"][0], min(found["interval"][1], of_draws))
     for kills, arrived in zip(row["kills"][:last], row["arrived"][:last], strict=True):
         found["interval"][1] = max(found["interval"][1], sum(_estimates(kills, arrived, particles)) / len(kills))
     return found
