@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.data import Data
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.config import OF_LAYERS, USUAL, InspectConfig
+from blindspots.experiments.inspect.certificates import certified
+from blindspots.experiments.inspect.config import OF_LAYERS, STUDIES, USUAL, InspectConfig
 from blindspots.experiments.inspect.layers import has_hidden
 from blindspots.experiments.inspect.verdict import InspectVerdict
 from blindspots.findings import Finding
@@ -82,16 +83,26 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
                 f"expected a model of numbers to look into, got {world.named('model').name}, which reads texts: "
                 "evaluate, certify and universal take those"
             )
-        if config.part:
-            return config
-        return config.model_copy(update={"part": tuple(name for name in USUAL if name not in _unfit(world))})
+        if not config.part:
+            config = config.model_copy(update={"part": tuple(name for name in USUAL if name not in _unfit(world))})
+        if config.against and not any(STUDIES[name].compares for name in config.part):
+            raise InputError(
+                f"expected a part that compares two models (units, pictures or geometry), got {config.against} to "
+                f"compare with for {' and '.join(config.part)}: leave out against, or name such a part"
+            )
+        return config
 
     def parts(self, config: InspectConfig, world: World) -> list[Part]:
-        return [Part(name, rows=range(len(world.data)), run=(name, config.of(name))) for name in config.part]
+        rows = range(len(world.data))
+        needs = {name: ("stability",) if config.is_certified(name) else () for name in config.part}
+        return [Part(name, needs[name], rows, run=(name, config.of(name))) for name in config.part]
 
     def inside(self, config: InspectConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
-        rows = {name: world.rows[name] for name in config.handed(part.name) if name in world.rows}
-        return {name: world.named(name) for name in config.models()} | rows
+        rows: dict[str, Any] = {name: world.rows[name] for name in config.handed(part.name) if name in world.rows}
+        given = {name: world.named(name) for name in config.models()} | rows
+        if config.is_certified(part.name):
+            given["certified"] = certified(needs.run("stability"), len(world.data))
+        return given
 
     def make(self, config: InspectConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         raise AssertionError("every part is a run")

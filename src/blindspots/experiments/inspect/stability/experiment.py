@@ -63,14 +63,13 @@ class Stability(Run[StabilityConfig, StabilityVerdict]):
         return f"Stability(product={v.product}, local={v.local}, found={v.found:.4g})"
 
 
-@checked(model=as_model, against=as_model)
+@checked(model=as_model)
 def stability(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
     y: Any = None,
     *,
     data: Data | None = None,
-    against: Model | nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -95,7 +94,7 @@ def stability(
         InputError: the model has no gradients or reads texts, its operations cannot be listed, a layer is unknown, the
             threat is no ball in linf or l2.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "against": against}
+    given = {"model": model, "data": rows_of(x, y, data)}
     done = begin("stability", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Stability(**vars(done))
 
