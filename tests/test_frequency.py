@@ -163,8 +163,8 @@ def test_draws_agree_with_splitting_where_both_can_be_had() -> None:
     law, x, p = Ball(1.0), at_origin(1, 20), cap(0.5, 20)
     counted = gather(beyond(0.5), x, law, row_keys(1), draws=20_000)[0]
     walked = gather(beyond(0.5), x, law, row_keys(1), draws=2, splitting=SOME)[0]
-    assert counted.kills == ()
-    assert len(walked.kills) == 6
+    assert counted.rounds == ()
+    assert len(walked.rounds[-1].kills) == 6
     for evidence in (counted, walked):
         low, high = rate(evidence).interval
         assert low <= p <= high
@@ -273,7 +273,7 @@ def test_a_plateau_is_never_called_free_of_errors(top: float) -> None:
     assert known.p is None
     assert known.interval[0] == 0
     assert known.interval[1] > 1 / found.forwards
-    assert found.stuck == 10
+    assert found.rounds[-1].stuck == 10
     assert found.level == top
 
 
@@ -296,7 +296,7 @@ def test_a_flat_top_below_the_errors_is_where_runs_stop() -> None:
     found = gather(pointed, at_origin(2, 6), Cube(1.0), row_keys(2), draws=2, splitting=Splitting(2, 4, floor=1e-9))
     for evidence in found:
         assert rate(evidence).how == "at most"
-        assert not any(evidence.arrived)
+        assert not any(evidence.rounds[-1].arrived)
         assert evidence.level is not None
         assert -1.1 < evidence.level < -0.1
         assert rate(evidence).interval[1] < 0.1
@@ -352,6 +352,7 @@ def test_rows_are_split_in_parts_where_they_are_many(monkeypatch: pytest.MonkeyP
     apart = split(score, x, Ball(1.0), row_keys(3), FEW)
     assert torch.equal(together.kills, apart.kills)
     assert torch.equal(together.level, apart.level)
+    assert torch.equal(together.like.tau, apart.like.tau)
 
 
 def test_forwards_are_those_that_were_asked() -> None:

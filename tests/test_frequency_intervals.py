@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, kstest, poisson
 
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.frequency.evidence import ENOUGH, Evidence
+from blindspots.experiments.inspect.frequency.evidence import ENOUGH, Evidence, Round
 from blindspots.experiments.inspect.frequency.intervals import (
     betting,
     dispersion,
@@ -135,10 +135,15 @@ def test_the_choice_between_draws_and_splitting_keeps_the_coverage_of_both() -> 
     """By exact summation over hits, with splitting's own coverage at its worst."""
     draws, hits = 1000, np.arange(1001)
     ends = np.array([clopper_pearson(int(k), draws) for k in hits])
+    most = np.array(
+        [clopper_pearson(int(k), draws, 1 - 0.025 / 4)[1] for k in hits]
+    )  # of draws, where runs are but a bound
     for p in np.geomspace(1e-4, 0.1, 100):
         held = (ends[:, 0] <= p) & (p <= ends[:, 1])
         chance = binom.pmf(hits, draws, p)
         assert chance[(hits >= ENOUGH) & held].sum() + 0.975 * chance[hits < ENOUGH].sum() >= 0.95
+        low = chance[(hits < ENOUGH) & (p > most)].sum()
+        assert chance[(hits >= ENOUGH) & held].sum() + 0.975 * chance[hits < ENOUGH].sum() - low >= 0.95
 
 
 def test_no_hits_are_an_upper_bound_in_numbers_and_words() -> None:
@@ -150,19 +155,24 @@ def test_no_hits_are_an_upper_bound_in_numbers_and_words() -> None:
 
 
 def test_words_say_by_what_means_a_rate_is_known() -> None:
-    split = {"wrong": False, "particles": 10, "arrived": (True,) * 10}
+
+    def split(kills: tuple[int, ...], arrived: tuple[bool, ...] = (True,) * 10) -> Evidence:
+        return Evidence(wrong=False, particles=10, rounds=(Round(kills=kills, arrived=arrived, tau=0.0, chance=0.01),))
+
     assert words(rate(Evidence(wrong=False, proved=0.0))) == "a probability of 0, which is proved"
     assert "counted among draws" in words(rate(Evidence(wrong=False, hits=20, draws=1000)))
-    assert "(splitting)" in words(rate(Evidence(**split, kills=(140,) * 10)))
-    assert "times as much as they should" in words(rate(Evidence(**split, kills=(100, 300) * 5)))
-    stopped = Evidence(**(split | {"arrived": (False,) * 5 + (True,) * 5}), kills=(140,) * 10)
-    assert words(rate(stopped)).endswith("some replicates found none before they were stopped")
+    assert "(splitting)" in words(rate(split((140,) * 10)))
+    assert "times as much as they should" in words(rate(split((100, 300) * 5)))
+    assert words(rate(split((140,) * 10, (False, True) * 5))).endswith(
+        "some replicates found none before they were stopped"
+    )
 
 
 def test_totals_over_rows_that_were_proved_drawn_and_split() -> None:
     proved, drawn = Evidence(wrong=False, proved=0.0), Evidence(wrong=False, hits=50, draws=1000)
     wrong, split = Evidence(wrong=True, proved=1.0), Evidence(
-        wrong=False, draws=1000, kills=(140,) * 10, arrived=(True,) * 10, particles=10
+        wrong=False, draws=1000, particles=10,
+        rounds=(Round(kills=(140,) * 10, arrived=(True,) * 10, tau=0.0, chance=0.01),),
     )  # fmt: skip
     counted = totals([proved, drawn, drawn, wrong])
     assert counted.rows.p == pytest.approx(0.25 + 0.5 * 0.05)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.experiments.inspect.frequency.conclude import columns_of, evidence_of
-from blindspots.experiments.inspect.frequency.evidence import Evidence
+from blindspots.experiments.inspect.frequency.evidence import Evidence, Round
 from blindspots.experiments.inspect.frequency.experiment import Frequencies
 from blindspots.experiments.inspect.frequency.laws import Ball, Cube, Gaussian, Law, Sphere
 from blindspots.experiments.inspect.frequency.page import answer, outcome
@@ -260,8 +260,11 @@ def test_columns_keep_evidence() -> None:
         Evidence(wrong=False, proved=0.0, forwards=1),
         Evidence(wrong=True, hits=20, draws=100, mean=0.5, error=0.1, unreadable=2, forwards=101),
         Evidence(
-            wrong=False, draws=100, mean=-1.0, error=0.1, kills=(7, 9), arrived=(True, False), stuck=1, level=-0.1,
-            particles=3, steps=20, forwards=420,
+            wrong=False, draws=100, mean=-1.0, error=0.1, level=-0.1, particles=3, steps=20, forwards=420,
+            rounds=(
+                Round(kills=(8, 8), arrived=(True, True), tau=0.25, chance=0.125),
+                Round(kills=(7, 9), arrived=(True, False), stuck=1, tau=0.0, chance=0.125),
+            ),
         ),
     ]  # fmt: skip
     assert evidence_of(columns_of(found, 2), 3, 20) == found
@@ -280,7 +283,8 @@ def test_columns_keep_evidence() -> None:
 )
 def test_outcomes_are_said_in_words(rate: Rate, stuck: int, said: str) -> None:
     nothing = dict.fromkeys(("broken", "distance", "mean", "error", "flat"))
-    one = Line(id=0, wrong=False, rate=rate, split=rate.dispersion is not None, stuck=stuck, **nothing)
+    ways = {"split": rate.dispersion is not None, "steps": 20, "remembering": False, "stuck": stuck}
+    one = Line(id=0, wrong=False, rate=rate, **ways, **nothing)
     assert outcome(one) == said
 
 

@@ -553,3 +553,29 @@ def test_slices_of_real_networks_are_those_of_the_full_grid(zoo: Path, name: str
         edge = (best[:, 0] - best[:, 1] < 1e-4 * scores.abs().amax(1)).view(65, 65)
         assert bool(((scores.argmax(1).view(65, 65) == c["label"]) | edge).all())
         assert int(c["forwards"]) < 0.25 * 65**2
+
+
+class Broken(nn.Module):
+    """Two classes; half of the inputs have no scores."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = torch.stack([x[:, 0], x[:, 1]], 1)
+        return torch.where((x[:, 3] > 0.5)[:, None], scores * torch.nan, scores)
+
+
+def test_a_model_without_boundaries_is_studied_and_proved(tmp_path: Path) -> None:
+    net, x = nn.Linear(6, 2), torch.rand(8, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net.weight.zero_(), net.bias.copy_(torch.tensor([1.0, 0.0]))
+    y = torch.zeros(8, dtype=torch.int64)
+    bs.inspect.geometry(net, x, y, geometry_rows=6, slices=1, features=False, out=tmp_path / "run")
+    assert bs.verify(tmp_path / "run", bs.Model(net), (x, y)).problems == []
+
+
+def test_rows_without_scores_or_too_few_of_them_are_refused() -> None:
+    x = torch.rand(8, 6, generator=torch.Generator().manual_seed(0))
+    odd = int((x[:, 3] > 0.5).sum())
+    with pytest.raises(bs.InputError, match=rf"expected scores that are numbers, got others for {odd} of 8 rows"):
+        bs.inspect.geometry(Broken(), x, torch.zeros(8).long(), features=False)
+    with pytest.raises(bs.InputError, match=r"expected at least 4 rows, .* got 3: give more"):
+        bs.inspect.geometry(nn.Linear(6, 2), x[:3], torch.zeros(3).long())

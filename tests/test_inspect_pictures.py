@@ -144,16 +144,16 @@ def test_log_odds_are_exact_and_rise_where_probabilities_are_1() -> None:
 
 def test_the_centre_and_the_mean_of_a_channel_are_read_where_they_are() -> None:
     out = random(2, 3, 4, 6)
-    layer = Layer("a", "Conv2d", (3, 4, 6), True)
+    layer = Layer("a", "Conv2d", (3, 4, 6), True, 0)
     assert torch.equal(central(layer, out), out[:, :, 2, 3])
     assert torch.equal(Group("unit", layer, torch.tensor([2])).values(out), out[:, 2:, 2, 3])
     assert torch.allclose(Group("channel", layer, torch.tensor([1])).values(out), out[:, 1:2].mean((2, 3)))
-    tokens = Layer("b", "Linear", (5, 7), True)
+    tokens = Layer("b", "Linear", (5, 7), True, 1)
     assert torch.equal(central(tokens, random(2, 5, 7)), random(2, 5, 7)[:, 2])
 
 
 def test_projections_are_weighted_by_the_square_of_their_cosine_and_never_by_less_than_a_hundredth() -> None:
-    layer = Layer("a", "Linear", (2,), True)
+    layer = Layer("a", "Linear", (2,), True, 0)
     group = Group("direction", layer, torch.tensor([[1.0, 0.0]]))
     out = torch.tensor([[3.0, 4.0], [0.01, 1.0], [2.0, 0.0]])
     which = torch.zeros(3, dtype=torch.int64)
@@ -558,3 +558,9 @@ def test_an_answer_is_read_before_a_relu_that_works_in_place() -> None:
     layer = layers_of(model, x)[1]
     assert bool((answered(model, layer, x) < 0).any())
     assert torch.equal(answered(model, replace(layer), x), net[1](x.flatten(1)))
+
+
+def test_a_function_that_fails_is_not_drawn_from() -> None:
+    broken = bs.BlackBox(torch.relu, classes=2)
+    with pytest.raises(bs.InputError, match=r"expected scores of .* for the first row, got NaN \(TypeError"):
+        bs.inspect.pictures(broken, torch.rand(4, 1, 6, 6), torch.arange(4) % 2, generations=2)

@@ -15,6 +15,8 @@ from blindspots.data import as_data
 from blindspots.experiments.inspect.stability.page import bars, layers, plot
 from blindspots.experiments.inspect.stability.verdict import StabilityVerdict
 from blindspots.experiments.inspect.stability.verify import checks
+from blindspots.experiments.inspect.stability.verify_bounds import Bounds
+from blindspots.experiments.inspect.stability.verify_bounds import norms as module_norms
 from blindspots.runs.store import Parts
 from blindspots.runs.world import World
 
@@ -132,7 +134,7 @@ def test_the_proof_holds(run: tuple[Path, Any]) -> None:
     [
         ("around/00000", "local", "above|one below|local"),
         ("around/00000", "gradient", "gradient of row"),
-        ("around/00000", "scores", "proved"),
+        ("around/00000", "scores", "scores of the rows"),
         ("around/00000", "point", "found of row|within"),
         ("norms/000", "upper", "the norm of 0"),
         ("norms/002", "lower", "lower"),
@@ -219,3 +221,43 @@ def test_what_cannot_be_is_refused_in_a_sentence(model: Any, settings: dict[str,
 def test_texts_are_refused_in_a_sentence() -> None:
     with pytest.raises(bs.InputError, match="reads texts"):
         bs.inspect.stability("reviews", data="reviews", rows=4)
+
+
+class Pooled(nn.Module):
+    """Windows of which four share a pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.pool, self.mean = nn.Conv2d(1, 2, 3), nn.Tanh(), nn.MaxPool2d(3, 2), nn.AvgPool2d(2)
+        self.out = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.mean(self.pool(self.act(self.conv(x)))).flatten(1))
+
+
+@pytest.mark.parametrize("name", ["act", "pool", "mean"])
+def test_a_forged_constant_of_a_layer_without_weights_is_found(name: str, tmp_path: Path) -> None:
+    net, data = bs.Model(_seeded(Pooled)), as_data(_rows(4, 1, 7, 7))
+    done = bs.inspect.stability(net, data=data, out=tmp_path / "run", bounded=2, perturbed=4, threat="linf:0.02")
+    assert bs.verify(tmp_path / "run", net, data).ok
+    bounds = Bounds(done.parts)
+    at = bounds.names.index(name) - 1
+    assert bounds.upper[at, 0] == pytest.approx({"act": 1, "pool": 2, "mean": 0.5}[name])
+    bounds.upper[at, 0] *= 0.8
+    assert any(name in problem for problem in module_norms(bounds, net, data.rows(0, 1)[0]))
+
+
+def test_a_network_of_attention_is_looked_into_and_holds(tmp_path: Path) -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.head = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True, dropout=0.0), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.head(torch.where(x.sum() > -9, self.block(x), 0.0).mean(1))
+
+    net, data = bs.Model(_seeded(Tokens)), as_data(_rows(5, 3, 4))
+    done = bs.inspect.stability(net, data=data, out=tmp_path / "run", bounded=2, perturbed=4, threat="linf:0.02")
+    assert done.verdict.product is None
+    assert bs.verify(tmp_path / "run", net, data).ok
+    assert "attention has no bound that holds everywhere" in bs.write_report(tmp_path / "run").read_text()

@@ -1,5 +1,6 @@
 """Units against random directions: purity by other formulas, an exact level, and power where units are special."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 import blindspots as bs
-from blindspots.experiments.inspect.layers import Layer, hidden, layers_of, named, pooled
+from blindspots.experiments.inspect.config import USUAL, InspectConfig
+from blindspots.experiments.inspect.experiment import Inspect, _unfit
+from blindspots.experiments.inspect.layers import Layer, hidden, layers_of, named, outputs, pooled
 from blindspots.experiments.inspect.units.bases import factors, latents, rotations, whitened
 from blindspots.experiments.inspect.units.comparison import Basis, Sample, compared, entropy_by_lot, purity
-from blindspots.experiments.inspect.units.conclude import holm
-from blindspots.experiments.inspect.units.statistics import Likeness, label_entropy
+from blindspots.experiments.inspect.units.conclude import _comparison, holm
+from blindspots.experiments.inspect.units.statistics import Likeness, highest, label_entropy
+from blindspots.experiments.inspect.verify_layers import by_unit
+from blindspots.runs.world import World
 
 ROWS, UNITS, CLASSES = 120, 6, 4
 
@@ -29,6 +34,12 @@ def drawn(seed: int, *shape: int) -> Tensor:
 def sample_of(answers: Tensor, seed: int = 0) -> Sample:
     labels = torch.randint(CLASSES, (len(answers),), generator=torch.Generator().manual_seed(seed))
     return Sample(answers, labels, normalize(drawn(seed + 1, len(answers), 5), dim=1))
+
+
+def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().eval()
 
 
 def p_of(made: dict[str, Tensor], statistic: str = "entropy", sign: int = -1) -> float:
@@ -170,6 +181,47 @@ def test_holms_correction() -> None:
     assert holm([]) == []
 
 
+@given(st.integers(0, 50), st.integers(1, 40), st.integers(1, 40))
+def test_the_highest_rows_are_those_of_a_full_sort(seed: int, rows: int, top: int) -> None:
+    values = drawn(seed, rows, 3)
+    assert torch.equal(highest(values, min(top, rows)), values.argsort(0, descending=True)[:top].T)
+
+
+def test_a_unit_that_one_row_excites_has_no_rows_that_could_be_alike() -> None:
+    answers = torch.zeros(30, 2)
+    answers[7, 0], answers[[4, 9], 1] = 3.7, 0.3
+    centred, e = answers - answers.mean(0), normalize(drawn(1, 30, 3), dim=1)
+    found = Likeness(centred, e).of(torch.eye(2), centred.amin(0), centred.amax(0))
+    assert found.tolist() == pytest.approx([0, float(e[4] @ e[9])], abs=1e-6)
+
+
+def columns(units: list[float], null: list[float], resampled: list[float]) -> dict[str, Tensor]:
+    named = {"entropy": units, "null_entropy": null, "resampled_entropy": resampled}
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in named.items()}
+
+
+def test_the_interval_is_around_the_effect_whatever_the_bases_that_samples_are_compared_with() -> None:
+    """Samples that never deviate leave no doubt: the first eight bases are far from the others here."""
+    null = [5.0] * 8 + [2.0, 3.0] * 20
+    told = _comparison(columns([1.0, 2.0], null, [1.5 - 5.0] * 50), "entropy", -1)
+    assert told.effect == pytest.approx((np.mean(null) - 1.5) / np.std(null, ddof=1))
+    assert told.interval == pytest.approx((told.effect, told.effect))
+
+
+def test_the_interval_holds_the_effect_of_a_run() -> None:
+    y = torch.arange(ROWS) % CLASSES
+    answers = drawn(3, ROWS, UNITS) + 2 * torch.nn.functional.one_hot(y, UNITS)
+    sample = Sample(answers, y, normalize(drawn(4, ROWS, 5), dim=1))
+    told = _comparison(compared(Basis(sample, "centred", 0, 0, UNITS, 8), 99), "likeness", 1)
+    assert told.interval is not None
+    assert told.interval[0] < told.effect < told.interval[1]
+
+
+def test_bases_that_are_all_alike_have_no_effect_and_rounding_makes_none() -> None:
+    told = _comparison(columns([0.3, 0.6, 0.1], [(0.6 + 0.1 + 0.3) / 3 + 1e-16] * 30, [0.0] * 9), "entropy", -1)
+    assert (told.effect, told.interval, told.p) == (None, None, 1.0)
+
+
 # ------------------------------------------------------------------ layers
 
 
@@ -194,13 +246,85 @@ def test_layers_are_those_that_run_once_in_their_order() -> None:
 
 
 def test_pooling_averages_over_positions() -> None:
-    conv = Layer("c", "Conv2d", (2, 3, 3), True)
+    conv = Layer("c", "Conv2d", (2, 3, 3), True, 0)
     out = torch.arange(18.0).view(1, 2, 3, 3) - 9
     assert pooled(conv, out).tolist() == [[-5.0, 4.0]]
     assert pooled(conv, out, rectified=True).tolist() == [[0.0, 4.0]]
-    tokens = Layer("t", "Linear", (5, 2), True)
+    tokens = Layer("t", "Linear", (5, 2), True, 1)
     assert pooled(tokens, torch.ones(1, 5, 2)).shape == (1, 2)
     assert tokens.units == 2
+
+
+class ChannelsLast(nn.Module):
+    """As Swin and ConvNeXt: convolutions with channels first, then linear layers over the last axis of (H, W, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.wide, self.act = nn.Conv2d(1, 5, 2, 2), nn.LayerNorm(5), nn.Linear(5, 7), nn.GELU()
+        self.out = nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.act(self.wide(self.norm(self.stem(x).permute(0, 2, 3, 1)))).mean((1, 2)))
+
+
+class Tokens(nn.Module):
+    """As many tokens as units, and a recurrent layer, which also returns its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.act, self.out = (
+            nn.Linear(3, 4),
+            nn.GRU(4, 4, batch_first=True),
+            nn.Tanh(),
+            nn.Linear(4, 3),
+        )
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.act(self.rnn(self.embed(x))[0]).mean(1))
+
+
+class Sequences(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.pool, self.flat = nn.Conv1d(2, 6, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten()
+        self.out = nn.Linear(18, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.flat(self.pool(self.act(self.conv(x)))))
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "units"),
+    [
+        (ChannelsLast, (1, 8, 6), {"stem": 5, "norm": 5, "wide": 7, "act": 7, "out": 3}),
+        (Tokens, (4, 3), {"embed": 4, "rnn": 4, "act": 4, "out": 3}),
+        (Sequences, (2, 8), {"conv": 6, "act": 6, "pool": 6, "flat": 18, "out": 3}),
+    ],
+)
+def test_units_lie_where_a_layer_has_them(net: type[nn.Module], shape: tuple[int, ...], units: dict[str, int]) -> None:
+    model, x = bs.Model(net()), torch.rand(2, *shape)
+    found = layers_of(model, x)
+    assert {one.name: one.units for one in found} == units
+    for one, out in zip(found, outputs(model, found, x), strict=True):
+        by_other_code = by_unit(model, one.name, x)
+        assert np.allclose(pooled(one, out).detach(), by_other_code.reshape(2, one.units, -1).mean(2), atol=1e-6)
+
+
+def test_a_norm_over_channels_in_front_follows_the_convolution_before_it() -> None:
+    class InFront(nn.LayerNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), InFront(4), nn.Identity(), nn.Flatten(), nn.Linear(16, 2))
+    assert [one.axis for one in layers_of(bs.Model(net), torch.rand(2, 1, 4, 4))] == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("net", "shape"), [(ChannelsLast, (1, 8, 6)), (Tokens, (4, 3))])
+def test_runs_with_units_along_the_last_axis_hold(net: type[nn.Module], shape: tuple[int, ...], tmp_path: Path) -> None:
+    model, data = bs.Model(seeded(net)), bs.ArrayData(drawn(5, 24, *shape).sigmoid(), torch.arange(24) % 3)
+    done = bs.inspect.units(model, data=data, dictionary=False, out=tmp_path / "run", **SMALL)
+    assert done.verdict.views[0].units == (7 if net is ChannelsLast else 4)
+    assert bs.verify(tmp_path / "run", model, data).ok
 
 
 # ------------------------------------------------------------------ runs
@@ -262,6 +386,70 @@ def test_a_layer_that_answers_all_rows_alike_is_said_and_holds(tmp_path: Path) -
     assert [f.code for f in done.findings].count("dead-layer") == 2
     assert bs.verify(tmp_path / "run", model=model, data=data).ok
     assert "nothing can be compared" in bs.write_report(tmp_path / "run").read_text()
+
+
+def test_rows_that_repeat_are_shown_without_an_effect(tmp_path: Path) -> None:
+    """Every direction's top rows are copies of one row, so that no basis is purer than another."""
+    x, y = drawn(5, 3, 6).sigmoid().repeat(12, 1), torch.arange(3).repeat(12)
+    model = bs.Model(seeded(lambda: nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))))
+    data = bs.ArrayData(x, y)
+    done = bs.inspect.units(model, data=data, dictionary=False, out=tmp_path / "run", **SMALL)
+    c = done.verdict.views[0].comparisons["centred/entropy"]
+    assert (c.units, c.effect, c.interval, c.p) == (0, None, None, 1)
+    assert not [name for name in done.verdict.metrics() if name.startswith("effect")]
+    assert bs.verify(tmp_path / "run", model, data).ok
+    assert "In no layer were units found to be purer" in bs.write_report(tmp_path / "run").read_text()
+
+
+def test_few_rows_fill_no_sheet_and_few_rotations_are_said() -> None:
+    few = {"rows": 6, "top": 2, "most_layers": 1, "dictionary": False}
+    done = bs.inspect.units("digits", data="digits", rotations=19, **few)
+    assert done.parts["sheets/0"]["unit_rows"].shape[1] == 6
+    (told,) = (f for f in done.findings if f.code == "few-rotations")
+    assert told.saw.startswith("With 19 random bases no p is below 0.05, so that none of 2 tests can come out below")
+    assert told.do == "Give at least --rotations 39, or fewer layers."
+    enough = bs.inspect.units("digits", data="digits", rotations=39, **few)
+    assert "few-rotations" not in {f.code for f in enough.findings}
+
+
+def test_answers_that_are_not_finite_and_networks_without_hidden_layers_are_refused() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return torch.where(x[:, :1] > 0.5, torch.nan, x)
+
+    net = nn.Sequential(nn.Linear(4, 4), Broken(), nn.Linear(4, 3))
+    x, y = torch.rand(24, 4), torch.arange(24) % 3
+    net[0].weight.data, net[0].bias.data = torch.eye(4), torch.zeros(4)
+    last = nn.Sequential(net, type("Finite", (nn.Module,), {"forward": lambda self, z: z.nan_to_num()})())
+    with pytest.raises(bs.InputError, match=r"expected finite answers of 0\.1, got NaN or infinity at row"):
+        bs.inspect.units(last, x, y, layer="0.1", **SMALL)
+    alone = nn.Sequential(nn.Linear(4, 3))
+    with pytest.raises(bs.InputError, match="expected a network with layers before its scores, got Sequential"):
+        bs.inspect.units(alone, x, y, **SMALL)
+    with pytest.raises(bs.InputError, match="expected an independent network with layers before its scores"):
+        bs.inspect.units(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), x, y, against=alone, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "left_out"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), (4,), {"pictures": "inputs are no pictures"}),
+        (
+            nn.Linear(4, 3),
+            (4,),
+            {"pictures": "inputs are no pictures", "units": "no layer before the scores has a name"},
+        ),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Linear(4, 3)), (1, 4, 4), {}),
+    ],
+)
+def test_by_itself_a_look_takes_the_parts_that_model_and_data_can_have(
+    net: nn.Module, shape: tuple[int, ...], left_out: dict[str, str]
+) -> None:
+    data = bs.ArrayData(torch.rand(12, *shape), torch.arange(12) % 3)
+    config = InspectConfig(model="given", data="given")
+    world = World(config, {"model": bs.Model(net), "data": data})
+    assert _unfit(world) == left_out
+    assert Inspect().fitted(config, world).part == tuple(name for name in USUAL if name not in left_out)
 
 
 def test_texts_have_nothing_to_look_into() -> None:

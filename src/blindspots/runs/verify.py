@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from blindspots.arguments import checked
 from blindspots.data import Data, as_data
@@ -62,7 +63,8 @@ def verify(
     Raises:
         InputError: no finished run is there, or its model cannot be had.
     """
-    named = {"model": model, "data": data, **(given or {})}
+    others = {k: as_model(v) if isinstance(v, nn.Module) else v for k, v in (given or {}).items()}
+    named = {"model": model, "data": data, **others}
     return verify_files(Folder(Path(run)), {k: v for k, v in named.items() if v is not None}, say)
 
 

@@ -51,7 +51,12 @@ class InspectConfig(UnitsConfig, PicturesConfig, StabilityConfig, GeometryConfig
         """The settings of one part."""
         kind = STUDIES[study]
         asked = {n: getattr(self, n) for n, field in kind.model_fields.items() if not is_hidden(field)}
-        return kind(**asked)
+        asked |= {} if kind.compares else {"against": None}
+        return kind(**(asked | {"certified": "stability"} if self.is_certified(study) else asked))
+
+    def is_certified(self, study: str) -> bool:
+        """Whether rates are proved by what the part stability proves: where both are made and no file is named."""
+        return study == "frequency" and "stability" in self.part and self.certified is None
 
     def handed(self, study: str) -> list[str]:
         """The data of a part that it is given as they were opened here; those without a name it opens itself."""

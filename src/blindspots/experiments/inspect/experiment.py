@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from blindspots.arguments import checked
 from blindspots.data import Data
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.config import OF_LAYERS, USUAL, InspectConfig
+from blindspots.experiments.inspect.certificates import certified
+from blindspots.experiments.inspect.config import OF_LAYERS, STUDIES, USUAL, InspectConfig
+from blindspots.experiments.inspect.layers import has_hidden
 from blindspots.experiments.inspect.verdict import InspectVerdict
 from blindspots.findings import Finding
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
+from blindspots.pictures import is_image
 from blindspots.problem import Need
+from blindspots.report.words import listing
 from blindspots.runs.entry import begin, rows_of
 from blindspots.runs.experiment import Columns, Experiment, Made, Part
 from blindspots.runs.run import Watch
@@ -79,16 +83,26 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
                 f"expected a model of numbers to look into, got {world.named('model').name}, which reads texts: "
                 "evaluate, certify and universal take those"
             )
-        closed = world.model.access is not Need.GRAD
-        usual = tuple(name for name in USUAL if not (closed and name in OF_LAYERS))
-        return config if config.part else config.model_copy(update={"part": usual})
+        if not config.part:
+            config = config.model_copy(update={"part": tuple(name for name in USUAL if name not in _unfit(world))})
+        if config.against and not any(STUDIES[name].compares for name in config.part):
+            raise InputError(
+                f"expected a part that compares two models (units, pictures or geometry), got {config.against} to "
+                f"compare with for {' and '.join(config.part)}: leave out against, or name such a part"
+            )
+        return config
 
     def parts(self, config: InspectConfig, world: World) -> list[Part]:
-        return [Part(name, rows=range(len(world.data)), run=(name, config.of(name))) for name in config.part]
+        rows = range(len(world.data))
+        needs = {name: ("stability",) if config.is_certified(name) else () for name in config.part}
+        return [Part(name, needs[name], rows, run=(name, config.of(name))) for name in config.part]
 
     def inside(self, config: InspectConfig, world: World, part: Part, needs: Parts) -> Mapping[str, Any]:
-        rows = {name: world.rows[name] for name in config.handed(part.name) if name in world.rows}
-        return {name: world.named(name) for name in config.models()} | rows
+        rows: dict[str, Any] = {name: world.rows[name] for name in config.handed(part.name) if name in world.rows}
+        given = {name: world.named(name) for name in config.models()} | rows
+        if config.is_certified(part.name):
+            given["certified"] = certified(needs.run("stability"), len(world.data))
+        return given
 
     def make(self, config: InspectConfig, world: World, part: Part, needs: Parts, kept: Columns | None) -> Made:
         raise AssertionError("every part is a run")
@@ -101,10 +115,24 @@ class Inspect(Experiment[InspectConfig, InspectVerdict]):
         return [*_left_out(config, world), *told.values()]
 
 
+def _unfit(world: World) -> dict[str, str]:
+    """Usual parts that such a model or such data cannot have, and why."""
+    model, no_pictures = world.model, "inputs are no pictures"
+    closed = {name: "the model is known by its answers alone" for name in OF_LAYERS if model.access is not Need.GRAD}
+    bare = (
+        {}
+        if closed or has_hidden(model, world.data.rows(0, 2)[0])
+        else {"units": "no layer before the scores has a name"}
+    )
+    told = {"pictures": "the model tells its labels alone"} if model.access is Need.LABEL else {}
+    return told | ({} if is_image(world.data.shape) else {"pictures": no_pictures}) | bare | closed
+
+
 def _left_out(config: InspectConfig, world: World) -> Iterator[Finding]:
-    if world.model.access is not Need.GRAD and set(config.part) == set(USUAL) - set(OF_LAYERS):
+    unfit = _unfit(world)
+    if unfit and set(config.part) == set(USUAL) - set(unfit):
         yield Finding(
             code="parts-left-out", severity="note",
-            saw=f"The model is known by its answers alone, so parts about layers are left out: {', '.join(OF_LAYERS)}.",
-            do="Where its weights are at hand, look into those.",
+            saw=f"Left out were {listing([f'{name} ({why})' for name, why in unfit.items()])}.",
+            do="",
         )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from typing import ClassVar
 
+from pydantic import field_validator
+
+from blindspots.errors import InputError
 from blindspots.runs.config import DataSource, ModelSource, OnData, Words, setting
 
 
@@ -9,6 +12,7 @@ class Inspecting(OnData):
     """A model, rows that it was not trained on, and what to look at."""
 
     group: ClassVar[str] = "Where to look"
+    compares: ClassVar[bool] = False  # with what another model says
 
     layer: Words = setting(
         (),
@@ -18,7 +22,8 @@ class Inspecting(OnData):
     )
     against: str | None = setting(
         None,
-        "An independently trained model of the same inputs and classes, for what needs a second opinion.",
+        "An independently trained model of the same inputs and classes, for what needs a second opinion: units, "
+        "pictures and geometry.",
         metavar="MODEL",
         shown="none",
     )
@@ -28,6 +33,16 @@ class Inspecting(OnData):
         metavar="THREAT",
         shown="linf of 0.1 of the range, of pictures in colour 8/255 of it",
     )
+
+    @field_validator("against")
+    @classmethod
+    def _compared(cls, against: str | None) -> str | None:
+        if against is not None and not cls.compares:
+            raise InputError(
+                f"expected one model for what only units, pictures and geometry compare two for, got {against} to "
+                "compare with: leave out against"
+            )
+        return against
 
     def models(self) -> dict[str, ModelSource]:
         second = {"against": ModelSource(self.against, self.device)} if self.against else {}

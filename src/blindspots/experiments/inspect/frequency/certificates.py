@@ -1,4 +1,4 @@
-"""Radii within which predictions were proved not to change, by whatever verifier: read from a file, kept in the run."""
+"""Radii within which predictions were proved not to change, by whatever verifier: from a file, kept in the run."""
 
 from pathlib import Path
 

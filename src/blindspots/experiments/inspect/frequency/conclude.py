@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from blindspots.experiments.inspect.frequency.evidence import Evidence
+from blindspots.experiments.inspect.frequency.evidence import ROUNDS, Evidence, Round
 from blindspots.experiments.inspect.frequency.laws import Law
 from blindspots.experiments.inspect.frequency.table import Worst, table
 from blindspots.experiments.inspect.frequency.verdict import Table
@@ -14,19 +14,26 @@ from blindspots.runs.experiment import Columns
 
 _TYPES = {
     "wrong": torch.bool, "proved": torch.float64, "hits": torch.int64, "draws": torch.int64, "mean": torch.float64,
-    "error": torch.float64, "unreadable": torch.int64, "stuck": torch.int64, "level": torch.float64,
+    "error": torch.float64, "unreadable": torch.int64, "level": torch.float64,
+}  # fmt: skip
+
+_OF_ROUNDS = {
+    "kills": torch.int64, "arrived": torch.bool, "stuck": torch.int64, "tau": torch.float64, "chance": torch.float64,
 }  # fmt: skip
 
 
 def columns_of(found: Sequence[Evidence], replicates: int) -> Columns:
     """See `verdict.RATES`, but for the cost."""
-    blank = [0] * replicates
     plain = {name: torch.tensor([_told(getattr(e, name)) for e in found], dtype=kind) for name, kind in _TYPES.items()}
+    none = Round(kills=(0,) * replicates, arrived=(False,) * replicates, tau=math.nan, chance=math.nan)
+    rounds = [[*e.rounds, *[none] * (ROUNDS - len(e.rounds))] for e in found]
+    made = {
+        name: torch.tensor([[getattr(r, name) for r in each] for each in rounds], dtype=kind)
+        for name, kind in _OF_ROUNDS.items()
+    }
     return {
-        **plain, "split": torch.tensor([bool(e.kills) for e in found]),
-        "kills": torch.tensor([list(e.kills) or blank for e in found]),
-        "arrived": torch.tensor([list(e.arrived) or blank for e in found]).bool(),
-        "asked": torch.tensor([e.forwards for e in found]),
+        **plain, **made,
+        "rounds": torch.tensor([len(e.rounds) for e in found]), "asked": torch.tensor([e.forwards for e in found]),
     }  # fmt: skip
 
 
@@ -44,13 +51,10 @@ def _rows(c: Columns) -> range:
 
 
 def _evidence(row: dict[str, Tensor], particles: int, steps: int) -> Evidence:
-    split = bool(row["split"])
+    rounds = [{name: row[name][i].tolist() for name in _OF_ROUNDS} for i in range(int(row["rounds"]))]
     known = {name: _number(row[name]) for name in _TYPES}
-    runs = {
-        "kills": tuple(row["kills"].tolist()), "arrived": tuple(row["arrived"].tolist()), "particles": particles,
-        "steps": steps,
-    }  # fmt: skip
-    return Evidence.model_validate({**known, **(runs if split else {}), "forwards": int(row["asked"])})
+    runs = {"rounds": rounds, "particles": particles, "steps": steps} if rounds else {}
+    return Evidence.model_validate({**known, **runs, "forwards": int(row["asked"])})
 
 
 def _number(value: Tensor) -> float | None:

@@ -36,13 +36,19 @@ class FrequencyConfig(Inspecting):
         "An .npy file with a radius for each row of the data, in the norm of --threat, within which a verifier proved "
         "that the prediction does not change.",
         metavar="FILE",
-        shown="none",
+        shown="none; of inspect, with --part stability, what that proves",
     )
     draws: int = setting(1000, "Random points per row that are counted first.", metavar="N", ge=10, le=10**8)
     splitting: bool = setting(True, "Also split rows whose draws hit less than ten times, which takes scores.")
     particles: int = setting(2, "Particles of a run: with more, intervals are narrower.", metavar="N", ge=2, le=10_000)
     replicates: int = setting(10, "Independent runs of a row, which are compared.", metavar="N", ge=2, le=1000)
-    walk: int = setting(20, "Steps that a clone walks.", metavar="N", ge=1, le=10_000)
+    walk: int = setting(
+        20,
+        "Steps that a clone walks; up to 16 times as many where clones stay like their parents.",
+        metavar="N",
+        ge=1,
+        le=10_000,
+    )
     floor: Number = setting(1e-20, "Rows whose rate is certain to be lower are given up.", metavar="P", gt=0, lt=1)
 
     @field_validator("law")

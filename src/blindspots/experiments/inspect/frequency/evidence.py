@@ -1,7 +1,7 @@
 """What is found out about the rate of each row, from the cheapest means to the dearest: a proof, draws, splitting."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.frequency.laws import Law, covered
+from blindspots.experiments.inspect.frequency.likeness import FORGOTTEN
 from blindspots.experiments.inspect.frequency.sampling import Draws, sample
 from blindspots.experiments.inspect.frequency.scoring import wrong
 from blindspots.experiments.inspect.frequency.splitting import Runs, Score, Splitting, split
@@ -16,7 +17,23 @@ from blindspots.random import keys
 from blindspots.records import Record
 
 ENOUGH = 10  # hits: an interval from as many spans a factor of 4, which splitting would have to work for
-_DRAWING, _SPLITTING = range(2)  # what keys of a row are for
+ROUNDS = 5  # of runs, each with twice the steps of the one before
+_DRAWING, _SPLITTING = range(2)  # what keys of a row are for: _SPLITTING + i for round i
+
+
+class Round(Record):
+    """All replicates of one row, with one number of steps."""
+
+    kills: tuple[int, ...]
+    arrived: tuple[bool, ...]
+    tau: float  # of clones and parents: see `likeness`
+    chance: float  # its standard deviation where clones forgot
+    stuck: int = 0  # replicates whose clones could not move any more
+
+    @property
+    def remembering(self) -> bool:
+        """Whether clones are more like their parents than they may be."""
+        return self.tau > FORGOTTEN + self.chance
 
 
 class Evidence(Record):
@@ -29,12 +46,10 @@ class Evidence(Record):
     mean: float | None = None  # of the scores over the draws, and its standard error; above 0 is an error
     error: float | None = None
     unreadable: int = 0
-    kills: tuple[int, ...] = ()  # of each replicate
-    arrived: tuple[bool, ...] = ()
-    stuck: int = 0  # replicates whose clones could not move any more
-    level: float | None = None  # that all replicates came to, at least; errors are above 0
+    rounds: tuple[Round, ...] = ()  # the last one counts
+    level: float | None = None  # that all replicates of the last round came to, at least; errors are above 0
     particles: int = 0
-    steps: int = 0  # of a clone
+    steps: int = 0  # of a clone in the first round
     forwards: int = 0
 
 
@@ -50,7 +65,8 @@ def gather(
 ) -> list[Evidence]:
     """For every row of x (B, ...): proved, else drawn, else (fewer than ten hits) split.
 
-    Runs that scatter are not made again with more steps: the new ones might hide what a few of the old ones had seen.
+    Rows whose clones cannot move or are like their parents are split again with twice the steps, `ROUNDS` times at
+    most. How clones walk decides about it, not where kills ended; what earlier rounds saw is kept, see `rates.rate`.
 
     Args:
         score: above 0 where a point (L, ...) of a row (L,) is an error, as from `scoring.error_score`.
@@ -106,20 +122,27 @@ def _of_draws(drawn: Draws, place: int) -> dict[str, Any]:
 
 
 def _split(search: _Search, rows: Tensor, how: Splitting, found: dict[int, Evidence]) -> None:
-    """Adds runs to the evidence of these rows."""
-    if not len(rows):
-        return
-    runs = split(*search.of(rows, _SPLITTING), how)
-    for place, row in enumerate(rows.tolist()):
-        found[row] = _of_runs(found[row], runs, place, how)
+    """Adds rounds of runs to the evidence of these rows."""
+    for turn in range(ROUNDS):
+        if not len(rows):
+            return
+        runs = split(*search.of(rows, _SPLITTING + turn), replace(how, steps=how.steps << turn))
+        for place, row in enumerate(rows.tolist()):
+            found[row] = _of_runs(found[row], runs, place, how)
+        rows = rows[runs.short]
 
 
 def _of_runs(known: Evidence, runs: Runs, place: int, how: Splitting) -> Evidence:
-    return _with(
-        known,
+    made = Round(
         kills=tuple(runs.kills[place].tolist()),
         arrived=tuple(runs.arrived[place].tolist()),
+        tau=float(runs.like.tau[place]),
+        chance=float(runs.like.chance[place]),
         stuck=int(runs.stuck[place].sum()),
+    )
+    return _with(
+        known,
+        rounds=(*known.rounds, made),
         level=_finite(float(runs.level[place].min())),
         particles=how.particles,
         steps=how.steps,

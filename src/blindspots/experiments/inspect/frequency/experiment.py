@@ -58,14 +58,13 @@ class Frequencies(Run[FrequencyConfig, FrequencyVerdict]):
         return f"Frequencies({', '.join(told)})"
 
 
-@checked(model=as_model, against=as_model)
+@checked(model=as_model)
 def frequency(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
     y: Any = None,
     *,
     data: Data | None = None,
-    against: Model | nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -90,7 +89,7 @@ def frequency(
     Raises:
         InputError: the model reads texts or may reject, or the threat is no l2 or linf ball with a radius.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "against": against}
+    given = {"model": model, "data": rows_of(x, y, data)}
     done = begin("frequency", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Frequencies(**vars(done))
 
@@ -113,7 +112,7 @@ class FrequencyStudy(Experiment[FrequencyConfig, FrequencyVerdict]):
         )  # fmt: skip
         for name in asked:
             law_of(name, config, world)
-        radii(config.certified, len(world.data))  # refused before the first part
+        _radii(world)  # refused before the first part
         _ = _doubts(config, world)
         return config
 
@@ -178,6 +177,12 @@ def law_of(name: str, config: FrequencyConfig, world: World) -> Law:
     return kinds[name, ball.name](ball.radius, ball.bounds)
 
 
+def _radii(world: World) -> Tensor:
+    """Of all rows of the data: those of another part that ran before, else those of a file."""
+    found: Tensor = world.thing("certified", lambda path: radii(path, len(world.data)))
+    return found
+
+
 def chosen(config: FrequencyConfig, world: World) -> Tensor:
     """Places in the data of the rows that are measured, by lot, in their order."""
     return shuffled(len(world.data), config.seed, 1)[: config.frequency_rows].sort().values
@@ -200,7 +205,7 @@ class _Making:
 
     def rows(self) -> Columns:
         x, y = self._data(self.part.rows)
-        proved = radii(self.config.certified, len(self.world.data))[self._places(self.part.rows)]
+        proved = _radii(self.world)[self._places(self.part.rows)]
         return {"id": self._places(self.part.rows), "y": y, "x": pack_inputs(x), "certified": proved}
 
     def _data(self, rows: range) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,15 @@ def _of(table: Table) -> Iterator[Finding]:
             code="replicates-scatter", severity="note",
             saw=f"{table.law}: in {count(len(scattered), 'row')} ({_named(scattered)}) replicates scatter more than "
             "their law allows; the intervals are those of their scatter.",
-            do="Raise --walk or --particles for narrower ones.",
+            do="Raise --particles for narrower ones.",
+        )  # fmt: skip
+    if remembering := [line for line in table.lines if line.remembering]:
+        most = max(line.steps for line in remembering)
+        yield Finding(
+            code="clones-remember", severity="warning",
+            saw=f"{table.law}: in {count(len(remembering), 'row')} ({_named(remembering)}) clones are still like those "
+            f"whom they were copied from after {count(most, 'step')}: rates may be higher than their intervals.",
+            do="Raise --walk and --particles.",
         )  # fmt: skip
 
 

@@ -85,16 +85,20 @@ def estimated(kills: Counts, arrived: NDArray[np.bool_], particles: int, confide
     index, p_value = dispersion(kills)
     everywhere = len(kills) * particles
     if not arrived.all():
-        each = np.where(arrived, (1 - 1 / particles) ** kills, 0.0)
-        low, high = float(each.mean()) * (1 - confidence) / 2, garwood(int(kills.sum()), everywhere, confidence)[1]
-        p = float(each.mean()) if arrived.any() else None
-        return Estimate(p, (low, max(high, low)), "at most", index, p_value)
+        mean = unbiased(kills, arrived, particles)
+        low, high = mean * (1 - confidence) / 2, _widened(kills, particles, confidence, skewed=False)[1]
+        return Estimate(mean if arrived.any() else None, (low, max(high, low)), "at most", index, p_value)
     scatters = p_value < SUSPICIOUS
     interval = _widened(kills, particles, confidence, skewed=scatters)
     if scatters:
         return Estimate(math.exp(_log_p(kills, particles)), interval, "replicates", index, p_value)
     p = (1 - 1 / everywhere) ** int(kills.sum())
     return Estimate(p, interval, "poisson", index, p_value)
+
+
+def unbiased(kills: Counts, arrived: NDArray[np.bool_], particles: int) -> float:
+    """The mean over runs of (1 - 1/N)^M, 0 for those that did not arrive: without bias whatever the kernel."""
+    return float(np.where(arrived, (1 - 1 / particles) ** kills, 0.0).mean())
 
 
 def _widened(kills: Counts, particles: int, confidence: float, skewed: bool) -> Interval:

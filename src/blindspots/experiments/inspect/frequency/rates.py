@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from blindspots.experiments.inspect.frequency.evidence import ENOUGH, Evidence
-from blindspots.experiments.inspect.frequency.intervals import betting, check_confidence, estimated
+from blindspots.experiments.inspect.frequency.intervals import betting, check_confidence, estimated, unbiased
 from blindspots.experiments.inspect.frequency.verdict import How, Rate, Totals
 from blindspots.records import clopper_pearson
 
@@ -17,16 +17,29 @@ def rate(evidence: Evidence, confidence: float = 0.95) -> Rate:
     Rows are split for the hits that they had, which could cost coverage: with ten draws or more, splitting's interval
     is taken at (1 + confidence) / 2, so that both ways together are wrong no more often than either may be.
 
+    Of several rounds the last one counts. What earlier ones saw is not forgotten: the mean of their estimates is
+    without bias whatever the steps, so where it is above the interval, the interval reaches up to it.
+    Where runs give no more than an upper bound, that of the draws may be the lower one, at a quarter of the risk.
+
     Raises InputError for a confidence outside of (0, 1).
     """
     check_confidence(confidence)
     if evidence.proved is not None:
         return Rate(p=evidence.proved, interval=(evidence.proved, evidence.proved), how="proved")
-    if evidence.kills:
+    if evidence.rounds:
         sure = confidence if evidence.draws < ENOUGH else (1 + confidence) / 2
-        found = estimated(np.array(evidence.kills), np.array(evidence.arrived), evidence.particles, sure)
-        return Rate(p=found.p, interval=found.interval, how=found.how, dispersion=found.dispersion)
+        return _split(evidence, sure)
     return _counted(evidence.hits, evidence.draws, confidence)
+
+
+def _split(evidence: Evidence, confidence: float) -> Rate:
+    *earlier, last = evidence.rounds
+    found = estimated(np.array(last.kills), np.array(last.arrived), evidence.particles, confidence)
+    seen = [unbiased(np.array(r.kills), np.array(r.arrived), evidence.particles) for r in earlier]
+    low, high = found.interval
+    if found.how == "at most" and evidence.draws:
+        high = max(low, min(high, clopper_pearson(evidence.hits, evidence.draws, (3 + confidence) / 4)[1]))
+    return Rate(p=found.p, interval=(low, max(high, *seen, 0.0)), how=found.how, dispersion=found.dispersion)
 
 
 def totals(evidence: Sequence[Evidence], confidence: float = 0.95) -> Totals:

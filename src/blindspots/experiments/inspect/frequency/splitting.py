@@ -12,7 +12,8 @@ Walk: z' = sqrt(1 - s^2) z + s N(0, I) leaves the standard normal law unchanged 
 from the number of kills and of the step alone: beyond a half-space of probability p = exp(-m/N) the mean excess is
 about 1 / sqrt(2 ln 1/p), and twice that is the width at which a clone forgets its origin soonest (a third of the
 proposals is taken); in turn, smaller ones find their way where errors are shaped like a corner. Nothing adapts to what
-was seen, so each kernel keeps its law exactly, and p is estimated without bias.
+was seen, so each kernel keeps its law exactly, and p is estimated without bias. Whether the steps were enough is
+measured (`likeness`); where they were not, `evidence` makes new runs with twice as many.
 """
 
 import math
@@ -28,6 +29,7 @@ from blindspots.errors import InputError
 from blindspots.experiments.certify.noise import gaussian
 from blindspots.experiments.inspect.frequency.intervals import kills_below
 from blindspots.experiments.inspect.frequency.laws import Law
+from blindspots.experiments.inspect.frequency.likeness import FORGOTTEN, Likeness
 from blindspots.random import keys, randint, uniform
 from blindspots.rows import Rows, pick, tree
 
@@ -45,8 +47,8 @@ class Splitting:
     Args:
         particles: N, at least 2. The law of the kills is exact for every N; more scatter less.
         replicates: R independent runs per row, at least 2; their kills are compared, then added.
-        steps: T of a clone. 20 keep the dispersion of kills within 5 % of Poisson behind half-spaces in any dimension;
-            where errors are of another shape, the dispersion test says whether they did.
+        steps: T of a clone. 20 keep the dispersion of kills within 10 % of Poisson behind half-spaces in any dimension;
+            where errors are of another shape, `Runs.short` says whether they did.
         floor: a row is given up once it is certain that p is at most that.
 
     Raises InputError for numbers out of range.
@@ -71,7 +73,7 @@ class Splitting:
 
 
 @dataclass(frozen=True)
-class Runs(Rows):
+class Ends(Rows):
     """Of B rows with R replicates each."""
 
     kills: Tensor  # (B, R) int64; where a run is stuck, without those that no longer count
@@ -80,6 +82,19 @@ class Runs(Rows):
     level: Tensor  # (B, R) the lowest score of a particle at the end
     taken: Tensor  # (B, R) share of the proposals that were taken
     forwards: Tensor  # (B, R) int64
+
+
+@dataclass(frozen=True)
+class Runs(Ends):
+    """Also whether clones forgot whom they were copied from."""
+
+    like: Likeness  # (B,)
+
+    @property
+    def short(self) -> Tensor:
+        """Rows (B,) for which the steps were too few: clones could not move, or are more like their parents than chance
+        brings about."""
+        return self.stuck.any(1) | (self.like.tau > FORGOTTEN + self.like.chance)
 
 
 def split(score: Score, x: Tensor, law: Law, key: Tensor, how: Splitting) -> Runs:
@@ -138,6 +153,7 @@ def _split(score: Score, x: Tensor, law: Law, key: Tensor, how: Splitting, rows:
         return score(law.point(z, x[row]), row).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
     lanes, ended, kills = _begun(seen, law.latent(x), rows, key, how), [], 0
+    like = Likeness.none(len(rows), x.device)
     while True:
         arrived, immobile = (lanes.particles.score > 0).all(1), 2 * lanes.moved.sum(1) <= how.particles
         over = arrived | immobile | (kills >= how.most)
@@ -145,8 +161,9 @@ def _split(score: Score, x: Tensor, law: Law, key: Tensor, how: Splitting, rows:
             ended.append((lanes.run[over], _ended(lanes[over], arrived[over], immobile[over], kills, how)))
             lanes = lanes[~over]
         if not len(lanes.run):
-            return _in_order(ended, how.replicates)
-        lanes, kills = _killed(seen, lanes, kills, how), kills + 1
+            return Runs(**vars(_in_order(ended, how.replicates)), like=like)
+        lanes, parent, clone = _killed(seen, lanes, kills, how)
+        like, kills = like.after(lanes.run, how.replicates, parent, clone), kills + 1
 
 
 def _begun(seen: Score, latent: int, rows: Tensor, key: Tensor, how: Splitting) -> _Lanes:
@@ -163,16 +180,21 @@ def _drawn(key: Tensor, clock: int, shape: tuple[int, ...]) -> Tensor:
     return torch.stack([gaussian(seed, shape, key.device) for seed in keys(0, key.cpu(), clock).tolist()])
 
 
-def _killed(seen: Score, lanes: _Lanes, kills: int, how: Splitting) -> _Lanes:
-    """The last particle of each lane dies; a clone of another one walks in its place."""
+def _killed(seen: Score, lanes: _Lanes, kills: int, how: Splitting) -> tuple[_Lanes, Tensor, Tensor]:
+    """The last particle of each lane dies; a clone of another one walks in its place.
+
+    Also how far above the dead one its parent and the clone are, (L,).
+    """
     clock, last = torch.full_like(lanes.key, kills + 1), lanes.particles.last
-    killed, parent = lanes.particles.at(last), 1 + randint(lanes.key, clock, _CHOOSING, how.particles - 1, (1,))[:, 0]
-    clone, taken = _walked(seen, lanes, killed, lanes.particles.at((last + parent) % how.particles), kills, how)
+    other = 1 + randint(lanes.key, clock, _CHOOSING, how.particles - 1, (1,))[:, 0]
+    killed, parent = lanes.particles.at(last), lanes.particles.at((last + other) % how.particles)
+    clone, taken = _walked(seen, lanes, killed, parent, kills, how)
     again = uniform(lanes.key, clock, _AGAIN, (1,))[:, 0].double()  # without it, a clone that stayed would tie
     lot = torch.where(clone.score > killed.score, again, killed.lot + (1 - killed.lot) * again)
     moved = lanes.moved.index_copy(1, clock[:1] % how.particles, (taken > 0)[:, None])
     particles = lanes.particles.having(last, replace(clone, lot=lot))
-    return replace(lanes, particles=particles, moved=moved, taken=lanes.taken + taken)
+    lanes = replace(lanes, particles=particles, moved=moved, taken=lanes.taken + taken)
+    return lanes, parent.score - killed.score, clone.score - killed.score
 
 
 def _walked(
@@ -192,10 +214,10 @@ def _walked(
     return clone, taken
 
 
-def _ended(lanes: _Lanes, arrived: Tensor, immobile: Tensor, kills: int, how: Splitting) -> Runs:
+def _ended(lanes: _Lanes, arrived: Tensor, immobile: Tensor, kills: int, how: Splitting) -> Ends:
     """Kills since which half of the clones had not moved do not count: they say nothing new."""
     stuck, made = immobile & ~arrived, torch.full_like(lanes.taken, kills)
-    return Runs(
+    return Ends(
         kills=torch.where(stuck, (made - how.particles).clamp_min(0), made),
         arrived=arrived,
         stuck=stuck,
@@ -205,6 +227,6 @@ def _ended(lanes: _Lanes, arrived: Tensor, immobile: Tensor, kills: int, how: Sp
     )
 
 
-def _in_order(ended: list[tuple[Tensor, Runs]], replicates: int) -> Runs:
+def _in_order(ended: list[tuple[Tensor, Ends]], replicates: int) -> Ends:
     at = torch.cat([run for run, _ in ended]).argsort()
-    return cast(Runs, tree(lambda *ts: torch.cat(ts)[at].view(-1, replicates), *(runs for _, runs in ended)))
+    return cast(Ends, tree(lambda *ts: torch.cat(ts)[at].view(-1, replicates), *(runs for _, runs in ended)))

@@ -86,8 +86,10 @@ def _line(place: int, evidence: Evidence, law: Law, worst: Worst | None, confide
         mean=evidence.mean,
         error=evidence.error,
         rate=known,
-        split=bool(evidence.kills),
-        stuck=evidence.stuck,
+        split=bool(evidence.rounds),
+        steps=evidence.steps << len(evidence.rounds) >> 1,
+        remembering=bool(evidence.rounds) and evidence.rounds[-1].remembering,
+        stuck=evidence.rounds[-1].stuck if evidence.rounds else 0,
         flat=_flatness(evidence, worst, known),
     )
 
@@ -96,7 +98,7 @@ def _broken(evidence: Evidence, law: Law, worst: Worst | None) -> bool | None:
     """Whether there is an error in the law's ball; None: there is no ball, or nobody looked."""
     if law.norm is None:
         return None
-    if evidence.wrong or evidence.hits > 0 or any(evidence.arrived):
+    if evidence.wrong or evidence.hits > 0 or any(any(r.arrived) for r in evidence.rounds):
         return True
     return None if worst is None else worst.distance <= law.size
 

@@ -26,11 +26,13 @@ RATES = {
     "mean": "(n,) float64 of max_j z_j - z_y over draws; NaN where only labels are known",
     "error": "(n,) float64 its standard error",
     "unreadable": "(n,) int64 draws without a score",
-    "split": "(n,) bool",
-    "kills": "(n, r) int64 of every replicate",
-    "arrived": "(n, r) bool it ended among errors",
-    "stuck": "(n,) int64 replicates whose clones could not move",
-    "level": "(n,) float64 score that all replicates came to, NaN without",
+    "rounds": "(n,) int64 of splitting, each with twice the steps of the one before; 0: the row was not split",
+    "kills": "(n, k, r) int64 of every replicate of every round; 0 in those that were not made",
+    "arrived": "(n, k, r) bool it ended among errors",
+    "stuck": "(n, k) int64 replicates whose clones could not move",
+    "tau": "(n, k) float64 Kendall's tau of clones and their parents, NaN in rounds that were not made",
+    "chance": "(n, k) float64 its standard deviation where clones forgot their parents",
+    "level": "(n,) float64 score that all replicates of the last round came to, NaN without",
     "asked": "(n,) int64 points at which the model was asked",
     "cost": "(2,) int64 forwards, padding included, and backwards",
 }
@@ -77,6 +79,8 @@ class Line(Record):
     error: float | None  # its standard error
     rate: Rate
     split: bool
+    steps: int  # of a clone, in the last round; 0 where it was not split
+    remembering: bool  # clones are like their parents all the same
     stuck: int  # replicates whose clones could not move
     flat: Flatness | None
 

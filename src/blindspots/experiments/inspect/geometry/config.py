@@ -8,12 +8,15 @@ from blindspots.errors import InputError
 from blindspots.experiments.inspect.settings import Learning
 from blindspots.runs.config import DataSource, Numbers, setting
 
+FEWEST = 4  # rows: one half says what is universal for the other
+
 
 class GeometryConfig(Learning):
     group: ClassVar[str] = "Geometry"
+    compares: ClassVar[bool] = True
 
     geometry_rows: int | None = setting(
-        None, "Rows that are measured, by lot.", metavar="N", shown="500, or 32 of large inputs", ge=4
+        None, "Rows that are measured, by lot.", metavar="N", shown="500, or 32 of large inputs", ge=FEWEST
     )
     slices: int = setting(4, "Rows by lot through which slices are drawn.", metavar="N", ge=0, le=64)
     resolution: int = setting(64, "Cells along each side of a slice: a power of two.", metavar="N", ge=8, le=1024)

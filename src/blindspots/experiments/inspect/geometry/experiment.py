@@ -16,7 +16,7 @@ from blindspots.data import Data, as_data
 from blindspots.data.splits import refuse_overlap
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.geometry.conclude import concluded
-from blindspots.experiments.inspect.geometry.config import GeometryConfig
+from blindspots.experiments.inspect.geometry.config import FEWEST, GeometryConfig
 from blindspots.experiments.inspect.geometry.features import KINDS, learner_of
 from blindspots.experiments.inspect.geometry.findings import findings
 from blindspots.experiments.inspect.geometry.making import Making
@@ -96,6 +96,11 @@ class GeometryStudy(Experiment[GeometryConfig, GeometryVerdict]):
     def fitted(self, config: GeometryConfig, world: World) -> GeometryConfig:
         _check_models(config, world)
         shape = world.data.shape
+        if len(world.data) < FEWEST:
+            raise InputError(
+                f"expected at least {FEWEST} rows, half of which say what is universal for the others, got "
+                f"{len(world.data)}: give more"
+            )
         wanted = config.geometry_rows or (_LARGE_ROWS if is_large(shape) else _ROWS)
         fitted = config.model_copy(
             update={

@@ -6,6 +6,7 @@ from torch import Tensor
 from blindspots.attacks import Attack, SuperDeepFool
 from blindspots.ball import Ball
 from blindspots.data.splits import cut, shuffled
+from blindspots.errors import InputError
 from blindspots.experiments.inspect.geometry import axes, local, slices
 from blindspots.experiments.inspect.geometry.config import GeometryConfig
 from blindspots.experiments.inspect.geometry.features import learner_of, taught
@@ -57,6 +58,11 @@ class Making:
         pairs = [data.rows(i, i + 1) for i in at.tolist()]
         x = torch.cat([x for x, _ in pairs])
         scores = self.sight.scores(x)
+        if odd := int((~scores.isfinite().all(1)).sum()):
+            raise InputError(
+                f"expected scores that are numbers, got others for {odd} of {len(x)} rows, which have no region: leave "
+                "these rows out, or mend the model"
+            )
         top = scores.topk(2, 1)
         return {
             "at": at, "y": torch.cat([y for _, y in pairs]), "prediction": scores.argmax(1),

@@ -95,6 +95,8 @@ class _Proof:
 
     def _ask(self, model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
         assert self.config.chunk
+        if not len(x):
+            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
         return predictions(model, x, self.config.chunk, self.config.seed)
 
     def _differs(self, model: Model, x: Tensor, said: Any) -> bool:

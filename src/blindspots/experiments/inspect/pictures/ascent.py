@@ -127,7 +127,7 @@ class Ascent:
             out = answered(self.model, self.group.layer, x)
             total = self.group.climbed(out, job.which.to(out.device)).sum()
             if job.each > 1:
-                total = total - job.alike * likeness(out, job.each).sum()
+                total = total - job.alike * likeness(self.group.by_unit(out), job.each).sum()
             return self.model.gradient(total, x)
 
     def _inputs(self, image: Tensor) -> Tensor:

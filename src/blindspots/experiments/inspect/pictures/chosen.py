@@ -7,10 +7,11 @@ from torch import Tensor
 
 from blindspots.data.splits import shuffled
 from blindspots.errors import InputError
-from blindspots.experiments.inspect.layers import Layer, hidden, layers_of, named
+from blindspots.experiments.inspect.layers import Layer, has_hidden, hidden, layers_of, named
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.pictures.objectives import Group, answered
 from blindspots.experiments.inspect.units.bases import rotations
+from blindspots.models.blackbox import BlackBox
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
 from blindspots.pictures import is_image
@@ -48,7 +49,11 @@ def _class_count(world: World) -> int:
 
 def _scores(model: Model, x: Tensor) -> int:
     with model.borrowed(), torch.no_grad():
-        return model.logits(x.to(model.device)).shape[1] - model.rejects
+        scores = model.logits(x.to(model.device))
+    if bool(scores.isnan().any()):
+        failed = f" ({model.failure})" if isinstance(model, BlackBox) and model.failure else ""
+        raise InputError(f"expected scores of {model.name} for the first row, got NaN{failed}: check the model")
+    return scores.shape[1] - model.rejects
 
 
 def check_answers(config: PicturesConfig, world: World) -> None:
@@ -76,20 +81,12 @@ def _layers(world: World) -> list[Layer]:
 def groups_of(config: PicturesConfig, world: World) -> tuple[str, ...]:
     """ "channel@conv1", ..., "class": where layers are named these alone, where classes are, these alone."""
     both = not (config.layer or config.class_)
-    channels = bool(config.layer) or (both and _has_layers(world))
+    channels = bool(config.layer) or (both and has_hidden(world.model, world.data.rows(0, 2)[0]))
     kinds = config.picture or (("channel",) * channels + ("class",) * bool(both or config.class_))
     layers = _wanted(config, world) if set(kinds) - {"class"} else []
     return tuple(f"{kind}@{layer.name}" for kind in kinds if kind != "class" for layer in layers) + (
         ("class",) if "class" in kinds else ()
     )
-
-
-def _has_layers(world: World) -> bool:
-    """Exported graphs have none with names."""
-    try:
-        return bool(_layers(world))
-    except InputError:
-        return False
 
 
 def _wanted(config: PicturesConfig, world: World) -> list[Layer]:

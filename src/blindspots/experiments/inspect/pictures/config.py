@@ -14,6 +14,7 @@ KINDS = ("channel", "unit", "direction", "class", "caricature")
 
 class PicturesConfig(Inspecting):
     group: ClassVar[str] = "Pictures"
+    compares: ClassVar[bool] = True
 
     picture: Words = setting(
         (),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.batching import rows_per_call
+from blindspots.errors import InputError
 from blindspots.experiments.inspect.pictures.ascent import Ascent, Job, Recipe, levels, pixels
 from blindspots.experiments.inspect.pictures.chosen import chosen, class_count, group_of, number_of
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
@@ -202,4 +203,9 @@ def _confidence(model: Model, x: Tensor, classes: Tensor) -> tuple[Tensor, Tenso
     """Probability of each row's class, and the class with the highest: (K,) each."""
     with model.borrowed(), torch.no_grad():
         sure = torch.cat([model.logits(part.to(model.device)).softmax(1).cpu() for part in torch.split(x, _CHUNK)])
+    if bool(sure.isnan().any()):
+        raise InputError(
+            f"expected scores of {model.name} for images that were made from nothing, got NaN: leave them out with "
+            "--no-fooling"
+        )
     return sure.gather(1, classes[:, None])[:, 0], sure.argmax(1)

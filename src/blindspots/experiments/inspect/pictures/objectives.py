@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +46,10 @@ class Group:
         length: Tensor = self._read(out).norm(dim=1)
         return value * (value / length.clamp_min(1e-12)).clamp_min(_LEAST) ** _POWER
 
+    def by_unit(self, out: Tensor) -> Tensor:
+        """What the layer answered, (B, units, *positions)."""
+        return out if self.layer is None else self.layer.by_unit(out)
+
     @property
     def _is_projection(self) -> bool:
         return self.kind in ("direction", "caricature")
@@ -67,10 +70,10 @@ def odds(logits: Tensor) -> Tensor:
 
 def central(layer: Layer, out: Tensor) -> Tensor:
     """(B, units) at the central position of what a layer answers (B, *shape)."""
-    if layer.last_axis:
-        return out[:, out.shape[1] // 2]
-    middle = [size // 2 for size in out.shape[2:]]
-    return out.flatten(2)[..., int(np.ravel_multi_index(middle, out.shape[2:]))] if middle else out
+    found = layer.by_unit(out)
+    for axis in range(found.ndim - 1, 1, -1):
+        found = found.select(axis, found.shape[axis] // 2)
+    return found
 
 
 def answered(model: Model, layer: Layer | None, x: Tensor) -> Tensor:
@@ -83,7 +86,8 @@ def answered(model: Model, layer: Layer | None, x: Tensor) -> Tensor:
 def likeness(out: Tensor, each: int) -> Tensor:
     """How alike the pictures of an objective are, (B / each,): the mean over pairs of the cosine of Gram matrices.
 
-    Olah et al. 2017: texture, not place; `out` (B, C, ...) of `each` pictures of every objective, one after the other.
+    Olah et al. 2017: texture, not place; `out` (B, units, ...) of `each` pictures of every objective, one after the
+    other.
     """
     flat = out.reshape(len(out), out.shape[1], -1)
     gram = (flat @ flat.mT).flatten(1)

@@ -80,8 +80,12 @@ def answer(v: PicturesVerdict) -> str:
         )
     if v.fooling:
         sure = max(v.fooling, key=lambda one: one.typical)
-        told.append(f"images made from nothing are taken for classes with {percent(sure.typical)} confidence")
-    return "; ".join(told) or "Nothing was drawn"
+        told.append(
+            f"the model is {percent(sure.typical)} sure of the classes of images that were made from nothing, in the "
+            "median"
+        )
+    said = "; ".join(told) or "nothing was drawn"
+    return said[0].upper() + said[1:]
 
 
 def _text(run: Inspected) -> str:
@@ -124,15 +128,18 @@ class _Page:
         """What the sheet shows on this model."""
         kept = [p.kept for p in group.pictures if p.kept is not None]
         matched = [p.matched.quantile for p in group.pictures if p.matched]
-        told = f"{group.risen} of {count(len(group.pictures), 'picture')} rise above all {count(self.v.rows, 'row')}"
+        told = [f"{group.risen} of {count(len(group.pictures), 'picture')} rise above all {count(self.v.rows, 'row')}."]
         if kept:
-            told += f", and keep {percent(sum(kept) / len(kept))} of that under changes they were not made with"
-        if matched:
-            told += (
-                f"; the units of {self.v.independent} that answer alike are excited more than by "
-                f"{percent(sum(matched) / len(matched))} of the rows, on average"
+            told.append(
+                f"Under changes that they were not made with they keep {percent(sum(kept) / len(kept))} of their way "
+                "from the median row, on average."
             )
-        return f"{told}."
+        if matched:
+            told.append(
+                f"They excite the units of {self.v.independent} that answer most alike as much as or more than "
+                f"{percent(sum(matched) / len(matched))} of the rows do, on average."
+            )
+        return " ".join(told)
 
     def said(self, p: Picture, group: Drawn) -> list[str]:
         lines = [self.reached(p)]

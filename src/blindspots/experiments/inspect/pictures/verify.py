@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import convolve
 from scipy.special import softmax
 from scipy.stats import pearsonr, percentileofscore
-from torch import Tensor, nn
+from torch import Tensor
 
 from blindspots.experiments.inspect.pictures.config import PicturesConfig
 from blindspots.experiments.inspect.pictures.verdict import (
@@ -23,6 +23,7 @@ from blindspots.experiments.inspect.pictures.verdict import (
     PICTURES,
     PicturesVerdict,
 )
+from blindspots.experiments.inspect.verify_layers import answered, by_unit
 from blindspots.models.model import Model
 from blindspots.packing import unpacked_text
 from blindspots.random import keys, normal
@@ -252,13 +253,12 @@ class _Asking:
         targets = self.parts[f"answers/{i}"]["targets"].numpy()
         if kind == "class":
             return np.asarray(self._scores(self.model, x)[:, targets])
-        module = dict(self.model.net.named_modules())[layer]
-        out = _seen(self.model, module, x)
+        asked = torch.from_numpy(x)
         if kind == "caricature":
-            rows = np.concatenate([self.data.rows(row, row + 1)[0].numpy() for row in targets])
-            v = _seen(self.model, module, rows).reshape(len(rows), -1)
+            rows = torch.cat([self.data.rows(row, row + 1)[0] for row in targets])
+            v, out = (answered(self.model, layer, some).reshape(len(some), -1) for some in (rows, asked))
             return np.asarray(out.reshape(len(x), -1) @ (v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12)).T)
-        units = np.moveaxis(out, _unit_axis(module, out), 1)
+        units = by_unit(self.model, layer, asked)
         flat = units.reshape(*units.shape[:2], -1)
         if kind == "direction":
             return np.asarray(flat.mean(2) @ self._directions(i, flat.shape[1], len(targets)))
@@ -309,21 +309,20 @@ class _Asking:
             yield f"expected what {model.name} takes the pictures of classes for, found other classes"
 
     def _matched(self, i: int, other: Model, x: Array, each: int) -> Problems:
-        c, modules = self.parts[f"matched/{i}"], dict(other.net.named_modules())
+        c = self.parts[f"matched/{i}"]
         names, rows = unpacked_text(c["names"]).split("\n"), len(self.data)
         asked = np.concatenate([self.data.rows(row, row + 1)[0].numpy() for row in (0, rows // 2, rows - 1)])
         for t, (layer, unit) in enumerate(zip(c["layer"].tolist(), c["unit"].tolist(), strict=True)):
             shown = np.concatenate([asked, x[t * each : (t + 1) * each]])
-            again = self._unit(other, modules.get(names[layer]) if names[layer] else None, shown)[:, unit]
+            again = self._unit(other, names[layer], shown)[:, unit]
             stored = np.concatenate([c["values"][[0, rows // 2, rows - 1], t].numpy(), c["reached"][t].numpy()])
             if not np.allclose(again, stored, atol=_CLOSE * float(np.ptp(c["values"][:, t].numpy())), rtol=_CLOSE):
                 yield f"expected what unit {unit} of {names[layer] or 'the scores'} answers, found other numbers"
 
-    def _unit(self, other: Model, module: nn.Module | None, x: Array) -> Array:
-        if module is None:
+    def _unit(self, other: Model, layer: str, x: Array) -> Array:
+        if not layer:
             return self._scores(other, x)
-        out = _seen(other, module, x)
-        units = np.moveaxis(out, _unit_axis(module, out), 1)
+        units = by_unit(other, layer, torch.from_numpy(x))
         return np.asarray(units.reshape(*units.shape[:2], -1).mean(2))
 
     # -------------------------------------------------------------- from nothing
@@ -348,20 +347,3 @@ class _Asking:
         again = softmax(self._scores(model, x).astype(np.float64), axis=1)[np.arange(len(x)), classes]
         if not np.allclose(again, stored.numpy(), atol=_CLOSE):
             yield f"expected the confidences of {where} to be as the model has them now, found others"
-
-
-def _seen(model: Model, module: nn.Module, x: Array) -> Array:
-    """What a layer answers to rows."""
-    found: list[Tensor] = []
-    hook = module.register_forward_hook(lambda m, args, out: found.append(out.detach().cpu().clone()))
-    with model.borrowed(), torch.no_grad():
-        for k in range(0, len(x), _CHUNK):
-            model.logits(torch.from_numpy(x[k : k + _CHUNK]).to(model.device))
-    hook.remove()
-    return np.asarray(torch.cat(found).float().numpy())
-
-
-def _unit_axis(module: nn.Module, out: Array) -> int:
-    """Of tokens (B, T, E) units lie along the last axis."""
-    in_front = type(module).__name__.startswith(("Conv", "BatchNorm", "MaxPool", "AvgPool"))
-    return out.ndim - 1 if out.ndim == 3 and not in_front else 1

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blindspots.experiments.inspect.stability.graph import Graph
+from blindspots.experiments.inspect.stability.graph import Graph, Step
 from blindspots.random import normal
 from blindspots.rows import col
 
@@ -45,14 +45,15 @@ def amplification(graph: Graph, x: Tensor, adversarial: Tensor, keys: Tensor, at
         at: the step behind which perturbations are made. 0: at the input. Else `adversarial` is a perturbed result of
             that step, (B, ...), as `adversarial_at` makes, and x are still inputs.
 
-    Returns: for every layer from `at` on, in order. NaN where the clean result of a row is 0.
+    Returns: for every layer from `at` on whose results are real numbers of single rows, in order. NaN where the clean
+        result of a row is 0.
     """
     found: list[list[tuple[Tensor, Tensor]]] = []
     for part in torch.split(torch.arange(len(x)), graph.rows):
         rows = part[torch.arange(graph.rows).clamp_max(len(part) - 1)]  # the last call is filled up
         grown = list(_grown(graph, x[rows], adversarial[rows], keys[rows], at))
         found.append([(a[: len(part)], b[: len(part)]) for a, b in grown])
-    names = [graph.steps[i].name for i in _behind(graph, at)]
+    names = [graph.steps[i].name for i in _behind(graph, at) if _is_told(graph.steps[i])]
     joined = [[torch.cat(parts) for parts in zip(*each, strict=True)] for each in zip(*found, strict=True)]
     return [Growth(name, *each) for name, each in zip(names, joined, strict=True)]
 
@@ -63,6 +64,10 @@ def _behind(graph: Graph, at: int) -> list[int]:
     for i in range(at + 1, len(graph.steps)):
         moved |= {i} if moved.intersection(graph.steps[i].reads) else set()
     return sorted(moved)
+
+
+def _is_told(step: Step) -> bool:
+    return step.real and step.axis is not None
 
 
 def _grown(graph: Graph, x: Tensor, adversarial: Tensor, keys: Tensor, at: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -79,8 +84,9 @@ def _grown(graph: Graph, x: Tensor, adversarial: Tensor, keys: Tensor, at: int) 
         elif i in behind:
             for other in others:
                 other[i] = step.run({read: other.get(read, clean[read]) for read in step.reads})
-        if i in behind:
-            yield _relative(clean[i], others[0][i]), _relative(clean[i], others[1][i])
+        if i in behind and _is_told(step):
+            rows, *moved = (step.by_row(known[i], graph.rows) for known in (clean, *others))
+            yield _relative(rows, moved[0]), _relative(rows, moved[1])
         for read in [r for r in set(step.reads) if last[r] == i]:
             for known in (clean, *others):
                 known.pop(read, None)
@@ -93,7 +99,7 @@ def _noise(change: Tensor, keys: Tensor) -> Tensor:
 
 
 def _length(x: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    length: Tensor = torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1)
     return length
 
 

@@ -36,7 +36,7 @@ def conclude(begun: Sequence[str], parts: Parts) -> StabilityVerdict:
         local=_finite(float(around["local"].max())), found=float(around["found"].max()),
         found_in_box=float(around["found_in_box"].max()), gradient=float(around["gradient"].mean()),
         proved=_middle(_proved(around["scores"], whole["margins"])), starts=starts,
-        lower_half=_middle(_halves(ops, moved)),
+        lower_half=_middle(_halves(ops, next(iter(parts.below("moved")))["steps"].tolist(), moved)),
     )  # fmt: skip
 
 
@@ -95,9 +95,9 @@ def _growth(name: str, op: str, adversarial: Tensor, noise: Tensor) -> Growth:
     return Growth(layer=name, op=op, adversarial=_middle(adversarial), noise=_middle(noise), ratio=ratio)
 
 
-def _halves(ops: Sequence[str], c: Columns) -> Tensor:
+def _halves(ops: Sequence[str], steps: Sequence[int], c: Columns) -> Tensor:
     """Doublings of the ratio per weighted layer in the lower half of them, less those in the upper half: (n,)."""
-    weighted = [i for i, op in enumerate(ops) if op in WEIGHTED]
+    weighted = [k for k, i in enumerate(steps) if ops[i] in WEIGHTED]
     lower = len(weighted) // 2
     if not lower:
         return torch.zeros(0, dtype=torch.float64)

@@ -29,7 +29,7 @@ from blindspots.experiments.inspect.stability.conclude import conclude
 from blindspots.experiments.inspect.stability.config import StabilityConfig
 from blindspots.experiments.inspect.stability.findings import findings
 from blindspots.experiments.inspect.stability.folding import folded
-from blindspots.experiments.inspect.stability.graph import Graph, trace
+from blindspots.experiments.inspect.stability.graph import Graph, Step, trace
 from blindspots.experiments.inspect.stability.layers import Gain
 from blindspots.experiments.inspect.stability.network import slope
 from blindspots.experiments.inspect.stability.verdict import WEIGHTED, StabilityVerdict
@@ -63,14 +63,13 @@ class Stability(Run[StabilityConfig, StabilityVerdict]):
         return f"Stability(product={v.product}, local={v.local}, found={v.found:.4g})"
 
 
-@checked(model=as_model, against=as_model)
+@checked(model=as_model)
 def stability(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
     y: Any = None,
     *,
     data: Data | None = None,
-    against: Model | nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -95,7 +94,7 @@ def stability(
         InputError: the model has no gradients or reads texts, its operations cannot be listed, a layer is unknown, the
             threat is no ball in linf or l2.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "against": against}
+    given = {"model": model, "data": rows_of(x, y, data)}
     done = begin("stability", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Stability(**vars(done))
 
@@ -190,8 +189,14 @@ def _blocks(graph: Graph) -> list[range]:
 
 def _middle(graph: Graph) -> list[str]:
     """The weighted layer in the middle, of those with another behind them."""
-    weighted = [step.name for step in graph.steps if step.op in WEIGHTED][:-1]
-    return weighted[len(weighted) // 2 :][:1]
+    *weighted, _ = [step for step in graph.steps if step.op in WEIGHTED] or [graph.steps[-1]]
+    moved = [step.name for step in weighted if _can_be_moved(graph, step)]
+    return moved[len(moved) // 2 :][:1]
+
+
+def _can_be_moved(graph: Graph, step: Step) -> bool:
+    """Whether it has one result of real numbers for every row, and something behind it."""
+    return step is not graph.steps[-1] and step.real and step.axis == 0 and step.shape[0] == graph.rows
 
 
 def _resulting(graph: Graph, name: str, is_module: bool) -> str:
@@ -203,7 +208,7 @@ def _resulting(graph: Graph, name: str, is_module: bool) -> str:
         raise InputError(
             f"expected a layer among {', '.join(names[:_LISTED])}{more}, got {name!r}{meant(name, names)}: choose one"
         )
-    if inside[-1] is graph.steps[-1] or inside[-1].shape[:1] != (graph.rows,):
+    if not _can_be_moved(graph, inside[-1]):
         raise InputError(
             f"expected a layer of one result for every row, with others behind it, got {name!r}: choose another"
         )

@@ -18,7 +18,10 @@ _FLAT = 1e-9  # slopes of slopes below this are none: the network is linear here
 
 @dataclass(frozen=True)
 class Steep:
-    """The Jacobian's spectral norm (B,) at rows, its direction among the scores (B, C) and in the input (B, *shape)."""
+    """The Jacobian's spectral norm (B,) at rows, its direction among the scores (B, C) and in the input (B, *shape).
+
+    The norm is NaN where the Jacobian is not finite.
+    """
 
     norm: Tensor
     scores: Tensor
@@ -40,10 +43,12 @@ def _all(x: Tensor, z: Tensor) -> Steep:
     count = z.shape[1]
     each = [torch.autograd.grad(z[:, i].sum(), x, retain_graph=True)[0].flatten(1) for i in range(count)]
     jacobian = torch.stack(each, 1)
+    finite = jacobian.isfinite().flatten(1).all(1)
+    jacobian = torch.where(finite[:, None, None], jacobian, 0.0)
     u = torch.linalg.eigh(jacobian @ jacobian.mT).eigenvectors[..., -1]
     v = torch.einsum("bc,bcn->bn", u, jacobian)
     norm = torch.linalg.vector_norm(v, dim=1)
-    return Steep(norm, u, (v / norm.clamp_min(_TINY)[:, None]).view_as(x))
+    return Steep(torch.where(finite, norm, torch.nan), u, (v / norm.clamp_min(_TINY)[:, None]).view_as(x))
 
 
 def _iterated(graph: Graph, x: Tensor) -> Steep:
@@ -119,7 +124,7 @@ def steepest_found(
     for start, step in ((x, length), (x, -length), (noise, length)):
         point = _ascent(graph, start, region, step, steps).float().double()
         found = steep(graph, point).norm
-        at, best = pick(found > best, point, at), best.maximum(found)
+        at, best = pick(found > best, point, at), best.fmax(found)
     return best, at.float()
 
 

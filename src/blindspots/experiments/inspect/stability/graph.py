@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from blindspots.errors import InputError
 from blindspots.models.foreign import contained, told
@@ -36,6 +37,9 @@ class Step:
         op: its name in ATen, such as "conv2d" or "relu"; the input is "input".
         args, kwargs: tensors are float64; what depends on the input is a `Ref`.
         shape: of its result, (B, ...).
+        real: whether its result are real numbers, not a mask or places.
+        masked: whether something that it reads is not.
+        axis: along which rows lie, perhaps several places of it each, as heads of attention; None: on none.
     """
 
     name: str
@@ -44,6 +48,9 @@ class Step:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     shape: tuple[int, ...]
+    real: bool = True
+    masked: bool = False
+    axis: int | None = 0
 
     @property
     def reads(self) -> list[int]:
@@ -53,6 +60,11 @@ class Step:
             (self.args, dict(self.kwargs)), lambda a: found.append(a.step) if isinstance(a, Ref) else None
         )
         return found
+
+    def by_row(self, result: Tensor, rows: int) -> Tensor:
+        """All numbers of every row, (rows, n), of a result with an axis of rows."""
+        assert self.axis is not None
+        return result.movedim(self.axis, 0).reshape(rows, -1)
 
     def run(self, values: Mapping[int, Any]) -> Any:
         """Its result, from those of earlier steps."""
@@ -74,6 +86,11 @@ class Graph:
     @property
     def rows(self) -> int:
         return self.steps[0].shape[0]
+
+    @property
+    def in_front(self) -> bool:
+        """Whether all results have rows along the first axis, a place each."""
+        return all(step.axis == 0 and step.shape[0] == self.rows for step in self.steps)
 
     @property
     def last(self) -> dict[int, int]:
@@ -138,7 +155,31 @@ def trace(model: Model, x: Tensor) -> Graph:
                 "something else than the operations it was seen to run: rewrite what depends on values in its forward, "
                 "or choose other parts"
             )
-    return graph
+    return _with_axes(graph, x)
+
+
+def _with_axes(graph: Graph, x: Tensor) -> Graph:
+    """Where rows lie in every result: where one changes that row of the input alone."""
+    clean = dict(graph.run(x, keep=True))
+    axes = [set(range(len(step.shape))) for step in graph.steps]
+    for row in {0, len(x) - 1}:
+        other = x.clone()
+        other[row] = x[row].flip(-1) + _SHIFT * (1 + x[row].abs())
+        for i, value in graph.run(other):
+            axes[i] &= {axis for axis in axes[i] if _is_of_row(_changed(value, clean[i]), axis, row, len(x))}
+    return Graph(tuple(replace(s, axis=min(found, default=None)) for s, found in zip(graph.steps, axes, strict=True)))
+
+
+def _changed(value: Tensor, clean: Tensor) -> Tensor:
+    return (value != clean) & ~(value.isnan() & clean.isnan())
+
+
+def _is_of_row(changed: Tensor, axis: int, row: int, rows: int) -> bool:
+    """Whether what changed lies in the places of a row along this axis."""
+    each, more = divmod(changed.shape[axis], rows)
+    elsewhere = changed.movedim(axis, 0).clone()
+    elsewhere[row * each : (row + 1) * each] = False
+    return not more and each > 0 and not bool(elsewhere.any())
 
 
 def _traced(model: Model, x: Tensor) -> tuple[fx.GraphModule, dict[str, str]]:
@@ -228,7 +269,9 @@ def _steps(traced: fx.GraphModule, inside: Mapping[str, str], leaves: set[str]) 
             if step.reads:
                 path = inside.get(node.name, "")
                 wished = f"{path}.{step.op}".lstrip(".")
-                steps.append(replace(step, name=_unique(path if path in leaves - taken else wished, taken)))
+                masked = not all(steps[read].real for read in step.reads)
+                name = _unique(path if path in leaves - taken else wished, taken)
+                steps.append(replace(step, name=name, masked=masked))
             found[node] = Ref(len(steps) - 1) if step.reads else _double(step.run({}))
     result = fx.node.map_arg(traced.graph.output_node().args[0], found.__getitem__)
     if not isinstance(result, Ref):
@@ -247,12 +290,24 @@ class _Item:
         return self.function(*args, **kwargs)[self.index]
 
 
+class _Attention:
+    """Attention by plain products: of the fused kernels on CPU no second derivative is known."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self._schema = function, function._schema
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.function(*args, **kwargs)
+
+
 def _step(node: fx.Node, found: Mapping[fx.Node, Any]) -> Step:
     op, function = _operation(node.target)
     given = fx.node.map_arg((node.args, node.kwargs), found.__getitem__)
     args, kwargs = fx.node.map_aggregate(given, _in_double)
     value = node.meta.get("val")
-    return Step("", op, function, args, kwargs, tuple(value.shape) if isinstance(value, Tensor) else ())
+    shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+    return Step("", op, function, args, kwargs, shape, not isinstance(value, Tensor) or value.is_floating_point())
 
 
 def _is_idle(step: Step) -> bool:
@@ -267,6 +322,8 @@ def _operation(target: Any) -> tuple[str, Callable[..., Any]]:
     if not isinstance(target, torch._ops.OpOverload):
         return getattr(target, "__name__", str(target)), target
     op = target._schema.name.split("::")[1]
+    if op == "scaled_dot_product_attention":
+        return op, _Attention(target)
     if op in ("view", "_unsafe_view") and target._overloadname in ("default", ""):
         return op, torch.ops.aten.reshape.default  # strides may be others in float64
     if not target._schema.is_mutable or not op.endswith("_") or op.endswith("__"):

@@ -1,8 +1,8 @@
 """How far each operation of a network can stretch a change of its input, in l2: everywhere, and at given rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, prod, sqrt
+from dataclasses import dataclass, replace
+from math import inf, isnan, prod, sqrt
 from typing import Any
 
 import torch
@@ -52,6 +52,15 @@ def gain(step: Step, values: Values, *, prove: bool = True) -> Gain:
 
     `prove`: of a convolution, also by what takes long.
     """
+    found = None if step.masked or not step.real else _gain(step, values, prove)
+    found = None if found and any(map(isnan, found.upper)) else found  # of weights that are NaN
+    count = len(step.reads)
+    nothing = f"{step.name} ({step.op}) is unknown here: no bound"
+    found = found or Gain((inf,) * count, 0.0, (inf,) * count, note=nothing)
+    return replace(found, local=tuple(inf if isnan(g) else g for g in found.local))  # of rows with answers of NaN
+
+
+def _gain(step: Step, values: Values, prove: bool) -> Gain | None:
     given = arguments(step)
     rule = _RULES.get(step.op)
     found = rule(step, given, values) if rule and step.reads else None
@@ -59,9 +68,7 @@ def gain(step: Step, values: Values, *, prove: bool = True) -> Gain:
         found = _convolution(step, conv, prove)
     if found is None and (slope := slopes(step.op, given)) is not None and len(step.reads) == 1:
         found = known(Norm(*[max(map(abs, slope))] * 2))
-    count = len(step.reads)
-    nothing = f"{step.name} ({step.op}) is unknown here: no bound"
-    return found or Gain((inf,) * count, 0.0, (inf,) * count, note=nothing)
+    return found
 
 
 def arguments(step: Step) -> dict[str, Any]:
@@ -139,7 +146,9 @@ def _product(step: Step, given: dict[str, Any], values: Values) -> Gain | None:
     first, second = (values[read] for read in step.reads)
     if len(step.reads) > 2 or first.ndim < 2 or second.ndim < 2:
         return None
-    return _unbounded(step, (_longest(second), _longest(first)), "a product of two results has no bound")
+    return _unbounded(
+        step, (_longest(second), _longest(first)), "a product of two results has no bound that holds everywhere"
+    )
 
 
 def _longest(matrices: Tensor) -> float:
@@ -147,10 +156,8 @@ def _longest(matrices: Tensor) -> float:
 
 
 def _unbounded(step: Step, local: tuple[float, ...], why: str) -> Gain:
-    at = f"{max(local):.4g} at these rows"
-    return Gain(
-        (inf,) * len(step.reads), 0.0, local, note=f"{step.name} ({step.op}): {why} that holds everywhere; {at}"
-    )
+    at = f"{' + '.join(f'{g:.4g}' for g in local)} at these rows"
+    return Gain((inf,) * len(step.reads), 0.0, local, note=f"{step.name} ({step.op}): {why}; {at}")
 
 
 def _attention(step: Step, given: dict[str, Any], values: Values) -> Gain | None:
@@ -163,7 +170,9 @@ def _attention(step: Step, given: dict[str, Any], values: Values) -> Gain | None
     scale = q.shape[-1] ** -0.5 if given["scale"] is None else given["scale"]
     p = (scale * q @ k.mT).softmax(-1)
     bent = scale * _softmax_at(p) * _longest(v)
-    return _unbounded(step, (bent * _longest(k), bent * _longest(q), _longest(p)), "attention has no bound")
+    return _unbounded(
+        step, (bent * _longest(k), bent * _longest(q), _longest(p)), "attention has no bound that holds everywhere"
+    )
 
 
 # ------------------------------------------------------------------ one input per output, and means
@@ -192,7 +201,7 @@ def _scaled(step: Step, given: dict[str, Any], values: Values) -> Gain | None:
     if step.op in ("div", "divide"):
         return None
     local = [float(other.abs().amax()) * _spread(step, x) for x, other in zip(reads, reads[::-1], strict=True)]
-    return _unbounded(step, tuple(local), "a product of two results has no bound")
+    return _unbounded(step, tuple(local), "a product of two results has no bound that holds everywhere")
 
 
 def _sum(step: Step, given: dict[str, Any], values: Values) -> Gain:
@@ -252,7 +261,7 @@ def _row_norm(step: Step, given: dict[str, Any], values: Values) -> Gain | None:
     eps = torch.finfo(torch.float32).eps if given["eps"] is None else given["eps"]
     weight = 1.0 if given["weight"] is None else float(given["weight"].abs().amax())
     local = weight / float((centred.square().mean(-1) + eps).amin()) ** 0.5
-    far = f"no bound worth the name ({weight / eps**0.5 if eps else inf:.4g} where a row is constant)"
+    far = f"no useful bound holds everywhere ({weight / eps**0.5 if eps else inf:.4g} where a row is constant)"
     return _unbounded(step, (local,), far)
 
 
@@ -354,7 +363,7 @@ def is_affine(step: Step) -> bool:
     """Whether it is known to be linear, up to a constant, in the one result that it reads."""
     first = arguments(step).get("self")
     bent = step.op in ("div", "divide") and (not isinstance(first, Ref) or arguments(step).get("rounding_mode"))
-    return step.op in _AFFINE and len(step.reads) == 1 and not bent
+    return step.op in _AFFINE and len(step.reads) == 1 and not bent and step.real and not step.masked
 
 
 def is_matrix(step: Step) -> bool:

@@ -61,8 +61,8 @@ class Slopes:
     @property
     def lengths(self) -> Tensor:
         """Of each row at most that, (B, m)."""
-        within = torch.linalg.vector_norm(self.mid.flatten(2), dim=2) + self.error
-        apart: Tensor = torch.linalg.vector_norm((self.mid.abs() + self.rad).flatten(2), dim=2)
+        within = torch.linalg.vector_norm(_flat(self.mid, 2), dim=2) + self.error
+        apart: Tensor = torch.linalg.vector_norm(_flat(self.mid.abs() + self.rad, 2), dim=2)
         lengths: Tensor = within.minimum(apart).T
         return lengths
 
@@ -109,9 +109,14 @@ def steepest(graph: Graph, layers: Sequence[Layer], ball: Interval, seeds: Tenso
     return Steepest(owed[0].norm * slack, owed[0].lengths * slack)
 
 
+def _flat(x: Tensor, axes: int) -> Tensor:
+    """With one axis behind the first ones, also of results with a single number for every row."""
+    return x.reshape(*x.shape[:axes], -1)
+
+
 def _spectral(m: Tensor) -> Tensor:
     """Of matrices (m, B, ...), (B,)."""
-    flat = m.flatten(2).transpose(0, 1)
+    flat = _flat(m, 2).transpose(0, 1)
     if not bool(flat.isfinite().all()):
         return torch.full((len(flat),), inf, dtype=torch.float64)
     largest: Tensor = torch.linalg.eigvalsh(flat @ flat.mT)[:, -1]
@@ -125,13 +130,21 @@ def _forward(graph: Graph, layers: Sequence[Layer], ball: Interval, radius: floa
     """What every step can result in."""
     values, centres = [ball], {0: ball.mid}
     for i, step in enumerate(graph.steps[1:], 1):
-        found = _values(step, layers[i - 1], {read: values[read] for read in step.reads})
         centres[i] = step.run(centres)
+        if step.masked or not step.real:
+            values.append(_anything(centres[i]))
+            continue
+        found = _values(step, layers[i - 1], {read: values[read] for read in step.reads})
         if radius < inf:
             moved = Interval(centres[i], torch.full_like(centres[i], radius * layers[i - 1].upper))
             found = found.within(moved.wider())
         values.append(found.wider())
     return values
+
+
+def _anything(centre: Tensor) -> Interval:
+    """Where masks decide, numbers may jump."""
+    return Interval(centre.double(), torch.full(centre.shape, inf, dtype=torch.float64))
 
 
 def _values(step: Step, layer: Layer, reads: dict[int, Interval]) -> Interval:
@@ -142,7 +155,7 @@ def _values(step: Step, layer: Layer, reads: dict[int, Interval]) -> Interval:
     if "max_pool" in step.op or (slope is not None and slope[0] >= 0):
         low, high = (step.run({i: v.ends[which] for i, v in reads.items()}) for which in (0, 1))
         return Interval.between(low, high)
-    lengths = [torch.linalg.vector_norm(rads[read].flatten(1), dim=1) for read in step.reads]
+    lengths = [torch.linalg.vector_norm(_flat(rads[read], 1), dim=1) for read in step.reads]
     moved = sum((length * g for length, g in zip(lengths, layer.gain.upper, strict=True)), torch.zeros(()))
     mid = step.run(mids)
     return Interval(mid, col(moved, mid).expand_as(mid))
@@ -162,7 +175,7 @@ def _pulled(step: Step, layer: Layer, owed: Slopes, values: Sequence[Interval]) 
         (read,) = step.reads
         own = Interval.between(*slopes_between(step.op, arguments(step), *values[read].ends))
         most, bent = own.mid.abs() + own.rad, owed.mid * own.rad
-        error = owed.error * most.flatten(1).amax(1) + _spectral(bent)
+        error = owed.error * _flat(most, 1).amax(1) + _spectral(bent)
         yield read, Slopes(owed.mid * own.mid, owed.rad * most + bent.abs(), error).tight()
     else:
         for read, g in zip(step.reads, layer.gain.upper, strict=True):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blindspots.box import Box
+from blindspots.errors import InputError
 from blindspots.experiments.inspect.stability.bounds import Layer
 from blindspots.experiments.inspect.stability.gradients import Region, steep, steepest_found
 from blindspots.experiments.inspect.stability.graph import Graph
@@ -49,9 +50,17 @@ def slope(
         radius: of the ball around each row, at least 0, cut off at the box; in l2 where `p` is 2, else in linf.
         best: a bound that holds everywhere.
         keys: int64 (`graph.rows`,), of the noise from which ascents start.
+
+    Raises InputError: the slopes at a row are not finite.
     """
     x = x.double().cpu()
     low, high = (bound.cpu() for bound in box.like(x))
+    gradient = steep(graph, x).norm
+    if not bool(gradient.isfinite().all()):
+        raise InputError(
+            "expected scores with finite slopes at all rows, got NaN or infinity at some: leave these rows out, or "
+            "rewrite what divides by 0 or takes roots of it"
+        )
     within = radius if p == 2 else inf
     region = Region((x - radius).maximum(low), (x + radius).minimum(high), x, within)
     found, point = steepest_found(graph, x, region, keys)
@@ -60,14 +69,17 @@ def slope(
     return Slope(
         local=_local(graph, layers, region, best),
         found=found, point=point, found_in_box=anywhere.maximum(found),
-        point_in_box=torch.where(farther, there, point), gradient=steep(graph, x).norm, scores=graph.scores(x),
+        point_in_box=torch.where(farther, there, point), gradient=gradient, scores=graph.scores(x),
     )  # fmt: skip
 
 
 def _local(graph: Graph, layers: Sequence[Layer], region: Region, best: float) -> Tensor:
-    """A little outside of the region, too; what holds everywhere where a Jacobian is too large to be followed."""
+    """A little outside of the region, too; what holds everywhere where a Jacobian cannot be followed row by row.
+
+    It is too large, or rows are not in front in some result, as in recurrent layers and attention.
+    """
     scores, widest = graph.steps[-1].shape[1], max(torch.Size(step.shape).numel() for step in graph.steps)
-    if scores * widest > _NUMBERS:
+    if scores * widest > _NUMBERS or not graph.in_front:
         return torch.full((graph.rows,), best, dtype=torch.float64)
     mid, rad = (region.high + region.low) / 2, (region.high - region.low) / 2
     reach = torch.where(rad > 0, rad * (1 + 2 * _SLACK) + _ROUNDING * mid.abs(), 0.0)

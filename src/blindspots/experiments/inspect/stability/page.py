@@ -25,6 +25,7 @@ _NAMES, _LETTERS = 12, 48  # of layers below a chart, at most
 _DECADES = 6  # lines of a chart
 _NAMED = 4  # layers in a sentence
 _FLAT = 1e-9
+_EXACT = 1e-3  # gaps below this are not told apart
 _LARGE = 1e6  # from here on numbers are written with a power of ten
 
 
@@ -47,6 +48,8 @@ def shown(run: Inspected) -> Shown:
         context={
             "bars": bars(run), "least": number(10.0 ** _least(run)), "gap": _gap(v),
             "layers": layers(v), "layers_said": _layers_said(v),
+            "notes": [layer.note for layer in v.without_bound],
+            "chart": "Bounds above, what was found below." if _has_bounds(v) else "All were found; there is no bound.",
             "plots": [(plot(s), _growth_said(v, s)) for s in v.starts],
             "tables": [growth(s) for s in v.starts],
         },
@@ -72,11 +75,20 @@ def _text(run: Inspected) -> str:
         if proved
         else ""
     )
+    rows = f"in the ball of {radius} around {count(v.bounded, 'row')}"
+    stated = (
+        f"Bounds hold for all inputs or {rows}; below them stand slopes that were found there."
+        if _has_bounds(v)
+        else f"Slopes were looked for among all inputs and {rows}; each is a lower bound of the steepest one."
+    )
     return (
         "A slope is the spectral norm of the scores' Jacobian: how far they can move per change of the input, both in "
-        f"L2. Bounds hold for all inputs or in the ball of {radius} around {count(v.bounded, 'row')}; below them stand "
-        f"slopes that were found there.{safe}"
+        f"L2. {stated}{safe}"
     )
+
+
+def _has_bounds(v: StabilityVerdict) -> bool:
+    return v.bound is not None or v.local is not None
 
 
 def _said(value: float) -> str:
@@ -127,12 +139,15 @@ def _gap(v: StabilityVerdict) -> str:
         f" Around the rows the gap is {_said(v.local / v.found)} times." if v.local is not None and v.found > 0 else ""
     )
     if v.bound is None:
-        named = listing(list(dict.fromkeys(layer.name for layer in v.without_bound))[:_NAMED])
+        names = list(dict.fromkeys(layer.name for layer in v.without_bound))
+        more = [f"{len(names) - _NAMED} others"] if len(names) > _NAMED else []
+        named = listing([*names[:_NAMED], *more])
         return f"Nothing bounds {named} everywhere, so nothing does the network.{local}"
     better = (
         f"ECLipsE-Fast is {_said(v.product / v.eclipse_fast)} times below the product. "
         if v.product and v.eclipse_fast
-        else "ECLipsE-Fast does not apply: this is no sequence of layers and activations of up to 2,048 units. "
+        else "ECLipsE-Fast does not apply: it needs a sequence of linear layers of up to 2,048 units and activations "
+        "that never fall. "
     )
     wide = v.bound / v.found_in_box if v.found_in_box else math.inf
     return (
@@ -144,17 +159,14 @@ def _gap(v: StabilityVerdict) -> str:
 def layers(v: StabilityVerdict) -> Table:
     """Norms from both sides; what only moves numbers is left out."""
     told = [_layer(layer) for layer in v.layers if layer.upper != [1.0] or layer.lower != 1.0]
-    head = ["Layer", "Operation", "At least", "At most", "Gap", "Product so far", "Note"]
-    kept = len(head) if any(row[-1] for row in told) else -1
-    return Table(head[:kept], [row[:kept] for row in told], "Layers")
+    return Table(["Layer", "Operation", "At least", "At most", "Gap", "Product so far"], told, "Layers")
 
 
 def _layer(layer: LayerNorm) -> list[str]:
     upper = _bound(None) if None in layer.upper else " + ".join(map(_bound, layer.upper))
     (first, *others) = layer.upper
     gap = "–" if others or first is None or not layer.lower else percent(max(first / layer.lower - 1, 0.0))
-    note = layer.note.removeprefix(f"{layer.name} ({layer.op}): ") if None in layer.upper else ""
-    return [layer.name, layer.op, number(layer.lower), upper, gap, _bound(layer.product), note]
+    return [layer.name, layer.op, number(layer.lower), upper, gap, _bound(layer.product)]
 
 
 def _bound(value: float | None) -> str:
@@ -165,8 +177,9 @@ def _layers_said(v: StabilityVerdict) -> str:
     single = [(u / w.lower - 1, w) for w in v.layers if len(w.upper) == 1 and (u := w.upper[0]) and w.lower]
     longest = max((layer for _, layer in single), key=lambda w: w.upper[0] or 0, default=None)
     widest = max((gap for gap, _ in single), default=0.0)
-    said = f"Norms are known to within {percent(widest)}. " if single else ""
-    return said + (f"{longest.name} stretches most, {number(longest.lower)} times." if longest else "")
+    said = f"Norms are known to within {percent(max(widest, _EXACT))}. " if single else ""
+    among = " of those with a bound" if v.without_bound else ""
+    return said + (f"{longest.name} stretches most{among}, {number(longest.lower)} times." if longest else "")
 
 
 # ------------------------------------------------------------------ growth

@@ -1,6 +1,5 @@
 """A study of stability, proved again: norms of the modules themselves, slopes and growth asked of the model."""
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,8 @@ from blindspots.experiments.inspect.stability.verdict import (
     WHOLE,
     StabilityVerdict,
 )
+from blindspots.experiments.inspect.stability.verify_bounds import Bounds, network, seen_by
+from blindspots.experiments.inspect.stability.verify_bounds import norms as norms_of_modules
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs, unpacked_text
 from blindspots.random import keys, normal, uniform
@@ -37,18 +38,10 @@ from blindspots.runs.world import World
 
 Problems = Iterator[str]
 Array = np.ndarray[Any, Any]
-_DENSE = 1 << 21  # numbers of a layer's matrix that is written out
-_LARGE, _TURNS = 3, 60  # layers that are iterated instead, and how often
-_NEAR = 0.95  # of a lower bound, which iteration reaches at least
 _ASKED = 2  # rows whose slopes and perturbations are asked again
 _SCORES = 128  # more scores have no Jacobian written out
 _CLOSE, _FLOAT = 1e-6, 1e-3  # between float64 and float64, and between float64 and float32
 _NUDGE = 1e-6  # by which a point is moved to see whether it lies on an edge between slopes
-_PLAIN = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-)  # fmt: skip
-_NORMALISING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_MOVING = ("alias", "view", "reshape", "flatten")
 
 
 def checks(config: StabilityConfig, verdict: StabilityVerdict, parts: Parts, world: World) -> Iterator[Check]:
@@ -61,8 +54,13 @@ def checks(config: StabilityConfig, verdict: StabilityVerdict, parts: Parts, wor
         yield note("Model or data are not at hand, so norms and slopes were not asked again.")
         return
     yield Check("the rows are those of the data", list(proof.rows(world)))
-    yield Check("norms of the modules lie between their bounds", list(_norms(proof, world)))
-    yield Check("bounds of the network follow from its weights", list(_bounds(proof, world)))
+    yield Check(
+        "norms of the modules lie between their bounds", list(norms_of_modules(proof.bounds, world.model, proof.row))
+    )
+    yield Check("bounds of the network follow from its weights", list(network(proof.bounds, world.model)))
+    yield note(
+        "Bounds in balls around rows were not computed again: they were compared with the steepest points found there."
+    )
     yield Check("the model is as steep as it is stored, and its predictions are those", list(_slopes(proof, world)))
     yield Check(f"perturbations of {_ASKED} rows grow as it is stored", list(_growth(proof, world)))
 
@@ -71,26 +69,13 @@ class _Proof:
     def __init__(self, config: StabilityConfig, parts: Parts) -> None:
         self.config, self.parts = config, parts
         self.around, self.moved = parts.joined("around"), parts.joined("moved")
-        graph = parts["graph"]
-        self.names, self.ops, self.followed, self.followed_ops = (
-            unpacked_text(graph[k]).split("\n") for k in ("names", "ops", "followed", "followed_ops")
-        )
-        norms = list(parts.below("norms"))
-        self.upper, self.lower, self.joint = (
-            np.concatenate([c[k].numpy() for c in norms]) for k in ("upper", "lower", "joint")
-        )
-        self.notes = [line for c in norms for line in unpacked_text(c["notes"]).split("\n")]
-        self.products = self._products([[r for r in row if r >= 0] for row in graph["reads"].tolist()])
-        self.eclipse = float(parts["whole"]["eclipse_fast"])
-        self.best = min(self.products[-1], math.inf if math.isnan(self.eclipse) else self.eclipse)
+        self.bounds, graph = Bounds(parts), parts["graph"]
+        self.followed, self.followed_ops = (unpacked_text(graph[k]).split("\n") for k in ("followed", "followed_ops"))
 
-    def _products(self, reads: Sequence[Sequence[int]]) -> list[float]:
-        """Bounds up to every operation, by what it reads: the input first."""
-        made = [1.0]
-        for read, gains, joint in zip(reads[1:], self.upper, self.joint, strict=True):
-            ways = np.array([g * made[r] if g and made[r] else 0.0 for g, r in zip(gains, read, strict=False)])
-            made.append(float(np.sqrt((ways**2).sum()) if joint else ways.sum()))
-        return made
+    @property
+    def row(self) -> Tensor:
+        """One input, (1, ...)."""
+        return unpack_inputs(self.around["x"])[:1]
 
     def shapes(self) -> Problems:
         tables = {"graph": GRAPH, "norms": NORMS, "whole": WHOLE, "around": AROUND, "moved": MOVED, "hidden": HIDDEN}
@@ -104,8 +89,8 @@ class _Proof:
         for name, (made, count) in (wanted | hidden).items():
             if made["id"].tolist() != order[:count].tolist():
                 yield f"expected {min(count, rows)} rows by lot in {name}, found others"
-        if len(self.names) != len(self.upper) + 1:
-            yield f"expected norms of {len(self.names) - 1} operations, found {len(self.upper)}"
+        if len(self.bounds.names) != len(self.bounds.upper) + 1:
+            yield f"expected norms of {len(self.bounds.names) - 1} operations, found {len(self.bounds.upper)}"
 
     @property
     def _hidden(self) -> range:
@@ -120,18 +105,18 @@ class _Proof:
         starts += [self._start(name, f"hidden/{k}") for k, name in enumerate(self.config.begun)]
         return {
             "bounded": len(a["id"]), "attacked": share(changed, len(m["id"])), "layers": list(self._layers()),
-            "product": _finite(self.products[-1]), "eclipse_fast": _finite(self.eclipse),
+            "product": _finite(self.bounds.products[-1]), "eclipse_fast": _finite(self.bounds.eclipse),
             "local": _finite(float(a["local"].max())), "found": float(a["found"].max()),
             "found_in_box": float(a["found_in_box"].max()), "gradient": float(a["gradient"].numpy().mean()),
             "proved": _middle(self._proved()), "starts": starts, "lower_half": _middle(self._halves()),
         }  # fmt: skip
 
     def _layers(self) -> Iterator[dict[str, Any]]:
-        for i, name in enumerate(self.names[1:]):
-            upper = [_finite(float(g)) for g in self.upper[i] if not math.isnan(g)]
+        for i, name in enumerate(self.bounds.names[1:]):
+            upper = [_finite(float(g)) for g in self.bounds.upper[i] if not math.isnan(g)]
             yield {
-                "name": name, "op": self.ops[i + 1], "lower": float(self.lower[i]), "upper": upper,
-                "product": _finite(self.products[i + 1]), "note": self.notes[i],
+                "name": name, "op": self.bounds.ops[i + 1], "lower": float(self.bounds.lower[i]), "upper": upper,
+                "product": _finite(self.bounds.products[i + 1]), "note": self.bounds.notes[i],
             }  # fmt: skip
 
     def _proved(self) -> Array:
@@ -157,7 +142,8 @@ class _Proof:
         return {"at": at, "layers": told}
 
     def _halves(self) -> Array:
-        weighted = [i for i, op in enumerate(self.followed_ops) if op in WEIGHTED]
+        steps = next(iter(self.parts.below("moved")))["steps"].tolist()
+        weighted = [k for k, i in enumerate(steps) if self.followed_ops[i] in WEIGHTED]
         half = len(weighted) // 2
         if half == 0:
             return np.zeros(0)
@@ -169,11 +155,9 @@ class _Proof:
     # -------------------------------------------------------------- what has to hold
 
     def order(self) -> Problems:
-        for name, low, high in zip(self.names[1:], self.lower, self.upper, strict=True):
-            if not low <= np.nanmax(high, initial=0.0) * (1 + _CLOSE):
-                yield f"expected the norm of {name} between its bounds, found {low:g} above {np.nanmax(high):g}"
+        yield from self.bounds.order()
         chain = [self.around[k].numpy() for k in ("gradient", "found", "local")]
-        chain.append(np.full_like(chain[0], self.best))
+        chain.append(np.full_like(chain[0], self.bounds.best))
         for (low, high), said in zip(pairwise(chain), ("found", "local", "global"), strict=True):
             if not (low <= high * (1 + _CLOSE)).all():
                 yield f"expected the {said} number above the one below it in every row, found it lower"
@@ -220,130 +204,6 @@ def _middle(values: Array) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# ------------------------------------------------------------------ modules
-
-
-def _seen(model: Model, x: Tensor, names: Sequence[str]) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """What modules read and return, once for every time that they run."""
-    modules, found = dict(model.net.named_modules()), {name: list[tuple[Tensor, Tensor]]() for name in names}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, out: Any) -> None:
-            if args and isinstance(args[0], Tensor) and isinstance(out, Tensor):
-                found[name].append((args[0].detach().clone(), out.detach().clone()))
-
-        return hook
-
-    with ExitStack() as stack:
-        for name in names:
-            stack.callback(modules[name].register_forward_hook(keep(name)).remove)
-        stack.enter_context(model.borrowed())
-        stack.enter_context(torch.no_grad())
-        model.logits(x.to(model.device))
-    return found
-
-
-def _maps(proof: _Proof, world: World) -> Iterator[tuple[int, Callable[[Tensor], Tensor], tuple[int, ...]]]:
-    """Linear maps of inputs (1, *shape) and that shape, of layers that are plain modules; with normalisation behind."""
-    modules = dict(world.model.net.named_modules())
-    names = [
-        n for n, op in zip(proof.names, proof.ops, strict=True) if op in WEIGHTED and type(modules.get(n)) in _PLAIN
-    ]
-    if not names:
-        return
-    seen = _seen(world.model, unpack_inputs(proof.around["x"])[:1], names)
-    for name in names:
-        i = proof.names.index(name)
-        chain = [modules[name]]
-        behind = modules.get(proof.names[i + 1]) if i + 1 < len(proof.names) else None
-        if isinstance(behind, _NORMALISING) and proof.ops[i + 1] == "alias":
-            chain.append(behind)
-        if len(seen[name]) == 1:
-            yield i, _linear(chain), tuple(seen[name][0][0].shape[1:])
-
-
-def _linear(chain: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:
-    copied = nn.Sequential(*(copy.deepcopy(module).double().cpu().eval() for module in chain))
-
-    def apply(v: Tensor) -> Tensor:
-        found: Tensor = copied(v) - copied(torch.zeros_like(v))
-        return found
-
-    return apply
-
-
-def _norms(proof: _Proof, world: World) -> Problems:
-    iterated = 0
-    for i, apply, shape in _maps(proof, world):
-        low, high, inputs = float(proof.lower[i - 1]), float(proof.upper[i - 1, 0]), math.prod(shape)
-        with torch.no_grad():
-            outputs = apply(torch.zeros(1, *shape, dtype=torch.float64)).numel()
-        dense = inputs * outputs <= _DENSE
-        iterated += not dense
-        if not dense and iterated > _LARGE:
-            continue
-        again = _written_out(apply, shape) if dense else _iterated(apply, shape)
-        if not low * ((1 - _CLOSE) if dense else _NEAR) <= again <= high * (1 + 1e-9):
-            yield f"expected the norm of {proof.names[i]}, {again:.6g}, between {low:.6g} and {high:.6g}"
-
-
-@torch.no_grad()
-def _written_out(apply: Callable[[Tensor], Tensor], shape: Sequence[int]) -> float:
-    every = torch.eye(math.prod(shape), dtype=torch.float64).view(-1, *shape)
-    return float(np.linalg.norm(apply(every).flatten(1).numpy(), 2))
-
-
-def _iterated(apply: Callable[[Tensor], Tensor], shape: Sequence[int]) -> float:
-    """Power iteration from noise: at most the norm."""
-    key = torch.tensor([7])
-    v = normal(key, torch.zeros_like(key), 0, shape).double()
-    size = 0.0
-    for _ in range(_TURNS):
-        v = (v / torch.linalg.vector_norm(v)).detach().requires_grad_()
-        out = apply(v)
-        size = float(torch.linalg.vector_norm(out.detach()))
-        (v,) = torch.autograd.grad(out, v, out.detach())
-    return size
-
-
-def _bounds(proof: _Proof, world: World) -> Problems:
-    """Margins, and ECLipsE-Fast where a network is written as plain linear layers and ReLUs."""
-    modules = dict(world.model.net.named_modules())
-    head, margins = modules.get(proof.names[-1]), proof.parts["whole"]["margins"].numpy()
-    wanted = np.full_like(margins, math.sqrt(2) * proof.best)
-    plain = proof.ops[-1] == "linear" and type(head) is nn.Linear
-    if plain:
-        w = _weight(head)
-        read = max(proof.parts["graph"]["reads"][-1].tolist())
-        apart = np.sqrt(((w[:, None] - w) ** 2).sum(2))
-        wanted = (
-            np.minimum(wanted, apart * proof.products[read] * (1 + 1e-9)) if proof.products[read] < math.inf else wanted
-        )
-    np.fill_diagonal(wanted, 0)
-    if (plain or proof.ops[-1] not in WEIGHTED) and not np.allclose(margins, wanted, rtol=_CLOSE):
-        yield "expected the bounds of differences of scores as they follow from the last layer, found others"
-    steps = [(n, op) for n, op in zip(proof.names[1:], proof.ops[1:], strict=True) if op not in _MOVING]
-    if {op for _, op in steps} <= {"linear", "relu"} and all(
-        type(modules.get(n)) is nn.Linear for n, op in steps if op == "linear"
-    ):
-        again = _eclipse([_weight(modules[n]) for n, op in steps if op == "linear"])
-        if not math.isclose(again, proof.eclipse, rel_tol=_FLOAT):
-            yield f"expected ECLipsE-Fast to give {again:.6g}, found {proof.eclipse:.6g}"
-
-
-def _weight(module: Any) -> Array:
-    return np.asarray(module.weight.detach().cpu().double().numpy())
-
-
-def _eclipse(weights: Sequence[Array]) -> float:
-    x = np.eye(weights[0].shape[1])
-    for w in weights[:-1]:
-        m = w @ np.linalg.solve(x, w.T)
-        step = 2 / np.linalg.norm(m, 2)
-        x = step * np.eye(len(m)) - step**2 / 4 * m
-    return float(np.sqrt(np.linalg.norm(weights[-1] @ np.linalg.solve(x, weights[-1].T), 2)))
-
-
 # ------------------------------------------------------------------ asked of the model
 
 
@@ -360,6 +220,10 @@ def _slopes(proof: _Proof, world: World) -> Problems:
             slope, (low, high) = float(a[what][row]), _steepness(model, point)
             if not low * (1 - _FLOAT) <= slope <= high * (1 + _FLOAT):
                 yield f"expected {what} of row {int(a['id'][row])} to be {low:.5g}, found {slope:.5g}"
+    with model.borrowed(), torch.no_grad():
+        scores = model.logits(unpack_inputs(a["x"]).to(model.device)).cpu().double()
+    if not torch.allclose(scores, a["scores"], rtol=_FLOAT, atol=_FLOAT * float(scores.abs().amax())):
+        yield "expected the scores of the rows in around as the model has them now, found others"
     for what, x, stored in (("clean", unpack_inputs(proof.moved["x"]), proof.moved["clean"]),
                             ("attacked", proof.moved["moved"], proof.moved["attacked"])):  # fmt: skip
         said, edge = predictions(model, x, 32, proof.config.seed)
@@ -418,7 +282,7 @@ def _growth(proof: _Proof, world: World) -> Problems:
 
 def _noise(key: Tensor, change: Tensor) -> Tensor:
     draw: Tensor = normal(key, torch.zeros_like(key), 0, change.shape[1:]).double()
-    sizes: Tensor = change.flatten(1).norm(dim=1) / draw.flatten(1).norm(dim=1)
+    sizes: Tensor = change.reshape(len(draw), -1).norm(dim=1) / draw.reshape(len(draw), -1).norm(dim=1)
     return draw * sizes.view(-1, *[1] * (change.ndim - 1))
 
 
@@ -432,7 +296,7 @@ def _once(proof: _Proof, world: World) -> list[str]:
         and type(modules[n]).__module__.startswith("torch.nn.modules")
         and not any(other.startswith(f"{n}.") for other in proof.followed)
     ]
-    seen = _seen(world.model, unpack_inputs(proof.moved["x"])[:1], found)
+    seen = seen_by(world.model, proof.row, found)
     return [n for n in found if len(seen[n]) == 1]
 
 
@@ -451,7 +315,7 @@ def _outputs(
     with ExitStack() as stack:
         for name, by in (pushed or {}).items():
             stack.callback(modules[name].register_forward_hook(push(by)).remove)
-        seen = _seen(model, x, names)
+        seen = seen_by(model, x, names)
     return {INPUT: x.double().numpy(), **{name: seen[name][0][1].cpu().double().numpy() for name in names}}
 
 

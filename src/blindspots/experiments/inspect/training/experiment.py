@@ -52,7 +52,7 @@ class Training(Run[TrainingConfig, TrainingVerdict]):
         return f"Training({len(self.verdict.networks)} networks, {', '.join(self.config.factor)})"
 
 
-@checked(model=as_model, against=as_model, training_data=as_data)
+@checked(model=as_model, training_data=as_data)
 def training(
     model: Model | nn.Module | Callable[[Tensor], Any],
     x: Any = None,
@@ -60,7 +60,6 @@ def training(
     *,
     data: Data | None = None,
     training_data: Data | None = None,
-    against: Model | nn.Module | str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     engine: str | None = None,
@@ -85,7 +84,7 @@ def training(
         InputError: inputs do not lie in [0, 1], a row is in training and judging rows, a factor does not
             fit the network.
     """
-    given = {"model": model, "data": rows_of(x, y, data), "training_data": training_data, "against": against}
+    given = {"model": model, "data": rows_of(x, y, data), "training_data": training_data}
     done = begin("training", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
     return Training(**vars(done))
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from blindspots.experiments.inspect.units.bases import rotations, whitened
-from blindspots.experiments.inspect.units.statistics import Likeness, entropy, histogram, label_entropy
+from blindspots.experiments.inspect.units.statistics import Likeness, entropy, highest, histogram, label_entropy
 from blindspots.random import keys, uniform
 
 SPACES = ("centred", "whitened")
 RESAMPLED = 100  # bootstrap samples of the rows
-_COMPARED = 8  # rotations in every bootstrap sample
+RESAMPLED_BASES = 8  # rotations in every bootstrap sample, the first ones
 _DEEPER = 4  # times as many top rows are ordered, so that a sample with repetitions still has enough
 Columns = dict[str, Tensor]
 
@@ -114,15 +114,16 @@ def _nothing(live: Tensor) -> Columns:
 def resampled(basis: Basis, count: int) -> Columns:
     """Units less rotations, (RESAMPLED,) for either statistic, each on rows drawn with repetition."""
     sample, rows = basis.sample, len(basis.answers)
-    directions = [basis.own, *basis.random(min(_COMPARED, count))]
+    directions = [basis.own, *basis.random(min(RESAMPLED_BASES, count))]
     values = [basis.answers @ q for q in directions]
     ends = [(v.amin(0), v.amax(0)) for v in values]
-    deep = [v.T.topk(min(rows, _DEEPER * basis.top), 1).indices for v in values]
+    deep = [highest(v, min(rows, _DEEPER * basis.top)) for v in values]
+    answers, embedded = basis.answers.double(), sample.embedded.double()
     entropies, likenesses = [], []
     for i in range(RESAMPLED):
         weights = _weights(rows, basis.seed, basis.number, i)
         e = [_weighted_entropy(at, weights, sample.labels, basis.top).mean() for at in deep]
-        likeness = Likeness(basis.answers, sample.embedded, weights)
+        likeness = Likeness(answers, embedded, weights)
         s = [likeness.of(q, *end).mean() for q, end in zip(directions, ends, strict=True)]
         entropies.append(e[0] - torch.stack(e[1:]).mean())
         likenesses.append(s[0] - torch.stack(s[1:]).mean())

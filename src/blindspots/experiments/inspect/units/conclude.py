@@ -5,13 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from blindspots.experiments.inspect.units.comparison import SPACES
+from blindspots.experiments.inspect.units.comparison import RESAMPLED_BASES, SPACES
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.inspect.units.verdict import Comparison, Dictionary, View
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
 
 STATISTICS = {"entropy": -1, "likeness": 1}  # which way is purer
+_EQUAL = 1e-9  # means of the same numbers in another order differ by less
 _NAMES = {"nmf": "NMF", "sae": "sparse autoencoder", "wide_sae": "sparse autoencoder, four times as wide"}
 
 
@@ -58,20 +59,25 @@ def _view(config: UnitsConfig, parts: Parts, i: int, comparisons: dict[str, Comp
 def _comparison(c: Columns, statistic: str, sign: int) -> Comparison:
     """`sign`: 1 where more is purer, -1 where less is."""
     units, null = float(c[statistic].mean()), c[f"null_{statistic}"]
-    spread = max(float(null.std()), 1e-12)
-    effect = sign * (units - float(null.mean())) / spread
-    as_pure = int((sign * null >= sign * units).sum())
+    spread, ahead = float(null.std()), sign * (units - null)
+    differs = spread > _EQUAL  # else there is no unit to measure an effect in
     return Comparison(
-        units=units, random=float(null.mean()), spread=spread, effect=effect,
-        interval=_interval(sign * c[f"resampled_{statistic}"] / spread, effect),
-        p=(1 + as_pure) / (1 + len(null)), holm=math.nan,
+        units=units, random=float(null.mean()), spread=spread,
+        effect=float(ahead.mean()) / spread if differs else None,
+        interval=_interval(sign * c[f"resampled_{statistic}"], ahead, spread) if differs else None,
+        p=(1 + int((ahead <= _EQUAL).sum())) / (1 + len(null)), holm=math.nan,
     )  # fmt: skip
 
 
-def _interval(resampled: Tensor, effect: float) -> tuple[float, float]:
-    """The basic bootstrap interval of 95 %: what samples deviate by is taken from the estimate."""
+def _interval(resampled: Tensor, ahead: Tensor, spread: float) -> tuple[float, float]:
+    """The basic bootstrap interval of 95 % of the effect.
+
+    Samples are compared with the first bases alone, so what they deviate by is taken from what the rows themselves
+    give with the same ones.
+    """
     low, high = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
-    return 2 * effect - high, 2 * effect - low
+    middle = float(ahead.mean()) + float(ahead[:RESAMPLED_BASES].mean())
+    return (middle - high) / spread, (middle - low) / spread
 
 
 def _dictionaries(c: Columns) -> list[Dictionary]:

@@ -8,6 +8,7 @@ from blindspots.runs.config import setting
 
 class UnitsConfig(Inspecting):
     group: ClassVar[str] = "Units and directions"
+    compares: ClassVar[bool] = True
 
     rotations: int = setting(999, "Random bases that the units are compared with.", metavar="N", ge=19, le=100_000)
     top: int = setting(16, "Rows that excite a direction most, by whose labels it is judged.", metavar="K", ge=2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from blindspots.arguments import checked
-from blindspots.data import Data
+from blindspots.data import Data, Dataset
 from blindspots.data.splits import cut, shuffled
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.layers import Layer, check_has_layers, hidden, layers_of, named, pooled, streamed
@@ -33,6 +33,7 @@ from blindspots.runs.world import Progress, World
 
 _CHUNK = 64  # rows per call
 _SHEETS, _ROWS = 6, 8  # directions of either kind that are shown, and rows of each
+_NEVER_NEGATIVE = ("ReLU", "ReLU6", "Sigmoid", "Hardsigmoid", "Softplus", "Softmax")
 _COARSE = 8  # pixels along each side of what stands for a picture where there is no independent network
 
 
@@ -89,6 +90,13 @@ class UnitsStudy(Experiment[UnitsConfig, UnitsVerdict]):
         check_has_layers(world.named("model"))
         every = _layers(world)
         wanted = named(every, config.layer) if config.layer else hidden(every, config.most_layers)
+        if not wanted:
+            raise InputError(
+                f"expected a network with layers before its scores, got {world.model.name}, which has none: name one "
+                "with --layer, or choose other parts"
+            )
+        if config.against:
+            _last_hidden(world.seen("against"), world.data)
         _check_rows(config, world)
         return config.model_copy(update={"layers": tuple(v for layer in wanted for v in _views(layer))})
 
@@ -127,8 +135,8 @@ def _layers(world: World) -> list[Layer]:
 
 
 def _views(layer: Layer) -> list[str]:
-    """As it is and rectified; what has no weights, such as a ReLU, rectified alone."""
-    return [f"{layer.name}:pre", f"{layer.name}:post"] if layer.weighted else [f"{layer.name}:post"]
+    """As it is and rectified; what is never negative, such as a ReLU, rectified alone, which is the same."""
+    return [f"{layer.name}:pre"] * (layer.kind not in _NEVER_NEGATIVE) + [f"{layer.name}:post"]
 
 
 def _check_rows(config: UnitsConfig, world: World) -> None:
@@ -172,8 +180,19 @@ def _activations(config: UnitsConfig, world: World) -> Columns:
             found[f"{name}:{when}"].append(pooled(*by_name[name], rectified=when == "post").cpu())
         labels.append(y)
         world.tell(Progress("activations", "reading layers", sum(map(len, labels)), len(data)))
-    joined = {f"view/{i}": torch.cat(found[view]) for i, view in enumerate(config.layers)}
+    joined = {f"view/{i}": _finite(view, torch.cat(found[view])) for i, view in enumerate(config.layers)}
     return {"y": torch.cat(labels), "embedded": _embedded(config, world, chunk), **joined}
+
+
+def _finite(view: str, answers: Tensor) -> Tensor:
+    """Answers (n, m). Raises InputError: some are NaN or infinite, which nothing can be compared with."""
+    bad = (~answers.isfinite().all(1)).nonzero()[:, 0]
+    if len(bad):
+        raise InputError(
+            f"expected finite answers of {view.rpartition(':')[0]}, got NaN or infinity at row {int(bad[0])}: choose "
+            "another layer, or leave the row out"
+        )
+    return answers
 
 
 def _embedded(config: UnitsConfig, world: World, chunk: int) -> Tensor:
@@ -181,13 +200,23 @@ def _embedded(config: UnitsConfig, world: World, chunk: int) -> Tensor:
     data = world.data
     if config.against:
         other = world.seen("against")
-        last = hidden(layers_of(other, data.rows(0, 2)[0].to(other.device)), 1)
+        last = _last_hidden(other, data)
         parts = [pooled(last[0], out[0], rectified=True).cpu() for _, out in streamed(other, last, data, chunk)]
     else:
         spans = [(i, min(i + chunk, len(data))) for i in range(0, len(data), chunk)]
         parts = [_coarse(data.rows(*span)[0]) for span in spans]
-    every = torch.cat(parts)
+    every = _finite(f"{world.seen('against').name}:" if config.against else "the inputs:", torch.cat(parts))
     return normalize(every - every.mean(0), dim=1)
+
+
+def _last_hidden(other: Model, data: Dataset) -> list[Layer]:
+    found = hidden(layers_of(other, data.rows(0, 2)[0].to(other.device)), 1)
+    if not found:
+        raise InputError(
+            f"expected an independent network with layers before its scores, got {other.name}, which has none: name "
+            "another with --against, or none"
+        )
+    return found
 
 
 def _coarse(x: Tensor) -> Tensor:
@@ -247,7 +276,7 @@ class _Making:
         random = next(rotations(c.seed, self.view, 1, len(live), len(shown))) if len(live) else own
         told: Columns = {"units": shown}
         for name, directions in (("unit", own), ("random", random)):
-            rows = self.judged[(answers @ directions).T.topk(_ROWS, 1).indices]
+            rows = self.judged[(answers @ directions).T.topk(min(_ROWS, len(answers)), 1).indices]
             told |= {f"{name}_rows": rows, f"{name}_y": self.y[rows], f"{name}_x": self._inputs(rows)}
         return told
 

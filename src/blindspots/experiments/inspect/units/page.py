@@ -43,7 +43,7 @@ def shown(run: Inspected) -> Shown:
         body="units/body.html.j2", tables=[_table(v)],
         context={
             "sheets": [_sheet(run, i, view) for i, view in enumerate(v.views)], "views": v.views, "by_lot": v.by_lot,
-            "top": run.config.top, "table": _table(v), "learned": _learned(v),
+            "top": run.config.top, "alike": _alike(v), "table": _table(v), "learned": _learned(v),
             "crisp": is_small(run.manifest.world["data"]["shape"]),
         },
     )  # fmt: skip
@@ -56,11 +56,19 @@ def answer(v: UnitsVerdict) -> str:
         return "No layer answers rows differently, so units cannot be compared with random directions"
     plain, whitened = v.purer(), [view for view in v.purer("whitened") if view not in v.purer()]
     if not plain and not whitened:
-        return f"Units are no purer than random directions in any of {count(len(tested), 'view')} of layers"
+        return "In no layer were units found to be purer than random directions"
     told = [f"in {listing([_name(view) for view in plain])}"] * bool(plain)
     told += [f"once all directions vary alike, in {listing([_name(view) for view in whitened])}"] * bool(whitened)
     rest = len(tested) - len(plain) - len(whitened)
-    return f"Units are purer than random directions {', and '.join(told)}" + (f"; not in {rest} others" if rest else "")
+    return f"Units are purer than random directions {', and '.join(told)}" + (
+        f"; in {rest} others no difference was found" if rest else ""
+    )
+
+
+def _alike(v: UnitsVerdict) -> str:
+    """Who says which rows are alike."""
+    pixels = "by coarse pixels, which see brightness and place before content"
+    return f"as {v.independent} sees them" if v.independent else pixels
 
 
 def _name(view: View) -> str:
@@ -69,10 +77,12 @@ def _name(view: View) -> str:
 
 def _text(run: Inspected) -> str:
     c, v = run.config, run.verdict
+    views = count(len(v.views), "view")
     return (
-        f"A direction is pure if the {c.top} of {v.rows:,} rows that excite it most share few labels. Each layer's "
-        f"units are compared with {c.rotations:,} random rotations of the whole basis, by an exact test with Holm's "
-        f"correction at 5 %. Rows by lot have {number(v.by_lot)} bits of entropy; 0 is a single class."
+        f"A direction is pure if the {c.top} of {v.rows:,} rows that excite it most have few different labels. The "
+        f"units of every layer are compared with {c.rotations:,} random rotations of the whole basis, by an exact test "
+        f"at 5 % with Holm's correction over {views}, and once more after whitening. Rows by lot have "
+        f"{number(v.by_lot)} bits of entropy; 0 is a single class."
     )
 
 
@@ -84,7 +94,8 @@ def _table(v: UnitsVerdict) -> Table:
 def _row(view: View) -> list[str]:
     c, w = view.comparisons["centred/entropy"], view.comparisons["whitened/entropy"]
     return [
-        _name(view), count(view.judged), number(c.units), number(c.random), f"{number(c.effect)} sd", _between(c),
+        _name(view), count(view.judged), number(c.units), number(c.random),
+        "–" if c.effect is None else f"{number(c.effect)} sd", _between(c),
         number(c.p), number(c.holm), number(w.holm),
     ]  # fmt: skip
 
@@ -94,13 +105,30 @@ def _between(c: Comparison) -> str:
 
 
 def _learned(v: UnitsVerdict) -> Table | None:
-    rows = [
+    """Dictionaries below the units and random directions of the same layer."""
+    if not any(view.dictionaries for view in v.views):
+        return None
+    rows = [row for view in v.views for row in (*_undirected(view), *_dictionaries(view))]
+    head = ["Layer", "Directions", "Number", "In use", "Bits", "Monosemanticity"]
+    return Table(head, rows, "Learned dictionaries")
+
+
+def _undirected(view: View) -> list[list[str]]:
+    if not view.comparisons:
+        return []
+    bits, alike = (view.comparisons[f"centred/{statistic}"] for statistic in ("entropy", "likeness"))
+    judged = count(view.judged)
+    return [
+        [_name(view), "units", judged, judged, number(bits.units), number(alike.units)],
+        [_name(view), "random", judged, judged, number(bits.random), number(alike.random)],
+    ]
+
+
+def _dictionaries(view: View) -> list[list[str]]:
+    return [
         [_name(view), d.name, count(d.directions), count(d.live), _or_none(d.entropy), _or_none(d.likeness)]
-        for view in v.views
         for d in view.dictionaries
     ]
-    head = ["Layer", "Learned", "Directions", "In use", "Bits", "Monosemanticity"]
-    return Table(head, rows, "Learned dictionaries") if rows else None
 
 
 def _or_none(value: float | None) -> str:

@@ -3,9 +3,11 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _TINY = 1e-12
+_ALONE = 1e-6  # share of pairs below which a single row excites a direction
 
 
 def label_entropy(values: Tensor, labels: Tensor, top: int) -> Tensor:
@@ -13,8 +15,23 @@ def label_entropy(values: Tensor, labels: Tensor, top: int) -> Tensor:
 
     0: all of one class. Rows are to come in an order of lots, so that ties, frequent after a ReLU, are settled by lot.
     """
-    rows = values.T.topk(top, 1).indices
+    rows = highest(values, top)
     return entropy(histogram(labels[rows], int(labels.max()) + 1))
+
+
+def highest(values: Tensor, top: int) -> Tensor:
+    """Places of the `top` largest numbers of every column of (n, m), the largest first: (m, top).
+
+    They are in the `top` blocks of rows with the largest maxima, so a heap needs to see few of them.
+    """
+    rows, columns = values.shape
+    size = max(1, round((rows / top) ** 0.5))
+    blocks = F.pad(values, (0, 0, 0, -rows % size), value=-math.inf).view(-1, size, columns)
+    best = blocks.amax(1).T.topk(min(top, len(blocks)), 1).indices
+    inside = blocks.permute(2, 0, 1).gather(1, best[:, :, None].expand(-1, -1, size)).flatten(1)
+    at = inside.topk(top, 1).indices
+    found: Tensor = best.gather(1, at // size) * size + at % size
+    return found
 
 
 def histogram(labels: Tensor, classes: int) -> Tensor:
@@ -53,14 +70,19 @@ class Likeness:
         self._squares, self._sums, self._rows = weighted @ a, w @ a, w.sum()
 
     def of(self, directions: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Of directions (m, r) whose values, answers @ directions, lie from `low` to `high` (r,): (r,)."""
+        """Of directions (m, r) whose values, answers @ directions, lie from `low` to `high` (r,): (r,).
+
+        0 where a single row excites a direction, so that there are no two to be alike.
+        """
         q, low = directions.double(), low.double()
         width = (high.double() - low).clamp_min(_TINY)
         sums, squares = self._sums @ q, _quadratic(self._squares, q)
         once = (sums - self._rows * low) / width
         twice = (squares - 2 * low * sums + self._rows * low**2) / width**2
         together = (_quadratic(self._alike, q) - 2 * low * (self._cross @ q) + low**2 * self._norm) / width**2
-        return (together - twice) / (once**2 - twice).clamp_min(_TINY)
+        pairs = once**2 - twice
+        several = pairs > _ALONE * once**2
+        return torch.where(several, (together - twice) / pairs.clamp_min(_TINY), 0.0)
 
 
 def _quadratic(form: Tensor, q: Tensor) -> Tensor:

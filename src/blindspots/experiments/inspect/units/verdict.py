@@ -39,7 +39,7 @@ class Comparison(Record):
     units: float  # mean over the units
     random: float  # mean over random bases
     spread: float  # their standard deviation
-    effect: float  # how many of these the units are purer
+    effect: float | None  # how many of these the units are purer; None: all random bases are alike
     interval: Interval | None  # of the effect, by bootstrap over rows
     p: float  # share of bases, the units among them, that are at least as pure: exact
     holm: float  # p after Holm's correction over all layers and answers
@@ -80,10 +80,11 @@ class UnitsVerdict(Verdict):
 
     def metrics(self) -> dict[str, Metric]:
         said = {f"{v.layer}.{v.answers}": c for v in self.views if (c := v.comparisons.get("centred/entropy"))}
+        effects = {f"effect@{name}": (c.effect, c.interval) for name, c in said.items()}
         return {
             "layers_with_special_units": self._count("centred"),
             "layers_with_special_units_whitened": self._count("whitened"),
-            **{f"effect@{name}": _effect(c) for name, c in said.items()},
+            **{name: _effect(value, interval) for name, (value, interval) in effects.items() if value is not None},
         }
 
     def _count(self, space: str) -> Metric:
@@ -91,8 +92,8 @@ class UnitsVerdict(Verdict):
         return metric(found, "a count of tests", higher_is_better=True, unit=f"of {len(self.views)}")
 
 
-def _effect(c: Comparison) -> Metric:
+def _effect(value: float, interval: Interval | None) -> Metric:
     return Metric(
-        value=c.effect, interval=c.interval or "too few rows", higher_is_better=True,
+        value=value, interval=interval or "too few rows", higher_is_better=True,
         unit="standard deviations of random bases",
     )  # fmt: skip

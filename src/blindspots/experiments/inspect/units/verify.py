@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import entropy
-from torch import Tensor, nn
 
 from blindspots.experiments.inspect.units.config import UnitsConfig
 from blindspots.experiments.inspect.units.verdict import ACTIVATIONS, COMPARED, LEARNED, SHEETS, UnitsVerdict
-from blindspots.models.model import Model
+from blindspots.experiments.inspect.verify_layers import by_unit
 from blindspots.random import keys, normal, uniform
 from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check
@@ -25,6 +24,8 @@ _NAMES = {"nmf": "NMF", "sae": "sparse autoencoder", "wide_sae": "sparse autoenc
 _SPACES, _PURER = ("centred", "whitened"), {"entropy": -1, "likeness": 1}
 _AGAIN = 3  # random bases that are made again for every layer and space
 _ASKED = 4  # rows whose answers are asked again
+_RESAMPLED = 8  # random bases in every bootstrap sample
+_EQUAL = 1e-9  # purities that differ by less are equal
 _CLOSE = 1e-4  # answers of another number of rows per call, and sums in another order
 
 
@@ -88,8 +89,9 @@ class _Proof:
         cosines = self.embedded @ self.embedded.T
         np.fill_diagonal(cosines, 0)
         scaled = (values - values.min(0)) / np.maximum(values.max(0) - values.min(0), 1e-12)
-        pairs = ((cosines @ scaled) * scaled).sum(0)
-        return np.asarray(pairs / np.maximum(scaled.sum(0) ** 2 - (scaled**2).sum(0), 1e-12))
+        alike, total = ((cosines @ scaled) * scaled).sum(0), scaled.sum(0) ** 2
+        pairs = total - (scaled**2).sum(0)
+        return np.asarray(np.where(pairs > 1e-6 * total, alike / np.maximum(pairs, 1e-12), 0))  # 0: of one row alone
 
     def _views(self) -> Iterator[tuple[int, str, dict[str, Array], Array, Array]]:
         for i in range(len(self.config.layers)):
@@ -175,33 +177,17 @@ class _Proof:
         }  # fmt: skip
 
     def answers(self, world: World) -> Problems:
-        model, modules = world.model, dict(world.model.net.named_modules())
         for row in sorted({0, len(self.y) // 3, len(self.y) // 2, len(self.y) - 1})[:_ASKED]:
             x, y = world.data.rows(row, row + 1)
             if int(y[0]) != int(self.y[row]):
                 yield f"expected the label {int(y[0])} of the data, found {int(self.y[row])} in row {row}"
             for i, view in enumerate(self.config.layers):
                 name, _, when = view.rpartition(":")
-                out = _seen(model, modules[name], x)
+                out = by_unit(world.model, name, x)[0]
                 out = np.maximum(out, 0) if when == "post" else out
                 said = self.columns[f"view/{i}"][row].numpy()
-                axes = tuple(k for k in range(out.ndim) if k != _unit_axis(out, len(said)))
-                if not np.allclose(out.mean(axes), said, atol=_CLOSE, rtol=_CLOSE):
+                if not np.allclose(out.reshape(len(out), -1).mean(1), said, atol=_CLOSE, rtol=_CLOSE):
                     yield f"expected what {name} answers to row {row}, found other numbers"
-
-
-def _seen(model: Model, module: nn.Module, x: Tensor) -> Array:
-    """What a layer answers to one row, without the axis of rows."""
-    found: list[Tensor] = []
-    hook = module.register_forward_hook(lambda m, args, out: found.append(out[0].cpu()))
-    with model.borrowed(), torch.no_grad():
-        model.logits(x.to(model.device))
-    hook.remove()
-    return np.asarray(found[0].numpy())
-
-
-def _unit_axis(out: Array, units: int) -> int:
-    return 0 if out.shape[0] == units else out.ndim - 1
 
 
 def _ties(values: Array, top: int) -> Array:
@@ -212,14 +198,17 @@ def _ties(values: Array, top: int) -> Array:
 
 def _comparison(c: dict[str, Array], name: str, sign: int) -> dict[str, Any]:
     units, null = float(np.mean(c[name])), c[f"null_{name}"]
-    spread = max(float(np.std(null, ddof=1)), 1e-12)
-    effect = sign * (units - float(np.mean(null))) / spread
-    low, high = np.quantile(sign * c[f"resampled_{name}"] / spread, [0.025, 0.975])
-    return {
-        "units": units, "random": float(np.mean(null)), "spread": spread, "effect": effect,
-        "interval": [2 * effect - float(high), 2 * effect - float(low)],
-        "p": (1 + int(np.sum(sign * null >= sign * units))) / (1 + len(null)),
+    spread, random = float(np.std(null, ddof=1)), float(np.mean(null))
+    told = {
+        "units": units, "random": random, "spread": spread, "effect": None, "interval": None,
+        "p": (1 + int(np.sum(sign * (null - units) >= -_EQUAL))) / (1 + len(null)),
     }  # fmt: skip
+    if spread <= _EQUAL:
+        return told
+    effect = sign * (units - random) / spread
+    same_bases = sign * (units - float(np.mean(null[:_RESAMPLED]))) / spread
+    low, high = np.quantile(sign * c[f"resampled_{name}"] / spread, [0.025, 0.975]) - same_bases
+    return {**told, "effect": effect, "interval": [effect - float(high), effect - float(low)]}
 
 
 def _dictionary(said: str, entropies: Array, likenesses: Array) -> dict[str, Any]:
