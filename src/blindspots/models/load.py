@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -21,13 +21,14 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.files import MOST_TEXT, check_regular, names_beside
 from blindspots.models import digits, reviews
+from blindspots.models.about import ABOUT, About
+from blindspots.models.batched import Batched
 from blindspots.models.digits import Say
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness, own_state
@@ -47,7 +48,6 @@ EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
     **dict.fromkeys(reviews.RECIPES, reviews.load_reviews_model),
 }
 ESTIMATORS, TRANSFORMERS = "sklearn:", "hf:"
-ABOUT = "blindspots.json"  # the extra file in an archive with the model's name and bounds
 _LONGEST = 1 << 20  # bytes of that file
 SAFE_PARTS = {  # beyond the types that skops trusts: they hold numbers and call nothing by name
     "scipy.sparse._csr.csr_matrix",
@@ -107,6 +107,8 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
     if Path(spec).name.lower().endswith(".json"):
         return load_text_model(_there(Path(spec)), spec)
+    if spec.lower().endswith(".onnx"):
+        return _from_onnx(_there(Path(spec)), spec)
     if spec.lower().endswith(WEIGHTS):
         return _from_weights(Path(spec), spec)
     place, _, factory = spec.rpartition(":")
@@ -173,16 +175,6 @@ def load_program(content: bytes, name: str) -> Model:
         return Model(_exported(BytesIO(content), name), about.bounds, name=about.name, class_names=about.class_names)
 
 
-class About(BaseModel):
-    """What an archive says about its model besides the program."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    bounds: tuple[float, float]
-    class_names: list[str] | None = None
-
-
 def _about(archived: Path | BytesIO, name: str) -> About:
     """From the extra file that blindspots writes; without it, the file's name, and inputs in [0, 1]."""
     with zipfile.ZipFile(archived) as archive:
@@ -191,15 +183,7 @@ def _about(archived: Path | BytesIO, name: str) -> About:
             return About(name=Path(name).stem, bounds=(0.0, 1.0))
         with archive.open(found[0]) as file:
             said = file.read(_LONGEST)
-    try:
-        return About.model_validate_json(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its beginning"
-        raise InputError(
-            f"expected name and bounds in {ABOUT} of {name!r}, but {where} is wrong ({first['msg']}): export the "
-            "model again"
-        ) from error
+    return About.read(said, name)
 
 
 def _kind(path: Path) -> Callable[[Path], nn.Module] | None:
@@ -265,40 +249,11 @@ def _batched(net: nn.Module, batch: Any, ranges: Any) -> nn.Module:
     return net if allowed.lower <= 1 and most is None else Batched(net, int(allowed.lower), most)
 
 
-class Batched(nn.Module):
-    """Feeds batches of any size to a network that was exported for `least` to `most` rows (None: any number).
+def _from_onnx(path: Path, spec: str) -> Model:
+    from blindspots.models.onnx import from_onnx  # a heavy library, which others need not have
 
-    Longer batches are split, shorter ones are padded with copies of the last row, whose outputs are dropped.
-    """
-
-    def __init__(self, net: nn.Module, least: int, most: int | None) -> None:
-        super().__init__()
-        self.net, self.least, self.most = net, least, most
-
-    def forward(self, x: Tensor) -> Any:
-        return _joined([self._part(part) for part in torch.split(x, self.most or len(x))])
-
-    def _part(self, x: Tensor) -> Any:
-        missing = max(0, self.least - len(x))
-        out = self.net(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]))
-        return _each(lambda t: t[: len(x)], out)
-
-    def extra_repr(self) -> str:
-        return f"least={self.least}, most={self.most}"
-
-
-def _joined(parts: list[Any]) -> Any:
-    """Outputs of the same structure, concatenated by rows."""
-    return parts[0] if len(parts) == 1 else _each(lambda *ts: torch.cat(ts), *parts)
-
-
-def _each(f: Callable[..., Tensor], out: Any, *others: Any) -> Any:
-    """`f` of corresponding tensors with rows in outputs of one structure; anything else is that of the first."""
-    if isinstance(out, Mapping):
-        return {key: _each(f, value, *(o[key] for o in others)) for key, value in out.items()}
-    if isinstance(out, tuple | list):
-        return [_each(f, *values) for values in zip(out, *others, strict=True)]
-    return f(out, *others) if isinstance(out, Tensor) and out.ndim else out
+    with _explained(f"loading {spec!r}"):
+        return from_onnx(path, spec=spec)
 
 
 def _from_transformers(folder: str, spec: str) -> Model:
