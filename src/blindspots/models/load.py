@@ -105,12 +105,9 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _from_transformers(spec.removeprefix(TRANSFORMERS), spec)
     if spec.startswith(ESTIMATORS):
         return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
-    if Path(spec).name.lower().endswith(".json"):
-        return load_text_model(_there(Path(spec)), spec)
-    if spec.lower().endswith(".onnx"):
-        return _from_onnx(_there(Path(spec)), spec)
-    if spec.lower().endswith(WEIGHTS):
-        return _from_weights(Path(spec), spec)
+    for endings, read in _FILES.items():
+        if Path(spec).name.lower().endswith(endings):
+            return read(_there(Path(spec)), spec)
     place, _, factory = spec.rpartition(":")
     if not place or not factory:
         raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, EMBEDDED)}: name one of these")
@@ -154,7 +151,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _from_weights(path: Path, spec: str) -> Model:
-    kind = _kind(_there(path))
+    kind = _kind(path)
     if kind is None:
         raise InputError(
             f"expected TorchScript or a torch.export archive, got {spec!r}, which may be pickled and is not unpickled: "
@@ -261,6 +258,13 @@ def _from_transformers(folder: str, spec: str) -> Model:
 
     with _explained(f"loading {spec!r}"):
         return load_folder(folder, spec)
+
+
+_FILES: dict[str | tuple[str, ...], Callable[[Path, str], Model]] = {
+    ".json": load_text_model,
+    ".onnx": _from_onnx,
+    WEIGHTS: _from_weights,
+}
 
 
 # ------------------------------------------------------------------ files of estimators

@@ -31,7 +31,9 @@ def probes(net: nn.Module, shape: tuple[int | None, ...], box: Box) -> tuple[Ten
         except Exception as raised:  # noqa: BLE001 - whatever the runtime raises
             error = error or raised
     assert error is not None
-    raise InputError(f"expected a graph that takes inputs of shape {shape}, got {told(error)}: export it again") from error
+    raise InputError(
+        f"expected a graph that takes inputs of shape {shape}, got {told(error)}: export it again"
+    ) from error
 
 
 def _inputs(shape: tuple[int, ...], box: Box) -> Tensor:
@@ -66,4 +68,8 @@ def _difference(found: Any, wanted: Any) -> float:
         return torch.inf
     found, wanted = found.double(), wanted.double()
     difference = float(torch.where(found == wanted, 0.0, (found - wanted).abs()).max())  # infinities may be equal
-    return difference / max(float(wanted.abs().max()), torch.finfo(torch.float32).tiny) if difference == difference else torch.inf
+    return (
+        difference / max(float(wanted.abs().max()), torch.finfo(torch.float32).tiny)
+        if difference == difference
+        else torch.inf
+    )

@@ -1,4 +1,4 @@
-"""What a graph takes and returns, as far as it can be told: layout, scale and type of its input, what its scores are."""
+"""What a graph takes, as far as it can be told: layout, scale and type of its input."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,15 +53,16 @@ class Form:
     def notes(self) -> Iterator[Finding]:
         """What a reader should know of it."""
         if self.channels_last:
-            yield _note("onnx-layout", "The graph takes pictures (rows, height, width, channels).", "They are turned before it.")
+            yield note(
+                "onnx-layout", "The graph takes pictures (rows, height, width, channels).", "They are turned before it."
+            )
         if self.levels:
             kind = "whole numbers from 0 to 255" if self.whole else "0 to 255, which it scales itself"
-            yield _note("onnx-scale", f"The graph takes {kind}.", "Inputs in [0, 1] are multiplied by 255 before it.")
-        if self.rows is not None:
-            yield _note("onnx-rows", f"The graph takes {self.rows} rows at a time.", "Exported with any number, it is faster.")
+            yield note("onnx-scale", f"The graph takes {kind}.", "Inputs in [0, 1] are multiplied by 255 before it.")
 
 
-def _note(code: str, saw: str, do: str) -> Finding:
+def note(code: str, saw: str, do: str) -> Finding:
+    """What is good to know of a graph."""
     return Finding(code=code, severity="note", saw=saw, do=do)
 
 

@@ -58,6 +58,20 @@ def needed(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(reversed(kept)), constants=constants)
 
 
+def of_any_rows(graph: Graph, rows: int) -> Graph:
+    """The graph whose Reshapes leave the first size open where it is that number of rows, for which it was exported.
+
+    Whether it then takes any number of rows, one row at a time or many, has to be tried.
+    """
+    constants = dict(graph.constants)
+    for node in graph.nodes:
+        if node.kind == "Reshape" and node.inputs[1] in constants:
+            sizes = constants[node.inputs[1]]
+            if sizes.numel() and sizes[0] == rows:
+                constants[node.inputs[1]] = torch.cat([sizes.new_tensor([0 if -1 in sizes else -1]), sizes[1:]])
+    return replace(graph, constants=constants)
+
+
 @torch.no_grad()
 def folded(graph: Graph) -> Graph:
     """What does not depend on the inputs is computed now. Every operator must be known."""

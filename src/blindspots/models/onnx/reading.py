@@ -46,20 +46,32 @@ def read(path: Path) -> Any:
 
 def _gather(proto: Any, path: Path) -> None:
     """Reads weights from files beside the model."""
-    from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     outside = [tensor for tensor in _tensors(proto) if uses_external_data(tensor)]
     files = {_beside(path, ExternalDataInfo(tensor).location) for tensor in outside}
     total = path.stat().st_size + sum(file.stat().st_size for file in files)
     if total > MOST:
-        raise InputError(f"expected an ONNX model of at most {MOST:,} bytes, got {total:,} with its weights: use another")
+        raise InputError(
+            f"expected an ONNX model of at most {MOST:,} bytes, got {total:,} with its weights: use another"
+        )
     for tensor in outside:
-        try:
-            load_external_data_for_tensor(tensor, str(path.parent))
-        except (OSError, ValueError, Exception) as error:
-            raise InputError(f"expected the weights of {str(path)!r} in {file!r}") from error
-        tensor.ClearField("external_data")
-        tensor.data_location = tensor.DEFAULT
+        _load(tensor, path)
+
+
+def _load(tensor: Any, path: Path) -> None:
+    from onnx.external_data_helper import load_external_data_for_tensor
+
+    try:
+        load_external_data_for_tensor(tensor, str(path.parent))
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"expected the weight {tensor.name!r} of {str(path)!r} in a file beside it, got: {said}: keep the files of "
+            "an export together"
+        ) from error
+    tensor.ClearField("external_data")
+    tensor.data_location = tensor.DEFAULT
 
 
 def _beside(path: Path, location: str) -> Path:

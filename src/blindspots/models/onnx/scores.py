@@ -44,8 +44,10 @@ def only_scores(proto: Any, where: str) -> None:
             f"expected scores among the outputs of {where!r}, got none, as where it returns labels alone: export it "
             'with scores, or wrap it in bs.BlackBox(function, answers="labels", classes=...)'
         )
-    for value in set(map(lambda v: v.name, proto.graph.output)) - {v.name for v in kept}:
-        proto.graph.output.remove(next(v for v in proto.graph.output if v.name == value))
+    kept = [value.SerializeToString() for value in kept]  # copies, since what is deleted is gone
+    del proto.graph.output[:]
+    for value in kept:
+        proto.graph.output.add().ParseFromString(value)
 
 
 def without_softmax(proto: Any) -> list[str]:

@@ -47,6 +47,8 @@ def _session(content: bytes, where: str) -> Any:
     options.log_severity_level = _LOGGED
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the runtime's exceptions have no class in common
+    except Exception as error:  # those of the runtime have no class in common
         said = " ".join(str(error).split())[:300]
-        raise InputError(f"expected a model that onnxruntime can compute in {where!r}, got: {said}: export it again") from error
+        raise InputError(
+            f"expected a model that onnxruntime can compute in {where!r}, got: {said}: export it again"
+        ) from error

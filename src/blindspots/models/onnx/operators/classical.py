@@ -7,19 +7,21 @@ from blindspots.models.onnx.node import Node, Operators, UntranslatedError
 from blindspots.models.onnx.operators.elementwise import DTYPES
 
 
-def scaler(node: Node, x: Tensor) -> Tensor:
-    offset, factor = (torch.tensor(node.get(name), dtype=torch.float32, device=x.device) for name in ("offset", "scale"))
+def _scaler(node: Node, x: Tensor) -> Tensor:
+    offset, factor = (
+        torch.tensor(node.get(name), dtype=torch.float32, device=x.device) for name in ("offset", "scale")
+    )
     return (x.float() - offset) * factor
 
 
-def normalizer(node: Node, x: Tensor) -> Tensor:
+def _normalizer(node: Node, x: Tensor) -> Tensor:
     """By the largest number (which may be negative), the sum of sizes or the length of each row."""
     how = node.get("norm", "MAX")
     size = x.amax(-1, True) if how == "MAX" else torch.linalg.vector_norm(x, int(how[1]), -1, keepdim=True)
     return x / torch.where(size == 0, 1, size)
 
 
-def linear_classifier(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
+def _linear_classifier(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
     """Labels (as places among the classes) and scores (B, C)."""
     scores = _linear(node, x, "intercepts")
     if scores.shape[1] == 1:  # of the second of two classes
@@ -30,7 +32,7 @@ def linear_classifier(node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
     return scores.argmax(1), _transformed(node, scores)
 
 
-def linear_regressor(node: Node, x: Tensor) -> Tensor:
+def _linear_regressor(node: Node, x: Tensor) -> Tensor:
     return _transformed(node, _linear(node, x, "intercepts"))
 
 
@@ -51,41 +53,37 @@ def _transformed(node: Node, scores: Tensor) -> Tensor:
     return scores
 
 
-def feature_extractor(node: Node, x: Tensor, places: Tensor) -> Tensor:
+def _feature_extractor(node: Node, x: Tensor, places: Tensor) -> Tensor:
     return x.index_select(-1, places.reshape(-1).long())
 
 
-def dequantized(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+def _dequantized(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
     """Numbers of few bits as floats, with a scale for all, for each place of an axis, or for blocks of it."""
-    axis = node.get("axis", 1)
-    scale, zero = (one if one is None else _spread(one, x, axis, node.get("block_size", 0)) for one in (scale, zero))
-    assert scale is not None
-    moved = x.to(scale.dtype)
-    return (moved if zero is None else moved - zero.to(scale.dtype)) * scale
+    moved = x if zero is None else x.to(scale.dtype) - _spread(node, zero, x).to(scale.dtype)
+    return moved.to(scale.dtype) * _spread(node, scale, x)
 
 
-def _spread(one: Tensor, x: Tensor, axis: int, block: int) -> Tensor:
+def _spread(node: Node, one: Tensor, x: Tensor) -> Tensor:
+    axis, block = node.get("axis", 1), node.get("block_size", 0)
     if block:
         return one.repeat_interleave(block, axis).narrow(axis, 0, x.shape[axis])
     return one.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)]) if one.numel() > 1 else one.reshape(())
 
 
-def quantized(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
+def _quantized(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
     """Only for weights, which are known beforehand: graphs that round what depends on inputs have no gradients."""
     dtype = DTYPES[node.get("output_dtype", 2)] if zero is None else zero.dtype
-    axis, limits = node.get("axis", 1), torch.iinfo(dtype)
-    scale, zero = (one if one is None else _spread(one, x, axis, node.get("block_size", 0)) for one in (scale, zero))
-    assert scale is not None
-    levels = (x / scale).round()
-    return (levels if zero is None else levels + zero.to(levels.dtype)).clamp(limits.min, limits.max).to(dtype)
+    limits, levels = torch.iinfo(dtype), (x / _spread(node, scale, x)).round()
+    moved = levels if zero is None else levels + _spread(node, zero, x).to(levels.dtype)
+    return moved.clamp(limits.min, limits.max).to(dtype)
 
 
 CLASSICAL: Operators = {
-    "DequantizeLinear": dequantized,
-    "QuantizeLinear": quantized,
-    "ai.onnx.ml:ArrayFeatureExtractor": feature_extractor,
-    "ai.onnx.ml:LinearClassifier": linear_classifier,
-    "ai.onnx.ml:LinearRegressor": linear_regressor,
-    "ai.onnx.ml:Normalizer": normalizer,
-    "ai.onnx.ml:Scaler": scaler,
+    "DequantizeLinear": _dequantized,
+    "QuantizeLinear": _quantized,
+    "ai.onnx.ml:ArrayFeatureExtractor": _feature_extractor,
+    "ai.onnx.ml:LinearClassifier": _linear_classifier,
+    "ai.onnx.ml:LinearRegressor": _linear_regressor,
+    "ai.onnx.ml:Normalizer": _normalizer,
+    "ai.onnx.ml:Scaler": _scaler,
 }

@@ -37,58 +37,58 @@ def _of_many(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     return lambda node, *given: reduce(function, given)
 
 
-def mean(node: Node, *given: Tensor) -> Tensor:
+def _mean(node: Node, *given: Tensor) -> Tensor:
     return reduce(torch.add, given) / len(given)
 
 
-def div(node: Node, a: Tensor, b: Tensor) -> Tensor:
+def _div(node: Node, a: Tensor, b: Tensor) -> Tensor:
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
-def mod(node: Node, a: Tensor, b: Tensor) -> Tensor:
+def _mod(node: Node, a: Tensor, b: Tensor) -> Tensor:
     return torch.fmod(a, b) if node.get("fmod", 0) else torch.remainder(a, b)
 
 
-def power(node: Node, base: Tensor, exponent: Tensor) -> Tensor:
+def _power(node: Node, base: Tensor, exponent: Tensor) -> Tensor:
     if not exponent.ndim and not exponent.requires_grad:  # a number has a simpler gradient, which is finite at 0
         return base.pow(exponent.item()).to(base.dtype)
     return base.pow(exponent).to(base.dtype)
 
 
-def clip(node: Node, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+def _clip(node: Node, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     if node.opset < 11:
         return x.clamp(node.get("min", -torch.inf), node.get("max", torch.inf))
     x = x if low is None else torch.maximum(x, low.to(x.dtype)) if low.requires_grad else x.clamp(min=low.item())
     return x if high is None else torch.minimum(x, high.to(x.dtype)) if high.requires_grad else x.clamp(max=high.item())
 
 
-def cast(node: Node, x: Tensor) -> Tensor:
+def _cast(node: Node, x: Tensor) -> Tensor:
     return x.to(dtype_of(node.get("to")))
 
 
-def cast_like(node: Node, x: Tensor, like: Tensor) -> Tensor:
+def _cast_like(node: Node, x: Tensor, like: Tensor) -> Tensor:
     return x.to(like.dtype)
 
 
-def where(node: Node, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def _where(node: Node, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(condition, a, b)
 
 
-def is_inf(node: Node, x: Tensor) -> Tensor:
+def _is_inf(node: Node, x: Tensor) -> Tensor:
     found = torch.zeros_like(x, dtype=torch.bool)
     found = found | (x == torch.inf) if node.get("detect_positive", 1) else found
     return found | (x == -torch.inf) if node.get("detect_negative", 1) else found
 
 
-def softmax(node: Node, x: Tensor) -> Tensor:
+def _softmax(node: Node, x: Tensor) -> Tensor:
     return _along(node, x, torch.softmax)
 
 
-def log_softmax(node: Node, x: Tensor) -> Tensor:
+def _log_softmax(node: Node, x: Tensor) -> Tensor:
     return _along(node, x, torch.log_softmax)
 
 
-def hardmax(node: Node, x: Tensor) -> Tensor:
+def _hardmax(node: Node, x: Tensor) -> Tensor:
     return _along(node, x, lambda z, dim: F.one_hot(z.argmax(dim), z.shape[dim]).movedim(-1, dim).to(z.dtype))
 
 
@@ -101,38 +101,40 @@ def _along(node: Node, x: Tensor, function: Callable[[Tensor, int], Tensor]) -> 
 
 
 def hard_sigmoid(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """A line, cut off at 0 and 1."""
     return (alpha * x + beta).clamp(0, 1)
 
 
-def prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
+def _prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
     return torch.where(x < 0, slope * x, x)
 
 
-def selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
+def _selu(x: Tensor, alpha: float, gamma: float) -> Tensor:
     return gamma * F.elu(x, alpha)
 
 
-def shrink(x: Tensor, bias: float, lambd: float) -> Tensor:
+def _shrink(x: Tensor, bias: float, lambd: float) -> Tensor:
     return torch.where(x < -lambd, x + bias, torch.where(x > lambd, x - bias, torch.zeros_like(x)))
 
 
 def thresholded_relu(x: Tensor, alpha: float) -> Tensor:
+    """What is larger than alpha, else 0."""
     return torch.where(x > alpha, x, torch.zeros_like(x))
 
 
-def gelu(node: Node, x: Tensor) -> Tensor:
+def _gelu(node: Node, x: Tensor) -> Tensor:
     return F.gelu(x, approximate=node.get("approximate", "none"))
 
 
-def swish(x: Tensor, alpha: float) -> Tensor:
+def _swish(x: Tensor, alpha: float) -> Tensor:
     return x * torch.sigmoid(alpha * x)
 
 
-def identity(node: Node, x: Any) -> Any:
+def _identity(node: Node, x: Any) -> Any:
     return x
 
 
-def dropout(node: Node, x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> tuple[Tensor, ...]:
+def _dropout(node: Node, x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> tuple[Tensor, ...]:
     if training is not None and training.item() and (ratio is None or ratio.item()):
         raise UntranslatedError("Dropout that is left on")
     return x, torch.ones_like(x, dtype=torch.bool)
@@ -152,31 +154,31 @@ _PLAIN: dict[str, Callable[..., Tensor]] = {
 
 ELEMENTWISE: Operators = {
     **{kind: _plain(function) for kind, function in _PLAIN.items()},
-    "Cast": cast,
-    "CastLike": cast_like,
+    "Cast": _cast,
+    "CastLike": _cast_like,
     "Celu": _with(F.celu, alpha=1.0),
-    "Clip": clip,
-    "Div": div,
-    "Dropout": dropout,
+    "Clip": _clip,
+    "Div": _div,
+    "Dropout": _dropout,
     "Elu": _with(F.elu, alpha=1.0),
-    "Gelu": gelu,
+    "Gelu": _gelu,
     "HardSigmoid": _with(hard_sigmoid, alpha=0.2, beta=0.5),
-    "Hardmax": hardmax,
-    "Identity": identity,
-    "IsInf": is_inf,
+    "Hardmax": _hardmax,
+    "Identity": _identity,
+    "IsInf": _is_inf,
     "LeakyRelu": _with(F.leaky_relu, alpha=0.01),
-    "LogSoftmax": log_softmax,
+    "LogSoftmax": _log_softmax,
     "Max": _of_many(torch.maximum),
-    "Mean": mean,
+    "Mean": _mean,
     "Min": _of_many(torch.minimum),
-    "Mod": mod,
-    "PRelu": prelu,
-    "Pow": power,
-    "Selu": _with(selu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
-    "Shrink": _with(shrink, bias=0.0, lambd=0.5),
-    "Softmax": softmax,
+    "Mod": _mod,
+    "PRelu": _prelu,
+    "Pow": _power,
+    "Selu": _with(_selu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "Shrink": _with(_shrink, bias=0.0, lambd=0.5),
+    "Softmax": _softmax,
     "Sum": _of_many(torch.add),
-    "Swish": _with(swish, alpha=1.0),
+    "Swish": _with(_swish, alpha=1.0),
     "ThresholdedRelu": _with(thresholded_relu, alpha=1.0),
-    "Where": where,
+    "Where": _where,
 }

@@ -15,13 +15,13 @@ _TRANSPOSED: Sequence[Any] = (F.conv_transpose1d, F.conv_transpose2d, F.conv_tra
 _MAX_POOLS: Sequence[Any] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
 
 
-def gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     a, b = (a.T if node.get("transA", 0) else a), (b.T if node.get("transB", 0) else b)
-    product = node.get("alpha", 1.0) * (a @ b)
+    product: Tensor = node.get("alpha", 1.0) * (a @ b)
     return product if c is None else product + node.get("beta", 1.0) * c
 
 
-def einsum(node: Node, *given: Tensor) -> Tensor:
+def _einsum(node: Node, *given: Tensor) -> Tensor:
     return torch.einsum(node.get("equation"), *given)
 
 
@@ -50,7 +50,7 @@ def _padded(x: Tensor, pads: Sequence[tuple[int, int]], value: float = 0.0) -> T
     return F.pad(x, flat, value=value) if any(flat) else x
 
 
-def conv(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _conv(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     count = x.ndim - 2
     pads = _pads(node, x.shape[2:], weight.shape[2:])
     stride, dilation = node.get("strides", [1] * count), node.get("dilations", [1] * count)
@@ -62,7 +62,7 @@ def conv(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     return padded
 
 
-def conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     count = x.ndim - 2
     stride, dilation = node.get("strides", [1] * count), node.get("dilations", [1] * count)
     kernel = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
@@ -71,7 +71,7 @@ def conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = 
     full = [s * (n - 1) + e + k for s, n, e, k in zip(stride, x.shape[2:], extra, kernel, strict=True)]
     full = [max(sizes) for sizes in zip(full, node.get("output_shape", full)[-count:], strict=True)]
     pads = _cut_off(node, x.shape[2:], stride, full)
-    made = whole
+    made: Tensor = whole
     for axis, (size, (before, behind)) in enumerate(zip(full, pads, strict=True), 2):
         missing = size - whole.shape[axis]  # places at the end that only the bias reaches
         made = _grown(made, axis, missing, bias).narrow(axis, before, size - before - behind)
@@ -98,7 +98,7 @@ def _cut_off(node: Node, sizes: Sequence[int], stride: Sequence[int], full: Sequ
     return [(half, half + odd) if how == "SAME_UPPER" else (half + odd, half) for half, odd in halves]
 
 
-def max_pool(node: Node, x: Tensor) -> Tensor:
+def _max_pool(node: Node, x: Tensor) -> Tensor:
     kernel = node.get("kernel_shape")
     stride, dilation = node.get("strides", [1] * len(kernel)), node.get("dilations", [1] * len(kernel))
     pads = _for_ceil(node, x.shape[2:], kernel, _pads(node, x.shape[2:], kernel))
@@ -124,7 +124,7 @@ def _for_ceil(
     return found
 
 
-def average_pool(node: Node, x: Tensor) -> Tensor:
+def _average_pool(node: Node, x: Tensor) -> Tensor:
     """Sums over windows, divided by how many numbers of the input, or of it and its pads, lie in each."""
     kernel = node.get("kernel_shape")
     pads = _pads(node, x.shape[2:], kernel)
@@ -146,39 +146,39 @@ def _window_sums(node: Node, x: Tensor) -> Tensor:
     return sums.reshape(*x.shape[:2], *sums.shape[2:])
 
 
-def global_average(node: Node, x: Tensor) -> Tensor:
+def _global_average(node: Node, x: Tensor) -> Tensor:
     return x.mean(tuple(range(2, x.ndim)), keepdim=True)
 
 
-def global_max(node: Node, x: Tensor) -> Tensor:
+def _global_max(node: Node, x: Tensor) -> Tensor:
     return x.amax(tuple(range(2, x.ndim)), keepdim=True)
 
 
 # ------------------------------------------------------------------ normalisation
 
 
-def batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     if node.get("training_mode", 0) or (node.opset < 14 and len([name for name in node.outputs if name]) > 1):
         raise UntranslatedError("BatchNormalization in training mode")
     return F.batch_norm(x, mean, var, scale, bias, False, 0.0, node.get("epsilon", 1e-5))
 
 
-def instance_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def _instance_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     return F.instance_norm(x, weight=scale, bias=bias, eps=node.get("epsilon", 1e-5))
 
 
-def layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
     axis = node.get("axis", -1) % x.ndim
     normal = F.layer_norm(x, x.shape[axis:], eps=node.get("epsilon", 1e-5)) * scale
     return normal if bias is None else normal + bias
 
 
-def rms_norm(node: Node, x: Tensor, scale: Tensor) -> Tensor:
+def _rms_norm(node: Node, x: Tensor, scale: Tensor) -> Tensor:
     axis = node.get("axis", -1) % x.ndim
     return F.rms_norm(x, x.shape[axis:], eps=node.get("epsilon", 1e-5)) * scale
 
 
-def group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """Before opset 21 scale and bias are those of groups, from there on those of channels."""
     groups = node.get("num_groups")
     if node.opset < 21:
@@ -186,31 +186,31 @@ def group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     return F.group_norm(x, groups, scale, bias, node.get("epsilon", 1e-5))
 
 
-def local_response_norm(node: Node, x: Tensor) -> Tensor:
+def _local_response_norm(node: Node, x: Tensor) -> Tensor:
     size = node.get("size")
     around = F.pad((x * x).movedim(1, -1), ((size - 1) // 2, size // 2)).unfold(-1, size, 1).sum(-1).movedim(-1, 1)
     return x / (node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * around) ** node.get("beta", 0.75)
 
 
-def lp_normalization(node: Node, x: Tensor) -> Tensor:
-    length = torch.linalg.vector_norm(x, node.get("p", 2), node.get("axis", -1), keepdim=True)
-    return torch.where(length == 0, torch.zeros_like(x), x / torch.where(length == 0, 1, length))
+def _lp_normalization(node: Node, x: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(x, node.get("p", 2), node.get("axis", -1), keepdim=True)
+    return x / torch.where(length == 0, 1, length)
 
 
 LAYERS: Operators = {
-    "AveragePool": average_pool,
-    "BatchNormalization": batch_norm,
-    "Conv": conv,
-    "ConvTranspose": conv_transpose,
-    "Einsum": einsum,
-    "Gemm": gemm,
-    "GlobalAveragePool": global_average,
-    "GlobalMaxPool": global_max,
-    "GroupNormalization": group_norm,
-    "InstanceNormalization": instance_norm,
-    "LRN": local_response_norm,
-    "LayerNormalization": layer_norm,
-    "LpNormalization": lp_normalization,
-    "MaxPool": max_pool,
-    "RMSNormalization": rms_norm,
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_norm,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Einsum": _einsum,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_average,
+    "GlobalMaxPool": _global_max,
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _instance_norm,
+    "LRN": _local_response_norm,
+    "LayerNormalization": _layer_norm,
+    "LpNormalization": _lp_normalization,
+    "MaxPool": _max_pool,
+    "RMSNormalization": _rms_norm,
 }

@@ -95,7 +95,7 @@ def _biases(b: Tensor | None, w: Tensor, d: int, gates: int, hidden: int) -> tup
     return both[: gates * hidden], both[gates * hidden :]
 
 
-def lstm(
+def _lstm(
     node: Node, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None, lengths: Tensor | None = None,
     h0: Tensor | None = None, c0: Tensor | None = None, p: Tensor | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
@@ -107,11 +107,11 @@ def lstm(
     def step_of(d: int) -> Step:
         f, g, h = functions[3 * d : 3 * d + 3]
         wb, rb = _biases(b, w, d, 4, hidden)
-        pi, po, pf = (0.0, 0.0, 0.0) if p is None else p[d].split(hidden)
+        pi, po, pf = (0.0, 0.0, 0.0) if p is None else torch.split(p[d], hidden)
 
         def step(now: Tensor, state: State) -> State:
             before, cell = state
-            i, o, forget, c = (now @ w[d].T + wb + before @ r[d].T + rb).split(hidden, 1)
+            i, o, forget, c = torch.split(now @ w[d].T + wb + before @ r[d].T + rb, hidden, 1)
             i = f(clipped(i + pi * cell))
             forget = 1 - i if coupled else f(clipped(forget + pf * cell))
             cell = forget * cell + i * g(clipped(c))
@@ -122,7 +122,7 @@ def lstm(
     return _recurrent(node, x, len(w), lengths, (h0, c0), step_of, hidden)
 
 
-def gru(
+def _gru(
     node: Node, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None, lengths: Tensor | None = None,
     h0: Tensor | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
@@ -134,13 +134,13 @@ def gru(
     def step_of(d: int) -> Step:
         f, g = functions[2 * d : 2 * d + 2]
         wb, rb = _biases(b, w, d, 3, hidden)
-        rz, rh = r[d].split([2 * hidden, hidden])
-        rbz, rbh = rb.split([2 * hidden, hidden])
+        rz, rh = torch.split(r[d], [2 * hidden, hidden])
+        rbz, rbh = torch.split(rb, [2 * hidden, hidden])
 
         def step(now: Tensor, state: State) -> State:
             (before,) = state
-            gates, new = (now @ w[d].T + wb).split([2 * hidden, hidden], 1)
-            z, reset = f(clipped(gates + before @ rz.T + rbz)).split(hidden, 1)
+            gates, new = torch.split(now @ w[d].T + wb, [2 * hidden, hidden], 1)
+            z, reset = torch.split(f(clipped(gates + before @ rz.T + rbz)), hidden, 1)
             recurrent = reset * (before @ rh.T + rbh) if reset_last else (reset * before) @ rh.T + rbh
             new = g(clipped(new + recurrent))
             return ((1 - z) * new + z * before,)
@@ -150,7 +150,7 @@ def gru(
     return _recurrent(node, x, len(w), lengths, (h0,), step_of, hidden)
 
 
-def rnn(
+def _rnn(
     node: Node, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None, lengths: Tensor | None = None,
     h0: Tensor | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
@@ -164,4 +164,4 @@ def rnn(
     return _recurrent(node, x, len(w), lengths, (h0,), step_of, hidden)
 
 
-RECURRENT: Operators = {"GRU": gru, "LSTM": lstm, "RNN": rnn}
+RECURRENT: Operators = {"GRU": _gru, "LSTM": _lstm, "RNN": _rnn}

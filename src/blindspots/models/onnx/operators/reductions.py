@@ -47,37 +47,38 @@ def _squares(x: Tensor, dims: tuple[int, ...], keep: bool) -> Tensor:
 
 
 def _length(x: Tensor, dims: tuple[int, ...], keep: bool) -> Tensor:
-    return torch.linalg.vector_norm(x, 2, dims, keep)
+    length: Tensor = torch.linalg.vector_norm(x, 2, dims, keep)
+    return length
 
 
 def _log_sum(x: Tensor, dims: tuple[int, ...], keep: bool) -> Tensor:
     return _sum(x, dims, keep).log()
 
 
-def arg_max(node: Node, x: Tensor) -> Tensor:
+def _arg_max(node: Node, x: Tensor) -> Tensor:
     return _place(node, x)
 
 
-def arg_min(node: Node, x: Tensor) -> Tensor:
+def _arg_min(node: Node, x: Tensor) -> Tensor:
     return _place(node, -x)
 
 
 def _place(node: Node, x: Tensor) -> Tensor:
     """Of the largest number: the first of several, or the last one where the node says so."""
     axis, keep = node.get("axis", 0), bool(node.get("keepdims", 1))
-    if node.get("select_last_index", 0):
-        return x.shape[axis] - 1 - x.flip(axis).argmax(axis, keep)
-    return x.argmax(axis, keep)
+    last = bool(node.get("select_last_index", 0))
+    place = (x.flip(axis) if last else x).argmax(axis, keep)
+    return x.shape[axis] - 1 - place if last else place
 
 
-def top_k(node: Node, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+def _top_k(node: Node, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """Of equal numbers the first ones, as the standard has it; torch.topk takes any."""
     axis, count = node.get("axis", -1), int(k.item())
     values, places = x.sort(dim=axis, descending=bool(node.get("largest", 1)), stable=True)
     return values.narrow(axis, 0, count), places.narrow(axis, 0, count)
 
 
-def cumsum(node: Node, x: Tensor, axis: Tensor) -> Tensor:
+def _cumsum(node: Node, x: Tensor, axis: Tensor) -> Tensor:
     along = int(axis.item())
     x = x.flip(along) if node.get("reverse", 0) else x
     total = x.cumsum(along, dtype=x.dtype)
@@ -86,9 +87,9 @@ def cumsum(node: Node, x: Tensor, axis: Tensor) -> Tensor:
 
 
 REDUCTIONS: Operators = {
-    "ArgMax": arg_max,
-    "ArgMin": arg_min,
-    "CumSum": cumsum,
+    "ArgMax": _arg_max,
+    "ArgMin": _arg_min,
+    "CumSum": _cumsum,
     "ReduceL1": _reducing(_absolute),
     "ReduceL2": _reducing(_length),
     "ReduceLogSum": _reducing(_log_sum),
@@ -99,5 +100,5 @@ REDUCTIONS: Operators = {
     "ReduceProd": _reducing(_product),
     "ReduceSum": _reducing(_sum, since=13),
     "ReduceSumSquare": _reducing(_squares),
-    "TopK": top_k,
+    "TopK": _top_k,
 }

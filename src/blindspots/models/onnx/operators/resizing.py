@@ -12,7 +12,7 @@ from blindspots.models.onnx.node import Node, Operators, UntranslatedError, numb
 Kernel = Callable[[Tensor], Tensor]
 
 
-def resize(
+def _resize(
     node: Node, x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None
 ) -> Tensor:
     axes = [axis % x.ndim for axis in node.get("axes", range(x.ndim))]
@@ -24,17 +24,15 @@ def resize(
     return x
 
 
-def upsample(node: Node, x: Tensor, scales: Tensor | None = None) -> Tensor:
+def _upsample(node: Node, x: Tensor, scales: Tensor | None = None) -> Tensor:
     """Resize of opset 9 and before: asymmetric, nearest ones rounded down."""
     given = node.get("scales") if scales is None else scales
     settings = {"mode": node.get("mode", "nearest"), "coordinate_transformation_mode": "asymmetric"}
     same = Node("Resize", 11, node.inputs, node.outputs, {**settings, "nearest_mode": "floor"})
-    return resize(same, x, None, torch.as_tensor(given))
+    return _resize(same, x, None, torch.as_tensor(given))
 
 
-def _sizes(
-    node: Node, old: list[int], scales: Tensor | None, sizes: Tensor | None
-) -> tuple[list[int], list[float]]:
+def _sizes(node: Node, old: list[int], scales: Tensor | None, sizes: Tensor | None) -> tuple[list[int], list[float]]:
     if sizes is None or not sizes.numel():
         if scales is None:
             raise UntranslatedError("Resize without scales or sizes")
@@ -116,13 +114,9 @@ def _places(mode: str, n: int, m: int, scale: float) -> Tensor:
 
 
 def _rounded(places: Tensor, mode: str) -> Tensor:
-    rounded = {
-        "round_prefer_floor": lambda x: (x - 0.5).ceil(),
-        "round_prefer_ceil": lambda x: (x + 0.5).floor(),
-        "floor": torch.floor,
-        "ceil": torch.ceil,
-    }[mode](places)
-    return rounded.long()
+    if mode in ("floor", "round_prefer_ceil"):
+        return (places if mode == "floor" else places + 0.5).floor().long()
+    return (places if mode == "ceil" else places - 0.5).ceil().long()
 
 
-RESIZING: Operators = {"Resize": resize, "Upsample": upsample}
+RESIZING: Operators = {"Resize": _resize, "Upsample": _upsample}

@@ -10,47 +10,47 @@ from blindspots.models.onnx.node import Node, Operators, UntranslatedError, axes
 from blindspots.models.onnx.operators.elementwise import dtype_of
 
 
-def constant(node: Node) -> Tensor:
+def _constant(node: Node) -> Tensor:
     for name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
         if (value := node.get(name)) is not None:
             return value if isinstance(value, Tensor) else torch.tensor(value)
     raise UntranslatedError("Constant of words or of a sparse tensor")
 
 
-def constant_of_shape(node: Node, shape: Tensor) -> Tensor:
+def _constant_of_shape(node: Node, shape: Tensor) -> Tensor:
     value: Tensor = node.get("value", torch.zeros(1))
     return value.to(shape.device).reshape(()).expand(numbers(shape)).clone()
 
 
-def shape(node: Node, x: Tensor) -> Tensor:
+def _shape(node: Node, x: Tensor) -> Tensor:
     return torch.tensor(x.shape[slice(node.get("start", 0), node.get("end"))], dtype=torch.int64, device=x.device)
 
 
-def size(node: Node, x: Tensor) -> Tensor:
+def _size(node: Node, x: Tensor) -> Tensor:
     return torch.tensor(x.numel(), device=x.device)
 
 
-def reshape(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
+def _reshape(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
     keep = not node.get("allowzero", 0)
     return x.reshape(tuple(x.shape[i] if keep and n == 0 else n for i, n in enumerate(numbers(sizes))))
 
 
-def flatten(node: Node, x: Tensor) -> Tensor:
+def _flatten(node: Node, x: Tensor) -> Tensor:
     axis = node.get("axis", 1)
     before = x.shape[: axis if axis >= 0 else axis + x.ndim]
     return x.reshape(math.prod(before), -1)
 
 
-def transpose(node: Node, x: Tensor) -> Tensor:
+def _transpose(node: Node, x: Tensor) -> Tensor:
     return x.permute(node.get("perm", tuple(reversed(range(x.ndim)))))
 
 
-def squeeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
+def _squeeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
     dims = axes_of(node, axes, since=13)
     return x.squeeze() if dims is None else x.squeeze(tuple(dims))
 
 
-def unsqueeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
+def _unsqueeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
     dims = axes_of(node, axes, since=13) or []
     rank = x.ndim + len(dims)
     for axis in sorted(axis % rank for axis in dims):
@@ -58,18 +58,18 @@ def unsqueeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
     return x
 
 
-def concat(node: Node, *parts: Tensor) -> Tensor:
+def _concat(node: Node, *parts: Tensor) -> Tensor:
     return torch.cat(parts, node.get("axis", 1))
 
 
-def split(node: Node, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
+def _split(node: Node, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
     axis = node.get("axis", 0)
     given = node.get("split") if node.opset < 13 else None if sizes is None else numbers(sizes)
     count = len(node.outputs)
-    return x.split(given or math.ceil(x.shape[axis] / count), axis)
+    return torch.split(x, given or math.ceil(x.shape[axis] / count), axis)
 
 
-def slice_(
+def _slice(
     node: Node, x: Tensor, starts: Tensor | None = None, ends: Tensor | None = None, axes: Tensor | None = None,
     steps: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
@@ -90,7 +90,7 @@ def _cut(x: Tensor, axis: int, part: slice) -> Tensor:
     return x.index_select(axis, torch.tensor(list(places), dtype=torch.int64, device=x.device))
 
 
-def gather(node: Node, x: Tensor, places: Tensor) -> Tensor:
+def _gather(node: Node, x: Tensor, places: Tensor) -> Tensor:
     axis = node.get("axis", 0) % x.ndim
     chosen = x.index_select(axis, _from_start(places, x.shape[axis]).reshape(-1))
     return chosen.reshape((*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
@@ -101,19 +101,19 @@ def _from_start(places: Tensor, length: int) -> Tensor:
     return torch.where(places < 0, places + length, places)
 
 
-def gather_elements(node: Node, x: Tensor, places: Tensor) -> Tensor:
+def _gather_elements(node: Node, x: Tensor, places: Tensor) -> Tensor:
     axis = node.get("axis", 0)
     return x.gather(axis, _from_start(places, x.shape[axis]))
 
 
-def gather_nd(node: Node, x: Tensor, places: Tensor) -> Tensor:
+def _gather_nd(node: Node, x: Tensor, places: Tensor) -> Tensor:
     rank = node.get("batch_dims", 0)
     rows = (torch.arange(n, device=x.device) for n in places.shape[:rank])
     own = (row.reshape([-1 if i == at else 1 for i in range(places.ndim - 1)]) for at, row in enumerate(rows))
     return x[(*own, *places.long().unbind(-1))]
 
 
-def scatter_elements(node: Node, x: Tensor, places: Tensor, updates: Tensor) -> Tensor:
+def _scatter_elements(node: Node, x: Tensor, places: Tensor, updates: Tensor) -> Tensor:
     axis, how = node.get("axis", 0), node.get("reduction", "none")
     places = _from_start(places, x.shape[axis])
     if how == "none":
@@ -121,22 +121,22 @@ def scatter_elements(node: Node, x: Tensor, places: Tensor, updates: Tensor) -> 
     return x.scatter_reduce(axis, places, updates, {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}[how])
 
 
-def scatter_nd(node: Node, x: Tensor, places: Tensor, updates: Tensor) -> Tensor:
+def _scatter_nd(node: Node, x: Tensor, places: Tensor, updates: Tensor) -> Tensor:
     how = node.get("reduction", "none")
     if how not in ("none", "add"):
         raise UntranslatedError(f"ScatterND with reduction={how}")
     return x.index_put(places.long().unbind(-1), updates, accumulate=how == "add")
 
 
-def expand(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
-    return x.expand(torch.broadcast_shapes(x.shape, numbers(sizes)))
+def _expand(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
+    return x.expand(torch.broadcast_shapes(x.shape, numbers(sizes)))  # type: ignore[no-untyped-call]
 
 
-def tile(node: Node, x: Tensor, repeats: Tensor) -> Tensor:
+def _tile(node: Node, x: Tensor, repeats: Tensor) -> Tensor:
     return x.repeat(numbers(repeats))
 
 
-def pad(
+def _pad(
     node: Node, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None
 ) -> Tensor:
     amounts = node.get("pads") if pads is None else numbers(pads)
@@ -166,7 +166,7 @@ def _padded(x: Tensor, axis: int, before: int, behind: int, how: str, fill: floa
     return x.index_select(axis, places)
 
 
-def depth_to_space(node: Node, x: Tensor) -> Tensor:
+def _depth_to_space(node: Node, x: Tensor) -> Tensor:
     n, (b, c, h, w) = node.get("blocksize"), x.shape
     if node.get("mode", "DCR") == "CRD":
         return F.pixel_shuffle(x, n)
@@ -174,19 +174,19 @@ def depth_to_space(node: Node, x: Tensor) -> Tensor:
     return blocks.reshape(b, c // n**2, h * n, w * n)
 
 
-def space_to_depth(node: Node, x: Tensor) -> Tensor:
+def _space_to_depth(node: Node, x: Tensor) -> Tensor:
     n, (b, c, h, w) = node.get("blocksize"), x.shape
     if node.get("mode", "DCR") == "CRD":
         return F.pixel_unshuffle(x, n)
     return x.reshape(b, c, h // n, n, w // n, n).permute(0, 3, 5, 1, 2, 4).reshape(b, c * n**2, h // n, w // n)
 
 
-def range_(node: Node, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
+def _range(node: Node, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     count = max(math.ceil((limit.item() - start.item()) / delta.item()), 0)
     return start + delta * torch.arange(count, device=start.device).to(start.dtype)
 
 
-def one_hot(node: Node, places: Tensor, depth: Tensor, values: Tensor) -> Tensor:
+def _one_hot(node: Node, places: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     n = int(depth.item())
     hot = places.long().unsqueeze(node.get("axis", -1)) % n
     axis = node.get("axis", -1)
@@ -196,23 +196,23 @@ def one_hot(node: Node, places: Tensor, depth: Tensor, values: Tensor) -> Tensor
     return torch.where((hot == steps) & inside, values[1], values[0])
 
 
-def eye_like(node: Node, x: Tensor) -> Tensor:
+def _eye_like(node: Node, x: Tensor) -> Tensor:
     dtype = dtype_of(node.get("dtype")) if node.get("dtype") else x.dtype
     made = torch.zeros(x.shape, dtype=dtype, device=x.device)
     made.diagonal(node.get("k", 0)).fill_(1)
     return made
 
 
-def trilu(node: Node, x: Tensor, k: Tensor | None = None) -> Tensor:
+def _trilu(node: Node, x: Tensor, k: Tensor | None = None) -> Tensor:
     cut = torch.triu if node.get("upper", 1) else torch.tril
     return cut(x, 0 if k is None else int(k.item()))
 
 
-def nonzero(node: Node, x: Tensor) -> Tensor:
+def _nonzero(node: Node, x: Tensor) -> Tensor:
     return x.nonzero().T
 
 
-def reverse_sequence(node: Node, x: Tensor, lengths: Tensor) -> Tensor:
+def _reverse_sequence(node: Node, x: Tensor, lengths: Tensor) -> Tensor:
     time, rows = node.get("time_axis", 0), node.get("batch_axis", 1)
     by_row = x.movedim((rows, time), (0, 1))
     return reversed_until(by_row, lengths).movedim((0, 1), (rows, time))
@@ -227,32 +227,32 @@ def reversed_until(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 SHAPES: Operators = {
-    "Concat": concat,
-    "Constant": constant,
-    "ConstantOfShape": constant_of_shape,
-    "DepthToSpace": depth_to_space,
-    "Expand": expand,
-    "EyeLike": eye_like,
-    "Flatten": flatten,
-    "Gather": gather,
-    "GatherElements": gather_elements,
-    "GatherND": gather_nd,
-    "NonZero": nonzero,
-    "OneHot": one_hot,
-    "Pad": pad,
-    "Range": range_,
-    "Reshape": reshape,
-    "ReverseSequence": reverse_sequence,
-    "ScatterElements": scatter_elements,
-    "ScatterND": scatter_nd,
-    "Shape": shape,
-    "Size": size,
-    "Slice": slice_,
-    "SpaceToDepth": space_to_depth,
-    "Split": split,
-    "Squeeze": squeeze,
-    "Tile": tile,
-    "Transpose": transpose,
-    "Trilu": trilu,
-    "Unsqueeze": unsqueeze,
+    "Concat": _concat,
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "DepthToSpace": _depth_to_space,
+    "Expand": _expand,
+    "EyeLike": _eye_like,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
+    "NonZero": _nonzero,
+    "OneHot": _one_hot,
+    "Pad": _pad,
+    "Range": _range,
+    "Reshape": _reshape,
+    "ReverseSequence": _reverse_sequence,
+    "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
+    "Shape": _shape,
+    "Size": _size,
+    "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Tile": _tile,
+    "Transpose": _transpose,
+    "Trilu": _trilu,
+    "Unsqueeze": _unsqueeze,
 }
