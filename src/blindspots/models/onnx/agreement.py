@@ -1,6 +1,7 @@
 """Whether a translation says what onnxruntime says, on probes within the model's bounds."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,8 +69,5 @@ def _difference(found: Any, wanted: Any) -> float:
         return torch.inf
     found, wanted = found.double(), wanted.double()
     difference = float(torch.where(found == wanted, 0.0, (found - wanted).abs()).max())  # infinities may be equal
-    return (
-        difference / max(float(wanted.abs().max()), torch.finfo(torch.float32).tiny)
-        if difference == difference
-        else torch.inf
-    )
+    relative = difference / max(float(wanted.abs().max()), torch.finfo(torch.float32).tiny)
+    return torch.inf if math.isnan(relative) else relative

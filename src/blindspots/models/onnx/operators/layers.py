@@ -194,7 +194,7 @@ def _local_response_norm(node: Node, x: Tensor) -> Tensor:
 
 def _lp_normalization(node: Node, x: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(x, node.get("p", 2), node.get("axis", -1), keepdim=True)
-    return x / torch.where(length == 0, 1, length)
+    return x / torch.where(length == 0, torch.ones_like(length), length)
 
 
 LAYERS: Operators = {
