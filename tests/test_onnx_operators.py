@@ -272,7 +272,8 @@ CLASSICAL = [
     *(case(f"{ML}:Normalizer", f(3, 4, low=0.1), norm=norm) for norm in ("L1", "L2", "MAX")),
     case(f"{ML}:ArrayFeatureExtractor", f(3, 4), i(2, 0)),
     *(case(f"{ML}:LinearClassifier", f(5, 2), outputs=2, coefficients=[1.0, -1, 0.5, 2, -2, 1],
-           intercepts=[0.1, 0, -0.2], classlabels_ints=[0, 1, 2], multi_class=1, post_transform=how) for how in ("NONE", "SOFTMAX", "LOGISTIC")),
+           intercepts=[0.1, 0, -0.2], classlabels_ints=[0, 1, 2], multi_class=1, post_transform=how)
+      for how in ("NONE", "SOFTMAX", "LOGISTIC")),
     *(case(f"{ML}:LinearClassifier", f(5, 2), outputs=2, coefficients=[-1.0, 2, 1, -2], intercepts=[-0.1, 0.1],
            classlabels_ints=[0, 1], post_transform=how) for how in ("NONE", "LOGISTIC")),
     case(f"{ML}:LinearRegressor", f(3, 2), coefficients=[1.0, -2, 0.5, 3], intercepts=[0.5, 1], targets=2),

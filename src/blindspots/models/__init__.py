@@ -5,7 +5,18 @@ from blindspots.models.ensemble import Ensemble
 from blindspots.models.estimators import from_estimator
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, Output
+from blindspots.models.onnx import from_onnx
 from blindspots.models.skip import skip_gradients
 from blindspots.models.transformations import Transformed
 
-__all__ = ["BlackBox", "Ensemble", "Model", "Output", "Transformed", "from_estimator", "load_model", "skip_gradients"]
+__all__ = [
+    "BlackBox",
+    "Ensemble",
+    "Model",
+    "Output",
+    "Transformed",
+    "from_estimator",
+    "from_onnx",
+    "load_model",
+    "skip_gradients",
+]

@@ -74,10 +74,10 @@ def of_any_rows(graph: Graph, rows: int) -> Graph:
 
 @torch.no_grad()
 def folded(graph: Graph) -> Graph:
-    """What does not depend on the inputs is computed now. Every operator must be known."""
-    constants, rest = dict(graph.constants), []
+    """What does not depend on the inputs is computed now, as far as operators are known."""
+    constants, rest, lacking = dict(graph.constants), [], unknown(graph)
     for node in graph.nodes:
-        if all(name in constants for name in node.inputs if name):
+        if node.kind not in lacking and all(name in constants for name in node.inputs if name):
             constants |= _computed(node, constants)
         else:
             rest.append(node)

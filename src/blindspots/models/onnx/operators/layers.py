@@ -189,12 +189,13 @@ def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 def _local_response_norm(node: Node, x: Tensor) -> Tensor:
     size = node.get("size")
     around = F.pad((x * x).movedim(1, -1), ((size - 1) // 2, size // 2)).unfold(-1, size, 1).sum(-1).movedim(-1, 1)
-    return x / (node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * around) ** node.get("beta", 0.75)
+    scale: Tensor = (node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * around) ** node.get("beta", 0.75)
+    return x / scale
 
 
 def _lp_normalization(node: Node, x: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(x, node.get("p", 2), node.get("axis", -1), keepdim=True)
-    return x / torch.where(length == 0, torch.ones_like(length), length)
+    length = torch.linalg.vector_norm(x, node.get("p", 2), node.get("axis", -1), keepdim=True)
+    return torch.div(x, torch.where(length == 0, torch.ones_like(length), length))
 
 
 LAYERS: Operators = {
