@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from blindspots.experiments.transfer.experiment import transfer
     from blindspots.experiments.universal.experiment import universal
     from blindspots.experiments.universal.triggers.experiment import universal_trigger
-    from blindspots.models import BlackBox, Ensemble, Model, Transformed, from_estimator, load_model, skip_gradients
+    from blindspots.models import (
+        BlackBox,
+        Ensemble,
+        Model,
+        Transformed,
+        from_estimator,
+        from_functions,
+        from_onnx,
+        load_model,
+        skip_gradients,
+    )
     from blindspots.models.texts import TextModel, TokenModel
     from blindspots.objective import Objective
     from blindspots.report.experiment import write_report
@@ -68,6 +78,8 @@ __all__ = [
     "detect",
     "evaluate",
     "from_estimator",
+    "from_functions",
+    "from_onnx",
     "goals",
     "harden",
     "inspect",
@@ -113,6 +125,8 @@ _HOMES = {
     "detect": "experiments.detect.experiment",
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",
+    "from_functions": "models",
+    "from_onnx": "models",
     "harden": "experiments.harden.experiment",
     "inspect": "experiments.inspect.entry",
     "load_data": "data",

@@ -3,6 +3,7 @@
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.ensemble import Ensemble
 from blindspots.models.estimators import from_estimator
+from blindspots.models.functions import from_functions
 from blindspots.models.load import load_model
 from blindspots.models.model import Model, Output
 from blindspots.models.onnx import from_onnx
@@ -16,6 +17,7 @@ __all__ = [
     "Output",
     "Transformed",
     "from_estimator",
+    "from_functions",
     "from_onnx",
     "load_model",
     "skip_gradients",

@@ -254,10 +254,11 @@ def _from_onnx(path: Path, spec: str) -> Model:
 
 
 def _from_transformers(folder: str, spec: str) -> Model:
-    from blindspots.models.huggingface import load_folder  # a heavy library, which others need not have
+    from blindspots.models import huggingface, huggingface_images  # a heavy library, which others need not have
 
+    load = huggingface_images.load_folder if huggingface_images.classifies_pictures(folder) else huggingface.load_folder
     with _explained(f"loading {spec!r}"):
-        return load_folder(folder, spec)
+        return load(folder, spec)
 
 
 _FILES: dict[str | tuple[str, ...], Callable[[Path, str], Model]] = {

@@ -1,15 +1,13 @@
 """Resize and Upsample: along each axis a product with a matrix, whose rows are the weights of the kernel."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from blindspots.models.onnx.node import Node, Operators, UntranslatedError, numbers
-
-Kernel = Callable[[Tensor], Tensor]
+from blindspots.models.resampling import Kernel, along, cubic, linear, weights
 
 
 def _resize(
@@ -20,7 +18,7 @@ def _resize(
     new, factors = _sizes(node, old, scales, sizes)
     for axis, n, m, factor in zip(axes, old, new, factors, strict=True):
         if (n, factor) != (m, 1.0):
-            x = _along(x, axis, _matrix(node, n, m, factor))
+            x = along(x, axis, _matrix(node, n, m, factor))
     return x
 
 
@@ -44,10 +42,6 @@ def _sizes(node: Node, old: list[int], scales: Tensor | None, sizes: Tensor | No
     return new, [m / n for m, n in zip(new, old, strict=True)]
 
 
-def _along(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
-    return (x.movedim(axis, -1) @ matrix.to(x).T).movedim(-1, axis)
-
-
 def _matrix(node: Node, n: int, m: int, scale: float) -> Tensor:
     """(m, n): how much of each old number is in each new one."""
     places = _places(node.get("coordinate_transformation_mode", "half_pixel"), n, m, scale)
@@ -57,37 +51,6 @@ def _matrix(node: Node, n: int, m: int, scale: float) -> Tensor:
     kernel, reach = _kernel(node)
     stretch = max(1.0, 1 / scale) if node.get("antialias", 0) else 1.0
     return weights(places.double(), n, kernel, reach, stretch, bool(node.get("exclude_outside", 0)))
-
-
-def weights(places: Tensor, n: int, kernel: Kernel, reach: float, stretch: float, inside_only: bool) -> Tensor:
-    """The kernel around every place (m,), as a matrix (m, n), float64, whose rows add up to 1.
-
-    Args:
-        places: in the coordinates of the n old numbers.
-        reach: the kernel is 0 beyond it.
-        stretch: how many times wider the kernel is, against aliasing.
-        inside_only: nothing is taken from outside; otherwise the numbers at the edges go on there.
-    """
-    steps = math.ceil(reach * stretch)
-    taps = places.floor().long()[:, None] + torch.arange(-steps, steps + 1)
-    share = kernel((places[:, None] - taps) / stretch)
-    if inside_only:
-        share = share * ((taps >= 0) & (taps < n))
-    share = share / share.sum(1, keepdim=True)
-    return torch.zeros(len(places), n, dtype=torch.float64).scatter_add(1, taps.clamp(0, n - 1), share)
-
-
-def linear(d: Tensor) -> Tensor:
-    """The triangle."""
-    return (1 - d.abs()).clamp_min(0)
-
-
-def cubic(d: Tensor, a: float) -> Tensor:
-    """Keys (1981), with the slope `a` at 1."""
-    d = d.abs()
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
 
 
 def _kernel(node: Node) -> tuple[Kernel, float]:
