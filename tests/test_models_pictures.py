@@ -120,3 +120,36 @@ def test_a_folder_without_an_image_processor_is_refused(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match=r"expected model.safetensors, config.json and preprocessor_config.json"):
         bs.load_model(spec)
+
+
+# ------------------------------------------------------------------ folders of timm
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"crop_pct": 0.9, "interpolation": "bicubic"}, {"crop_pct": 1.0, "crop_mode": "squash"}]
+)
+def test_a_classifier_of_timm_sees_what_its_own_transform_gives_it(more: dict[str, Any], tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    from timm.data import create_transform, resolve_data_config
+
+    torch.manual_seed(0)
+    cfg = {"input_size": (3, 64, 64), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)} | more
+    net = timm.create_model("resnet10t", num_classes=3, pretrained_cfg_overlay=cfg).eval()
+    timm.models.save_for_hf(net, str(tmp_path), model_config={"label_names": NAMES}, safe_serialization=True)
+    model = bs.load_model(f"timm:{tmp_path}")
+    picture = pixels(97, 82)
+    given = create_transform(**resolve_data_config({}, model=net))(Image.fromarray(picture))[None]
+    wanted = net(given).detach()
+    assert model.class_names == NAMES
+    assert torch.allclose(model.logits(as_rows(picture)), wanted, atol=0.02 * float(wanted.abs().max()))
+    (note,) = model.notes
+    assert note.code == "preprocessing-inside"
+
+
+def test_a_folder_of_something_else_is_no_model_of_timm(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(InputError, match="the configuration of a timm model"):
+        bs.load_model(f"timm:{tmp_path}")
+    (tmp_path / "config.json").write_text('{"architecture": "resnet10t"}')
+    with pytest.raises(InputError, match="got one without num_classes, pretrained_cfg"):
+        bs.load_model(f"timm:{tmp_path}")

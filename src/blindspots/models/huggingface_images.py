@@ -79,7 +79,7 @@ def _preprocessing(processor: Any, spec: str) -> tuple[Preprocessing, tuple[int,
     out = crop or (size if isinstance(size, tuple) else None)
     if out is None or resample not in FILTERS:
         raise InputError(
-            f"expected an image processor that resizes to one size (nearest, bilinear, bicubic or lanczos) in {spec!r}, "
+            f"expected an image processor that resizes to one size (nearest, bilinear, bicubic, lanczos) in {spec!r}, "
             f"got {processor.size} and filter {resample}: build the model in a file.py:factory"
         )
     scale = 255 * float(processor.rescale_factor) if processor.do_rescale else 255.0

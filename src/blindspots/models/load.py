@@ -41,13 +41,13 @@ from blindspots.naming import meant
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
-    "(TorchScript), sklearn:file.skops, hf:folder, file.py:factory, package.module:factory or guarded:RUN"
+    "(TorchScript), file.onnx, sklearn:file.skops, hf:folder, timm:folder, file.py:factory, package.module:factory or "
+    "guarded:RUN"
 )
 EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
     **dict.fromkeys(digits.RECIPES, digits.load_digits_model),
     **dict.fromkeys(reviews.RECIPES, reviews.load_reviews_model),
 }
-ESTIMATORS, TRANSFORMERS = "sklearn:", "hf:"
 _LONGEST = 1 << 20  # bytes of that file
 SAFE_PARTS = {  # beyond the types that skops trusts: they hold numbers and call nothing by name
     "scipy.sparse._csr.csr_matrix",
@@ -75,15 +75,16 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         spec: "digits" or "digits-robust", or, for texts, "reviews", "reviews-lstm", "reviews-cnn" or
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
-            `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier, also of texts
-            (needs skops); "model.json" that `blindspots harden` writes for texts, with its weights beside it;
-            "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
-            "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
-            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
-            such as "|bits:depth=3", or "|unicode" for texts, inputs pass through that transformation first (see
-            `Transformed`); with "@1" or "@logits", the scores are that output of the network (see `take` of `Model`).
-            Or "guarded:RUN", without a suffix: the model of a finished detection run with its detector, which may
-            reject (`load_detector`).
+            `torch.jit.save`; "file.onnx" (see `from_onnx`); "sklearn:file.skops" of `skops.io.dump`, a fitted
+            scikit-learn classifier, also of texts (needs skops); "model.json" that `blindspots harden` writes for
+            texts, with its weights beside it; "hf:folder" of `save_pretrained`, a sequence classifier of transformers
+            with its fast tokenizer, or an image classifier with its image processor; "timm:folder" of
+            `timm.models.save_for_hf`, an image classifier of timm; "file.py:factory" or "package.module:factory", a
+            function without arguments that returns an `nn.Module`, a `Model` or a fitted scikit-learn classifier (see
+            `from_estimator`), or one of these itself. With a suffix such as "|bits:depth=3", or "|unicode" for texts,
+            inputs pass through that transformation first (see `Transformed`); with "@1" or "@logits", the scores are
+            that output of the network (see `take` of `Model`). Or "guarded:RUN", without a suffix: the model of a
+            finished detection run with its detector, which may reject (`load_detector`).
         say: called with sentences about slow steps.
 
     Raises:
@@ -101,10 +102,9 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _taking(load_model(inner, say), key, spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec](spec, say)
-    if spec.startswith(TRANSFORMERS):
-        return _from_transformers(spec.removeprefix(TRANSFORMERS), spec)
-    if spec.startswith(ESTIMATORS):
-        return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
+    for prefix, open_place in _PREFIXED.items():
+        if spec.startswith(prefix):
+            return open_place(spec.removeprefix(prefix), spec)
     for endings, read in _FILES.items():
         if Path(spec).name.lower().endswith(endings):
             return read(_there(Path(spec)), spec)
@@ -261,6 +261,13 @@ def _from_transformers(folder: str, spec: str) -> Model:
         return load(folder, spec)
 
 
+def _from_timm(folder: str, spec: str) -> Model:
+    from blindspots.models.timm_images import load_folder  # a heavy library, which others need not have
+
+    with _explained(f"loading {spec!r}"):
+        return load_folder(folder, spec)
+
+
 _FILES: dict[str | tuple[str, ...], Callable[[Path, str], Model]] = {
     ".json": load_text_model,
     ".onnx": _from_onnx,
@@ -271,7 +278,8 @@ _FILES: dict[str | tuple[str, ...], Callable[[Path, str], Model]] = {
 # ------------------------------------------------------------------ files of estimators
 
 
-def _from_skops(path: Path, spec: str) -> Model:
+def _from_skops(place: str, spec: str) -> Model:
+    path = Path(place)
     try:
         from skops import io
     except ImportError as error:
@@ -292,6 +300,12 @@ def _from_skops(path: Path, spec: str) -> Model:
             )
         return from_estimator(io.load(path, trusted=sorted(SAFE_PARTS)), name=path.stem, spec=spec)
 
+
+_PREFIXED: dict[str, Callable[[str, str], Model]] = {
+    "hf:": _from_transformers,
+    "sklearn:": _from_skops,
+    "timm:": _from_timm,
+}
 
 # ------------------------------------------------------------------ factories
 

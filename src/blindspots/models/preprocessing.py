@@ -34,6 +34,7 @@ class Preprocessing(nn.Module):
         resample: one of Pillow's filters, by its number (`Image.Resampling`).
         scale: what 1 becomes before normalisation.
         mean, std: of each channel, (x - mean) / std; None: neither.
+        rounded: half a pixel of a crop's margin goes to the even side, as in torchvision; else before the picture.
     """
 
     def __init__(
@@ -44,17 +45,19 @@ class Preprocessing(nn.Module):
         scale: float = 1.0,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        rounded: bool = False,
     ) -> None:
         super().__init__()
         self.mean: Tensor
         self.std: Tensor
         self.size, self.crop, self.resample, self.scale = size, crop, resample, scale
+        self.rounded = rounded
         self.register_buffer("mean", torch.tensor(mean or [0.0]).reshape(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std or [1.0]).reshape(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x if self.size is None else self._resized(x)
-        x = x if self.crop is None else _cropped(x, *self.crop)
+        x = x if self.crop is None else self._cropped(x, *self.crop)
         return (x * self.scale - self.mean) / self.std
 
     def levels(self, out: Tensor) -> Tensor:
@@ -75,8 +78,14 @@ class Preprocessing(nn.Module):
         longer = int(self.size * max(height, width) / min(height, width))
         return (self.size, longer) if height <= width else (longer, self.size)
 
+    def _cropped(self, x: Tensor, height: int, width: int) -> Tensor:
+        margins = (x.shape[-2] - height, x.shape[-1] - width)
+        top, left = (round(m / 2) if self.rounded else m // 2 for m in margins)
+        return F.pad(x, (-left, left - margins[1], -top, top - margins[0]))
+
     def extra_repr(self) -> str:
-        return f"size={self.size}, crop={self.crop}, resample={self.resample}, scale={self.scale!r}"
+        resized = f"size={self.size}, resample={self.resample}"
+        return f"{resized}, crop={self.crop}, rounded={self.rounded}, scale={self.scale!r}"
 
 
 @lru_cache(maxsize=64)
@@ -87,8 +96,3 @@ def _matrix(n: int, m: int, resample: int) -> Tensor:
         return F.one_hot((places + 0.5).floor().long(), n).double()
     kernel, reach = _FILTERS[resample]
     return weights(places, n, kernel, reach, max(1.0, n / m), inside_only=True)
-
-
-def _cropped(x: Tensor, height: int, width: int) -> Tensor:
-    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
-    return F.pad(x, (-left, left + width - x.shape[-1], -top, top + height - x.shape[-2]))

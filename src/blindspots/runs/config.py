@@ -166,7 +166,8 @@ class OnData(Config):
     model: str = setting(
         ...,
         "digits, digits-robust, reviews, reviews-lstm, reviews-cnn, reviews-transformer, file.pt2, file.pt "
-        "(TorchScript), sklearn:file.skops, file.py:factory, package.module:factory or guarded:RUN, the model of a "
+        "(TorchScript), file.onnx, sklearn:file.skops, hf:folder, timm:folder, file.py:factory, package.module:factory "
+        "or guarded:RUN, the model of a "
         "detect run with its detector.",
         metavar="MODEL",
         argument=True,
