@@ -53,7 +53,8 @@ def in_jax(net: nn.Module) -> Pair:
 
     @jax.jit
     def vjp(x: Any, w: Any) -> Any:
-        return jax.vjp(value, x)[1](w)[0]
+        _, pull_back = jax.vjp(value, x)
+        return pull_back(w)[0]
 
     return value, vjp
 

@@ -269,6 +269,12 @@ def test_bounds_names_and_classes_are_those_in_the_file(tmp_path: Path) -> None:
         load_model(saved(tmp_path, proto))
 
 
+def test_pictures_are_rows_of_features_where_the_graph_takes_these(tmp_path: Path) -> None:
+    net, proto = mlp()
+    x = X.reshape(6, 3, 2, 2)
+    assert torch.allclose(load_model(saved(tmp_path, proto)).logits(x), net(X), atol=1e-5)
+
+
 def test_an_output_is_named_and_transformations_come_before(tmp_path: Path) -> None:
     net, proto = mlp()
     proto.graph.node.append(node("Neg", "y", "other"))

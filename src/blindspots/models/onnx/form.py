@@ -117,7 +117,8 @@ def _is_range(divisor: float) -> bool:
 class Fed(nn.Module):
     """A graph behind what turns our inputs into its own.
 
-    Whole numbers are rounded, as in a file of 8 bits; the gradient passes straight through the rounding.
+    Whole numbers are rounded, as in a file of 8 bits; the gradient passes straight through the rounding. Where the graph
+    takes rows of features, pictures with as many pixels are such rows.
     """
 
     def __init__(self, net: nn.Module, form: Form, exact: bool) -> None:
@@ -125,6 +126,7 @@ class Fed(nn.Module):
         self.net, self.form, self.exact = net, form, exact
 
     def forward(self, x: Tensor) -> Any:
+        x = x.flatten(1) if len(self.form.dims) == 2 else x
         x = x * _LEVELS if self.form.levels else x
         x = x.detach().round() + (x - x.detach()) if self.form.whole else x
         x = x.permute(0, 2, 3, 1) if self.form.channels_last else x

@@ -78,13 +78,14 @@ def folded(graph: Graph) -> Graph:
     constants, rest, lacking = dict(graph.constants), [], unknown(graph)
     for node in graph.nodes:
         if node.kind not in lacking and all(name in constants for name in node.inputs if name):
-            constants |= _computed(node, constants)
+            constants |= computed(node, constants)
         else:
             rest.append(node)
     return needed(replace(graph, nodes=tuple(rest), constants=constants))
 
 
-def _computed(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
+def computed(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node makes of values by name."""
     if node.kind == "If":
         made: Any = tuple(_branch(node, values))
     else:
@@ -96,7 +97,7 @@ def _branch(node: Node, values: Mapping[str, Any]) -> Iterator[Any]:
     graph: Graph = node.attributes[_BRANCHES[not values[node.inputs[0]].item()]]
     inside = {**values, **graph.constants}
     for inner in graph.nodes:
-        inside |= _computed(inner, inside)
+        inside |= computed(inner, inside)
     return (inside[name] for name in graph.outputs)
 
 
@@ -123,7 +124,7 @@ class Network(nn.Module):
         values: dict[str, Any] = {name: getattr(self, kept) for name, kept in self.kept.items()}
         values[self.graph.inputs[0]] = x
         for node, over in zip(self.graph.nodes, self.over, strict=True):
-            values |= _computed(node, values)
+            values |= computed(node, values)
             for name in over:
                 del values[name]
         outputs = {name: values[name] for name in self.graph.outputs}
