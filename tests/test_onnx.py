@@ -115,6 +115,16 @@ def test_a_scale_inside_the_graph_is_recognised(first: str, number: float, scale
     assert torch.allclose(found.logits(PICTURES), wanted, rtol=1e-5, atol=1e-4)
 
 
+def test_bounds_of_levels_are_the_scale_of_the_graph(tmp_path: Path) -> None:
+    nodes = [node("Cast", "x", "a", to=1), node("Div", "a c", "b"), node("GlobalAveragePool", "b", "d"),
+             node("Flatten", "d", "y")]  # fmt: skip
+    for dtype in (UINT8, 1):
+        path = saved(tmp_path, model(nodes, {"c": np.float32(255)}, [None, 3, 8, 8], dtype=dtype))
+        found = from_onnx(path, bounds=(0.0, 255.0))
+        levels = (PICTURES * 255).round()
+        assert torch.allclose(found.logits(levels), levels.mean((2, 3)) / 255, atol=1e-5)
+
+
 def test_channels_may_be_last(tmp_path: Path) -> None:
     nodes = [node("Transpose", "x", "a", perm=[0, 3, 1, 2]), node("GlobalMaxPool", "a", "b"), node("Flatten", "b", "y")]
     found = load_model(saved(tmp_path, model(nodes, {}, [None, 8, 8, 3])))

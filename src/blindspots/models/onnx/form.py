@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blindspots.box import Box
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.models.onnx.graph import Graph
@@ -26,7 +27,7 @@ class Form:
         dtype: of the graph's input.
         dims: its shape, None where the file leaves an axis open.
         channels_last: it takes (B, H, W, C).
-        levels: it takes 0 to 255.
+        levels: it takes 0 to 255 where inputs lie in [0, 1].
     """
 
     dtype: torch.dtype
@@ -59,6 +60,8 @@ class Form:
         if self.levels:
             kind = "whole numbers from 0 to 255" if self.whole else "0 to 255, which it scales itself"
             yield note("onnx-scale", f"The graph takes {kind}.", "Inputs in [0, 1] are multiplied by 255 before it.")
+        elif self.whole:
+            yield note("onnx-scale", "The graph takes whole numbers.", "Inputs are rounded before it.")
 
 
 def note(code: str, saw: str, do: str) -> Finding:
@@ -66,8 +69,11 @@ def note(code: str, saw: str, do: str) -> Finding:
     return Finding(code=code, severity="note", saw=saw, do=do)
 
 
-def form_of(proto: Any, graph: Graph, where: str) -> Form:
-    """Raises InputError: the graph has not one input of numbers with an axis of rows."""
+def form_of(proto: Any, graph: Graph, box: Box, where: str) -> Form:
+    """How a graph takes inputs in the box; only those in [0, 1] may be another scale than the graph's.
+
+    Raises InputError: the graph has not one input of numbers with an axis of rows.
+    """
     known = {one.name for one in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in known]
     if len(inputs) != 1:
@@ -81,8 +87,9 @@ def form_of(proto: Any, graph: Graph, where: str) -> Form:
             f"{tensor.elem_type} of shape {dims}: wrap the graph in a file.py:factory"
         )
     last = len(dims) == 4 and dims[3] in (1, 3) and dims[1] not in (1, 3)
-    whole, pictures = tensor.elem_type in _STEPS, last or (len(dims) == 4 and dims[1] in (1, 3))
-    return Form(DTYPES[tensor.elem_type], dims, last, levels=whole or (pictures and _takes_levels(graph)))
+    dtype, pictures = DTYPES[tensor.elem_type], last or (len(dims) == 4 and dims[1] in (1, 3))
+    takes = dtype is torch.uint8 or (pictures and (not dtype.is_floating_point or _takes_levels(graph)))
+    return Form(dtype, dims, last, levels=takes and box.hull == (0.0, 1.0))
 
 
 def _takes_levels(graph: Graph) -> bool:
@@ -117,8 +124,8 @@ def _is_range(divisor: float) -> bool:
 class Fed(nn.Module):
     """A graph behind what turns our inputs into its own.
 
-    Whole numbers are rounded, as in a file of 8 bits; the gradient passes straight through the rounding. Where the graph
-    takes rows of features, pictures with as many pixels are such rows.
+    For whole numbers inputs are rounded, as in a file of 8 bits; the gradient passes straight through the rounding.
+    Where the graph takes rows of features, pictures with as many pixels are such rows.
     """
 
     def __init__(self, net: nn.Module, form: Form, exact: bool) -> None:

@@ -112,7 +112,7 @@ class _Known:
 
     def __init__(self, proto: Any, where: str, box: Box) -> None:
         graph, refusal = _graph(proto)
-        form = form_of(proto, graph, where)
+        form = form_of(proto, graph, box, where)
         self.net: nn.Module = Fed(_batched(Session(proto.SerializeToString(), where), form), form, exact=True)
         x, answers = probes(self.net, form.shape, box)
         self.output: Output = "probabilities" if _are_probabilities(answers) else "auto"
