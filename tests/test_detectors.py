@@ -30,7 +30,7 @@ from blindspots.experiments.detect.detectors.mahalanobis import gaussians
 from blindspots.experiments.detect.detectors.mmd import MMD, FittedMMD, discrepancies
 from blindspots.experiments.detect.guarded import Guarded, guard, threshold_at
 from blindspots.models import BlackBox, Model, load_model
-from blindspots.models.load import Batched
+from blindspots.models.batched import Batched
 from blindspots.oracle import Oracle
 from blindspots.random import uniform
 

@@ -14,7 +14,8 @@ import blindspots as bs
 from blindspots.errors import InputError
 from blindspots.experiments.harden.export import exported, weights
 from blindspots.findings import Finding
-from blindspots.models.load import ABOUT, load_model
+from blindspots.models.about import ABOUT
+from blindspots.models.load import load_model
 from blindspots.models.model import Model
 
 SHAPE = (1, 4, 4)

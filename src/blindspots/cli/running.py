@@ -69,7 +69,7 @@ def _named(kind: Kind, config: Config) -> list[str]:
 
 def _called(spec: str) -> str:
     """net.py:small -> small, runs/hard/model.pt2 -> model"""
-    return re.sub(r"\.(pt2?|skops)$", "", Path(spec.rpartition(":")[2]).name)
+    return re.sub(r"\.(pt2?|skops|onnx)$", "", Path(spec.rpartition(":")[2]).name)
 
 
 def slug(*words: str) -> str:

@@ -107,7 +107,7 @@ def _types(ids: Tensor, mask: Tensor, between: int | None) -> Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the library's progress bars."""
     from transformers.utils import logging
 
@@ -135,7 +135,7 @@ def load_folder(folder: str, spec: str) -> HuggingFace:
         raise InputError(f"expected a local folder of save_pretrained, got {folder!r}: nothing is downloaded")
     only = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet():
+        with quiet():
             net = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **only).eval()
             tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **only)
     except (OSError, ValueError, KeyError) as error:

@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -21,13 +21,14 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.errors import InputError
 from blindspots.files import MOST_TEXT, check_regular, names_beside, read_bytes
 from blindspots.models import digits, reviews
+from blindspots.models.about import ABOUT, About
+from blindspots.models.batched import Batched
 from blindspots.models.digits import Say
 from blindspots.models.estimators import from_estimator, is_estimator
 from blindspots.models.foreign import contained, own_randomness, own_state
@@ -42,16 +43,14 @@ from blindspots.naming import meant
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
-    "(TorchScript), sklearn:file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, model.json of "
-    "CatBoost, model.onnx with trees, hf:folder, file.py:factory, package.module:factory, guarded:RUN or an "
-    "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
+    "(TorchScript), file.onnx, sklearn:file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, model.json "
+    "of CatBoost, hf:folder, timm:folder, file.py:factory, package.module:factory, guarded:RUN or an endpoint: oip:URL, "
+    "mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
 )
 EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
     **dict.fromkeys(digits.RECIPES, digits.load_digits_model),
     **dict.fromkeys(reviews.RECIPES, reviews.load_reviews_model),
 }
-ESTIMATORS, TRANSFORMERS = "sklearn:", "hf:"
-ABOUT = "blindspots.json"  # the extra file in an archive with the model's name and bounds
 _LONGEST = 1 << 20  # bytes of that file
 SAFE_PARTS = {  # beyond the types that skops trusts: they hold numbers and call nothing by name
     "scipy.sparse._csr.csr_matrix",
@@ -79,18 +78,20 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         spec: "digits" or "digits-robust", or, for texts, "reviews", "reviews-lstm", "reviews-cnn" or
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
-            `torch.jit.save`; "sklearn:file.skops" of `skops.io.dump`, a fitted scikit-learn classifier, also of texts
-            (needs skops); "model.json" or "model.ubj" of XGBoost, "model.txt" of LightGBM, "model.json" of CatBoost and
-            "model.onnx" with trees (needs onnx), also as "xgboost:file", "lightgbm:file", "catboost:file" and
-            "onnx:file" (see `TreeModel`); "model.json" that `blindspots harden` writes for texts, with its weights
-            beside it; "hf:folder" of `save_pretrained`, a sequence classifier of transformers with its fast tokenizer;
-            "file.py:factory" or "package.module:factory", a function without arguments that returns an `nn.Module`, a
-            `Model` or a fitted scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix
-            such as "|bits:depth=3", or "|unicode" for texts, inputs pass through that transformation first (see
-            `Transformed`); with "@1" or "@logits", the scores are that output of the network (see `take` of `Model`).
-            Or "guarded:RUN", without a suffix: the model of a finished detection run with its detector, which may
-            reject (`load_detector`). Or, also without a suffix, a model behind an address: "oip:URL", "mlflow:URL",
-            "kserve1:URL", "hf:URL" or "template:FILE.toml" (see docs/endpoints.md).
+            `torch.jit.save`; "file.onnx" (see `from_onnx`); "sklearn:file.skops" of `skops.io.dump`, a fitted
+            scikit-learn classifier, also of texts (needs skops); "model.json" or "model.ubj" of XGBoost, "model.txt" of
+            LightGBM, "model.json" of CatBoost and "model.onnx" with trees (needs onnx), also as "xgboost:file",
+            "lightgbm:file", "catboost:file" and "onnx:file" (see `TreeModel`); "model.json" that `blindspots harden`
+            writes for texts, with its weights beside it; "hf:folder" of `save_pretrained`, a sequence classifier of
+            transformers with its fast tokenizer, or an image classifier with its image processor; "timm:folder" of
+            `timm.models.save_for_hf`, an image classifier of timm; "file.py:factory" or "package.module:factory", a
+            function without arguments that returns an `nn.Module`, a `Model` or a fitted scikit-learn classifier (see
+            `from_estimator`), or one of these itself. With a suffix such as "|bits:depth=3", or "|unicode" for texts,
+            inputs pass through that transformation first (see `Transformed`); with "@1" or "@logits", the scores are
+            that output of the network (see `take` of `Model`). Or "guarded:RUN", without a suffix: the model of a
+            finished detection run with its detector, which may reject (`load_detector`). Or, also without a suffix, a
+            model behind an address: "oip:URL", "mlflow:URL", "kserve1:URL", "hf:URL" or "template:FILE.toml" (see
+            docs/endpoints.md).
         say: called with sentences about slow steps.
 
     Raises:
@@ -108,14 +109,14 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _taking(load_model(inner, say), key, spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec](spec, say)
-    if spec.startswith(TRANSFORMERS):
-        return _from_transformers(spec.removeprefix(TRANSFORMERS), spec)
-    if spec.startswith(ESTIMATORS):
-        return _from_skops(Path(spec.removeprefix(ESTIMATORS)), spec)
-    if (told := _described(scheme, rest, spec)) is not None:
-        return told
-    if spec.lower().endswith(WEIGHTS):
-        return _from_weights(Path(spec), spec)
+    if (trees := _trees(scheme, rest, spec)) is not None:
+        return trees
+    for prefix, open_place in _PREFIXED.items():
+        if spec.startswith(prefix):
+            return open_place(spec.removeprefix(prefix), spec)
+    for endings, read in _FILES.items():
+        if Path(spec).name.lower().endswith(endings):
+            return read(_there(Path(spec)), spec)
     place, _, factory = spec.rpartition(":")
     if not place or not factory:
         raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, EMBEDDED)}: name one of these")
@@ -159,7 +160,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _from_weights(path: Path, spec: str) -> Model:
-    kind = _kind(_there(path))
+    kind = _kind(path)
     if kind is None:
         raise InputError(
             f"expected TorchScript or a torch.export archive, got {spec!r}, which may be pickled and is not unpickled: "
@@ -180,16 +181,6 @@ def load_program(content: bytes, name: str) -> Model:
         return Model(_exported(BytesIO(content), name), about.bounds, name=about.name, class_names=about.class_names)
 
 
-class About(BaseModel):
-    """What an archive says about its model besides the program."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    bounds: tuple[float, float]
-    class_names: list[str] | None = None
-
-
 def _about(archived: Path | BytesIO, name: str) -> About:
     """From the extra file that blindspots writes; without it, the file's name, and inputs in [0, 1]."""
     with zipfile.ZipFile(archived) as archive:
@@ -198,15 +189,7 @@ def _about(archived: Path | BytesIO, name: str) -> About:
             return About(name=Path(name).stem, bounds=(0.0, 1.0))
         with archive.open(found[0]) as file:
             said = file.read(_LONGEST)
-    try:
-        return About.model_validate_json(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its beginning"
-        raise InputError(
-            f"expected name and bounds in {ABOUT} of {name!r}, but {where} is wrong ({first['msg']}): export the "
-            "model again"
-        ) from error
+    return About.read(said, name)
 
 
 def _kind(path: Path) -> Callable[[Path], nn.Module] | None:
@@ -272,44 +255,23 @@ def _batched(net: nn.Module, batch: Any, ranges: Any) -> nn.Module:
     return net if allowed.lower <= 1 and most is None else Batched(net, int(allowed.lower), most)
 
 
-class Batched(nn.Module):
-    """Feeds batches of any size to a network that was exported for `least` to `most` rows (None: any number).
+def _from_onnx(path: Path, spec: str) -> Model:
+    from blindspots.models.onnx import from_onnx  # a heavy library, which others need not have
 
-    Longer batches are split, shorter ones are padded with copies of the last row, whose outputs are dropped.
-    """
-
-    def __init__(self, net: nn.Module, least: int, most: int | None) -> None:
-        super().__init__()
-        self.net, self.least, self.most = net, least, most
-
-    def forward(self, x: Tensor) -> Any:
-        return _joined([self._part(part) for part in torch.split(x, self.most or len(x))])
-
-    def _part(self, x: Tensor) -> Any:
-        missing = max(0, self.least - len(x))
-        out = self.net(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]))
-        return _each(lambda t: t[: len(x)], out)
-
-    def extra_repr(self) -> str:
-        return f"least={self.least}, most={self.most}"
-
-
-def _joined(parts: list[Any]) -> Any:
-    """Outputs of the same structure, concatenated by rows."""
-    return parts[0] if len(parts) == 1 else _each(lambda *ts: torch.cat(ts), *parts)
-
-
-def _each(f: Callable[..., Tensor], out: Any, *others: Any) -> Any:
-    """`f` of corresponding tensors with rows in outputs of one structure; anything else is that of the first."""
-    if isinstance(out, Mapping):
-        return {key: _each(f, value, *(o[key] for o in others)) for key, value in out.items()}
-    if isinstance(out, tuple | list):
-        return [_each(f, *values) for values in zip(out, *others, strict=True)]
-    return f(out, *others) if isinstance(out, Tensor) and out.ndim else out
+    with _explained(f"loading {spec!r}"):
+        return from_onnx(path, spec=spec)
 
 
 def _from_transformers(folder: str, spec: str) -> Model:
-    from blindspots.models.huggingface import load_folder  # a heavy library, which others need not have
+    from blindspots.models import huggingface, huggingface_images  # a heavy library, which others need not have
+
+    load = huggingface_images.load_folder if huggingface_images.classifies_pictures(folder) else huggingface.load_folder
+    with _explained(f"loading {spec!r}"):
+        return load(folder, spec)
+
+
+def _from_timm(folder: str, spec: str) -> Model:
+    from blindspots.models.timm_images import load_folder  # a heavy library, which others need not have
 
     with _explained(f"loading {spec!r}"):
         return load_folder(folder, spec)
@@ -318,20 +280,28 @@ def _from_transformers(folder: str, spec: str) -> Model:
 # ------------------------------------------------------------------ files that say what a model is
 
 
-def _described(scheme: str, rest: str, spec: str) -> Model | None:
-    """The model of a file of trees, or of one that `harden` writes for texts; None: it is neither."""
+def _trees(scheme: str, rest: str, spec: str) -> Model | None:
+    """The model of a file of trees; None: it holds none."""
     path = Path(rest if scheme in READERS else spec)
     reader = READERS.get(scheme) or (sniffed(_there(path)) if spec.lower().endswith(SNIFFED) else None)
-    if reader is not None:
-        found = reader(read_bytes(_there(path), "trees", MOST))
-        return TreeModel(found.forest, name=path.stem, spec=spec, class_names=found.class_names)
-    return load_text_model(path, spec) if spec.lower().endswith(".json") else None
+    if reader is None:
+        return None
+    found = reader(read_bytes(_there(path), "trees", MOST))
+    return TreeModel(found.forest, name=path.stem, spec=spec, class_names=found.class_names)
+
+
+_FILES: dict[str | tuple[str, ...], Callable[[Path, str], Model]] = {
+    ".json": load_text_model,
+    ".onnx": _from_onnx,
+    WEIGHTS: _from_weights,
+}
 
 
 # ------------------------------------------------------------------ files of estimators
 
 
-def _from_skops(path: Path, spec: str) -> Model:
+def _from_skops(place: str, spec: str) -> Model:
+    path = Path(place)
     try:
         from skops import io
     except ImportError as error:
@@ -352,6 +322,12 @@ def _from_skops(path: Path, spec: str) -> Model:
             )
         return from_estimator(io.load(path, trusted=sorted(SAFE_PARTS)), name=path.stem, spec=spec)
 
+
+_PREFIXED: dict[str, Callable[[str, str], Model]] = {
+    "hf:": _from_transformers,
+    "sklearn:": _from_skops,
+    "timm:": _from_timm,
+}
 
 # ------------------------------------------------------------------ factories
 

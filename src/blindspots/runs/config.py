@@ -171,9 +171,9 @@ class OnData(Config):
     model: str = setting(
         ...,
         "digits, digits-robust, reviews, reviews-lstm, reviews-cnn, reviews-transformer, file.pt2, file.pt "
-        "(TorchScript), sklearn:file.skops, model.json, .ubj, .txt or .onnx with trees, file.py:factory, "
-        "package.module:factory, guarded:RUN, the model of a detect run with its detector, or an endpoint: oip:URL, "
-        "mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml.",
+        "(TorchScript), file.onnx, sklearn:file.skops, model.json, .ubj or .txt with trees, hf:folder, timm:folder, "
+        "file.py:factory, package.module:factory, guarded:RUN, the model of a detect run with its detector, or an "
+        "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml.",
         metavar="MODEL",
         argument=True,
     )

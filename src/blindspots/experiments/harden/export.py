@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from blindspots.findings import Finding
-from blindspots.models.load import ABOUT, About
+from blindspots.models.about import ABOUT, About
 from blindspots.models.model import Model
 from blindspots.models.text_files import DESCRIPTION, WEIGHTS_FILE, described
 from blindspots.models.texts import TextModel

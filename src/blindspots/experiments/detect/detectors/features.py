@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from blindspots.batching import ANSWERS
 from blindspots.errors import InputError
 from blindspots.experiments.detect.detectors.detector import Detector, Fitted
-from blindspots.models.load import Batched
+from blindspots.models.batched import Batched
 from blindspots.models.model import Model
 
 HEAD = -1  # stands for what enters the last layer with weights

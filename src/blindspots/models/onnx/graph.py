@@ -1,0 +1,141 @@
+"""A computation graph of ONNX with torch's tensors, and how it is computed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blindspots.models.onnx.node import Node
+from blindspots.models.onnx.operators import OPERATORS
+
+_BRANCHES = ("then_branch", "else_branch")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which they can be computed, and the tensors that are known beforehand."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Tensor]
+
+    def __str__(self) -> str:
+        return "\n".join([f"({', '.join(self.inputs)}) -> ({', '.join(self.outputs)})", *map(str, self.nodes)])
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names that a branch takes from the graph around it."""
+        own = {*self.inputs, *self.constants, *(name for node in self.nodes for name in node.outputs)}
+        asked = [*(name for node in self.nodes for name in node.inputs), *self.outputs]
+        return tuple(dict.fromkeys(name for name in asked if name and name not in own))
+
+
+def unknown(graph: Graph) -> list[str]:
+    """Operators of the graph and of the branches in it that have no translation."""
+    return sorted({node.kind for node in all_nodes(graph)} - {*OPERATORS, "If"})
+
+
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph and of the branches inside it."""
+    for node in graph.nodes:
+        yield node
+        for branch in node.attributes.values():
+            if isinstance(branch, Graph):
+                yield from all_nodes(branch)
+
+
+def needed(graph: Graph) -> Graph:
+    """Without the nodes and constants that no output depends on."""
+    wanted, kept = set(graph.outputs), []
+    for node in reversed(graph.nodes):
+        if wanted & set(node.outputs):
+            kept.append(node)
+            wanted |= set(node.inputs)
+    constants = {name: value for name, value in graph.constants.items() if name in wanted}
+    return replace(graph, nodes=tuple(reversed(kept)), constants=constants)
+
+
+def of_any_rows(graph: Graph, rows: int) -> Graph:
+    """The graph whose Reshapes leave the first size open where it is that number of rows, for which it was exported.
+
+    Whether it then takes any number of rows, one row at a time or many, has to be tried.
+    """
+    constants = dict(graph.constants)
+    for node in graph.nodes:
+        if node.kind == "Reshape" and node.inputs[1] in constants:
+            sizes = constants[node.inputs[1]]
+            if sizes.numel() and sizes[0] == rows:
+                constants[node.inputs[1]] = torch.cat([sizes.new_tensor([0 if -1 in sizes else -1]), sizes[1:]])
+    return replace(graph, constants=constants)
+
+
+@torch.no_grad()
+def folded(graph: Graph) -> Graph:
+    """What does not depend on the inputs is computed now, as far as operators are known."""
+    constants, rest, lacking = dict(graph.constants), [], unknown(graph)
+    for node in graph.nodes:
+        if node.kind not in lacking and all(name in constants for name in node.inputs if name):
+            constants |= computed(node, constants)
+        else:
+            rest.append(node)
+    return needed(replace(graph, nodes=tuple(rest), constants=constants))
+
+
+def computed(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node makes of values by name."""
+    if node.kind == "If":
+        made: Any = tuple(_branch(node, values))
+    else:
+        made = OPERATORS[node.kind](node, *(values[name] if name else None for name in node.inputs))
+    return dict(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False))
+
+
+def _branch(node: Node, values: Mapping[str, Any]) -> Iterator[Any]:
+    graph: Graph = node.attributes[_BRANCHES[not values[node.inputs[0]].item()]]
+    inside = {**values, **graph.constants}
+    for inner in graph.nodes:
+        inside |= computed(inner, inside)
+    return (inside[name] for name in graph.outputs)
+
+
+class Network(nn.Module):
+    """A graph of one input as a network: it returns a tensor, or where there are several a dictionary of them by name.
+
+    Weights are parameters, so that devices, digests and training know them; all other numbers are buffers.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph, self.over = replace(graph, constants={}), list(_over(graph))
+        self.kept = {name: f"constant_{i}" for i, name in enumerate(graph.constants)}
+        for name, value in graph.constants.items():
+            self._keep(self.kept[name], value.clone())
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        if value.dtype is torch.float32 and value.ndim:
+            self.register_parameter(name, nn.Parameter(value, requires_grad=False))
+        else:
+            self.register_buffer(name, value)
+
+    def forward(self, x: Tensor) -> Any:
+        values: dict[str, Any] = {name: getattr(self, kept) for name, kept in self.kept.items()}
+        values[self.graph.inputs[0]] = x
+        for node, over in zip(self.graph.nodes, self.over, strict=True):
+            values |= computed(node, values)
+            for name in over:
+                del values[name]
+        outputs = {name: values[name] for name in self.graph.outputs}
+        return outputs if len(outputs) > 1 else outputs[self.graph.outputs[0]]
+
+    def extra_repr(self) -> str:
+        return f"{self.graph}\n{self.kept}"
+
+
+def _over(graph: Graph) -> Iterator[tuple[str, ...]]:
+    """For each node the names of values that it is the last to need, so that their memory is free."""
+    last = {name: at for at, node in enumerate(graph.nodes) for name in node.inputs if name}
+    for at, node in enumerate(graph.nodes):
+        yield tuple(name for name in dict.fromkeys(node.inputs) if last.get(name) == at and name not in graph.outputs)
