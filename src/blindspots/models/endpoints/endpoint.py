@@ -208,7 +208,7 @@ class Endpoint(Model):
         keys = [Key(hashlib.sha256(row).digest(), draw) for draw in range(PROBES)]
         kept = self._asked(x.expand(PROBES, *x.shape[1:]), keys)
         scores = self.reader.scores([kept[key] for key in keys])
-        self.varies = _vary(scores)
+        self.varies = _vary(scores[~self.reader.refused(scores)])
         self.spending.mark("varies", json.dumps(self.varies))
         return scores
 

@@ -32,7 +32,7 @@ class Answer:
 
 def parsed(said: Any, where: str) -> Answer:
     """Of one input. Raises InputError: it is none of these."""
-    if isinstance(said, list) and len(said) == 1 and not isinstance(said[0], Mapping):
+    if isinstance(said, list) and len(said) == 1 and not isinstance(said[0], Mapping | list):
         said = said[0]  # (N, 1) and (N,) say the same
     if isinstance(said, bool) or said is None:
         pass
@@ -111,6 +111,12 @@ class Reader:
             raise InputError(f"expected as many numbers for every input from {self.where}, got different counts")
         none = torch.full((width,), torch.nan)
         return torch.stack([none if row is None else row for row in rows])
+
+    def refused(self, scores: Tensor) -> Tensor:
+        """Which of the answers (B, C + 1) are refusals: (B,) bool."""
+        if not self.rejects:
+            return torch.zeros(len(scores), dtype=torch.bool)
+        return scores[:, -1] > FAR
 
     def _row(self, kept: bytes | None) -> Tensor | None:
         if kept is None:
