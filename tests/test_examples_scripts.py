@@ -14,6 +14,7 @@ SECONDS = 120  # a few, on a machine that does nothing else
 PRINTED = {
     "black_box.py": r"\d+ of 20 inputs fooled, .*\n\d+ queries",
     "concentric_spheres.py": r"exact 0.00108, measured .*\nexact 1.78e-18, measured .* points",
+    "endpoint.py": r"\d+ of 20 inputs fooled\n\d+ queries for [\d.]+, \d+ more were known\nforecast .*: [\d.]+",
     "harden_and_compare.py": r"original .*%\nhardened .*%",
     "own_attack.py": r"SignFlips\(.*\): robust accuracy \d+%.*\nSquare\(",
     "own_network.py": r"clean accuracy .*\nrobust accuracy .*% \(95% interval",

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from threading import Lock
 
 import torch
 from torch import Tensor
@@ -77,7 +76,8 @@ class Endpoint(Model):
         self.silent, self.failure, self.spent = False, "", False
         self.reader: Reader | None = None
         self.varies: bool | None = None  # whether equal inputs get different answers, once it is known
-        self._times, self._lock = Counter[bytes](), Lock()
+        self._times = Counter[bytes]()
+        self._alone = False  # it takes one input at a time
         self._open(None, terms or Terms())
 
     # -------------------------------------------------------------- what the rest of blindspots sees
@@ -280,7 +280,7 @@ class Endpoint(Model):
         kept = self.answers.of(dict.fromkeys(keys))
         missing = {key: i for i, key in enumerate(keys) if key not in kept}
         if missing and not self.silent:
-            size = min(self.pace.batch, self.protocol.most or self.pace.batch)
+            size = 1 if self._alone else min(self.pace.batch, self.protocol.most or self.pace.batch)
             parts = [list(missing.items())[i : i + size] for i in range(0, len(missing), size)]
             self._send_all([(x[[i for _, i in part]], [key for key, _ in part]) for part in parts])
             kept |= self.answers.of(missing)
@@ -306,6 +306,7 @@ class Endpoint(Model):
             self.failure = str(error)
         except (RefusedError, NotTakenError) as error:
             if len(x) > 1:  # one of them may be the reason
+                self._alone = self._alone or isinstance(error, NotTakenError)
                 for i, key in enumerate(keys):
                     self._send(x[i : i + 1], [key])
             elif isinstance(error, RefusedError):
