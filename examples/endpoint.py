@@ -1,7 +1,7 @@
 """Attack a model that runs elsewhere, over HTTP, and see what that costs.
 
-The service here is blindspots' own (`blindspots serve` is the same as a command). Every answer is kept in the run folder
-before it is used: run the last step again with resume=True, and nothing is paid for twice.
+The service here is blindspots' own (`blindspots serve` does the same). Every answer is kept in the run folder before it
+is used: with resume=True a run goes on, and nothing is paid for twice.
 """
 
 import os
