@@ -110,7 +110,7 @@ def test_a_refusal_is_a_class_of_its_own_and_no_answer_is_no_number() -> None:
     read = reader("logits", rejects=True).scores([b"[1.0, 2.0, 3.0]", json.dumps({REFUSED: 403}).encode(), None])
     goal = bs.goals.Classify(rejects=True)
     assert goal.predict(read[:2], torch.tensor([0, 0])).tolist() == [2, -1]
-    assert goal.margin(read[:2], torch.tensor([0, 0])).tolist() == [-2.0, 1.0]
+    assert goal.margin(read[:2], torch.tensor([0, 0])).tolist() == [-2.0, 1e4]
     assert read[2].isnan().all()
 
 

@@ -6,7 +6,8 @@ Feng et al. 2023 (arXiv 2303.06280) attack.
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from array import array
+from collections import defaultdict
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class QueryGuard:
             )
         self.window, self.hashes, self.quantisation, self.threshold = window, hashes, quantisation, threshold
         self.salt, self.asked, self.refused = salt.encode(), 0, 0
-        self._with: dict[bytes, list[int]] = defaultdict(list)  # which inputs have a hash
+        self._with: dict[bytes, array[int]] = defaultdict(lambda: array("q"))  # the numbers of inputs that have a hash
 
     def fingerprint(self, unit: Tensor) -> list[bytes]:
         """Of an input (...) with values from 0 to 1."""
@@ -59,12 +60,16 @@ class QueryGuard:
     def refuses(self, unit: Tensor) -> bool:
         """Whether an input (...) with values from 0 to 1 is too much like an earlier one. It is remembered."""
         found = self.fingerprint(unit)
-        shared = Counter(number for one in found for number in self._with[one])
-        suspicious = bool(shared) and max(shared.values()) > self.threshold * len(found)
+        suspicious = self._shared(found) > self.threshold * len(found)
         for one in found:
             self._with[one].append(self.asked)
         self.asked, self.refused = self.asked + 1, self.refused + suspicious
         return suspicious
+
+    def _shared(self, found: list[bytes]) -> int:
+        """With how many of these hashes the input agrees that has most of them."""
+        known = [np.frombuffer(self._with[one], np.int64) for one in found if one in self._with]
+        return int(np.bincount(np.concatenate(known)).max()) if known else 0
 
 
 class GuardedQueries(Wrapper):

@@ -18,6 +18,7 @@ REFUSED = "blindspots:refused"  # what is kept in the place of an answer
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW = 1 - 1e-6  # what was left out is less than what was said
 _ROUNDED = 5e-3  # by how much probabilities may miss a sum of 1: three decimals of ten classes
+_REFUSED = 1e4  # score of "reject" where it was refused
 FAR = -1e30  # score of "reject" where an answer was given: finite, and below every other
 
 
@@ -131,11 +132,11 @@ class Reader:
         return torch.cat([scores, torch.tensor([FAR])]) if self.rejects else scores
 
     def _refused(self) -> Tensor:
-        """All classes alike, and "reject" above them."""
+        """All classes alike, and "reject" far above them: no search takes that for progress."""
         assert self.classes is not None
         if not self.rejects:
             return torch.full((self.classes,), torch.nan)
-        return torch.cat([torch.zeros(self.classes), torch.ones(1)])
+        return torch.cat([torch.zeros(self.classes), torch.full((1,), _REFUSED)])
 
     def _scores(self, answer: Answer) -> Tensor:
         if self.kind == "labels":
