@@ -24,7 +24,7 @@ def main() -> None:
             f"oip:{server.url}/v2/models/digits",
             data=data,
             threat=bs.Linf(0.15),
-            row_budget=60,
+            row_budget=30,
             price="0.0015",
             rehearse="digits-robust",
             out=Path(folder) / "run",

@@ -276,7 +276,7 @@ def test_what_is_no_address_is_refused(spec: str) -> None:
 def test_labels_alone_make_a_model_of_labels_and_numbers_one_of_values(tmp_path: Path) -> None:
     path = tmp_path / "service.toml"
     for content, values, access, shape in (
-        (b'{"predictions": [2]}', False, Need.LABEL, (1, 5 + 1)),
+        (b'{"predictions": [2]}', False, Need.LABEL, (1, 5)),
         (b'{"predictions": [2.5]}', True, Need.VALUE, (1, 1)),
     ):
         with saying(200, content) as url:

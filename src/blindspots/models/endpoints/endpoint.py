@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,7 @@ class Endpoint(Model):
         self.silent, self.failure, self.spent = False, "", False
         self.reader: Reader | None = None
         self.varies: bool | None = None  # whether equal inputs get different answers, once it is known
+        self.refusals = False  # see `rejects`
         self._times = Counter[bytes]()
         self._alone = False  # it takes one input at a time
         self._open(None, terms or Terms())
@@ -95,8 +97,8 @@ class Endpoint(Model):
 
     @property
     def rejects(self) -> bool:
-        """It may refuse an answer, which is no success for an adversary."""
-        return bool(self.transport.address.refuses) and self.output != "values"
+        """Whether a refusal is a class of its own, the last one; else it is no answer."""
+        return self.refusals and self.output != "values"
 
     @property
     def levels(self) -> int | None:
@@ -112,10 +114,17 @@ class Endpoint(Model):
         self.output = "values"
         return self
 
-    def keep_in(self, folder: Path | None, answers: Path | None, terms: Terms) -> None:
-        """Go on with the account and the answers in a folder; `answers`: a file of them that others share."""
+    def keep_in(self, folder: Path | None, answers: Path | None, terms: Terms, refusals: bool) -> None:
+        """Go on with the account and the answers in a folder, as a run wants it.
+
+        Args:
+            answers: a file of them that others share.
+            refusals: whether it `rejects`.
+        """
         self.close()
         self._open(folder, terms, answers)
+        self.refusals = refusals
+        self.reader = None if self.reader is None else replace(self.reader, rejects=self.rejects)
 
     def _open(self, folder: Path | None, terms: Terms, answers: Path | None = None) -> None:
         inside = None if folder is None else folder / kept_answers.NAME
@@ -254,7 +263,7 @@ class Endpoint(Model):
         keys = self._keys([self._row(one) for one in x])
         kept = self._asked(x, keys)
         scores = self.reader.scores([kept[key] for key in keys])
-        self.silent = self.silent or bool(scores.isnan().all())
+        self.silent = self.silent or all(answer is None for answer in kept.values())
         return scores
 
     def _row(self, x: Tensor) -> bytes:

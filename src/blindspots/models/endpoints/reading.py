@@ -94,7 +94,7 @@ class Reader:
         kind: what its numbers mean.
         classes: how many there are; None for values.
         names: of the classes, in order, if any.
-        rejects: whether an answer may be refused, which is then a class of its own, the last one.
+        rejects: whether a refusal is a class of its own, the last one; else it is no answer.
         where: the endpoint, for sentences.
     """
 
