@@ -20,7 +20,7 @@ from blindspots.models.endpoints.oip import OpenInference
 from blindspots.models.endpoints.reading import REFUSED, Reader, Said, kind_of, names_in, parsed
 from blindspots.models.endpoints.secrets import cleaned
 from blindspots.models.endpoints.spending import Counts, Spending, SpentError, Terms, money
-from blindspots.models.endpoints.template import found
+from blindspots.models.endpoints.template import Template, found
 from blindspots.models.endpoints.transport import first_words, retry_after
 from blindspots.problem import Need
 
@@ -124,6 +124,29 @@ def test_paths_lead_to_answers() -> None:
         found(said, "nowhere")
     with pytest.raises(InputError, match="expected a path such as"):
         found(said, "out[x]")
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reply", "inputs", "answers"),
+    [
+        ("{x}", "scores", {"scores": [0.1, 0.9]}, 1, [[0.1, 0.9]]),
+        ("{x}", "label", {"label": 3}, 1, [3]),
+        ("{x}", "all[*].score", {"all": [{"score": 0.1}, {"score": 0.9}]}, 1, [[0.1, 0.9]]),
+        ("{xs}", "p", {"p": [[1, 2], [3, 4]]}, 2, [[1, 2], [3, 4]]),
+        ("{xs}", "p", {"p": [[1, 2]]}, 1, [[1, 2]]),
+        ("{xs}", "p[*].q", {"p": [{"q": "a"}, {"q": "b"}]}, 2, ["a", "b"]),
+        ("{xs}", "p", {"state": "blocked"}, 2, [{REFUSED: 200}] * 2),
+    ],
+)
+def test_templates_find_the_answer_to_every_input(
+    body: str, path: str, reply: Any, inputs: int, answers: list[Any]
+) -> None:
+    rule = {"path": "state", "is": "blocked"}
+    said = Template(url="http://host", body=f'{{"in": {body}}}', scores=path, refused=rule)
+    made = said.protocol_at(said.url, said.body)
+    assert made.answers(reply, inputs) == answers
+    sent = json.loads(made.body([b"[0, 1]"] * inputs, (2,)))["in"]
+    assert sent == ([0, 1] if body == "{x}" else [[0, 1]] * inputs)
 
 
 def test_tensors_take_the_shape_that_the_service_wants() -> None:
