@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ ROWS = 6
 FAULTS = ("429", "500", "time-out", "torn")
 SLOW = 0.25  # seconds, more than a client waits
 FAST = {"wait": 0.005, "timeout": 0.15, "batch": 4, "concurrency": 3, "retries": 9}
+
+
+S = TypeVar("S", bound=Server)
 
 
 class Stand(Server):
@@ -104,8 +107,13 @@ def data(rows: int = ROWS) -> bs.ArrayData:
 
 @contextmanager
 def standing(share: float = 0.0, before: Callable[[bytes], int | None] | None = None) -> Iterator[Stand]:
-    """One that listens until the end of the context."""
-    server = Stand(Served(model(), data(), "small", TOKEN), share, before)
+    """A service with faults, that listens until the end of the context."""
+    with listening(Stand(Served(model(), data(), "small", TOKEN), share, before)) as server:
+        yield server
+
+
+@contextmanager
+def listening(server: S) -> Iterator[S]:
     with server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

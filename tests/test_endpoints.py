@@ -18,7 +18,7 @@ from stand_ins import ROWS, TOKEN, data, itself, model, standing, template
 pytest.importorskip("httpx2")
 
 PROTOCOLS = ["oip", "kserve1", "mlflow", "hf", "json"]
-SETTINGS: dict[str, Any] = {"row_budget": 60, "chunk": 8, "slots": 8, "threads": 1}
+SETTINGS: dict[str, Any] = {"row_budget": 36, "chunk": 8, "slots": 8, "threads": 1}
 THREAT = bs.Linf(12 / 255)
 
 
@@ -118,7 +118,7 @@ def test_an_address_with_a_secret_is_refused_without_repeating_it(url: str) -> N
 # ------------------------------------------------------------------ budgets
 
 
-@pytest.mark.parametrize("limit", [50, 100])
+@pytest.mark.parametrize("limit", [50])
 def test_a_budget_of_queries_is_never_exceeded_and_the_verdict_says_what_was_left(limit: int, tmp_path: Path) -> None:
     with standing(share=0.1) as server:
         done = run(template(tmp_path, server, "oip"), tmp_path / "run", max_queries=limit, row_budget=None)

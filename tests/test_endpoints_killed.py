@@ -19,6 +19,7 @@ KILLS = 3
 PROBED = 5  # times that the first input is asked, on purpose
 
 
+@pytest.mark.slow
 def test_killed_runs_pay_for_nothing_twice_and_end_as_if_they_had_not_been(tmp_path: Path) -> None:
     here = Path(__file__).parent
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])}

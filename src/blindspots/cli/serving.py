@@ -12,6 +12,7 @@ from blindspots.errors import InputError
 from blindspots.models.binding import bound
 from blindspots.models.endpoints.secrets import TOKEN
 from blindspots.models.load import load_model
+from blindspots.models.texts import TextModel
 from blindspots.serving import Served, Server
 
 
@@ -28,6 +29,8 @@ class Serving:
 def serve(asked: Serving) -> None:
     """Until Ctrl-C."""
     model = load_model(asked.model, lambda text: typer.echo(text, err=True))
+    if isinstance(model, TextModel):
+        raise InputError(f"expected a model of numbers, got {asked.model}, which takes texts: serve another one")
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(16)
     served = Served(model, bound(model, load_data(asked.data)), _name(model.name), token)
     try:

@@ -8,6 +8,7 @@ from blindspots.models.model import Model
 # What opens the model from the words behind the scheme, as "module:function": models know nothing of what wraps them.
 SCHEMES = {
     "guarded": "blindspots.experiments.detect.loading:load_detector",
+    "guarded-queries": "blindspots.models.guarded_queries:open_guarded",
     "oip": "blindspots.models.endpoints.opening:open_oip",
     "mlflow": "blindspots.models.endpoints.opening:open_mlflow",
     "kserve1": "blindspots.models.endpoints.opening:open_kserve1",

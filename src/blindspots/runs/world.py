@@ -97,7 +97,8 @@ class World:
             )
             own = model.service.spending.terms
             terms = Terms(own.price if price is None else price, own.free, queries, paid)
-            model.service.keep_in(self.home, None if shared is None else Path(shared), terms)
+            refusals = "max_queries" in type(self.config).model_fields  # other kinds know of no further class
+            model.service.keep_in(self.home, None if shared is None else Path(shared), terms, refusals)
 
     @cached_property
     def _table(self) -> Features | None:

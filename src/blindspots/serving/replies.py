@@ -19,6 +19,20 @@ _FLOATS = {"FP32": np.float32, "FP64": np.float64}
 class RequestError(ValueError):
     """A request that cannot be answered: status 400."""
 
+    status = 400
+
+
+class SeveralError(RequestError):
+    """More than one input, where each may be refused."""
+
+    status = 413
+
+
+class RefusedError(RequestError):
+    """The model refuses to answer."""
+
+    status = 403
+
 
 def metadata(name: str, shape: Sequence[int], classes: int, class_names: Sequence[str] | None) -> dict[str, Any]:
     """Of the Open Inference Protocol."""

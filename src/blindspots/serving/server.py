@@ -16,10 +16,20 @@ from blindspots.data import Dataset
 from blindspots.data.names import telling
 from blindspots.models.binding import names_of
 from blindspots.models.foreign import own_state
+from blindspots.models.guarded_queries import GuardedQueries
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.pictures import is_image
-from blindspots.serving.replies import Array, RequestError, labelled, metadata, open_inference, predictions
+from blindspots.serving.replies import (
+    Array,
+    RefusedError,
+    RequestError,
+    SeveralError,
+    labelled,
+    metadata,
+    open_inference,
+    predictions,
+)
 
 _LONGEST = 1 << 28  # bytes of a request
 _CHUNK = 16  # rows in every call of the network, so that an answer does not depend on what it is asked with
@@ -57,8 +67,11 @@ class Served:
 
     @cached_property
     def classes(self) -> int:
-        """How many there are, by the answer to one row."""
-        return int(self.ask(self.data.rows(0, 1)[0].numpy()).shape[1])
+        """How many there are, by the answer of the model, not of its guard, to one row."""
+        inner = self.model.model if isinstance(self.model, GuardedQueries) else self.model
+        oracle = Oracle(inner, chunk=_CHUNK)
+        with self.lock, own_state(), oracle.session():
+            return oracle.logits(self.data.rows(0, 1)[0].to(oracle.device)).shape[1] - inner.rejects
 
     @cached_property
     def class_names(self) -> Sequence[str] | None:
@@ -76,8 +89,13 @@ class Served:
 
     def ask(self, x: Array) -> Array:
         """Logits (N, C) of inputs (N, *shape)."""
+        if self.model.rejects and len(x) != 1:
+            raise SeveralError("expected one input at a time")
         with self.lock, own_state(), self.oracle.session(), torch.no_grad():
-            answer: Array = self.oracle.logits(torch.from_numpy(x).to(self.oracle.device)).cpu().numpy()
+            scores = self.oracle.logits(torch.from_numpy(x).to(self.oracle.device)).cpu()
+        if self.model.rejects and int(scores.argmax(1)) == scores.shape[1] - 1:
+            raise RefusedError("refused")
+        answer: Array = (scores[:, :-1] if self.model.rejects else scores).numpy()
         return answer
 
     def get(self, path: str) -> Any:
@@ -125,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.answer(200, way(content, self.headers.get("Content-Type", "")))
         except RequestError as error:
-            self.answer(400, {"error": str(error)})
+            self.answer(error.status, {"error": str(error)})
 
     def _content(self) -> bytes | None:
         """All of it; None: it was refused, since nobody said how long it is, or it is too long."""

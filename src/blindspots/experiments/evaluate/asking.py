@@ -146,6 +146,14 @@ def probed(world: World, endpoint: Endpoint) -> Preflight:
 
 
 def _about_probes(scores: Tensor, endpoint: Endpoint) -> Finding:
+    refused = 0 if endpoint.reader is None else int(endpoint.reader.refused(scores).sum())
+    if refused and not endpoint.is_random:
+        return Finding(
+            code="endpoint-watches",
+            severity="warning",
+            saw=f"{refused} of {PROBES} questions about one and the same input were refused.",
+            do="It watches for repeated queries: rows that stand may do so only while it does.",
+        )
     if not endpoint.is_random:
         saw = f"{PROBES} answers to the same input were the same, but for rounding."
         return Finding(code="endpoint-steady", severity="note", saw=saw, do="Nothing: every input is asked once.")

@@ -5,10 +5,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from threading import Lock
 
 import torch
 from torch import Tensor
@@ -77,7 +77,9 @@ class Endpoint(Model):
         self.silent, self.failure, self.spent = False, "", False
         self.reader: Reader | None = None
         self.varies: bool | None = None  # whether equal inputs get different answers, once it is known
-        self._times, self._lock = Counter[bytes](), Lock()
+        self.refusals = False  # see `rejects`
+        self._times = Counter[bytes]()
+        self._alone = False  # it takes one input at a time
         self._open(None, terms or Terms())
 
     # -------------------------------------------------------------- what the rest of blindspots sees
@@ -95,8 +97,8 @@ class Endpoint(Model):
 
     @property
     def rejects(self) -> bool:
-        """It may refuse an answer, which is no success for an adversary."""
-        return bool(self.transport.address.refuses) and self.output != "values"
+        """Whether a refusal is a class of its own, the last one; else it is no answer."""
+        return self.refusals and self.output != "values"
 
     @property
     def levels(self) -> int | None:
@@ -112,10 +114,17 @@ class Endpoint(Model):
         self.output = "values"
         return self
 
-    def keep_in(self, folder: Path | None, answers: Path | None, terms: Terms) -> None:
-        """Go on with the account and the answers in a folder; `answers`: a file of them that others share."""
+    def keep_in(self, folder: Path | None, answers: Path | None, terms: Terms, refusals: bool) -> None:
+        """Go on with the account and the answers in a folder, as a run wants it.
+
+        Args:
+            answers: a file of them that others share.
+            refusals: whether it `rejects`.
+        """
         self.close()
         self._open(folder, terms, answers)
+        self.refusals = refusals
+        self.reader = None if self.reader is None else replace(self.reader, rejects=self.rejects)
 
     def _open(self, folder: Path | None, terms: Terms, answers: Path | None = None) -> None:
         inside = None if folder is None else folder / kept_answers.NAME
@@ -208,7 +217,7 @@ class Endpoint(Model):
         keys = [Key(hashlib.sha256(row).digest(), draw) for draw in range(PROBES)]
         kept = self._asked(x.expand(PROBES, *x.shape[1:]), keys)
         scores = self.reader.scores([kept[key] for key in keys])
-        self.varies = _vary(scores)
+        self.varies = _vary(scores[~self.reader.refused(scores)])
         self.spending.mark("varies", json.dumps(self.varies))
         return scores
 
@@ -254,7 +263,7 @@ class Endpoint(Model):
         keys = self._keys([self._row(one) for one in x])
         kept = self._asked(x, keys)
         scores = self.reader.scores([kept[key] for key in keys])
-        self.silent = self.silent or bool(scores.isnan().all())
+        self.silent = self.silent or all(answer is None for answer in kept.values())
         return scores
 
     def _row(self, x: Tensor) -> bytes:
@@ -280,7 +289,7 @@ class Endpoint(Model):
         kept = self.answers.of(dict.fromkeys(keys))
         missing = {key: i for i, key in enumerate(keys) if key not in kept}
         if missing and not self.silent:
-            size = min(self.pace.batch, self.protocol.most or self.pace.batch)
+            size = 1 if self._alone else min(self.pace.batch, self.protocol.most or self.pace.batch)
             parts = [list(missing.items())[i : i + size] for i in range(0, len(missing), size)]
             self._send_all([(x[[i for _, i in part]], [key for key, _ in part]) for part in parts])
             kept |= self.answers.of(missing)
@@ -306,6 +315,7 @@ class Endpoint(Model):
             self.failure = str(error)
         except (RefusedError, NotTakenError) as error:
             if len(x) > 1:  # one of them may be the reason
+                self._alone = self._alone or isinstance(error, NotTakenError)
                 for i, key in enumerate(keys):
                     self._send(x[i : i + 1], [key])
             elif isinstance(error, RefusedError):

@@ -18,6 +18,7 @@ REFUSED = "blindspots:refused"  # what is kept in the place of an answer
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW = 1 - 1e-6  # what was left out is less than what was said
 _ROUNDED = 5e-3  # by how much probabilities may miss a sum of 1: three decimals of ten classes
+_REFUSED = 1e4  # score of "reject" where it was refused
 FAR = -1e30  # score of "reject" where an answer was given: finite, and below every other
 
 
@@ -32,7 +33,7 @@ class Answer:
 
 def parsed(said: Any, where: str) -> Answer:
     """Of one input. Raises InputError: it is none of these."""
-    if isinstance(said, list) and len(said) == 1 and not isinstance(said[0], Mapping):
+    if isinstance(said, list) and len(said) == 1 and not isinstance(said[0], Mapping | list):
         said = said[0]  # (N, 1) and (N,) say the same
     if isinstance(said, bool) or said is None:
         pass
@@ -93,7 +94,7 @@ class Reader:
         kind: what its numbers mean.
         classes: how many there are; None for values.
         names: of the classes, in order, if any.
-        rejects: whether an answer may be refused, which is then a class of its own, the last one.
+        rejects: whether a refusal is a class of its own, the last one; else it is no answer.
         where: the endpoint, for sentences.
     """
 
@@ -112,6 +113,12 @@ class Reader:
         none = torch.full((width,), torch.nan)
         return torch.stack([none if row is None else row for row in rows])
 
+    def refused(self, scores: Tensor) -> Tensor:
+        """Which of the answers (B, C + 1) are refusals: (B,) bool."""
+        if not self.rejects:
+            return torch.zeros(len(scores), dtype=torch.bool)
+        return scores[:, -1] > FAR
+
     def _row(self, kept: bytes | None) -> Tensor | None:
         if kept is None:
             return None
@@ -125,11 +132,11 @@ class Reader:
         return torch.cat([scores, torch.tensor([FAR])]) if self.rejects else scores
 
     def _refused(self) -> Tensor:
-        """All classes alike, and "reject" above them."""
+        """All classes alike, and "reject" far above them: no search takes that for progress."""
         assert self.classes is not None
         if not self.rejects:
             return torch.full((self.classes,), torch.nan)
-        return torch.cat([torch.zeros(self.classes), torch.ones(1)])
+        return torch.cat([torch.zeros(self.classes), torch.full((1,), _REFUSED)])
 
     def _scores(self, answer: Answer) -> Tensor:
         if self.kind == "labels":

@@ -131,7 +131,7 @@ class Described(Protocol):
         if self._refused is not None and self._refused.is_ in found(reply, self._refused.path, missing=True):
             return [{REFUSED: 200}] * inputs
         said = found(reply, self._path)
-        return said if "[*]" in self._path and self.most != 1 else [_single(said, inputs)][0]
+        return said if "[*]" in self._path and self.most != 1 else _single(said, inputs)
 
 
 def _single(said: list[Any], inputs: int) -> list[Any]:

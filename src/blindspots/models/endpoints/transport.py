@@ -178,7 +178,7 @@ class Transport:
         if "CERTIFICATE" in str(error).upper() or "SSL" in str(error).upper():
             said = self._cleaned(" ".join(str(error).split()))
             raise InputError(
-                f"expected a certificate that this machine trusts from {self.address.shown}, got {said}: check the "
+                f"expected a secure connection that this machine trusts to {self.address.shown}, got {said}: check the "
                 "address, or add its authority to the system's trust store"
             ) from None
 
