@@ -3,6 +3,7 @@
 from blindspots.ball import Ball
 from blindspots.exact.bracket import Solver
 from blindspots.exact.linear import LinearSolver, scores_of
+from blindspots.exact.neighbours import NeighbourSolver, examples_of
 from blindspots.exact.region import Frame
 from blindspots.exact.trees import TreeSolver
 from blindspots.models.model import Model
@@ -16,5 +17,7 @@ def solver_of(model: Model, threat: Threat, shape: tuple[int, ...]) -> Solver | 
     forest, frame = getattr(model, "forest", None), Frame(threat, shape)
     if forest is not None:
         return TreeSolver(forest, frame)
+    if (known := examples_of(model)) is not None:
+        return None if threat.p == 0 else NeighbourSolver(*known, frame)
     scores = scores_of(model, shape)
     return None if scores is None else LinearSolver(scores, frame)

@@ -6,31 +6,20 @@ be infeasible. Nothing is shared with the search that found the bound.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize_scalar
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 from torch import Tensor
+
+from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours, of_scores
 
 Array = NDArray[Any]
 SHORTER = 1e-4  # of the bound: what is looked for is nearer by this share, well above the tolerance of HiGHS
 LEAD = 1e-5  # of the sum of the largest leaves: HiGHS takes 1e-6 for a whole number
 INFEASIBLE = 2  # status of scipy.optimize.milp
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where a row may go: x, lo, hi and unit (features,) float64, with lo = hi = x where nothing may change."""
-
-    p: float
-    x: Array
-    lo: Array
-    hi: Array
-    unit: Array
 
 
 def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
@@ -44,7 +33,9 @@ def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds
     """
     if hasattr(model, "forest"):
         return _of_trees(model.forest, ground, y, bound, seconds)
-    return _of_scores(model, x, ground, y, bound)
+    if hasattr(model, "known"):
+        return of_neighbours(model.known.estimator, ground, y, bound * (1 - SHORTER))
+    return of_scores(model, x, ground, y, bound * (1 - SHORTER), LEAD)
 
 
 def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
@@ -61,42 +52,6 @@ def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float)
                 return True
             decided &= status == INFEASIBLE
     return False if decided else None
-
-
-def _of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float) -> bool:
-    """Of a linear model: how far the lead of the label can fall within the bound, by its gradient."""
-    with torch.enable_grad():
-        at = x[None].clone().requires_grad_()
-        scores = model.logits(at)[0]
-        others = [j for j in range(len(scores)) if j != y]
-        leads = [scores[y] - scores[j] for j in others]
-        slopes = [torch.autograd.grad(lead, at, retain_graph=True)[0].double().numpy().ravel() for lead in leads]
-    fallen = [_fall(ground, slope, bound * (1 - SHORTER)) for slope in slopes]
-    return any(fall > float(lead) * (1 + LEAD) for fall, lead in zip(fallen, leads, strict=True))
-
-
-def _fall(ground: Ground, slope: Array, short: float) -> float:
-    """At least as much as a linear function can fall within a distance: by linear programs, or weak duality."""
-    room = np.where(slope > 0, ground.x - ground.lo, ground.hi - ground.x)
-    steep = np.abs(slope)
-    if np.isinf(short):
-        return float(steep @ room)
-    if ground.p == 0:
-        return float(np.sort(steep * room)[::-1][: max(0, int(np.ceil(short)))].sum())
-    if ground.p == 2:  # for every price of the squared length, what is bought at it is an upper bound
-        scale = max(short, 1e-30)
-
-        def dual(log_price: float) -> float:
-            price = np.exp(log_price)
-            moves = np.minimum(steep * ground.unit**2 / (2 * price), room)
-            return float(steep @ moves - price * np.square(moves / ground.unit).sum() + price * scale**2)
-
-        guess = np.log(max(np.linalg.norm(steep * ground.unit), 1e-30) / (2 * scale))
-        return float(minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9}).fun)
-    cost = [1 / ground.unit] if ground.p == 1 else np.diag(1 / ground.unit)
-    most = np.full(len(cost), short)
-    found = linprog(-steep, A_ub=cost, b_ub=most, bounds=np.stack([np.zeros_like(room), room], 1))
-    return float(-found.fun)
 
 
 class _Program:

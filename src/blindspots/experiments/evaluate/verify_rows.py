@@ -17,7 +17,8 @@ from blindspots.box import to_8bit
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.verdict import OUTCOMES, PROOFS, SHARD, TEXTS, VALUES
-from blindspots.experiments.evaluate.verify_exact import Ground, refuted
+from blindspots.experiments.evaluate.verify_convex import Ground
+from blindspots.experiments.evaluate.verify_exact import refuted
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
@@ -316,7 +317,7 @@ def _bounds(s: Shard) -> Problems:
 def _proofs(s: Shard) -> Problems:
     """The bound of a few rows, as far as the threat reaches, by another way."""
     radius = np.inf if s.threat.radius is None else float(s.threat.radius)
-    lower = np.minimum(s["lower"], radius)
+    lower = np.minimum(s["lower"], np.floor(radius) + 1 if s.threat.p == 0 else radius)
     known = np.flatnonzero(s["right"] & (lower > 0))
     for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
         found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)
