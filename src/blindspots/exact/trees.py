@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blindspots.exact import program
 from blindspots.exact.bracket import Bracket, Stop, never
 from blindspots.exact.cheapest import nearest_cheap
 from blindspots.exact.cliques import Budget, Choice, Need, reached
@@ -16,6 +17,7 @@ from blindspots.exact.region import Frame, Region
 
 Array = NDArray[Any]
 _FEW = 1000  # nodes of a first guess
+_BOXES = 200  # after so many boxes the rest is left to HiGHS, which is faster where many features move
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,26 @@ def _solved(region: Region, contest: _Contest, within: float, budget: Budget) ->
         return Bracket(contest.bound)
     if region.p == np.inf:
         return nearest_peak(region, contest.leaves, contest.cost, contest.radii, contest.need, within, budget)
-    within = min(within, _first_guess(region, contest, budget))
-    near = contest.cost <= within
-    leaves, settled = contest.leaves.of(near).settled()
-    return nearest_cheap(region, leaves, contest.need.less(settled), within, budget)
+    guess = _first_guess(region, contest, budget)
+    near = min(within, guess.upper)
+    leaves, settled = contest.leaves.of(contest.cost <= near).settled()
+    need, boxes = contest.need.less(settled), min(budget.left, _BOXES)
+    few = Budget(boxes, budget.stop)
+    found = nearest_cheap(region, leaves, need, near, few)
+    budget.left -= boxes - few.left
+    if not found.settled and found.lower <= near and budget.left > 0 and not budget.stop():
+        found = _better(found, program.solved(region, leaves, need, near))
+    return _better(found, guess)
 
 
-def _first_guess(region: Region, contest: _Contest, budget: Budget) -> float:
-    """What some example costs: the one that is nearest in Linf, with as many features put back as it can spare."""
+def _better(one: Bracket, other: Bracket) -> Bracket:
+    """What both say of the same distance."""
+    nearer = other if other.upper < one.upper else one
+    return Bracket(min(max(one.lower, other.lower), nearer.upper), nearer.upper, nearer.point)
+
+
+def _first_guess(region: Region, contest: _Contest, budget: Budget) -> Bracket:
+    """Some example: the one that is nearest in Linf, with as many features put back as it can spare."""
     square = replace(region, p=np.inf)
     leaves, need = contest.leaves, contest.need
     moves = np.maximum(np.maximum(leaves.low - region.x, region.x - leaves.high), 0)
@@ -117,14 +131,14 @@ def _first_guess(region: Region, contest: _Contest, budget: Budget) -> float:
     few = Budget(min(budget.left, _FEW), budget.stop)
     found = nearest_peak(square, leaves, cost, radii[total > need.least], need, np.inf, few)
     if found.point is None:
-        return np.inf
+        return Bracket(0.0)
     point = found.point
     for f in np.argsort(-np.abs(point - region.x) / region.unit, kind="stable"):
         back = point.copy()
         back[f] = region.x[f]
         inside = ((leaves.low <= back) & (back <= leaves.high)).all(1)
         point = back if need.met(float(leaves.value[inside].sum()), back) else point
-    return float(region.cost(point - region.x))
+    return Bracket(0.0, float(region.cost(point - region.x)), point)
 
 
 def _filled(region: Region, used: Array, point: Array) -> Array:
