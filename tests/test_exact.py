@@ -223,7 +223,7 @@ def test_linear_models_of_three_classes_are_beaten_by_the_nearest_one() -> None:
         y = int(scores.of(x).argmax())
         found, region = LinearSolver(scores, frame).nearest(x, y, np.inf, 1), frame.around(x)
         best = min(
-            cheapest(region, scores.weight[y] - scores.weight[j], float((scores.of(x)[y] - scores.of(x)[j])))
+            cheapest(region, scores.weight[y] - scores.weight[j], float(scores.of(x)[y] - scores.of(x)[j]))
             for j in range(3)
             if j != y
         )

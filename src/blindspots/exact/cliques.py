@@ -94,7 +94,9 @@ def meeting(low: Array, high: Array) -> Array:
 
 
 def clique(leaves: Choice, need: Need, x: Array, budget: Budget) -> Array | None:
-    """The point nearest to x (F,) in leaves that meet, one of every tree, whose values meet the need; None: there are none.
+    """The point nearest to x (F,) in leaves that meet, one of every tree, with values that meet the need.
+
+    None: there are no such leaves.
 
     Raises Spent: the budget is.
     """

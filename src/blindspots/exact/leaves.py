@@ -5,7 +5,6 @@ attained.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ Array = NDArray[Any]
 
 
 class Trees(Protocol):
-    """Trees as arrays: x goes left where x[feature] < threshold, and scores are `base` plus the values of its leaves."""
+    """Trees as arrays: x goes left where x[feature] < threshold; scores are `base` plus the values of its leaves."""
 
     feature: Array  # (N,) int32, -1 at leaves
     threshold: Array  # (N,) float32
@@ -108,7 +107,9 @@ class _Tree:
 
 def _walk(trees: Trees, root: int, place: dict[int, int]) -> _Tree:
     """The leaves below a root that are not empty."""
-    low, high, value = [], [], []
+    low: list[Array] = []
+    high: list[Array] = []
+    value: list[Array] = []
     empty = np.full(len(place), -np.inf, np.float32)
     waiting = [(root, empty, -empty)]
     while waiting:

@@ -6,8 +6,8 @@ one after the other (Wang et al. 2019, "Evaluating the Robustness of Nearest Nei
 Perspective"; Yang et al. 2020, "Robustness for Non-Parametric Classification"). Each of these programs, and each single
 u, bounds the distance from below: most v are never looked at.
 
-Of k > 1 neighbours, where a majority has to be overtaken, all but (k - 1) // 2 of the examples u have to be farther away
-than v. That is a bound; the point that is proposed satisfies more, so the two leave a gap.
+Of k > 1 neighbours, where a majority has to be overtaken, all but (k - 1) // 2 of the examples u have to be farther
+away than v. That is a bound; the point that is proposed satisfies more, so the two leave a gap.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ def examples_of(model: Model) -> tuple[Array, Array, int] | None:
 
     Only scikit-learn's own, with Euclidean distances that all count the same.
     """
-    estimator = getattr(getattr(model, "known", None), "estimator", None)
+    estimator: Any = getattr(getattr(model, "known", None), "estimator", None)
     if type(estimator).__name__ != "KNeighborsClassifier" or not type(estimator).__module__.startswith("sklearn."):
         return None
     k, x = int(estimator.n_neighbors), estimator._fit_X
@@ -95,7 +95,7 @@ class NeighbourSolver:
 
 
 def _sides(region: Region, own: Array, v: Array) -> tuple[Array, Array]:
-    """Half-spaces slopes (U, features) . moves <= offsets (U,): the points that are nearer to v than to each of `own`."""
+    """Half-spaces slopes (U, features) . moves <= offsets (U,): the points nearer to v than to each of `own`."""
     slopes = 2 * (own - v)
     offsets = np.square(own - region.x).sum(1) - np.square(v - region.x).sum()
     return slopes, offsets
@@ -153,12 +153,15 @@ def _straight(region: Region, slopes: Array, offsets: Array) -> Array | None:
         longest = np.concatenate([np.eye(d), np.eye(d), -region.unit[:, None]], 1)
         sides = np.concatenate([np.c_[sides, np.zeros(len(sides))], longest])
         offsets = np.concatenate([offsets, np.zeros(d)])
-    found = linprog(cost, A_ub=sides, b_ub=offsets, bounds=np.stack([np.zeros_like(bounds), bounds], 1))
-    return found.x[:d] - found.x[d : 2 * d] if found.status == 0 else None
+    found = linprog(cost, A_ub=sides, b_ub=offsets, bounds=[(0.0, float(b)) for b in bounds])
+    if found.x is None:
+        return None
+    moves: Array = found.x[:d] - found.x[d : 2 * d]
+    return moves
 
 
 def _square(region: Region, slopes: Array, offsets: Array) -> Array | None:
-    """L2: least-distance programming by non-negative least squares (Lawson, Hanson 1974, chapter 23); the box as sides."""
+    """L2: the least distance by non-negative least squares (Lawson, Hanson 1974, chapter 23); the box as sides."""
     free = region.hi > region.lo
     unit = region.unit[free]
     boxed = np.zeros(0, np.int64)  # sides of the box, those of the upper bound first

@@ -1,9 +1,9 @@
 """Trees in L0, L1 and L2 as a mixed-integer program, where many features have to move a little.
 
-Kantchelian, Tygar, Joseph 2016, "Evasion and Hardening of Tree Ensemble Classifiers", sections 3.1 to 3.3: a binary for
-every question "does x lie below the side?" that is open within reach, ordered along each feature; a variable between 0 and
-1 for every leaf; the cost is piecewise constant in each feature, so it is linear in the binaries. Leaves are boxes here,
-so that a leaf is tied to the sides of its box and not to the path that leads to it.
+Kantchelian, Tygar, Joseph 2016, "Evasion and Hardening of Tree Ensemble Classifiers": a binary for every question "does
+x lie below the side?" that is open within reach, ordered along each feature; a variable between 0 and 1 for every leaf;
+the cost is piecewise constant in each feature, so it is linear in the binaries. Leaves are boxes here, so a leaf is
+tied to the sides of its box and not to the path that leads to it.
 """
 
 from typing import Any
@@ -68,7 +68,8 @@ class _Program:
         """The values at which a piece of the feature begins, but for the first piece."""
         above = np.nextafter(leaves.high[:, f].astype(np.float32), np.float32(np.inf)).astype(np.float64)
         all_: Array = np.unique(np.concatenate([leaves.low[:, f], above]))
-        return all_[(all_ > region.lo[f]) & (all_ <= region.hi[f])]
+        open_: Array = all_[(all_ > region.lo[f]) & (all_ <= region.hi[f])]
+        return open_
 
     def _prices(self) -> tuple[Array, float]:
         """What it costs that a bit says "below", and what nothing but that changes: in powers of the length."""
@@ -135,7 +136,7 @@ class _Program:
         return LinearConstraint(matrix, low, high)
 
     def _ties(self, leaves: Choice, own: Array, bits: int) -> list[tuple[Array, Array, float]]:
-        """For every side of a tree: leaves that lie below it need its bit, those that lie above it need it not to be set.
+        """For every side of a tree: leaves that lie below it need its bit, and those above it need it not to be set.
 
         One row for all leaves on the same side together: no two leaves of a tree are chosen.
         """

@@ -164,8 +164,9 @@ def evaluate(
             words, or a function of outputs and y, see `goals.Score`. The outputs are then taken as they are (B, ...),
             and y are numbers (N, ...).
         protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "exact" where a proof can be
-            computed (trees, linear models, nearest neighbours), else "fast", "regression" for a goal, or where the model shows no gradients "blackbox-scores" or "blackbox-labels"; of texts "text-fast",
-            "text-scores" or "text-labels".
+            computed (trees, linear models, nearest neighbours), else "fast", "regression" for a goal, or where the
+            model shows no gradients "blackbox-scores" or "blackbox-labels"; of texts "text-fast", "text-scores" or
+            "text-labels".
         data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
             that have names are matched to the model's classes by them (see `bind`).
         out: run folder to write; None: keep everything in memory.

@@ -50,7 +50,12 @@ def page(*runs: Evaluated) -> Page:
             "comparison": compared,
             "proved": all(v.settled for v in verdicts),
             "charts": curve_charts(labels, [one.evidence for one in shown]),
-            **{f.__name__: f for f in (words.right_and_standing, words.never_searched, words.proofs, words.meaning, words.outcome)},
+            **{
+                f.__name__: f
+                for f in (
+                    words.right_and_standing, words.never_searched, words.proofs, words.meaning, words.outcome,
+                )
+            },
         },
         cost=cost if len(runs) == 1 else "",
     )  # fmt: skip

@@ -54,16 +54,17 @@ def _fall(ground: Ground, slope: Array, short: float) -> float:
             moves = np.minimum(steep * ground.unit**2 / (2 * price), room)
             return float(steep @ moves - price * np.square(moves / ground.unit).sum() + price * scale**2)
 
-        guess = np.log(max(np.linalg.norm(steep * ground.unit), 1e-30) / (2 * scale))
-        return float(minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9}).fun)
+        guess = float(np.log((np.linalg.norm(steep * ground.unit) + 1e-30) / (2 * scale)))
+        best = minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9})
+        return float(best.fun)
     cost = [1 / ground.unit] if ground.p == 1 else np.diag(1 / ground.unit)
     most = np.full(len(cost), short)
-    found = linprog(-steep, A_ub=cost, b_ub=most, bounds=np.stack([np.zeros_like(room), room], 1))
-    return float(-found.fun)
+    found = linprog(-steep, A_ub=np.array(cost), b_ub=most, bounds=[(0.0, float(r)) for r in room])
+    return float(-np.float64(found.fun or 0.0))
 
 
 def of_neighbours(estimator: Any, ground: Ground, y: int, short: float) -> bool | None:
-    """Of nearest neighbours: whether an example of another class can be nearer than all of the label, within a distance.
+    """Of nearest neighbours: whether an example of another class gets nearer than all of the label, within a distance.
 
     For k > 1: nearer than all but (k - 1) // 2 of these, each taken on its own. None: that was not decided.
     """
@@ -93,7 +94,7 @@ def _gets_nearer(ground: Ground, own: Array, v: Array, short: float, spared: int
     found = linprog(
         cost, A_ub=np.block([[sides, np.zeros_like(sides)], [sizes]]), b_ub=np.r_[most, np.zeros(2 * d)], bounds=bounds
     )
-    return bool(found.status == 0 and (ground.p != 1 or found.fun < short))
+    return bool(found.status == 0 and (ground.p != 1 or (found.fun or 0.0) < short))
 
 
 def _squares(ground: Ground, sides: Array, most: Array) -> float:

@@ -1,11 +1,12 @@
 """Proved bounds once more, for a sample of rows: mixed-integer programs (Kantchelian, Tygar, Joseph 2016) by HiGHS.
 
-Of trees: one binary for every question "is feature f below t?" that is open within the bound, ordered along each feature,
-and one variable for every leaf; a program in which another class leads and the change is shorter than the bound has to
-be infeasible. Nothing is shared with the search that found the bound.
+Of trees: one binary for every question "is feature f below t?" that is open within the bound, ordered along each
+feature, and one variable for every leaf; a program in which another class leads and the change is shorter than the
+bound has to be infeasible. Nothing is shared with the search that found the bound.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class _Program:
     def order(self) -> None:
         """What is below a threshold is below all larger ones."""
         asked = sorted(self.bits)
-        for one, two in zip(asked, asked[1:], strict=False):
+        for one, two in pairwise(asked):
             if one[0] == two[0]:
                 self.row([(self.bits[one], 1.0), (self.bits[two], -1.0)], -np.inf, 0)
 
