@@ -10,6 +10,7 @@ from scipy.optimize import linprog
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import BernoulliNB, CategoricalNB
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
@@ -26,6 +27,7 @@ from blindspots.experiments.evaluate.verify_exact import _of_trees
 from blindspots.models.trees.forest import Forest, Tree, forest
 from blindspots.models.trees.model import TreeModel
 from blindspots.models.trees.scikit import read
+from blindspots.models.trees.tables import read_tables
 
 BALLS = (Linf, L0, L1, L2)
 NODES = 20_000
@@ -404,6 +406,22 @@ def test_linear_models_and_neighbours_are_proved_and_verified(threat: str, table
         run = bs.evaluate(model, x[1:17:2], y[1:17:2], threat=threat, out=tmp_path / str(i))
         assert run.config.protocol == "exact"
         assert run.verdict.open == 0
+        assert bs.verify(tmp_path / str(i), model).ok
+
+
+@pytest.mark.parametrize("kind", [BernoulliNB(binarize=0.3), CategoricalNB(min_categories=4)])
+def test_tables_of_naive_bayes_are_proved(kind: Any, table: Any, tmp_path: Any) -> None:
+    x, y = np.floor(table[0][:, :6] * 3.99).astype(np.float32), table[1]
+    x, high = (x / 4, 1.0) if isinstance(kind, BernoulliNB) else (x, 3.0)
+    model = bs.from_estimator(kind.fit(x[::2].astype(float), y[::2]), bounds=(0.0, high))
+    trees = read_tables(kind)
+    assert trees is not None
+    said = torch.tensor(kind.predict_joint_log_proba(x[:50].astype(float)))
+    assert torch.allclose(TreeModel(trees).logits(torch.from_numpy(x[:50])).double(), said, atol=1e-4)
+    for i, threat in enumerate(("linf", "l1", "l0:1")):
+        run = bs.evaluate(model, x[1:25:2], y[1:25:2], threat=threat, out=tmp_path / str(i))
+        assert run.config.protocol == "exact"
+        assert run.verdict.settled
         assert bs.verify(tmp_path / str(i), model).ok
 
 

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from blindspots.arguments import checked
 from blindspots.attacks import Attack as Search
-from blindspots.attacks import Exact
-from blindspots.attacks import as_attack, parse_attack
+from blindspots.attacks import Exact, as_attack, parse_attack
 from blindspots.data import Data
 from blindspots.engine.cascade import Stage, Start
 from blindspots.engine.targets import RandomClass, Targets, as_targets, parse_targets

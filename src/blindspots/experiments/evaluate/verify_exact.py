@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from torch import Tensor
 
 from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours, of_scores
+from blindspots.models.trees.tables import forest_of
 
 Array = NDArray[Any]
 SHORTER = 1e-4  # of the bound: what is looked for is nearer by this share, well above the tolerance of HiGHS
@@ -32,8 +33,8 @@ def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds
         y: the label of the row.
         seconds: for each other class.
     """
-    if hasattr(model, "forest"):
-        return _of_trees(model.forest, ground, y, bound, seconds)
+    if (forest := forest_of(model)) is not None:
+        return _of_trees(forest, ground, y, bound, seconds)
     if hasattr(model, "known"):
         return of_neighbours(model.known.estimator, ground, y, bound * (1 - SHORTER))
     return of_scores(model, x, ground, y, bound * (1 - SHORTER), LEAD)
@@ -44,6 +45,7 @@ def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float)
     short = bound * (1 - SHORTER)
     if ground.p and np.isfinite(bound):  # every change lies in the cube of this size
         lo, hi = np.maximum(lo, ground.x - short * ground.unit), np.minimum(hi, ground.x + short * ground.unit)
+        lo, hi = _whole(lo, 1), _whole(hi, -1)
     program = _Program(forest, ground, lo, hi)
     decided = True
     for j in range(program.classes):
@@ -53,6 +55,14 @@ def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float)
                 return True
             decided &= status == INFEASIBLE
     return False if decided else None
+
+
+def _whole(edge: Array, side: int) -> Array:
+    """The nearest float32 that is not outside, of lower edges (side 1) or upper ones (side -1): as float64."""
+    near = edge.astype(np.float32)
+    outside = side * (near - edge) < 0
+    inside: Array = np.where(outside, np.nextafter(near, np.float32(side * np.inf)), near).astype(np.float64)
+    return inside
 
 
 class _Program:
