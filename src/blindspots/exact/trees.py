@@ -11,9 +11,10 @@ from blindspots.exact import program
 from blindspots.exact.bracket import Bracket, Stop, never
 from blindspots.exact.cheapest import nearest_cheap
 from blindspots.exact.cliques import Budget, Choice, Need, reached
-from blindspots.exact.leaves import Trees, leaves_of, sums
+from blindspots.exact.leaves import leaves_of, sums
 from blindspots.exact.peaks import nearest_peak
 from blindspots.exact.region import Frame, Region
+from blindspots.models.trees.forest import Forest
 
 Array = NDArray[Any]
 _FEW = 1000  # nodes of a first guess
@@ -40,7 +41,7 @@ class _Contest:
 class TreeSolver:
     """Of a classifier: another class has to get a larger sum than the label. Ties are no success."""
 
-    def __init__(self, trees: Trees, frame: Frame) -> None:
+    def __init__(self, trees: Forest, frame: Frame) -> None:
         self.trees, self.frame, self.leaves = trees, frame, leaves_of(trees)
         self.about = "bisection over the distances of leaves, and cliques of leaves that meet"
         if frame.p != np.inf:

@@ -287,6 +287,8 @@ def _outcomes(s: Shard) -> Problems:
     yield from s.told(won != (result == WON), s.id, "won where the result says so", "a contradiction")
     yield from s.told(~right & ~says, s.id, "rows that were wrong at first to say so", "another result")
     yield from s.told(right & ~right_first, s.id, "right rows not to count as wrong at first", "a contradiction")
+    if not proves(s.config):
+        yield from s.told(result == PROVED, s.id, "no proofs where no solver was asked", "one")
     margin = s["margin"]
     yield from s.told(won & ~(margin < 0), s.id, "the margin of a broken row below 0", "another one")
     yield from s.told(right & ~won & ~(margin >= 0), s.id, "the margin of a row that stands at least 0", "another one")
