@@ -49,7 +49,7 @@ def _categorical(estimator: Any) -> Forest:
 
 
 def _steps(feature: int, edges: Array, values: Array) -> Tree:
-    """A tree that compares a feature with ascending edges (n,), one after the other: values (n + 1, C) at its leaves."""
+    """Compares a feature with ascending edges (n,), one after the other; values (n + 1, C) at its leaves."""
     n = len(edges)
     inner, leaves = np.arange(n), n + np.arange(n + 1)
     following = np.r_[inner[1:], leaves[-1:]] if n else inner
