@@ -25,12 +25,14 @@ ROWS = 40
 DATA: dict[str, Callable[..., Any]] = {"breast_cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
 HEAD = ("data", "model", "trees", "leaves", "norm", "rows", "lower = upper %", "median distance", "seconds per row",
         "slowest")  # fmt: skip
-AGAINST = ("data", "model", "rows", "seconds per row, blindspots", "dtai-veritas", "proved %, blindspots", "dtai-veritas",
-           "largest difference")  # fmt: skip
-READ = """Features are scaled to [0, 1]; two thirds of the rows are trained on, and of the others the first that the model
-gets right are solved without a radius, by one process with one thread. `lower = upper`: the distance is proved to be
-the smallest. At most 20,000 nodes per row, as by default. Seconds are those of the processor, as other work shared the
-machine."""
+AGAINST = (
+    "data", "model", "rows", "seconds per row, blindspots", "dtai-veritas", "proved %, blindspots", "dtai-veritas",
+    "largest difference",
+)  # fmt: skip
+READ = """Features are scaled to [0, 1]; two thirds of the rows are trained on, and of the others the first that the
+model gets right are solved without a radius, by one process with one thread. `lower = upper`: the distance is proved to
+be the smallest. At most 20,000 nodes per row, as by default. Seconds are those of the processor, as other work shared
+the machine."""
 PEER = """dtai-veritas bisects the radius, 25 steps or 20 seconds per row, to 1e-5 of it; here the distance is exact. It
 takes a tie for an example, which is none here, so models whose scores tie, such as forests that vote, are not
 compared."""
