@@ -107,7 +107,9 @@ def masked(attack: Attack, name: str) -> Threat:
 
 
 @pytest.mark.parametrize("form", [weighted, masked])
-@pytest.mark.parametrize("attack", [a for a in TABLE if a.alone and a.requires is Ball], ids=str)
+@pytest.mark.parametrize(
+    "attack", [a for a in TABLE if a.alone and a.requires is Ball and a.begins != "proved"], ids=str
+)
 def test_every_attack_keeps_to_units_and_masks(attack: Attack, form: type) -> None:
     """What the engine counts lies in the threat, and every search looks away from the clean input."""
     known = plane(6, (2, 3, 4), gap=(0.01, 0.05))

@@ -324,7 +324,7 @@ FORGERIES = {
     "right": (set_at("right", first_standing, False), "rows that were wrong at first to say so"),
     "won": (set_at("won", first_standing, True), "to name the .* rows that won is true of"),
     "result": (set_at("result", first_standing, 1), "won where the result says so"),
-    "unknown result": (set_at("result", first_standing, 11), "expected results from 0 to 10 in shards/00001"),
+    "unknown result": (set_at("result", first_standing, 12), "expected results from 0 to 11 in shards/00001"),
     "a row left out": (set_at("result", first_standing, 6), "no targets in a run without them"),
     "a target": (set_at("target", first_standing, 3), "no targets in a run without them"),
     "stage": (set_at("stage", first_broken, 2), "rows of stage"),

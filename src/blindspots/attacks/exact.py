@@ -21,7 +21,7 @@ class Exact(Attack[State]):
     nodes: int = 20_000
 
     facts: ClassVar[Facts] = Facts(
-        paper="Kantchelian, Tygar, Joseph: Evasion and Hardening of Tree Ensemble Classifiers (the problem); own searches",
+        paper="Kantchelian, Tygar, Joseph: Evasion and Hardening of Tree Ensemble Classifiers",
         year=2016,
         family="proofs",
         cost="1 forward",

@@ -26,7 +26,7 @@ from blindspots.rows import Around, Rows, leaves
 from blindspots.scenes import CLEAN
 from blindspots.threat import Threat
 
-Start = Literal["clean", "near", "found", "other", "proved"]
+Start = Literal["clean", "near", "found", "other"]
 Proposals = Callable[[Samples, Tensor], Tensor]
 UNSET, SEVERAL = -2, -3  # besides `NO_TARGET`, in place of a class: none was chosen yet, or one of several will do
 
@@ -49,7 +49,7 @@ class Stage:
         restarts: number of runs, each with its own randomness.
         start: where searches begin: at the clean input, at the best point so far ("near"), at the adversarial example
             that is to be shortened ("found"), or at the nearest other image of the shard whose prediction reaches the
-            goal ("other"), or at what a solver proposes ("proved"); None: the attack's own.
+            goal ("other"); None: the attack's own.
         reach: rows enter whose reach is at most this,
         moved, disagree: as do rows that have moved, or whose jobs disagree, by at least this much,
         wide_reach: while their reach is at most this.
@@ -126,7 +126,7 @@ class Live:
 class Cascade:
     """Runs the stages of a protocol on one shard after the other.
 
-    `proposals` gives the points (N, ...) at which stages that start at "proved" begin, for the rows (K,) that enter.
+    `proposals`: the points (N, ...) of attacks that look at what a solver proposes, for the rows (K,) that enter.
     """
 
     def __init__(

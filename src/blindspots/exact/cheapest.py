@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from blindspots.exact.bracket import Bracket
-from blindspots.exact.cliques import Array, Budget, Choice, Spent, meeting, reached
+from blindspots.exact.cliques import Array, Budget, Choice, Need, Spent, meeting, reached
 from blindspots.exact.leaves import starts_of
 from blindspots.exact.region import Region
 
@@ -26,8 +26,8 @@ class _Node:
     tight: bool = field(compare=False)  # the bound is its own, not that of its parent
 
 
-def nearest_cheap(region: Region, leaves: Choice, need: float, within: float, budget: Budget) -> Bracket:
-    """The cheapest point where the values add up to more than `need`, if it costs at most `within`.
+def nearest_cheap(region: Region, leaves: Choice, need: Need, within: float, budget: Budget) -> Bracket:
+    """The cheapest point where the values meet the need, if it costs at most `within`.
 
     Args:
         region: over the features of the leaves.
@@ -52,7 +52,7 @@ def nearest_cheap(region: Region, leaves: Choice, need: float, within: float, bu
 
 
 class _Search:
-    def __init__(self, region: Region, leaves: Choice, need: float, within: float) -> None:
+    def __init__(self, region: Region, leaves: Choice, need: Need, within: float) -> None:
         self.region, self.leaves, self.need, self.within = region, leaves, need, within
         self.starts, self.meet = starts_of(leaves.tree), meeting(leaves.low, leaves.high)
         self.made = 0
@@ -70,16 +70,18 @@ class _Search:
         here = ((leaves.low <= nearest) & (nearest <= leaves.high)).all(1)
         starts = starts_of(leaves.tree)
         now = np.maximum.reduceat(np.where(here, leaves.value, -np.inf), starts)
-        if now.sum() > self.need:
+        if self.need.met(float(now.sum()), nearest):
             size = float(self.region.cost(nearest - x))
             return Bracket(size, size, nearest)  # what is left in the queue costs no less
+        if len(starts) == len(own):
+            return []  # a tie that falls to the label, in the only leaves that are left
         tree = _most_gained(leaves, cost, node.bound, starts, now)
         mine = np.arange(starts[tree], np.r_[starts, len(own)][tree + 1])
         return self._children(node, own[mine], cost[mine], low[mine], high[mine])
 
     def _bounded(self, node: _Node, cost: Array, leaves: Choice) -> list[_Node]:
         costs, sums = reached(cost, leaves.value, leaves.tree)
-        enough = sums > self.need
+        enough = sums > self.need.least
         if not enough.any():
             return []
         bound = max(node.bound, float(costs[enough.argmax()]))
@@ -96,7 +98,7 @@ class _Search:
         allowed = self.meet[own] & node.allowed
         value = np.where(allowed, self.leaves.value, -np.inf)
         children: list[_Node] = []
-        for i in np.flatnonzero(np.maximum.reduceat(value, self.starts, axis=1).sum(1) > self.need):
+        for i in np.flatnonzero(np.maximum.reduceat(value, self.starts, axis=1).sum(1) > self.need.least):
             self.made += 1
             bound = max(node.bound, float(cost[i]))
             children += self._kept(bound, _Node(bound, self.made, allowed[i], low[i], high[i], False))
@@ -108,4 +110,6 @@ def _most_gained(leaves: Choice, cost: Array, bound: float, starts: Array, now: 
     gain = np.maximum.reduceat(np.where(cost <= bound, leaves.value, -np.inf), starts) - now
     if not gain.max() > 0:
         gain = np.maximum.reduceat(leaves.value, starts) - now
+    if not gain.max() > 0:
+        gain = np.diff(np.r_[starts, len(leaves.tree)])
     return int(gain.argmax())

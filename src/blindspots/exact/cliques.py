@@ -6,6 +6,7 @@ search keeps, for every partial choice of leaves, all leaves that meet the whole
 tree's best leaf among these (Devos, Meert, Davis 2021, "Versatile Verification of Tree Ensembles").
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,29 @@ class Budget:
         if self.left <= 0 or self.stop():
             raise Spent
         self.left -= 1
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a sum of values has to exceed for another class to lead.
+
+    Attributes:
+        least: no sum up to this is enough, however the model rounds.
+        sure: every sum above this is.
+        asks: what the model itself says of a point (F,) whose sum lies between the two.
+    """
+
+    least: float
+    sure: float
+    asks: Callable[[Array], bool]
+
+    def less(self, settled: float) -> "Need":
+        """What the other values have to exceed, once some add up to `settled`."""
+        return Need(self.least - settled, self.sure - settled, self.asks)
+
+    def met(self, total: float, point: Array) -> bool:
+        """Whether this sum is enough at this point."""
+        return total > self.sure or (total > self.least and self.asks(point))
 
 
 @dataclass(frozen=True)
@@ -69,8 +93,10 @@ def meeting(low: Array, high: Array) -> Array:
     return meet
 
 
-def clique(leaves: Choice, need: float, budget: Budget) -> Array | None:
-    """The places of leaves that meet, one of every tree, whose values add up to more than `need`; None: there are none.
+def clique(leaves: Choice, need: Need, x: Array, budget: Budget) -> Array | None:
+    """The point nearest to x (F,) in leaves that meet, one of every tree, with values that meet the need.
+
+    None: there are no such leaves.
 
     Raises Spent: the budget is.
     """
@@ -84,19 +110,25 @@ def clique(leaves: Choice, need: float, budget: Budget) -> Array | None:
         allowed = waiting.pop()
         open_ = np.where(allowed, value, -np.inf)
         best = np.maximum.reduceat(open_, starts)
-        if not best.sum() > need:
+        total = float(best.sum())
+        if not total > need.least:
             continue
         hits = np.flatnonzero(open_ == best[place])
         chosen = hits[np.searchsorted(place[hits], np.arange(len(starts)))]
         conflicts = (~meet[np.ix_(chosen, chosen)]).sum(1)
         if not conflicts.any():
-            return chosen
+            point: Array = np.clip(x, leaves.low[chosen].max(0), leaves.high[chosen].min(0))
+            if need.met(total, point):
+                return point
+            conflicts = np.add.reduceat(allowed, starts) - 1  # a tie that falls to the label: other leaves may do
+            if not conflicts.any():
+                continue
         tree = _disputed(open_, best, chosen, conflicts, starts)
         own = np.arange(starts[tree], ends[tree])
         below = meet[own[allowed[own]]] & allowed
         bounds = np.maximum.reduceat(np.where(below, value, -np.inf), starts, axis=1).sum(1)
         order = np.argsort(bounds, kind="stable")  # the most promising one is taken up first
-        waiting += [below[i] for i in order[bounds[order] > need]]
+        waiting += [below[i] for i in order[bounds[order] > need.least]]
     return None
 
 

@@ -5,27 +5,14 @@ attained.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blindspots.models.trees.forest import Forest
+
 Array = NDArray[Any]
-
-
-class Trees(Protocol):
-    """Trees as arrays: x goes left where x[feature] < threshold, and scores are `base` plus the values of its leaves."""
-
-    feature: Array  # (N,) int32, -1 at leaves
-    threshold: Array  # (N,) float32
-    left: Array  # (N,) int32
-    right: Array
-    value: Array  # (N, K) float64
-    roots: Array  # (T,) int32
-    base: Array  # (K,) float64
-    features: int
-    precision: str  # of the model's own sums: "float32" or "float64"
-    divisor: float  # of the sums, at the end
 
 
 @dataclass(frozen=True)
@@ -55,7 +42,7 @@ def starts_of(tree: Array) -> Array:
     return np.flatnonzero(np.r_[True, tree[1:] != tree[:-1]]) if len(tree) else np.zeros(0, np.int64)
 
 
-def leaves_of(trees: Trees) -> Leaves:
+def leaves_of(trees: Forest) -> Leaves:
     """The leaves that can be reached. Trees about one feature alone become one table of it, which is then exact."""
     used = np.unique(trees.feature[trees.feature >= 0])
     place = {int(f): i for i, f in enumerate(used)}
@@ -73,7 +60,7 @@ def leaves_of(trees: Trees) -> Leaves:
     )
 
 
-def _rounding(trees: Trees) -> float:
+def _rounding(trees: Forest) -> float:
     """Of sums of T values and a base; 0 where these are such multiples of a power of 2 that sums are exact."""
     largest = np.maximum.reduceat(np.abs(trees.value).max(1), np.sort(trees.roots)).sum() + np.abs(trees.base).max()
     steps = np.concatenate([trees.value.ravel(), trees.base]) * 2.0**10
@@ -82,7 +69,7 @@ def _rounding(trees: Trees) -> float:
     return float(2 * (len(trees.roots) + 2) * np.finfo(trees.precision).eps * largest)
 
 
-def sums(trees: Trees, x: Array) -> Array:
+def sums(trees: Forest, x: Array) -> Array:
     """The scores of one row (features,) float32, added up in the order and the precision of the model: (C,)."""
     node = trees.roots
     while (inner := trees.feature[node] >= 0).any():
@@ -105,9 +92,11 @@ class _Tree:
     value: Array  # (l, K)
 
 
-def _walk(trees: Trees, root: int, place: dict[int, int]) -> _Tree:
+def _walk(trees: Forest, root: int, place: dict[int, int]) -> _Tree:
     """The leaves below a root that are not empty."""
-    low, high, value = [], [], []
+    low: list[Array] = []
+    high: list[Array] = []
+    value: list[Array] = []
     empty = np.full(len(place), -np.inf, np.float32)
     waiting = [(root, empty, -empty)]
     while waiting:

@@ -143,7 +143,8 @@ def shortest(region: Region, slope: Array, margin: float) -> Array | None:
         return _greedy(steep * region.unit, room, gain, margin, whole=False)
     rate = steep * region.unit if region.p == np.inf else np.square(steep * region.unit)
     moves = np.minimum(_level(rate, gain, margin) * rate, gain)
-    return np.divide(moves, steep, out=np.zeros_like(moves), where=steep > 0)
+    found: Array = np.divide(moves, steep, out=np.zeros_like(moves), where=steep > 0)
+    return found
 
 
 def _room(region: Region, slope: Array) -> Array:

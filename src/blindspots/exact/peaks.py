@@ -7,14 +7,14 @@ is exact: at every radius the question is whether the leaves within reach contai
 import numpy as np
 
 from blindspots.exact.bracket import Bracket
-from blindspots.exact.cliques import Array, Budget, Choice, Spent, clique
+from blindspots.exact.cliques import Array, Budget, Choice, Need, Spent, clique
 from blindspots.exact.region import Region
 
 
 def nearest_peak(
-    region: Region, leaves: Choice, cost: Array, radii: Array, need: float, within: float, budget: Budget
+    region: Region, leaves: Choice, cost: Array, radii: Array, need: Need, within: float, budget: Budget
 ) -> Bracket:
-    """The smallest radius at which leaves meet whose values add up to more than `need`.
+    """The smallest radius at which leaves meet whose values meet the need.
 
     Args:
         region: over the features of the leaves.
@@ -41,15 +41,12 @@ def nearest_peak(
     return Bracket(lower, float(radii[found]) if point is not None else np.inf, point)
 
 
-def _witness(region: Region, leaves: Choice, radius: float, need: float, budget: Budget) -> Array | None:
-    """A point within the radius where the values add up to more than `need`; None: there is none."""
+def _witness(region: Region, leaves: Choice, radius: float, need: Need, budget: Budget) -> Array | None:
+    """A point within the radius where the values meet the need; None: there is none."""
     kept, settled = leaves.settled()
     if not len(kept.value):
-        return region.x.copy() if settled > need else None
-    found = clique(_within(region, kept, radius), need - settled, budget)
-    if found is None:
-        return None
-    return np.clip(region.x, kept.low[found].max(0), kept.high[found].min(0))
+        return region.x.copy() if need.met(settled, region.x) else None
+    return clique(_within(region, kept, radius), need.less(settled), region.x, budget)
 
 
 def _within(region: Region, leaves: Choice, radius: float) -> Choice:

@@ -380,7 +380,10 @@ class Evaluate(Searches[EvaluateConfig]):
     def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
         if config.recipe:
             yield from recipe_notes(config.recipe, config.validity)
-        if config.chosen and config.protocol != "exact" and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
+        solver = proves(config, world, world.model, threat_of(world))
+        if config.chosen and config.protocol == "exact" and solver is not None:
+            yield _proofs(solver.about)
+        elif config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
             yield _instead(str(config.protocol), world.model)
         yield from super()._notes(config, world)
 
@@ -469,6 +472,15 @@ def _instead(protocol: str, model: Model) -> Finding:
         severity="note",
         saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of {usual!r}.",
         do="Nothing: trees have none." if isinstance(model, TreeModel) else more,
+    )
+
+
+def _proofs(how: str) -> Finding:
+    return Finding(
+        code="protocol-chosen",
+        severity="note",
+        saw=f"The model is simple enough for proofs, so protocol 'exact' was run: {how}.",
+        do="Nothing: attacks find no more than this. To compare them, name a protocol.",
     )
 
 

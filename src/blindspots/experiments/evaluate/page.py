@@ -56,7 +56,12 @@ def page(*runs: Evaluated) -> Page:
             "bars": tables_shown.bars,
             "table_sentences": tables_shown.table_sentences,
             "tables_of": tables_shown.tables,
-            **{f.__name__: f for f in (words.right_and_standing, words.never_searched, words.proofs, words.meaning, words.outcome)},
+            **{
+                f.__name__: f
+                for f in (
+                    words.right_and_standing, words.never_searched, words.proofs, words.meaning, words.outcome,
+                )
+            },
         },
         cost=cost if len(runs) == 1 else "",
     )  # fmt: skip

@@ -1,36 +1,27 @@
 """Proved bounds once more, for a sample of rows: mixed-integer programs (Kantchelian, Tygar, Joseph 2016) by HiGHS.
 
-Of trees: one binary for every question "is feature f below t?" that is open within the bound, ordered along each feature,
-and one variable for every leaf; a program in which another class leads and the change is shorter than the bound has to
-be infeasible. Nothing is shared with the search that found the bound.
+Of trees: one binary for every question "is feature f below t?" that is open within the bound, ordered along each
+feature, and one variable for every leaf; a program in which another class leads and the change is shorter than the
+bound has to be infeasible. Nothing is shared with the search that found the bound.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp, minimize_scalar
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 from torch import Tensor
+
+from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours, of_scores
+from blindspots.models.trees.tables import forest_of
 
 Array = NDArray[Any]
 SHORTER = 1e-4  # of the bound: what is looked for is nearer by this share, well above the tolerance of HiGHS
 LEAD = 1e-5  # of the sum of the largest leaves: HiGHS takes 1e-6 for a whole number
 INFEASIBLE = 2  # status of scipy.optimize.milp
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where a row may go: x, lo, hi and unit (features,) float64, with lo = hi = x where nothing may change."""
-
-    p: float
-    x: Array
-    lo: Array
-    hi: Array
-    unit: Array
 
 
 def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
@@ -42,9 +33,11 @@ def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds
         y: the label of the row.
         seconds: for each other class.
     """
-    if hasattr(model, "forest"):
-        return _of_trees(model.forest, ground, y, bound, seconds)
-    return _of_scores(model, x, ground, y, bound)
+    if (forest := forest_of(model)) is not None:
+        return _of_trees(forest, ground, y, bound, seconds)
+    if hasattr(model, "known"):
+        return of_neighbours(model.known.estimator, ground, y, bound * (1 - SHORTER))
+    return of_scores(model, x, ground, y, bound * (1 - SHORTER), LEAD)
 
 
 def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
@@ -52,6 +45,7 @@ def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float)
     short = bound * (1 - SHORTER)
     if ground.p and np.isfinite(bound):  # every change lies in the cube of this size
         lo, hi = np.maximum(lo, ground.x - short * ground.unit), np.minimum(hi, ground.x + short * ground.unit)
+        lo, hi = _whole(lo, 1), _whole(hi, -1)
     program = _Program(forest, ground, lo, hi)
     decided = True
     for j in range(program.classes):
@@ -63,42 +57,12 @@ def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float)
     return False if decided else None
 
 
-def _of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float) -> bool:
-    """Of a linear model: how far the lead of the label can fall within the bound, by its gradient."""
-    with torch.enable_grad():
-        at = x[None].clone().requires_grad_()
-        scores = model.logits(at)[0]
-        others = [j for j in range(len(scores)) if j != y]
-        leads = [scores[y] - scores[j] for j in others]
-        slopes = [torch.autograd.grad(lead, at, retain_graph=True)[0].double().numpy().ravel() for lead in leads]
-    fallen = [_fall(ground, slope, bound * (1 - SHORTER)) for slope in slopes]
-    return any(fall > float(lead) * (1 + LEAD) for fall, lead in zip(fallen, leads, strict=True))
-
-
-def _fall(ground: Ground, slope: Array, short: float) -> float:
-    """At least as much as a linear function can fall within a distance: by linear programs, or weak duality."""
-    room = np.where(slope > 0, ground.x - ground.lo, ground.hi - ground.x)
-    steep = np.abs(slope)
-    if np.isinf(short):
-        return float(steep @ room)
-    if ground.p == 0:
-        return float(np.sort(steep * room)[::-1][: max(0, int(np.ceil(short)))].sum())
-    if ground.p == 2:  # for every price of the squared length, what is bought at it is an upper bound
-        scale = max(short, 1e-30)
-
-        def dual(log_price: float) -> float:
-            price = np.exp(log_price)
-            moves = np.minimum(steep * ground.unit**2 / (2 * price), room)
-            return float(steep @ moves - price * np.square(moves / ground.unit).sum() + price * scale**2)
-
-        guess = np.log(max(np.linalg.norm(steep * ground.unit), 1e-30) / (2 * scale))
-        return float(
-            minimize_scalar(dual, bounds=(guess - 40, guess + 2), method="bounded", options={"xatol": 1e-9}).fun
-        )
-    cost = [1 / ground.unit] if ground.p == 1 else np.diag(1 / ground.unit)
-    most = np.full(len(cost), short)
-    found = linprog(-steep, A_ub=cost, b_ub=most, bounds=np.stack([np.zeros_like(room), room], 1))
-    return float(-found.fun)
+def _whole(edge: Array, side: int) -> Array:
+    """The nearest float32 that is not outside, of lower edges (side 1) or upper ones (side -1): as float64."""
+    near = edge.astype(np.float32)
+    outside = side * (near - edge) < 0
+    inside: Array = np.where(outside, np.nextafter(near, np.float32(side * np.inf)), near).astype(np.float64)
+    return inside
 
 
 class _Program:
@@ -148,7 +112,7 @@ class _Program:
     def order(self) -> None:
         """What is below a threshold is below all larger ones."""
         asked = sorted(self.bits)
-        for one, two in zip(asked, asked[1:], strict=False):
+        for one, two in pairwise(asked):
             if one[0] == two[0]:
                 self.row([(self.bits[one], 1.0), (self.bits[two], -1.0)], -np.inf, 0)
 

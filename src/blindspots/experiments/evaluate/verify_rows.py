@@ -17,7 +17,8 @@ from blindspots.box import to_8bit
 from blindspots.data import Dataset
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.verdict import OUTCOMES, PROOFS, SHARD, TABLES, TEXTS, VALUES
-from blindspots.experiments.evaluate.verify_exact import Ground, refuted
+from blindspots.experiments.evaluate.verify_convex import Ground
+from blindspots.experiments.evaluate.verify_exact import refuted
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.models.model import Model
 from blindspots.packing import unpack_inputs
@@ -292,6 +293,8 @@ def _outcomes(s: Shard) -> Problems:
     yield from s.told(won != (result == WON), s.id, "won where the result says so", "a contradiction")
     yield from s.told(~right & ~says, s.id, "rows that were wrong at first to say so", "another result")
     yield from s.told(right & ~right_first, s.id, "right rows not to count as wrong at first", "a contradiction")
+    if not proves(s.config):
+        yield from s.told(result == PROVED, s.id, "no proofs where no solver was asked", "one")
     margin = s["margin"]
     yield from s.told(won & ~(margin < 0), s.id, "the margin of a broken row below 0", "another one")
     yield from s.told(right & ~won & ~(margin >= 0), s.id, "the margin of a row that stands at least 0", "another one")
@@ -322,7 +325,7 @@ def _bounds(s: Shard) -> Problems:
 def _proofs(s: Shard) -> Problems:
     """The bound of a few rows, as far as the threat reaches, by another way."""
     radius = np.inf if s.threat.radius is None else float(s.threat.radius)
-    lower = np.minimum(s["lower"], radius)
+    lower = np.minimum(s["lower"], np.floor(radius) + 1 if s.threat.p == 0 else radius)
     known = np.flatnonzero(s["right"] & (lower > 0))
     for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
         found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)

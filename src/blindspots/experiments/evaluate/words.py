@@ -201,7 +201,8 @@ def headline(
     proved = "Proved: " if all(v.settled for v in verdicts) else ""
     if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
         if proved:
-            return f"Proved: in the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
+            begins, listed = "Proved: in the median", [*map(_distance, labels, verdicts, threats)]
+            return f"{begins} {listing(listed)}"
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
     if goals[0] is not None and all(goal == goals[0] for goal in goals):
         shares = [f"{_robust(v)} of the rows of {label}" for label, v in zip(labels, verdicts, strict=True)]

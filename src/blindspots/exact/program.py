@@ -1,0 +1,153 @@
+"""Trees in L0, L1 and L2 as a mixed-integer program, where many features have to move a little.
+
+Kantchelian, Tygar, Joseph 2016, "Evasion and Hardening of Tree Ensemble Classifiers": a binary for every question "does
+x lie below the side?" that is open within reach, ordered along each feature; a variable between 0 and 1 for every leaf;
+the cost is piecewise constant in each feature, so it is linear in the binaries. Leaves are boxes here, so a leaf is
+tied to the sides of its box and not to the path that leads to it.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
+
+from blindspots.exact.bracket import Bracket
+from blindspots.exact.cliques import Choice, Need
+from blindspots.exact.leaves import starts_of
+from blindspots.exact.region import Region
+
+Array = NDArray[Any]
+_TOLERANCE = 1e-6  # of HiGHS, on constraints that are scaled to 1
+NODES = 2000  # of HiGHS
+
+
+def solved(region: Region, leaves: Choice, need: Need, within: float) -> Bracket:
+    """A bracket of the cheapest point where the values meet the need, if it costs at most `within`.
+
+    The lower bound is that of HiGHS, less what its tolerances can hide.
+    """
+    program = _Program(region, leaves, need)
+    found = milp(
+        program.cost, integrality=program.whole, bounds=Bounds(0, 1), constraints=program.constraints,
+        options={"node_limit": NODES, "mip_rel_gap": 1e-6},
+    )  # fmt: skip
+    if found.status == 2:  # infeasible
+        return Bracket(np.inf)
+    bound = found.mip_dual_bound
+    lower = 0.0 if bound is None or not np.isfinite(bound) else program.length(bound)
+    if found.x is None:
+        return Bracket(lower)
+    point = program.point(found.x)
+    inside = ((leaves.low <= point) & (point <= leaves.high)).all(1)
+    if not need.met(float(leaves.value[inside].sum()), point):
+        return Bracket(lower)
+    size = float(region.cost(point - region.x))
+    return Bracket(size if lower >= size * (1 - _SAME) else lower, size, point)
+
+
+_SAME = 3e-6  # relative: what the tolerances of HiGHS leave between two bounds of one number
+
+
+class _Program:
+    """Columns: a bit for every side (feature, lowest value above it), in ascending order, then one for every leaf."""
+
+    def __init__(self, region: Region, leaves: Choice, need: Need) -> None:
+        self.region = region
+        self.sides = [self._sides(region, leaves, f) for f in range(len(region.x))]
+        self.first = np.concatenate([[0], np.cumsum([len(s) for s in self.sides])])
+        bits, count = int(self.first[-1]), len(leaves.value)
+        self.whole = np.r_[np.ones(bits, np.int64), np.zeros(count, np.int64)]
+        prices, self.fixed = self._prices()
+        self.cost = np.r_[prices, np.zeros(count)]
+        self.constraints = self._constraints(leaves, need, bits)
+
+    @staticmethod
+    def _sides(region: Region, leaves: Choice, f: int) -> Array:
+        """The values at which a piece of the feature begins, but for the first piece."""
+        above = np.nextafter(leaves.high[:, f].astype(np.float32), np.float32(np.inf)).astype(np.float64)
+        all_: Array = np.unique(np.concatenate([leaves.low[:, f], above]))
+        open_: Array = all_[(all_ > region.lo[f]) & (all_ <= region.hi[f])]
+        return open_
+
+    def _prices(self) -> tuple[Array, float]:
+        """What it costs that a bit says "below", and what nothing but that changes: in powers of the length."""
+        found, fixed = [], 0.0
+        for f, sides in enumerate(self.sides):
+            x, unit = self.region.x[f], self.region.unit[f]
+            up = self._powers((sides[sides > x] - x) / unit)
+            below = np.nextafter(sides[sides <= x].astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+            down = self._powers((x - below[::-1]) / unit)[::-1]
+            found += [
+                down,
+                -up,
+            ]  # that x is not below a side above it costs, and so does being below one that it is above
+            fixed += float(up.sum())
+        return np.concatenate(found) if found else np.zeros(0), fixed
+
+    def _powers(self, sizes: Array) -> Array:
+        """By how much each of these moves, of ascending sizes, costs more than the one before."""
+        powers = np.ones_like(sizes) if self.region.p == 0 else sizes**self.region.p
+        return np.diff(powers, prepend=0.0)
+
+    def length(self, bound: float) -> float:
+        """A length from HiGHS's bound on its power."""
+        power = max(0.0, bound + self.fixed - _TOLERANCE * max(1e-3, abs(bound + self.fixed)))
+        if self.region.p == 0:
+            return float(np.ceil(power - 1e-4))
+        return float(power ** (1 / self.region.p))
+
+    def point(self, x: Array) -> Array:
+        """The nearest point of the cell that the bits describe."""
+        point = self.region.x.copy()
+        for f, sides in enumerate(self.sides):
+            above = x[self.first[f] : self.first[f + 1]] < 0.5
+            low = sides[above].max(initial=self.region.lo[f])
+            rest = np.nextafter(sides[~above].min(initial=np.inf).astype(np.float32), np.float32(-np.inf))
+            point[f] = np.clip(point[f], low, min(float(rest), self.region.hi[f]))
+        return point
+
+    def _constraints(self, leaves: Choice, need: Need, bits: int) -> LinearConstraint:
+        rows: list[tuple[Array, Array]] = []  # columns and factors
+        low, high = [], []
+
+        def add(columns: Array, factors: Array, least: float, most: float) -> None:
+            rows.append((columns, factors))
+            low.append(least)
+            high.append(most)
+
+        for f, sides in enumerate(self.sides):
+            for i in range(len(sides) - 1):
+                at = self.first[f] + i
+                add(np.array([at, at + 1]), np.array([1.0, -1.0]), -np.inf, 0)
+        starts = starts_of(leaves.tree)
+        for a, b in zip(starts, np.r_[starts[1:], len(leaves.tree)], strict=True):
+            own = np.arange(a, b)
+            add(bits + own, np.ones(len(own)), 1, 1)
+            for columns, factors, most in self._ties(leaves, own, bits):
+                add(columns, factors, -np.inf, most)
+        size = float(np.maximum.reduceat(np.abs(leaves.value), starts).sum()) or 1.0
+        add(bits + np.arange(len(leaves.value)), leaves.value / size, need.least / size, np.inf)
+        index = np.concatenate([columns for columns, _ in rows])
+        factors = np.concatenate([f for _, f in rows])
+        ends = np.concatenate([[0], np.cumsum([len(columns) for columns, _ in rows])])
+        matrix = csr_array((factors, index, ends), shape=(len(rows), len(self.cost)))
+        return LinearConstraint(matrix, low, high)
+
+    def _ties(self, leaves: Choice, own: Array, bits: int) -> list[tuple[Array, Array, float]]:
+        """For every side of a tree: leaves that lie below it need its bit, and those above it need it not to be set.
+
+        One row for all leaves on the same side together: no two leaves of a tree are chosen.
+        """
+        found: list[tuple[Array, Array, float]] = []
+        for f, sides in enumerate(self.sides):
+            low, high = leaves.low[own, f], leaves.high[own, f]
+            for i, side in enumerate(sides):
+                bit = np.array([self.first[f] + i])
+                below, above = own[high < side], own[low >= side]
+                if (np.nextafter(np.float32(side), np.float32(-np.inf)) == high).any():
+                    found.append((np.r_[bits + below, bit], np.r_[np.ones(len(below)), -1.0], 0.0))
+                if (low == side).any():
+                    found.append((np.r_[bits + above, bit], np.ones(len(above) + 1), 1.0))
+        return found
