@@ -43,9 +43,9 @@ from blindspots.naming import meant
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
-    "(TorchScript), file.onnx, sklearn:file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, model.json "
-    "of CatBoost, hf:folder, timm:folder, file.py:factory, package.module:factory, guarded:RUN or an endpoint: oip:URL, "
-    "mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
+    "(TorchScript), file.onnx, sklearn:file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, "
+    "model.json of CatBoost, hf:folder, timm:folder, file.py:factory, package.module:factory, guarded:RUN or an "
+    "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
 )
 EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
     **dict.fromkeys(digits.RECIPES, digits.load_digits_model),
@@ -109,14 +109,22 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         return _taking(load_model(inner, say), key, spec)
     if spec in EMBEDDED:
         return EMBEDDED[spec](spec, say)
-    if (trees := _trees(scheme, rest, spec)) is not None:
-        return trees
+    return _trees(scheme, rest, spec) or _stored(spec) or _made_by(spec)
+
+
+def _stored(spec: str) -> Model | None:
+    """What lies in a file or folder, by the beginning or the ending of its name; None: it is neither of these."""
     for prefix, open_place in _PREFIXED.items():
         if spec.startswith(prefix):
             return open_place(spec.removeprefix(prefix), spec)
     for endings, read in _FILES.items():
         if Path(spec).name.lower().endswith(endings):
             return read(_there(Path(spec)), spec)
+    return None
+
+
+def _made_by(spec: str) -> Model:
+    """What a factory makes."""
     place, _, factory = spec.rpartition(":")
     if not place or not factory:
         raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, EMBEDDED)}: name one of these")

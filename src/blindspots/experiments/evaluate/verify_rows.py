@@ -325,7 +325,7 @@ def _bounds(s: Shard) -> Problems:
 def _proofs(s: Shard) -> Problems:
     """The bound of a few rows, as far as the threat reaches, by another way."""
     radius = np.inf if s.threat.radius is None else float(s.threat.radius)
-    lower = np.minimum(s["lower"], np.floor(radius) + 1 if s.threat.p == 0 else radius)
+    lower = np.minimum(s["lower"], np.floor(radius) + 1 if s.ball.p == 0 else radius)
     known = np.flatnonzero(s["right"] & (lower > 0))
     for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
         found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)
