@@ -198,7 +198,11 @@ class TableThreat(Threat):
 
     def sample(self, around: Around, key: Tensor) -> Tensor:
         """A random possible row."""
-        return self.project(self.ball.sample(self.loosened(around), key), around)
+        return self.project(self.drawn(around, key), around)
+
+    def drawn(self, around: Around, key: Tensor) -> Tensor:
+        """A random point of the ball, possible or not."""
+        return self.ball.sample(self.loosened(around), key)
 
     @cached_property
     def column_of(self) -> Tensor:
