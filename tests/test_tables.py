@@ -174,13 +174,11 @@ def test_where_the_relation_is_all_that_holds_no_possible_row_is_found(tmp_path:
 
 def test_where_ignorance_finds_nothing_possible_knowledge_does(tmp_path: Path) -> None:
     """The ignorant attack moves c alone, by which the relation breaks; moving a and c together is possible."""
-    table = features(
-        {"a": {"range": (0, 10)}, "b": {"range": (0, 10), "change": "never"}, "c": {"range": (0, 20)}}, "c == a + b"
-    )
+    columns = {"a": {"range": (0, 10)}, "b": {"range": (0, 10), "change": "never"}, "c": {"range": (0, 20)}}
+    table = features(columns, "c == a + b")
     x = [[a / 4 + 2, 2.0, a / 4 + 4.0] for a in range(12)]
-    done = bs.evaluate(
-        bs.Model(Linear([0.0, 0.0, 1.0], -4.2)), data=_data(table, x, [int(row[2] > 4.2) for row in x]), threat="linf:2"
-    )
+    data = _data(table, x, [int(row[2] > 4.2) for row in x])
+    done = bs.evaluate(bs.Model(Linear([0.0, 0.0, 1.0], -4.2)), data=data, threat="linf:2", protocol=quick(tmp_path))
     found = done.verdict.table
     assert found.looked.share == 1
     assert done.robust_accuracy < 0.5
@@ -242,9 +240,8 @@ def test_a_table_from_csv_to_a_verdict_that_verifies(tmp_path: Path) -> None:
     """Ignoring the rules makes a model look robust that is not."""
     data, file = urls(tmp_path)
     rows = bs.load_data(data, layout="label=status", features=file)
-    done = bs.evaluate(
-        url_model(), data=rows, threat="l2:0.6", scale="std", protocol=quick(tmp_path), out=tmp_path / "run"
-    )
+    run, protocol = tmp_path / "run", quick(tmp_path)
+    done = bs.evaluate(url_model(), data=rows, threat="l2:0.6", scale="std", protocol=protocol, out=run)
     found = done.verdict.table
     assert found.looked.share - done.robust_accuracy > 0.2
     assert found.ball.share < found.looked.share
@@ -407,7 +404,8 @@ def test_data_frames_and_functions_of_columns(tmp_path: Path) -> None:
 
     frame = Frame({"age": [45, 50, 30, 70], "job": ["clerk", "clerk", "none", "clerk"]})
     model = bs.from_columns(answer, tmp_path / "f.toml", name="rule")
-    done = bs.evaluate(model, frame, np.array([1, 1, 0, 1]), threat="l0:1", features=str(tmp_path / "f.toml"))
+    file, y = str(tmp_path / "f.toml"), np.array([1, 1, 0, 1])
+    done = bs.evaluate(model, frame, y, threat="l0:1", features=file, row_budget=60)
     assert done.success.tolist() == [True, True, False, True]
     for row, x in zip(done.adversarial.tolist(), frame["age"], strict=True):
         assert (row[0] == x) or row[1:] == [0, 1]
