@@ -269,7 +269,7 @@ def test_csv_files_of_numbers_and_categories_are_tables_and_others_are_texts(tmp
     assert rows.rows(0, 2)[0].tolist() == [[0, 1, 0], [1, 0, 1]]
     texts = write(tmp_path / "x.csv", ["text", "label"], [[f"this is text number {k}", k % 2] for k in range(8)])
     assert isinstance(bs.load_data(texts), bs.TextData)
-    both = write(tmp_path / "b.csv", ["text", "label"], [["good" if k % 2 else "bad", k % 2] for k in range(8)])
+    both = write(tmp_path / "b.csv", ["text", "label"], [["good" if k % 2 else "bad", k % 2] for k in range(40)])
     with pytest.raises(bs.InputError, match="could be both"):
         bs.load_data(both)
     assert isinstance(bs.load_data(both, layout="label=label"), TableData)

@@ -218,7 +218,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
-        config = config.model_copy(update={"tensors": digest_of(threat_of(world)), **named(threat_of(world))})
+        config = config.model_copy(update={"limits": digest_of(threat_of(world)), **named(threat_of(world))})
         many = len(protocol.stages) > 1
         asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, asked)
