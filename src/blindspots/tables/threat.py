@@ -185,6 +185,10 @@ class TableThreat(Threat):
         best = ways.flatten(0, 1).view(len(x), good.shape[1], -1)[torch.arange(len(x)), good.int().argmax(1)]
         return pick(good.any(1), best, around.x)
 
+    def followed(self, x: Tensor, g: Tensor) -> Tensor:
+        """A gradient at `x` of what a search may choose: columns that equations are solved for follow the others."""
+        return self.pulled(self._repair.followed(x, g))
+
     def steepest(self, g: Tensor) -> Tensor:
         return self.ball.steepest(g)
 
