@@ -9,14 +9,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import blindspots as bs
 from blindspots.attacks import CAPGD, MOEVA, Exhaustive, Thrift
 from blindspots.ball import L0, L2, Linf
+from blindspots.cli.app import app
 from blindspots.data.table import TableData
 from blindspots.experiments.evaluate.verify_tables import Told
 from blindspots.random import keys
 from blindspots.rows import Around
+from blindspots.runs.folder import Folder
+from blindspots.runs.seals import sha256
+from blindspots.runs.store import opened, read_run
 from blindspots.tables.features import Relation, read_features, written
 from blindspots.tables.formula import parse
 from blindspots.tables.propose import propose
@@ -430,3 +435,63 @@ def test_a_pipeline_of_columns(tmp_path: Path) -> None:
     done = bs.evaluate(model, frame, y, threat="l0:1", features=str(tmp_path / "f.toml"))
     assert done.clean_accuracy == 1
     assert done.success.all()
+
+
+def test_a_gradient_of_a_solved_column_goes_to_those_it_is_computed_from() -> None:
+    table = features({name: {"range": (0, 50)} for name in "abc"}, "c == a * b")
+    allowed = threat(Linf(4.0), table)
+    x, g = torch.tensor([[3.0, 4.0, 12.0]]), torch.tensor([[1.0, 0.0, 2.0]])
+    assert allowed.followed(x, g).tolist() == [[1 + 2 * 4, 2 * 3, 0]]
+
+
+def test_forged_examples_are_found(tmp_path: Path) -> None:
+    """Whatever the searches say: the proof reads the rules by other code."""
+    table = features({"a": {"type": "integer", "range": (0, 9)}, "b": {"range": (0, 9)}}, "a <= b")
+    data = _data(table, [[1, 2], [3, 4], [5, 5], [2, 9]], [0, 0, 1, 1])
+    model = bs.Model(Linear([0.1, 1.0], -4.7))
+    bs.evaluate(model, data=data, threat="linf:3", protocol=quick(tmp_path), out=tmp_path / "run")
+    assert bs.verify(tmp_path / "run", model=model, data=data).ok
+    files = Folder(tmp_path / "run")
+    name = "shards/00000"
+    for value, rule in ((2.5, "types"), (9.0, "a <= b")):
+        parts = opened(files).parts
+        moved = parts[name]["adversarial"].clone()
+        moved[0, 0] = value
+        parts.keep(name, {**parts[name], "adversarial": moved})
+        digests = {**parts.digests, name: sha256(files[parts.file(name)])}
+        (tmp_path / "run" / "run.json").write_bytes(read_run(files).model_copy(update={"parts": digests}).text)
+        said = " ".join(bs.verify(tmp_path / "run", model=model, data=data).problems)
+        assert rule in said
+
+
+def test_examples_are_written_with_their_columns(tmp_path: Path) -> None:
+    data, file = urls(tmp_path, rows=12)
+    rows = bs.load_data(data, layout="label=status", features=file)
+    bs.attack(url_model(), attack=CAPGD(8), data=rows, threat="cost:20", out=tmp_path / "run")
+    lines = (tmp_path / "run" / "examples" / "rows.csv").read_text().splitlines()
+    assert lines[0].startswith("row,label,prediction,change (cost),length,digits,digit_ratio,scheme,age,length before")
+    assert len(lines) > 1
+
+
+def test_features_are_proposed_on_the_command_line(tmp_path: Path) -> None:
+    data, _ = urls(tmp_path, rows=60)
+    done = CliRunner().invoke(app, ["features", data, "--columns", "label=status", "--out", str(tmp_path / "new.toml")])
+    assert done.exit_code == 0, done.output
+    assert "5 columns and" in " ".join(done.output.split())
+    said = [relation.holds for relation in read_features(tmp_path / "new.toml").relations]
+    assert "digit_ratio == digits / length" in said
+
+
+@pytest.mark.slow
+def test_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    data, file = urls(tmp_path)
+    (tmp_path / "model.py").write_text("from rows_of_tables import url_model as factory\n")
+    said = {"threat": "l2:0.6", "scale": "std", "protocol": quick(tmp_path), "shard_rows": 10, "threads": 1}
+    for engine in ("serial", "processes:2"):
+        bs.evaluate(
+            f"{tmp_path}/model.py:factory", data=data, layout="label=status", features=file, engine=engine,
+            out=tmp_path / engine.partition(":")[0], **said,
+        )  # fmt: skip
+    one, other = (Folder(tmp_path / name) for name in ("serial", "processes"))
+    assert (tmp_path / "serial" / "run.json").read_bytes() == (tmp_path / "processes" / "run.json").read_bytes()
+    assert opened(one).verdict == opened(other).verdict

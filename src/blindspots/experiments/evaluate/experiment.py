@@ -43,7 +43,7 @@ from blindspots.problem import Need
 from blindspots.protocols import USUAL, USUAL_OF_TABLES, USUAL_OF_TEXTS, USUAL_OF_VALUES, Protocol
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
-from blindspots.runs.entry import begin, rows_of
+from blindspots.runs.entry import begin, rows_of, unread
 from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
 from blindspots.runs.findings import packed, unpacked
 from blindspots.runs.pace import processors_of
@@ -191,8 +191,9 @@ def evaluate(
         "goal": goal,
         "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
     }
-    settings = settings if isinstance(rows, str) else _without_features(settings)
-    done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
+    done = begin(
+        "evaluate", given, unread(settings, rows), out=out, resume=resume, engine=engine, watch=watch, command=command
+    )
     return Evaluation(**vars(done))
 
 
@@ -346,11 +347,6 @@ class Evaluate(Searches[EvaluateConfig]):
 
 
 # ------------------------------------------------------------------ of a run
-
-
-def _without_features(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings, less the feature file, which data that are open have been read by."""
-    return {name: value for name, value in settings.items() if name != "features"}
 
 
 def _for_processes(most: int, rows: int) -> int:
