@@ -15,7 +15,7 @@ import blindspots as bs
 from blindspots.attacks import CAPGD, MOEVA, Exhaustive, Thrift
 from blindspots.ball import L0, L2, Linf
 from blindspots.cli.app import app
-from blindspots.data.table import TableData
+from blindspots.data.table import TableData, of_frame
 from blindspots.experiments.evaluate.verify_tables import Told
 from blindspots.random import keys
 from blindspots.rows import Around
@@ -333,6 +333,9 @@ def test_costs_need_prices_and_a_feature_file(tmp_path: Path) -> None:
     data = _data(table, [[1, 2], [3, 1]], [0, 1])
     with pytest.raises(bs.InputError, match="a cost for every column that may change, got none for 'b'"):
         bs.evaluate(bs.Model(Linear([1.0, 1.0], 0.0)), data=data, threat="cost:3")
+    for text in ("cost:much", "cost:1/0"):
+        with pytest.raises(bs.InputError, match="a budget as in cost:30"):
+            bs.parse_threat(text)
     with pytest.raises(bs.InputError, match="no feature file"):
         bs.evaluate(bs.Model(Linear([1.0, 1.0], 0.0)), torch.rand(4, 2), torch.zeros(4).long(), threat="cost:3")
 
@@ -414,6 +417,19 @@ def test_data_frames_and_functions_of_columns(tmp_path: Path) -> None:
     assert done.success.tolist() == [True, True, False, True]
     for row, x in zip(done.adversarial.tolist(), frame["age"], strict=True):
         assert (row[0] == x) or row[1:] == [0, 1]
+
+
+def test_a_frame_and_a_parquet_file_are_the_same_rows_as_a_csv_file(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    data, file = urls(tmp_path)
+    frame = pandas.read_csv(data)
+    frame.to_parquet(tmp_path / "urls.parquet")
+    one, other = (
+        bs.load_data(path, layout="label=status", features=file) for path in (data, tmp_path / "urls.parquet")
+    )
+    third = of_frame(frame.drop(columns="status"), frame.status, file)
+    assert one.digest == other.digest == third.digest
 
 
 def test_a_pipeline_of_columns(tmp_path: Path) -> None:
