@@ -213,7 +213,7 @@ def test_the_cheapest_change_of_categories_is_that_of_enumeration() -> None:
     assert (near.norms <= exact.norms + 1e-5).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("attack", [CAPGD(20), MOEVA(300)], ids=["capgd", "moeva"])
+@pytest.mark.parametrize("attack", [CAPGD(20), MOEVA(150)], ids=["capgd", "moeva"])
 def test_attacks_win_where_they_must_and_never_where_they_cannot(attack: Any) -> None:
     """The nearest boundary of a linear model among integers is known."""
     table = features({"a": {"type": "integer", "range": (-50, 50)}, "b": {"type": "integer", "range": (-50, 50)}})
