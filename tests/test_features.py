@@ -51,7 +51,7 @@ def test_a_run_keeps_its_threat_and_is_verified_in_it(masked: Path, data: bs.Arr
     threat = restored(done.config.threat, (0.0, 1.0), done.parts["preflight"])
     x = data.rows(0, 32)[0]
     assert threat == bs.Linf(0.2, unit=x.double().std(0, correction=0).float(), where=INSIDE)
-    assert done.config.features
+    assert done.config.limits
     broken = 0
     for shard in done.parts.below("shards"):
         change = shard["nearest"] != shard["x"].float()[shard["broken"]] / 255
@@ -87,7 +87,7 @@ def test_the_same_run_goes_on_and_another_mask_does_not(masked: Path, data: bs.A
     again = {"data": data, "threat": "linf:0.2", "scale": "std", "resume": True}
     assert run(masked, where=str(tmp_path / "mask.png"), **again).verdict == opened(Folder(masked)).verdict
     Image.fromarray((255 * ~INSIDE.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
-    with pytest.raises(bs.InputError, match="features"):
+    with pytest.raises(bs.InputError, match="limits"):
         run(masked, where=str(tmp_path / "mask.png"), **again)
 
 

@@ -6,13 +6,15 @@ import pytest
 
 import blindspots as bs
 from blindspots.attacks import APGD, PGD, Attack
-from blindspots.ball import BALLS, parse_ball
+from blindspots.ball import BALLS, Ball, parse_ball
 from blindspots.engine.targets import Closest, EveryClass, LeastLikely, Malt, OneClass, RandomClass, parse_targets
 from blindspots.errors import InputError
 from blindspots.fit import check_fit
 from blindspots.objective import Objective
 from blindspots.problem import Need
 from blindspots.protocols import NAMES, about, protocol
+from blindspots.tables.features import Column, Features
+from blindspots.tables.threat import TableThreat, ball_of
 from blindspots.texts.threats import TEXTS
 from blindspots.threats import THREATS, parse_threat
 from small_run import inputs, network
@@ -51,6 +53,7 @@ FOR = {
     "text-fast": TEXTS,
     "text-scores": TEXTS,
     "text-labels": TEXTS,
+    **dict.fromkeys(("tables", "tables-scores", "tables-labels", "tables-cost"), (*BALLS, "cost")),
 }
 ACCESS = {
     "blackbox-scores": Need.VALUE,
@@ -58,13 +61,24 @@ ACCESS = {
     "text-fast": Need.SLOPES,
     "text-scores": Need.VALUE,
     "text-labels": Need.LABEL,
+    "tables-scores": Need.VALUE,
+    "tables-labels": Need.LABEL,
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("norm", THREATS)
 def test_every_protocol_fits_every_threat_that_it_has_stages_for(name: str, norm: str) -> None:
-    threat = parse_threat(norm if name == "curve" and norm != "trigger" else f"{norm}:0.5")
+    minimal = name in ("curve", "tables-cost")
+    threat = parse_threat(norm if minimal and norm != "trigger" else f"{norm}:0.5")
+    if name.startswith("tables"):
+        with pytest.raises(InputError, match="expected a table"):
+            protocol(name, threat)
+        if norm not in (*BALLS, "cost"):
+            return
+        assert isinstance(threat, Ball)
+        table = Features(columns={"a": Column(range=(0, 1), cost=1)})
+        threat = TableThreat(ball_of(threat, table), table)
     if norm not in FOR.get(name, BALLS):
         with pytest.raises(InputError, match="it has no stages for that one"):
             protocol(name, threat)

@@ -80,7 +80,7 @@ def test_candidates_and_their_files_are_part_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "mine.tsv").write_text("film\tmovie\ngood\tfine\ngreat\tgrand\nbad\tpoor\n")
     asked = {"data": "reviews", "rows": 20, "threat": "words:1", "out": tmp_path / "run"}
     done = bs.transfer(["reviews", "reviews-cnn"], candidates=f"synonyms:file={tmp_path / 'mine.tsv'}", **asked)
-    assert done.config.features
+    assert done.config.limits
     assert done.config.candidates == f"synonyms:file={tmp_path / 'mine.tsv'}"
     assert bs.verify(tmp_path / "run")
 

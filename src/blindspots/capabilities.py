@@ -77,7 +77,7 @@ _WORDS: dict[type, str] = {
     Projects: "has a nearest allowed point",
     Steers: "has a steepest step",
     Samples: "can be drawn from",
-    Tabular: "has columns",
+    Tabular: "has columns, which a feature file describes",
     Enumerates: "lists the neighbours of a point",
     Substitutes: "replaces tokens by candidates",
     Ball: "is a ball of a norm",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from blindspots.arguments import checked
-from blindspots.ball import BALLS, Ball, parse_ball
+from blindspots.ball import BALLS, Ball, parse_ball, parse_number
 from blindspots.errors import InputError
 from blindspots.tables.threat import Cost
 from blindspots.texts.threats import TEXTS, parse_text_threat
@@ -24,10 +24,20 @@ def parse_threat(text: str) -> Threat:
     if name in BALLS:
         return parse_ball(text)
     if name == Cost.name:
-        return Cost(parse_ball(text.lower().replace(Cost.name, "l1", 1)).radius)
+        return _cost(text)
     raise InputError(
         f"expected a threat, one of {', '.join(THREATS)}, alone or with a radius as in linf:8/255, got {text!r}"
     )
+
+
+def _cost(text: str) -> Cost:
+    _, colon, budget = text.partition(":")
+    try:
+        return Cost(parse_number(budget) if colon else None)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(
+            f"expected a budget as in cost:30, or cost alone for the cheapest change, got {text!r}"
+        ) from error
 
 
 def as_threat(given: Any) -> Any:
@@ -38,6 +48,10 @@ def as_threat(given: Any) -> Any:
 def as_plain_threat(given: Any) -> Any:
     """As `as_threat`, where one radius holds for all features. Raises InputError for other balls."""
     threat = as_threat(given)
+    if isinstance(threat, Cost):
+        raise InputError(
+            f"expected a threat such as linf:0.1, got {threat.spec!r}: only evaluate and attack know what columns cost"
+        )
     if isinstance(threat, Ball) and not (threat.even and threat.where is None):
         raise InputError(
             "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "

@@ -30,6 +30,7 @@ from blindspots.tables.encoding import (
 )
 from blindspots.tables.features import Features, read_features
 
+_ENOUGH = 20  # rows, of fewer nobody can tell
 TABLES = (".csv", ".tsv", ".parquet")  # how names of files with tables end
 _DO = "name them: --columns label=COLUMN for a table, text=COLUMN,label=COLUMN for texts"
 
@@ -153,8 +154,6 @@ def _columns(table: Table) -> dict[str, list[Any]]:
     """The cells of a table's columns by their names, which may stand in its first row."""
     names = _names(table)
     rows = table.rows if table.names is not None else table.rows[1:]
-    if not rows:
-        raise InputError(f"expected rows in {table.name}, got names of columns alone: add some")
     return {name: [row[k] for row in rows] for k, name in enumerate(names)}
 
 
@@ -183,17 +182,23 @@ def _label_of(table: Table, layout: str | None, features: str | None, values: bo
 
 def _told_apart(table: Table, names: Sequence[str], label: str) -> str | None:
     """The label of a table, None of texts. Raises InputError: it could be either."""
-    cells = _columns(table)
-    short = [name for name in names if name != label and _is_short(cells[name])]
-    texts = found(names)
-    if texts is None and len(short) == len(names) - 1:
-        return label
-    if texts is None or not set(texts.text) & set(short):
-        return None
+    texts, cells = found(names), _columns(table)
+    if texts is None:
+        return label if table.rows[1:] and all(_is_short(cells[name]) for name in names if name != label) else None
     text = texts.text[0]
+    if not _is_no_text(cells[text]):
+        return None
     raise InputError(
         f"expected a table or texts in {table.name}, got what could be both: column {text!r} is called like a text, "
         f"but holds numbers or a few different words: {_DO}"
+    )
+
+
+def _is_no_text(cells: Sequence[Any]) -> bool:
+    """Numbers, or the same few words again and again, under the name of a text."""
+    there = [cell for cell in cells if not is_missing(cell)]
+    return bool(there) and (
+        numbers_of(there) is not None or (len(there) >= _ENOUGH and len(set(there)) <= len(there) // 4)
     )
 
 

@@ -14,6 +14,7 @@ from blindspots.engine.targets import parse_targets
 from blindspots.errors import InputError
 from blindspots.files import read_text
 from blindspots.objective import LossName, Objective
+from blindspots.tables.threat import TableThreat
 from blindspots.threat import Threat
 from blindspots.threats import THREATS
 
@@ -94,6 +95,7 @@ class _File(_Table):
     about: str = ""
     draws: int = Field(1, ge=1)
     radius: bool | Literal["either"] = True  # whether it asks for a threat with a radius, or for one without
+    table: bool = False  # whether it is for tables whose columns a feature file describes
     stage: list[_Stage]
 
 
@@ -103,6 +105,7 @@ def read_protocol(path: Path, threat: Threat) -> Protocol:
     Raises InputError: the file cannot be read, says something that cannot be run, or has nothing for such a threat.
     """
     file = _read(path)
+    _check_table(file, path, threat)
     _check_radius(file, path, threat)
     named = (stage.built() for stage in file.stage if threat.name in stage.threats)
     stages = tuple(stage for stage in named if threat.even or not stage.attack.even)
@@ -140,8 +143,16 @@ def _sentence(path: Path, error: Any) -> str:
     return f"expected {said} for {place!r} in {path}, got {error['input']!r}: change it"
 
 
+def _check_table(file: _File, path: Path, threat: Threat) -> None:
+    if file.table and not isinstance(threat, TableThreat):
+        raise InputError(
+            f"expected a table for protocol {path.stem!r}, got a threat of which no feature file says what its columns "
+            "are: name one with --features, or leave the protocol out"
+        )
+
+
 def _check_radius(file: _File, path: Path, threat: Threat) -> None:
-    if file.radius == "either" or not isinstance(threat.plain, Ball):
+    if file.radius == "either" or not isinstance(threat.plain, Ball | TableThreat):
         return  # texts without a radius may change as much as it takes
     if file.radius and threat.radius is None:
         raise InputError(

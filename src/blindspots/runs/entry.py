@@ -62,6 +62,11 @@ def rows_of(x: Any, y: Any, data: Any, values: bool = False, features: Any = Non
     return data if isinstance(data, str) and x is None and y is None else one_of(x, y, data, values, features)
 
 
+def unread(settings: Mapping[str, Any], rows: Any) -> dict[str, Any]:
+    """Settings, less the feature file where it has already told how to read the rows."""
+    return {name: value for name, value in settings.items() if name != "features" or isinstance(rows, str)}
+
+
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | bool | int | float) or (
         isinstance(value, list | tuple) and all(isinstance(one, str | bool | int | float) for one in value)

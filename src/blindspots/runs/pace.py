@@ -105,7 +105,8 @@ def _timed(model: Model, x: torch.Tensor) -> float:
         with torch.enable_grad():
             at = x.detach().clone().requires_grad_()
             logits = model.logits(at)
-            model.gradient(margin(logits, logits.argmax(1)).sum(), at)
+            total = logits if model.output == "values" else margin(logits, logits.argmax(1))
+            model.gradient(total.sum(), at)
     else:
         with torch.no_grad():
             model.logits(x)

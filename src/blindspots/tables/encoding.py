@@ -14,7 +14,7 @@ Array = NDArray[Any]
 Cells = Mapping[str, Sequence[Any]]  # of every column by its name
 MOST_VALUES = 50  # different words of a column that can be a category
 _EXACT = 2.0**24  # up to here float32 holds every integer
-_MISSING = ("", "nan", "na", "n/a", "null", "none", "?")
+_MISSING = ("", "nan", "na", "n/a", "null")
 _SHOWN = 5  # rows in a sentence
 
 
@@ -38,9 +38,13 @@ def word_of(cell: Any) -> str:
     return f"{float(cell):g}" if isinstance(cell, int | float | np.number) and not isinstance(cell, bool) else str(cell)
 
 
-def check_complete(cells: Cells, name: str) -> None:
-    """Raises InputError: values are missing."""
-    missing = {column: [i for i, cell in enumerate(given) if is_missing(cell)] for column, given in cells.items()}
+def check_complete(cells: Cells, name: str, features: Features | None = None) -> None:
+    """Raises InputError: values are missing. What `features` name as a value is one."""
+    known = {column: about.words for column, about in features.columns.items()} if features else {}
+    missing = {
+        column: [i for i, cell in enumerate(given) if is_missing(cell) and cell not in known.get(column, ())]
+        for column, given in cells.items()
+    }
     missing = {column: rows for column, rows in missing.items() if rows}
     if missing:
         rows = sorted(set().union(*missing.values()))
@@ -95,7 +99,7 @@ def encoded(features: Features, cells: Cells, name: str) -> Array:
             f"{', '.join(map(repr, cells))}"
         )
     used = {column: cells[column] for column in features.columns}
-    check_complete(used, name)
+    check_complete(used, name, features)
     parts = [_encoded(about, used[column], column, name) for column, about in features.columns.items()]
     return np.concatenate(parts, 1)
 

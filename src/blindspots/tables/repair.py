@@ -7,6 +7,7 @@ alone, else any other that may change; where that does not help, columns go back
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from blindspots.tables.formula import (
     Logic,
     Name,
     Number,
+    Term,
     Word,
     columns_of,
     slack,
@@ -90,6 +92,36 @@ class Repair:
             if not any(broken):
                 break
         return x
+
+    def followed(self, x: Tensor, g: Tensor) -> Tensor:
+        """A gradient `g` (B, D) at `x` where the columns that equations are solved for follow the others.
+
+        The chain rule: what such a column would gain is the gain of those it is computed from.
+        """
+        g = g.clone()
+        for column, formula in reversed(self._solved):
+            place = self.rules.features.places[column].start
+            at = x.double().requires_grad_()
+            with torch.enable_grad():
+                made = value(formula, self.rules.columns(at)).expand(len(x))
+                slopes = torch.autograd.grad(made.sum(), at)[0] if made.requires_grad else torch.zeros_like(at)
+            share = g[:, place, None] * slopes.to(g.dtype)
+            g[:, place] = 0
+            g = g + share.where(share.isfinite(), torch.zeros_like(share))
+        return g
+
+    @cached_property
+    def _solved(self) -> list[tuple[str, Term]]:
+        """Columns that equations are solved for, with what they are equal to, each column once."""
+        found: dict[str, Term] = {}
+        for relation in self.rules.features.relations:
+            match relation.condition:
+                case Compare("==", Name(column), formula) | Compare("==", formula, Name(column)):
+                    about = self.rules.features.columns[column]
+                    free = about.change != "never" and not isinstance(formula, Word)
+                    if free and column not in found and column not in columns_of(formula):
+                        found[column] = formula
+        return list(found.items())
 
     def _restored(self, number: int, x: Tensor, room: Room) -> bool:
         """Restore a relation in the rows of `x`, in place; whether it was broken in any."""

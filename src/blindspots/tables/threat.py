@@ -185,6 +185,10 @@ class TableThreat(Threat):
         best = ways.flatten(0, 1).view(len(x), good.shape[1], -1)[torch.arange(len(x)), good.int().argmax(1)]
         return pick(good.any(1), best, around.x)
 
+    def followed(self, x: Tensor, g: Tensor) -> Tensor:
+        """A gradient at `x` of what a search may choose: columns that equations are solved for follow the others."""
+        return self.pulled(self._repair.followed(x, g))
+
     def steepest(self, g: Tensor) -> Tensor:
         return self.ball.steepest(g)
 
@@ -198,7 +202,11 @@ class TableThreat(Threat):
 
     def sample(self, around: Around, key: Tensor) -> Tensor:
         """A random possible row."""
-        return self.project(self.ball.sample(self.loosened(around), key), around)
+        return self.project(self.drawn(around, key), around)
+
+    def drawn(self, around: Around, key: Tensor) -> Tensor:
+        """A random point of the ball, possible or not."""
+        return self.ball.sample(self.loosened(around), key)
 
     @cached_property
     def column_of(self) -> Tensor:

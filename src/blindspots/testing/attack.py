@@ -171,7 +171,7 @@ def _texts(attack: Attack, threat: Threat, rows: int, seed: int) -> Job:
     return Job(x, r, x, order[:, 0], order[:, 1], keys(seed, torch.arange(rows)), logits, own=own)
 
 
-_OF_TABLES = ("l0", "cost")  # the norm enters through the ball alone; these two have a radius or a unit of their own
+_OF_TABLES = ("cost",)  # norms enter through the ball alone, and this one has a unit
 _PRICED = {"real": 4.0, "integer": 1.0, "ordinal": 1.0, "category": 2.0}
 
 

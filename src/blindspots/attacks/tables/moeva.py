@@ -34,7 +34,7 @@ class MOEVA(Attack[MOEVAState, TableThreat]):
     Args:
         queries: queries per row.
         population: number of members; the first is the clean row, the others are drawn.
-        mutation: chance of every column of a child to move towards that of a random possible row.
+        mutation: chance of every column of a child to move towards that of a random point of the ball.
     """
 
     queries: int = 1000
@@ -78,7 +78,7 @@ class MOEVA(Attack[MOEVAState, TableThreat]):
         one, other = (self._parent(job, t, members, loss, stream) for stream in (0, 1))
         crossed = self._of_columns(problem, job, t, _CROSSED) < 0.5
         child = torch.where(crossed, one, other)
-        drawn = problem.threat.sample(job, keys(_DRAW, job.key, t))
+        drawn = problem.threat.drawn(job, keys(_DRAW, job.key, t))
         share = uniform(job.key, t, _LENGTH + 2, (1,))[:, 0].square()  # small steps are as useful as large ones
         near = child + col(share, child) * (drawn - child)
         moved = torch.where(self._of_columns(problem, job, t, _LENGTH) < 0.5, drawn, near)

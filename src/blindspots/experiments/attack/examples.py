@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from io import BytesIO, StringIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from blindspots.problem import Need, Problem
 from blindspots.rows import Around
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Parts
+from blindspots.tables.encoding import decoded
+from blindspots.tables.threat import TableThreat
 from blindspots.threat import Threat
 
 _SHEET, _ABREAST = 24, 3  # examples on the contact sheet, and in one line of it
@@ -66,10 +69,13 @@ def example_files(
 
     `examples.safetensors` holds all of them exactly (`adversarial`) and as 8-bit levels (`adversarial_8bit`, uint8
     between the model's bounds); `examples.csv` one line each; for images `pictures/` the first `pictures` as PNG, and
-    `contact_sheet.png` some of them: original, amplified change, adversarial. Where rounding to 8 bits would undo an
+    `contact_sheet.png` some of them: original, amplified change, adversarial. Of a table there are `rows.csv` with its
+    columns instead, and no levels. Where rounding to 8 bits would undo an
     example, it is repaired on the levels (see `attacks.Lattice`), if it can be.
     """
     found = _found(parts)
+    if isinstance(threat, TableThreat):
+        return _row_files(threat, names, found)
     rounded, survives = _on_levels(model, threat, goal, found)
     table = _table(names, threat, found, rounded, survives, pictures)
     files = {"examples.safetensors": _tensors(model, found, rounded), "examples.csv": _as_csv(table).encode()}
@@ -78,6 +84,27 @@ def example_files(
             files[f"pictures/{line.picture}"] = _png(_scaled(model, x))
         files["contact_sheet.png"] = _png(_contact_sheet(model, table, found, rounded))
     return {f"examples/{name}": content for name, content in files.items()}
+
+
+def _row_files(threat: TableThreat, names: Sequence[str] | None, found: _Found) -> dict[str, bytes]:
+    """The examples of a table: the exact tensors, and `rows.csv` with every column after and before."""
+    name = (lambda k: names[k]) if names else str
+    after, before = (decoded(threat.table, x.numpy()) for x in (found.adversarial, found.x))
+    sizes = threat.distance(found.adversarial, found.x).tolist()
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["row", "label", "prediction", f"change ({threat.name})"]
+    writer.writerow([*head, *after, *(f"{column} before" for column in before)])
+    for i, size in enumerate(sizes):
+        said = int(found.id[i]), name(int(found.y[i])), name(int(found.prediction[i])), size
+        writer.writerow([*said, *(_cell(c[i]) for c in (*after.values(), *before.values()))])
+    tensors = {f.name: getattr(found, f.name).contiguous() for f in fields(_Found)}
+    return {"examples/examples.safetensors": save(tensors), "examples/rows.csv": text.getvalue().encode()}
+
+
+def _cell(value: Any) -> Any:
+    """As a person wrote it: a float32 has no more digits than these."""
+    return str(np.float32(value)) if isinstance(value, float) else value
 
 
 def _found(parts: Parts) -> _Found:

@@ -25,7 +25,7 @@ from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.objective import LossName, Objective
 from blindspots.protocols import Protocol
-from blindspots.runs.entry import begin, rows_of
+from blindspots.runs.entry import begin, rows_of, unread
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts
 from blindspots.runs.world import World
@@ -77,13 +77,15 @@ def attack(
         raise InputError("expected an attack, got none: pass e.g. bs.attacks.PGD(steps=40)")
     if targeted and targets is None:
         raise InputError("expected targets for a targeted attack, got none: pass e.g. targets=Closest()")
-    rows = rows_of(x, y, data, values=of_values(goal))
+    rows = rows_of(x, y, data, values=of_values(goal), features=settings.get("features"))
     given = {
         "model": model, "data": rows, "threat": threat, "goal": goal, "attack": attack, "loss": loss,
         "targeted": targeted, "targets": targets, "restarts": restarts, "start": start, "to_the_end": to_the_end,
         "examples": out is not None,
     }  # fmt: skip
-    done = begin("attack", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
+    done = begin(
+        "attack", given, unread(settings, rows), out=out, resume=resume, engine=engine, watch=watch, command=command
+    )
     return Evaluation(**vars(done))
 
 

@@ -49,7 +49,7 @@ class CertifyConfig(OnData):
     n0: int = setting(100, "Noisy copies that choose the class.", metavar="N", ge=1, le=10**6)
     draws: int = setting(16, "Noisy copies that the attack averages over; 0: no attack.", metavar="N", ge=0, le=10**6)
     steps: int = setting(20, "Steps of the attack, at every radius.", metavar="N", ge=1, le=10**6)
-    features: str = setting("", "Digest of the files that candidates are from.", hidden=True, exclude_if=_is_nothing)
+    limits: str = setting("", "Digest of the files that candidates are from.", hidden=True, exclude_if=_is_nothing)
 
     @model_validator(mode="before")
     @classmethod

@@ -111,7 +111,7 @@ class _Proof:
 
     def attacked_the_same(self) -> Problems:
         inner, own = self.parts.run("attacked").manifest, self.parts.begun.manifest
-        settings = ("threat", "candidates", "features", "seed")
+        settings = ("threat", "candidates", "limits", "seed")
         if [inner.config.get(s) or "" for s in settings] != [own.config.get(s) or "" for s in settings]:
             yield "expected the attack within the threat of this run, found another one"
         if inner.world["data"]["digest"] != own.world["data"]["digest"]:

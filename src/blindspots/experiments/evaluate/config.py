@@ -71,7 +71,7 @@ class Threatened(OnData):
         metavar="FILE",
         shown="every number may change",
     )
-    tensors: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
+    limits: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
     goal: str | None = setting(
         None,
         "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "

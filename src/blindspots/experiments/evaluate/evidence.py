@@ -161,7 +161,8 @@ class Evidence:
         if self.texts:
             return ThreatWords(self.config.threat, self.bounds, candidates=self.config.candidates or "")
         ball, c = self.ball, self.config
-        return ThreatWords(c.threat, self.bounds, unit_words(ball, c.scale), where_words(ball, self.shape))
+        unit = unit_words(ball, c.scale) or ("in the unit of each column" if self.table else "")
+        return ThreatWords(c.threat, self.bounds, unit, where_words(ball, self.shape))
 
     @cached_property
     def allowed(self) -> Ball | TableThreat:

@@ -63,7 +63,7 @@ from blindspots.protocols import (
 )
 from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
-from blindspots.runs.entry import begin, rows_of
+from blindspots.runs.entry import begin, rows_of, unread
 from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
 from blindspots.runs.findings import packed, unpacked
 from blindspots.runs.pace import processors_of
@@ -212,8 +212,9 @@ def evaluate(
         "goal": goal,
         "protocol": protocol if isinstance(protocol, str | Protocol | None) else Protocol(CUSTOM, tuple(protocol)),
     }
-    settings = settings if isinstance(rows, str) else _without_features(settings)
-    done = begin("evaluate", given, settings, out=out, resume=resume, engine=engine, watch=watch, command=command)
+    done = begin(
+        "evaluate", given, unread(settings, rows), out=out, resume=resume, engine=engine, watch=watch, command=command
+    )
     return Evaluation(**vars(done))
 
 
@@ -239,7 +240,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
-        config = config.model_copy(update={"tensors": digest_of(threat_of(world)), **named(threat_of(world))})
+        config = config.model_copy(update={"limits": digest_of(threat_of(world)), **named(threat_of(world))})
         many = len(protocol.stages) > 1
         asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, asked)
@@ -389,11 +390,6 @@ class Evaluate(Searches[EvaluateConfig]):
 
 
 # ------------------------------------------------------------------ of a run
-
-
-def _without_features(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings, less the feature file, which data that are open have been read by."""
-    return {name: value for name, value in settings.items() if name != "features"}
 
 
 def _search(threat: Threat, stages: tuple[Stage, ...]) -> type[ShardSearch]:

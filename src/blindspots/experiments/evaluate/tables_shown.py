@@ -84,8 +84,8 @@ def looked(v: EvaluateVerdict) -> str:
     says = f"To an attack that ignores the rules of the table it looks {percent(looked.share)} robust: "
     if not found.rows:
         return f"{says}that attack found nothing in the ball at all."
-    kept = "none" if not found.hits else count(found.hits)
-    says += f"of the {count(found.rows, 'example')} which that attack finds in the ball, {kept} keep all rules"
+    kept = "1 keeps" if found.hits == 1 else f"{count(found.hits) if found.hits else 'none'} keep"
+    says += f"of the {count(found.rows, 'example')} which that attack finds in the ball, {kept} all rules"
     if gap > 0:
         return f"{says}. Attacks that know them break {count(gap, 'more row')}."
     return f"{says}."

@@ -49,7 +49,7 @@ def named(threat: Threat) -> dict[str, Any]:
     """What the configuration says of a threat of texts: its candidates, and the digest of the files they are from."""
     if not isinstance(threat, TextThreat):
         return {}
-    return {"candidates": threat.said, "tensors": threat.digest}
+    return {"candidates": threat.said, "limits": threat.digest}
 
 
 def examined_texts(world: World) -> Preflight:

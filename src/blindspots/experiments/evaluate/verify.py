@@ -57,7 +57,7 @@ def checks(config: Batched, verdict: EvaluateVerdict, parts: Parts, world: World
     """What `verify` looks at: every shard, and every number of the verdict counted again, row by row."""
     proof = _Proof(config, verdict, parts, world)
     yield Check("the protocol of the verdict is that of the manifest", list(proof.protocol()))
-    if not proof.texts and (config.tensors or proof.threat.features):
+    if not proof.texts and (config.limits or proof.threat.features):
         yield Check(
             "bounds, units and mask of features are those of the manifest and the model", list(proof.features())
         )
@@ -137,7 +137,7 @@ class _Proof:
 
     def features(self) -> Problems:
         """Whether units, masks and bounds of features are those that the manifest names, and the model's own."""
-        if digest_of(self.threat) != self.config.tensors:
+        if digest_of(self.threat) != self.config.limits:
             yield "expected the bounds, units and mask that the manifest names, found others in the preflight part"
         ball = self.threat.ball if self.told is not None else self.threat
         if self.world.same.get("model") and ball.within(*self.world.named("model").box) != ball:

@@ -97,7 +97,7 @@ def with_candidates(world: World) -> TextThreat | None:
     """The threat with the candidates that the run had; None: they were no words, or their files are gone or others."""
     config, model = world.config, world.named("model")
     reader, fixed = model if isinstance(model, TokenModel) else None, getattr(world.data, "fixed", None)
-    candidates, digest = (getattr(config, name, None) for name in ("candidates", "tensors"))
+    candidates, digest = (getattr(config, name, None) for name in ("candidates", "limits"))
     try:
         threat = parse_text_threat(str(getattr(config, "threat", "")))
         threat = replace(threat, candidates=candidates, reader=reader, fixed=fixed)

@@ -132,7 +132,7 @@ class TransferConfig(Matched):
         None, "What may stand in the place of a word or character of a text, the same for all models.",
         metavar="SOURCES", shown="synonyms for words, typo for chars, edits for edits",
     )  # fmt: skip
-    features: str = setting("", "Digest of the files that candidates are from.", hidden=True)
+    limits: str = setting("", "Digest of the files that candidates are from.", hidden=True)
     attack: str | None = setting(
         None, "Of models with gradients; see `blindspots list`. The others get one that fits them.", metavar="ATTACK",
         shown="mifgsm with a radius, fmn without, greedy for texts",
