@@ -544,3 +544,10 @@ def test_services_can_have_names() -> None:
 
 def tried_in(spec: str, data: Any, out: Path, resume: bool) -> Evaluation:
     return bs.attack(spec, data=data, attack=bs.attacks.FGSM(), threat=NOTHING, out=out, resume=resume)
+
+
+def test_a_list_of_classes_is_an_order_even_if_it_is_that_of_the_alphabet() -> None:
+    named = bs.ArrayData(torch.rand(4, 3), ["no", "yes", "no", "yes"])
+    assert not named.ordered
+    assert named.among(["no", "yes"]).ordered
+    assert not named.ordered

@@ -128,10 +128,11 @@ class Stream(ABC):
         Raises InputError: a class of the rows is not among them.
         """
         classes = checked(classes, whose)
-        if self.class_names == classes:
-            return self
-        where, how = self._places(classes, whose)
         made = copy.copy(self)
+        if self.class_names == classes:
+            made.ordered = True
+            return made
+        where, how = self._places(classes, whose)
         made._y = _renumbered(self._y, where)
         made.class_names, made._how, made.ordered = classes, how, True
         return made
