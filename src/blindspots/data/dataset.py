@@ -128,6 +128,8 @@ class Stream(ABC):
         Raises InputError: a class of the rows is not among them.
         """
         classes = checked(classes, whose)
+        if self.class_names == classes and self.ordered:
+            return self
         made = copy.copy(self)
         if self.class_names == classes:
             made.ordered = True
