@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import blindspots as bs
 from blindspots.attacks import CATALOGUE, DDN, FMN, PGD, Attack, Bisect, Square
+from blindspots.capabilities import Tabular
 from blindspots.engine.cascade import Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.others import OtherImages
@@ -17,7 +18,7 @@ from blindspots.problem import Need
 from small_run import Net, inputs
 
 ROWS = 12
-ALONE = [kind for kind in CATALOGUE if kind.alone and kind.begins != "proved"]
+ALONE = [kind for kind in CATALOGUE if kind.alone and kind.begins != "proved" and kind.requires is not Tabular]
 
 
 class Asked:
