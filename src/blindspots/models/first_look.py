@@ -83,7 +83,7 @@ def _is_flat(model: Model, x: Tensor) -> bool:
 
 def _uneven(values: Tensor) -> Tensor:
     """With a weight of its own for every output: what always adds up to the same, as probabilities do, is not flat."""
-    each = values.flatten(1)
+    each = values.reshape(len(values), -1)
     return each * torch.linspace(1, 2, each.shape[1], device=each.device)
 
 
