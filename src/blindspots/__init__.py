@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
+    from blindspots.experiments.design.experiment import design
+    from blindspots.experiments.design.tasks import Task
     from blindspots.experiments.detect.experiment import detect
     from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
@@ -55,6 +57,7 @@ __all__ = [
     "Model",
     "Objective",
     "Smoothed",
+    "Task",
     "TextData",
     "TextModel",
     "TokenModel",
@@ -65,6 +68,7 @@ __all__ = [
     "attack",
     "attacks",
     "certify",
+    "design",
     "detect",
     "evaluate",
     "from_estimator",
@@ -101,6 +105,7 @@ _HOMES = {
     "Linf": "ball",
     "Model": "models",
     "Smoothed": "experiments.certify.smoothed",
+    "Task": "experiments.design.tasks",
     "TextData": "data",
     "TextModel": "models.texts",
     "TokenModel": "models.texts",
@@ -110,6 +115,7 @@ _HOMES = {
     "Words": "texts.threats",
     "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",
+    "design": "experiments.design.experiment",
     "detect": "experiments.detect.experiment",
     "evaluate": "experiments.evaluate.experiment",
     "from_estimator": "models",

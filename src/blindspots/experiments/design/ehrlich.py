@@ -25,6 +25,7 @@ from torch.nn.functional import one_hot
 
 from blindspots.errors import InputError
 from blindspots.random import keys, normal, uniform
+from blindspots.runs.experiment import Columns
 
 _TEMPERATURE, _BANNED = 0.5, 0.4
 _ONE = torch.zeros(1, dtype=torch.int64)
@@ -45,7 +46,7 @@ class Ehrlich:
     length: int = 4
     quantisation: int = 4
     seed: int = 0
-    points: int = 500
+    points: int = 100
 
     optimum = 1.0
     unit = ""
@@ -122,6 +123,13 @@ class Ehrlich:
         places = self.offsets + (self.positions // self.motifs) * torch.arange(self.motifs)[:, None]
         found = torch.searchsorted(places.flatten(), torch.arange(self.positions), right=True) - 1
         return self.patterns.flatten()[found][None].to(torch.uint8)
+
+    def columns(self) -> Columns:
+        """What its values follow from."""
+        return {
+            "transitions": self.transitions, "patterns": self.patterns, "offsets": self.offsets,
+            "quantisation": torch.tensor([self.quantisation]),
+        }  # fmt: skip
 
     # -------------------------------------------------------------- designs
 

@@ -1,4 +1,4 @@
-"""Surrogates: small networks that learn the value of a design, plainly or conservatively."""
+"""Surrogates: small networks that learn the value of a design, those of all repeats at once."""
 
 import math
 from collections.abc import Callable
@@ -10,9 +10,11 @@ from torch import Tensor
 from blindspots.models.training import alone
 from blindspots.runs.experiment import Columns
 
-WIDTH = 64
+_WIDTH = 64
 _RATE = 1e-3
 _FIRST_ALPHA, _DUAL_RATE = 0.1, 0.01
+
+Climb = Callable[["Surrogates", Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,79 +35,117 @@ class Networks:
     def weights(self) -> Columns:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
-    def hidden(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both hidden layers (k, N, 64) of x, (N, f) or (k, N, f)."""
-        a = torch.baddbmm(self.first_bias, x.expand(len(self.first), *x.shape[-2:]), self.first).relu()
-        return a, torch.baddbmm(self.second_bias, a, self.second).relu()
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Networks":
+        return Networks(**{name: change(w) for name, w in self.weights.items()})
+
+    def after(self, summed: Tensor) -> Tensor:
+        """Predictions (k, N) from what the first layer comes to before it is rectified (k, N, 64)."""
+        b = torch.baddbmm(self.second_bias, summed.relu(), self.second).relu()
+        return torch.baddbmm(self.third_bias, b, self.third)[..., 0]
+
+    def summed(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.first_bias, x, self.first)
 
     def each(self, x: Tensor) -> Tensor:
-        """What every network predicts, in standard deviations of the data: (k, N)."""
-        return torch.baddbmm(self.third_bias, self.hidden(x)[1], self.third)[..., 0]
+        """Predictions (k, N) for x (k, N, f), in standard deviations of the data."""
+        return self.after(self.summed(x))
 
     def slopes(self, x: Tensor) -> Tensor:
-        """The gradient of every network's prediction: (k, N, f)."""
-        a, b = self.hidden(x)
+        """Their gradients: (k, N, f)."""
+        a = self.summed(x).relu()
+        b = torch.baddbmm(self.second_bias, a, self.second)
         back = (b > 0) * self.third.mT
         return ((back @ self.second.mT) * (a > 0)) @ self.first.mT
 
-    def double(self) -> "Networks":
-        return Networks(**{name: w.double() for name, w in self.weights.items()})
+
+@dataclass(frozen=True)
+class Surrogates:
+    """One surrogate for each of r repeats: the smallest prediction of its `members`, r * members networks in a row."""
+
+    nets: Networks
+    members: int = 1
+
+    def _all(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(self.members, 0)
+
+    def _by_member(self, values: Tensor) -> Tensor:
+        return values.unflatten(0, (-1, self.members))
+
+    def predicted(self, x: Tensor) -> Tensor:
+        """(r, N) for x (r, N, f), in standard deviations of the repeat's data."""
+        return self._by_member(self.nets.each(self._all(x))).amin(1)
+
+    def after(self, summed: Tensor) -> Tensor:
+        """The same from what first layers come to before they are rectified (r * members, N, 64)."""
+        return self._by_member(self.nets.after(summed)).amin(1)
+
+    def slopes(self, x: Tensor) -> Tensor:
+        """Gradients: (r, N, f)."""
+        every = self._all(x)
+        lowest = self._by_member(self.nets.each(every)).argmin(1)[:, None, :, None]
+        slopes = self._by_member(self.nets.slopes(every))
+        return slopes.gather(1, lowest.expand(-1, 1, -1, x.shape[-1]))[:, 0]
+
+    def exactly(self, x: Tensor) -> Tensor:
+        """`predicted` in float64."""
+        return Surrogates(self.nets.mapped(Tensor.double), self.members).predicted(x.double())
 
 
-def least(nets: Networks, x: Tensor) -> Tensor:
-    """The smallest prediction of any network: (N,)."""
-    return nets.each(x).amin(0)
+def fit(x: Tensor, y: Tensor, members: int, seed: int, updates: int) -> Networks:
+    """Networks that differ in their first weights, trained on the squared error of all rows by Adam.
+
+    Args: x (r, n, f); y (r, n), standardised. Returns: r * members networks, those of a repeat side by side.
+    """
+    x, y = x.repeat_interleave(members, 0), y.repeat_interleave(members, 0)
+    with alone(seed):
+        nets = _fresh(len(x), x.shape[-1])
+        optimiser = torch.optim.Adam(nets.weights.values(), _RATE)
+        for _ in range(updates):
+            _descend(optimiser, (nets.each(x) - y).square().mean(1))
+    return nets.mapped(Tensor.detach)
 
 
-def slope(nets: Networks, x: Tensor) -> Tensor:
-    """The gradient of `least`: (N, f)."""
-    at = nets.each(x).argmin(0)
-    found: Tensor = nets.slopes(x).gather(0, at[None, :, None].expand(1, *x.shape))[0]
-    return found
+def fit_conservatively(
+    x: Tensor, y: Tensor, seed: int, updates: int, tau: float, climb: Climb
+) -> tuple[Networks, Tensor, Tensor]:
+    """Conservative objective models (Trabucco et al. 2021, arXiv 2107.06882): adversarial training of the regressor.
+
+    The loss is the squared error plus alpha * (mean f(climbed data) - mean f(data)). Alpha rises while that difference,
+    the overestimation, is above tau, and falls below: dual ascent on "the overestimation is at most tau". As in the
+    authors' code, the gradient does not run through the climb, the error is not halved, alpha begins at 0.1 and moves at
+    a rate of 0.01. Other than there, alpha itself moves and not its logarithm, and a batch is all data.
+
+    Args: as of `fit`; `climb` takes surrogates and x to where the search for designs would go.
+
+    Returns: r networks; overestimation and alpha (updates, r), both before each update.
+    """
+    with alone(seed):
+        nets, told = _fresh(len(x), x.shape[-1]), []
+        alpha = torch.full((len(x),), _FIRST_ALPHA)
+        optimiser = torch.optim.Adam(nets.weights.values(), _RATE)
+        for _ in range(updates):
+            with torch.no_grad():
+                climbed = climb(Surrogates(nets), x)
+            said = nets.each(x)
+            over = (nets.each(climbed) - said).mean(1)
+            _descend(optimiser, (said - y).square().mean(1) + alpha * over)
+            told.append((over.detach(), alpha))
+            alpha = (alpha + _DUAL_RATE * (over.detach() - tau)).clamp_min(0)
+    overs, alphas = (torch.stack(one) for one in zip(*told, strict=True))
+    return nets.mapped(Tensor.detach), overs, alphas
 
 
-def fresh(members: int, features: int) -> Networks:
+def _fresh(count: int, features: int) -> Networks:
     """Weights and biases uniform within 1 / sqrt(inputs), as torch draws them for linear layers."""
-    sizes = ((features, WIDTH), (WIDTH, WIDTH), (WIDTH, 1))
     drawn = []
-    for inputs, outputs in sizes:
-        for shape in ((members, inputs, outputs), (members, 1, outputs)):
+    for inputs, outputs in ((features, _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 1)):
+        for shape in ((count, inputs, outputs), (count, 1, outputs)):
             drawn.append(((2 * torch.rand(shape) - 1) / math.sqrt(inputs)).requires_grad_())
     return Networks(*drawn)
 
 
-def fit(x: Tensor, y: Tensor, members: int, seed: int, updates: int) -> Networks:
-    """Networks that differ in their first weights, trained on the squared error of all rows x (N, f), y (N,) by Adam."""
-    with alone(seed):
-        nets = fresh(members, x.shape[-1])
-        optimiser = torch.optim.Adam(nets.weights.values(), _RATE)
-        for _ in range(updates):
-            optimiser.zero_grad()
-            torch.autograd.backward((nets.each(x) - y).square().mean(-1).sum())
-            optimiser.step()
-    return _frozen(nets)
-
-
-def _frozen(nets: Networks) -> Networks:
-    return Networks(**{name: w.detach() for name, w in nets.weights.items()})
-
-
-Climb = Callable[[Networks, Tensor], Tensor]
-
-
-def fit_conservatively(x: Tensor, y: Tensor, seed: int, updates: int, tau: float, climb: Climb, members=1, dual=_DUAL_RATE) -> tuple[Networks, Tensor]:
-    with alone(seed):
-        nets, told = fresh(members, x.shape[-1]), []
-        alpha = torch.full((members,), _FIRST_ALPHA)
-        optimiser = torch.optim.Adam(nets.weights.values(), _RATE)
-        for _ in range(updates):
-            with torch.no_grad():
-                above = climb(nets, x)
-            said = nets.each(x)
-            over = (nets.each(above) - said).mean(-1)
-            optimiser.zero_grad()
-            torch.autograd.backward(((said - y).square().mean(-1) + alpha * over).sum())
-            optimiser.step()
-            told.append(torch.stack([over.detach(), alpha]))
-            alpha = (alpha + dual * (over.detach() - tau)).clamp_min(0)
-    return _frozen(nets), torch.stack(told)
+def _descend(optimiser: torch.optim.Optimizer, losses: Tensor) -> None:
+    """One step for every network on its own loss (k,)."""
+    optimiser.zero_grad()
+    torch.autograd.backward(losses.sum())
+    optimiser.step()

@@ -195,7 +195,7 @@ def _named(name: str, *given: Any, **settings: Any) -> Callable[[], Task]:
 
 
 BUILT_IN = {
-    "branin": _named("branin", [(-5, 10), (0, 15)], _branin, optimum=-0.397887),
-    "hartmann3": _named("hartmann3", [(0, 1)] * 3, _hartmann(_A3, _P3), optimum=3.86278),
+    "branin": _named("branin", [(-5, 10), (0, 15)], _branin, optimum=-0.397887, points=20),
+    "hartmann3": _named("hartmann3", [(0, 1)] * 3, _hartmann(_A3, _P3), optimum=3.86278, points=20),
     "hartmann6": _named("hartmann6", [(0, 1)] * 6, _hartmann(_A6, _P6), optimum=3.32237),
 }

@@ -1,0 +1,3 @@
+def page(run): 
+    from blindspots.report.experiment import Page
+    return Page("Designs","x")

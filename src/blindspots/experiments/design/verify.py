@@ -1,0 +1,2 @@
+def checks(config, verdict, parts, world):
+    yield from ()
