@@ -17,13 +17,13 @@ def scale(data: Columns) -> tuple[Tensor, Tensor]:
     return values.mean(1, keepdim=True), values.std(1, keepdim=True)
 
 
-def conclude(parts: Parts, methods: Sequence[str], optimum: float | None) -> DesignVerdict:
+def conclude(parts: Parts, methods: Sequence[str], optimum: float | None, unit: str) -> DesignVerdict:
     """The verdict, without findings."""
     data = parts["data"]
     values = data["values"]
     climbs = {name: parts[f"climbs/{name}"] for name in methods}
     return DesignVerdict(
-        rows=data["kept"].shape[1], repeats=len(values), optimum=optimum,
+        rows=data["kept"].shape[1], repeats=len(values), optimum=optimum, unit=unit,
         best_data=estimate(values.gather(1, data["kept"]).amax(1)), best_drawn=estimate(values.amax(1)),
         deviation=estimate(scale(data)[1][:, 0]), methods=list(_methods(climbs, *scale(data))),
         asked=values.numel() + sum(c["true"].numel() for c in climbs.values()),

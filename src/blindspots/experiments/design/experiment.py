@@ -92,7 +92,8 @@ class Design(Experiment[DesignConfig, DesignVerdict]):
         return making.climb(name) if what == "climbs" else getattr(making, name or what)()
 
     def conclude(self, config: DesignConfig, world: World, parts: Parts) -> DesignVerdict:
-        return conclude(parts, config.method, task_of(world).optimum)
+        task = task_of(world)
+        return conclude(parts, config.method, task.optimum, task.unit)
 
     def findings(self, config: DesignConfig, world: World, verdict: DesignVerdict, parts: Parts) -> list[Finding]:
         return list(findings(config, verdict, parts))

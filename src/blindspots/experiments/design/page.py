@@ -1,3 +1,175 @@
-def page(run): 
-    from blindspots.report.experiment import Page
-    return Page("Designs","x")
+"""What is shown of a run of designs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from blindspots.experiments.design import paint
+from blindspots.experiments.design.charts import curves
+from blindspots.experiments.design.conclude import chosen, scale
+from blindspots.experiments.design.config import METHODS, DesignConfig
+from blindspots.experiments.design.surrogates import Networks, Surrogates
+from blindspots.experiments.design.tasks import BUILT_IN
+from blindspots.experiments.design.verdict import NETWORKS, DesignVerdict, Estimate, Outcome
+from blindspots.report.experiment import Page, Table
+from blindspots.report.shown import data_uri
+from blindspots.report.words import count, number, percent
+from blindspots.runs.experiment import Columns
+from blindspots.runs.store import Run
+
+Designed = Run[DesignConfig, DesignVerdict]
+_PICTURE = 320  # px
+_LIGHTEST = 0.05  # quantile of true values that is drawn lightest
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class Landscape:
+    title: str
+    picture: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A sequence letter by letter; True: the step from the letter before is banned."""
+
+    title: str
+    letters: list[tuple[str, bool]]
+    said: str
+
+
+def page(run: Designed) -> Page:
+    """The three numbers of every method, curves over the steps, and what the designs look like."""
+    titles = {name: f"{name}: {METHODS[name]}" for name in run.config.method}
+    climbs = {name: run.parts[f"climbs/{name}"] for name in run.config.method}
+    landscapes, sequences = list(_landscapes(run, climbs)), list(_sequences(run, climbs))
+    looks = [("looks", "What the designs look like")] if landscapes or sequences else []
+    return Page(
+        kicker="Designs that are too good to be true", headline=_headline(run), text=_text(run),
+        tables=[_table(run, "chosen"), _table(run, "mean"), _known(run)],
+        sections=[("gap", "Predicted, true, gap"), ("steps", "Step by step"), *looks, ("what", "What this is")],
+        template=Path(__file__).with_name("page.html.j2"),
+        context={
+            "plots": curves(climbs, run.parts["data"], titles), "landscapes": landscapes, "sequences": sequences,
+            "methods": {name: METHODS[name] for name in run.config.method},
+        },
+        cost=f"{count(run.verdict.asked, 'question')} to the truth",
+    )  # fmt: skip
+
+
+def _headline(run: Designed) -> str:
+    naive, *others = run.verdict.methods
+    told = f"On {run.config.task} naive ascent overestimates its best design by {_sd(naive.chosen.sd.gap.mean)}"
+    return told + (f", {others[-1].name} by {_sd(others[-1].chosen.sd.gap.mean)}" if others else "")
+
+
+def _sd(value: float) -> str:
+    return f"{number(round(value, 2))} sd"
+
+
+def _text(run: Designed) -> str:
+    c, v = run.config, run.verdict
+    return (
+        f"In each of {count(v.repeats, 'repeat')}, {count(c.points or 0, 'random design')} were measured and the worst "
+        f"{count(v.rows)} kept as data. A surrogate learned their values, designs were sought on it from the best of the "
+        "data on, and only then was the truth asked. Values in sd are standard deviations of the data from their mean; "
+        "intervals are 95 % over repeats."
+    )
+
+
+# ------------------------------------------------------------------ tables
+
+
+def _table(run: Designed, which: str) -> Table:
+    titles = {"chosen": "The design with the highest prediction", "mean": "Mean over all designs"}
+    left = {"chosen": "left_chosen", "mean": "left_mean"}[which]
+    rows = []
+    for m in run.verdict.methods:
+        found: Outcome = getattr(m, which)
+        share = getattr(m, left)
+        rows.append([
+            m.name, _said(found.sd.predicted), _said(found.sd.true), _said(found.sd.gap),
+            "–" if share is None else percent(share), _said(found.unit.true),
+        ])  # fmt: skip
+    unit = _unit(run)
+    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Overestimation left", f"True{unit and ', '}{unit}"]
+    return Table(head, rows, titles[which])
+
+
+def _unit(run: Designed) -> str:
+    return run.verdict.unit or "as measured"
+
+
+def _said(e: Estimate) -> str:
+    if isinstance(e.interval, str):
+        return number(round(e.mean, 9))
+    return f"{number(round(e.mean, 9))} ({' to '.join(number(round(end, 9)) for end in e.interval)})"
+
+
+def _known(run: Designed) -> Table:
+    v = run.verdict
+    rows = [["best of the data", _said(v.best_data)], ["best that was drawn", _said(v.best_drawn)]]
+    optimum = [["optimum", number(v.optimum) if v.optimum is not None else "not known"]]
+    return Table(["True value", _unit(run)], [*rows, *optimum, ["1 sd of the data", _said(v.deviation)]], "To compare with")
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def _landscapes(run: Designed, climbs: dict[str, Columns]) -> Iterator[Landscape]:
+    """Of the first repeat, where two numbers are designed: the truth, and every surrogate with its climbs."""
+    data = run.parts["data"]
+    if run.config.task not in BUILT_IN or data["drawn"].shape[2] != 2:
+        return
+    at = torch.from_numpy(paint.places()).float()
+    true = BUILT_IN[run.config.task]().values(at).numpy()
+    ends = (float(torch.from_numpy(true).quantile(_LIGHTEST)), float(true.max()))
+    kept = data["drawn"][0, data["kept"][0]].double().numpy()
+
+    def drawn(values: Tensor, paths: list[Tensor]) -> str:
+        lines = [path.double().numpy() for path in paths]
+        return data_uri(paint.painted(values.double().numpy(), ends, run.verdict.optimum, kept, lines), _PICTURE)
+
+    yield Landscape("the truth", drawn(torch.from_numpy(true), []), "dark is high; dots are the data")
+    for name, climb in climbs.items():
+        best = int(chosen(climb)[0])
+        ways = climb["designs"][:, 0].unbind(1)
+        paths = [ways[best], *(way for i, way in enumerate(ways) if i != best)]
+        values = climb["predicted"][-1, 0, best], climb["true"][-1, 0, best]
+        said = f"chosen: predicted {number(float(values[0]))}, true {number(float(values[1]))}"
+        yield Landscape(name, drawn(_surface(run, name, at), paths), said)
+
+
+def _surface(run: Designed, method: str, at: Tensor) -> Tensor:
+    """What a method's surrogate of the first repeat predicts at places (N, 2), as measured."""
+    made = run.parts[f"networks/{'conservative' if method == 'conservative' else 'plain'}"]
+    repeats = run.verdict.repeats
+    members = len(made["first"]) // repeats
+    asked = members if method == "ensemble" else 1
+    nets = Networks(**{name: made[name][:asked] for name in NETWORKS})
+    mean, sd = scale(run.parts["data"])
+    return mean[0] + sd[0] * Surrogates(nets, asked).exactly(at[None])[0]
+
+
+def _sequences(run: Designed, climbs: dict[str, Columns]) -> Iterator[Sequence]:
+    """Of the first repeat: the best of the data, and what every method chose."""
+    task, data = run.parts["task"], run.parts["data"]
+    if "transitions" not in task or len(task["transitions"]) > len(_ALPHABET):
+        return
+    banned = task["transitions"] == 0
+    best = data["drawn"][0, data["kept"][0, -1]]
+    yield Sequence("best of the data", _spelled(best, banned), f"true {number(float(data['values'][0].gather(0, data['kept'][0])[-1]))}")
+    for name, climb in climbs.items():
+        i = int(chosen(climb)[0])
+        values = [number(float(climb[k][-1, 0, i])) for k in ("predicted", "true")]
+        yield Sequence(name, _spelled(climb["designs"][-1, 0, i], banned), f"predicted {values[0]}, true {values[1]}")
+
+
+def _spelled(sequence: Tensor, banned: Tensor) -> list[tuple[str, bool]]:
+    letters = sequence.tolist()
+    bad = [False, *(bool(banned[a, b]) for a, b in zip(letters[:-1], letters[1:], strict=True))]
+    return [(_ALPHABET[letter], wrong) for letter, wrong in zip(letters, bad, strict=True)]

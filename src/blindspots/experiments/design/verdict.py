@@ -83,6 +83,7 @@ class DesignVerdict(Verdict):
     rows: int
     repeats: int
     optimum: float | None
+    unit: str  # of the truth; "" without one
     best_data: Estimate
     best_drawn: Estimate
     deviation: Estimate  # of the values of the data
