@@ -27,9 +27,7 @@ def curves(climbs: Mapping[str, Columns], data: Columns, titles: Mapping[str, st
 def _told(climb: Columns, data: Columns) -> dict[str, list[tuple[float, float, float]]]:
     """(mean, low, high) after every step that was asked about, in standard deviations."""
     mean, sd = scale(data)
-    return {
-        said: [_ends((at - mean) / sd) for at in climb[name]] for name, said in (("predicted", "predicted"), ("true", "true"))
-    }  # fmt: skip
+    return {name: [_ends((at - mean) / sd) for at in climb[name]] for name in ("predicted", "true")}
 
 
 def _ends(values: Tensor) -> tuple[float, float, float]:
@@ -38,7 +36,9 @@ def _ends(values: Tensor) -> tuple[float, float, float]:
     return found.mean, *ends
 
 
-def _plot(title: str, step: Tensor, told: Mapping[str, Sequence[tuple[float, float, float]]], low: float, high: float) -> Plot:
+def _plot(
+    title: str, step: Tensor, told: Mapping[str, Sequence[tuple[float, float, float]]], low: float, high: float
+) -> Plot:
     def up(value: float) -> float:
         return 100 * (value - low) / (high - low)
 

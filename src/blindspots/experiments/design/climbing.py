@@ -1,4 +1,4 @@
-"""The search for better designs on a surrogate: gradient ascent in a box, one substitution after another in sequences."""
+"""The search for better designs on a surrogate: gradient ascent in a box, one exchanged letter after another."""
 
 import math
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def _moved(surrogates: Surrogates, x: Tensor, stride: float) -> Tensor:
 
 def _exchanged(surrogates: Surrogates, x: Tensor, letters: int) -> Tensor:
     """One-hot sequences (r, n, positions * letters) after the substitution that gains most in the first order."""
-    old = x.unflatten(2, (-1, letters))
+    old = x.view(*x.shape[:2], -1, letters)
     slopes = surrogates.slopes(x).view_as(old)
     gains = (slopes - (slopes * old).sum(3, keepdim=True)).flatten(2)
     gain, best = gains.max(2)
@@ -88,7 +88,7 @@ def _exchanged(surrogates: Surrogates, x: Tensor, letters: int) -> Tensor:
 
 
 def _with(old: Tensor, at: Tensor) -> Tensor:
-    """One-hot sequences (r, n, positions, letters) with one letter exchanged; at (r, n): position * letters + letter."""
+    """One-hot sequences (r, n, positions, letters), one letter exchanged; at (r, n): position * letters + letter."""
     positions, letters = old.shape[2:]
     there = one_hot(at // letters, positions).bool()[..., None]
     return torch.where(there, one_hot(at % letters, letters)[:, :, None].to(old.dtype), old)
@@ -112,12 +112,12 @@ def _alternatives(task: Designs, surrogates: Surrogates, x: Tensor) -> Tensor:
     """
     nets, members = surrogates.nets, surrogates.members
     seen = _seen(task, x).repeat_interleave(members, 0)
-    summed, rows = nets.summed(seen), nets.first.unflatten(1, (-1, task.letters))
-    told = []
+    summed, rows = nets.summed(seen), nets.first.view(len(seen), task.size, task.letters, -1)
+    apart, told = seen.view(*seen.shape[:2], task.size, task.letters), []
     for position in range(task.size):
-        own = seen.unflatten(2, (-1, task.letters))[:, :, position] @ rows[:, position]
+        own = apart[:, :, position] @ rows[:, position]
         every = (summed - own)[:, :, None] + rows[:, None, position]
-        told.append(surrogates.after(every.flatten(1, 2)).unflatten(1, (x.shape[1], task.letters)))
+        told.append(surrogates.after(every.flatten(1, 2)).view(*x.shape[:2], task.letters))
     return torch.stack(told, 2)
 
 
@@ -127,11 +127,11 @@ def _allowed(region: Region, x: Tensor, letters: int) -> Tensor:
     found = []
     for position in range(x.shape[2]):
         theirs = region.data[:, None, :, position]
-        rest = apart - (x[:, :, None, position] != theirs)
+        rest = apart - (x[:, :, None, position] != theirs).float()
         differs = theirs[..., None] != torch.arange(letters, dtype=torch.uint8)
         found.append((rest[..., None] + differs).amin(2) <= region.radius[:, None, None])
     return torch.stack(found, 2)
 
 
 def _seen(task: Designs, x: Tensor) -> Tensor:
-    return task.seen(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return task.seen(x.flatten(0, 1)).view(*x.shape[:2], -1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from scipy.stats import t
 from torch import Tensor
 
@@ -50,8 +49,9 @@ def _methods(climbs: dict[str, Columns], mean: Tensor, sd: Tensor) -> Iterator[M
     for name, climb in climbs.items():
         ends = climb["predicted"][-1], climb["true"][-1]
         at = chosen(climb)
-        every, one = (_outcome(*ends, mean, sd), _outcome(*(end.gather(1, at) for end in ends), mean, sd))
-        better = estimate(((ends[1].gather(1, at) - reference) / sd)[:, 0])
+        said, true = (end.gather(1, at) for end in ends)
+        every, one = _outcome(*ends, mean, sd), _outcome(said, true, mean, sd)
+        better = estimate(((true - reference) / sd)[:, 0])
         first = naive or Method(name=name, mean=every, chosen=one, better=better, left_mean=None, left_chosen=None)
         naive = first
         yield Method(

@@ -11,10 +11,10 @@ from blindspots.naming import meant
 from blindspots.runs.config import Config, Number, Words, setting
 
 METHODS = {
-    "naive": "ascent on one surrogate",
-    "ensemble": "on the smallest prediction of several",
-    "trust": "on one surrogate, near the data",
-    "conservative": "on one that was trained against its own ascent",
+    "naive": "naive ascent on one surrogate",
+    "ensemble": "ascent on the smallest prediction of several surrogates",
+    "trust": "ascent on one surrogate, near the data",
+    "conservative": "ascent on a surrogate that was trained against its own ascent",
 }
 
 
@@ -23,8 +23,9 @@ class DesignConfig(Config):
 
     task: str = setting(
         ...,
-        "branin, hartmann3, hartmann6, ehrlich, ehrlich:positions=32,letters=20,motifs=4,length=4,quantisation=4,seed=0, "
-        "or file.py:factory or package.module:factory, a function that returns a blindspots.Task.",
+        "branin, hartmann3, hartmann6, ehrlich (in full "
+        "ehrlich:positions=32,letters=20,motifs=4,length=4,quantisation=4,seed=0), or file.py:factory or "
+        "package.module:factory, a function that returns a blindspots.Task.",
         metavar="TASK",
         argument=True,
     )
@@ -37,9 +38,7 @@ class DesignConfig(Config):
     )
     keep: Number = setting(0.6, "Share of them that becomes data: the worst.", metavar="SHARE", gt=0, le=1)
     designs: int = setting(128, "Climb from at most N of the data, the best ones.", metavar="N", ge=1, le=10**6)
-    steps: int | None = setting(
-        None, "Steps of a climb.", metavar="N", shown="200, of sequences 40", ge=1, le=10**6
-    )
+    steps: int | None = setting(None, "Steps of a climb.", metavar="N", shown="200, of sequences 40", ge=1, le=10**6)
     stride: Number = setting(
         0.05, "Of a step in numbers, times the square root of how many there are.", metavar="LENGTH", gt=0
     )
@@ -49,7 +48,11 @@ class DesignConfig(Config):
     )
     members: int = setting(5, "Networks of the ensemble.", metavar="N", ge=2, le=1000)
     trust: Number = setting(
-        0.5, "The trust region reaches as far as this share of the data is from its neighbour.", metavar="SHARE", gt=0, le=1
+        0.5,
+        "The trust region reaches as far as this share of the data is from its neighbour.",
+        metavar="SHARE",
+        gt=0,
+        le=1,
     )
     tau: Number = setting(
         1.0, "Overestimation that conservative training allows, in standard deviations.", metavar="SD"
@@ -68,7 +71,9 @@ class DesignConfig(Config):
                     f"expected methods among {', '.join(METHODS)}, got {name!r}{meant(name, METHODS)}: choose one"
                 )
         chosen = method or tuple(METHODS)
-        return tuple(name for name in METHODS if name in chosen or name == "naive")  # all others are measured against it
+        return tuple(
+            name for name in METHODS if name in chosen or name == "naive"
+        )  # all others are measured against it
 
     def words(self, kind: str) -> list[str]:
         return [kind, re.sub(r"\.py$", "", Path(self.task.partition(":")[0]).name)]

@@ -6,8 +6,8 @@ code is holo-bench. The choices that are made here:
 - Transitions: logits are standard normal, divided by 0.5, as in the code; of each letter's transitions two fifths are
   banned. The paper asks for an ergodic matrix. Here a letter may always be repeated and be followed by the next letter
   of a random cycle, so every letter is reached from every other, at any time: the chain is ergodic by construction.
-- Motifs: one walk of the chain, cut into pieces, so that every motif is feasible and can follow the one before. It moves
-  on at every step, as nothing would tell a letter that is meant twice from one that fills a gap.
+- Motifs: one walk of the chain, cut into pieces, so that every motif is feasible and can follow the one before. It
+  moves on at every step: a letter that is meant twice could not be told from one that fills a gap.
 - Spacings: offsets 0 < s_2 < ... < s_k below positions // motifs, uniform among all such sets, so that all motifs fit
   side by side. (The code draws them from a simplex and rounds down.)
 - Quantisation q divides the length k: a motif that has i of its k letters counts floor(i q / k) / q.
@@ -57,8 +57,7 @@ class Ehrlich:
             raise InputError(f"expected sizes of at least 1 and a seed from 0 on, got {self}: change them")
         if self.motifs * self.length > self.positions or not 3 <= self.letters <= 256:
             raise InputError(
-                f"expected motifs * length of at most the positions, and 3 to 256 letters, got {self.spec}: "
-                "change them"
+                f"expected motifs * length of at most the positions, and 3 to 256 letters, got {self.spec}: change them"
             )
         if self.length % self.quantisation:
             raise InputError(
@@ -106,7 +105,8 @@ class Ehrlich:
         """(motifs, length) int64: where the letters of a motif stand, from its first on."""
         room = self.positions // self.motifs - 1
         rows = keys(self.seed, torch.arange(self.motifs))
-        later = uniform(rows, torch.zeros_like(rows), _SPACINGS, (room,)).argsort(1)[:, : self.length - 1]
+        order = uniform(rows, torch.zeros_like(rows), _SPACINGS, (room + 1,))[:, :room].argsort(1)
+        later = order[:, : self.length - 1]
         return torch.cat([torch.zeros(self.motifs, 1, dtype=torch.int64), 1 + later.sort(1).values], 1)
 
     def _walks(self, transitions: Tensor, key: Tensor, steps: int, stream: int) -> Tensor:

@@ -122,7 +122,7 @@ class _Making:
 
     def _values(self, designs: Tensor) -> Tensor:
         """True values (...) of designs (..., size)."""
-        return self.of.values(designs.flatten(0, -2)).unflatten(0, designs.shape[:-1])
+        return self.of.values(designs.flatten(0, -2)).view(designs.shape[:-1])
 
     def task(self) -> Columns:
         if isinstance(self.of, Ehrlich):
@@ -141,7 +141,9 @@ class _Making:
             )
         found = {"drawn": drawn, "values": values, "kept": values.argsort(dim=1, stable=True)[:, : _rows(c)]}
         if not (scale(found)[1] > 0).all():
-            raise InputError("expected data whose true values differ, got a repeat where all are the same: raise points")
+            raise InputError(
+                "expected data whose true values differ, got a repeat where all are the same: raise points"
+            )
         return found
 
     def _learned(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,7 +153,7 @@ class _Making:
         designs = data["drawn"].gather(1, kept[..., None].expand(-1, -1, self.of.size))
         mean, sd = scale(data)
         values = ((data["values"].gather(1, kept) - mean) / sd).float()
-        return designs, self.of.seen(designs.flatten(0, 1)).unflatten(0, kept.shape), values
+        return designs, self.of.seen(designs.flatten(0, 1)).view(*kept.shape, -1), values
 
     def plain(self) -> Columns:
         self._tell("networks/plain", f"training {self.members} surrogates of every repeat")
@@ -184,7 +186,7 @@ class _Making:
 
     def _predicted(self, surrogates: Surrogates, x: Tensor) -> Tensor:
         mean, sd = scale(self.needs["data"])
-        return mean + sd * surrogates.exactly(self.of.seen(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+        return mean + sd * surrogates.exactly(self.of.seen(x.flatten(0, 1)).view(*x.shape[:2], -1))
 
     def _surrogates(self, method: str) -> Surrogates:
         columns = self.needs[_networks(method)]

@@ -52,7 +52,8 @@ def _worse(v: DesignVerdict) -> Iterator[Finding]:
                 code="worse-design", severity="warning",
                 saw=f"The design that {m.name} chooses is worth less than that of naive ascent, by "
                 f"{number(-m.better.mean)} standard deviations ({number(-ends[1])} to {number(-ends[0])}).",
-                do="A small gap is no merit of its own: look at true values, too." + " Raise --tau." * (m.name == "conservative"),
+                do="A small gap is no merit of its own: look at true values, too."
+                + " Raise --tau." * (m.name == "conservative"),
             )  # fmt: skip
 
 
@@ -75,6 +76,6 @@ def _beyond(v: DesignVerdict, parts: Parts) -> Iterator[Finding]:
     if v.optimum is not None and highest > v.optimum + _ROUNDING * max(1, abs(v.optimum)):
         yield Finding(
             code="beyond-optimum", severity="error",
-            saw=f"A design has the true value {number(highest)}, more than the optimum {number(v.optimum)} of the task.",
+            saw=f"A design has the true value {number(highest)}, above the optimum {number(v.optimum)} of the task.",
             do="Correct the optimum, or the truth.",
         )  # fmt: skip

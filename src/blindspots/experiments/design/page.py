@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from blindspots.experiments.design.conclude import chosen, scale
 from blindspots.experiments.design.config import METHODS, DesignConfig
 from blindspots.experiments.design.surrogates import Networks, Surrogates
 from blindspots.experiments.design.tasks import BUILT_IN
-from blindspots.experiments.design.verdict import NETWORKS, DesignVerdict, Estimate, Outcome
+from blindspots.experiments.design.verdict import NETWORKS, DesignVerdict, Estimate, Method, Outcome
 from blindspots.report.experiment import Page, Table
 from blindspots.report.shown import data_uri
 from blindspots.report.words import count, number, percent
@@ -23,6 +24,10 @@ from blindspots.runs.store import Run
 Designed = Run[DesignConfig, DesignVerdict]
 _PICTURE = 320  # px
 _LIGHTEST = 0.05  # quantile of true values that is drawn lightest
+_NAMES = {
+    "naive": "Naive ascent", "ensemble": "the ensemble minimum", "trust": "the trust region",
+    "conservative": "conservative training",
+}  # fmt: skip
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -44,7 +49,7 @@ class Sequence:
 
 def page(run: Designed) -> Page:
     """The three numbers of every method, curves over the steps, and what the designs look like."""
-    titles = {name: f"{name}: {METHODS[name]}" for name in run.config.method}
+    titles = {name: METHODS[name].capitalize() for name in run.config.method}
     climbs = {name: run.parts[f"climbs/{name}"] for name in run.config.method}
     landscapes, sequences = list(_landscapes(run, climbs)), list(_sequences(run, climbs))
     looks = [("looks", "What the designs look like")] if landscapes or sequences else []
@@ -63,21 +68,25 @@ def page(run: Designed) -> Page:
 
 def _headline(run: Designed) -> str:
     naive, *others = run.verdict.methods
-    told = f"On {run.config.task} naive ascent overestimates its best design by {_sd(naive.chosen.sd.gap.mean)}"
-    return told + (f", {others[-1].name} by {_sd(others[-1].chosen.sd.gap.mean)}" if others else "")
+    told = f"{_NAMES['naive']} {_by(naive)} the design that it chooses by {_size(naive)}"
+    return told + (f", {_NAMES[others[-1].name]} {_by(others[-1])} its own by {_size(others[-1])}" if others else "")
 
 
-def _sd(value: float) -> str:
-    return f"{number(round(value, 2))} sd"
+def _by(method: Method) -> str:
+    return "overestimates" if method.chosen.sd.gap.mean >= 0 else "underestimates"
+
+
+def _size(method: Method) -> str:
+    return f"{abs(method.chosen.sd.gap.mean):.2f} sd"
 
 
 def _text(run: Designed) -> str:
     c, v = run.config, run.verdict
     return (
-        f"In each of {count(v.repeats, 'repeat')}, {count(c.points or 0, 'random design')} were measured and the worst "
-        f"{count(v.rows)} kept as data. A surrogate learned their values, designs were sought on it from the best of the "
-        "data on, and only then was the truth asked. Values in sd are standard deviations of the data from their mean; "
-        "intervals are 95 % over repeats."
+        f"On {c.task}, in each of {count(v.repeats, 'repeat')}, {count(c.points or 0, 'random design')} were measured "
+        f"and the worst {count(v.rows)} kept as data. A surrogate learned their values, designs were sought on it from "
+        "the best of the data on, and only then was the truth asked. Values in sd are standard deviations of the data "
+        "from their mean; intervals are 95 % over repeats."
     )
 
 
@@ -114,7 +123,9 @@ def _known(run: Designed) -> Table:
     v = run.verdict
     rows = [["best of the data", _said(v.best_data)], ["best that was drawn", _said(v.best_drawn)]]
     optimum = [["optimum", number(v.optimum) if v.optimum is not None else "not known"]]
-    return Table(["True value", _unit(run)], [*rows, *optimum, ["1 sd of the data", _said(v.deviation)]], "To compare with")
+    return Table(
+        ["True value", _unit(run)], [*rows, *optimum, ["1 sd of the data", _said(v.deviation)]], "To compare with"
+    )
 
 
 # ------------------------------------------------------------------ pictures
@@ -162,7 +173,11 @@ def _sequences(run: Designed, climbs: dict[str, Columns]) -> Iterator[Sequence]:
         return
     banned = task["transitions"] == 0
     best = data["drawn"][0, data["kept"][0, -1]]
-    yield Sequence("best of the data", _spelled(best, banned), f"true {number(float(data['values'][0].gather(0, data['kept'][0])[-1]))}")
+    yield Sequence(
+        "best of the data",
+        _spelled(best, banned),
+        f"true {number(float(data['values'][0].gather(0, data['kept'][0])[-1]))}",
+    )
     for name, climb in climbs.items():
         i = int(chosen(climb)[0])
         values = [number(float(climb[k][-1, 0, i])) for k in ("predicted", "true")]
@@ -171,5 +186,5 @@ def _sequences(run: Designed, climbs: dict[str, Columns]) -> Iterator[Sequence]:
 
 def _spelled(sequence: Tensor, banned: Tensor) -> list[tuple[str, bool]]:
     letters = sequence.tolist()
-    bad = [False, *(bool(banned[a, b]) for a, b in zip(letters[:-1], letters[1:], strict=True))]
+    bad = [False, *(bool(banned[a, b]) for a, b in pairwise(letters))]
     return [(_ALPHABET[letter], wrong) for letter, wrong in zip(letters, bad, strict=True)]

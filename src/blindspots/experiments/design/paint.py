@@ -23,7 +23,9 @@ def places() -> Array:
     return np.stack([across.ravel(), up.ravel()], 1)
 
 
-def painted(values: Array, ends: tuple[float, float], most: float | None, data: Array, paths: Sequence[Array]) -> Image.Image:
+def painted(
+    values: Array, ends: tuple[float, float], most: float | None, data: Array, paths: Sequence[Array]
+) -> Image.Image:
     """A landscape.
 
     Args:
@@ -61,7 +63,7 @@ def _coloured(values: Array, ends: tuple[float, float], most: float | None) -> N
     colour = np.where(edge[..., None], 0.8 * colour, colour)
     if most is not None:
         colour = np.where((values > most)[..., None], 0.25 * colour + 0.75 * _ABOVE, colour)
-    return np.rint(colour).astype(np.uint8)
+    return np.asarray(np.rint(colour), np.uint8)
 
 
 def _pixels(points: Array) -> list[tuple[float, float]]:

@@ -69,7 +69,7 @@ class Surrogates:
         return x.repeat_interleave(self.members, 0)
 
     def _by_member(self, values: Tensor) -> Tensor:
-        return values.unflatten(0, (-1, self.members))
+        return values.view(-1, self.members, *values.shape[1:])
 
     def predicted(self, x: Tensor) -> Tensor:
         """(r, N) for x (r, N, f), in standard deviations of the repeat's data."""
@@ -112,8 +112,8 @@ def fit_conservatively(
 
     The loss is the squared error plus alpha * (mean f(climbed data) - mean f(data)). Alpha rises while that difference,
     the overestimation, is above tau, and falls below: dual ascent on "the overestimation is at most tau". As in the
-    authors' code, the gradient does not run through the climb, the error is not halved, alpha begins at 0.1 and moves at
-    a rate of 0.01. Other than there, alpha itself moves and not its logarithm, and a batch is all data.
+    authors' code, the gradient does not run through the climb, the error is not halved, and alpha moves at a rate of
+    0.01. Other than there, alpha itself moves and not its logarithm, it begins at 0.1, and a batch is all data.
 
     Args: as of `fit`; `climb` takes surrogates and x to where the search for designs would go.
 
@@ -137,11 +137,11 @@ def fit_conservatively(
 
 def _fresh(count: int, features: int) -> Networks:
     """Weights and biases uniform within 1 / sqrt(inputs), as torch draws them for linear layers."""
-    drawn = []
+    drawn: list[Tensor] = []
     for inputs, outputs in ((features, _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 1)):
-        for shape in ((count, inputs, outputs), (count, 1, outputs)):
-            drawn.append(((2 * torch.rand(shape) - 1) / math.sqrt(inputs)).requires_grad_())
-    return Networks(*drawn)
+        reach = 1 / math.sqrt(inputs)
+        drawn += [reach * (2 * torch.rand(shape) - 1) for shape in ((count, inputs, outputs), (count, 1, outputs))]
+    return Networks(*(w.requires_grad_() for w in drawn))
 
 
 def _descend(optimiser: torch.optim.Optimizer, losses: Tensor) -> None:

@@ -187,7 +187,7 @@ class _Proof:
         if task in PUBLISHED:
             value, places = PUBLISHED[task]
             if stated != value or not np.array_equal(self.task["bounds"], np.array(BOUNDS[task], dtype=np.float64)):
-                yield f"expected the optimum {value} in {BOUNDS[task]}, found {stated} in {self.task['bounds'].tolist()}"
+                yield f"expected {value} in {BOUNDS[task]}, found {stated} in {self.task['bounds'].tolist()}"
             if np.abs(FORMULAS[task](np.array(places)) - value).max() > 1e-5:
                 yield f"expected the formula of {task} to be {value} at its published maximisers, found another value"
         elif self.own and self.own.optimum != stated:
@@ -204,7 +204,8 @@ class _Proof:
         known = self.own.optimum if self.own else PUBLISHED.get(self.config.task, (self.verdict.optimum,))[0]
         unit = self.own.unit if self.own else self.verdict.unit if self.truth is None else ""
         return {
-            "rows": self.kept.shape[1], "repeats": len(self.drawn), "optimum": 1.0 if self.letters else known, "unit": unit,
+            "rows": self.kept.shape[1], "repeats": len(self.drawn), "unit": unit,
+            "optimum": 1.0 if self.letters else known,
             "best_data": _estimate(self.learned.max(1)), "best_drawn": _estimate(self.values.max(1)),
             "deviation": _estimate(self.sd[:, 0]), "methods": methods,
             "asked": self.values.size + sum(c["true"].size for c in self.climbs.values()),

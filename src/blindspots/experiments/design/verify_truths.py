@@ -16,7 +16,8 @@ PUBLISHED: dict[str, tuple[float, list[list[float]]]] = {
     "hartmann6": (3.32237, [[0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573]]),
 }
 BOUNDS = {"branin": [(-5, 10), (0, 15)], "hartmann3": [(0, 1)] * 3, "hartmann6": [(0, 1)] * 6}
-_BUMPS = {  # of every bump: height, steepness and place of each number (in ten thousandths)
+# height of every bump, steepness and place (in ten thousandths) of each number
+_BUMPS: dict[str, list[tuple[float, tuple[float, ...], tuple[int, ...]]]] = {
     "hartmann3": [
         (1.0, (3.0, 10, 30), (3689, 1170, 2673)), (1.2, (0.1, 10, 35), (4699, 4387, 7470)),
         (3.0, (3.0, 10, 30), (1091, 8732, 5547)), (3.2, (0.1, 10, 35), (381, 5743, 8828)),
@@ -41,7 +42,9 @@ def _hartmann(name: str) -> Callable[[Array], Array]:
     def value(x: Array) -> Array:
         total = np.zeros(len(x))
         for height, steepness, place in _BUMPS[name]:
-            exponent = sum(a * np.square(x[:, i] - p / 1e4) for i, (a, p) in enumerate(zip(steepness, place, strict=True)))
+            exponent = sum(
+                a * np.square(x[:, i] - p / 1e4) for i, (a, p) in enumerate(zip(steepness, place, strict=True))
+            )
             total += height * np.exp(-exponent)
         return total
 
@@ -60,7 +63,9 @@ def ehrlich(task: Mapping[str, Array], sequences: Array) -> Array:
     for motif, places in zip(task["patterns"], task["offsets"], strict=True):
         best = np.zeros(len(sequences), dtype=np.int64)
         for start in range(sequences.shape[1] - places[-1]):
-            best = np.maximum(best, sum((sequences[:, start + p] == a).astype(np.int64) for a, p in zip(motif, places, strict=True)))
+            best = np.maximum(
+                best, sum((sequences[:, start + p] == a).astype(np.int64) for a, p in zip(motif, places, strict=True))
+            )
         value *= np.floor(best * levels / motif_length) / levels
     for before, after in zip(sequences.T[:-1], sequences.T[1:], strict=True):
         value[task["transitions"][before, after] == 0] = 0
