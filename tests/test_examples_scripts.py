@@ -16,6 +16,7 @@ PRINTED = {
     "concentric_spheres.py": r"exact 0.00108, measured .*\nexact 1.78e-18, measured .* points",
     "harden_and_compare.py": r"original .*%\nhardened .*%",
     "own_attack.py": r"SignFlips\(.*\): robust accuracy \d+%.*\nSquare\(",
+    "own_design.py": r"best of the data .*\nnaive +promised .*, true .*\nconservative +promised .*, true ",
     "own_network.py": r"clean accuracy .*\nrobust accuracy .*% \(95% interval",
     "photographs.py": r"24 photographs: .*\n[1-9]\d* adversarial pictures in ",
     "robustness_gate.py": r"1 passed",

@@ -77,7 +77,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "design/sequences": {
         "config": DesignConfig(
             task="ehrlich:positions=8,letters=5,motifs=2,length=2,quantisation=2",
-            points=8,
+            points=14,
             repeats=2,
             updates=20,
             steps=3,
