@@ -51,7 +51,8 @@ def page(run: Designed) -> Page:
     """The three numbers of every method, curves over the steps, and what the designs look like."""
     titles = {name: METHODS[name].capitalize() for name in run.config.method}
     climbs = {name: run.parts[f"climbs/{name}"] for name in run.config.method}
-    landscapes, sequences = list(_landscapes(run, climbs)), list(_sequences(run, climbs))
+    shown = _most_deceived(climbs["naive"], run.parts["data"])
+    landscapes, sequences = list(_landscapes(run, climbs, shown)), list(_sequences(run, climbs, shown))
     looks = [("looks", "What the designs look like")] if landscapes or sequences else []
     return Page(
         kicker="Designs that are too good to be true", headline=_headline(run), text=_text(run),
@@ -60,7 +61,7 @@ def page(run: Designed) -> Page:
         template=Path(__file__).with_name("page.html.j2"),
         context={
             "plots": curves(climbs, run.parts["data"], titles), "landscapes": landscapes, "sequences": sequences,
-            "methods": {name: METHODS[name] for name in run.config.method},
+            "shown": shown, "methods": {name: METHODS[name] for name in run.config.method},
         },
         cost=f"{count(run.verdict.asked, 'question')} to the truth",
     )  # fmt: skip
@@ -131,15 +132,21 @@ def _known(run: Designed) -> Table:
 # ------------------------------------------------------------------ pictures
 
 
-def _landscapes(run: Designed, climbs: dict[str, Columns]) -> Iterator[Landscape]:
-    """Of the first repeat, where two numbers are designed: the truth, and every surrogate with its climbs."""
+def _most_deceived(naive: Columns, data: Columns) -> int:
+    """The repeat in which naive ascent overestimates its chosen design most."""
+    gap = (naive["predicted"][-1] - naive["true"][-1]).gather(1, chosen(naive)) / scale(data)[1]
+    return int(gap.argmax())
+
+
+def _landscapes(run: Designed, climbs: dict[str, Columns], repeat: int) -> Iterator[Landscape]:
+    """Of one repeat, where two numbers are designed: the truth, and every surrogate with its climbs."""
     data = run.parts["data"]
     if run.config.task not in BUILT_IN or data["drawn"].shape[2] != 2:
         return
     at = torch.from_numpy(paint.places()).float()
     true = BUILT_IN[run.config.task]().values(at).numpy()
     ends = (float(torch.from_numpy(true).quantile(_LIGHTEST)), float(true.max()))
-    kept = data["drawn"][0, data["kept"][0]].double().numpy()
+    kept = data["drawn"][repeat, data["kept"][repeat]].double().numpy()
 
     def drawn(values: Tensor, paths: list[Tensor]) -> str:
         lines = [path.double().numpy() for path in paths]
@@ -147,41 +154,38 @@ def _landscapes(run: Designed, climbs: dict[str, Columns]) -> Iterator[Landscape
 
     yield Landscape("the truth", drawn(torch.from_numpy(true), []), "dark is high; dots are the data")
     for name, climb in climbs.items():
-        best = int(chosen(climb)[0])
-        ways = climb["designs"][:, 0].unbind(1)
+        best = int(chosen(climb)[repeat])
+        ways = climb["designs"][:, repeat].unbind(1)
         paths = [ways[best], *(way for i, way in enumerate(ways) if i != best)]
-        values = climb["predicted"][-1, 0, best], climb["true"][-1, 0, best]
+        values = climb["predicted"][-1, repeat, best], climb["true"][-1, repeat, best]
         said = f"chosen: predicted {number(float(values[0]))}, true {number(float(values[1]))}"
-        yield Landscape(name, drawn(_surface(run, name, at), paths), said)
+        yield Landscape(name, drawn(_surface(run, name, repeat, at), paths), said)
 
 
-def _surface(run: Designed, method: str, at: Tensor) -> Tensor:
-    """What a method's surrogate of the first repeat predicts at places (N, 2), as measured."""
+def _surface(run: Designed, method: str, repeat: int, at: Tensor) -> Tensor:
+    """What a method's surrogate of a repeat predicts at places (N, 2), as measured."""
     made = run.parts[f"networks/{'conservative' if method == 'conservative' else 'plain'}"]
-    repeats = run.verdict.repeats
-    members = len(made["first"]) // repeats
-    asked = members if method == "ensemble" else 1
-    nets = Networks(**{name: made[name][:asked] for name in NETWORKS})
+    members = len(made["first"]) // run.verdict.repeats
+    asked, first = members if method == "ensemble" else 1, repeat * members
+    nets = Networks(**{name: made[name][first : first + asked] for name in NETWORKS})
     mean, sd = scale(run.parts["data"])
-    return mean[0] + sd[0] * Surrogates(nets, asked).exactly(at[None])[0]
+    return mean[repeat] + sd[repeat] * Surrogates(nets, asked).exactly(at[None])[0]
 
 
-def _sequences(run: Designed, climbs: dict[str, Columns]) -> Iterator[Sequence]:
-    """Of the first repeat: the best of the data, and what every method chose."""
+def _sequences(run: Designed, climbs: dict[str, Columns], repeat: int) -> Iterator[Sequence]:
+    """Of one repeat: the best of the data, and what every method chose."""
     task, data = run.parts["task"], run.parts["data"]
     if "transitions" not in task or len(task["transitions"]) > len(_ALPHABET):
         return
     banned = task["transitions"] == 0
-    best = data["drawn"][0, data["kept"][0, -1]]
-    yield Sequence(
-        "best of the data",
-        _spelled(best, banned),
-        f"true {number(float(data['values'][0].gather(0, data['kept'][0])[-1]))}",
-    )
+    best = data["kept"][repeat, -1]
+    worth = number(float(data["values"][repeat, best]))
+    yield Sequence("best of the data", _spelled(data["drawn"][repeat, best], banned), f"true {worth}")
     for name, climb in climbs.items():
-        i = int(chosen(climb)[0])
-        values = [number(float(climb[k][-1, 0, i])) for k in ("predicted", "true")]
-        yield Sequence(name, _spelled(climb["designs"][-1, 0, i], banned), f"predicted {values[0]}, true {values[1]}")
+        i = int(chosen(climb)[repeat])
+        values = [number(float(climb[k][-1, repeat, i])) for k in ("predicted", "true")]
+        said = f"predicted {values[0]}, true {values[1]}"
+        yield Sequence(name, _spelled(climb["designs"][-1, repeat, i], banned), said)
 
 
 def _spelled(sequence: Tensor, banned: Tensor) -> list[tuple[str, bool]]:

