@@ -137,6 +137,13 @@ def test_repeats_trained_together_do_not_look_at_each_other() -> None:
     assert not torch.equal(a.first[1], b.first[1])
 
 
+def test_the_first_member_is_the_same_however_many_there_are() -> None:
+    x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(3))
+    alone, three = (fit(x, x.sum(2), members, 0, 5) for members in (1, 3))
+    assert torch.allclose(three.first[::3], alone.first, atol=1e-5)
+    assert not torch.allclose(three.first[1::3], alone.first, atol=1e-2)
+
+
 def test_a_network_learns_a_line() -> None:
     x = torch.linspace(-1, 1, 20)[None, :, None]
     nets = fit(x, 2 * x[..., 0], 2, 0, 600)

@@ -102,7 +102,7 @@ def _table(run: Designed, which: str) -> Table:
         found: Outcome = getattr(m, which)
         share = getattr(m, left)
         rows.append([
-            m.name, _said(found.sd.predicted), _said(found.sd.true), _said(found.sd.gap),
+            m.name, f"{found.sd.predicted.mean:.2f}", f"{found.sd.true.mean:.2f}", _said(found.sd.gap),
             "–" if share is None else percent(share), _said(found.unit.true),
         ])  # fmt: skip
     unit = _unit(run)

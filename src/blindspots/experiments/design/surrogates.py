@@ -96,9 +96,9 @@ def fit(x: Tensor, y: Tensor, members: int, seed: int, updates: int) -> Networks
 
     Args: x (r, n, f); y (r, n), standardised. Returns: r * members networks, those of a repeat side by side.
     """
-    x, y = x.repeat_interleave(members, 0), y.repeat_interleave(members, 0)
     with alone(seed):
-        nets = _fresh(len(x), x.shape[-1])
+        nets = _fresh(members, *x.shape[::2])
+        x, y = x.repeat_interleave(members, 0), y.repeat_interleave(members, 0)
         optimiser = torch.optim.Adam(nets.weights.values(), _RATE)
         for _ in range(updates):
             _descend(optimiser, (nets.each(x) - y).square().mean(1))
@@ -120,7 +120,7 @@ def fit_conservatively(
     Returns: r networks; overestimation and alpha (updates, r), both before each update.
     """
     with alone(seed):
-        nets, told = _fresh(len(x), x.shape[-1]), []
+        nets, told = _fresh(1, *x.shape[::2]), []
         alpha = torch.full((len(x),), _FIRST_ALPHA)
         optimiser = torch.optim.Adam(nets.weights.values(), _RATE)
         for _ in range(updates):
@@ -135,13 +135,21 @@ def fit_conservatively(
     return nets.mapped(Tensor.detach), overs, alphas
 
 
-def _fresh(count: int, features: int) -> Networks:
-    """Weights and biases uniform within 1 / sqrt(inputs), as torch draws them for linear layers."""
-    drawn: list[Tensor] = []
+def _fresh(members: int, repeats: int, features: int) -> Networks:
+    """Weights and biases uniform within 1 / sqrt(inputs), as torch draws them for linear layers.
+
+    The first member of a repeat is the same however many there are, and the same for every way to train.
+    """
+    drawn = [_drawn(repeats, features) for _ in range(members)]
+    return Networks(*(torch.stack(w, 1).flatten(0, 1).requires_grad_() for w in zip(*drawn, strict=True)))
+
+
+def _drawn(count: int, features: int) -> list[Tensor]:
+    found: list[Tensor] = []
     for inputs, outputs in ((features, _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 1)):
         reach = 1 / math.sqrt(inputs)
-        drawn += [reach * (2 * torch.rand(shape) - 1) for shape in ((count, inputs, outputs), (count, 1, outputs))]
-    return Networks(*(w.requires_grad_() for w in drawn))
+        found += [reach * (2 * torch.rand(shape) - 1) for shape in ((count, inputs, outputs), (count, 1, outputs))]
+    return found
 
 
 def _descend(optimiser: torch.optim.Optimizer, losses: Tensor) -> None:
