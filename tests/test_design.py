@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blindspots as bs
+from blindspots.experiments.design import paint
+from blindspots.experiments.design.charts import round_values
 from blindspots.experiments.design.climbing import Region, climb_of, climbed, distances
 from blindspots.experiments.design.config import DesignConfig
 from blindspots.experiments.design.ehrlich import Ehrlich
@@ -18,6 +20,7 @@ from blindspots.experiments.design.opening import parse_task
 from blindspots.experiments.design.surrogates import Networks, Surrogates, fit, fit_conservatively
 from blindspots.experiments.design.tasks import BUILT_IN, Designs
 from blindspots.experiments.design.verify_truths import FORMULAS, PUBLISHED, ehrlich, reachable
+from blindspots.report.experiment import html
 from blindspots.runs.config import made
 from blindspots.runs.verify import verify_files
 
@@ -245,6 +248,22 @@ def test_a_run_says_what_it_found_and_is_proved(task: str) -> None:
     assert v.asked == 2 * 8 + 4 * 5 * 2 * 4
     assert verify_files(dict(done.files)).ok
     assert next(iter(v.metrics())) == "chosen_gap@conservative"
+    assert "Reward hacking is an adversarial example" in html(done)
+
+
+def test_promises_above_the_optimum_are_red_and_high_is_dark() -> None:
+    right = paint.places()[:, 0] > 0
+    image = paint.painted(np.where(right, 2.0, 0.0), (0.0, 1.0), 1.0, np.zeros((0, 2)), [])
+    (low, green, blue), (red, faint, _) = (image.getpixel((x, 100)) for x in (40, 280))
+    assert min(low, green, blue) > 230
+    assert red > 2 * faint
+    calm = paint.painted(np.where(right, 1.0, 0.0), (0.0, 1.0), 1.0, np.zeros((0, 2)), [])
+    assert max(calm.getpixel((280, 100))) < 90
+
+
+def test_axes_have_round_marks_on_both_sides_of_zero() -> None:
+    assert round_values(-1.9, 2.3) == [-1, 0, 1, 2]
+    assert round_values(10.15, 10.75) == pytest.approx([10.2, 10.3, 10.4, 10.5, 10.6, 10.7])
 
 
 def test_naive_ascent_is_deceived_where_data_are_few() -> None:
