@@ -103,10 +103,10 @@ def _table(run: Designed, which: str) -> Table:
         share = getattr(m, left)
         rows.append([
             m.name, f"{found.sd.predicted.mean:.2f}", f"{found.sd.true.mean:.2f}", _said(found.sd.gap),
-            "–" if share is None else percent(share), _said(found.unit.true),
+            "–" if share is None else percent(share), number(round(found.unit.true.mean, 9)),
         ])  # fmt: skip
     unit = _unit(run)
-    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Overestimation left", f"True{unit and ', '}{unit}"]
+    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Left", f"True, {unit}"]
     return Table(head, rows, titles[which])
 
 
