@@ -288,6 +288,21 @@ def test_the_truth_of_a_user(tmp_path: Path) -> None:
     assert not verify_files(dict(done.files)).ok
 
 
+def test_a_run_does_not_go_on_with_another_truth(tmp_path: Path) -> None:
+    asked = []
+
+    def stops(x: np.ndarray) -> np.ndarray:
+        asked.append(len(x))
+        if len(asked) == 4:
+            raise ValueError("no more")
+        return x[:, 0]
+
+    with pytest.raises(bs.InputError, match="no more"):
+        bs.design(bs.Task([(0, 1)], stops), out=tmp_path / "run", **SMALL)
+    with pytest.raises(bs.InputError, match="the run was begun with"):
+        bs.design(bs.Task([(0, 1)], lambda x: 2 * x[:, 0]), out=tmp_path / "run", resume=True, **SMALL)
+
+
 def test_a_task_from_python_is_proved_with_it_and_noted_without() -> None:
     task = bs.Task([(0, 1)], lambda x: x[:, 0], name="line")
     done = bs.design(task, **SMALL)

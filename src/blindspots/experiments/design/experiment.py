@@ -124,6 +124,14 @@ class _Making:
         """True values (...) of designs (..., size)."""
         return self.of.values(designs.flatten(0, -2)).view(designs.shape[:-1])
 
+    def _check_same(self, first: Tensor, again: Tensor) -> None:
+        """A truth that batches its designs may round differently."""
+        if not torch.allclose(first, again, rtol=1e-9, atol=0):
+            raise InputError(
+                f"expected the same value when the same design is asked about again, got another from {self.of.name}: "
+                "pass a truth without noise, such as a mean, and go on with the one that the run was begun with"
+            )
+
     def task(self) -> Columns:
         if isinstance(self.of, Ehrlich):
             return self.of.columns()
@@ -134,11 +142,7 @@ class _Making:
         c, repeats = self.config, range(self.config.repeats or 0)
         drawn = torch.stack([self.of.drawn(c.seed, i, c.points or 0) for i in repeats])
         values = self._values(drawn)
-        if not torch.equal(values[0, :2], self._values(drawn[0, :2])):
-            raise InputError(
-                f"expected the same value when the same design is asked about again, got another from {self.of.name}: "
-                "pass a truth without noise, such as a mean"
-            )
+        self._check_same(values[0, :2], self._values(drawn[0, :2]))
         found = {"drawn": drawn, "values": values, "kept": values.argsort(dim=1, stable=True)[:, : _rows(c)]}
         if not (scale(found)[1] > 0).all():
             raise InputError(
@@ -146,34 +150,40 @@ class _Making:
             )
         return found
 
-    def _learned(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The data (r, k, size), as surrogates see them, and their standardised values."""
+    def _learned(self) -> tuple[Tensor, Tensor]:
+        """The data (r, k, size), and their values (r, k)."""
         data = self.needs["data"]
         kept = data["kept"]
         designs = data["drawn"].gather(1, kept[..., None].expand(-1, -1, self.of.size))
-        mean, sd = scale(data)
-        values = ((data["values"].gather(1, kept) - mean) / sd).float()
-        return designs, self.of.seen(designs.flatten(0, 1)).view(*kept.shape, -1), values
+        return designs, data["values"].gather(1, kept)
+
+    def _taught(self) -> tuple[Tensor, Tensor]:
+        """The data as surrogates see them (r, k, f), and standardised values (r, k)."""
+        (designs, values), (mean, sd) = self._learned(), scale(self.needs["data"])
+        return self._seen(designs), ((values - mean) / sd).float()
+
+    def _seen(self, x: Tensor) -> Tensor:
+        return self.of.seen(x.flatten(0, 1)).view(*x.shape[:2], -1)
 
     def plain(self) -> Columns:
         self._tell("networks/plain", f"training {self.members} surrogates of every repeat")
-        _, x, y = self._learned()
-        return fit(x, y, self.members, self.config.seed, self.config.updates or 0).weights
+        return fit(*self._taught(), self.members, self.config.seed, self.config.updates or 0).weights
 
     def conservative(self) -> Columns:
         self._tell("networks/conservative", "training surrogates against their own ascent")
-        c, (_, x, y) = self.config, self._learned()
+        c = self.config
         climb = climb_of(self.of, c.inner_steps, self.stride)
-        nets, over, alpha = fit_conservatively(x, y, c.seed, c.updates or 0, c.tau, climb)
+        nets, over, alpha = fit_conservatively(*self._taught(), c.seed, c.updates or 0, c.tau, climb)
         return {**nets.weights, "over": over, "alpha": alpha}
 
     def climb(self, method: str) -> Columns:
         c, steps = self.config, self.config.steps or 0
         surrogates = self._surrogates(method)
-        data, _, _ = self._learned()
+        data, worth = self._learned()
         region = Region.around(data, c.trust) if method == "trust" else None
         found = []
         starts = data.flip(1)[:, : c.designs]  # the best first
+        self._check_same(worth.flip(1)[:, : c.designs], self._values(starts))
         for step, x in enumerate(climbed(self.of, surrogates, starts, steps, self.stride, region)):
             if step % c.ask_every == 0 or step == steps:
                 self._tell(f"climbs/{method}", f"step {step} of {steps}")
@@ -186,7 +196,7 @@ class _Making:
 
     def _predicted(self, surrogates: Surrogates, x: Tensor) -> Tensor:
         mean, sd = scale(self.needs["data"])
-        return mean + sd * surrogates.exactly(self.of.seen(x.flatten(0, 1)).view(*x.shape[:2], -1))
+        return mean + sd * surrogates.exactly(self._seen(x))
 
     def _surrogates(self, method: str) -> Surrogates:
         columns = self.needs[_networks(method)]

@@ -34,7 +34,7 @@ def _deceived(v: DesignVerdict) -> Iterator[Finding]:
     if unsure := [which for which, gap in told.items() if not _above(gap)]:
         yield Finding(
             code="no-clear-gap", severity="warning",
-            saw=f"Naive ascent shows no clear gap {listing(unsure)}: the interval over repeats does not lie above 0, so "
+            saw=f"Naive ascent shows no clear gap {listing(unsure)}: the interval over repeats is not above 0, so "
             "there is little that another method could cut.",
             do="Fewer points, more repeats or another task show more.",
         )  # fmt: skip

@@ -77,7 +77,7 @@ class DesignVerdict(Verdict):
     """Attributes:
     optimum: the largest true value that there is; None where nobody knows.
     best_data, best_drawn: largest true value among the data, and among all random designs.
-    asked: designs whose truth was asked.
+    asked: designs whose truth was asked, without those that were asked about again as a check.
     """
 
     rows: int
