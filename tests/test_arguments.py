@@ -42,6 +42,8 @@ ENOUGH: dict[str, dict[str, Any]] = {  # arguments with which each name is happy
     "harden": {**COMMON, "epochs": 1},
     "inspect": {"model": Net(), "x": X, "y": Y},
     "require": {"verdict": Verdict(), "rules": []},
+    "Task": {"bounds": [(0, 1)], "truth": lambda x: x[:, 0]},
+    "design": {"task": "branin"},
     "load_data": {"spec": "digits"},
     "load_detector": {"run": "nowhere"},
     "load_model": {"spec": "digits"},

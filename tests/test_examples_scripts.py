@@ -17,6 +17,7 @@ PRINTED = {
     "endpoint.py": r"\d+ of 20 inputs fooled\n\d+ queries for [\d.]+, \d+ more were known\nforecast .*: [\d.]+",
     "harden_and_compare.py": r"original .*%\nhardened .*%",
     "own_attack.py": r"SignFlips\(.*\): robust accuracy \d+%.*\nSquare\(",
+    "own_design.py": r"best of the data .*\nnaive +promised .*, true .*\nconservative +promised .*, true ",
     "own_network.py": r"clean accuracy .*\nrobust accuracy .*% \(95% interval",
     "photographs.py": r"24 photographs: .*\n[1-9]\d* adversarial pictures in ",
     "robustness_gate.py": r"1 passed",

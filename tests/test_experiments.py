@@ -16,6 +16,7 @@ import pytest
 import blindspots as bs
 from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.certify.config import CertifyConfig
+from blindspots.experiments.design.config import DesignConfig
 from blindspots.experiments.detect.config import DetectConfig
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.harden.config import HardenConfig
@@ -88,6 +89,27 @@ SMALL: dict[str, dict[str, Any]] = {
         ),
         "kills": 4,
         "numbers": 12,
+    },
+    "design": {
+        "config": DesignConfig(
+            task="branin", points=8, repeats=2, updates=30, steps=3, inner_steps=2, members=2, designs=3
+        ),
+        "kills": 4,
+        "numbers": 30,
+    },
+    "design/sequences": {
+        "config": DesignConfig(
+            task="ehrlich:positions=8,letters=5,motifs=2,length=2,quantisation=2",
+            points=14,
+            repeats=2,
+            updates=20,
+            steps=3,
+            inner_steps=2,
+            members=2,
+            designs=3,
+        ),
+        "kills": 3,
+        "numbers": 15,
     },
     "harden": {
         "config": HardenConfig(
@@ -176,7 +198,7 @@ SMALL: dict[str, dict[str, Any]] = {
             slices=1,
             resolution=8,
             permutations=19,
-            features=False,
+            relearn=False,
         ),
         "kills": 6,
         "numbers": 30,

@@ -34,7 +34,7 @@ from blindspots.report.experiment import html
 from closed_form import Linear, optimum, plane, planes
 from pages import Outline, text
 
-QUICK: dict[str, Any] = {"features": False, "resolution": 32, "slices": 1, "permutations": 19}
+QUICK: dict[str, Any] = {"relearn": False, "resolution": 32, "slices": 1, "permutations": 19}
 Array = np.ndarray[Any, Any]
 
 
@@ -387,7 +387,7 @@ def test_a_network_learns_from_wrongly_labelled_examples_and_not_from_labels_alo
         net[0].bias.copy_(-50 * means.square().sum(1))
     run = bs.inspect.geometry(
         net, held, truth, training_data=as_data((x, y)), threat="linf:0.08", learning_steps=200, geometry_rows=20,
-        **{k: v for k, v in QUICK.items() if k != "features"},
+        **{k: v for k, v in QUICK.items() if k != "relearn"},
     )  # fmt: skip
     by = {f.kind: f for f in run.verdict.features}
     assert set(by) == {"random", "shifted", "control"}
@@ -469,7 +469,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(asked: dict[str, Any], sen
 def test_rows_to_learn_from_that_also_judge_are_refused() -> None:
     known = plane(12, (24,), (0.05, 1.5))
     with pytest.raises(InputError, match="that nothing is trained on"):
-        studied(known.net, known.x, known.y, features=True, training_data=as_data((known.x, known.y)))
+        studied(known.net, known.x, known.y, relearn=True, training_data=as_data((known.x, known.y)))
 
 
 def test_models_of_texts_are_refused() -> None:
@@ -489,7 +489,7 @@ def test_a_layer_that_cannot_begin_anew_is_named() -> None:
     known = plane(12, (24,), (0.05, 1.5))
     more = plane(12, (24,), (0.05, 1.4), seed=2)
     with pytest.raises(InputError, match="Own in Own, which cannot: name a network that learns with --learner"):
-        studied(Own(), known.x, known.y, features=True, training_data=as_data((more.x, more.y)))
+        studied(Own(), known.x, known.y, relearn=True, training_data=as_data((more.x, more.y)))
 
 
 def test_by_default_what_cannot_learn_is_left_out_and_said(tmp_path: Path) -> None:
@@ -505,7 +505,7 @@ def test_by_default_what_cannot_learn_is_left_out_and_said(tmp_path: Path) -> No
 
     asked = {"data": "digits", "rows": 20, "slices": 0, "permutations": 19}
     run = bs.inspect.geometry(Own(), out=tmp_path / "run", **asked)
-    assert not run.config.features
+    assert not run.config.relearn
     assert "training_data" not in run.manifest.world
     assert "no-training" in {f.code for f in run.verdict.findings}
     assert bs.verify(tmp_path / "run", Own()).ok
@@ -568,7 +568,7 @@ def test_a_model_without_boundaries_is_studied_and_proved(tmp_path: Path) -> Non
     with torch.no_grad():
         net.weight.zero_(), net.bias.copy_(torch.tensor([1.0, 0.0]))
     y = torch.zeros(8, dtype=torch.int64)
-    bs.inspect.geometry(net, x, y, geometry_rows=6, slices=1, features=False, out=tmp_path / "run")
+    bs.inspect.geometry(net, x, y, geometry_rows=6, slices=1, relearn=False, out=tmp_path / "run")
     assert bs.verify(tmp_path / "run", bs.Model(net), (x, y)).problems == []
 
 
@@ -576,6 +576,6 @@ def test_rows_without_scores_or_too_few_of_them_are_refused() -> None:
     x = torch.rand(8, 6, generator=torch.Generator().manual_seed(0))
     odd = int((x[:, 3] > 0.5).sum())
     with pytest.raises(bs.InputError, match=rf"expected scores that are numbers, got others for {odd} of 8 rows"):
-        bs.inspect.geometry(Broken(), x, torch.zeros(8).long(), features=False)
+        bs.inspect.geometry(Broken(), x, torch.zeros(8).long(), relearn=False)
     with pytest.raises(bs.InputError, match=r"expected at least 4 rows, .* got 3: give more"):
         bs.inspect.geometry(nn.Linear(6, 2), x[:3], torch.zeros(3).long())

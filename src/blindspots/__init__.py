@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
     from blindspots.experiments.certify.smoothed import Smoothed
+    from blindspots.experiments.design.experiment import design
+    from blindspots.experiments.design.tasks import Task
     from blindspots.experiments.detect.experiment import detect
     from blindspots.experiments.detect.loading import load_detector
     from blindspots.experiments.evaluate.experiment import Evaluation, evaluate
@@ -70,6 +72,7 @@ __all__ = [
     "Objective",
     "Smoothed",
     "TableData",
+    "Task",
     "TextData",
     "TextModel",
     "TokenModel",
@@ -81,6 +84,7 @@ __all__ = [
     "attack",
     "attacks",
     "certify",
+    "design",
     "detect",
     "evaluate",
     "from_columns",
@@ -122,6 +126,7 @@ _HOMES = {
     "Model": "models",
     "Smoothed": "experiments.certify.smoothed",
     "TableData": "data",
+    "Task": "experiments.design.tasks",
     "TextData": "data",
     "TextModel": "models.texts",
     "TokenModel": "models.texts",
@@ -132,6 +137,7 @@ _HOMES = {
     "Words": "texts.threats",
     "attack": "experiments.attack.experiment",
     "certify": "experiments.certify.experiment",
+    "design": "experiments.design.experiment",
     "detect": "experiments.detect.experiment",
     "evaluate": "experiments.evaluate.experiment",
     "from_columns": "models",

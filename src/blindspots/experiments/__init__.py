@@ -107,6 +107,14 @@ KINDS = (
         "would do cannot be shown.",
     ),
     _kind(
+        "design",
+        "Search for designs on a learned objective, and say what they are really worth: reward hacking, measured.\n"
+        "\n"
+        "TASK has a truth that can be asked: branin, hartmann3, hartmann6, ehrlich, or a function of yours.",
+        unseen="Surrogates were not trained again: their weights are taken as they are stored. That no better design "
+        "could be found on them cannot be shown.",
+    ),
+    _kind(
         "inspect",
         "Look into a model: its units, what they see, how far small changes move it, and how often they do harm.\n"
         "\n"

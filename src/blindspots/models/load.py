@@ -128,7 +128,7 @@ def _made_by(spec: str) -> Model:
     place, _, factory = spec.rpartition(":")
     if not place or not factory:
         raise InputError(f"expected a model ({FORMS}), got {spec!r}{meant(spec, EMBEDDED)}: name one of these")
-    return _from_factory(place, factory, spec)
+    return _model_of(from_factory(spec), factory, spec)
 
 
 def _of_scheme(open_it: Callable[[str], Model], words: str, spec: str) -> Model:
@@ -340,11 +340,19 @@ _PREFIXED: dict[str, Callable[[str, str], Model]] = {
 # ------------------------------------------------------------------ factories
 
 
-def _from_factory(place: str, name: str, spec: str) -> Model:
+def from_factory(spec: str) -> Any:
+    """What "file.py:factory" or "package.module:factory" returns, or the network that stands there itself.
+
+    Raises InputError: there is no such function, or it fails.
+    """
+    place, _, name = spec.rpartition(":")
     is_file = place.endswith(".py")
     with _importable(Path(os.path.realpath(place)).parent if is_file else Path.cwd()):
         module = _import_file(_there(Path(place))) if is_file else _import_module(place)
-        made = _made(module, name, spec)
+        return _made(module, name, spec)
+
+
+def _model_of(made: Any, name: str, spec: str) -> Model:
     if isinstance(made, Model):
         made.spec = spec
         return made

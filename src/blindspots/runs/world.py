@@ -202,7 +202,7 @@ class World:
     def unsendable(self) -> str:
         """Why no other process could open this; "" where it could."""
         for name, thing in self.given.items():
-            if (_is_opened(thing) and thing.spec is None) or isinstance(thing, Score):
+            if getattr(thing, "spec", "") is None or isinstance(thing, Score):
                 return f"{name} was passed from Python and has no name to open it by"
         return ""
 

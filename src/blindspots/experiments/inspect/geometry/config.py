@@ -29,7 +29,7 @@ class GeometryConfig(Learning):
         16, "Directions at right angles, all of them adversarial, that are tried per row at most.", metavar="N", ge=1
     )
     permutations: int = setting(999, "Permutations of a test of correlation.", metavar="N", ge=19, le=100_000)
-    features: bool = setting(
+    relearn: bool = setting(
         True,
         "Also train networks on adversarial examples with the labels that they were made for, where there are rows to "
         "train on.",
@@ -60,4 +60,4 @@ class GeometryConfig(Learning):
 
     def datasets(self) -> dict[str, DataSource]:
         found = super().datasets()
-        return found if self.features else {name: rows for name, rows in found.items() if name != "training_data"}
+        return found if self.relearn else {name: rows for name, rows in found.items() if name != "training_data"}

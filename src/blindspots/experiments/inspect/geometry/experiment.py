@@ -104,7 +104,7 @@ class GeometryStudy(Experiment[GeometryConfig, GeometryVerdict]):
         wanted = config.geometry_rows or (_LARGE_ROWS if is_large(shape) else _ROWS)
         fitted = config.model_copy(
             update={
-                "features": config.features and _can_learn(config, world),
+                "relearn": config.relearn and _can_learn(config, world),
                 "threat": with_threat(config, world),
                 "geometry_rows": min(wanted, len(world.data)),
                 "chunk": rows_per_call("search", shape, world.model.device, config.chunk),
@@ -167,7 +167,7 @@ def _of_gradients(config: GeometryConfig) -> list[Part]:
     listed = [Part("curvature", ("rows", "moved/model")), Part("boundary", ("rows",)), Part("subspace", ("rows",))]
     if config.against:
         listed.append(Part("angles", ("rows", "moved/model", "moved/against")))
-    if config.features:
+    if config.relearn:
         listed += [Part(f"features/{kind}", settings={"kind": kind}) for kind in KINDS]
     return listed
 

@@ -24,7 +24,7 @@ def findings(config: GeometryConfig, verdict: GeometryVerdict, slopes: bool) -> 
             saw="No second model was named, so nothing is said on what models share.",
             do="Name an independently trained one with --against.",
         )  # fmt: skip
-    if slopes and not config.features:
+    if slopes and not config.relearn:
         yield Finding(
             code="no-training", severity="note",
             saw="No network was trained on relabelled adversarial examples.",

@@ -1,0 +1,1 @@
+"""Designs: what a learned objective promises, beside what is true."""

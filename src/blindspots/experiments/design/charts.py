@@ -1,0 +1,62 @@
+"""What the page of designs draws: what was predicted and what is true, over the steps of a climb."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from blindspots.experiments.design.conclude import estimate, scale
+from blindspots.report.charts import Line, Mark, Plot, rising
+from blindspots.report.words import number
+from blindspots.runs.experiment import Columns
+
+_MARGIN = 0.06  # of the range, above and below
+_DOTS = 5
+
+
+def curves(climbs: Mapping[str, Columns], data: Columns, titles: Mapping[str, str]) -> list[Plot]:
+    """One chart for every method, all on the same axes: means over designs, with 95 % intervals over repeats."""
+    told = {name: _told(climb, data) for name, climb in climbs.items()}
+    values = [v for lines in told.values() for line in lines.values() for triple in line for v in triple]
+    low, high = min(values), max(values)
+    edge = _MARGIN * (high - low or 1)
+    return [_plot(titles[name], climbs[name]["step"], lines, low - edge, high + edge) for name, lines in told.items()]
+
+
+def _told(climb: Columns, data: Columns) -> dict[str, list[tuple[float, float, float]]]:
+    """(mean, low, high) after every step that was asked about, in standard deviations."""
+    mean, sd = scale(data)
+    return {name: [_ends((at - mean) / sd) for at in climb[name]] for name in ("predicted", "true")}
+
+
+def _ends(values: Tensor) -> tuple[float, float, float]:
+    found = estimate(values.mean(1))
+    ends = (found.mean, found.mean) if isinstance(found.interval, str) else found.interval
+    return found.mean, *ends
+
+
+def _plot(
+    title: str, step: Tensor, told: Mapping[str, Sequence[tuple[float, float, float]]], low: float, high: float
+) -> Plot:
+    def up(value: float) -> float:
+        return 100 * (value - low) / (high - low)
+
+    across = (100 * step.double() / max(int(step[-1]), 1)).tolist()
+    shown = torch.linspace(0, len(step) - 1, min(_DOTS, len(step))).round().long().tolist()
+    lines = []
+    for name, values in told.items():
+        means, lows, highs = ([(x, up(v[i])) for x, v in zip(across, values, strict=True)] for i in range(3))
+        band = rising([*highs, *lows[::-1]]) + "Z"
+        lines.append(Line(name, rising(means), band, [], [number(values[i][0]) for i in shown]))
+    y = [Mark(up(v), number(v)) for v in round_values(low, high)]
+    x = [Mark(across[i], str(int(step[i]))) for i in shown]
+    return Plot(title, "step", x, y, lines, [], [f"step {int(step[i])}" for i in shown])
+
+
+def round_values(low: float, high: float, about: int = 6) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from low to high."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
