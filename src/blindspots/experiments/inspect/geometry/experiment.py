@@ -111,7 +111,7 @@ class GeometryStudy(Experiment[GeometryConfig, GeometryVerdict]):
             }
         )
         _threat(fitted, world)
-        if not fitted.features:
+        if not fitted.relearn:
             world.rows.pop("training_data", None)  # as in a world that the fitted configuration opens
         return fitted
 
