@@ -92,8 +92,8 @@ class Threat(Checked, ABC):
         """Back from points `u` of `plain`, exact where they are unchanged."""
         return u
 
-    def pulled(self, g: Tensor) -> Tensor:
-        """A gradient (B, ...) in the coordinates of `plain`."""
+    def pulled(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+        """A gradient (B, ...) in the coordinates of `plain`; zero where nothing may change, as of the clean rows `x`."""
         return g
 
     def begun(self, start: Tensor, around: Around) -> Tensor:

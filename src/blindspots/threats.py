@@ -35,9 +35,9 @@ def as_threat(given: Any) -> Any:
 def as_plain_threat(given: Any) -> Any:
     """As `as_threat`, where one radius holds for all features. Raises InputError for other balls."""
     threat = as_threat(given)
-    if isinstance(threat, Ball) and not (threat.even and threat.where is None):
+    if isinstance(threat, Ball) and not (threat.even and threat.where is None and threat.padding is None):
         raise InputError(
-            "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "
-            "features: evaluate and attack search in these, here give a radius alone"
+            "expected a threat whose box and radius are the same for all features, got bounds, units, a mask of "
+            "features or padding: evaluate and attack search in these, here give a radius alone"
         )
     return threat

@@ -48,6 +48,12 @@ class Threatened(OnData):
         metavar="UNIT",
         shown="that of the inputs",
     )
+    padding: Number | None = setting(
+        None,
+        "The value that fills up the end of shorter rows: from where on a row holds nothing else, it may not change.",
+        metavar="VALUE",
+        shown="no row is filled up",
+    )
     candidates: str | None = setting(
         None,
         "What may stand in the place of a word or character of a text: sources such as synonyms:file=FILE or typo, "

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -351,7 +351,7 @@ def _reach(threat: Ball, x: Array) -> Array:
     """How far float32 may be away: (m,). A count needs no slack; units round on the way there and back."""
     radius, roundings = float(threat.radius or 0), 1 if threat.unit is None else 4
     within = np.where(np.ones(1, dtype=bool) if threat.where is None else threat.where.numpy(), x, 0)
-    size = threat.measured(within, np.zeros_like(x))
+    size = replace(threat, padding=None).measured(within, np.zeros_like(x))  # a row of zeros would be all padding
     slack = 0.0 if threat.name == "l0" else radius * SLACK + roundings * UNIT_ROUNDOFF * size
     reach: Array = np.broadcast_to(np.asarray(radius + slack), len(x))
     return reach
