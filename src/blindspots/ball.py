@@ -182,7 +182,7 @@ class Ball(Threat):
         return self.box(around).clip(x)
 
     @cached_property
-    def plain(self) -> Self:
+    def plain(self) -> "Ball":
         """The same threat of u = x / unit, where all features weigh the same: what attacks search in."""
         if self.unit is None:
             return self

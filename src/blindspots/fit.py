@@ -34,7 +34,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
             f"expected a threat that {' and '.join(lacks)} for {attack!r}, got {threat.name}, which does not: use one "
             f"of {able or 'your own attacks'}"
         )
-    if attack.requires is Ball and threat.name not in attack.threats:
+    if attack.requires is Ball and threat.family not in attack.threats:
         raise InputError(
             f"expected an attack for {threat.name} threats, got {attack!r}, which searches in "
             f"{', '.join(attack.threats)}: use one of {able}"
@@ -92,7 +92,7 @@ def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective
     return (
         kind.alone
         and not lacking(kind.requires, threat.plain)
-        and (kind.requires is not Ball or threat.name in kind.threats)
+        and (kind.requires is not Ball or threat.family in kind.threats)
         and (threat.even or not kind.even)
         and (not isinstance(threat.plain, Ball) or threat.radius is not None or kind.minimal)
         and affords(access, kind)

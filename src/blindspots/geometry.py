@@ -32,7 +32,7 @@ def scaled(d: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tail(x: Tensor, value: float | Tensor) -> Tensor:
-    """Where rows (B, ..., T) hold nothing but `value` from there to the end, over all other axes: (B, 1, ..., T) bool."""
+    """Where rows (B, ..., T) hold nothing but `value` from there to the end, in all channels: (B, 1, ..., T) bool."""
     same = (x == value).flatten(1, -2).all(1) if x.ndim > 2 else x == value
     ends = same.flip(1).long().cumprod(1).flip(1).bool()
     return ends.view(len(x), *[1] * (x.ndim - 2), x.shape[-1])

@@ -31,7 +31,8 @@ class Threatened(OnData):
 
     threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of sounds snr:20 or peak:-30 (in dB), or of texts "
+        "words:0.15, chars:2, edits:3 or trigger:WORDS.",
         metavar="THREAT",
     )
     where: str | None = setting(
@@ -68,6 +69,7 @@ class Threatened(OnData):
         metavar="CHECKS",
         shown="all of these, or antonyms+changed for chars and edits",
     )
+    rate: int | None = setting(None, "Samples per second, where the data are sounds.", hidden=True)
     features: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
     goal: str | None = setting(
         None,
@@ -139,7 +141,8 @@ class EvaluateConfig(Batched):
 
     threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of sounds snr:20 or peak:-30 (in dB), or of texts "
+        "words:0.15, chars:2, edits:3 or trigger:WORDS.",
         metavar="THREAT",
         shown="that of the recipe",
         instead="recipe",

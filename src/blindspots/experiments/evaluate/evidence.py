@@ -166,6 +166,11 @@ class Evidence:
         """With its tensors as the run kept them."""
         return restored(self.config.threat, self.bounds, self.run.parts["preflight"])
 
+    @property
+    def rate(self) -> int | None:
+        """Samples per second, where the rows are sounds."""
+        return self.config.rate
+
     def clean(self, row: int) -> Array:
         """The input of a row, float32 of the data's shape, as the model got it."""
         x = self._shard(int(self.rows.shard[row]))["x"][int(self.rows.at[row])]

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from blindspots.ball import Ball, parse_ball
+from blindspots.ball import Ball
 from blindspots.box import fits
 from blindspots.data import Dataset
 from blindspots.errors import InputError
 from blindspots.threat import Threat
+from blindspots.threats import parse_threat
 
 _PREFIX = "threat_"
 _PADDING = _PREFIX + "padding"
@@ -83,8 +84,10 @@ def restored(spec: str, bounds: tuple[float, float], columns: Mapping[str, Tenso
     found = {name.removeprefix(_PREFIX): t for name, t in columns.items() if name.startswith(_PREFIX)}
     lo, hi = found.get("lo", bounds[0]), found.get("hi", bounds[1])
     padding = float(found["padding"]) if "padding" in found else None
+    threat = parse_threat(spec)
+    assert isinstance(threat, Ball)
     return replace(
-        parse_ball(spec), lo=lo, hi=hi, unit=found.get("unit"), where=found.get("where"), padding=padding
+        threat, lo=lo, hi=hi, unit=found.get("unit"), where=found.get("where"), padding=padding
     )  # fmt: skip
 
 

@@ -3,11 +3,12 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from blindspots.experiments.evaluate.evidence import Array, Evidence
+from blindspots.experiments.evaluate.heard import Heard, audible, heard
 from blindspots.experiments.evaluate.texts_shown import TextExample, TextStanding, text_example, text_standing
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.records import REJECTED
@@ -35,6 +36,7 @@ class Example:
     change: str | None
     adversarial: str | None
     changes: list[Change]
+    sound: Heard | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,14 @@ def gallery(run: Evidence) -> list[Group]:
         ("The smallest changes", "The rows that fell to the least; the size that was enough stands last."),
         ("Across the classes", "The first rows that fell, dealt out class by class."),
     )
-    groups, show = zip(captions, chosen(run), strict=True), text_example if run.texts else _example
-    return [Group(*caption, [show(run, row) for row in pick]) for caption, pick in groups if pick]
+    picks = chosen(run)
+    played = audible(run, picks)
+    groups, show = zip(captions, picks, strict=True), text_example if run.texts else _example
+    return [
+        Group(*caption, [_with_sound(run, row) if row in played else show(run, row) for row in pick])
+        for caption, pick in groups
+        if pick
+    ]
 
 
 def standing(run: Evidence) -> list[Standing | TextStanding]:
@@ -108,9 +116,13 @@ def standing(run: Evidence) -> list[Standing | TextStanding]:
 
 def _standing(run: Evidence, row: int) -> Standing:
     rows, x = run.rows, run.clean(row)
-    original = data_uri(picture(scaled(x, *_range(run, x)))) if is_image(x.shape) else None
+    original = data_uri(picture(scaled(x, *_range(run, x)))) if is_image(x.shape) and run.rate is None else None
     label = run.class_name(int(rows.y[row]))
     return Standing(int(rows.id[row]), label, float(rows.margin[row]), float(rows.confidence[row]), original)
+
+
+def _with_sound(run: Evidence, row: int) -> Example:
+    return replace(_example(run, row), sound=heard(run, row), changes=[])
 
 
 def _example(run: Evidence, row: int) -> Example:
@@ -118,7 +130,7 @@ def _example(run: Evidence, row: int) -> Example:
     low, high = _range(run, x, adversarial)
     change = (adversarial - x) / (high - low)
     factor = 1 / max(float(np.abs(change).max()), 1e-12)
-    shown = is_image(x.shape)
+    shown = is_image(x.shape) and run.rate is None
     label, prediction = (run.class_name(int(k[row])) for k in (rows.y, rows.adversarial_prediction))
     if outputs := run.outputs(row):
         label, prediction = map(number, outputs)

@@ -23,6 +23,7 @@ from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
+from blindspots.sounds import towards
 
 Array = NDArray[Any]
 Problems = Iterable[str]
@@ -139,7 +140,10 @@ class Shard:
 
     @cached_property
     def rounded_scores(self) -> "Scores":
-        return self._look(to_8bit(self.columns["adversarial"], self.threat.whole), self["broken"])
+        points = self.columns["adversarial"]
+        if self.config.rate is None:
+            return self._look(to_8bit(points, self.threat.whole), self["broken"])
+        return self._look(torch.from_numpy(towards(points.numpy(), self.of_broken(self.x.numpy()))), self["broken"])
 
     def _look(self, x: Tensor, rows: Array) -> "Scores":
         """What is said of points (m, ...) of the rows at the places `rows` (m,)."""
@@ -342,16 +346,17 @@ def _within(s: Shard, name: str, points: Array, clean: Array, id: Array) -> Prob
     size = s.threat.measured(points, clean)
     yield from s.told(np.isinf(size), id, f"{name} changed only where it may be", "other values changed")
     if s.threat.radius is not None:
-        far = ~(size <= _reach(s.threat, points))
+        far = ~(size <= _reach(s.threat, points, clean))
         furthest = f"a distance of up to {size.max(initial=0):.9g}"
         yield from s.told(far, id, f"{name} within {s.threat.spec}", furthest)
 
 
-def _reach(threat: Ball, x: Array) -> Array:
+def _reach(threat: Ball, x: Array, clean: Array) -> Array:
     """How far float32 may be away: (m,). A count needs no slack; units round on the way there and back."""
     radius, roundings = float(threat.radius or 0), 1 if threat.unit is None else 4
     within = np.where(np.ones(1, dtype=bool) if threat.where is None else threat.where.numpy(), x, 0)
-    size = replace(threat, padding=None).measured(within, np.zeros_like(x))  # a row of zeros would be all padding
+    # Around the clean rows, so that a share of these is a share of them, and without what no change comes near.
+    size = replace(threat, padding=None).measured(clean + within, clean)
     slack = 0.0 if threat.name == "l0" else radius * SLACK + roundings * UNIT_ROUNDOFF * size
     reach: Array = np.broadcast_to(np.asarray(radius + slack), len(x))
     return reach
