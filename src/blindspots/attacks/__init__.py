@@ -56,6 +56,7 @@ from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
+from blindspots.attacks.views.smooth import Smooth
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.attacks.words import as_attack, describe, parse_attack
@@ -124,6 +125,7 @@ __all__ = [
     "SigmaZero",
     "SignOPT",
     "SimBA",
+    "Smooth",
     "Square",
     "StAdv",
     "SuperDeepFool",

@@ -57,6 +57,7 @@ from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
 from blindspots.attacks.scores.square import Square
+from blindspots.attacks.views.smooth import Smooth
 from blindspots.attacks.views.through import Through
 
 CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
@@ -71,6 +72,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     PMA,
     ODI,
     Through,
+    Smooth,
     LBFGS,
     DeepFool,
     SuperDeepFool,
