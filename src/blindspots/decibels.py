@@ -12,6 +12,7 @@ from blindspots.ball import L2, Ball, Linf
 from blindspots.box import Numbers
 from blindspots.errors import InputError
 from blindspots.geometry import TINY
+from blindspots.rows import Around
 
 Array = NDArray[Any]
 
@@ -80,13 +81,15 @@ class Relative(Ball):
         return self.ball(None, self.lo, self.hi, None, self.where, self.padding)
 
     def reach(self, x: Tensor) -> Tensor:
-        own: Tensor = self._norm(x) * (math.inf if self.radius is None else self.radius)
-        return own.nan_to_num(math.inf, posinf=math.inf)
+        if self.radius is None:
+            return super().reach(x)
+        own: Tensor = self._norm(x) * self.radius
+        return own
 
-    def immovable(self, around: Any) -> Tensor:
+    def immovable(self, around: Around) -> Tensor:
         """Silent rows, too: a share of nothing is nothing."""
-        silent = (around.x == 0).flatten(1).all(1) & around.r.isfinite()
-        return super().immovable(around) | silent
+        loud = (around.x != 0).flatten(1).any(1) | around.r.isinf()
+        return super().immovable(around) | ~loud
 
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
         return super().distance(x, x0) / self._norm(x0).clamp_min(TINY)

@@ -39,7 +39,8 @@ def parse_attack(text: str, *, alone: bool = True) -> Attack:
     """
     name, *views = text.split("+")
     attack = build("an attack", {kind.__name__.lower(): kind for kind in CATALOGUE}, name)
-    around = [build("a view", {**VIEWS, "smooth": Smooth}, view) for view in views]
+    kinds: dict[str, type[View | Smooth]] = {**VIEWS, "smooth": Smooth}
+    around = [build("a view", kinds, view) for view in views]
     if seen := tuple(view for view in around if isinstance(view, View)):
         attack = _through(attack, seen)
     for smooth in around:
