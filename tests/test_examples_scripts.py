@@ -21,6 +21,7 @@ PRINTED = {
     "robustness_gate.py": r"1 passed",
     "scikit_learn.py": r"pipeline: .* robust\nforest: .* robust",
     "security_curve.py": r"digits .*%\ndigits-robust .*%",
+    "sounds.py": r"right on \d+%, within snr:6 on \d+%\n[1-9]\d* adversarial sounds in ",
 }
 
 

@@ -203,7 +203,7 @@ def test_what_is_refused() -> None:
 def test_sizes_are_said_in_decibels() -> None:
     words = ThreatWords("snr:20", (-1.0, 1.0))
     assert (words.text, words.sized(0.01), words.radius) == ("SNR\xa020\xa0dB", "SNR 40\xa0dB", 0.1)
-    assert "as loud as 20\xa0dB below the sound" in words.allows
+    assert "stays at 20\xa0dB or more" in words.allows
     assert ThreatWords("peak:-30", (-1.0, 1.0)).text == "peak\xa0−30\xa0dB"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blindspots import attacks, goals, testing
     from blindspots.ball import L0, L1, L2, Linf
     from blindspots.data import ArrayData, TextData, load_data
+    from blindspots.decibels import SNR, Peak
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
@@ -43,6 +44,7 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "SNR",
     "Around",
     "ArrayData",
     "BlackBox",
@@ -54,6 +56,7 @@ __all__ = [
     "Linf",
     "Model",
     "Objective",
+    "Peak",
     "Smoothed",
     "TextData",
     "TextModel",
@@ -100,6 +103,8 @@ _HOMES = {
     "L2": "ball",
     "Linf": "ball",
     "Model": "models",
+    "Peak": "decibels",
+    "SNR": "decibels",
     "Smoothed": "experiments.certify.smoothed",
     "TextData": "data",
     "TextModel": "models.texts",

@@ -106,7 +106,7 @@ class SNR(Relative, L2):
 
     name: ClassVar[str] = "snr"
     title: ClassVar[str] = "SNR"
-    allowing: ClassVar[str] = "the change may be as loud as {radius} below the sound (signal-to-noise ratio)"
+    allowing: ClassVar[str] = "the signal-to-noise ratio of sound and change stays at {radius} or more"
     sign: ClassVar[int] = -1
     ball: ClassVar[type[Ball]] = L2
 
@@ -117,7 +117,7 @@ class Peak(Relative, Linf):
 
     name: ClassVar[str] = "peak"
     title: ClassVar[str] = "peak"
-    allowing: ClassVar[str] = "every sample may change by up to {radius} of the loudest one of the sound"
+    allowing: ClassVar[str] = "the change may peak at {radius} against the peak of the sound"
     sign: ClassVar[int] = 1
     ball: ClassVar[type[Ball]] = Linf
 
