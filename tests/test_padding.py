@@ -147,3 +147,35 @@ def test_a_threat_is_restored_with_its_padding() -> None:
 def test_padding_has_to_be_finite() -> None:
     with pytest.raises(InputError, match="finite value as padding"):
         Linf(0.1, padding=float("inf"))
+
+
+class Total(nn.Module):
+    """One number, to which what comes last adds most."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * torch.linspace(1, 2, 40).view(2, 20)).flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("threat", "order"), [(Linf(0.05, padding=0.0), 1), (L2(0.05, padding=0.0), 2), (bs.SNR(26, padding=0.0), 2)]
+)
+def test_numbers_move_as_far_as_the_closed_form_says_and_are_proved_again(
+    threat: Ball, order: int, tmp_path: Path
+) -> None:
+    x = series()
+    model, weight = bs.Model(Total(), bounds=(-1, 1), output="values"), torch.linspace(1, 2, 40).view(2, 20)
+    data = bs.ArrayData(x, Total()(x), values=True)
+    run = bs.evaluate(model, data=data, threat=threat, goal="move:0.1", out=tmp_path / "run")
+    own = x.flatten(1).norm(dim=1) if isinstance(threat, bs.SNR) else torch.ones(len(x))
+    free = torch.stack([weight * (torch.arange(20) < end) for end in LENGTHS]).flatten(1)
+    best = float(threat.radius or 0) * own * free.norm(p=1 if order == 1 else 2, dim=1)
+    last = run.verdict.reach[-1]
+    assert last.attacked.mean == pytest.approx(float(best.mean()), rel=1e-4)
+    assert last.attacked.largest == pytest.approx(float(best.max()), rel=1e-4)
+    assert last.noise.largest < last.attacked.largest
+    assert bs.verify(tmp_path / "run", model, data).problems == []
+
+
+def test_texts_have_no_padding() -> None:
+    with pytest.raises(InputError, match="padding for rows of numbers, got 0 for texts"):
+        bs.evaluate(bs.load_model("reviews"), data=bs.load_data("reviews", 4), threat="words:0.1", padding=0.0)

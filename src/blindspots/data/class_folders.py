@@ -96,7 +96,7 @@ class Inside:
 def look_into(folder: Path, kind: Kind) -> Inside:
     """Raises InputError: no folder in it has files of that kind."""
     skipped, classes, files = Counter[str](), [], []
-    for path in _listed(folder):
+    for path in listed(folder):
         if path.name.startswith("."):
             skipped["hidden ones"] += 1
         elif not path.is_dir():
@@ -118,7 +118,8 @@ def look_into(folder: Path, kind: Kind) -> Inside:
     return Inside(classes, files, dict(skipped))
 
 
-def _listed(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
+    """What is in a folder, sorted. Raises InputError: it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:
@@ -127,7 +128,7 @@ def _listed(folder: Path) -> list[Path]:
 
 def _files(folder: Path, kind: Kind) -> tuple[list[Path], Counter[str]]:
     own, others = [], Counter[str]()
-    for path in _listed(folder):
+    for path in listed(folder):
         if path.name.startswith("."):
             others["hidden ones"] += 1
         elif path.is_dir():
@@ -143,9 +144,9 @@ def _files(folder: Path, kind: Kind) -> tuple[list[Path], Counter[str]]:
 
 def _deeper(folder: Path, kind: Kind) -> str:
     """A hint where the class folders lie one level below."""
-    inner = (p for p in _listed(folder) if p.is_dir() and not p.name.startswith("."))
+    inner = (p for p in listed(folder) if p.is_dir() and not p.name.startswith("."))
     for path in inner:
-        if any(p.is_dir() and _files(p, kind)[0] for p in _listed(path)):
+        if any(p.is_dir() and _files(p, kind)[0] for p in listed(path)):
             return f": they lie one level deeper, so pass e.g. {str(path)!r}"
     return ""
 

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from blindspots.data.class_folders import ClassFolders, Kind, bytes_of, look_into, turns
+from blindspots.data.class_folders import ClassFolders, Kind, bytes_of, listed, look_into, turns
 from blindspots.data.dataset import note
 from blindspots.data.images import IMAGES
 from blindspots.errors import InputError
@@ -77,8 +77,8 @@ class SoundData(ClassFolders):
 
 def has_sounds(folder: Path) -> bool:
     """Whether class folders hold sounds, and the first of them no picture."""
-    for path in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        for file in sorted(path.iterdir()):
+    for path in (p for p in listed(folder) if p.is_dir() and not p.name.startswith(".")):
+        for file in listed(path):
             if SOUNDS.includes(file) or file.suffix.lower() in IMAGES:
                 return SOUNDS.includes(file)
     return False
