@@ -20,7 +20,11 @@ from blindspots.attacks import FMN, PGD
 from blindspots.ball import L2, Linf
 from blindspots.decibels import DECIBELS, SNR, Peak, Relative
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate import heard as heard_module
+from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.features import kept, restored
+from blindspots.experiments.evaluate.gallery import chosen
+from blindspots.experiments.evaluate.heard import audible, heard
 from blindspots.report.words import ThreatWords
 from blindspots.rows import Around
 from blindspots.sounds import read_wav, towards, whole_of, write_wav
@@ -265,6 +269,21 @@ def test_a_run_is_proved_again_and_played_from_its_report(ear: bs.Model, tmp_pat
         x, d, y = (read_wav(Path(), base64.b64decode(uri)).samples.astype(int) for uri in (original, change, moved))
         assert abs(abs(d).max() - abs(x).max()) <= 1
         assert decibels(x, y)[0] >= 6 - 1e-3
+
+
+def test_players_of_a_report_are_bounded(ear: bs.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = bs.attack(ear, data=bs.load_data(write_tones(tmp_path / "tones", 12)), attack=PGD(20), threat=SNR(3))
+    evidence = Evidence(run)
+    picks = chosen(evidence)
+    rows = {row for pick in picks for row in pick}
+    assert audible(evidence, picks) == rows
+    one = heard_module._bytes(evidence, picks[0][0])
+    assert len(heard(evidence, picks[0][0]).original) == pytest.approx(one, abs=40)
+    monkeypatch.setattr(heard_module, "_SIZE", 6 * one)
+    assert audible(evidence, picks) < rows
+    monkeypatch.setattr(heard_module, "_LONGEST", 0.1)
+    short = heard(evidence, picks[0][0])
+    assert (short.seconds, short.cut) == (0.1, True)
 
 
 def test_verify_finds_an_example_that_is_too_loud(ear: bs.Model, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from blindspots.experiments.evaluate.evidence import Array, Evidence
 from blindspots.sounds import towards, write_wav
 
+_HEADER = len("data:audio/wav;base64,")
 _LONGEST = 10  # s of a sound; of longer ones the beginning is played
 _SIZE = 4_000_000  # bytes of all players together, so that a report stays small enough to be mailed
 
@@ -32,7 +33,7 @@ def heard(run: Evidence, row: int) -> Heard:
     x = run.clean(row)
     moved = towards(run.adversarial(row), x)
     whole = _end(x, moved)
-    end = min(whole, _LONGEST * run.rate)
+    end = min(whole, int(_LONGEST * run.rate))
     x, moved = (np.atleast_2d(t)[:, :end] for t in (x, moved))
     factor = float(np.abs(x).max()) / max(float(np.abs(moved - x).max()), 1e-12)
     original, change, adversarial = (_uri(part, run.rate) for part in (x, (moved - x) * factor, moved))
@@ -57,8 +58,8 @@ def _bytes(run: Evidence, row: int) -> int:
     """Of one player: base64 makes four characters of three bytes."""
     assert run.rate is not None
     x = run.clean(row)
-    samples = min(_end(x, x), _LONGEST * run.rate)
-    return (44 + 2 * len(np.atleast_2d(x)) * samples) * 4 // 3
+    samples = min(_end(x, x), int(_LONGEST * run.rate))
+    return _HEADER + (44 + 2 * len(np.atleast_2d(x)) * samples) * 4 // 3
 
 
 def _end(x: Array, moved: Array) -> int:
