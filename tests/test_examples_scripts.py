@@ -23,6 +23,7 @@ PRINTED = {
     "robustness_gate.py": r"1 passed",
     "scikit_learn.py": r"pipeline: .* robust\nforest: .* robust",
     "security_curve.py": r"digits .*%\ndigits-robust .*%",
+    "sounds.py": r"right on \d+%, within snr:6 on \d+%\n[1-9]\d* adversarial sounds in ",
     "table_rules.py": r"it looked \d+% robust, it is at most \d+%\n\w+ changed in \d+ rows",
 }
 

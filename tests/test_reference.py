@@ -32,4 +32,4 @@ def test_every_public_name_has_a_docstring_of_its_own(package: ModuleType) -> No
 
 def test_help_shows_the_constructor() -> None:
     assert str(inspect.signature(bs.attacks.FGSM)) == "(random_start: bool = False) -> None"
-    assert [*inspect.signature(bs.Linf).parameters] == ["radius", "lo", "hi", "unit", "where"]
+    assert [*inspect.signature(bs.Linf).parameters] == ["radius", "lo", "hi", "unit", "where", "padding"]

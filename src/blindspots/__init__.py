@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from blindspots import attacks, goals, testing
     from blindspots.ball import L0, L1, L2, Linf
     from blindspots.data import ArrayData, TableData, TextData, load_data
+    from blindspots.decibels import SNR, Peak
     from blindspots.errors import InputError
     from blindspots.experiments.attack.experiment import attack
     from blindspots.experiments.certify.experiment import certify
@@ -58,6 +59,7 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "SNR",
     "Around",
     "ArrayData",
     "BlackBox",
@@ -70,6 +72,7 @@ __all__ = [
     "Linf",
     "Model",
     "Objective",
+    "Peak",
     "Smoothed",
     "TableData",
     "Task",
@@ -124,6 +127,8 @@ _HOMES = {
     "L2": "ball",
     "Linf": "ball",
     "Model": "models",
+    "Peak": "decibels",
+    "SNR": "decibels",
     "Smoothed": "experiments.certify.smoothed",
     "TableData": "data",
     "Task": "experiments.design.tasks",

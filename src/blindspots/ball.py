@@ -28,6 +28,7 @@ from blindspots.geometry import (
     scale_to_length,
     scaled,
     shrinkage,
+    tail,
     total,
 )
 from blindspots.random import normal, sign, uniform
@@ -57,9 +58,12 @@ class Ball(Threat):
         unit: what counts as a change of 1 in each feature: a radius, a weight, a standard deviation. Where it is 0
             nothing may change.
         where: bool, what may change; None: everything.
+        padding: the value that fills up the end of shorter rows, as of series of several lengths: from where on a row
+            holds nothing else, in all channels and up to the end of the last axis, it may not change. None: no row is
+            filled up.
 
     Raises InputError for a radius that is negative or NaN, a box that is empty or not finite, a unit that is negative
-    or not finite, and a mask of nothing.
+    or not finite, a mask of nothing, and padding that is not finite.
     """
 
     radius: float | None
@@ -67,6 +71,7 @@ class Ball(Threat):
     hi: Bound
     unit: Tensor | None
     where: Tensor | None
+    padding: Bound | None
 
     p: ClassVar[float]
 
@@ -77,11 +82,14 @@ class Ball(Threat):
         hi: Numbers = 1.0,
         unit: Numbers | None = None,
         where: np.ndarray | Tensor | None = None,
+        padding: Bound | None = None,
     ) -> None:
         reach, weight = _units(radius, unit)
         weight, free = _free(weight, where)
-        box = as_box(lo, hi)
-        for name, value in zip(("radius", "lo", "hi", "unit", "where"), (reach, *box, weight, free), strict=True):
+        if isinstance(padding, int | float) and not math.isfinite(padding):
+            raise InputError(f"expected a finite value as padding, got {padding}: leave it out if no row is filled up")
+        values = (reach, *as_box(lo, hi), weight, free, padding)
+        for name, value in zip((f.name for f in fields(self)), values, strict=True):
             object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
@@ -105,7 +113,7 @@ class Ball(Threat):
 
     def within(self, lo: Numbers, hi: Numbers) -> Self:
         """The same threat in another box."""
-        return type(self)(self.radius, lo, hi, self.unit, self.where)
+        return replace(self, lo=lo, hi=hi)  # type: ignore[arg-type]  # whatever `as_box` takes
 
     def to(self, device: torch.device) -> Self:
         moved: dict[str, Any] = {name: t.to(device) for name, t in self.features.items()}
@@ -130,9 +138,23 @@ class Ball(Threat):
 
     def box(self, around: Around) -> Box:
         """Where the rows may lie, whatever the radius: in the box, with what may not change as it is."""
-        if self.where is None:
+        free = self.free(around.x)
+        if free is None:
             return self.whole
-        return Box(torch.where(self.where, self.lo, around.x), torch.where(self.where, self.hi, around.x))
+        return Box(torch.where(free, self.lo, around.x), torch.where(free, self.hi, around.x))
+
+    def free(self, x: Tensor) -> Tensor | None:
+        """What may change of clean rows `x` (B, ...): bool, broadcasts against them; None: everything."""
+        if self.padding is None:
+            return self.where
+        inside = ~tail(x, self.padding)
+        return inside if self.where is None else inside & self.where
+
+    def immovable(self, around: Around) -> Tensor:
+        """Rows that are nothing but padding."""
+        if self.padding is None:
+            return super().immovable(around)
+        return tail(around.x, self.padding).flatten(1).all(1)
 
     @property
     def whole(self) -> Box:
@@ -160,9 +182,12 @@ class Ball(Threat):
         return self.box(around).clip(x)
 
     @cached_property
-    def plain(self) -> Self:
+    def plain(self) -> "Ball":
         """The same threat of u = x / unit, where all features weigh the same: what attacks search in."""
-        return self if self.unit is None else replace(self, lo=self.lo / self.unit, hi=self.hi / self.unit, unit=None)
+        if self.unit is None:
+            return self
+        padding = None if self.padding is None else self.padding / self.unit
+        return replace(self, lo=self.lo / self.unit, hi=self.hi / self.unit, unit=None, padding=padding)
 
     def inward(self, around: Around) -> Around:
         return around if self.unit is None else replace(around, x=around.x / self.unit)
@@ -173,19 +198,21 @@ class Ball(Threat):
 
     def begun(self, start: Tensor, around: Around) -> Tensor:
         """In the box, and as the clean input where nothing may change."""
-        start = start if self.where is None else self.clip(start, around)
+        start = start if self.where is None and self.padding is None else self.clip(start, around)
         return start if self.unit is None else start / self.unit
 
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
         """Inf where something has changed that may not."""
-        size = self.norm(x - x0)
-        if self.where is None:
+        size, free = self.norm(x - x0), self.free(x0)
+        if free is None:
             return size
-        return size.masked_fill(((x != x0) & ~self.where).flatten(1).any(1), torch.inf)
+        return size.masked_fill(((x != x0) & ~free).flatten(1).any(1), torch.inf)
 
     def measured(self, x: Array, x0: Array) -> Array:
         d = x.astype(np.float64) - x0
         fixed = np.zeros(1, dtype=bool) if self.where is None else ~self.where.cpu().numpy()
+        if self.padding is not None:
+            fixed = fixed | _padded(x0, float(self.padding))
         moved = ((d != 0) & fixed).reshape(len(d), math.prod(d.shape[1:])).any(1)
         d = d if self.unit is None else d / self.unit.cpu().numpy()
         size = np.linalg.norm(d.reshape(len(d), math.prod(d.shape[1:])), ord=self.p, axis=1)
@@ -204,9 +231,12 @@ class Ball(Threat):
         u = self._steepest(self.pulled(g))
         return u if self.unit is None else u * self.unit
 
-    def pulled(self, g: Tensor) -> Tensor:
-        """A gradient (B, ...) in the coordinates of `plain`; zero where nothing may change."""
-        return self._changing(g if self.unit is None else g * self.unit)
+    def pulled(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+        g = self._changing(g if self.unit is None else g * self.unit)
+        if self.padding is None or x is None:
+            return g
+        padded = tail(x, self.padding)
+        return g.masked_fill(padded if g.ndim == x.ndim else padded[:, None], 0)
 
     def project(self, x: Tensor, around: Around) -> Tensor:
         """The point of ball and box that is nearest to `x` in the Euclidean distance, in units."""
@@ -249,9 +279,11 @@ class Ball(Threat):
     def _changing(self, d: Tensor) -> Tensor:
         return d if self.where is None else d.masked_fill(~self.where, 0)
 
-    def _count(self, x: Tensor) -> int:
-        """How many features of a row may change."""
-        return x[0].numel() if self.where is None else int(self.where.expand(x.shape[1:]).sum())
+    def _counts(self, x: Tensor) -> Tensor:
+        """How many features of each of the rows `x` may change: (B,) int64."""
+        free = self.free(x)
+        free = torch.ones_like(x, dtype=torch.bool) if free is None else free.expand_as(x)
+        return free.flatten(1).sum(1)
 
     def _anywhere(self, around: Around, key: Tensor) -> Tensor:
         """A uniform point of the box."""
@@ -261,8 +293,9 @@ class Ball(Threat):
     def _from_direction(self, direction: Tensor, around: Around, key: Tensor) -> Tensor:
         """A point of ball and box, uniform in the ball before the box if `direction` is uniform on the sphere."""
         x0, r = around.x, around.r
-        reach, direction = torch.where(r.isinf(), 0, r), self._changing(direction)
-        length = uniform(key, _clock(key), 2, (1,))[:, 0] ** (1 / self._count(x0))
+        reach, free = torch.where(r.isinf(), 0, r), self.free(x0)
+        direction = direction if free is None else direction.masked_fill(~free, 0)
+        length = uniform(key, _clock(key), 2, (1,))[:, 0] ** (1 / self._counts(x0))
         d = direction * col(reach * length / self._norm(direction).clamp_min(TINY), direction)
         return pick(r.isinf(), self._anywhere(around, key), self._project(x0 + d, around.within(reach)))
 
@@ -293,6 +326,13 @@ def _free(unit: Tensor | None, where: np.ndarray | Tensor | None) -> tuple[Tenso
     if free is not None and not bool(free.any()):
         raise InputError("expected something that may change, got a mask or units of nothing: mark at least one value")
     return unit, None if free is None or bool(free.all()) else free
+
+
+def _padded(x: Array, value: float) -> Array:
+    """As `tail`, by numpy: (B, 1, ..., T) bool."""
+    same = (x == value).all(axis=tuple(range(1, x.ndim - 1)), keepdims=True)
+    kept: Array = np.logical_and.accumulate(same[..., ::-1], axis=-1)[..., ::-1]
+    return kept
 
 
 def _bytes(value: Any) -> Any:
@@ -422,7 +462,8 @@ class L0(Ball):
     allowing: ClassVar[str] = "up to {radius} values may change, each as far as it likes (L0)"
 
     def diameter(self, shape: tuple[int, ...]) -> float:
-        return float(self._count(torch.empty(1, *shape, device="cpu")))
+        count = math.prod(shape) if self.where is None else int(self.where.expand(shape).sum())
+        return float(count)
 
     def _norm(self, d: Tensor) -> Tensor:
         return d.flatten(1).count_nonzero(dim=1).to(d.dtype)
@@ -445,7 +486,8 @@ class L0(Ball):
 
     def _sample(self, around: Around, key: Tensor) -> Tensor:
         drawn = uniform(key, _clock(key), 0, around.x.shape[1:])
-        drawn = drawn if self.where is None else torch.where(self.where, drawn, -1.0)
+        free = self.free(around.x)
+        drawn = drawn if free is None else torch.where(free, drawn, -1.0)
         return keep_best(drawn, self._anywhere(around, key), around)
 
 

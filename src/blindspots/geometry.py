@@ -31,6 +31,13 @@ def scaled(d: Tensor) -> tuple[Tensor, Tensor]:
     return d / col(most, d), most
 
 
+def tail(x: Tensor, value: float | Tensor) -> Tensor:
+    """Where rows (B, ..., T) hold nothing but `value` from there to the end, in all channels: (B, 1, ..., T) bool."""
+    same = (x == value).flatten(1, -2).all(1) if x.ndim > 2 else x == value
+    ends = same.flip(1).long().cumprod(1).flip(1).bool()
+    return ends.view(len(x), *[1] * (x.ndim - 2), x.shape[-1])
+
+
 def largest_entry(g: Tensor) -> Tensor:
     """The sign of the largest |g_i| of each row at its place, zero elsewhere; ties go to the lower index."""
     flat = g.flatten(1)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from blindspots.ball import UNIT_ROUNDOFF, Ball
+from blindspots.decibels import Relative
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.pictures import is_image
@@ -27,6 +28,8 @@ def check_radius(threat: Threat, shape: tuple[int, ...]) -> list[Finding]:
     threat = threat.ball if isinstance(threat, TableThreat) else threat
     if threat.radius is None or not isinstance(threat, Ball):
         return []
+    if isinstance(threat, Relative):
+        return list(_louder(threat))
     _refuse_unlike(threat)
     _refuse_large(threat, shape)
     _refuse_small(threat)
@@ -73,6 +76,21 @@ def check_noise(sigma: float, bounds: tuple[float, float], shape: tuple[int, ...
             do="Choose sigma in the units of the input, e.g. a quarter of their range.",
         )]  # fmt: skip
     return []
+
+
+def _louder(threat: Relative) -> Iterator[Finding]:
+    """A limit in decibels. Raises InputError: float32 shows no change that is so quiet."""
+    assert threat.radius is not None
+    if threat.radius < UNIT_ROUNDOFF:
+        raise InputError(
+            f"expected a limit that float32 can tell from silence, got {threat.spec}: write e.g. snr:20 or peak:-30"
+        )
+    if threat.radius >= 1:
+        yield Finding(
+            code="change-as-loud-as-sound", severity="warning",
+            saw=f"Within {threat.spec} the change may be as loud as the sound itself, so every row can become silence.",
+            do="Check the sign: snr:20 and peak:-20 are quieter by 20 dB.",
+        )  # fmt: skip
 
 
 def _refuse_unlike(threat: Ball) -> None:

@@ -41,6 +41,11 @@ class Threat(Checked, ABC):
         """The text form that `parse_threat` reads back to an equal threat (tensors and bounds aside)."""
         return self.name if self.radius is None else f"{self.name}:{float(self.radius)!r}"
 
+    @property
+    def family(self) -> str:
+        """By which name attacks and protocols know it."""
+        return self.name
+
     @abstractmethod
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
         """How far the rows of `x` are from those of `x0`: (B,), in the unit of the radius."""
@@ -101,8 +106,8 @@ class Threat(Checked, ABC):
         """Back from points `u` of `plain`, exact where they are unchanged."""
         return u
 
-    def pulled(self, g: Tensor) -> Tensor:
-        """A gradient (B, ...) in the coordinates of `plain`."""
+    def pulled(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+        """A gradient (B, ...) in the coordinates of `plain`; zero where nothing may change of the clean rows `x`."""
         return g
 
     def begun(self, start: Tensor, around: Around) -> Tensor:

@@ -4,17 +4,18 @@ from typing import Any
 
 from blindspots.arguments import checked
 from blindspots.ball import BALLS, Ball, parse_ball, parse_number
+from blindspots.decibels import DECIBELS, Relative, parse_decibels
 from blindspots.errors import InputError
 from blindspots.tables.threat import Cost
 from blindspots.texts.threats import TEXTS, parse_text_threat
 from blindspots.threat import Threat
 
-THREATS: dict[str, type[Threat]] = {**BALLS, Cost.name: Cost, **TEXTS}
+THREATS: dict[str, type[Threat]] = {**BALLS, Cost.name: Cost, **DECIBELS, **TEXTS}
 
 
 @checked()
 def parse_threat(text: str) -> Threat:
-    """A threat from "linf:8/255", in the box [0, 1], or "words:0.15": a name, alone or with a radius.
+    """A threat from "linf:8/255", in the box [0, 1], "snr:20" or "words:0.15": a name, alone or with a radius.
 
     Raises InputError for anything else.
     """
@@ -25,6 +26,8 @@ def parse_threat(text: str) -> Threat:
         return parse_ball(text)
     if name == Cost.name:
         return _cost(text)
+    if name in DECIBELS:
+        return parse_decibels(text)
     raise InputError(
         f"expected a threat, one of {', '.join(THREATS)}, alone or with a radius as in linf:8/255, got {text!r}"
     )
@@ -47,14 +50,24 @@ def as_threat(given: Any) -> Any:
 
 def as_plain_threat(given: Any) -> Any:
     """As `as_threat`, where one radius holds for all features. Raises InputError for other balls."""
-    threat = as_threat(given)
+    threat = absolute(as_threat(given))
     if isinstance(threat, Cost):
         raise InputError(
             f"expected a threat such as linf:0.1, got {threat.spec!r}: only evaluate and attack know what columns cost"
         )
-    if isinstance(threat, Ball) and not (threat.even and threat.where is None):
+    if isinstance(threat, Ball) and not (threat.even and threat.where is None and threat.padding is None):
         raise InputError(
-            "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "
-            "features: evaluate and attack search in these, here give a radius alone"
+            "expected a threat whose box and radius are the same for all features, got bounds, units, a mask of "
+            "features or padding: evaluate and attack search in these, here give a radius alone"
+        )
+    return threat
+
+
+def absolute(threat: Any) -> Any:
+    """The threat as it is. Raises InputError: its radius is a share of each row's own size."""
+    if isinstance(threat, Relative):
+        raise InputError(
+            f"expected a radius in the unit of the inputs, got {threat.spec}, which differs between rows: evaluate and "
+            f"attack search in it, here give {threat.ball.name}:RADIUS"
         )
     return threat

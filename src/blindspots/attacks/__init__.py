@@ -60,6 +60,7 @@ from blindspots.attacks.scores.square import Square
 from blindspots.attacks.tables.capgd import CAPGD
 from blindspots.attacks.tables.moeva import MOEVA
 from blindspots.attacks.tables.thrift import Thrift
+from blindspots.attacks.views.smooth import Smooth
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.attacks.words import as_attack, describe, parse_attack
@@ -131,6 +132,7 @@ __all__ = [
     "SigmaZero",
     "SignOPT",
     "SimBA",
+    "Smooth",
     "Square",
     "StAdv",
     "SuperDeepFool",

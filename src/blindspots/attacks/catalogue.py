@@ -61,6 +61,7 @@ from blindspots.attacks.scores.square import Square
 from blindspots.attacks.tables.capgd import CAPGD
 from blindspots.attacks.tables.moeva import MOEVA
 from blindspots.attacks.tables.thrift import Thrift
+from blindspots.attacks.views.smooth import Smooth
 from blindspots.attacks.views.through import Through
 
 CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
@@ -75,6 +76,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     PMA,
     ODI,
     Through,
+    Smooth,
     LBFGS,
     DeepFool,
     SuperDeepFool,

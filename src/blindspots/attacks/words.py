@@ -1,9 +1,11 @@
 """Attacks as text, as on the command line or in a protocol."""
 
+from dataclasses import replace
 from typing import Any
 
 from blindspots.attacks.attack import Attack
 from blindspots.attacks.catalogue import CATALOGUE
+from blindspots.attacks.views.smooth import Smooth
 from blindspots.attacks.views.through import Through
 from blindspots.attacks.views.views import GradientKernel, InputDiversity, Noise, Scales, Translations, View
 from blindspots.errors import InputError
@@ -28,6 +30,8 @@ def as_attack(given: Any) -> Any:
 def parse_attack(text: str, *, alone: bool = True) -> Attack:
     """The attack that e.g. "pgd" or "pgd:steps=40,random_start=false" describes, also behind views: "mifgsm+di+ti".
 
+    "pgd+smooth:sigma=10" makes smooth changes.
+
     Args:
         alone: it has to find adversarial examples itself, not just improve those of an earlier stage.
 
@@ -35,8 +39,12 @@ def parse_attack(text: str, *, alone: bool = True) -> Attack:
     """
     name, *views = text.split("+")
     attack = build("an attack", {kind.__name__.lower(): kind for kind in CATALOGUE}, name)
-    if views:
-        attack = _through(attack, tuple(build("a view", VIEWS, view) for view in views))
+    kinds: dict[str, type[View | Smooth]] = {**VIEWS, "smooth": Smooth}
+    around = [build("a view", kinds, view) for view in views]
+    if seen := tuple(view for view in around if isinstance(view, View)):
+        attack = _through(attack, seen)
+    for smooth in around:
+        attack = replace(smooth, attack=attack) if isinstance(smooth, Smooth) else attack
     if alone and not attack.alone:
         raise InputError(
             f"expected an attack that finds adversarial examples, got {text!r}, which only improves those of an "

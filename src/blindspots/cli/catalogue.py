@@ -34,7 +34,7 @@ leaves. What they reach beside other libraries stands in [benchmarks](benchmarks
 Views go around another attack: on the command line `mifgsm+di+ti` (di, si, ti, shift, noise, each with its settings),
 in Python `Through(MIFGSM(10), (GradientKernel(), InputDiversity()), copies=4)`. `bs.Ensemble([one, another])` or
 `bs.skip_gradients(net)` make the surrogate; `to_the_end=True` gives points that are meant for another model.
-Randomised models: `--draws 20` averages every look of any attack.
+`pgd+smooth:sigma=10` makes smooth changes of series. Randomised models: `--draws 20` averages every look of any attack.
 
 Not included: Brendel and Bethge's attack (2019). Each of its steps solves a small optimisation problem per row, one
 after the other, in compiled code, and it needs an adversarial start. On 20 digits Foolbox's version with 100 steps

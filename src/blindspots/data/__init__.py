@@ -15,6 +15,7 @@ from blindspots.data.foreign import from_torch, is_foreign, of_keys
 from blindspots.data.images import IMAGES, levels_of, read_picture, size_of
 from blindspots.data.names import parse_classes
 from blindspots.data.npz import NAMES, NpzData
+from blindspots.data.sounds import SoundData, has_sounds
 from blindspots.data.table import TABLES, TableData, is_frame, of_frame, read_data_table
 from blindspots.data.tables import READERS
 from blindspots.data.texts import TextData, are_texts, read_texts, reviews_test, reviews_training, text_columns
@@ -31,6 +32,7 @@ __all__ = [
     "Dataset",
     "FolderData",
     "NpzData",
+    "SoundData",
     "Stream",
     "TableData",
     "TextData",
@@ -79,9 +81,9 @@ def load_data(
     Args:
         spec: "digits", the 500 test rows of scikit-learn's digits (8x8, values / 16), or "digits-training", the 1297
             others; "reviews", 1,000 short texts that praise or blame, or "reviews-training", 4,000 others; the path of
-            a folder that has a folder of images per class; of an `.npz` file with the arrays `x` and `y`, and perhaps
-            `names`; of a .csv, .tsv or .parquet file of a table with names of columns; or of a .csv, .tsv, .txt, .jsonl
-            or .parquet file of texts and their labels.
+            a folder that has a folder of images or WAV files per class; of an `.npz` file with the arrays `x` and `y`,
+            and perhaps `names`; of a .csv, .tsv or .parquet file of a table with names of columns; or of a .csv, .tsv,
+            .txt, .jsonl or .parquet file of texts and their labels.
         rows: their number at most, positive.
         layout: what the axes of `x` in an `.npz` file mean: "nchw", "nhwc", "nhw", or "as-is" for any others. Or
             the columns of a file of texts: "text=review,label=stars"; "text=title+body,label=class" joins two by a
@@ -126,7 +128,8 @@ def _opened(
     if spec in EMBEDDED:
         return EMBEDDED[spec](rows)
     if path.is_dir():
-        return FolderData(path, spec, rows, named)
+        kind = SoundData if has_sounds(path) else FolderData
+        return kind(path, spec, rows, named)
     if not path.exists():
         around = names_beside(path, "/", ".npz", *READERS)
         raise InputError(

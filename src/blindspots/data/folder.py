@@ -5,7 +5,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,24 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindspots.data.dataset import Stream, note
+from blindspots.data.class_folders import ClassFolders, Kind, bytes_of, look_into, turns
+from blindspots.data.dataset import note
 from blindspots.data.images import IMAGES, Picture, glance_at, read_picture
-from blindspots.data.labels import Labels, of_names
-from blindspots.data.names import number, shown
 from blindspots.errors import InputError
 from blindspots.findings import Finding, Severity
 
-_SINGULAR = {  # what is skipped beside the classes
-    "hidden ones": "hidden one",
-    "pictures outside of class folders": "picture outside of class folders",
-    "files of other kinds": "file of another kind",
-    "folders without pictures": "folder without pictures",
-    "folders inside of these": "folder inside of these",
-    "links to nothing": "link to nothing",
-}
+PICTURES = Kind("picture", "images", IMAGES)
 
 
-class FolderData(Stream):
+class FolderData(ClassFolders):
     """A folder that has a folder of pictures for each class.
 
     Rows take turns through the classes in sorted order (first picture of every class, second picture of every class,
@@ -46,11 +37,12 @@ class FolderData(Stream):
     """
 
     unit = "image"
+    kind = PICTURES
 
     def __init__(self, folder: Path, spec: str, rows: int | None = None, named: bool = False) -> None:
-        found = _look_into(folder)
-        self._skipped, self._class_folders = found.skipped, len(found.classes)
-        labels, files = _turns(found, spec, named)
+        found = look_into(folder, PICTURES)
+        self.skipped = found.skipped
+        labels, files = turns(found, spec, named)
         labels = labels.first(rows)
         self._folder, self._files = folder, files[: len(labels.y)]
         self._facts = _scan(folder, self._files)
@@ -89,107 +81,6 @@ class FolderData(Stream):
             levels = read_picture(path).channels(channels).transpose(2, 0, 1)
             image[...] = self._facts.unit(levels)
         return x
-
-    def _headed(self, classes: int) -> str:
-        return f"{classes} class folder{'s' * (classes != 1)}"
-
-    def _classes(self) -> str:
-        """The classes, and what was skipped beside them."""
-        skipped = [f"{n} {what if n > 1 else _SINGULAR[what]}" for what, n in self._skipped.items()]
-        return super()._classes() + (f"; skipped: {', '.join(skipped)}" if skipped else "")
-
-
-# ------------------------------------------------------------------ what is there
-
-
-@dataclass(frozen=True)
-class _Inside:
-    """Class folders in sorted order, the pictures of each, sorted, and counts of everything else."""
-
-    classes: list[Path]
-    files: list[list[Path]]
-    skipped: dict[str, int]
-
-
-def _look_into(folder: Path) -> _Inside:
-    skipped, classes, files = Counter[str](), [], []
-    for path in _listed(folder):
-        if path.name.startswith("."):
-            skipped["hidden ones"] += 1
-        elif not path.is_dir():
-            skipped["pictures outside of class folders" if _is_image(path) else "files of other kinds"] += 1
-        else:
-            pictures, others = _pictures(path)
-            if pictures:
-                skipped += others
-                classes.append(path)
-                files.append(pictures)
-            else:
-                skipped["folders without pictures"] += 1
-    if not classes:
-        got = f"{skipped['folders without pictures']} folders without any"
-        raise InputError(
-            f"expected a folder per class with images ({', '.join(IMAGES)}) in {str(folder)!r}, got {got}"
-            f"{_deeper(folder)}"
-        )
-    return _Inside(classes, files, dict(skipped))
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"expected a folder that can be read, got {str(folder)!r}: {error.strerror}") from error
-
-
-def _pictures(folder: Path) -> tuple[list[Path], Counter[str]]:
-    pictures, others = [], Counter[str]()
-    for path in _listed(folder):
-        if path.name.startswith("."):
-            others["hidden ones"] += 1
-        elif path.is_dir():
-            others["folders inside of these"] += 1
-        elif not _is_image(path):
-            others["files of other kinds"] += 1
-        elif not path.exists():
-            others["links to nothing"] += 1
-        else:
-            pictures.append(path)
-    return pictures, others
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGES
-
-
-def _deeper(folder: Path) -> str:
-    """A hint where the class folders lie one level below."""
-    inner = (p for p in _listed(folder) if p.is_dir() and not p.name.startswith("."))
-    for path in inner:
-        if any(p.is_dir() and _pictures(p)[0] for p in _listed(path)):
-            return f": they lie one level deeper, so pass e.g. {str(path)!r}"
-    return ""
-
-
-def _turns(found: _Inside, spec: str, named: bool) -> tuple[Labels, list[Path]]:
-    """The labels and the files of all rows."""
-    names = [path.name for path in found.classes]
-    numbers = [name for name in names if number(name) is not None]
-    if numbers and len(numbers) < len(names) and not named:
-        words = [name for name in names if number(name) is None]
-        raise InputError(
-            f"expected class folders that are named by numbers or by words in {spec}, got both: {shown(numbers)} and "
-            f"{shown(words)}: move folders that are not classes elsewhere, or list the classes with --classes"
-        )
-    turns = [(p, i) for turn in zip_longest(*found.files) for i, p in enumerate(turn) if p is not None]
-    at = np.array([i for _, i in turns])
-    mixed = bool(numbers) and len(numbers) < len(names)
-    labels = _by_name(names, at) if mixed else of_names(names, at, f"class folders of {spec}", "folder names")
-    return labels, [p for p, _ in turns]
-
-
-def _by_name(names: list[str], at: NDArray[np.int64]) -> Labels:
-    return Labels(torch.from_numpy(at), names, "indices of the sorted folder names", called=lambda k: names[k])
 
 
 # ------------------------------------------------------------------ what the pictures are
@@ -242,7 +133,7 @@ def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
     """
     digest, size, coloured, kinds, shift = hashlib.sha256(), None, "", Counter[str](), True
     for path in files:
-        raw = _bytes(path)
+        raw = bytes_of(path, "an image")
         digest.update(repr((path.relative_to(folder).as_posix(), len(raw))).encode() + raw)
         seen = glance_at(path, raw)
         size = size or seen.size
@@ -264,13 +155,6 @@ def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
 def _said(kind: str, count: int, files: int) -> Finding:
     saw, do, severity = _SAYINGS[kind]
     return note(f"images-{kind}", f"{count} of {files} images {saw}.", do, severity)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"expected an image, got {str(path)!r}, which cannot be read ({error.strerror})") from error
 
 
 def _kinds(picture: Picture) -> dict[str, int]:

@@ -41,6 +41,6 @@ class Coordinates:
         point: Tensor = self._threat.outward(u, job, around)
         return point
 
-    def pulled(self, seen: Seen) -> Seen:
+    def pulled(self, seen: Seen, around: Around) -> Seen:
         """With its gradients in coordinates; zero where nothing may change."""
-        return seen if seen.grad is None else replace(seen, grad=self._threat.pulled(seen.grad))
+        return seen if seen.grad is None else replace(seen, grad=self._threat.pulled(seen.grad, around.x))

@@ -190,7 +190,7 @@ class Search:
         s.ledger.charge_(live, slopes * wants, self.oracle.draws)
         s.ledger.count_look_(live, around.x, around.r, probe)
         s.ledger.judge_(live, self.problem.threat, around, probe, self._gated(s, live, probe, seen))
-        state = s.state if last else attack.step(self.inner, s.job, s.state, self.coordinates.pulled(seen))
+        state = s.state if last else attack.step(self.inner, s.job, s.state, self.coordinates.pulled(seen, around))
         return self._after(s, state, live, live & ~_finite(seen, wants), live & last)
 
     def _several_steps(self, s: Slots, attack: Ahead[Any, Any], lanes: int) -> Slots:
@@ -207,7 +207,7 @@ class Search:
         count = last + 1
         s.ledger.charge_(count, self._slopes(s.state) * wants * count, self.oracle.draws)
         s.ledger.count_looks_(count, at, lane, around, probe)
-        state = attack.absorb(self.inner, s.job, s.state, tree(spread, self.coordinates.pulled(seen)), count)
+        state = attack.absorb(self.inner, s.job, s.state, tree(spread, self.coordinates.pulled(seen, around)), count)
         broken = live & ill.gather(1, last.clamp_min(0)[:, None])[:, 0]
         return self._after(s, state, live, broken, torch.zeros_like(live))
 

@@ -1,5 +1,6 @@
 """What is stored of a shard once its cascade has ended."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from blindspots.packing import pack_inputs, packed_text
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.rows import Rows
 from blindspots.scenes import FINAL
+from blindspots.sounds import towards
 
 LOOKS_AFTER = 3
 
@@ -24,11 +26,14 @@ def looks_after(goal: Goal) -> int:
     return LOOKS_AFTER + (not goal.classifies)
 
 
-def shard_columns(oracle: Oracle, samples: Samples, board: Board, seed: int = 0) -> dict[str, Tensor]:
+def shard_columns(
+    oracle: Oracle, samples: Samples, board: Board, seed: int = 0, *, sounds: bool = False
+) -> dict[str, Tensor]:
     """The columns that `SHARD` of evaluations names: every success is evaluated again from the bytes that are kept.
 
     That takes at most `looks_after` evaluations per row. In a scene they are of draws that no search has seen, so what
-    is said of a success is not flattered by the search for it; `seed`: of the run.
+    is said of a success is not flattered by the search for it; `seed`: of the run; `sounds`: files keep 16 bits of
+    them.
     """
     goal, ledger = oracle.goal, board.ledger
     calls, judged = oracle.forwards, samples.judged(goal, board.output)
@@ -49,7 +54,8 @@ def shard_columns(oracle: Oracle, samples: Samples, board: Board, seed: int = 0)
     adversarial = strongest[broken]
     in_8bit = seen.prediction.clone()
     if oracle.model.in_levels:
-        in_8bit = _in_8bit(oracle, judged, board, adversarial, broken, draws)
+        rounded = _in_16_bits(adversarial, samples.x[broken]) if sounds else _in_8_bits(adversarial, oracle)
+        in_8bit = _said(oracle, judged, board, rounded, broken, draws)
     more = {} if goal.classifies else _measured(oracle, samples, board, draws)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
     prediction = goal.predict(board.output, judged.truth)
@@ -101,13 +107,20 @@ def _seen(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: Ten
     return _Seen(said, _confidence(oracle, output), reached & ((target < 0) | (said == target)))
 
 
-def _in_8bit(oracle: Oracle, judged: Samples, board: Board, points: Tensor, at: Tensor, draws: Tensor | None) -> Tensor:
-    """What is said of points (k, ...) of the rows `at` (k,) once they have been rounded to 8 bits: (k,) int64."""
+def _in_8_bits(points: Tensor, oracle: Oracle) -> Tensor:
+    return to_8bit(points, oracle.model.box.to(points.device))
+
+
+def _in_16_bits(points: Tensor, x: Tensor) -> Tensor:
+    return torch.from_numpy(towards(points.cpu().numpy(), x.cpu().numpy())).to(points.device)
+
+
+def _said(oracle: Oracle, judged: Samples, board: Board, rounded: Tensor, at: Tensor, draws: Tensor | None) -> Tensor:
+    """What is said of points (k, ...) of the rows `at` (k,) as a file keeps them: (k,) int64."""
     if _silent(oracle):
         return torch.full_like(at, REJECTED)
-    rounded = to_8bit(points, oracle.model.box.to(points.device))
     output = _outputs(oracle, rounded, board, _at(draws, at))
-    unanswered = output.flatten(1).isnan().any(1)
+    unanswered = output.isnan().reshape(len(output), math.prod(output.shape[1:])).any(1)
     return oracle.goal.predict(output, judged.truth[at]).masked_fill(unanswered, REJECTED)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from blindspots.data import Dataset, FolderData, Stream
+from blindspots.data import Dataset, FolderData, SoundData, Stream
 from blindspots.data.names import shown, telling
 from blindspots.errors import InputError
 from blindspots.models.ensemble import Ensemble
@@ -151,7 +151,7 @@ def _by_place(model: Model, data: Dataset) -> Dataset:
     names = telling(data.class_names)
     if names is None or not isinstance(data, Stream):
         return data
-    if not data.ordered and not isinstance(data, FolderData):
+    if not data.ordered and not isinstance(data, FolderData | SoundData):
         raise InputError(
             f"expected labels that are numbers in {data.name}, or a model whose classes have names, got {shown(names)} "
             f"for {model.name}, which has none: list them in order, {_WAYS}"

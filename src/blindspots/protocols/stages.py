@@ -107,7 +107,7 @@ def read_protocol(path: Path, threat: Threat) -> Protocol:
     file = _read(path)
     _check_table(file, path, threat)
     _check_radius(file, path, threat)
-    named = (stage.built() for stage in file.stage if threat.name in stage.threats)
+    named = (stage.built() for stage in file.stage if threat.family in stage.threats)
     stages = tuple(stage for stage in named if threat.even or not stage.attack.even)
     if not stages:
         able = [name for name in THREATS if any(name in stage.threats for stage in file.stage)]

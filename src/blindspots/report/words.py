@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from blindspots.decibels import DECIBELS
 from blindspots.findings import Finding
 from blindspots.records import Interval
 from blindspots.texts.threats import TEXTS
@@ -37,6 +38,12 @@ def number(value: float) -> str:
     """Three significant digits, never in scientific notation above 1: "0.15", "−12.3", "1,473"."""
     size = abs(value)
     return ("−" if value < 0 else "") + (f"{size:,.0f}" if size >= 1000 else f"{size:.3g}")
+
+
+def decibels(value: float) -> str:
+    """One decimal, which is finer than anybody hears: "20", "−31.4"."""
+    rounded = round(value, 1)
+    return f"{abs(rounded):g}" if rounded >= 0 else f"−{-rounded:g}"
 
 
 def seconds(duration: float) -> str:
@@ -85,8 +92,9 @@ class ThreatWords:
     def radius(self) -> float | None:
         if (kind := TEXTS.get(self._parts[0])) is not None and kind.radius is not None:
             return kind.radius  # of what has no other
+        name, radius = self._parts
         try:
-            return float(Fraction(self._parts[1]))
+            return DECIBELS[name].share(float(radius)) if name in DECIBELS else float(Fraction(radius))
         except (ValueError, ZeroDivisionError):  # no radius, or not a number: the smallest distance is searched
             return None
 
@@ -95,6 +103,8 @@ class ThreatWords:
         """ "0.15", "8/255" also where the spec has its decimals, or "any size"."""
         if self.radius is None:
             return "any size"
+        if self._parts[0] in DECIBELS:
+            return self.amount(self.radius)
         short, steps = number(self.radius), self.radius * 255
         is_short = math.isclose(float(short.replace(",", "")), self.radius, rel_tol=1e-6)
         is_fraction = not is_short and math.isclose(steps, round(steps), rel_tol=1e-4)
@@ -103,7 +113,17 @@ class ThreatWords:
     def sized(self, size: float) -> str:
         """A change: "L∞ 0.1", "2 words"."""
         kind = TEXTS.get(self._parts[0])
-        return f"{self.norm} {number(size)}" if kind is None else count_of(size, kind.unit)
+        return f"{self.norm} {self.amount(size)}" if kind is None else count_of(size, kind.unit)
+
+    def amount(self, size: float) -> str:
+        """A size without the norm: "0.1", "20 dB" of a share of the sound."""
+        kind = DECIBELS.get(self._parts[0])
+        return number(size) if kind is None else f"{decibels(kind.in_decibels(size))}{_NBSP}dB"
+
+    @property
+    def axis(self) -> str:
+        """What a chart shows along: "L∞ radius"."""
+        return "Share of the sound's own size" if self._parts[0] in DECIBELS else f"{self.norm} radius"
 
     @property
     def text(self) -> str:
@@ -129,6 +149,7 @@ class ThreatWords:
             measured = f"measured in {self.norm}{f' {self.unit}' if self.unit else ''}"
             return f"the change may have any size; the smallest one is searched, {measured}{self._only}"
         name, scale = self._parts[0], f" {self.unit}" if self.unit else f" on a scale from {low} to {high}"
+        scale = "" if name in DECIBELS else scale
         pattern = THREATS[name].allowing if name in THREATS else f"changes stay within {self.spec}"
         return pattern.format(radius=self.radius_text, scale=scale) + self._only
 

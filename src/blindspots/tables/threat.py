@@ -196,7 +196,7 @@ class TableThreat(Threat):
         """As of the ball."""
         return self.ball.dual(g)
 
-    def pulled(self, g: Tensor) -> Tensor:
+    def pulled(self, g: Tensor, x: Tensor | None = None) -> Tensor:
         """Zero where nothing may change."""
         return g if self.ball.where is None else g.masked_fill(~self.ball.where, 0)
 
@@ -316,8 +316,8 @@ class Relaxed(_View):
         x = self.of.ball.outward(u, inner, around)
         return self.of.project(x, around) if self.repairs else x
 
-    def pulled(self, g: Tensor) -> Tensor:
-        return self.of.ball.pulled(g)
+    def pulled(self, g: Tensor, x: Tensor | None = None) -> Tensor:
+        return self.of.ball.pulled(g, x)
 
     def begun(self, start: Tensor, around: Around) -> Tensor:
         return self.of.ball.begun(start, around)

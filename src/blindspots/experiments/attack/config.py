@@ -30,7 +30,7 @@ class AttackConfig(Batched):
         shown="where the attack says",
     )
     to_the_end: bool = setting(False, "Go on after a success: examples that are to fool other models.")
-    pictures: int = setting(100, "How many examples are saved as PNG.", metavar="N", ge=0, le=10**6)
+    pictures: int = setting(100, "How many examples are saved as PNG or WAV files.", metavar="N", ge=0, le=10**6)
 
     examples: bool = setting(True, "Write the examples as files.", hidden=True)
 

@@ -17,16 +17,14 @@ from blindspots.box import to_8bit
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
+from blindspots.experiments.attack.found import Found, safe
 from blindspots.goals import Goal
 from blindspots.models.model import Model
 from blindspots.objective import Objective
 from blindspots.oracle import Oracle
-from blindspots.packing import unpack_inputs
 from blindspots.pictures import is_image, picture, picture_of_change
 from blindspots.problem import Need, Problem
 from blindspots.rows import Around
-from blindspots.runs.experiment import Columns
-from blindspots.runs.store import Parts
 from blindspots.tables.encoding import decoded
 from blindspots.tables.threat import TableThreat
 from blindspots.threat import Threat
@@ -49,23 +47,10 @@ class Example:
     picture: str  # file name; empty where there is none
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The broken rows of a run: k of them."""
-
-    id: Tensor
-    x: Tensor
-    y: Tensor
-    adversarial: Tensor
-    prediction: Tensor
-    confidence: Tensor
-    prediction_8bit: Tensor
-
-
 def example_files(
-    parts: Parts, model: Model, threat: Threat, goal: Goal, names: Sequence[str] | None, pictures: int
+    found: Found, model: Model, threat: Threat, goal: Goal, names: Sequence[str] | None, pictures: int
 ) -> dict[str, bytes]:
-    """The adversarial examples of a run as files in `examples/`, by name.
+    """The adversarial examples of a run as files, by name.
 
     `examples.safetensors` holds all of them exactly (`adversarial`) and as 8-bit levels (`adversarial_8bit`, uint8
     between the model's bounds); `examples.csv` one line each; for images `pictures/` the first `pictures` as PNG, and
@@ -73,7 +58,6 @@ def example_files(
     columns instead, and no levels. Where rounding to 8 bits would undo an
     example, it is repaired on the levels (see `attacks.Lattice`), if it can be.
     """
-    found = _found(parts)
     if isinstance(threat, TableThreat):
         return _row_files(threat, names, found)
     rounded, survives = _on_levels(model, threat, goal, found)
@@ -83,10 +67,10 @@ def example_files(
         for line, x in zip(table[:pictures], rounded, strict=False):
             files[f"pictures/{line.picture}"] = _png(_scaled(model, x))
         files["contact_sheet.png"] = _png(_contact_sheet(model, table, found, rounded))
-    return {f"examples/{name}": content for name, content in files.items()}
+    return files
 
 
-def _row_files(threat: TableThreat, names: Sequence[str] | None, found: _Found) -> dict[str, bytes]:
+def _row_files(threat: TableThreat, names: Sequence[str] | None, found: Found) -> dict[str, bytes]:
     """The examples of a table: the exact tensors, and `rows.csv` with every column after and before."""
     name = (lambda k: names[k]) if names else str
     after, before = (decoded(threat.table, x.numpy()) for x in (found.adversarial, found.x))
@@ -98,8 +82,8 @@ def _row_files(threat: TableThreat, names: Sequence[str] | None, found: _Found) 
     for i, size in enumerate(sizes):
         said = int(found.id[i]), name(int(found.y[i])), name(int(found.prediction[i])), size
         writer.writerow([*said, *(_cell(c[i]) for c in (*after.values(), *before.values()))])
-    tensors = {f.name: getattr(found, f.name).contiguous() for f in fields(_Found)}
-    return {"examples/examples.safetensors": save(tensors), "examples/rows.csv": text.getvalue().encode()}
+    tensors = {f.name: getattr(found, f.name).contiguous() for f in fields(Found)}
+    return {"examples.safetensors": save(tensors), "rows.csv": text.getvalue().encode()}
 
 
 def _cell(value: Any) -> Any:
@@ -107,20 +91,7 @@ def _cell(value: Any) -> Any:
     return str(np.float32(value)) if isinstance(value, float) else value
 
 
-def _found(parts: Parts) -> _Found:
-    broken = [_broken(columns) for columns in parts.below("shards")]
-    return _Found(*(torch.cat([getattr(part, f.name) for part in broken]) for f in fields(_Found)))
-
-
-def _broken(c: Columns) -> _Found:
-    at = c["broken"]
-    return _Found(
-        c["id"][at], unpack_inputs(c["x"])[at], c["y"][at], c["adversarial"], c["adversarial_prediction"],
-        c["adversarial_confidence"], c["prediction_8bit"],
-    )  # fmt: skip
-
-
-def _on_levels(model: Model, threat: Threat, goal: Goal, found: _Found) -> tuple[Tensor, Tensor]:
+def _on_levels(model: Model, threat: Threat, goal: Goal, found: Found) -> tuple[Tensor, Tensor]:
     """The examples on the 256 levels, and whether they still are examples: (k, ...), (k,) bool."""
     box = model.box.to(found.adversarial.device)
     nearest = box.clip(to_8bit(found.adversarial, box))
@@ -128,17 +99,17 @@ def _on_levels(model: Model, threat: Threat, goal: Goal, found: _Found) -> tuple
     # every feature has its own.
     if model.access is not Need.GRAD or not goal.classifies or not threat.even or not len(nearest):
         same = found.prediction_8bit == found.prediction
-        return nearest, same & threat.holds(nearest, Around(found.x, _radius(threat, found)))
+        return nearest, same & threat.holds(nearest, Around(found.x, threat.reach(found.x)))
     oracle = Oracle(model)
     with oracle.session():
         ledger = _repair(oracle, threat, found)
     return torch.where(_wide(ledger.won, nearest), ledger.best, nearest), ledger.won
 
 
-def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
+def _repair(oracle: Oracle, threat: Threat, found: Found) -> Ledger:
     """A search on the levels for points that are still taken for the same wrong class."""
     problem = Problem(Objective(targeted=True, loss="margin"), threat, oracle.model.rejects)
-    samples = Samples(found.id, found.x, found.y, _radius(threat, found)).to(oracle.device)
+    samples = Samples(found.id, found.x, found.y, threat.reach(found.x)).to(oracle.device)
     logits = oracle.goal.scores(oracle.logits(samples.x), samples.y)
     jobs = Jobs(samples, logits, fixed(found.adversarial.to(oracle.device)), found.prediction[:, None], 1, 0, 0)
     ledger = Ledger.blank(samples.x, problem.objective.margin(logits, samples.y, found.prediction.to(oracle.device)))
@@ -146,16 +117,12 @@ def _repair(oracle: Oracle, threat: Threat, found: _Found) -> Ledger:
     return ledger.to(torch.device("cpu"))
 
 
-def _radius(threat: Threat, found: _Found) -> Tensor:
-    return torch.full((len(found.y),), torch.inf if threat.radius is None else float(threat.radius))
-
-
 def _wide(mask: Tensor, like: Tensor) -> Tensor:
     return mask.view(-1, *[1] * (like.ndim - 1))
 
 
 def _table(
-    names: Sequence[str] | None, threat: Threat, found: _Found, rounded: Tensor, survives: Tensor, pictures: int
+    names: Sequence[str] | None, threat: Threat, found: Found, rounded: Tensor, survives: Tensor, pictures: int
 ) -> list[Example]:
     name = (lambda k: names[k]) if names else str
     shown = is_image(found.x.shape[1:])
@@ -163,19 +130,15 @@ def _table(
     lines = []
     for i in range(len(found.y)):
         row, label, prediction = int(found.id[i]), name(int(found.y[i])), name(int(found.prediction[i]))
-        file = f"{row:05d}-{_safe(label)}-as-{_safe(prediction)}.png" if shown and i < pictures else ""
+        file = f"{row:05d}-{safe(label)}-as-{safe(prediction)}.png" if shown and i < pictures else ""
         sizes = float(found.confidence[i]), float(norm[i]), float(norm_8bit[i])
         lines.append(Example(row, label, prediction, *sizes, bool(survives[i]), file))
     return lines
 
 
-def _safe(word: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in word)[:40]
-
-
-def _tensors(model: Model, found: _Found, rounded: Tensor) -> bytes:
+def _tensors(model: Model, found: Found, rounded: Tensor) -> bytes:
     box = model.box.to(rounded.device)
-    columns = {f.name: getattr(found, f.name).contiguous() for f in fields(_Found)}
+    columns = {f.name: getattr(found, f.name).contiguous() for f in fields(Found)}
     columns["adversarial_8bit"] = ((rounded - box.lo) / box.width * 255).round().to(torch.uint8).contiguous()
     return save(columns)
 
@@ -199,7 +162,7 @@ def _scaled(model: Model, x: Tensor) -> Image.Image:
     return picture(((x - lo) / (hi - lo)).numpy())
 
 
-def _contact_sheet(model: Model, table: list[Example], found: _Found, rounded: Tensor) -> Image.Image:
+def _contact_sheet(model: Model, table: list[Example], found: Found, rounded: Tensor) -> Image.Image:
     """Original, change and adversarial side by side, with what they are taken for; three examples in a line."""
     count, gap, text = min(len(table), _SHEET), 8, 18
     wide, high = 3 * _SIDE + 5 * gap, _SIDE + text + gap

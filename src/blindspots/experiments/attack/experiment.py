@@ -15,6 +15,8 @@ from blindspots.engine.targets import RandomClass, Targets, as_targets, parse_ta
 from blindspots.errors import InputError
 from blindspots.experiments.attack.config import AttackConfig
 from blindspots.experiments.attack.examples import example_files
+from blindspots.experiments.attack.found import Found
+from blindspots.experiments.attack.sounds import sound_files
 from blindspots.experiments.evaluate.experiment import CUSTOM, Evaluation, Searches
 from blindspots.experiments.evaluate.setup import goal_of, threat_of
 from blindspots.experiments.evaluate.shard_exact import proves
@@ -113,7 +115,12 @@ class Attack(Searches[AttackConfig]):
             return {}
         goal = goal_of(world, config)
         names = world.data.class_names if goal.classifies else goal.class_names
-        return example_files(parts, world.model, threat_of(world), goal, names, config.pictures)
+        found, threat = Found.of(parts), threat_of(world)
+        if config.rate is None:
+            files = example_files(found, world.model, threat, goal, names, config.pictures)
+        else:
+            files = sound_files(found, world.data, config.rate, threat, names, config.pictures)
+        return {f"examples/{name}": content for name, content in files.items()}
 
     def _targets(self, config: AttackConfig, world: World) -> Targets | None:
         if "targets" in world.given:

@@ -32,6 +32,7 @@ class CurveChart:
     """All runs whose distances share a norm. `radii`: the distinct threat radii with their place and text."""
 
     norm: str
+    axis: str
     curves: list[Curve]
     ticks: list[Tick]
     radii: list[tuple[float, str]]
@@ -81,6 +82,7 @@ def _curve_chart(norm: str, members: Sequence[tuple[str, Evidence, ThreatWords]]
     radii = {t.radius: t.radius_text for *_, t in members if t.radius is not None}
     return CurveChart(
         norm=norm,
+        axis=members[0][2].axis,
         curves=[
             _curve(label, run.verdict, end, width, marks) for (label, run, _), end in zip(members, ends, strict=True)
         ],

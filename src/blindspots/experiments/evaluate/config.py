@@ -32,8 +32,8 @@ class Threatened(OnData):
 
     threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of tables also cost:30, or of texts words:0.15, chars:2, "
-        "edits:3 or trigger:WORDS.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of tables also cost:30, of sounds snr:20 or peak:-30 (in "
+        "dB), or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
         metavar="THREAT",
     )
     where: str | None = setting(
@@ -49,6 +49,12 @@ class Threatened(OnData):
         "change.",
         metavar="UNIT",
         shown="that of the inputs",
+    )
+    padding: Number | None = setting(
+        None,
+        "The value that fills up the end of shorter rows: from where on a row holds nothing else, it may not change.",
+        metavar="VALUE",
+        shown="no row is filled up",
     )
     candidates: str | None = setting(
         None,
@@ -72,6 +78,7 @@ class Threatened(OnData):
         shown="every number may change",
     )
     limits: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
+    rate: int | None = setting(None, "Samples per second, where the data are sounds.", hidden=True)
     goal: str | None = setting(
         None,
         "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "
@@ -171,8 +178,8 @@ class EvaluateConfig(Batched):
 
     threat: ThreatWords = setting(
         ...,
-        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of tables also cost:30, or of texts words:0.15, chars:2, "
-        "edits:3 or trigger:WORDS.",
+        "What may change: linf:8/255, l2:0.5, l1:12, l0:10, of tables also cost:30, of sounds snr:20 or peak:-30 (in "
+        "dB), or of texts words:0.15, chars:2, edits:3 or trigger:WORDS.",
         metavar="THREAT",
         shown="that of the recipe",
         instead="recipe",

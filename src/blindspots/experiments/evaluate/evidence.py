@@ -179,6 +179,11 @@ class Evidence:
         """What a feature file said of the columns."""
         return self.allowed.table if not self.texts and isinstance(self.allowed, TableThreat) else None
 
+    @property
+    def rate(self) -> int | None:
+        """Samples per second, where the rows are sounds."""
+        return self.config.rate
+
     def clean(self, row: int) -> Array:
         """The input of a row, float32 of the data's shape, as the model got it."""
         x = self._shard(int(self.rows.shard[row]))["x"][int(self.rows.at[row])]

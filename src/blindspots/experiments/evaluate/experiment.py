@@ -240,7 +240,9 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
-        config = config.model_copy(update={"limits": digest_of(threat_of(world)), **named(threat_of(world))})
+        rate = getattr(world.data, "rate", None)
+        found: dict[str, Any] = {"limits": digest_of(threat_of(world)), "rate": rate, **named(threat_of(world))}
+        config = config.model_copy(update=found)
         many = len(protocol.stages) > 1
         asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)
         chunk = rows_per_call("cascade" if many else "search", shape, model.device, asked)
@@ -250,7 +252,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
             rows = _for_processes(rows, len(world.data))
         stages = tuple(repr(stage) for stage in self._stages(config, world))
         draws = config.draws or protocol.draws
-        found = {"chunk": chunk, "slots": slots, "shard_rows": rows, "whole": False, "stages": stages, "draws": draws}
+        found |= {"chunk": chunk, "slots": slots, "shard_rows": rows, "whole": False, "stages": stages, "draws": draws}
         fitted = config.model_copy(update={**found, **self.named(config, protocol)})
         check_budget(fitted, len(world.data))
         return fitted.model_copy(update=forecast(self.name, fitted, world, self._stages(config, world)))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from blindspots.threat import Threat
 from blindspots.threats import parse_threat
 
 _PREFIX = "threat_"
+_PADDING = _PREFIX + "padding"
 _UNITS = {"std": "standard deviations of each feature", "mad": "median absolute deviations of each feature"}
 _LIGHT = 128  # of 255: from here on a pixel of a mask is white
 
@@ -75,23 +77,26 @@ def _read(path: str) -> Any:
 
 def kept(threat: Threat) -> dict[str, Tensor]:
     """The tensors of a threat as columns of a part."""
-    return {_PREFIX + name: t.cpu().contiguous() for name, t in threat.features.items()}
+    found = {_PREFIX + name: t.cpu().contiguous() for name, t in threat.features.items()}
+    padding = getattr(threat, "padding", None)
+    return found if padding is None else found | {_PADDING: torch.tensor(padding, dtype=torch.float64)}
 
 
 def restored(spec: str, bounds: tuple[float, float], columns: Mapping[str, Tensor]) -> Ball | TableThreat:
     """The ball whose tensors were kept among these columns; with the columns of a table, if there is one."""
     found = {name.removeprefix(_PREFIX): t for name, t in columns.items() if name.startswith(_PREFIX)}
     lo, hi = found.get("lo", bounds[0]), found.get("hi", bounds[1])
+    padding = float(found["padding"]) if "padding" in found else None
     threat = parse_threat(spec)
     assert isinstance(threat, Ball)
-    ball = type(threat)(threat.radius, lo, hi, found.get("unit"), found.get("where"))
+    ball = replace(threat, lo=lo, hi=hi, unit=found.get("unit"), where=found.get("where"), padding=padding)
     told = columns.get("table")
     return ball if told is None else TableThreat(ball, Features.of_json(unpacked_text(told)))
 
 
 def digest_of(threat: Threat) -> str:
     """SHA-256 (hex) of its tensors; "" where it has none."""
-    if not threat.features:
+    if not kept(threat):
         return ""
     digest = hashlib.sha256()
     for name, t in sorted(kept(threat).items()):
@@ -110,7 +115,10 @@ def unit_words(threat: Ball, scale: str | None) -> str:
 
 def where_words(threat: Ball, shape: Sequence[int]) -> str:
     """ "only 48 of 64 values may change" """
-    if threat.where is None:
-        return ""
-    free = threat.where.expand(tuple(shape))
-    return f"only {int(free.sum()):,} of {free.numel():,} values may change"
+    said = []
+    if threat.where is not None:
+        free = threat.where.expand(tuple(shape))
+        said.append(f"only {int(free.sum()):,} of {free.numel():,} values may change")
+    if threat.padding is not None:
+        said.append(f"the end of a row that holds nothing but {float(threat.padding):g} may not change")
+    return "; ".join(said)

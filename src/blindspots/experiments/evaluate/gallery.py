@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from blindspots.experiments.evaluate.evidence import Array, Evidence
+from blindspots.experiments.evaluate.heard import Heard, audible, heard
 from blindspots.experiments.evaluate.tables_shown import RowExample, row_example
 from blindspots.experiments.evaluate.texts_shown import TextExample, TextStanding, text_example, text_standing
 from blindspots.pictures import is_image, picture, picture_of_change
@@ -36,6 +37,7 @@ class Example:
     change: str | None
     adversarial: str | None
     changes: list[Change]
+    sound: Heard | None = None
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,21 @@ def gallery(run: Evidence) -> list[Group]:
         ("The smallest changes", "The rows that fell to the least; the size that was enough stands last."),
         ("Across the classes", "The first rows that fell, dealt out class by class."),
     )
-    show = text_example if run.texts else _example if run.table is None else row_example
-    groups = zip(captions, chosen(run), strict=True)
-    return [Group(*caption, [show(run, row) for row in pick]) for caption, pick in groups if pick]
+    picks = chosen(run)
+    played = audible(run, picks)
+    groups, show = zip(captions, picks, strict=True), _shown(run)
+    return [
+        Group(*caption, [_with_sound(run, row) if row in played else show(run, row) for row in pick])
+        for caption, pick in groups
+        if pick
+    ]
+
+
+def _shown(run: Evidence) -> Callable[[Evidence, int], Example | TextExample | RowExample]:
+    """How a row is shown."""
+    if run.texts:
+        return text_example
+    return _example if run.table is None else row_example
 
 
 def standing(run: Evidence) -> list[Standing | TextStanding]:
@@ -110,9 +124,13 @@ def standing(run: Evidence) -> list[Standing | TextStanding]:
 
 def _standing(run: Evidence, row: int) -> Standing:
     rows, x = run.rows, run.clean(row)
-    original = data_uri(picture(scaled(x, *_range(run, x)))) if is_image(x.shape) else None
+    original = data_uri(picture(scaled(x, *_range(run, x)))) if is_image(x.shape) and run.rate is None else None
     label = run.class_name(int(rows.y[row]))
     return Standing(int(rows.id[row]), label, float(rows.margin[row]), float(rows.confidence[row]), original)
+
+
+def _with_sound(run: Evidence, row: int) -> Example:
+    return replace(_example(run, row), sound=heard(run, row), changes=[])
 
 
 def _example(run: Evidence, row: int) -> Example:
@@ -120,7 +138,7 @@ def _example(run: Evidence, row: int) -> Example:
     low, high = _range(run, x, adversarial)
     change = (adversarial - x) / (high - low)
     factor = 1 / max(float(np.abs(change).max()), 1e-12)
-    shown = is_image(x.shape)
+    shown = is_image(x.shape) and run.rate is None
     label, prediction = (run.class_name(int(k[row])) for k in (rows.y, rows.adversarial_prediction))
     if outputs := run.outputs(row):
         label, prediction = map(number, outputs)

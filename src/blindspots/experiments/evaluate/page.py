@@ -121,7 +121,7 @@ class Shown:
 
     @property
     def in_levels(self) -> bool:
-        """Whether rounding to 8 bits means something."""
+        """Whether rounding to what files keep means something."""
         return self.goal is None and not self.texts and self.table is None
 
     @property
@@ -130,8 +130,18 @@ class Shown:
         return self.run.verdict.table
 
     @property
+    def bits(self) -> int:
+        """That files keep of a value."""
+        return 8 if self.evidence.rate is None else 16
+
+    @property
+    def keeper(self) -> str:
+        """What keeps them."""
+        return "an image file" if self.evidence.rate is None else "a WAV file"
+
+    @property
     def is_image(self) -> bool:
-        return is_image(self.evidence.shape)
+        return is_image(self.evidence.shape) and self.evidence.rate is None
 
     @property
     def is_colour(self) -> bool:
@@ -200,7 +210,7 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
         ("Right at first", v.clean_accuracy, v.clean_interval, v.clean_hits, v.rows),
     ]
     if one.in_levels:
-        shares.append(("Robust in 8 bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted))
+        shares.append((f"Robust in {one.bits} bits", v.robust_accuracy_8bit, v.interval_8bit, in_8bit, v.counted))
     if v.table is not None and v.table.looked is not None:
         s = v.table.looked
         shares.insert(1, ("Looked robust, rules ignored", s.share, s.interval, s.hits, s.rows))
@@ -224,7 +234,8 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
     if v.distances:
         d = v.distances
         size = threat.sized(d.median)
-        rows.append(("Median change", size, f"{number(d.smallest)} to {number(d.largest)}", "of the rows that fell"))
+        ends = f"{threat.amount(d.smallest)} to {threat.amount(d.largest)}"
+        rows.append(("Median change", size, ends, "of the rows that fell"))
     return Table(("", "Share", "95 % interval", "Rows"), rows)
 
 
@@ -257,7 +268,7 @@ def _stages(one: Shown) -> Table:
 def _side_by_side(shown: Sequence[Shown]) -> Table:
     """The verdicts of several runs in one table."""
     verdicts = [one.run.verdict for one in shown]
-    in_8bit = ("Robust in 8 bits", [percent(v.robust_accuracy_8bit) for v in verdicts])
+    in_8bit = (f"Robust in {shown[0].bits} bits", [percent(v.robust_accuracy_8bit) for v in verdicts])
     valid_alone = ("Robust, valid changes alone", [percent(v.adjusted.share) if v.adjusted else "" for v in verdicts])
     lines = [
         ("Right at first", [percent(v.clean_accuracy) for v in verdicts]),
@@ -265,7 +276,7 @@ def _side_by_side(shown: Sequence[Shown]) -> Table:
         *([("Robust, searched", [percent(v.searched.share) for v in verdicts])] * any(v.unsearched for v in verdicts)),
         *([valid_alone] * all(v.adjusted for v in verdicts)),
         ("  95 % interval", [interval(v.interval) for v in verdicts]),
-        *([in_8bit] * all(one.in_levels for one in shown)),
+        *([in_8bit] * all(one.in_levels and one.bits == shown[0].bits for one in shown)),
         ("Rows", [count(v.counted) for v in verdicts]),
         ("Threat", [one.threat.text for one in shown]),
         (

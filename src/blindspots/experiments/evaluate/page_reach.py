@@ -96,7 +96,7 @@ def _plot(v: EvaluateVerdict, goal: Regress, threat: ThreatWords) -> Plot:
     top, end = max(max(values) for _, values in lines) or 1.0, radii[-1]
     at = [100 * radius / end for radius in radii]
     return Plot(
-        name=f"{_measured(goal).capitalize()} against radius", across=f"{threat.norm} radius",
+        name=f"{_measured(goal).capitalize()} against radius", across=threat.axis,
         x=[Mark(t.at, number(t.value)) for t in charts.ticks(end)],
         y=[Mark(t.at, number(t.value)) for t in charts.ticks(top)],
         lines=[_line(label, at, values, top) for label, values in lines],

@@ -81,7 +81,7 @@ def _name(i: int) -> str:
 
 
 def _within(config: EvaluateConfig, world: World, i: int) -> EvaluateConfig:
-    changes = {"radii": 0, "where": None, "scale": None, "through": None, "stages": (), "features": ""}
+    changes = {"radii": 0, "where": None, "scale": None, "padding": None, "through": None, "stages": (), "features": ""}
     return config.model_copy(update={**changes, "threat": _smaller(config, world, i).spec})
 
 
@@ -134,7 +134,8 @@ def noise(threat: Ball, x: Tensor, fraction: float, key: Tensor) -> Tensor:
     around = Around(x, fraction * threat.reach(x))
     if threat.p == 0:
         return threat.sample(around, key)
-    direction = threat.steepest(normal(key, torch.zeros_like(key), 0, x.shape[1:]))
+    drawn, free = normal(key, torch.zeros_like(key), 0, x.shape[1:]), threat.free(x)
+    direction = threat.steepest(drawn if free is None else drawn.masked_fill(~free, 0))
     return threat.project(x + col(around.r, x) * direction, around)
 
 

@@ -41,6 +41,9 @@ def _threat(world: World) -> Threat:
     if not isinstance(threat, Ball):
         return threat
     more: dict[str, Any] = {} if where is None else {"where": mask_from(where, world.data.shape)}
+    padding = getattr(world.config, "padding", None)
+    padding = threat.padding if padding is None else padding
+    more["padding"] = getattr(world.data, "padding", None) if padding is None else padding
     if scale is not None:
         more["unit"] = unit_from(scale, world.data)
     if (where is not None and threat.where is not None) or (scale is not None and threat.unit is not None):

@@ -49,7 +49,7 @@ class ShardSearch:
         with oracle.session():
             samples = self._samples()
             board, seconds = yield from self.searched(cascade, samples, kept)
-            columns = shard_columns(oracle, samples, board, c.seed)
+            columns = shard_columns(oracle, samples, board, c.seed, sounds=c.rate is not None)
         self._check_service()
         for stage, took in zip(self.stages, seconds, strict=True):
             world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took

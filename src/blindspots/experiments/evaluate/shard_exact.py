@@ -30,8 +30,8 @@ def exact_of(stages: Sequence[Stage]) -> Exact | None:
 
 def proves(config: Batched, world: World, model: Model, threat: Threat) -> Solver | None:
     """The solver for what a run asks; None where nothing is proved."""
-    if config.of_values or "goal" in world.given:
-        return None
+    if config.of_values or "goal" in world.given or getattr(threat, "padding", None) is not None:
+        return None  # a solver knows no rows of several lengths
     return world.once(f"solver of {id(model)}", lambda: solver_of(model, threat, tuple(world.data.shape)))
 
 

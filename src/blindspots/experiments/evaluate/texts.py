@@ -37,7 +37,12 @@ def check_kinds(threat: Threat, model: Model, unit: str) -> None:
 
 
 def bound(threat: TextThreat, world: World) -> TextThreat:
-    """With the candidates that were asked for, and the model where it shows its embeddings."""
+    """With the candidates that were asked for, and the model where it shows its embeddings.
+
+    Raises InputError: padding was asked for, which texts do not have.
+    """
+    if (padding := getattr(world.config, "padding", None)) is not None:
+        raise InputError(f"expected padding for rows of numbers, got {padding:g} for texts: leave it out")
     model, said = world.named("model"), getattr(world.config, "candidates", None)
     if said is not None and threat.candidates is None:
         threat = replace(threat, candidates=said)

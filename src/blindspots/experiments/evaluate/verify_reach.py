@@ -1,5 +1,6 @@
 """What a run says of smaller radii and of noise, computed a second time by other code."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from blindspots.ball import Ball
+from blindspots.decibels import Relative
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.verify_values import Reader, spread
 from blindspots.models.model import Model
@@ -16,10 +18,12 @@ from blindspots.random import keys, normal
 from blindspots.runs.again import EDGE, share
 from blindspots.runs.experiment import Check
 from blindspots.runs.store import Parts
+from blindspots.threats import parse_threat
 
 Array = NDArray[Any]
 _TIMES = (0.25, 0.5, 1.0, 2.0, 4.0)
 _DRAWS, _NOISE, _ROWS = 8, -2, 3
+_ROUNDED = 1e-9  # of a share, where it was said in decibels
 
 
 class ReachProof:
@@ -87,8 +91,9 @@ class ReachProof:
         world = self.parts.begun.manifest.world
         for i in range(self.smaller):
             manifest = self.parts.run(f"radii/{i}").manifest
-            found, goal = float(str(manifest.config["threat"]).partition(":")[2]), manifest.config["goal"]
-            if found != self._radius(i):
+            threat, goal = parse_threat(str(manifest.config["threat"])), manifest.config["goal"]
+            found = float(threat.radius or 0)
+            if not math.isclose(found, self._radius(i), rel_tol=_ROUNDED * isinstance(threat, Relative)):
                 yield f"expected the radius {self._radius(i):g} of radii/{i}, found {found:g}"
             if goal != self.config.goal:
                 yield f"expected the goal {self.config.goal} of radii/{i}, found {goal}"
@@ -99,7 +104,7 @@ class ReachProof:
     def _drawn(self, model: Model, threat: Ball) -> Iterator[str]:
         """Of the first rows of every part; of linf and l2, whose noise is written in one line."""
         assert self.reader is not None
-        if threat.name not in ("linf", "l2"):
+        if threat.family not in ("linf", "l2"):
             return
         for noise, shard in zip(self._noise, (n for n in self.parts if n.startswith("shards/")), strict=True):
             stored, columns = self.parts[noise]["noise"].numpy()[:_ROWS], self.parts[shard]
@@ -130,10 +135,24 @@ def _moved(threat: Ball, x: Array, drawn: Array, radius: float) -> Array:
     """`x` (m, ...) moved by noise of size `radius`, in the units of the threat, and put back into the box."""
     unit = np.ones(1) if threat.unit is None else threat.unit.numpy()
     free = np.ones(1, bool) if threat.where is None else threat.where.numpy()
-    direction = np.where(free, drawn * unit, 0.0)
-    if threat.name == "linf":
-        step = np.sign(direction)
-    else:
-        step = direction / np.linalg.norm(direction.reshape(len(x), -1), axis=1).reshape(-1, *[1] * (x.ndim - 1))
+    if threat.padding is not None:
+        free = free & ~_padding(x, float(threat.padding))
+    direction, order = np.where(free, drawn * unit, 0.0), 2 if threat.family == "l2" else np.inf
+    step = np.sign(direction) if order == np.inf else direction / _sizes(direction, order).clip(1e-300)
+    size = radius * _sizes(x, order) if isinstance(threat, Relative) else radius
     lo, hi = (np.asarray(bound, np.float64) for bound in threat.whole)
-    return np.clip(x + radius * step * unit, lo, hi).astype(np.float32)
+    moved: Array = np.where(free, np.clip(x + size * step * unit, lo, hi), x).astype(np.float32)
+    return moved
+
+
+def _sizes(x: Array, order: float) -> Array:
+    """The norm of each row, to divide or multiply it by."""
+    norms: Array = np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), ord=order, axis=1)
+    return norms.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def _padding(x: Array, value: float) -> Array:
+    """Where rows (m, ..., T) hold nothing but `value` up to the end."""
+    other = (x != value).any(tuple(range(1, x.ndim - 1)), keepdims=True)
+    ends: Array = np.arange(x.shape[-1]) > np.where(other, np.arange(x.shape[-1]), -1).max(-1, keepdims=True)
+    return ends

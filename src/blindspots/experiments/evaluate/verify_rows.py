@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from blindspots.packing import unpack_inputs
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.runs.again import EDGE, NORM_ROUNDING, SLACK, UNIT_ROUNDOFF
 from blindspots.runs.experiment import Columns
+from blindspots.sounds import towards
 from blindspots.tables.threat import TableThreat
 
 Array = NDArray[Any]
@@ -155,7 +156,10 @@ class Shard:
 
     @cached_property
     def rounded_scores(self) -> "Scores":
-        return self.look(to_8bit(self.columns["adversarial"], self.ball.whole), self["broken"])
+        points = self.columns["adversarial"]
+        if self.config.rate is None:
+            return self.look(to_8bit(points, self.ball.whole), self["broken"])
+        return self.look(torch.from_numpy(towards(points.numpy(), self.of_broken(self.x.numpy()))), self["broken"])
 
     def look(self, x: Tensor, rows: Array) -> "Scores":
         """What is said of points (m, ...) of the rows at the places `rows` (m,)."""
@@ -405,16 +409,17 @@ def _within(s: Shard, name: str, points: Array, clean: Array, id: Array) -> Prob
     size = s.threat.measured(points, clean)
     yield from s.told(np.isinf(size), id, f"{name} changed only where it may be", "other values changed")
     if s.threat.radius is not None:
-        far = ~(size <= _reach(s.ball, points))
+        far = ~(size <= _reach(s.ball, points, clean))
         furthest = f"a distance of up to {size.max(initial=0):.9g}"
         yield from s.told(far, id, f"{name} within {s.threat.spec}", furthest)
 
 
-def _reach(threat: Ball, x: Array) -> Array:
+def _reach(threat: Ball, x: Array, clean: Array) -> Array:
     """How far float32 may be away: (m,). A count needs no slack; units round on the way there and back."""
     radius, roundings = float(threat.radius or 0), 1 if threat.unit is None else 4
     within = np.where(np.ones(1, dtype=bool) if threat.where is None else threat.where.numpy(), x, 0)
-    size = threat.measured(within, np.zeros_like(x))
+    # Around the clean rows, so that a share of these is a share of them, and without what no change comes near.
+    size = replace(threat, padding=None).measured(clean + within, clean)
     slack = 0.0 if threat.name == "l0" else radius * SLACK + roundings * UNIT_ROUNDOFF * size
     reach: Array = np.broadcast_to(np.asarray(radius + slack), len(x))
     return reach

@@ -26,7 +26,7 @@ from blindspots.runs.world import World
 from blindspots.sizes import check_radius
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
-from blindspots.threats import parse_threat
+from blindspots.threats import absolute, parse_threat
 
 _MEANINGLESS = ("amplify", "resize", "surrogate", "split", "ensemble")  # for texts
 _ACCESS = {Need.LABEL: "labels", Need.VALUE: "scores"}
@@ -44,7 +44,7 @@ def check_amplified(amplify: float | None, threat: Threat) -> None:
 def fitting_models(config: TransferConfig, world: World, data: Dataset) -> TransferConfig:
     """With what makes the models fit together, and the rows per call."""
     given = plain(config, world, data.shape)
-    _check_kind(config, world.thing("threat", parse_threat), given, getattr(data, "unit", ""))
+    _check_kind(config, absolute(world.thing("threat", parse_threat)), given, getattr(data, "unit", ""))
     names = numbered(model.name for model in given)
     labels = config.labels if config.split else matched(given, names, data, config.labels)
     models = adapted(given, names, data, parse_sizes(config.resize), labels)
