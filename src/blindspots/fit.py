@@ -41,7 +41,7 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
             f"of {able or 'your own attacks'}"
         )
     view = threat.view(attack.requires)
-    if attack.requires is Ball and view.name not in attack.threats:
+    if attack.requires is Ball and view.family not in attack.threats:
         raise InputError(
             f"expected an attack for {view.name} threats, got {attack!r}, which searches in "
             f"{', '.join(attack.threats)}: use one of {able}"
@@ -100,7 +100,7 @@ def _fits(kind: type[Attack], threat: Threat, access: Need, objective: Objective
         kind.alone
         and kind.begins != "proved"
         and not lacking(kind.requires, threat)
-        and (kind.requires is not Ball or threat.view(Ball).name in kind.threats)
+        and (kind.requires is not Ball or threat.view(Ball).family in kind.threats)
         and (threat.even or not kind.even)
         and (kind.minimal or threat.radius is not None or not _has_radius(threat, kind))
         and affords(access, kind)

@@ -222,6 +222,11 @@ def one_of(x: Any, y: Any, data: Any, values: bool = False, features: Any = None
     rows = as_data(data, values, features)
     if not len(rows):
         raise InputError(f"expected at least one row in {rows.name}, got none: pass data with rows")
+    if features is not None and not getattr(rows, "declared", False):
+        raise InputError(
+            f"expected a table for features, such as a data frame or bs.load_data('rows.csv', features=...), got "
+            f"{rows.name}, whose columns have no names: pass that, or leave features out"
+        )
     return rows
 
 

@@ -60,7 +60,7 @@ class TableData(ArrayData):
         values: bool = False,
     ) -> None:
         rows = None if rows is None else max(rows, 0)
-        cells = {column: list(given)[:rows] for column, given in cells.items()}
+        cells = {column: _listed(given, f"column {column!r}")[:rows] for column, given in cells.items()}
         if features is None:
             check_complete(cells, name)
         self.declared, self.told = features is not None, told
@@ -68,7 +68,11 @@ class TableData(ArrayData):
         x = torch.from_numpy(encoded(self.table, cells, name))
         unread = [column for column in cells if column not in self.table.columns]
         said = [note("columns", f"Columns of {name} that were not read: {shown(unread)}.")] if unread else []
-        y = [self._y_of(given, row, name) for row, given in enumerate(list(y)[:rows])] if not values else y[:rows]
+        y = (
+            [self._y_of(given, row, name) for row, given in enumerate(_listed(y, "y")[:rows])]
+            if not values
+            else y[:rows]
+        )
         super().__init__(
             x, np.asarray(y), name, spec=spec, class_names=class_names, rows=None, notes=said, values=values
         )
@@ -85,6 +89,13 @@ class TableData(ArrayData):
     def content(self) -> str:
         """SHA-256 (hex) of inputs and labels, and of what the columns are."""
         return hashlib.sha256(f"{super().content} {self.table.to_json()}".encode()).hexdigest()
+
+
+def _listed(given: Any, what: str) -> list[Any]:
+    try:
+        return list(given)
+    except TypeError as error:
+        raise InputError(f"expected {what} as a list, got {type(given).__name__}: give one value per row") from error
 
 
 def read_data_table(

@@ -14,22 +14,29 @@ from blindspots.models.model import Model
 _BLOCK = 4096  # rows
 
 
-def ranged(model: Model, data: Dataset) -> Model:
+def ranged(model: Model, data: Dataset | None) -> Model:
     """The model with the bounds of the data where it has none of its own: [0, 1] if all values lie there, else from the
     smallest to the largest value of each feature. What is the same in all rows stays as it is, but for one float32 up.
+    Without data: [0, 1].
 
     Raises InputError: some value is not finite.
     """
+    if data is None:
+        return _within(model, Box(0.0, 1.0))
     if model.bounded or not len(data):
         return model
     low, high = _extremes(_blocks(data))
     unit = bool(low.min() >= 0) and bool(high.max() <= 1)
     same = int((low == high).sum())
-    made = copy.copy(model)
-    made.bounded = True
     # A box has to be open; one float32 is the least room there is.
-    made.box = Box(0.0, 1.0) if unit else as_box(low, torch.where(low == high, _next(high), high))
+    made = _within(model, Box(0.0, 1.0) if unit else as_box(low, torch.where(low == high, _next(high), high)))
     made.remarks = (*model.remarks, _said(model, data, made.bounds, None if unit else same))
+    return made
+
+
+def _within(model: Model, box: Box) -> Model:
+    made = copy.copy(model)
+    made.bounded, made.box = True, box
     return made
 
 

@@ -177,6 +177,7 @@ def _strangers(done: Run[Any, Any]) -> Iterator[str]:
 def _same_world(done: Run[Any, Any], world: World) -> Iterator[Check]:
     for name in done.config.models():
         record = done.manifest.world[name]
+        world.hulls[name] = tuple(record["bounds"])
         if record["spec"] is None and name not in world.given:
             raise InputError(
                 f"expected the network {record['name']!r} itself, since the run was given it from Python: pass it, as "

@@ -68,6 +68,7 @@ class World:
         self.config, self.given, self.tell, self.say = config, dict(given or {}), tell, say
         self.timing: dict[str, float] = {}  # what a part measures of itself: told in the log, never compared
         self.same: dict[str, bool] = {}  # what `verify` found to be what the run saw, by name
+        self.hulls: dict[str, tuple[float, float]] = {}  # where data are missing: the bounds that the models had
         self.sent = False  # to another process than the one that began the run
         self.home: Path | None = None  # the folder of the run, if it has one
         self._models: dict[str, Model] = {}
@@ -77,8 +78,22 @@ class World:
         """A model as it was named or given; one without bounds of its own has those of the first data."""
         model = self._before_data(name)
         if not model.bounded and self.config.datasets():
-            self._models[name] = model = ranged(model, next(iter(self.rows.values())))
+            self._models[name] = model = self._ranged(name, model)
         return model
+
+    def _ranged(self, name: str, model: Model) -> Model:
+        try:
+            rows = next(iter(self.rows.values()))
+        except InputError as error:
+            if name not in self.hulls:
+                raise
+            if self.hulls[name] != (0.0, 1.0):
+                raise InputError(
+                    f"expected the rows of the run, since {model.name} has the bounds of these, got none that can be "
+                    "opened: pass data"
+                ) from error
+            return ranged(model, None)
+        return ranged(model, rows)
 
     def _before_data(self, name: str) -> Model:
         """A model as it is until it meets data."""
