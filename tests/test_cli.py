@@ -293,7 +293,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one() -> None:
         ("evaluate net.py:liner --data=digits --threat=linf:1", "did you mean 'linear'?"),
         ("evaluate net.py:linear --data=digist --threat=linf:1", "did you mean 'digits'?"),
         ("evaluate net.py:linear --data=digits --threat=lint:1", "one of linf, l2, l1, l0"),
-        ("evaluate net.py:linear --data=digits --threat=linf", "linf:RADIUS"),
+        ("evaluate digits --data=digits --threat=linf", "linf:RADIUS"),
         ("evaluate net.py:linear --data=digits --threat=linf:1 --protocol=slow", "among fast"),
         ("evaluate net.py:linear --data=digits --threat=linf:1 --device=tpu", "a device of this machine"),
         ("evaluate net.py:linear --data=colour.npz --threat=linf:1", "takes inputs of shape"),

@@ -340,7 +340,7 @@ def test_names_and_estimators_are_models(tmp_path: Path) -> None:
     x, y = bs.load_data("digits").rows(0, 60)
     forest = RandomForestClassifier(5, random_state=0).fit(np.asarray(x.flatten(1)), np.asarray(y))
     result = bs.evaluate(forest, x[:10], y[:10], threat=bs.Linf(0.1), max_forwards=400)
-    assert result.config.protocol == "blackbox-scores"
+    assert result.config.protocol == "exact"
     assert rows_of(result)["id"].tolist() == list(range(10))
 
 
