@@ -56,8 +56,8 @@ def _unproved(verdict: EvaluateVerdict) -> Iterator[Finding]:
             code="distance-not-proved",
             severity="note",
             saw=f"For {missing} of {verdict.rows} rows a nearer example than the one found was not ruled out.",
-            do="Their distances are upper bounds: raise nodes of the attack 'exact'. Of linear models what is left open is "
-            "what float32 rounds.",
+            do="Their distances are upper bounds: raise nodes of the attack 'exact'. Of linear models what is left "
+            "open is what float32 rounds.",
         )
 
 
