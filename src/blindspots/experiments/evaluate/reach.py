@@ -81,7 +81,16 @@ def _name(i: int) -> str:
 
 
 def _within(config: EvaluateConfig, world: World, i: int) -> EvaluateConfig:
-    changes = {"radii": 0, "where": None, "scale": None, "padding": None, "through": None, "stages": (), "features": ""}
+    changes = {
+        "radii": 0,
+        "where": None,
+        "scale": None,
+        "padding": None,
+        "through": None,
+        "stages": (),
+        "limits": "",
+        "features": None,
+    }
     return config.model_copy(update={**changes, "threat": _smaller(config, world, i).spec})
 
 

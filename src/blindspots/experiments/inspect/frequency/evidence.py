@@ -18,6 +18,7 @@ from blindspots.records import Record
 
 ENOUGH = 10  # hits: an interval from as many spans a factor of 4, which splitting would have to work for
 ROUNDS = 5  # of runs, each with twice the steps of the one before
+_FREEING = 2  # rounds of a row whose clones cannot move: there is hardly ever anything above, and steps do not help
 _DRAWING, _SPLITTING = range(2)  # what keys of a row are for: _SPLITTING + i for round i
 
 
@@ -65,8 +66,9 @@ def gather(
 ) -> list[Evidence]:
     """For every row of x (B, ...): proved, else drawn, else (fewer than ten hits) split.
 
-    Rows whose clones cannot move or are like their parents are split again with twice the steps, `ROUNDS` times at
-    most. How clones walk decides about it, not where kills ended; what earlier rounds saw is kept, see `rates.rate`.
+    Rows whose clones are like their parents are split again with twice the steps, `ROUNDS` times at most; those whose
+    clones cannot move, once more. How clones walk decides about it, not where kills ended; what earlier rounds saw is
+    kept, see `rates.rate`.
 
     Args:
         score: above 0 where a point (L, ...) of a row (L,) is an error, as from `scoring.error_score`.
@@ -129,7 +131,8 @@ def _split(search: _Search, rows: Tensor, how: Splitting, found: dict[int, Evide
         runs = split(*search.of(rows, _SPLITTING + turn), replace(how, steps=how.steps << turn))
         for place, row in enumerate(rows.tolist()):
             found[row] = _of_runs(found[row], runs, place, how)
-        rows = rows[runs.short]
+        given_up = runs.stuck.any(1) if turn + 1 >= _FREEING else torch.zeros_like(runs.short)
+        rows = rows[runs.short & ~given_up]
 
 
 def _of_runs(known: Evidence, runs: Runs, place: int, how: Splitting) -> Evidence:

@@ -96,7 +96,8 @@ class _Proof(Shown):
         unknown = sum(m.walk * 2**k * m.particles * min(still[k], row["stuck"][k]) for k in range(made))
         if not asked - unknown <= row["asked"] <= asked:
             yield f"expected as many points as draws, particles and steps of clones, found others in row {i}: {law}"
-        again = [remembers(row, k) or row["stuck"][k] > 0 for k in range(made)]
+        stuck = [n > 0 for n in row["stuck"]]
+        again = [k == 0 if stuck[k] else remembers(row, k) for k in range(made)]
         if not all(again[:-1]) or (again[-1] and made < len(row["kills"])) or any(map(any, row["kills"][made:])):
             yield f"expected another round where steps were too few and nowhere else, found otherwise in row {i}: {law}"
         for k in range(made):
