@@ -358,7 +358,13 @@ def test_the_curve_is_computed_again_by_verify(tmp_path: Path) -> None:
     data = bs.ArrayData(X, Y, values=True)
     assert bs.verify(tmp_path / "run", model=WIDE, data=data).problems == []
     stored, stand = done.verdict.model_dump(mode="json"), done.verdict.robust_of_right.hits
-    said = {name: stored[name] for name in ("reached", "reach")}
+    said = {name: stored[name] for name in ("reached", "reach", "reach_forwards", "reach_backwards")}
+    sound = ReachProof(done.config, done.parts, Reader("move:0.3", None), 0.02)
+    assert differing("", said, sound.numbers(N, stand)).problems == []
+    assert said["reach_forwards"] >= N * (1 + 2 * 8 + 41)  # noise at two radii, and a look and two ways of 20 steps
+    costly = Forged(done.parts, "noise/00000", {"noise_cost": done.parts["noise/00000"]["noise_cost"] + 1})
+    told = ReachProof(done.config, costly, Reader("move:0.3", None), 0.02)  # type: ignore[arg-type]
+    assert len(differing("", said, told.numbers(N, stand)).problems) == 2
     for name, column in (("noise/00000", "noise"), ("shards/00000", "worst_measures")):
         forged = Forged(done.parts, name, {column: done.parts[name][column] + 0.01})
         proof = ReachProof(done.config, forged, Reader("move:0.3", None), 0.02)  # type: ignore[arg-type]

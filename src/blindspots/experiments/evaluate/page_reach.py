@@ -8,7 +8,7 @@ from blindspots.goals import Above, Below, Error, Goal, Regress, To
 from blindspots.report import charts
 from blindspots.report.charts import Line, Mark, Plot, rising
 from blindspots.report.experiment import Table
-from blindspots.report.words import ThreatWords, interval, number, percent
+from blindspots.report.words import ThreatWords, count, interval, number, percent
 
 _COLUMNS = ("Radius", "Attacked, mean", "median", "95 % quantile", "largest", "Noise, mean", "95 % quantile")
 
@@ -47,7 +47,8 @@ def _said(v: EvaluateVerdict, goal: Regress, threat: ThreatWords) -> str:
     return (
         f"Within {threat.text} the {_measured(goal)} comes to {number(last.attacked.mean)} on average, and to "
         f"{number(last.noise.mean)} after random noise of that size{times}. Worse points may exist, so what is drawn "
-        "is the least that an adversary can do."
+        f"is the least that an adversary can do. The smaller radii and the noise took {count(v.reach_forwards)} "
+        f"forwards and {count(v.reach_backwards)} backwards more."
     )
 
 

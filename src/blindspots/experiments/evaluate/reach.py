@@ -81,16 +81,9 @@ def _name(i: int) -> str:
 
 
 def _within(config: EvaluateConfig, world: World, i: int) -> EvaluateConfig:
-    changes = {
-        "radii": 0,
-        "where": None,
-        "scale": None,
-        "padding": None,
-        "through": None,
-        "stages": (),
-        "limits": "",
-        "features": None,
-    }
+    """Models, rows and the threat with all its tensors are given, so no setting makes them once more."""
+    changes: dict[str, Any] = dict.fromkeys(("where", "scale", "padding", "through", "features"))
+    changes |= {"radii": 0, "stages": (), "limits": ""}
     return config.model_copy(update={**changes, "threat": _smaller(config, world, i).spec})
 
 
@@ -103,7 +96,7 @@ def _smaller(config: EvaluateConfig, world: World, i: int) -> Threat:
 
 def inside(config: EvaluateConfig, world: World, part: Part, protocol: Protocol) -> Mapping[str, Any]:
     """What the search within a smaller radius is given: only the first stage is run there."""
-    given = {name: world.given[name] for name in ("goal",) if name in world.given}
+    given = {"goal": world.given["goal"]} if "goal" in world.given else {}
     threat = _smaller(config, world, int(part.name.rpartition("/")[2]))
     short = replace(protocol, stages=protocol.stages[:1])
     return {"model": world.model, "data": world.data, "threat": threat, "protocol": short, **given}
@@ -159,6 +152,7 @@ def concluded(config: EvaluateConfig, world: World, verdict: EvaluateVerdict, pa
     found = _found(config, goal, parts)
     more: dict[str, Any] = {"reached": _reached(goal, found[:, -1], verdict)}
     if config.radii:
+        more["reach_forwards"], more["reach_backwards"] = _cost(config, parts)
         noise = torch.cat([part["noise"] for part in parts.below("noise")]).numpy()
         radii = [float(threat.radius or 0) * fraction for fraction in fractions(config.radii)]
         more["reach"] = tuple(
@@ -166,6 +160,14 @@ def concluded(config: EvaluateConfig, world: World, verdict: EvaluateVerdict, pa
             for i, radius in enumerate(radii)
         )
     return verdict.model_copy(update=more)
+
+
+def _cost(config: EvaluateConfig, parts: Parts) -> tuple[int, int]:
+    """Forwards and backwards of the searches within smaller radii, checks and padding included, and of the noise."""
+    runs = [parts.run(_name(i)).verdict for i in range(config.radii or 0)]
+    noise = [part["noise_cost"].tolist() for part in parts.below("noise")]
+    forwards = sum(v.forwards + v.forwards_unbilled for v in runs) + sum(cost[0] for cost in noise)
+    return forwards, sum(v.backwards + v.backwards_unbilled for v in runs) + sum(cost[1] for cost in noise)
 
 
 def _found(config: EvaluateConfig, goal: Regress, parts: Parts) -> Array:

@@ -208,6 +208,8 @@ class EvaluateVerdict(Verdict):
     stages: list[Stage]
     measures: tuple[Measure, ...] = ()  # of goals that do not classify
     reach: tuple[Reach, ...] = ()  # of goals of numbers, against ascending radii; the last one is the threat's
+    reach_forwards: int = 0  # of the searches within smaller radii and of the noise, which `forwards` leaves out
+    reach_backwards: int = 0
     valid: Share | None = None  # of texts: of the rows that fell, those whose adversarial text passes all checks
     adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once

@@ -49,7 +49,7 @@ _CURVE = 200  # steps of the curve that are kept, at most
 
 def inside(run: Run[Batched, EvaluateVerdict], part: str, world: World) -> Mapping[str, Any]:
     """What a search within a smaller radius was given."""
-    given = {name: world.given[name] for name in ("goal",) if name in world.given}
+    given = {"goal": world.given["goal"]} if "goal" in world.given else {}
     return {"model": world.named("model"), **given, **({"data": world.data} if "data" in world.same else {})}
 
 

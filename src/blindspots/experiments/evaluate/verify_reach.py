@@ -36,17 +36,28 @@ class ReachProof:
     def numbers(self, counted: int, stand: int) -> dict[str, Any]:
         """What the verdict has to say; `counted` and `stand`: rows that count, and those among them that stood."""
         if self.reader is None or not self.reader.of_numbers or not isinstance(self.config, EvaluateConfig):
-            return {"reach": []}
+            return {"reach": [], "reach_forwards": 0, "reach_backwards": 0}
         found = self._found()
         reached = self._reached(self.reader, found[-1], counted, stand)
         if not self.smaller:
-            return {"reached": reached, "reach": []}
+            return {"reached": reached, "reach": [], "reach_forwards": 0, "reach_backwards": 0}
         noise = np.concatenate([self.parts[name]["noise"].numpy() for name in self._noise])
         reach = [
             {"radius": self._radius(i), "attacked": spread(found[i]), "noise": spread(noise[:, i].reshape(-1))}
             for i in range(self.smaller + 1)
         ]
-        return {"reached": reached, "reach": reach}
+        forwards, backwards = (int(total) for total in np.sum(list(self._costs()), 0))
+        return {"reached": reached, "reach": reach, "reach_forwards": forwards, "reach_backwards": backwards}
+
+    def _costs(self) -> Iterator[Array]:
+        """Forwards and backwards (2,), as every part inside counts them."""
+        for name in self._noise:
+            yield self.parts[name]["noise_cost"].numpy()
+        for parts in (self.parts.run(f"radii/{i}").parts for i in range(self.smaller)):
+            yield parts["preflight"]["cost"].numpy()
+            for columns in (parts[name] for name in parts if name.startswith("shards/")):
+                yield columns["unbilled"].numpy()
+                yield np.asarray([columns["forwards"].sum(), columns["backwards"].sum()])
 
     @property
     def _noise(self) -> list[str]:
