@@ -21,7 +21,8 @@ import blindspots as bs
 from blindspots.engine.targets import EveryClass
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.verify_reach import ReachProof
-from blindspots.experiments.evaluate.verify_rows import Shard, topics
+from blindspots.experiments.evaluate.verify_rows import topics
+from blindspots.experiments.evaluate.verify_shard import Shard
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.goals import GOALS, Above, Below, Classify, Down, Error, Goal, Move, Score, To, Up, parse_goal
 from blindspots.runs.verify import differing

@@ -21,7 +21,7 @@ from blindspots.engine.result import Result
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate import count
 from blindspots.experiments.evaluate.verdict import OUTCOMES, EvaluateVerdict
-from blindspots.experiments.evaluate.verify_rows import Scores
+from blindspots.experiments.evaluate.verify_shard import Scores
 from blindspots.models.model import Model
 from blindspots.runs.again import EDGE
 from blindspots.runs.experiment import Columns

@@ -22,13 +22,12 @@ from blindspots.experiments.evaluate.verify_rows import (
     SAME,
     STOOD,
     Look,
-    Problems,
-    Shard,
     proves,
     shape_problems,
     targeted,
     topics,
 )
+from blindspots.experiments.evaluate.verify_shard import Problems, Shard
 from blindspots.experiments.evaluate.verify_tables import TableShard, Told, ignorant, possible
 from blindspots.experiments.evaluate.verify_tables import numbers as table_numbers
 from blindspots.experiments.evaluate.verify_texts import TextShard

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET, Problems, Shard
+from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET
+from blindspots.experiments.evaluate.verify_shard import Problems, Shard
 from blindspots.runs.again import share
 from blindspots.runs.experiment import Columns
 

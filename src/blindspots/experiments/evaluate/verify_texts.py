@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.validity import checks_of, judged, read, with_kept
-from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET, IMMOVABLE, Look, Problems, Shard
+from blindspots.experiments.evaluate.verify_rows import ALREADY_TARGET, IMMOVABLE, Look
+from blindspots.experiments.evaluate.verify_shard import Problems, Shard
 from blindspots.models.texts import TokenModel
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import World
