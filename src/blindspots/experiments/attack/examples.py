@@ -1,9 +1,8 @@
 """What an attack made, as files: pictures that still fool, the exact tensors, a contact sheet, a table."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
-from io import BytesIO, StringIO
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from blindspots.box import to_8bit
 from blindspots.engine.jobs import Jobs, Samples, fixed
 from blindspots.engine.ledger import Ledger
 from blindspots.engine.loop import Search, Settings
-from blindspots.experiments.attack.found import Found, safe
+from blindspots.experiments.attack.found import Found, as_csv, safe
 from blindspots.goals import Goal
 from blindspots.models.model import Model
 from blindspots.objective import Objective
@@ -62,7 +61,10 @@ def example_files(
         return _row_files(threat, names, found)
     rounded, survives = _on_levels(model, threat, goal, found)
     table = _table(names, threat, found, rounded, survives, pictures)
-    files = {"examples.safetensors": _tensors(model, found, rounded), "examples.csv": _as_csv(table).encode()}
+    files = {
+        "examples.safetensors": _tensors(model, found, rounded),
+        "examples.csv": as_csv((f.name for f in fields(Example)), map(astuple, table)),
+    }
     if is_image(found.x.shape[1:]):
         for line, x in zip(table[:pictures], rounded, strict=False):
             files[f"pictures/{line.picture}"] = _png(_scaled(model, x))
@@ -75,15 +77,13 @@ def _row_files(threat: TableThreat, names: Sequence[str] | None, found: Found) -
     name = (lambda k: names[k]) if names else str
     after, before = (decoded(threat.table, x.numpy()) for x in (found.adversarial, found.x))
     sizes = threat.distance(found.adversarial, found.x).tolist()
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    head = ["row", "label", "prediction", f"change ({threat.name})"]
-    writer.writerow([*head, *after, *(f"{column} before" for column in before)])
-    for i, size in enumerate(sizes):
-        said = int(found.id[i]), name(int(found.y[i])), name(int(found.prediction[i])), size
-        writer.writerow([*said, *(_cell(c[i]) for c in (*after.values(), *before.values()))])
-    tensors = {f.name: getattr(found, f.name).contiguous() for f in fields(Found)}
-    return {"examples.safetensors": save(tensors), "rows.csv": text.getvalue().encode()}
+    head = ["row", "label", "prediction", f"change ({threat.name})", *after, *(f"{column} before" for column in before)]
+    columns = (*after.values(), *before.values())
+    lines = [
+        (int(found.id[i]), name(int(found.y[i])), name(int(found.prediction[i])), size, *(_cell(c[i]) for c in columns))
+        for i, size in enumerate(sizes)
+    ]
+    return {"examples.safetensors": save(found.tensors), "rows.csv": as_csv(head, lines)}
 
 
 def _cell(value: Any) -> Any:
@@ -138,17 +138,9 @@ def _table(
 
 def _tensors(model: Model, found: Found, rounded: Tensor) -> bytes:
     box = model.box.to(rounded.device)
-    columns = {f.name: getattr(found, f.name).contiguous() for f in fields(Found)}
+    columns = found.tensors
     columns["adversarial_8bit"] = ((rounded - box.lo) / box.width * 255).round().to(torch.uint8).contiguous()
     return save(columns)
-
-
-def _as_csv(table: list[Example]) -> str:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(f.name for f in fields(Example))
-    writer.writerows(map(astuple, table))
-    return text.getvalue()
 
 
 def _png(image: Image.Image) -> bytes:

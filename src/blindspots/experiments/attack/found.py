@@ -1,6 +1,10 @@
 """The broken rows of a run, as its examples are made of them."""
 
+import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from io import StringIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +30,20 @@ class Found:
     def of(cls, parts: Parts) -> "Found":
         broken = [_broken(columns) for columns in parts.below("shards")]
         return cls(*(torch.cat([getattr(part, f.name) for part in broken]) for f in fields(cls)))
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """By their names, as files keep them."""
+        return {f.name: getattr(self, f.name).contiguous() for f in fields(self)}
+
+
+def as_csv(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> bytes:
+    """A file with one line each."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    return text.getvalue().encode()
 
 
 def _broken(c: Columns) -> Found:

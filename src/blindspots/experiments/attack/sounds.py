@@ -1,9 +1,7 @@
 """What an attack on sounds made, as files: WAV files of 16 bits that still fool, the exact tensors, a table."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
-from io import StringIO
 
 import numpy as np
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor
 
 from blindspots.data import Dataset
 from blindspots.decibels import SNR, Peak
-from blindspots.experiments.attack.found import Found, safe
+from blindspots.experiments.attack.found import Found, as_csv, safe
 from blindspots.rows import Around
 from blindspots.sounds import towards, whole_of, write_wav
 from blindspots.threat import Threat
@@ -45,7 +43,10 @@ def sound_files(
     """
     kept = torch.from_numpy(towards(found.adversarial.numpy(), found.x.numpy()))
     table = list(_table(found, kept, threat, names, count))
-    files = {"examples.safetensors": _tensors(found, kept), "examples.csv": _as_csv(table).encode()}
+    files = {
+        "examples.safetensors": _tensors(found, kept),
+        "examples.csv": as_csv((f.name for f in fields(SoundExample)), map(astuple, table)),
+    }
     lengths: Sequence[int] = getattr(data, "lengths", ())
     for line, x, moved in zip(table[:count], found.x, kept, strict=False):
         end = lengths[line.row] if lengths else x.shape[-1]
@@ -81,14 +82,6 @@ def _decibels(x: Tensor, moved: Tensor) -> tuple[list[float], list[float]]:
 
 
 def _tensors(found: Found, kept: Tensor) -> bytes:
-    columns = {f.name: getattr(found, f.name).contiguous() for f in fields(found)}
+    columns = found.tensors
     columns["adversarial_16bit"] = torch.from_numpy(whole_of(kept.numpy()))
     return save(columns)
-
-
-def _as_csv(table: list[SoundExample]) -> str:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(f.name for f in fields(SoundExample))
-    writer.writerows(map(astuple, table))
-    return text.getvalue()
