@@ -147,11 +147,12 @@ def reached(cost: Array, value: Array, tree: Array) -> tuple[Array, Array]:
     """
     order = np.lexsort((cost, tree))
     value, tree, cost = value[order], tree[order], cost[order]
-    first = np.r_[True, tree[1:] != tree[:-1]]
-    height = 2 * tree * (np.ptp(value) + 1)  # lifts every tree above the one before
-    best = np.maximum.accumulate(value + height) - height
+    first = np.diff(tree, prepend=-1) > 0
+    known, rank = np.unique(value, return_inverse=True)
+    height = len(known) * tree  # lifts every tree above the one before; ranks, so that no digit is lost
+    best = known[np.maximum.accumulate(rank + height) - height]
     gains = np.where(first, best, np.diff(best, prepend=0))
     order = np.argsort(cost, kind="stable")
     cost, total = cost[order], np.cumsum(gains[order])
-    last = np.r_[cost[1:] != cost[:-1], True]
+    last = np.diff(cost, append=np.nan) != 0
     return cost[last], total[last]
