@@ -1,7 +1,7 @@
 """Proofs for trees: how many rows are settled in which norm, in what time, and beside dtai-veritas in Linf.
 
-Three packages are used where they are installed, all with pip install --no-deps: dtai-veritas, the peer; xgboost-cpu, for
-models; ISLP, for Default, a table of 10,000 borrowers (student, balance, income).
+Three packages are used where they are installed, all with pip install --no-deps: dtai-veritas, the peer; xgboost-cpu,
+for models; ISLP, for Default, a table of 10,000 borrowers (student, balance, income).
 """
 
 import argparse
