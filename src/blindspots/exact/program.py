@@ -71,8 +71,7 @@ class _Program:
     @staticmethod
     def _sides(region: Region, leaves: Choice, f: int) -> Array:
         """The values at which a piece of the feature begins, but for the first piece."""
-        above = np.nextafter(leaves.high[:, f].astype(np.float32), np.float32(np.inf)).astype(np.float64)
-        all_: Array = np.unique(np.concatenate([leaves.low[:, f], above]))
+        all_: Array = np.unique(np.concatenate([leaves.low[:, f], _next(leaves.high[:, f])]))
         open_: Array = all_[(all_ > region.lo[f]) & (all_ <= region.hi[f])]
         return open_
 
@@ -157,12 +156,20 @@ class _Program:
         """
         found: list[tuple[Array, Array, float]] = []
         for f, sides in enumerate(self.sides):
-            low, high = leaves.low[own, f], leaves.high[own, f]
-            for i, side in enumerate(sides):
-                bit = np.array([self.first[f] + i])
-                below, above = own[high < side], own[low >= side]
-                if (np.nextafter(np.float32(side), np.float32(-np.inf)) == high).any():
-                    found.append((np.r_[bits + below, bit], np.r_[np.ones(len(below)), -1.0], 0.0))
-                if (low == side).any():
-                    found.append((np.r_[bits + above, bit], np.ones(len(above) + 1), 1.0))
+            low, over = leaves.low[own, f], _next(leaves.high[own, f])
+            for side in np.intersect1d(over, sides):
+                below = own[over <= side]
+                found.append((np.r_[bits + below, self._bit(f, side)], np.r_[np.ones(len(below)), -1.0], 0.0))
+            for side in np.intersect1d(low, sides):
+                above = own[low >= side]
+                found.append((np.r_[bits + above, self._bit(f, side)], np.ones(len(above) + 1), 1.0))
         return found
+
+    def _bit(self, f: int, side: float) -> int:
+        return int(self.first[f] + np.searchsorted(self.sides[f], side))
+
+
+def _next(x: Array) -> Array:
+    """The float32 above each, as float64."""
+    above: Array = np.nextafter(x.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+    return above
