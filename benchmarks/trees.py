@@ -1,12 +1,15 @@
 """Proofs for trees: how many rows are settled in which norm, in what time, and beside dtai-veritas in Linf.
 
-dtai-veritas is compared where it is installed: pip install --no-deps dtai-veritas.
+Three packages are used where they are installed, all with pip install --no-deps: dtai-veritas, the peer; xgboost-cpu,
+for models; ISLP, for Default, a table of 10,000 borrowers (student, balance, income).
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +23,30 @@ from blindspots.exact.region import Frame
 from blindspots.exact.trees import TreeSolver
 from blindspots.models.trees.forest import Forest
 from blindspots.models.trees.scikit import read
+from blindspots.models.trees.xgboost import read as read_xgboost
 
-ROWS = 40
-DATA: dict[str, Callable[..., Any]] = {"breast_cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
+ROWS = 150
+FEW = 12  # of models that take seconds per row
+
+
+def default() -> tuple[np.ndarray, np.ndarray]:
+    """Default of ISLP: student (0 or 1), balance and income, and who did not pay."""
+    spec = find_spec("ISLP")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "data" / "Default.csv"
+    text = spec.loader.get_data(str(path)).decode()  # type: ignore[union-attr]  # which loaders of packages have
+    rows = np.genfromtxt(StringIO(text), delimiter=",", dtype=str, skip_header=1)
+    x = np.column_stack([rows[:, 1] == "Yes", rows[:, 2].astype(float), rows[:, 3].astype(float)]).astype(float)
+    return x, (rows[:, 0] == "Yes").astype(int)
+
+
+DATA: dict[str, Callable[[], Any]] = {
+    "breast_cancer": lambda: load_breast_cancer(return_X_y=True),
+    "wine": lambda: load_wine(return_X_y=True),
+    "digits": lambda: load_digits(return_X_y=True),
+    "Default": default,
+}
 HEAD = ("data", "model", "trees", "leaves", "norm", "rows", "lower = upper %", "median distance", "seconds per row",
         "slowest")  # fmt: skip
 AGAINST = (
@@ -43,28 +67,43 @@ class Model(NamedTuple):
     make: Callable[[], Any]
 
 
+class Case(NamedTuple):
+    data: str
+    model: Model
+    rows: int = ROWS  # in L0, L1 and L2; in Linf all
+
+
+def xgboost() -> Any:
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(n_estimators=100, max_depth=6, n_jobs=1)
+
+
 BOOSTED = Model("GradientBoosting", lambda: GradientBoostingClassifier(n_estimators=100, max_depth=6, random_state=0))
 HISTOGRAMS = Model("HistGradientBoosting", lambda: HistGradientBoostingClassifier(max_iter=100, max_depth=6))
 FOREST = Model("RandomForest", lambda: RandomForestClassifier(100, max_depth=6, random_state=0))
+XGBOOST = Model("XGBoost", xgboost)
 OF_THREE = Model("GradientBoosting", lambda: GradientBoostingClassifier(n_estimators=33, max_depth=6, random_state=0))
 OF_TEN = Model("HistGradientBoosting", lambda: HistGradientBoostingClassifier(max_iter=10, max_depth=6))
 CASES = (
-    ("breast_cancer", BOOSTED), ("breast_cancer", HISTOGRAMS), ("wine", OF_THREE), ("digits", OF_TEN),
-    ("breast_cancer", FOREST),
+    Case("breast_cancer", BOOSTED), Case("wine", OF_THREE), Case("Default", XGBOOST), Case("digits", OF_TEN),
+    Case("breast_cancer", XGBOOST, FEW), Case("breast_cancer", FOREST, FEW), Case("breast_cancer", HISTOGRAMS, FEW),
 )  # fmt: skip
 
 
 def measure(args: argparse.Namespace) -> Section:
-    rows, found, against = args.rows or ROWS, [], []
-    for data, model in CASES:
-        trees, x, y = _fitted(data, model, rows)
+    found, against = [], []
+    for case in CASES:
+        if (case.model is XGBOOST and not find_spec("xgboost")) or (case.data == "Default" and not find_spec("ISLP")):
+            continue
+        trees, x, y = _fitted(case.data, case.model, args.rows or ROWS)
+        named = {"data": case.data, "model": case.model.name}
         for ball in (Linf, L0, L1, L2):
-            if model is FOREST and ball is not Linf:
-                continue
-            found.append({"data": data, "model": model.name, **_solved(trees, ball, x, y)})
+            rows = len(x) if ball is Linf else min(args.rows or case.rows, len(x))
+            found.append({**named, **_solved(trees, ball, x[:rows], y[:rows])})
             print(found[-1], flush=True)
         if find_spec("veritas") and trees.outputs == 1:
-            against.append({"data": data, "model": model.name, **_beside(trees, x, y)})
+            against.append({**named, **_beside(trees, x, y)})
             print(against[-1], flush=True)
     text = f"{table(HEAD, [list(n.values()) for n in found])}\n\n{READ}"
     if against:
@@ -73,13 +112,13 @@ def measure(args: argparse.Namespace) -> Section:
 
 
 def _fitted(data: str, model: Model, rows: int) -> tuple[Forest, np.ndarray, np.ndarray]:
-    x, y = DATA[data](return_X_y=True)
+    x, y = DATA[data]()
     x = ((x - x.min(0)) / np.maximum(np.ptp(x, 0), 1e-9)).astype(np.float32)
     order = np.random.default_rng(0).permutation(len(x))
     x, y, cut = x[order], y[order], len(x) * 2 // 3
     fitted = model.make().fit(x[:cut].astype(float), y[:cut])
     right = np.flatnonzero(fitted.predict(x[cut:].astype(float)) == y[cut:])[:rows]
-    trees = read(fitted)
+    trees = read_xgboost(bytes(fitted.get_booster().save_raw("ubj"))).forest if model is XGBOOST else read(fitted)
     assert trees is not None
     return trees, x[cut:][right], y[cut:][right]
 

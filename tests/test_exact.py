@@ -1,5 +1,6 @@
 """Proved distances against enumerations and programs that know nothing of the searches."""
 
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import nn
 
 import blindspots as bs
 from blindspots.ball import L0, L1, L2, Ball, Linf
-from blindspots.exact import solver_of
+from blindspots.exact import program, solver_of
+from blindspots.exact.cliques import Choice, Need
 from blindspots.exact.linear import LinearSolver, Scores, scores_of, shortest
 from blindspots.exact.neighbours import NeighbourSolver
 from blindspots.exact.region import Frame, Region
@@ -99,6 +101,52 @@ def test_trees_are_as_near_as_the_nearest_of_all_cells(ball: type[Ball], outputs
             assert fooled(trees, found.point[None], y).all()
             assert region.cost(found.point - region.x) == pytest.approx(found.upper, rel=1e-12)
     assert none < 8
+
+
+ODD = np.array([-np.inf, -1.0, -1e-45, 0.0, 1e-45, 0.5, np.nextafter(np.float32(0.5), np.float32(1)), np.inf])
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_odd_thresholds_and_tiny_leaves_are_as_near_as_the_nearest_of_all_cells(ball: type[Ball]) -> None:
+    """Questions with one answer, subnormal numbers, neighbours in float32; ensembles that answer one thing."""
+    rng = np.random.default_rng(11)
+    for case in range(25):
+        trees = random_forest(rng, int(rng.integers(1, 6)), case % 3, 2, 1 + case % 3)
+        asks, size = trees.feature >= 0, 10.0 ** rng.integers(-13, 8)
+        threshold = np.where(asks, rng.choice(ODD, len(asks)), 0).astype(np.float32)
+        trees = replace(trees, threshold=threshold, value=size * trees.value, base=size * trees.base)
+        frame = Frame(ball(), (2,))
+        frame.lo, frame.hi = np.full(2, -2.0), np.full(2, 2.0)
+        x = rng.choice(ODD[1:-1], 2).astype(np.float32)
+        y = int(TreeModel(trees).logits(torch.from_numpy(x)[None]).argmax())
+        if fooled(trees, x[None], y).any() or size * np.abs(trees.base).max() < 1e-30:
+            continue
+        found, region = TreeSolver(trees, frame).nearest(x, y, np.inf, NODES), frame.around(x)
+        points = cells(trees, region)
+        bad = points[fooled(trees, points, y)]
+        best = region.cost(bad - region.x).min() if len(bad) else np.inf
+        assert found.lower == found.upper == pytest.approx(best, rel=1e-12)
+
+
+def test_an_ensemble_that_answers_one_thing_has_no_example() -> None:
+    leaf = Tree(np.array([-1]), np.zeros(1, np.float32), np.zeros(1, int), np.zeros(1, int), np.array([[0.1]]))
+    for ball in BALLS:
+        solver = TreeSolver(forest([leaf], np.array([-0.1 + 1e-17]), 2), Frame(ball(), (2,)))
+        assert solver.nearest(np.zeros(2, np.float32), 1, np.inf, NODES).lower == np.inf
+
+
+def test_a_program_goes_on_beyond_ties_that_fall_to_the_label() -> None:
+    free = np.full((4, 2), np.inf)
+    low, high = -free, free.copy()
+    low[1, 0], low[3, 1] = 0.5, 0.75
+    high[0, 0], high[2, 1] = np.nextafter(np.float32([0.5, 0.75]), np.float32(0))
+    leaves = Choice(low, high, np.array([-1.0, 0.0, 0.0, 2.0]), np.array([0, 0, 1, 1]))
+    region = Region(1, np.array([0.375, 0.125]), np.zeros(2), np.ones(2), np.ones(2))
+    asked: list[Any] = []
+    need = Need(-1e-9, 1e-9, lambda point: bool(asked.append(point)))
+    found = program.solved(region, leaves, need, 2.0)
+    assert [point.tolist() for point in asked] == [[0.5, 0.125]]  # the sum is 0 there, and 1 at the answer
+    assert found.lower == found.upper == pytest.approx(0.625)
 
 
 @pytest.mark.parametrize("ball", BALLS)

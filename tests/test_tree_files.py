@@ -116,6 +116,7 @@ PARAM = ("learner", "learner_model_param")
         ((*PARAM, "base_score"), "many", "expected base_score of 1 outputs"),
         ((*PARAM, "base_score"), "[0.1,0.2]", "expected base_score of 1 outputs"),
         ((*PARAM, "base_score"), "[1E0]", "got NaN or infinity"),
+        ((*PARAM, "num_target"), "2", "one class each, got 2 labels"),
         (("learner", "attributes"), {"best_iteration": "-1", "scikit_learn": "{}"}, "number of the best round"),
     ],
 )

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    BaggingRegressor,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
@@ -43,12 +46,15 @@ CLASSIFIERS: list[Callable[[], Any]] = [
     lambda: GradientBoostingClassifier(n_estimators=6, random_state=0),
     lambda: GradientBoostingClassifier(n_estimators=3, init="zero", random_state=0),
     lambda: HistGradientBoostingClassifier(max_iter=5, max_leaf_nodes=8, random_state=0),
+    lambda: BaggingClassifier(n_estimators=5, max_samples=6, max_features=0.5, random_state=0),
+    lambda: AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=5, random_state=0),
 ]
 REGRESSORS: list[Callable[[], Any]] = [
     lambda: DecisionTreeRegressor(max_depth=6, random_state=0),
     lambda: ExtraTreeRegressor(max_depth=6, random_state=0),
     lambda: RandomForestRegressor(9, max_depth=5, random_state=0),
     lambda: ExtraTreesRegressor(8, max_depth=5, random_state=0),
+    lambda: BaggingRegressor(n_estimators=5, max_features=0.5, bootstrap_features=True, random_state=0),
     lambda: GradientBoostingRegressor(n_estimators=6, loss="quantile", random_state=0),
     lambda: HistGradientBoostingRegressor(max_iter=5, max_leaf_nodes=8, random_state=0),
     lambda: HistGradientBoostingRegressor("poisson", max_iter=5, max_leaf_nodes=8, random_state=0),
@@ -125,13 +131,19 @@ SCALERS: list[Callable[[], Any]] = [
 
 
 @pytest.mark.parametrize("scaler", SCALERS)
-@pytest.mark.parametrize("make", [CLASSIFIERS[0], CLASSIFIERS[2], CLASSIFIERS[4]])
+@pytest.mark.parametrize("make", [CLASSIFIERS[0], CLASSIFIERS[2], CLASSIFIERS[4], CLASSIFIERS[6]])
 def test_trees_behind_scalers_turn_at_the_same_float32(make: Callable[[], Any], scaler: Callable[[], Any]) -> None:
     estimator = make_pipeline(scaler(), make()).fit(*WINE)
     model = trees_of(estimator)
     x = np.concatenate([probes(model.forest), WINE[0].astype(np.float32)])
     own = getattr(estimator, "decision_function", estimator.predict_proba)(x.astype(np.float64))
     assert np.array_equal(sums(model, x), own.reshape(len(x), -1))
+
+
+def test_a_tree_that_asks_nothing_has_an_answer() -> None:
+    model = trees_of(DecisionTreeClassifier(min_samples_leaf=100).fit(*WINE))
+    assert model.forest.depth == 0
+    assert np.allclose(np.exp(said(model, np.zeros((1, 13), np.float32))), np.bincount(WINE[1]) / len(WINE[1]))
 
 
 def test_trees_behind_what_mixes_features_are_asked() -> None:
@@ -143,6 +155,8 @@ def test_trees_behind_what_mixes_features_are_asked() -> None:
     [
         lambda: HistGradientBoostingClassifier(max_iter=2, categorical_features=[0], random_state=0),
         lambda: GradientBoostingClassifier(n_estimators=2, init=LogisticRegression(max_iter=5000), random_state=0),
+        lambda: BaggingClassifier(LogisticRegression(max_iter=5000), n_estimators=2, random_state=0),
+        lambda: AdaBoostClassifier(LogisticRegression(max_iter=5000), n_estimators=2, random_state=0),
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

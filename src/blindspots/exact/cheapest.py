@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from blindspots.exact.bracket import Bracket
-from blindspots.exact.cliques import Array, Budget, Choice, Need, Spent, meeting, reached
+from blindspots.exact.cliques import Array, Budget, Choice, Meetings, Need, Spent, reached
 from blindspots.exact.leaves import starts_of
 from blindspots.exact.region import Region
 
@@ -54,7 +54,7 @@ def nearest_cheap(region: Region, leaves: Choice, need: Need, within: float, bud
 class _Search:
     def __init__(self, region: Region, leaves: Choice, need: Need, within: float) -> None:
         self.region, self.leaves, self.need, self.within = region, leaves, need, within
-        self.starts, self.meet = starts_of(leaves.tree), meeting(leaves.low, leaves.high)
+        self.starts, self.meetings = starts_of(leaves.tree), Meetings(leaves.low, leaves.high)
         self.made = 0
         self.beyond = np.inf  # the smallest bound among boxes that are too expensive
 
@@ -77,7 +77,7 @@ class _Search:
             return []  # a tie that falls to the label, in the only leaves that are left
         tree = _most_gained(leaves, cost, node.bound, starts, now)
         mine = np.arange(starts[tree], np.r_[starts, len(own)][tree + 1])
-        return self._children(node, own[mine], cost[mine], low[mine], high[mine])
+        return self._children(node, tree, own[mine], cost[mine], low[mine], high[mine])
 
     def _bounded(self, node: _Node, cost: Array, leaves: Choice) -> list[_Node]:
         costs, sums = reached(cost, leaves.value, leaves.tree)
@@ -93,9 +93,10 @@ class _Search:
             return []
         return [node]
 
-    def _children(self, node: _Node, own: Array, cost: Array, low: Array, high: Array) -> list[_Node]:
-        """One for each leaf of a tree."""
-        allowed = self.meet[own] & node.allowed
+    def _children(self, node: _Node, tree: int, own: Array, cost: Array, low: Array, high: Array) -> list[_Node]:
+        """One for each of a tree's leaves that meet the box."""
+        first, last = np.r_[self.starts, len(self.leaves.tree)][[tree, tree + 1]]
+        allowed = self.meetings.of(first, last)[own - first] & node.allowed
         value = np.where(allowed, self.leaves.value, -np.inf)
         children: list[_Node] = []
         for i in np.flatnonzero(np.maximum.reduceat(value, self.starts, axis=1).sum(1) > self.need.least):

@@ -82,15 +82,31 @@ class Choice:
         return self.of(np.repeat(~same, np.diff(np.r_[starts, len(self.tree)]))), float(most[same].sum())
 
 
-def meeting(low: Array, high: Array) -> Array:
-    """Which of the boxes low, high (R, F) meet each other: (R, R) bool."""
-    meet = np.ones((len(low), len(low)), bool)
-    for f in range(low.shape[1]):
-        at = np.flatnonzero((low[:, f] > -np.inf) | (high[:, f] < np.inf))
-        apart = low[at, f][:, None] > high[at, f]
-        if apart.any():
-            meet[np.ix_(at, at)] &= ~(apart | apart.T)
-    return meet
+class Meetings:
+    """Which of the boxes low, high (R, F) meet each other: computed where it is asked for, since few pairs are."""
+
+    def __init__(self, low: Array, high: Array) -> None:
+        self.low, self.high = np.ascontiguousarray(low.T), np.ascontiguousarray(high.T)
+        self.known: dict[int, Array] = {}
+
+    def of(self, first: int, last: int) -> Array:
+        """Whether each box from `first` to before `last`, those of one tree, meets each box of all: (., R) bool."""
+        if first not in self.known:
+            low, high = self.low[:, first:last], self.high[:, first:last]
+            meet = np.ones((last - first, self.low.shape[1]), bool)
+            for f in np.flatnonzero((low > -np.inf).any(1) | (high < np.inf).any(1)):
+                meet &= (low[f][:, None] <= self.high[f]) & (self.low[f] <= high[f][:, None])
+            self.known[first] = meet
+        return self.known[first]
+
+    def conflicts(self, chosen: Array) -> Array:
+        """How many of the chosen boxes (T,) each of them does not meet: (T,)."""
+        low, high = self.low[:, chosen], self.high[:, chosen]
+        apart = np.zeros((len(chosen), len(chosen)), bool)
+        for f in np.flatnonzero(low.max(1) > high.min(1)):
+            apart |= low[f][:, None] > high[f]
+        counted: Array = np.count_nonzero(apart | apart.T, axis=1)
+        return counted
 
 
 def clique(leaves: Choice, need: Need, x: Array, budget: Budget) -> Array | None:
@@ -103,7 +119,7 @@ def clique(leaves: Choice, need: Need, x: Array, budget: Budget) -> Array | None
     value, starts = leaves.value, starts_of(leaves.tree)
     place = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(value)]))
     ends = np.r_[starts[1:], len(value)]
-    meet = meeting(leaves.low, leaves.high)
+    meetings = Meetings(leaves.low, leaves.high)
     waiting = [np.ones(len(value), bool)]
     while waiting:
         budget.spend()
@@ -115,7 +131,7 @@ def clique(leaves: Choice, need: Need, x: Array, budget: Budget) -> Array | None
             continue
         hits = np.flatnonzero(open_ == best[place])
         chosen = hits[np.searchsorted(place[hits], np.arange(len(starts)))]
-        conflicts = (~meet[np.ix_(chosen, chosen)]).sum(1)
+        conflicts = meetings.conflicts(chosen)
         if not conflicts.any():
             point: Array = np.clip(x, leaves.low[chosen].max(0), leaves.high[chosen].min(0))
             if need.met(total, point):
@@ -125,7 +141,7 @@ def clique(leaves: Choice, need: Need, x: Array, budget: Budget) -> Array | None
                 continue
         tree = _disputed(open_, best, chosen, conflicts, starts)
         own = np.arange(starts[tree], ends[tree])
-        below = meet[own[allowed[own]]] & allowed
+        below = meetings.of(own[0], ends[tree])[allowed[own]] & allowed
         bounds = np.maximum.reduceat(np.where(below, value, -np.inf), starts, axis=1).sum(1)
         order = np.argsort(bounds, kind="stable")  # the most promising one is taken up first
         waiting += [below[i] for i in order[bounds[order] > need.least]]
@@ -147,11 +163,12 @@ def reached(cost: Array, value: Array, tree: Array) -> tuple[Array, Array]:
     """
     order = np.lexsort((cost, tree))
     value, tree, cost = value[order], tree[order], cost[order]
-    first = np.r_[True, tree[1:] != tree[:-1]]
-    height = 2 * tree * (np.ptp(value) + 1)  # lifts every tree above the one before
-    best = np.maximum.accumulate(value + height) - height
+    first = np.diff(tree, prepend=-1) > 0
+    known, rank = np.unique(value, return_inverse=True)
+    height = len(known) * tree  # lifts every tree above the one before; ranks, so that no digit is lost
+    best = known[np.maximum.accumulate(rank + height) - height]
     gains = np.where(first, best, np.diff(best, prepend=0))
     order = np.argsort(cost, kind="stable")
     cost, total = cost[order], np.cumsum(gains[order])
-    last = np.r_[cost[1:] != cost[:-1], True]
+    last = np.diff(cost, append=np.nan) != 0
     return cost[last], total[last]

@@ -25,7 +25,8 @@ class Leaves:
         value: (L, C) what a leaf adds to the score of each class.
         tree: (L,) int64, ascending.
         base: (C,) the scores before any tree.
-        rounding: how far a difference of two sums can be from the one that the model adds up in its own precision.
+        rounding: how far a difference of two sums, as a search adds it up leaf by leaf, can be from the one that the
+            model adds up in its own precision.
     """
 
     used: Array
@@ -56,17 +57,18 @@ def leaves_of(trees: Forest) -> Leaves:
         value,
         np.repeat(np.arange(len(parts)), [len(p.value) for p in parts]),
         two_classes(np.asarray(trees.base, np.float64)[None])[0],
-        _rounding(trees),
+        _rounding(trees, len(value)),
     )
 
 
-def _rounding(trees: Forest) -> float:
-    """Of sums of T values and a base; 0 where these are such multiples of a power of 2 that sums are exact."""
+def _rounding(trees: Forest, leaves: int) -> float:
+    """0 where values are such multiples of a power of 2 that sums are exact."""
     largest = np.maximum.reduceat(np.abs(trees.value).max(1), np.sort(trees.roots)).sum() + np.abs(trees.base).max()
     steps = np.concatenate([trees.value.ravel(), trees.base]) * 2.0**10
     if largest < 2.0**12 and (steps == np.rint(steps)).all():
         return 0.0
-    return float(2 * (len(trees.roots) + 2) * np.finfo(trees.precision).eps * largest)
+    of_model = (len(trees.roots) + 2) * np.finfo(trees.precision).eps
+    return float(2 * (of_model + 2 * leaves * np.finfo(np.float64).eps) * largest)
 
 
 def sums(trees: Forest, x: Array) -> Array:
@@ -93,7 +95,7 @@ class _Tree:
 
 
 def _walk(trees: Forest, root: int, place: dict[int, int]) -> _Tree:
-    """The leaves below a root that are not empty."""
+    """The leaves below a root that some finite row reaches."""
     low: list[Array] = []
     high: list[Array] = []
     value: list[Array] = []
@@ -109,7 +111,7 @@ def _walk(trees: Forest, root: int, place: dict[int, int]) -> _Tree:
         below, above = b.copy(), a.copy()
         below[f], above[f] = min(b[f], np.nextafter(t, np.float32(-np.inf))), max(a[f], t)
         waiting += [(n, *box) for n, box in ((trees.right[node], (above, b)), (trees.left[node], (a, below)))
-                    if box[0][f] <= box[1][f]]  # fmt: skip
+                    if box[0][f] <= box[1][f] and box[0][f] < np.inf and box[1][f] > -np.inf]  # fmt: skip
     return _Tree(np.array(low), np.array(high), np.array(value, np.float64))
 
 

@@ -20,34 +20,39 @@ from blindspots.exact.region import Region
 
 Array = NDArray[Any]
 _TOLERANCE = 1e-6  # of HiGHS, on constraints that are scaled to 1
+_SAME = 3e-6  # relative: what these leave between two bounds of one number
+_TIES = 10  # that are cut off
 NODES = 2000  # of HiGHS
 
 
 def solved(region: Region, leaves: Choice, need: Need, within: float) -> Bracket:
     """A bracket of the cheapest point where the values meet the need, if it costs at most `within`.
 
-    The lower bound is that of HiGHS, less what its tolerances can hide.
+    The lower bound is that of HiGHS, less what its tolerances can hide. Forests that vote often tie: where the cheapest
+    point is a tie that falls to the label, it is cut off, with all that gain no more in any tree, and HiGHS goes on.
     """
-    program = _Program(region, leaves, need)
-    found = milp(
-        program.cost, integrality=program.whole, bounds=Bounds(0, 1), constraints=program.constraints,
-        options={"node_limit": NODES, "mip_rel_gap": 1e-6},
-    )  # fmt: skip
-    if found.status == 2:  # infeasible
-        return Bracket(np.inf)
-    bound = found.mip_dual_bound
-    lower = 0.0 if bound is None or not np.isfinite(bound) else program.length(bound)
-    if found.x is None:
-        return Bracket(lower)
-    point = program.point(found.x)
-    inside = ((leaves.low <= point) & (point <= leaves.high)).all(1)
-    if not need.met(float(leaves.value[inside].sum()), point):
-        return Bracket(lower)
-    size = float(region.cost(point - region.x))
-    return Bracket(size if lower >= size * (1 - _SAME) else lower, size, point)
-
-
-_SAME = 3e-6  # relative: what the tolerances of HiGHS leave between two bounds of one number
+    program, lower = _Program(region, leaves, need), 0.0
+    for _ in range(_TIES):
+        found = milp(
+            program.cost, integrality=program.whole, bounds=Bounds(0, 1), constraints=program.constraints,
+            options={"node_limit": NODES, "mip_rel_gap": 1e-6},
+        )  # fmt: skip
+        if found.status == 2:  # infeasible
+            return Bracket(np.inf)
+        bound = found.mip_dual_bound
+        lower = max(lower, 0.0 if bound is None or not np.isfinite(bound) else program.length(bound))
+        if found.x is None or lower > within:
+            break
+        point = program.point(found.x)
+        inside = np.all((leaves.low <= point) & (point <= leaves.high), axis=1)
+        total = float(leaves.value[inside].sum())
+        if need.met(total, point):
+            size = float(region.cost(point - region.x))
+            return Bracket(size if lower >= size * (1 - _SAME) else lower, size, point)
+        if not total > need.least:  # what the tolerances of HiGHS let pass
+            break
+        program.cut(leaves, inside, 2 * (need.sure - need.least))
+    return Bracket(lower)
 
 
 class _Program:
@@ -61,13 +66,12 @@ class _Program:
         self.whole = np.r_[np.ones(bits, np.int64), np.zeros(count, np.int64)]
         prices, self.fixed = self._prices()
         self.cost = np.r_[prices, np.zeros(count)]
-        self.constraints = self._constraints(leaves, need, bits)
+        self.constraints = [self._constraints(leaves, need, bits)]
 
     @staticmethod
     def _sides(region: Region, leaves: Choice, f: int) -> Array:
         """The values at which a piece of the feature begins, but for the first piece."""
-        above = np.nextafter(leaves.high[:, f].astype(np.float32), np.float32(np.inf)).astype(np.float64)
-        all_: Array = np.unique(np.concatenate([leaves.low[:, f], above]))
+        all_: Array = np.unique(np.concatenate([leaves.low[:, f], _next(leaves.high[:, f])]))
         open_: Array = all_[(all_ > region.lo[f]) & (all_ <= region.hi[f])]
         return open_
 
@@ -90,6 +94,16 @@ class _Program:
         """By how much each of these moves, of ascending sizes, costs more than the one before."""
         powers = np.ones_like(sizes) if self.region.p == 0 else sizes**self.region.p
         return np.diff(powers, prepend=0.0)
+
+    def cut(self, leaves: Choice, taken: Array, apart: float) -> None:
+        """Some tree has to do better than the leaves taken (R,): if none does, the sum is the same or less.
+
+        A leaf that is worse, but by no more than `apart`, counts as better, since sums are rounded.
+        """
+        best = leaves.value[taken][np.searchsorted(leaves.tree[taken], leaves.tree)]
+        better = (leaves.value > best - apart) & (leaves.value != best)
+        row = np.r_[np.zeros(len(self.cost) - len(better)), better]
+        self.constraints.append(LinearConstraint(csr_array(row[None]), 1, np.inf))
 
     def length(self, bound: float) -> float:
         """A length from HiGHS's bound on its power."""
@@ -142,12 +156,20 @@ class _Program:
         """
         found: list[tuple[Array, Array, float]] = []
         for f, sides in enumerate(self.sides):
-            low, high = leaves.low[own, f], leaves.high[own, f]
-            for i, side in enumerate(sides):
-                bit = np.array([self.first[f] + i])
-                below, above = own[high < side], own[low >= side]
-                if (np.nextafter(np.float32(side), np.float32(-np.inf)) == high).any():
-                    found.append((np.r_[bits + below, bit], np.r_[np.ones(len(below)), -1.0], 0.0))
-                if (low == side).any():
-                    found.append((np.r_[bits + above, bit], np.ones(len(above) + 1), 1.0))
+            low, over = leaves.low[own, f], _next(leaves.high[own, f])
+            for side in np.intersect1d(over, sides):
+                below = own[over <= side]
+                found.append((np.r_[bits + below, self._bit(f, side)], np.r_[np.ones(len(below)), -1.0], 0.0))
+            for side in np.intersect1d(low, sides):
+                above = own[low >= side]
+                found.append((np.r_[bits + above, self._bit(f, side)], np.ones(len(above) + 1), 1.0))
         return found
+
+    def _bit(self, f: int, side: float) -> int:
+        return int(self.first[f] + np.searchsorted(self.sides[f], side))
+
+
+def _next(x: Array) -> Array:
+    """The float32 above each, as float64."""
+    above: Array = np.nextafter(x.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+    return above

@@ -102,7 +102,7 @@ def _contest(leaves: Choice, cost: Array, need: Need) -> _Contest:
 def _solved(region: Region, contest: _Contest, within: float, budget: Budget) -> Bracket:
     if contest.bound > within:
         return Bracket(contest.bound)
-    if region.p == np.inf:
+    if region.p == np.inf or not len(contest.cost):
         return nearest_peak(region, contest.leaves, contest.cost, contest.radii, contest.need, within, budget)
     guess = _first_guess(region, contest, budget)
     near = min(within, guess.upper)

@@ -59,10 +59,10 @@ def read(content: bytes) -> Read:
     outputs = int(_numbers(said, "num_tree_per_iteration", np.int64)[0])
     _check_counts(said, len(blocks), outputs)
     rounds = max(1, len(blocks) // max(outputs, 1))
-    made = [_tree(_fields(block), i % outputs, outputs, factor) for i, block in enumerate(blocks)]
+    made = [_tree(_fields(block), i % outputs, outputs) for i, block in enumerate(blocks)]
     features = int(_numbers(said, "max_feature_idx", np.int64)[0]) + 1
-    averages = "average_output" in said
-    return Read(forest(made, np.zeros(outputs), features, link, divisor=rounds if averages else 1))
+    divisor = (rounds if "average_output" in said else 1) / factor
+    return Read(forest(made, np.zeros(outputs), features, link, divisor=divisor))
 
 
 def _fields(block: str) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _check_counts(said: Mapping[str, str], trees: int, outputs: int) -> None:
 
 
 def _objective(said: str) -> tuple[Link, float]:
-    """What the sums are, and what they are multiplied by first."""
+    """What the sums are, and what they are multiplied by at the end."""
     name, *settings = said.split() or ["regression"]
     known = dict(part.partition(":")[::2] for part in settings)
     if name not in _LINKS or "sqrt" in known:
@@ -89,7 +89,10 @@ def _objective(said: str) -> tuple[Link, float]:
         )
     if name not in _EVERY:
         return _LINKS[name], 1.0
-    return _LINKS[name], float(_numbers(known, "sigmoid", np.float64)[0])
+    factor = float(_numbers(known, "sigmoid", np.float64)[0])
+    if not 0 < factor < np.inf:
+        raise InputError(f"expected {_WHAT} with a positive sigmoid, got {factor}: save the model again")
+    return _LINKS[name], factor
 
 
 def _numbers(fields: Mapping[str, str], name: str, dtype: type[T]) -> NDArray[T]:
@@ -102,9 +105,9 @@ def _numbers(fields: Mapping[str, str], name: str, dtype: type[T]) -> NDArray[T]
     raise InputError(f"expected numbers for {name} in {_WHAT}, got {fields.get(name, 'none')[:40]!r}: save it again")
 
 
-def _tree(fields: Mapping[str, str], k: int, outputs: int, factor: float) -> Tree:
+def _tree(fields: Mapping[str, str], k: int, outputs: int) -> Tree:
     leaves = int(_numbers(fields, "num_leaves", np.int64)[0])
-    value = in_column(factor * _numbers(fields, "leaf_value", np.float64), k, outputs)
+    value = in_column(_numbers(fields, "leaf_value", np.float64), k, outputs)
     if fields.get("is_linear", "0") != "0":
         raise InputError(
             f"expected {_WHAT} with a number in each leaf, got linear leaves: use a file.py:factory that asks LightGBM "

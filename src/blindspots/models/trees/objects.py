@@ -109,7 +109,8 @@ def _fitted(thing: Any, ask: Callable[[], Any]) -> Any:
 
 def _agrees(model: TreeModel, estimator: Any) -> bool:
     """Whether the trees predict what the estimator does, at thresholds and next to them."""
-    rows = probes(model.forest, _COMPARED)
+    any_row = np.zeros((1, model.forest.features), np.float32)  # for trees that ask nothing
+    rows = np.concatenate([any_row, probes(model.forest, _COMPARED)])
     with quiet(f"{type(estimator).__name__}.predict"):
         wanted = np.asarray(estimator.predict(rows.astype(np.float64)))
     with torch.no_grad():

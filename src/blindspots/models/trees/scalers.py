@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from blindspots.models.trees.forest import LEAF, Forest
 
-Scale = Callable[[NDArray[np.float64], NDArray[np.integer]], NDArray[np.float64]]
+Scale = Callable[[NDArray[Any], NDArray[np.integer]], NDArray[np.float64]]
 _INFINITE = 0x7F800000  # the bits of infinity, and so the place of it among all float32 in their order
 
 
@@ -19,14 +20,25 @@ def unscaled(forest: Forest, steps: Sequence[Any]) -> Forest | None:
     The forest gets what the scalers make of a float64, rounded to float32. All of that grows with the feature, so each
     threshold becomes the smallest float32 that is scaled to it or above: found by bisection, with their own arithmetic.
     """
-    scales = [_SCALERS[kind](step) for step in steps if (kind := type(step).__name__) in _SCALERS and _is_own(step)]
-    if len(scales) < len(steps):
+    scaled = scaling(steps)
+    if scaled is None:
         return None
     inner = forest.feature != LEAF
     features, wanted = forest.feature[inner], forest.threshold[inner]
     threshold = forest.threshold.copy()
-    threshold[inner] = _smallest(lambda x: _through(scales, x, features) >= wanted, len(wanted))
+    threshold[inner] = _smallest(lambda x: _rounded(scaled(x, features)) >= wanted, len(wanted))
     return replace(forest, threshold=threshold)
+
+
+def scaling(steps: Sequence[Any]) -> Scale | None:
+    """What all of the fitted scalers `steps` make of numbers; None where one is no scaler of single features."""
+    scales = [_SCALERS[kind](step) for step in steps if (kind := type(step).__name__) in _SCALERS and _is_own(step)]
+    return partial(_through, scales) if len(scales) == len(steps) else None
+
+
+def beyond(scaled: Scale, t: NDArray[np.float64], features: NDArray[np.integer]) -> NDArray[np.float32]:
+    """The smallest float32 of each feature that is scaled to more than t (n,): of those that pass x <= t in float64."""
+    return _smallest(lambda x: scaled(x, features) > t, len(t))
 
 
 def _is_own(step: Any) -> bool:
@@ -34,12 +46,17 @@ def _is_own(step: Any) -> bool:
     return isinstance(step, str) or type(step).__module__.partition(".")[0] == "sklearn"
 
 
-def _through(scales: Sequence[Scale], x: NDArray[np.float32], features: NDArray[np.integer]) -> NDArray[np.float32]:
+def _through(scales: Sequence[Scale], x: NDArray[Any], features: NDArray[np.integer]) -> NDArray[np.float64]:
     wide = x.astype(np.float64)
     with np.errstate(over="ignore"):
         for scale in scales:
             wide = scale(wide, features)
-        return wide.astype(np.float32)
+    return wide
+
+
+def _rounded(x: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
 
 
 def _smallest(reached: Callable[[NDArray[np.float32]], NDArray[np.bool_]], count: int) -> NDArray[np.float32]:

@@ -80,7 +80,7 @@ def _same(p: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _log(p: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rounded to the nearest float32, as by C's logf; numpy's own of float32 may be the one beside it."""
+    """Rounded to the nearest float32; C's logf, which XGBoost calls, gives the one beside it in 1 of 200 cases."""
     return np.log(p.astype(np.float64)).astype(np.float32)
 
 
@@ -136,6 +136,11 @@ def from_document(document: Any) -> Read:
     link, margin = _OBJECTIVES[learner.objective.name]
     param = learner.learner_model_param
     outputs = max(param.num_class, param.num_target, 1)
+    if param.num_target > 1 and link in ("logits", "probabilities"):
+        raise InputError(
+            f"expected {_WHAT} whose rows have one class each, got {outputs} labels that are independent of each "
+            "other: fit one model for each label"
+        )
     used = _used(learner, trees, outputs)
     made = [
         _tree(tree, k, outputs, np.float32(weight))
