@@ -17,7 +17,8 @@ from torch import nn
 import blindspots as bs
 from blindspots.ball import L0, L1, L2, Ball, Linf
 from blindspots.exact import solver_of
-from blindspots.exact.linear import LinearSolver, Scores, scores_of, shortest
+from blindspots.exact.affine import Scores, scores_of
+from blindspots.exact.linear import LinearSolver, shortest
 from blindspots.exact.neighbours import NeighbourSolver
 from blindspots.exact.region import Frame, Region
 from blindspots.exact.trees import TreeSolver
@@ -219,7 +220,7 @@ def test_linear_closed_forms_agree_with_programs_on_1000_cases() -> None:
 def test_linear_models_of_three_classes_are_beaten_by_the_nearest_one() -> None:
     rng = np.random.default_rng(1)
     for ball in BALLS:
-        scores = Scores(rng.normal(size=(3, 4)), rng.normal(size=3), 0.0)
+        scores = Scores(rng.normal(size=(3, 4)), rng.normal(size=3))
         frame = Frame(ball(), (4,))
         x = rng.random(4).astype(np.float32)
         y = int(scores.of(x).argmax())

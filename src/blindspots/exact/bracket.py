@@ -21,14 +21,28 @@ class Bracket:
     """The distance of the nearest adversarial example of a row lies in [lower, upper].
 
     Attributes:
-        lower: no adversarial example is nearer than this; inf: the box holds none.
+        lower: no adversarial example is nearer than this, however the model rounds; inf: the box holds none.
         upper: the distance of `point`; inf where none was found.
         point: (features,) float32, or None.
+        nearer: points (features,) to ask about before `point`, the nearest one first: by how a model rounds, they do.
+        exact: the smallest distance if nothing were rounded; None: that is `lower`.
     """
 
     lower: float
     upper: float = math.inf
     point: Array | None = None
+    nearer: tuple[Array, ...] = ()
+    exact: float | None = None
+
+    @property
+    def smallest(self) -> float:
+        """The smallest distance as far as it is known from below, but for rounding."""
+        return self.lower if self.exact is None else self.exact
+
+    @property
+    def points(self) -> list[Array]:
+        """All of them, in the order in which the model is asked; none where there is no point."""
+        return [] if self.point is None else [*self.nearer, self.point]
 
     @property
     def settled(self) -> bool:

@@ -1,8 +1,9 @@
 """Which models have a solver, and for which threats."""
 
 from blindspots.ball import Ball
+from blindspots.exact.affine import scores_of
 from blindspots.exact.bracket import Solver
-from blindspots.exact.linear import LinearSolver, scores_of
+from blindspots.exact.linear import LinearSolver
 from blindspots.exact.neighbours import NeighbourSolver, examples_of
 from blindspots.exact.region import Frame
 from blindspots.exact.trees import TreeSolver

@@ -10,91 +10,18 @@ that the box leaves. Changes of all features weigh as their units u say.
 - sum |w_i| r_i < margin: the box holds no example at all
 """
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
+from blindspots.exact.affine import UNIT, Scores
 from blindspots.exact.bracket import Bracket, Stop, never
 from blindspots.exact.region import Frame, Region
-from blindspots.models.classifiers import Flatten
-from blindspots.models.model import Model
-from blindspots.models.translate import Affine, Scale
 
 Array = NDArray[Any]
-_FLOAT32 = 2.0**-24  # relative rounding of a score
-
-
-@dataclass(frozen=True)
-class Scores:
-    """weight (C, features) x + bias (C,), which a model computes in a `precision` of this relative rounding."""
-
-    weight: Array
-    bias: Array
-    precision: float
-
-    def of(self, x: Array) -> Array:
-        """(C,) of a row (features,)."""
-        scores: Array = self.weight @ x + self.bias
-        return scores
-
-    def rounding(self, x: Array) -> float:
-        """How far the model's own sums can be from these, in the box around rows of this size."""
-        size = np.abs(self.weight) @ np.abs(x) + np.abs(self.bias)
-        return float(2 * (self.weight.shape[1] + 2) * self.precision * size.max())
-
-
-def scores_of(model: Model, shape: tuple[int, ...]) -> Scores | None:
-    """The scores of a model that is linear in its inputs; None: it is not, or not known to be."""
-    if type(model) is not Model or model.take is not None or model.table is not None:
-        return None
-    layers = _layers(model.net)
-    if layers is None or model.output not in ("auto", "logits", "logit"):
-        return None
-    factor, offset = np.ones(shape), np.zeros(shape)
-    axes = (-1, *(1 for _ in shape[1:]))
-    offset = offset if model.mean is None else offset - np.reshape(model.mean, axes)
-    scale = 1.0 if model.std is None else np.reshape(model.std, axes)
-    found = _composed(layers, (factor / scale).ravel(), (offset / scale).ravel())
-    if found is None:
-        return None
-    weight, bias = found
-    if len(bias) == 1:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    double = all(p.element_size() == 8 for p in model.net.parameters())
-    return Scores(weight, bias, np.finfo(np.float64).eps if double else _FLOAT32)
-
-
-def _layers(net: Any) -> list[nn.Module] | None:
-    """The layers of a network one after the other; None where one of them is not linear."""
-    if type(net) is nn.Sequential:
-        parts = [_layers(part) for part in net]
-        return None if None in parts else [layer for part in parts for layer in part or []]
-    return [net] if type(net) in (Flatten, nn.Flatten, nn.Identity, Affine, Scale, nn.Linear) else None
-
-
-def _composed(layers: list[nn.Module], factor: Array, offset: Array) -> tuple[Array, Array] | None:
-    """Weight (C, features) and bias (C,) of layers behind x * factor + offset; None without a matrix among them."""
-    weight = None
-    for layer in layers:
-        if isinstance(layer, Scale):
-            by, plus = _numbers(layer.factor), _numbers(layer.offset)
-            offset = offset * by + plus
-            factor, weight = (factor * by, None) if weight is None else (factor, by[:, None] * weight)
-        elif isinstance(layer, Affine | nn.Linear):
-            matrix = _numbers(layer.weight)
-            if matrix.shape[1] != len(offset):
-                return None
-            offset = matrix @ offset + (0 if layer.bias is None else _numbers(layer.bias))
-            weight = matrix * factor if weight is None else matrix @ weight
-    return None if weight is None else (weight, offset)
-
-
-def _numbers(parameter: Any) -> Array:
-    found: Array = parameter.detach().cpu().double().numpy()
-    return found
+_RUNGS = 0.5 ** np.arange(15, -1, -1)  # of what rounding can hide at most: it seldom hides so much
 
 
 class LinearSolver:
@@ -106,26 +33,51 @@ class LinearSolver:
         self.scores, self.frame = scores, frame
 
     def nearest(self, x: Array, y: int, within: float, nodes: int, stop: Stop = never) -> Bracket:
-        """See `Solver`. The infimum is not attained: `point` lies beyond the boundary, by what float32 needs."""
-        region = self.frame.around(x)
-        found = [self._against(region, y, j) for j in range(len(self.scores.bias)) if j != y]
-        best = min(found, key=lambda b: b.upper)
-        return Bracket(min(b.lower for b in found), best.upper, best.point)
+        """See `Solver`. The infimum is not attained: points lie beyond the boundary, by what rounding needs."""
+        region, s = self.frame.around(x), self.scores
+        others = np.delete(np.arange(len(s.bias)), y)
+        slopes = s.weight[y] - s.weight[others]
+        leads = [math.fsum([*(w * region.x), s.bias[y], -s.bias[j]]) for w, j in zip(slopes, others, strict=True)]
+        reach = np.maximum(np.abs(region.lo), np.abs(region.hi))
 
-    def _against(self, region: Region, y: int, j: int) -> Bracket:
-        scores = self.scores.of(region.x)
-        slope, margin = self.scores.weight[y] - self.scores.weight[j], float(scores[y] - scores[j])
-        furthest = np.maximum(np.abs(region.lo), np.abs(region.hi))
-        slack = self.scores.rounding(furthest)
-        least = shortest(region, slope, max(margin - slack, 0.0))
-        if least is None:
+        def sizes(stray: Array) -> list[float]:
+            return [_size(region, w, m + stray[y] + stray[j]) for w, m, j in zip(slopes, leads, others, strict=True)]
+
+        most = min(sizes(s.stray(reach)))
+        if region.p and most < np.inf:  # what is nearer has no larger numbers than these
+            reach = np.minimum(reach, np.abs(region.x) + most * region.unit)
+        stray = s.stray(reach)
+        least, exact = sizes(-stray), sizes(0 * stray)
+        best = int(np.argmin(exact if min(exact) < np.inf else least))
+        if least[best] == np.inf:
             return Bracket(np.inf)
-        lower = float(region.cost(least))
-        beyond = margin + slack + 4 * _FLOAT32 * float(np.abs(scores).max())
-        moves = shortest(region, slope, beyond)
-        point = _past(region, slope, _room(region, slope) if moves is None else moves)
-        upper = float(region.cost(point.astype(np.float64) - region.x))
-        return Bracket(min(lower, upper), upper, point)
+        points = self._points(region, y, int(others[best]), leads[best], float(stray[[y, others[best]]].sum()))
+        upper = float(region.cost(points[-1].astype(np.float64) - region.x))
+        return Bracket(min(most, upper, *least), upper, points[-1], tuple(points[:-1]), min(exact))
+
+    def _points(self, region: Region, y: int, j: int, lead: float, slack: float) -> list[Array]:
+        """Ever farther beyond the boundary between two classes, the last one surely far enough, if the box is.
+
+        Scores are returned in float32: so they have to differ by what that resolves, besides what sums can hide.
+        """
+        slope = self.scores.weight[y] - self.scores.weight[j]
+        end = _past(region, slope, _room(region, slope))
+        sure = _point(region, slope, lead + slack)
+        beyond = slack + 4 * UNIT * float(np.abs(self.scores.of(end if sure is None else sure)[[y, j]]).max())
+        tried = [_point(region, slope, lead + share * beyond) for share in _RUNGS]
+        found = [*(p for p in tried if p is not None), *([end] if tried[-1] is None else [])]
+        return [p for k, p in enumerate(found) if not k or (p != found[k - 1]).any()]
+
+
+def _size(region: Region, slope: Array, margin: float) -> float:
+    """The cost of the cheapest moves that lower a score by `margin`; inf where there are none."""
+    moves = shortest(region, slope, max(margin, 0.0))
+    return np.inf if moves is None else float(region.cost(moves))
+
+
+def _point(region: Region, slope: Array, margin: float) -> Array | None:
+    moves = shortest(region, slope, max(margin, 0.0))
+    return None if moves is None else _past(region, slope, moves)
 
 
 def shortest(region: Region, slope: Array, margin: float) -> Array | None:

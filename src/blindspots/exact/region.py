@@ -60,6 +60,15 @@ class Frame:
         x = x.astype(np.float64)
         return Region(self.p, x, np.where(self.free, self.lo, x), np.where(self.free, self.hi, x), self.unit)
 
+    def spacing(self, x: Array, point: Array) -> Array:
+        """How finely points (n, features) can be placed, in float32, in what they change of rows `x`: (n,)."""
+        step = np.spacing(np.maximum(np.abs(x), np.abs(point)).astype(np.float32)).astype(np.float64)
+        moves = np.where(point != x, step, 0.0) / self.unit
+        if self.p == 0:
+            return np.zeros(len(x))
+        found: Array = np.linalg.norm(moves, self.p, axis=1)
+        return found
+
 
 def _spread(given: torch.Tensor | None, shape: tuple[int, ...], usual: Array, dtype: type) -> Array:
     values = usual if given is None else given.cpu().numpy()

@@ -8,18 +8,21 @@ import torch
 from torch import Tensor
 
 from blindspots.attacks import Exact
+from blindspots.ball import Ball
 from blindspots.engine.cascade import Board, Cascade, Stage
 from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
-from blindspots.exact import Bracket, Solver, solver_of
+from blindspots.exact import Bracket, Frame, Solver, solver_of
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
 from blindspots.models.model import Model
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import Progress, World
+from blindspots.tables.threat import TableThreat
 from blindspots.threat import Threat
 
+SAME = 1e-6  # of a distance
 BEYOND = 1e-4  # of the radius: this much farther is searched, since float32 lets some points pass that lie outside
 
 
@@ -55,16 +58,34 @@ class ExactShardSearch(ShardSearch):
         return board, seconds
 
     def more(self, samples: Samples, columns: Columns) -> Columns:
-        return {"lower": torch.from_numpy(self._lower(len(samples.y)))}
+        rows = range(len(samples.y))
+        exact = np.array([self.proofs[i].smallest if i in self.proofs else 0.0 for i in rows])
+        return {
+            "lower": torch.from_numpy(self._lower(len(rows))),
+            "exact": torch.from_numpy(exact),
+            "minimal": self._minimal(samples, columns, exact),
+        }
+
+    def _minimal(self, samples: Samples, columns: Columns, exact: np.ndarray) -> Tensor:
+        """Rows (N,) whose example is at the smallest distance, but for `SAME` of it and the spacing of float32."""
+        found = torch.zeros_like(columns["won"])
+        at = columns["broken"]
+        x, nearest = (t.cpu().flatten(1).numpy() for t in (samples.x[at.to(samples.x.device)], columns["nearest"]))
+        frame = Frame(_ball(threat_of(self.world)), tuple(samples.x.shape[1:]))
+        near = columns["norm"][at].numpy() <= exact[at.numpy()] * (1 + SAME) + frame.spacing(x, nearest)
+        found[at] = torch.from_numpy(near)
+        return found
 
     def _proposed(self, samples: Samples, at: Tensor) -> Tensor:
-        """Where the search of each row begins: (N, ...), at the solver's point or the clean input."""
+        """What is looked at of each row, one point after the other: (N, K, ...); the clean input where there is none."""
         self._solve(samples, at)
-        points = samples.x.clone()
+        most = max((len(proof.points) for proof in self.proofs.values()), default=0) or 1
+        found = samples.x[:, None].repeat_interleave(most, 1)
         for i, proof in self.proofs.items():
-            if proof.point is not None:
-                points[i] = torch.from_numpy(proof.point).view(points.shape[1:])
-        return points
+            for k in range(most if proof.points else 0):
+                point = proof.points[min(k, len(proof.points) - 1)]
+                found[i, k] = torch.from_numpy(point).view(found.shape[2:])
+        return found
 
     def _solve(self, samples: Samples, at: Tensor) -> None:
         model, threat = self.world.model, threat_of(self.world)
@@ -92,3 +113,9 @@ class ExactShardSearch(ShardSearch):
     def _lower(self, rows: int) -> np.ndarray:
         """(N,) float64: no adversarial example is nearer; 0 for rows that were not solved."""
         return np.array([self.proofs[i].lower if i in self.proofs else 0.0 for i in range(rows)])
+
+
+def _ball(threat: Threat) -> Ball:
+    ball = threat.ball if isinstance(threat, TableThreat) else threat
+    assert isinstance(ball, Ball)
+    return ball

@@ -23,7 +23,7 @@ from blindspots.runs.experiment import Columns
 Array = NDArray[Any]
 SAMPLE, SECONDS = 4, 10.0  # rows of a shard whose bounds are proved again, and for how long at most for each class
 STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET, IMMOVABLE, PROVED = 0, 1, 2, 4, 6, 10, 11
-SAME = 1e-5  # of a distance that is proved to be the smallest
+SAME = 1e-6  # of a distance that is proved to be the smallest
 
 
 def targeted(config: Batched) -> bool:
@@ -169,6 +169,23 @@ def _bounds(s: Shard) -> Problems:
     yield from s.told(proved != (s["result"] == PROVED), s.id, "proved where the bound says so", "a contradiction")
     nearer = s["won"] & ~(lower <= s["norm"] * (1 + SAME))
     yield from s.told(nearer, s.id, "no adversarial example nearer than its bound", "one")
+    yield from s.told(~(s["exact"] >= lower), s.id, "bounds no larger than without any rounding", "larger ones")
+    yield from s.told(
+        s["minimal"] != _minimal(s), s.id, "minimal where the distance is the smallest", "a contradiction"
+    )
+
+
+def _minimal(s: Shard) -> Array:
+    """Rows (n,) whose example is as near as it can be, a float32 step in every feature that it changes aside."""
+    x, point, at = _flat(s.of_broken(s.x.numpy())), _flat(s["nearest"]), s["broken"]
+    away = np.float32(np.inf) * np.where(point < 0, -1, 1).astype(np.float32)
+    larger = np.where(np.abs(x) > np.abs(point), np.copysign(x, point), point)
+    step = np.where(point != x, np.abs(np.nextafter(larger, away).astype(np.float64) - larger), 0)
+    unit = 1.0 if s.ball.unit is None else np.broadcast_to(s.ball.unit.numpy(), s.x.shape[1:]).reshape(1, -1)
+    room = np.linalg.norm(step / unit, s.ball.p, axis=1) if s.ball.p else np.zeros(len(at))
+    found = np.zeros(len(s), bool)
+    found[at] = s["norm"][at] <= s["exact"][at] * (1 + SAME) + room
+    return found
 
 
 def _proofs(s: Shard) -> Problems:
