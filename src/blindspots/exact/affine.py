@@ -35,7 +35,7 @@ class Step:
         return found
 
     def sizes(self, x: Array) -> Array:
-        """The sum of the sizes of what is added up, the offset aside, of inputs of at most these sizes (in,): (out,)."""
+        """The sizes of all terms but the offset, added up, of inputs of at most these sizes (in,): (out,)."""
         return Step(np.abs(self.factor), self.offset, 0.0).times(x)
 
     def after(self, factor: Array) -> Array:
@@ -114,10 +114,12 @@ def _normalised(model: Model, shape: tuple[int, ...]) -> list[Step]:
     if model.mean is None and model.std is None:
         return []
     axes = (-1, *(1 for _ in shape[1:]))
-    mean, std = (
-        np.broadcast_to(np.float32(default if given is None else given).astype(np.float64).reshape(axes), shape).ravel()
-        for given, default in ((model.mean, 0.0), (model.std, 1.0))
-    )
+
+    def flat(given: tuple[float, ...] | None, default: float) -> Array:
+        values = np.array((default,) if given is None else given, np.float32).astype(np.float64)
+        return np.broadcast_to(values.reshape(axes), shape).ravel()
+
+    mean, std = flat(model.mean, 0.0), flat(model.std, 1.0)
     return [Step(1 / std, -mean / std, UNIT)]
 
 

@@ -77,7 +77,7 @@ class ExactShardSearch(ShardSearch):
         return found
 
     def _proposed(self, samples: Samples, at: Tensor) -> Tensor:
-        """What is looked at of each row, one point after the other: (N, K, ...); the clean input where there is none."""
+        """What is looked at of each row, one after the other: (N, K, ...); the clean input where there is nothing."""
         self._solve(samples, at)
         most = max((len(proof.points) for proof in self.proofs.values()), default=0) or 1
         found = samples.x[:, None].repeat_interleave(most, 1)

@@ -15,7 +15,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 from torch import Tensor
 
-from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours, of_scores
+from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours
+from blindspots.experiments.evaluate.verify_linear import of_scores
 from blindspots.models.trees.tables import forest_of
 
 Array = NDArray[Any]
@@ -24,8 +25,10 @@ LEAD = 1e-5  # of the sum of the largest leaves: HiGHS takes 1e-6 for a whole nu
 INFEASIBLE = 2  # status of scipy.optimize.milp
 
 
-def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, exact: float, seconds: float) -> bool | None:
     """Whether an example nearer than the bound exists; None: that was not decided within these seconds.
+
+    Of linear models also whether the nearest one, if nothing is rounded, is not at `exact`.
 
     Args:
         model: a `Model` of trees, or one that is linear.
@@ -37,7 +40,7 @@ def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds
         return _of_trees(forest, ground, y, bound, seconds)
     if hasattr(model, "known"):
         return of_neighbours(model.known.estimator, ground, y, bound * (1 - SHORTER))
-    return of_scores(model, x, ground, y, bound * (1 - SHORTER), LEAD)
+    return of_scores(model, x, ground, y, bound, exact)
 
 
 def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:

@@ -194,11 +194,12 @@ def _proofs(s: Shard) -> Problems:
     lower = np.minimum(s["lower"], np.floor(radius) + 1 if s.ball.p == 0 else radius)
     known = np.flatnonzero(s["right"] & (lower > 0))
     for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
-        found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)
+        exact = float(s["exact"][i])
+        found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), exact, SECONDS)
         s.again += found is not None
         s.undecided += found is None
         if found:
-            yield f"expected no adversarial example nearer than {lower[i]:g} of row {s.id[i]}, found one ({s.name})"
+            yield f"expected {lower[i]:g} to be a bound of row {s.id[i]}, and {exact:g} the distance, found others ({s.name})"
 
 
 def _ground(s: Shard, i: int) -> Ground:
