@@ -6,6 +6,7 @@ from blindspots.exact.bracket import Solver
 from blindspots.exact.linear import LinearSolver
 from blindspots.exact.neighbours import NeighbourSolver, examples_of
 from blindspots.exact.region import Frame
+from blindspots.exact.separable import SeparableSolver, curves_of
 from blindspots.exact.trees import TreeSolver
 from blindspots.models.model import Model
 from blindspots.models.trees.tables import forest_of
@@ -21,5 +22,7 @@ def solver_of(model: Model, threat: Threat, shape: tuple[int, ...]) -> Solver | 
         return TreeSolver(forest, frame)
     if (known := examples_of(model)) is not None:
         return None if threat.p == 0 else NeighbourSolver(*known, frame)
+    if (curves := curves_of(model)) is not None:
+        return SeparableSolver(curves, frame)
     scores = scores_of(model, shape)
     return None if scores is None else LinearSolver(scores, frame)

@@ -37,8 +37,8 @@ def from_estimator(
     These become networks in float64, so they have gradients: LogisticRegression, LinearSVC, SGDClassifier, Perceptron,
     PassiveAggressiveClassifier, RidgeClassifier, LinearDiscriminantAnalysis, MLPClassifier, SVC and NuSVC (kernels
     linear, rbf, poly and sigmoid), GaussianNB, MultinomialNB, QuadraticDiscriminantAnalysis, NearestCentroid
-    (Euclidean, equal priors), the best estimator of a grid or random search, and a Pipeline of StandardScaler,
-    MinMaxScaler, PCA and Normalizer that ends in one of them. Their logits are the `decision_function`, with z of two
+    (Euclidean, equal priors), ComplementNB, BernoulliNB without a threshold, the best estimator of a grid or random
+    search, and a Pipeline of StandardScaler, MinMaxScaler, PCA and Normalizer that ends in one of them. Their logits are the `decision_function`, with z of two
     classes as (-z/2, z/2); the logarithm of `predict_proba` for GaussianNB and QuadraticDiscriminantAnalysis; and
     c x - |c|^2 / 2 for the centroids c of NearestCentroid. In a support vector machine with more than two classes,
     class i gets the smallest of its decisions against the others, so that the margin is zero exactly where the

@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from torch import Tensor
 
 from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours
+from blindspots.experiments.evaluate.verify_curves import of_curves
 from blindspots.experiments.evaluate.verify_linear import of_scores
 from blindspots.models.trees.tables import forest_of
 
@@ -40,6 +41,8 @@ def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, exact: 
         return _of_trees(forest, ground, y, bound, seconds)
     if hasattr(model, "known"):
         return of_neighbours(model.known.estimator, ground, y, bound * (1 - SHORTER))
+    if any(type(layer).__name__ == "Gaussians" for layer in model.net.modules()):
+        return of_curves(model, ground, y, bound)
     return of_scores(model, x, ground, y, bound, exact)
 
 

@@ -24,17 +24,17 @@ def of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float, exact
         bound: no example is nearer, or none within the threat.
         exact: the smallest distance; inf: the box holds no example.
     """
-    leads, slopes = _lines(model, x, y)
-    falls = [_falls(ground, slope / max(lead, 1e-300), bound * (1 - NEAR)) for lead, slope in zip(leads, slopes)]
-    if max(falls) > 1 + NEAR:
-        return True
-    reaches = [_falls(ground, slope / max(lead, 1e-300), exact) for lead, slope in zip(leads, slopes)]
-    less = [_falls(ground, slope / max(lead, 1e-300), exact * (1 - NEAR)) for lead, slope in zip(leads, slopes)]
-    return max(less) > 1 + NEAR or (np.isfinite(exact) and max(reaches) < 1 - NEAR)
+    slopes = _slopes(model, x, y)
+
+    def falls(short: float) -> float:
+        return max(_falls(ground, slope, short) for slope in slopes)
+
+    too_near = falls(bound * (1 - NEAR)) > 1 + NEAR or falls(exact * (1 - NEAR)) > 1 + NEAR
+    return too_near or (bool(np.isfinite(exact)) and falls(exact) < 1 - NEAR)
 
 
-def _lines(model: Any, x: Tensor, y: int) -> tuple[list[float], list[Array]]:
-    """By how much the label leads each other class, and the gradients of that."""
+def _slopes(model: Any, x: Tensor, y: int) -> list[Array]:
+    """The gradients of the lead over each other class, as shares of that lead."""
     net, mean, std = copy.deepcopy(model.net).double(), *map(_channels, (model.mean, model.std), (0.0, 1.0))
     axes = (1, -1, *(1 for _ in x.shape[1:]))
     with torch.enable_grad():
@@ -43,7 +43,7 @@ def _lines(model: Any, x: Tensor, y: int) -> tuple[list[float], list[Array]]:
         scores = torch.cat([-scores / 2, scores / 2]) if len(scores) == 1 else scores
         leads = [scores[y] - scores[j] for j in range(len(scores)) if j != y]
         slopes = [torch.autograd.grad(lead, at, retain_graph=True)[0].numpy().ravel() for lead in leads]
-    return [float(lead.detach()) for lead in leads], slopes
+    return [slope / max(float(lead.detach()), 1e-300) for lead, slope in zip(leads, slopes, strict=True)]
 
 
 def _channels(given: Any, default: float) -> Tensor:

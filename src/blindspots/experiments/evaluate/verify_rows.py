@@ -199,7 +199,8 @@ def _proofs(s: Shard) -> Problems:
         s.again += found is not None
         s.undecided += found is None
         if found:
-            yield f"expected {lower[i]:g} to be a bound of row {s.id[i]}, and {exact:g} the distance, found others ({s.name})"
+            said = f"{lower[i]:g} to be a bound of row {s.id[i]}, and {exact:g} its distance"
+            yield f"expected {said}, found others ({s.name})"
 
 
 def _ground(s: Shard, i: int) -> Ground:
