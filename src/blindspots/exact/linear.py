@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blindspots.exact import whole
 from blindspots.exact.affine import UNIT, Scores
 from blindspots.exact.bracket import Bracket, Stop, never
 from blindspots.exact.region import Frame, Region
@@ -52,6 +53,8 @@ class LinearSolver:
         if least[best] == np.inf:
             return Bracket(np.inf)
         points = self._points(region, y, int(others[best]), leads[best], float(stray[[y, others[best]]].sum()))
+        if not points:
+            return Bracket(min(most, *least), exact=min(exact))
         upper = float(region.cost(points[-1].astype(np.float64) - region.x))
         return Bracket(min(most, upper, *least), upper, points[-1], tuple(points[:-1]), min(exact))
 
@@ -61,23 +64,29 @@ class LinearSolver:
         Scores are returned in float32: so they have to differ by what that resolves, besides what sums can hide.
         """
         slope = self.scores.weight[y] - self.scores.weight[j]
-        end = _past(region, slope, _room(region, slope))
+        end = None if region.step is not None else _past(region, region.x - np.sign(slope) * _room(region, slope))
         sure = _point(region, slope, lead + slack)
-        beyond = slack + 4 * UNIT * float(np.abs(self.scores.of(end if sure is None else sure)[[y, j]]).max())
+        beyond = slack + 4 * UNIT * float(np.abs(self.scores.of(region.x if sure is None else sure)[[y, j]]).max())
         tried = [_point(region, slope, lead + share * beyond) for share in _RUNGS]
-        found = [*(p for p in tried if p is not None), *([end] if tried[-1] is None else [])]
+        found = [*(p for p in tried if p is not None), *([end] if tried[-1] is None and end is not None else [])]
         return [p for k, p in enumerate(found) if not k or (p != found[k - 1]).any()]
 
 
 def _size(region: Region, slope: Array, margin: float) -> float:
     """The cost of the cheapest moves that lower a score by `margin`; inf where there are none."""
+    if region.step is not None:
+        found = whole.moved(region, slope, max(margin, 0.0))
+        return np.inf if found is None else found[0]
     moves = shortest(region, slope, max(margin, 0.0))
     return np.inf if moves is None else float(region.cost(moves))
 
 
 def _point(region: Region, slope: Array, margin: float) -> Array | None:
+    if region.step is not None:
+        found = whole.moved(region, slope, max(margin, 0.0))
+        return None if found is None else _past(region, found[1])
     moves = shortest(region, slope, max(margin, 0.0))
-    return None if moves is None else _past(region, slope, moves)
+    return None if moves is None else _past(region, region.x - np.sign(slope) * moves)
 
 
 def shortest(region: Region, slope: Array, margin: float) -> Array | None:
@@ -127,12 +136,11 @@ def _level(rate: Array, cap: Array, total: float) -> float:
     return float((total - full[k]) / left[k]) if left[k] > 0 else 0.0
 
 
-def _past(region: Region, slope: Array, moves: Array) -> Array:
-    """The point after the moves in float32, rounded on in their direction, within the box."""
-    exact = region.x - np.sign(slope) * moves
-    point = exact.astype(np.float32)
-    short = (moves > 0) & (np.sign(slope) * (point - exact) > 0)
-    point[short] = np.nextafter(point[short], -np.sign(slope[short]).astype(np.float32) * np.float32(np.inf))
+def _past(region: Region, exact: Array) -> Array:
+    """A point (features,) in float32, rounded on in the direction in which it moved, within the box."""
+    point, down = exact.astype(np.float32), np.sign(exact - region.x)
+    short = down * (exact - point) > 0
+    point[short] = np.nextafter(point[short], down[short].astype(np.float32) * np.float32(np.inf))
     point = np.clip(point, region.lo.astype(np.float32), region.hi.astype(np.float32))
-    kept: Array = np.where(moves > 0, point, region.x).astype(np.float32)
+    kept: Array = np.where(exact != region.x, point, region.x).astype(np.float32)
     return kept

@@ -347,7 +347,8 @@ class Evaluate(Searches[EvaluateConfig]):
         if config.recipe and given in (None, config.recipe):
             given = _of_recipe(config.recipe)
         solved = proves(config, world, model, threat) is not None
-        given = "exact" if given is None and solved else given
+        table = isinstance(threat, TableThreat)  # of which the usual one says more than how robust the model is
+        given = "exact" if given is None and solved and not table else given
         chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
@@ -398,9 +399,9 @@ def _search(threat: Threat, stages: tuple[Stage, ...]) -> type[ShardSearch]:
     """How the rows of a shard are searched."""
     if isinstance(threat, TextThreat):
         return TextShardSearch
-    if isinstance(threat, TableThreat):
-        return TableShardSearch
-    return ExactShardSearch if exact_of(stages) else ShardSearch
+    if exact_of(stages):
+        return ExactShardSearch
+    return TableShardSearch if isinstance(threat, TableThreat) else ShardSearch
 
 
 def _table(config: Batched, threat: Threat, stages: Sequence[Stage], parts: Parts) -> TableVerdict | None:

@@ -12,13 +12,18 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Ground:
-    """Where a row may go: x, lo, hi and unit (features,) float64, with lo = hi = x where nothing may change."""
+    """Where a row may go: x, lo, hi and unit (features,) float64, with lo = hi = x where nothing may change.
+
+    Of a table `step` says what changes are multiples of, 0 for any number, and `groups` which features are a category.
+    """
 
     p: float
     x: Array
     lo: Array
     hi: Array
     unit: Array
+    step: Array | None = None
+    groups: tuple[slice, ...] = ()
 
 
 def of_neighbours(estimator: Any, ground: Ground, y: int, short: float) -> bool | None:

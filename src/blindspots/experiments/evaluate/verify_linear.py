@@ -10,6 +10,7 @@ from scipy.optimize import linprog, minimize_scalar
 from torch import Tensor
 
 from blindspots.experiments.evaluate.verify_convex import Ground
+from blindspots.experiments.evaluate.verify_whole import TANGENT, falls_whole
 
 Array = NDArray[Any]
 NEAR = 1e-6  # of a distance, and of what a score has to fall
@@ -29,8 +30,9 @@ def of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float, exact
     def falls(short: float) -> float:
         return max(_falls(ground, slope, short) for slope in slopes)
 
-    too_near = falls(bound * (1 - NEAR)) > 1 + NEAR or falls(exact * (1 - NEAR)) > 1 + NEAR
-    return too_near or (bool(np.isfinite(exact)) and falls(exact) < 1 - NEAR)
+    near = NEAR if ground.step is None or ground.p != 2 else TANGENT
+    too_near = falls(bound * (1 - near)) > 1 + near or falls(exact * (1 - near)) > 1 + near
+    return too_near or (bool(np.isfinite(exact)) and falls(exact * (1 + NEAR)) < 1 - NEAR)
 
 
 def _slopes(model: Any, x: Tensor, y: int) -> list[Array]:
@@ -52,6 +54,8 @@ def _channels(given: Any, default: float) -> Tensor:
 
 def _falls(ground: Ground, slope: Array, short: float) -> float:
     """How much a linear function can fall within a distance: by linear programs, or at most by weak duality."""
+    if ground.step is not None:
+        return falls_whole(ground, slope, short)
     room = np.where(slope > 0, ground.x - ground.lo, ground.hi - ground.x)
     steep = np.abs(slope)
     if np.isinf(short):

@@ -211,7 +211,12 @@ def _ground(s: Shard, i: int) -> Ground:
     unit = 1.0 if s.ball.unit is None else s.ball.unit.numpy()
     flat = (np.broadcast_to(a, x.shape).reshape(-1).astype(np.float64)
             for a in (x, np.where(free, lo, x), np.where(free, hi, x), unit))  # fmt: skip
-    return Ground(s.ball.p, *flat)
+    ground = Ground(s.ball.p, *flat)
+    if (told := getattr(s, "table", None)) is None:
+        return ground
+    lo, hi = told.narrowed(ground.x, ground.lo, ground.hi)
+    whole = told.steps.any() or told.categories
+    return replace(ground, lo=lo, hi=hi, step=told.steps if whole else None, groups=told.categories)
 
 
 def _targets(s: Shard) -> Problems:
