@@ -27,25 +27,23 @@ class Ground:
 
 
 def of_neighbours(estimator: Any, ground: Ground, y: int, short: float) -> bool | None:
-    """Of nearest neighbours: whether an example of another class gets nearer than all of the label, within a distance.
+    """Of one nearest neighbour: whether an example of another class gets nearer than all of the label, within a distance.
 
-    For k > 1: nearer than all but (k - 1) // 2 of these, each taken on its own. None: that was not decided.
+    None: that was not decided.
     """
-    examples, spared = estimator._fit_X.astype(np.float64), (estimator.n_neighbors - 1) // 2
+    examples = estimator._fit_X.astype(np.float64)
     own, others = examples[estimator._y == y], examples[estimator._y != y]
-    found = [_gets_nearer(ground, own, v, short, spared) for v in others]
+    found = [_gets_nearer(ground, own, v, short) for v in others]
     return True if True in found else None if None in found else False
 
 
-def _gets_nearer(ground: Ground, own: Array, v: Array, short: float, spared: int) -> bool | None:
+def _gets_nearer(ground: Ground, own: Array, v: Array, short: float) -> bool | None:
     """Whether a point within the distance is nearer to v than to the others; None: neither was shown."""
     sides, most = 2 * (own - v), (own**2).sum(1) - (v**2).sum() - 2 * (own - v) @ ground.x
     dual = {1.0: np.inf, 2.0: 2, np.inf: 1}[ground.p]
     reach = np.linalg.norm(sides * ground.unit, dual, axis=1) * short
-    if (reach < -most).sum() > spared:
+    if (reach < -most).any():
         return False
-    if spared:
-        return True
     if ground.p == 2:
         return None if _squares(ground, sides, most) < short else False
     d = len(ground.x)

@@ -18,6 +18,7 @@ from torch import Tensor
 from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours
 from blindspots.experiments.evaluate.verify_curves import of_curves
 from blindspots.experiments.evaluate.verify_linear import of_scores
+from blindspots.experiments.evaluate.verify_votes import overtaken
 from blindspots.models.trees.tables import forest_of
 
 Array = NDArray[Any]
@@ -40,7 +41,10 @@ def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, exact: 
     if (forest := forest_of(model)) is not None:
         return _of_trees(forest, ground, y, bound, seconds)
     if hasattr(model, "known"):
-        return of_neighbours(model.known.estimator, ground, y, bound * (1 - SHORTER))
+        known, short = model.known.estimator, bound * (1 - SHORTER)
+        if known.n_neighbors == 1:
+            return of_neighbours(known, ground, y, short)
+        return overtaken(ground, known._fit_X.astype(np.float64), known._y, known.n_neighbors, y, short, seconds)
     if any(type(layer).__name__ == "Gaussians" for layer in model.net.modules()):
         return of_curves(model, ground, y, bound)
     return of_scores(model, x, ground, y, bound, exact)
