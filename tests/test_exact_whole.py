@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_exact import BALLS, cheapest
 
 from blindspots.exact import whole
 from blindspots.exact.region import Region
+from test_exact import BALLS, cheapest
 
 
 def case_of(rng: Any, p: float) -> tuple[Region, np.ndarray, float]:

@@ -7,8 +7,8 @@ Perspective"; Yang et al. 2020, "Robustness for Non-Parametric Classification").
 u, bounds the distance from below: most v are never looked at.
 
 Of k > 1 neighbours, where a majority has to be overtaken, all but (k - 1) // 2 of the examples u have to be farther
-away than v. That is a bound; the point that is proposed satisfies more. What gap the two leave is closed by programs that
-choose who votes (`votes`), where these are small enough.
+away than v. That is a bound; the point that is proposed satisfies more. What gap the two leave is closed by programs
+that choose who votes (`votes`), where these are small enough.
 """
 
 from typing import Any
@@ -24,7 +24,8 @@ from blindspots.exact.votes import MOST, Votes, is_same
 from blindspots.models.model import Model
 
 Array = NDArray[Any]
-_PAST = (2.0**-40, 2.0**-36, 2.0**-32, 2.0**-29, 2.0**-26, 2.0**-23)  # of what is compared: how far beyond a boundary a float32 point may have to be
+# Of what is compared: how far beyond a boundary a float32 point may have to be.
+_PAST = (2.0**-40, 2.0**-36, 2.0**-32, 2.0**-29, 2.0**-26, 2.0**-23)
 _ROUNDING = 1e-9  # relative, of a program's optimum
 
 

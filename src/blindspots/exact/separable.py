@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from blindspots.exact.affine import UNIT
 from blindspots.exact.bracket import Array, Bracket, Stop, never
@@ -58,8 +59,7 @@ class Curves:
 
 def curves_of(model: Model) -> Curves | None:
     """Of scikit-learn's GaussianNB, also behind scalers; None: the model is something else."""
-    layers = list(model.net) if type(model) is Model and type(model.net).__name__ == "Sequential" else []
-    layers = [part for layer in layers for part in (layer if type(layer).__name__ == "Sequential" else [layer])]
+    layers = _layers(model.net) if type(model) is Model else []
     if not layers or type(layers[-1]) is not Gaussians or model.mean is not None or model.std is not None:
         return None
     gaussians, before = layers[-1], layers[:-1]
@@ -72,6 +72,10 @@ def curves_of(model: Model) -> Curves | None:
             by = _numbers(layer.factor)
             factor, offset = factor * by, offset * by + _numbers(layer.offset)
     return Curves(factor, offset, _numbers(gaussians.means), np.stack(whitenings), _numbers(gaussians.weights))
+
+
+def _layers(net: Any) -> list[Any]:
+    return [layer for part in net for layer in _layers(part)] if type(net) is nn.Sequential else [net]
 
 
 def _numbers(parameter: Any) -> Array:

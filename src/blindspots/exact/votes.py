@@ -1,8 +1,8 @@
 """k nearest neighbours with k > 1: which examples vote, as a mixed-integer program.
 
 Squared distances from a point differ by linear functions of it, so "these k examples are the nearest" is a polytope. A
-binary for every example that can be among them says whether it is nearer than some threshold; k are, and more of them of
-another class than of the label. In L2 the length is approached by its tangents, one more after every program. The
+binary for every example that can be among them says whether it is nearer than some threshold; k are, and more of them
+of another class than of the label. In L2 the length is approached by its tangents, one more after every program. The
 examples that the program chose give a polytope again, and its nearest point is an upper bound.
 """
 
@@ -110,15 +110,16 @@ class Votes:
             add(sign * self.k, bits=np.full((1, n), float(sign)))
         low = np.r_[region.lo - region.x, np.zeros(d), 0, self.least / scale, self.high[self.near] < self.least]
         high = np.r_[region.hi - region.x, np.full(d, np.inf), self.limit, self.most / scale, np.ones(n)]
+        most = np.concatenate([numbers for _, numbers in rows])
         return milp(
             np.r_[np.zeros(2 * d), 1.0, np.zeros(1 + n)],
             integrality=np.r_[np.zeros(2 * d + 2), np.ones(n)],
             bounds=Bounds(low, np.maximum(low, high)),
-            constraints=LinearConstraint(np.concatenate([r for r, _ in rows]), -np.inf, np.concatenate([m for _, m in rows])),
+            constraints=LinearConstraint(np.concatenate([row for row, _ in rows]), -np.inf, most),
             options={"node_limit": _NODES, "mip_rel_gap": 1e-7},
         )
 
 
 def is_same(lower: float, upper: float) -> bool:
     """Whether two bounds differ by no more than the tolerances of HiGHS."""
-    return lower >= upper * (1 - _SAME)
+    return lower >= upper * (1 - 2 * _SAME)

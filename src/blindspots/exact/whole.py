@@ -1,7 +1,7 @@
 """Linear functions of rows with whole numbers and categories: what `linear.shortest` is for real numbers alone.
 
-Every feature, and every category as a whole, is an item: it lowers the score at some rate, costs something per move, and
-moves by any amount or by steps.
+Every feature, and every category as a whole, is an item: it lowers the score at some rate, costs something per move,
+and moves by any amount or by steps.
 
 - L0: the items that lower the score most first
 - Linf: every item moves as far as a length allows, in whole steps: the smallest length, by bisection
@@ -160,9 +160,7 @@ def _rounded(items: Items, moves: Array, margin: float) -> Array | None:
     """With whole steps up, and the others no farther than they then have to go."""
     size = np.where(items.whole, items.step, 1.0)
     up = np.where(items.whole, np.minimum(np.ceil(moves / size - _SNAP) * size, items.most), 0.0)
-    fixed = replace(
-        items, least=np.where(items.whole, up, items.least), most=np.where(items.whole, up, items.most)
-    )
+    fixed = replace(items, least=np.where(items.whole, up, items.least), most=np.where(items.whole, up, items.most))
     return _relaxed(fixed, margin)
 
 

@@ -27,7 +27,7 @@ class Ground:
 
 
 def of_neighbours(estimator: Any, ground: Ground, y: int, short: float) -> bool | None:
-    """Of one nearest neighbour: whether an example of another class gets nearer than all of the label, within a distance.
+    """Of one nearest neighbour: whether an example of another class gets nearer than the label's, within a distance.
 
     None: that was not decided.
     """

@@ -58,7 +58,7 @@ class _Lead:
         one, two, three = (self.lost(x + step) for step in (-1.0, 0.0, 1.0))
         square, slope = (one + three) / 2 - two + more[0], (three - one) / 2 + more[1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(square != 0, x - slope / (2 * square), x)  # type: ignore[no-any-return]
+            return np.where(square != 0, x - slope / (2 * square), x)
 
 
 def _overtaken(ground: Ground, lead: _Lead, bound: float) -> bool | None:
@@ -115,7 +115,7 @@ def _dual(lead: _Lead, ground: Ground, lo: Array, hi: Array, needed: float, shor
 
     def lost(log_price: float) -> float:
         price = float(np.exp(log_price))
-        return -(needed - _largest(lead, ground, lo, hi, price).sum()) / price / short**ground.p
+        return -float(needed - _largest(lead, ground, lo, hi, price).sum()) / price / float(short**ground.p)
 
     guess = float(np.log(max(abs(needed - lead.lost(ground.x).sum()), 1e-300) / short**ground.p))
     found = minimize_scalar(lost, bounds=(guess - 12, guess + 12), method="bounded", options={"xatol": 1e-9})

@@ -17,7 +17,9 @@ _CUTS = 30
 _INFEASIBLE = 2
 
 
-def overtaken(ground: Ground, examples: Array, classes: Array, k: int, y: int, short: float, seconds: float) -> bool | None:
+def overtaken(
+    ground: Ground, examples: Array, classes: Array, k: int, y: int, short: float, seconds: float
+) -> bool | None:
     """Whether examples of another class can outvote those of y; None: that was not decided."""
     if np.isinf(short):
         short = float(np.linalg.norm(np.maximum(ground.hi - ground.x, ground.x - ground.lo) / ground.unit, ground.p))
@@ -28,11 +30,10 @@ def overtaken(ground: Ground, examples: Array, classes: Array, k: int, y: int, s
     near = size - swing <= np.sort(size + swing)[k - 1]
     if near.sum() > _FEW:
         return None
-    found = [
-        _wins(ground, away[near], size[near], swing[near], np.where(classes[near] == y, 1, -1.0 * (classes[near] == j)), k,
-              short, seconds)
-        for j in set(classes.tolist()) - {y}
-    ]  # fmt: skip
+    found = []
+    for j in set(classes.tolist()) - {y}:
+        votes = np.where(classes[near] == y, 1, -1.0 * (classes[near] == j))
+        found.append(_wins(ground, away[near], size[near], swing[near], votes, k, short, seconds))
     return True if True in found else None if None in found else False
 
 
@@ -77,7 +78,8 @@ def _wins(
         moves = found.x[:d] / ground.unit
         length = float(np.linalg.norm(moves, ground.p))
         if length <= short * (1 + 1e-6):
-            return True
+            voting = np.argsort(np.square(away - found.x[:d]).sum(1), kind="stable")[:k]
+            return True if votes[voting].sum() < 0 else None
         cuts.append(moves / length / ground.unit)
     return None
 

@@ -52,7 +52,8 @@ def falls_whole(ground: Ground, slope: Array, short: float) -> float:
         constraints=[LinearConstraint(matrix, -np.inf, limits)] if len(rows) else [],
         options={"mip_rel_gap": 1e-9},
     )
-    return float(-found.mip_dual_bound) if found.mip_dual_bound is not None else float(-found.fun)
+    bound: Any = found.mip_dual_bound
+    return -float(found.fun if bound is None else bound)
 
 
 def _options(ground: Ground, slope: Array, group: slice) -> list[tuple[float, float, int]]:
@@ -64,8 +65,8 @@ def _options(ground: Ground, slope: Array, group: slice) -> list[tuple[float, fl
     found = []
     for new in at[at != old]:
         each = 1 / ground.unit[[old, new]]
-        price = {0: 1.0, 1: each.sum(), 2: float(np.hypot(*each))}.get(ground.p, each.max())
-        found.append((float(slope[old] - slope[new]), float(price), ground.groups.index(group)))
+        price = float(np.linalg.norm(each, ground.p)) if ground.p else 1.0
+        found.append((float(slope[old] - slope[new]), price, ground.groups.index(group)))
     return found
 
 
@@ -81,6 +82,8 @@ def _within(p: float, room: Array, price: Array, prices: Array, short: float) ->
     rows = [(np.r_[np.zeros(n), np.square(prices), np.ones(n)], short**2)]
     for f in range(n):
         reach = min(room[f], short / price[f])
-        for at in np.linspace(0, reach, _TANGENTS):  # square >= its tangent at this amount
-            rows.append((np.r_[2 * at * price[f] ** 2 * eye[f], np.zeros(m), -eye[f]], (at * price[f]) ** 2))
+        rows += [  # square >= its tangent at these amounts
+            (np.r_[2 * at * price[f] ** 2 * eye[f], np.zeros(m), -eye[f]], (at * price[f]) ** 2)
+            for at in np.linspace(0, reach, _TANGENTS)
+        ]
     return rows
