@@ -57,6 +57,8 @@ def cheapest(items: Items, margin: float) -> tuple[float, Array] | None:
     items = replace(items, most=items.floor(items.most))
     if items.rate @ items.most < margin:
         return None
+    if margin <= 0:
+        return 0.0, items.least
     if items.p == 0:
         return _fewest(items, margin)
     return _narrowest(items, margin) if items.p == np.inf else _branched(items, margin)
@@ -80,9 +82,9 @@ def _narrowest(items: Items, margin: float) -> tuple[float, Array]:
     low, high = 0.0, items.cost(items.most)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
+        if middle in (low, high):
+            break
         low, high = (low, middle) if items.rate @ at(middle) >= margin else (middle, high)
-        if items.rate @ at(low) >= margin:
-            high = low
     moves = at(high)
     return items.cost(moves), moves
 

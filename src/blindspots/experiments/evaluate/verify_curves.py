@@ -10,7 +10,7 @@ from blindspots.experiments.evaluate.verify_convex import Ground
 
 Array = NDArray[Any]
 NEAR = 1e-6  # of a distance
-BOXES = 200
+BOXES = 60
 
 
 def of_curves(model: Any, ground: Ground, y: int, bound: float) -> bool | None:
@@ -67,7 +67,7 @@ def _overtaken(ground: Ground, lead: _Lead, bound: float) -> bool | None:
     if ground.p and np.isfinite(short):
         lo, hi = np.maximum(lo, x - short * unit), np.minimum(hi, x + short * unit)
     still = lead.lost(x)
-    gains = _largest(lead, ground, lo, hi, None) - still
+    gains = _largest(lead, ground, lo, hi, None)[0] - still
     if ground.p == 0:
         gains = np.sort(gains)[::-1][: int(np.ceil(bound)) - 1] if np.isfinite(bound) else gains
     needed = lead.weight - still.sum()
@@ -80,9 +80,12 @@ def _overtaken(ground: Ground, lead: _Lead, bound: float) -> bool | None:
         if looked > BOXES:
             return None
         lo, hi = waiting.pop()
-        if _dual(lead, ground, lo, hi, lead.weight, short) > 1:
+        share, price = _dual(lead, ground, lo, hi, lead.weight, short)
+        if share > 1:
             continue
-        f = int(np.argmax((hi - lo) / unit * (np.abs(_largest(lead, ground, lo, hi, None) - still) + 1e-12)))
+        if any(_overtakes(lead, ground, lo, hi, price * less, short) for less in (1 - 1e-9, 1 - 1e-4, 0.99, 0.9)):
+            return True
+        f = int(np.argmax((hi - lo) / unit * (np.abs(_largest(lead, ground, lo, hi, None)[0] - still) + 1e-12)))
         middle = (lo[f] + hi[f]) / 2
         left, right = hi.copy(), lo.copy()
         left[f], right[f] = middle, middle
@@ -90,8 +93,15 @@ def _overtaken(ground: Ground, lead: _Lead, bound: float) -> bool | None:
     return False
 
 
-def _largest(lead: _Lead, ground: Ground, lo: Array, hi: Array, price: float | None) -> Array:
-    """Feature by feature the most of f, less what its change costs at a price, within the box: (features,)."""
+def _overtakes(lead: _Lead, ground: Ground, lo: Array, hi: Array, price: float, short: float) -> bool:
+    """Whether the best changes at a price are an example within the distance."""
+    _, at = _largest(lead, ground, lo, hi, price)
+    length = np.linalg.norm((at - ground.x) / ground.unit, ground.p)
+    return bool(length <= short and lead.lost(at).sum() >= lead.weight)
+
+
+def _largest(lead: _Lead, ground: Ground, lo: Array, hi: Array, price: float | None) -> tuple[Array, Array]:
+    """Feature by feature the most of f, less what its change costs at a price, within the box, and where that is."""
 
     def merit(at: Array) -> Array:
         moves = np.abs(at - ground.x) / ground.unit
@@ -106,17 +116,18 @@ def _largest(lead: _Lead, ground: Ground, lo: Array, hi: Array, price: float | N
         ways = [(flat, side * price / ground.unit) for side in (1, -1)]
     tried = [lo, hi, np.clip(ground.x, lo, hi)]
     tried += [np.clip(lead.bends(ground.x, np.stack(way)), lo, hi) for way in ways]
-    found: Array = np.max([merit(at) for at in tried], axis=0)
-    return found
+    merits = np.array([merit(at) for at in tried])
+    best = merits.argmax(0), np.arange(len(lo))
+    return merits[best], np.array(tried)[best]
 
 
-def _dual(lead: _Lead, ground: Ground, lo: Array, hi: Array, needed: float, short: float) -> float:
-    """At most the cost of overtaking within a box, as a share of what is allowed: any price gives a lower bound."""
+def _dual(lead: _Lead, ground: Ground, lo: Array, hi: Array, needed: float, short: float) -> tuple[float, float]:
+    """At most the cost of overtaking within a box, as a share of what is allowed, and the price that says so."""
 
     def lost(log_price: float) -> float:
         price = float(np.exp(log_price))
-        return -float(needed - _largest(lead, ground, lo, hi, price).sum()) / price / float(short**ground.p)
+        return -float(needed - _largest(lead, ground, lo, hi, price)[0].sum()) / price / float(short**ground.p)
 
     guess = float(np.log(max(abs(needed - lead.lost(ground.x).sum()), 1e-300) / short**ground.p))
     found = minimize_scalar(lost, bounds=(guess - 12, guess + 12), method="bounded", options={"xatol": 1e-9})
-    return float(-found.fun)
+    return float(-found.fun), float(np.exp(found.x))

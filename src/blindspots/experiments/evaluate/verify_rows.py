@@ -205,18 +205,20 @@ def _proofs(s: Shard) -> Problems:
 
 def _ground(s: Shard, i: int) -> Ground:
     """Where a row may go, in float64."""
-    x = s.x[i].numpy().astype(np.float64)
-    lo, hi = (np.broadcast_to(np.asarray(bound, np.float32), x.shape) for bound in s.ball.whole)
+    shape = s.x[i].shape
+
+    def flat(values: Any) -> Array:
+        return np.broadcast_to(np.asarray(values), shape).reshape(-1).astype(np.float64)
+
+    x, (lo, hi) = s.x[i].numpy(), (np.asarray(bound, np.float32) for bound in s.ball.whole)
     free = True if s.ball.where is None else s.ball.where.numpy()
     unit = 1.0 if s.ball.unit is None else s.ball.unit.numpy()
-    flat = (np.broadcast_to(a, x.shape).reshape(-1).astype(np.float64)
-            for a in (x, np.where(free, lo, x), np.where(free, hi, x), unit))  # fmt: skip
-    ground = Ground(s.ball.p, *flat)
+    ground = Ground(s.ball.p, flat(x), flat(np.where(free, lo, x)), flat(np.where(free, hi, x)), flat(unit))
     if (told := getattr(s, "table", None)) is None:
         return ground
-    lo, hi = told.narrowed(ground.x, ground.lo, ground.hi)
+    low, high = told.narrowed(ground.x, ground.lo, ground.hi)
     whole = told.steps.any() or told.categories
-    return replace(ground, lo=lo, hi=hi, step=told.steps if whole else None, groups=told.categories)
+    return replace(ground, lo=low, hi=high, step=told.steps if whole else None, groups=told.categories)
 
 
 def _targets(s: Shard) -> Problems:

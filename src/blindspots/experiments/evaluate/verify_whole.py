@@ -52,8 +52,8 @@ def falls_whole(ground: Ground, slope: Array, short: float) -> float:
         constraints=[LinearConstraint(matrix, -np.inf, limits)] if len(rows) else [],
         options={"mip_rel_gap": 1e-9},
     )
-    bound: Any = found.mip_dual_bound
-    return -float(found.fun if bound is None else bound)
+    bound: Any = found.fun if found.mip_dual_bound is None else found.mip_dual_bound
+    return -float(bound)
 
 
 def _options(ground: Ground, slope: Array, group: slice) -> list[tuple[float, float, int]]:
