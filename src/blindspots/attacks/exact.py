@@ -20,7 +20,7 @@ class ExactState(State):
 
 @dataclass(frozen=True)
 class Exact(Attack[ExactState, Threat]):
-    """For models that are simple enough: trees and their ensembles, linear models, nearest neighbours.
+    """For models that are simple enough: trees and their ensembles, linear models, naive Bayes, nearest neighbours.
 
     A solver (`blindspots.exact`) computes the nearest adversarial example, or proves that there is none; it never asks
     the model. Here the model is asked about that point, so that it counts only if the model itself is wrong there. On a
@@ -37,7 +37,7 @@ class Exact(Attack[ExactState, Threat]):
         year=2016,
         family="proofs",
         cost="1 forward, up to 16 where sums are rounded",
-        use="trees, linear models and nearest neighbours: proves the smallest distance of every row, or that it stands",
+        use="trees, linear models, naive Bayes, neighbours: proves the smallest distance, or that there is none",
     )
     need: ClassVar[Need] = Need.LABEL
     threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")

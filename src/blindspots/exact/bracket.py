@@ -59,12 +59,12 @@ class Solver(Protocol):
 
     about: str
 
-    def nearest(self, x: Array, y: int, within: float, nodes: int, stop: Stop = never) -> Bracket:
+    def nearest(self, x: Array, y: Any, within: float, nodes: int, stop: Stop = never) -> Bracket:
         """The bracket of a row that the model gets right.
 
         Args:
             x: (features,) float32 in the box.
-            y: its label.
+            y: its label; for a goal of numbers what it compares outputs with, (k,).
             within: examples farther than this are of no interest: the search ends once `lower` is larger.
             nodes: of the search tree, at most.
             stop: asked now and then; True ends the search with the bracket it has.

@@ -8,15 +8,19 @@ from blindspots.exact.neighbours import NeighbourSolver, examples_of
 from blindspots.exact.region import Frame, is_linear
 from blindspots.exact.separable import SeparableSolver, curves_of
 from blindspots.exact.trees import TreeSolver
+from blindspots.goals.numbers import Regress
 from blindspots.models.model import Model
 from blindspots.models.trees.tables import forest_of
 from blindspots.tables.threat import TableThreat
 from blindspots.threat import Threat
 
 
-def solver_of(model: Model, threat: Threat, shape: tuple[int, ...]) -> Solver | None:
-    """Proves the smallest change of a classifier's inputs of this shape; None: for such a model nothing is proved."""
-    if model.rejects or model.output == "values":
+def solver_of(model: Model, threat: Threat, shape: tuple[int, ...], goal: Regress | None = None) -> Solver | None:
+    """Proves the smallest change of a model's inputs of this shape; None: for such a model nothing is proved.
+
+    `goal`: what is to become of a model's numbers; None: it tells classes apart.
+    """
+    if model.rejects or (model.output == "values") != (goal is not None):
         return None
     if isinstance(threat, TableThreat):
         if not is_linear(threat.rules, threat.ball):
@@ -28,8 +32,8 @@ def solver_of(model: Model, threat: Threat, shape: tuple[int, ...]) -> Solver | 
         return None
     scores = scores_of(model, shape)
     if scores is not None:
-        return LinearSolver(scores, frame)
-    return None if frame.step is not None else _of_numbers(model, frame)
+        return LinearSolver(scores, frame, goal)
+    return None if goal is not None or frame.step is not None else _of_numbers(model, frame)
 
 
 def _of_numbers(model: Model, frame: Frame) -> Solver | None:

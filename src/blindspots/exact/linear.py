@@ -11,6 +11,7 @@ that the box leaves. Changes of all features weigh as their units u say.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,56 +21,114 @@ from blindspots.exact import whole
 from blindspots.exact.affine import UNIT, Scores
 from blindspots.exact.bracket import Bracket, Stop, never
 from blindspots.exact.region import Frame, Region
+from blindspots.goals.numbers import Above, Below, Down, Move, Regress, To, Up
 
 Array = NDArray[Any]
 _RUNGS = 0.5 ** np.arange(15, -1, -1)  # of what rounding can hide at most: it seldom hides so much
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to succeed: where `factors` (C,) . scores + `constant` falls below 0.
+
+    `hidden`: how far the arithmetic that compares the scores can be from that.
+    """
+
+    factors: Array
+    constant: float = 0.0
+    hidden: float = 0.0
+
+
 class LinearSolver:
-    """Of a linear classifier: the nearest of the points at which another class overtakes the label."""
+    """Of a linear model: the nearest of the points at which another class overtakes the label, or a goal is reached."""
 
     about = "closed forms of linear models"
 
-    def __init__(self, scores: Scores, frame: Frame) -> None:
-        self.scores, self.frame = scores, frame
+    def __init__(self, scores: Scores, frame: Frame, goal: Regress | None = None) -> None:
+        self.scores, self.frame, self.goal = scores, frame, goal
 
-    def nearest(self, x: Array, y: int, within: float, nodes: int, stop: Stop = never) -> Bracket:
-        """See `Solver`. The infimum is not attained: points lie beyond the boundary, by what rounding needs."""
+    def nearest(self, x: Array, y: int | Array, within: float, nodes: int, stop: Stop = never) -> Bracket:
+        """See `Solver`. The infimum is not attained: points lie beyond the boundary, by what rounding needs.
+
+        y: for a goal what it compares outputs with, (C,).
+        """
         region, s = self.frame.around(x), self.scores
-        others = np.delete(np.arange(len(s.bias)), y)
-        slopes = s.weight[y] - s.weight[others]
-        leads = [math.fsum([*(w * region.x), s.bias[y], -s.bias[j]]) for w, j in zip(slopes, others, strict=True)]
+        ways = _overtaking(len(s.bias), int(y)) if self.goal is None else reaching(self.goal, np.atleast_1d(y))
+        slopes = [way.factors @ s.weight for way in ways]
+        leads = [math.fsum([*(w * region.x), *(way.factors * s.bias), way.constant])
+                 for w, way in zip(slopes, ways, strict=True)]  # fmt: skip
         reach = np.maximum(np.abs(region.lo), np.abs(region.hi))
 
-        def sizes(stray: Array) -> list[float]:
-            return [_size(region, w, m + stray[y] + stray[j]) for w, m, j in zip(slopes, leads, others, strict=True)]
+        def slacks(reach: Array) -> list[float]:
+            stray = s.stray(reach)
+            return [float(np.abs(way.factors) @ stray) + way.hidden for way in ways]
 
-        most = min(sizes(s.stray(reach)))
+        def sizes(more: list[float]) -> list[float]:
+            return [_size(region, w, m + slack) for w, m, slack in zip(slopes, leads, more, strict=True)]
+
+        most = min(sizes(slacks(reach)))
         if region.p and most < np.inf:  # what is nearer has no larger numbers than these
             reach = np.minimum(reach, np.abs(region.x) + most * region.unit)
-        stray = s.stray(reach)
-        least, exact = sizes(-stray), sizes(0 * stray)
+        slack = slacks(reach)
+        least, exact = sizes([-one for one in slack]), sizes([0.0 for _ in ways])
         best = int(np.argmin(exact if min(exact) < np.inf else least))
         if least[best] == np.inf:
             return Bracket(np.inf)
-        points = self._points(region, y, int(others[best]), leads[best], float(stray[[y, others[best]]].sum()))
+        points = self._points(region, ways[best], leads[best], slack[best])
         if not points:
             return Bracket(min(most, *least), exact=min(exact))
         upper = float(region.cost(points[-1].astype(np.float64) - region.x))
         return Bracket(min(most, upper, *least), upper, points[-1], tuple(points[:-1]), min(exact))
 
-    def _points(self, region: Region, y: int, j: int, lead: float, slack: float) -> list[Array]:
-        """Ever farther beyond the boundary between two classes, the last one surely far enough, if the box is.
+    def _points(self, region: Region, way: Way, lead: float, slack: float) -> list[Array]:
+        """Ever farther beyond a boundary, the last one surely far enough, if the box is.
 
         Scores are returned in float32: so they have to differ by what that resolves, besides what sums can hide.
         """
-        slope = self.scores.weight[y] - self.scores.weight[j]
-        end = None if region.step is not None else _past(region, region.x - np.sign(slope) * _room(region, slope))
+        slope = way.factors @ self.scores.weight
         sure = _point(region, slope, lead + slack)
-        beyond = slack + 4 * UNIT * float(np.abs(self.scores.of(region.x if sure is None else sure)[[y, j]]).max())
-        tried = [_point(region, slope, lead + share * beyond) for share in _RUNGS]
-        found = [*(p for p in tried if p is not None), *([end] if tried[-1] is None and end is not None else [])]
-        return [p for k, p in enumerate(found) if not k or (p != found[k - 1]).any()]
+        size = np.abs(self.scores.of(region.x if sure is None else sure)) * (way.factors != 0)
+        beyond = slack + 4 * UNIT * float(size.max())
+        found = [_point(region, slope, lead + share * beyond) for share in _RUNGS]
+        if found[-1] is None and region.step is None:
+            found.append(_past(region, region.x - np.sign(slope) * _room(region, slope)))
+        points = [p for p in found if p is not None]
+        return [p for k, p in enumerate(points) if not k or (p != points[k - 1]).any()]
+
+
+def _overtaking(classes: int, y: int) -> list[Way]:
+    eye = np.eye(classes)
+    return [Way(eye[y] - eye[j]) for j in range(classes) if j != y]
+
+
+def reaching(goal: Regress, truth: Array) -> list[Way]:
+    """The ways to reach a goal of numbers, with what it compares them with (C,)."""
+    found = []
+    for k, value in enumerate(truth.astype(np.float64)):
+        low, high = limits(goal, float(value))
+        hidden = 16 * UNIT * (abs(value) + abs(low if np.isfinite(low) else 0) + abs(high if np.isfinite(high) else 0))
+        one = np.eye(len(truth))[k]
+        found += [Way(one, -low, hidden)] * bool(np.isfinite(low)) + [Way(-one, high, hidden)] * bool(np.isfinite(high))
+    return found
+
+
+def limits(goal: Regress, value: float) -> tuple[float, float]:
+    """Below and above which numbers a goal is reached; infinite where one side does not count."""
+    size = goal.threshold
+    match goal:
+        case Move():
+            return value - size, value + size
+        case Up():
+            return -np.inf, value + size
+        case Down():
+            return value - size, np.inf
+        case Above():
+            return -np.inf, size
+        case Below():
+            return size, np.inf
+        case To():
+            return (-np.inf, size - goal.tolerance) if value < size else (size + goal.tolerance, np.inf)
+    raise TypeError(f"expected a goal of numbers, got {goal!r}")
 
 
 def _size(region: Region, slope: Array, margin: float) -> float:

@@ -14,8 +14,10 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.result import Result
 from blindspots.exact import Bracket, Frame, Solver, solver_of
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.setup import threat_of
+from blindspots.experiments.evaluate.setup import goal_of, in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
+from blindspots.goals import Classify
+from blindspots.goals.numbers import Regress
 from blindspots.models.model import Model
 from blindspots.runs.experiment import Columns
 from blindspots.runs.world import Progress, World
@@ -33,9 +35,11 @@ def exact_of(stages: Sequence[Stage]) -> Exact | None:
 
 def proves(config: Batched, world: World, model: Model, threat: Threat) -> Solver | None:
     """The solver for what a run asks; None where nothing is proved."""
-    if config.of_values or "goal" in world.given or getattr(threat, "padding", None) is not None:
+    goal = goal_of(world, config.model_copy(update=in_units(config, world)))
+    if not isinstance(goal, Regress | Classify) or getattr(threat, "padding", None) is not None:
         return None  # a solver knows no rows of several lengths
-    return world.once(f"solver of {id(model)}", lambda: solver_of(model, threat, tuple(world.data.shape)))
+    aim = goal if isinstance(goal, Regress) else None
+    return world.once(f"solver of {id(model)}", lambda: solver_of(model, threat, tuple(world.data.shape), aim))
 
 
 class ExactShardSearch(ShardSearch):
@@ -49,6 +53,7 @@ class ExactShardSearch(ShardSearch):
         self.proofs, self.deadline = {}, cascade.allowance.deadline
         cascade.proposals = self._proposed
         board, seconds = yield from super().searched(cascade, samples, kept)
+        samples = samples.judged(goal_of(self.world, self.config), board.output)
         self._solve(samples, board.right.nonzero()[:, 0])  # again, if the stage was over when the run was interrupted
         standing = board.right & ~board.ledger.won
         beyond = torch.from_numpy(self._lower(len(samples.y))) > float(threat_of(self.world).radius or np.inf)
@@ -96,7 +101,8 @@ class ExactShardSearch(ShardSearch):
         for i in at.tolist():
             if i not in self.proofs:
                 x = samples.x[i].flatten().cpu().numpy()
-                self.proofs[i] = solver.nearest(x, int(samples.y[i]), within, attack.nodes, self._late)
+                y = samples.truth[i].cpu().numpy()
+                self.proofs[i] = solver.nearest(x, y if y.ndim else y.item(), within, attack.nodes, self._late)
                 self._told(len(self.proofs), len(at))
 
     def _late(self) -> bool:

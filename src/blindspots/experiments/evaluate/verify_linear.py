@@ -16,12 +16,16 @@ Array = NDArray[Any]
 NEAR = 1e-6  # of a distance, and of what a score has to fall
 
 
-def of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float, exact: float) -> bool:
+Sides = list[tuple[int, float, float]]  # of outputs: which, 1 for above and -1 for below, which value
+
+
+def of_scores(model: Any, x: Tensor, ground: Ground, y: int | Sides, bound: float, exact: float) -> bool:
     """Of a linear model: whether an example is nearer than `bound`, or the nearest one is not at `exact`.
 
     Both without any rounding: the network is asked as it is, but in float64.
 
     Args:
+        y: the label, or the values beyond which an output succeeds.
         bound: no example is nearer, or none within the threat.
         exact: the smallest distance; inf: the box holds no example.
     """
@@ -35,15 +39,18 @@ def of_scores(model: Any, x: Tensor, ground: Ground, y: int, bound: float, exact
     return too_near or (bool(np.isfinite(exact)) and falls(exact * (1 + NEAR)) < 1 - NEAR)
 
 
-def _slopes(model: Any, x: Tensor, y: int) -> list[Array]:
+def _slopes(model: Any, x: Tensor, y: int | Sides) -> list[Array]:
     """The gradients of the lead over each other class, as shares of that lead."""
     net, mean, std = copy.deepcopy(model.net).double(), *map(_channels, (model.mean, model.std), (0.0, 1.0))
     axes = (1, -1, *(1 for _ in x.shape[1:]))
     with torch.enable_grad():
         at = x[None].double().requires_grad_()
         scores = net((at - mean.view(axes)) / std.view(axes)).reshape(-1)
-        scores = torch.cat([-scores / 2, scores / 2]) if len(scores) == 1 else scores
-        leads = [scores[y] - scores[j] for j in range(len(scores)) if j != y]
+        if isinstance(y, list):
+            leads = [side * (value - scores[k]) for k, side, value in y]
+        else:
+            scores = torch.cat([-scores / 2, scores / 2]) if len(scores) == 1 else scores
+            leads = [scores[y] - scores[j] for j in range(len(scores)) if j != y]
         slopes = [torch.autograd.grad(lead, at, retain_graph=True)[0].numpy().ravel() for lead in leads]
     return [slope / max(float(lead.detach()), 1e-300) for lead, slope in zip(leads, slopes, strict=True)]
 

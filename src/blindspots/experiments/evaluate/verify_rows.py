@@ -195,7 +195,8 @@ def _proofs(s: Shard) -> Problems:
     known = np.flatnonzero(s["right"] & (lower > 0))
     for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
         exact = float(s["exact"][i])
-        found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), exact, SECONDS)
+        y = int(s["y"][i]) if s.reader is None else s.reader.sides(s["truth"][i], s.clean_outputs[i])
+        found = refuted(s.model, s.x[i], _ground(s, i), y, float(lower[i]), exact, SECONDS)
         s.again += found is not None
         s.undecided += found is None
         if found:
