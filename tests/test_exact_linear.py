@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier, SGDClassifier
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.linear_model import LogisticRegression, Perceptron, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -204,3 +204,21 @@ def test_relations_are_not_proved() -> None:
     features = Features.model_validate(told)
     assert solver_of(bs.Model(nn.Linear(7, 2)), TableThreat(ball_of(L0(1), features), features), (7,)) is None
     assert Frame(ball_of(L0(1), table()), (7,), Rules(table())).step is not None
+
+
+# ------------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize("goal", ["move:30", "error:80", "up:20", "down:20", "above:200", "below:120", "to:150,5"])
+def test_goals_of_numbers_are_proved_of_linear_regressors(goal: str, tmp_path: Path) -> None:
+    x, y = load_diabetes(return_X_y=True)
+    x, y = ((x - x.min(0)) / np.ptp(x, 0)).astype(np.float32), y.astype(np.float32)
+    fitted = Ridge().fit(x.astype(float), y)
+    model, name = bs.from_estimator(fitted), goal.partition(":")[0]
+    run = bs.evaluate(model, x[:8], y[:8], threat="l2", goal=goal, protocol="exact", radii=0, out=tmp_path / "run")
+    assert run.verdict.open == 0
+    assert bs.verify(tmp_path / "run", model).ok
+    if name in ("move", "up", "down"):  # the tolerance over the length of the weights, and more where the box is near
+        free = float(goal.partition(":")[2]) / np.linalg.norm(fitted.coef_)
+        assert run.norms.min() == pytest.approx(free, rel=1e-5)
+        assert (run.norms >= free * (1 - 1e-6)).all()

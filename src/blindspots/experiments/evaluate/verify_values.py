@@ -73,7 +73,7 @@ class Reader:
     def sides(self, y: Array, clean: Array) -> list[tuple[int, float, float]]:
         """Beyond which values outputs of a row succeed: which output, 1 for above and -1 for below, the value."""
         first, margin = self.numbers[0], (self.numbers[1:] or [0.0])[0]
-        found = []
+        found: list[tuple[int, float, float]] = []
         for k, (f0, truth) in enumerate(zip(clean.reshape(-1).tolist(), y.reshape(-1).tolist(), strict=True)):
             around = truth if self.name == "error" else f0
             nearer = -1 if self.name == "to" and f0 >= first else 1
