@@ -70,7 +70,7 @@ def curves_agree(cases: int) -> None:
         none += np.isinf(best)
         assert found.lower == pytest.approx(best, abs=1e-8)
         if found.point is not None:
-            assert found.upper == pytest.approx(best, abs=1e-5)
+            assert found.upper == pytest.approx(best, abs=1e-4)  # the surest of its points
             assert curves.of(found.point.astype(float)).argmax() != y
     assert 0 < none < cases / 2
 
