@@ -18,8 +18,9 @@ from torch import nn
 import blindspots as bs
 from blindspots.ball import L0, L1, L2, Ball, Linf
 from blindspots.exact import program, solver_of
+from blindspots.exact.affine import Scores, scores_of
 from blindspots.exact.cliques import Choice, Need
-from blindspots.exact.linear import LinearSolver, Scores, scores_of, shortest
+from blindspots.exact.linear import LinearSolver, shortest
 from blindspots.exact.neighbours import NeighbourSolver
 from blindspots.exact.region import Frame, Region
 from blindspots.exact.trees import TreeSolver
@@ -267,7 +268,7 @@ def test_linear_closed_forms_agree_with_programs_on_1000_cases() -> None:
 def test_linear_models_of_three_classes_are_beaten_by_the_nearest_one() -> None:
     rng = np.random.default_rng(1)
     for ball in BALLS:
-        scores = Scores(rng.normal(size=(3, 4)), rng.normal(size=3), 0.0)
+        scores = Scores(rng.normal(size=(3, 4)), rng.normal(size=3))
         frame = Frame(ball(), (4,))
         x = rng.random(4).astype(np.float32)
         y = int(scores.of(x).argmax())
@@ -333,7 +334,7 @@ def nearest_neighbours_agree(cases: int) -> None:
         y = int(classes[np.square(examples - x).sum(1).argmin()])
         found, region = NeighbourSolver(examples, classes, 1, frame).nearest(x, y, np.inf, NODES), frame.around(x)
         best = nearest_of_cells(region, examples[classes == y], examples[classes != y])
-        assert found.lower == pytest.approx(best, abs=1e-8)
+        assert found.lower == pytest.approx(best, abs=2e-9)
         if found.point is not None:
             assert found.upper == pytest.approx(best, abs=1e-5)
             assert classes[np.square(examples - found.point).sum(1).argmin()] != y

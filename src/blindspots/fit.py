@@ -32,8 +32,9 @@ def check_fit(attack: Attack, threat: Threat, access: Need, objective: Objective
     able = ", ".join(kind.__name__ for kind in CATALOGUE if _fits(kind, threat, access, objective))
     if attack.begins == "proved" and not solved:
         raise InputError(
-            f"expected trees, a linear model or nearest neighbours that tell classes apart, in evaluate or attack, for "
-            f"{attack!r}, got something else, of which nothing is proved: use one of {able}"
+            "expected trees, naive Bayes or neighbours that tell classes apart, or a linear model, in evaluate or "
+            f"attack and without relations between columns, for {attack!r}, got something else, of which nothing is "
+            f"proved: use one of {able}"
         )
     if lacks := lacking(attack.requires, threat):
         raise InputError(

@@ -5,6 +5,7 @@ neighbours in `lattice`, those of texts in `texts`.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -113,3 +114,30 @@ class Threat(Checked, ABC):
     def begun(self, start: Tensor, around: Around) -> Tensor:
         """The point of `plain` where a search begins that was to begin at `start`."""
         return start
+
+
+@dataclass(frozen=True, eq=False)
+class AsItIs(Threat):
+    """A threat whose searches keep to the inputs themselves, without coordinates of their own."""
+
+    of: Threat
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.of.name
+
+    @property
+    def radius(self) -> float | None:  # type: ignore[override]
+        return self.of.radius
+
+    def to(self, device: torch.device) -> Self:
+        return replace(self, of=self.of.to(device))
+
+    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
+        return self.of.distance(x, x0)
+
+    def measured(self, x: Array, x0: Array) -> Array:
+        return self.of.measured(x, x0)
+
+    def holds(self, x: Tensor, around: Around) -> Tensor:
+        return self.of.holds(x, around)

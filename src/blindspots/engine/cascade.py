@@ -24,7 +24,7 @@ from blindspots.random import keys, uniform
 from blindspots.records import NO_TARGET
 from blindspots.rows import Around, Rows, leaves
 from blindspots.scenes import CLEAN
-from blindspots.threat import Threat
+from blindspots.threat import AsItIs, Threat
 
 Start = Literal["clean", "near", "found", "other"]
 Proposals = Callable[[Samples, Tensor], Tensor]
@@ -126,7 +126,7 @@ class Live:
 class Cascade:
     """Runs the stages of a protocol on one shard after the other.
 
-    `proposals`: the points (N, ...) of attacks that look at what a solver proposes, for the rows (K,) that enter.
+    `proposals`: the points (N, K, ...) of attacks that look at what a solver proposes, for the rows that enter.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Cascade:
         settings: Settings | None = None,
         allowance: Allowance | None = None,
         watch: Callable[[Live], None] = lambda live: None,
-        proposals: Proposals = lambda samples, at: samples.x,
+        proposals: Proposals = lambda samples, at: samples.x[:, None],
     ) -> None:
         self.oracle, self.threat, self.stages, self.seed = oracle, threat, stages, seed
         self.settings, self.allowance, self.watch = settings or Settings(), allowance or Allowance(), watch
@@ -312,8 +312,14 @@ class Cascade:
             self.watch(Live(stage.name, len(at), left, int(board.standing.sum()), len(samples.y)))
 
         watch(0)
-        view = self.threat.ignoring if stage.ignores else self.threat.view(stage.attack.requires)
+        view = self._view(stage)
         Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch, view).run()
+
+    def _view(self, stage: Stage) -> Threat:
+        """The threat as the attack sees it. What a solver proposes are inputs, exact to the last bit."""
+        if stage.attack.begins == "proved":
+            return AsItIs(self.threat)
+        return self.threat.ignoring if stage.ignores else self.threat.view(stage.attack.requires)
 
     def _stream(self, index: int) -> int:
         """Separates the draws of stages: the index of this one among those that are not for flat rows."""

@@ -2,5 +2,6 @@
 
 from blindspots.exact.bracket import Bracket, Solver
 from blindspots.exact.choose import solver_of
+from blindspots.exact.region import Frame
 
-__all__ = ["Bracket", "Solver", "solver_of"]
+__all__ = ["Bracket", "Frame", "Solver", "solver_of"]

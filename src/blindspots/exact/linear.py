@@ -10,122 +10,142 @@ that the box leaves. Changes of all features weigh as their units u say.
 - sum |w_i| r_i < margin: the box holds no example at all
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
+from blindspots.exact import whole
+from blindspots.exact.affine import UNIT, Scores
 from blindspots.exact.bracket import Bracket, Stop, never
 from blindspots.exact.region import Frame, Region
-from blindspots.models.classifiers import Flatten
-from blindspots.models.model import Model
-from blindspots.models.translate import Affine, Scale
+from blindspots.goals.numbers import Above, Below, Down, Move, Regress, To, Up
 
 Array = NDArray[Any]
-_FLOAT32 = 2.0**-24  # relative rounding of a score
+_RUNGS = 0.5 ** np.arange(15, -1, -1)  # of what rounding can hide at most: it seldom hides so much
 
 
 @dataclass(frozen=True)
-class Scores:
-    """weight (C, features) x + bias (C,), which a model computes in a `precision` of this relative rounding."""
+class Way:
+    """A way to succeed: where `factors` (C,) . scores + `constant` falls below 0.
 
-    weight: Array
-    bias: Array
-    precision: float
+    `hidden`: how far the arithmetic that compares the scores can be from that.
+    """
 
-    def of(self, x: Array) -> Array:
-        """(C,) of a row (features,)."""
-        scores: Array = self.weight @ x + self.bias
-        return scores
-
-    def rounding(self, x: Array) -> float:
-        """How far the model's own sums can be from these, in the box around rows of this size."""
-        size = np.abs(self.weight) @ np.abs(x) + np.abs(self.bias)
-        return float(2 * (self.weight.shape[1] + 2) * self.precision * size.max())
-
-
-def scores_of(model: Model, shape: tuple[int, ...]) -> Scores | None:
-    """The scores of a model that is linear in its inputs; None: it is not, or not known to be."""
-    if type(model) is not Model or model.take is not None or model.table is not None:
-        return None
-    layers = _layers(model.net)
-    if layers is None or model.output not in ("auto", "logits", "logit"):
-        return None
-    factor, offset = np.ones(shape), np.zeros(shape)
-    axes = (-1, *(1 for _ in shape[1:]))
-    offset = offset if model.mean is None else offset - np.reshape(model.mean, axes)
-    scale = 1.0 if model.std is None else np.reshape(model.std, axes)
-    found = _composed(layers, (factor / scale).ravel(), (offset / scale).ravel())
-    if found is None:
-        return None
-    weight, bias = found
-    if len(bias) == 1:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    double = all(p.element_size() == 8 for p in model.net.parameters())
-    return Scores(weight, bias, np.finfo(np.float64).eps if double else _FLOAT32)
-
-
-def _layers(net: Any) -> list[nn.Module] | None:
-    """The layers of a network one after the other; None where one of them is not linear."""
-    if type(net) is nn.Sequential:
-        parts = [_layers(part) for part in net]
-        return None if None in parts else [layer for part in parts for layer in part or []]
-    return [net] if type(net) in (Flatten, nn.Flatten, nn.Identity, Affine, Scale, nn.Linear) else None
-
-
-def _composed(layers: list[nn.Module], factor: Array, offset: Array) -> tuple[Array, Array] | None:
-    """Weight (C, features) and bias (C,) of layers behind x * factor + offset; None without a matrix among them."""
-    weight = None
-    for layer in layers:
-        if isinstance(layer, Scale):
-            by, plus = _numbers(layer.factor), _numbers(layer.offset)
-            offset = offset * by + plus
-            factor, weight = (factor * by, None) if weight is None else (factor, by[:, None] * weight)
-        elif isinstance(layer, Affine | nn.Linear):
-            matrix = _numbers(layer.weight)
-            if matrix.shape[1] != len(offset):
-                return None
-            offset = matrix @ offset + (0 if layer.bias is None else _numbers(layer.bias))
-            weight = matrix * factor if weight is None else matrix @ weight
-    return None if weight is None else (weight, offset)
-
-
-def _numbers(parameter: Any) -> Array:
-    found: Array = parameter.detach().cpu().double().numpy()
-    return found
+    factors: Array
+    constant: float = 0.0
+    hidden: float = 0.0
 
 
 class LinearSolver:
-    """Of a linear classifier: the nearest of the points at which another class overtakes the label."""
+    """Of a linear model: the nearest of the points at which another class overtakes the label, or a goal is reached."""
 
     about = "closed forms of linear models"
 
-    def __init__(self, scores: Scores, frame: Frame) -> None:
-        self.scores, self.frame = scores, frame
+    def __init__(self, scores: Scores, frame: Frame, goal: Regress | None = None) -> None:
+        self.scores, self.frame, self.goal = scores, frame, goal
 
-    def nearest(self, x: Array, y: int, within: float, nodes: int, stop: Stop = never) -> Bracket:
-        """See `Solver`. The infimum is not attained: `point` lies beyond the boundary, by what float32 needs."""
-        region = self.frame.around(x)
-        found = [self._against(region, y, j) for j in range(len(self.scores.bias)) if j != y]
-        best = min(found, key=lambda b: b.upper)
-        return Bracket(min(b.lower for b in found), best.upper, best.point)
+    def nearest(self, x: Array, y: int | Array, within: float, nodes: int, stop: Stop = never) -> Bracket:
+        """See `Solver`. The infimum is not attained: points lie beyond the boundary, by what rounding needs.
 
-    def _against(self, region: Region, y: int, j: int) -> Bracket:
-        scores = self.scores.of(region.x)
-        slope, margin = self.scores.weight[y] - self.scores.weight[j], float(scores[y] - scores[j])
-        furthest = np.maximum(np.abs(region.lo), np.abs(region.hi))
-        slack = self.scores.rounding(furthest)
-        least = shortest(region, slope, max(margin - slack, 0.0))
-        if least is None:
+        y: for a goal what it compares outputs with, (C,).
+        """
+        region, s = self.frame.around(x), self.scores
+        ways = _overtaking(len(s.bias), int(y)) if self.goal is None else reaching(self.goal, np.atleast_1d(y))
+        slopes = [way.factors @ s.weight for way in ways]
+        leads = [math.fsum([*(w * region.x), *(way.factors * s.bias), way.constant])
+                 for w, way in zip(slopes, ways, strict=True)]  # fmt: skip
+        reach = np.maximum(np.abs(region.lo), np.abs(region.hi))
+
+        def slacks(reach: Array) -> list[float]:
+            stray = s.stray(reach)
+            return [float(np.abs(way.factors) @ stray) + way.hidden for way in ways]
+
+        def sizes(more: list[float]) -> list[float]:
+            return [_size(region, w, m + slack) for w, m, slack in zip(slopes, leads, more, strict=True)]
+
+        most = min(sizes(slacks(reach)))
+        if region.p and most < np.inf:  # what is nearer has no larger numbers than these
+            reach = np.minimum(reach, np.abs(region.x) + most * region.unit)
+        slack = slacks(reach)
+        least, exact = sizes([-one for one in slack]), sizes([0.0 for _ in ways])
+        best = int(np.argmin(exact if min(exact) < np.inf else least))
+        if least[best] == np.inf:
             return Bracket(np.inf)
-        lower = float(region.cost(least))
-        beyond = margin + slack + 4 * _FLOAT32 * float(np.abs(scores).max())
-        moves = shortest(region, slope, beyond)
-        point = _past(region, slope, _room(region, slope) if moves is None else moves)
-        upper = float(region.cost(point.astype(np.float64) - region.x))
-        return Bracket(min(lower, upper), upper, point)
+        points = self._points(region, ways[best], leads[best], slack[best])
+        if not points:
+            return Bracket(min(most, *least), exact=min(exact))
+        upper = float(region.cost(points[-1].astype(np.float64) - region.x))
+        return Bracket(min(most, upper, *least), upper, points[-1], tuple(points[:-1]), min(exact))
+
+    def _points(self, region: Region, way: Way, lead: float, slack: float) -> list[Array]:
+        """Ever farther beyond a boundary, the last one surely far enough, if the box is.
+
+        Scores are returned in float32: so they have to differ by what that resolves, besides what sums can hide.
+        """
+        slope = way.factors @ self.scores.weight
+        sure = _point(region, slope, lead + slack)
+        size = np.abs(self.scores.of(region.x if sure is None else sure)) * (way.factors != 0)
+        beyond = slack + 4 * UNIT * float(size.max())
+        found = [_point(region, slope, lead + share * beyond) for share in _RUNGS]
+        if found[-1] is None and region.step is None:
+            found.append(_past(region, region.x - np.sign(slope) * _room(region, slope)))
+        points = [p for p in found if p is not None]
+        return [p for k, p in enumerate(points) if not k or (p != points[k - 1]).any()]
+
+
+def _overtaking(classes: int, y: int) -> list[Way]:
+    eye = np.eye(classes)
+    return [Way(eye[y] - eye[j]) for j in range(classes) if j != y]
+
+
+def reaching(goal: Regress, truth: Array) -> list[Way]:
+    """The ways to reach a goal of numbers, with what it compares them with (C,)."""
+    found = []
+    for k, value in enumerate(truth.astype(np.float64)):
+        low, high = limits(goal, float(value))
+        hidden = 16 * UNIT * (abs(value) + abs(low if np.isfinite(low) else 0) + abs(high if np.isfinite(high) else 0))
+        one = np.eye(len(truth))[k]
+        found += [Way(one, -low, hidden)] * bool(np.isfinite(low)) + [Way(-one, high, hidden)] * bool(np.isfinite(high))
+    return found
+
+
+def limits(goal: Regress, value: float) -> tuple[float, float]:
+    """Below and above which numbers a goal is reached; infinite where one side does not count."""
+    size = goal.threshold
+    match goal:
+        case Move():
+            return value - size, value + size
+        case Up():
+            return -np.inf, value + size
+        case Down():
+            return value - size, np.inf
+        case Above():
+            return -np.inf, size
+        case Below():
+            return size, np.inf
+        case To():
+            return (-np.inf, size - goal.tolerance) if value < size else (size + goal.tolerance, np.inf)
+    raise TypeError(f"expected a goal of numbers, got {goal!r}")
+
+
+def _size(region: Region, slope: Array, margin: float) -> float:
+    """The cost of the cheapest moves that lower a score by `margin`; inf where there are none."""
+    if region.step is not None:
+        found = whole.moved(region, slope, max(margin, 0.0))
+        return np.inf if found is None else found[0]
+    moves = shortest(region, slope, max(margin, 0.0))
+    return np.inf if moves is None else float(region.cost(moves))
+
+
+def _point(region: Region, slope: Array, margin: float) -> Array | None:
+    if region.step is not None:
+        found = whole.moved(region, slope, max(margin, 0.0))
+        return None if found is None else _past(region, found[1])
+    moves = shortest(region, slope, max(margin, 0.0))
+    return None if moves is None else _past(region, region.x - np.sign(slope) * moves)
 
 
 def shortest(region: Region, slope: Array, margin: float) -> Array | None:
@@ -175,12 +195,11 @@ def _level(rate: Array, cap: Array, total: float) -> float:
     return float((total - full[k]) / left[k]) if left[k] > 0 else 0.0
 
 
-def _past(region: Region, slope: Array, moves: Array) -> Array:
-    """The point after the moves in float32, rounded on in their direction, within the box."""
-    exact = region.x - np.sign(slope) * moves
-    point = exact.astype(np.float32)
-    short = (moves > 0) & (np.sign(slope) * (point - exact) > 0)
-    point[short] = np.nextafter(point[short], -np.sign(slope[short]).astype(np.float32) * np.float32(np.inf))
+def _past(region: Region, exact: Array) -> Array:
+    """A point (features,) in float32, rounded on in the direction in which it moved, within the box."""
+    point, down = exact.astype(np.float32), np.sign(exact - region.x)
+    short = down * (exact - point) > 0
+    point[short] = np.nextafter(point[short], down[short].astype(np.float32) * np.float32(np.inf))
     point = np.clip(point, region.lo.astype(np.float32), region.hi.astype(np.float32))
-    kept: Array = np.where(moves > 0, point, region.x).astype(np.float32)
+    kept: Array = np.where(exact != region.x, point, region.x).astype(np.float32)
     return kept

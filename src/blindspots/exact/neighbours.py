@@ -7,7 +7,8 @@ Perspective"; Yang et al. 2020, "Robustness for Non-Parametric Classification").
 u, bounds the distance from below: most v are never looked at.
 
 Of k > 1 neighbours, where a majority has to be overtaken, all but (k - 1) // 2 of the examples u have to be farther
-away than v. That is a bound; the point that is proposed satisfies more, so the two leave a gap.
+away than v. That is a bound; the point that is proposed satisfies more. What gap the two leave is closed by programs
+that choose who votes (`votes`), where these are small enough.
 """
 
 from typing import Any
@@ -19,10 +20,12 @@ from scipy.optimize import linprog, nnls
 from blindspots.exact.bracket import Bracket, Stop, never
 from blindspots.exact.cliques import Budget, Spent
 from blindspots.exact.region import Frame, Region
+from blindspots.exact.votes import MOST, Votes, is_same
 from blindspots.models.model import Model
 
 Array = NDArray[Any]
-_PAST = (2.0**-29, 2.0**-26, 2.0**-23)  # of what is compared: how far beyond a boundary a float32 point may have to be
+# Of what is compared: how far beyond a boundary a float32 point may have to be.
+_PAST = (2.0**-40, 2.0**-36, 2.0**-32, 2.0**-29, 2.0**-26, 2.0**-23)
 _ROUNDING = 1e-9  # relative, of a program's optimum
 
 
@@ -41,16 +44,23 @@ def examples_of(model: Model) -> tuple[Array, Array, int] | None:
 
 
 class NeighbourSolver:
-    """Of k nearest neighbours: exact for k = 1, else a bracket."""
-
-    about = "convex programs, one for each example of another class that is near enough"
+    """Of k nearest neighbours: exact for k = 1, and for more where the programs are small enough; else a bracket."""
 
     def __init__(self, examples: Array, classes: Array, k: int, frame: Frame) -> None:
         self.examples, self.classes, self.k, self.frame = examples, classes, k, frame
+        self.about = "convex programs, one for each example of another class that is near enough"
+        if k > 1:
+            self.about += ", and mixed-integer programs that choose who votes"
 
     def nearest(self, x: Array, y: int, within: float, nodes: int, stop: Stop = never) -> Bracket:
         """See `Solver`."""
         region, budget = self.frame.around(x), Budget(nodes, stop)
+        found = self._first(region, y, within, budget)
+        if self.k == 1 or found.settled or found.lower > within:
+            return found
+        return self._voted(region, y, found, within, budget)
+
+    def _first(self, region: Region, y: int, within: float, budget: Budget) -> Bracket:
         own, others = self.examples[self.classes == y], self.examples[self.classes != y]
         bounds = _bounds(region, own, others, (self.k - 1) // 2)
         lower, upper, point = np.inf, np.inf, None
@@ -59,7 +69,7 @@ class NeighbourSolver:
                 lower = min(lower, float(bounds[i]))
                 break
             try:
-                found = self._towards(region, others[i], own, min(within, upper), budget)
+                found = self._towards(region, others[i], own, y, min(within, upper), budget)
             except Spent:
                 return Bracket(min(lower, float(bounds[i])), upper, point)
             lower = min(lower, found.lower if self.k == 1 else float(bounds[i]))
@@ -67,31 +77,83 @@ class NeighbourSolver:
                 upper, point = found.upper, found.point
         return Bracket(min(lower, upper), upper, point)
 
-    def _towards(self, region: Region, v: Array, own: Array, within: float, budget: Budget) -> Bracket:
+    def _towards(self, region: Region, v: Array, own: Array, y: int, within: float, budget: Budget) -> Bracket:
         """The nearest point that is nearer to v than to all `own` examples, and for k > 1 to enough like v."""
         slopes, offsets = _sides(region, own, v)
         least = _cheapest(region, slopes, offsets, within, budget)
         if least is None or (size := float(region.cost(least))) > within:
             return Bracket(np.inf if least is None else size * (1 - _ROUNDING))
+        point = self._beyond(region, slopes, offsets, y, budget)
         lower = size * (1 - _ROUNDING)
+        return Bracket(lower) if point is None else Bracket(lower, float(region.cost(point - region.x)), point)
+
+    def _beyond(self, region: Region, slopes: Array, offsets: Array, y: int, budget: Budget) -> Array | None:
+        """The nearest point (features,) float32 on the right side of all, by what it takes for another class to win."""
         reach = np.abs(slopes) @ np.maximum(np.abs(region.lo), np.abs(region.hi)) + np.abs(offsets)
         for past in _PAST:
             moves = _cheapest(region, slopes, offsets - past * reach, np.inf, budget)
             if moves is None:
                 break
-            point = np.clip(region.x + moves, region.lo, region.hi).astype(np.float32)
-            if self._leaves(point.astype(np.float64), own, v):
-                return Bracket(lower, float(region.cost(point - region.x)), point)
-        return Bracket(lower)
+            point: Array = np.clip(region.x + moves, region.lo, region.hi).astype(np.float32)
+            if self._leaves(point.astype(np.float64), y):
+                return point
+        return None
 
-    def _leaves(self, point: Array, own: Array, v: Array) -> bool:
+    def _leaves(self, point: Array, y: int) -> bool:
         """Whether examples of one other class have more votes at the point than the label's."""
+        away = np.square(point - self.examples).sum(1)
         if self.k == 1:
-            return bool(np.square(point - v).sum() < np.square(point - own).sum(1).min())
-        votes = self.classes[np.argsort(np.square(point - self.examples).sum(1), kind="stable")[: self.k]]
-        label = self.classes[(self.examples == own[0]).all(1)][0]
+            return bool(away[self.classes != y].min() < away[self.classes == y].min(initial=np.inf))
+        votes = self.classes[np.argsort(away, kind="stable")[: self.k]]
         counts = np.bincount(votes, minlength=int(self.classes.max()) + 1)
-        return bool(np.delete(counts, label).max() > counts[label])
+        return bool(np.delete(counts, y).max() > counts[y])
+
+    def _voted(self, region: Region, y: int, known: Bracket, within: float, budget: Budget) -> Bracket:
+        """The bracket narrowed by programs, one after the other for each class that can win."""
+        best, lowest, exact = known, np.inf, np.inf
+        farthest = float(region.cost(np.maximum(region.hi - region.x, region.x - region.lo)))
+        for j in np.unique(self.classes[self.classes != y]):
+            limit = min(best.upper, farthest, within)
+            votes = Votes(region, self.examples - region.x, self.classes == y, self.classes == j, self.k, limit)
+            if len(votes.near) > MOST:
+                return best
+            lower, size, best = self._elected(votes, y, best, budget)
+            if limit < farthest:  # beyond it nothing was looked at
+                lower, size = min(lower, limit), min(size, limit)
+            lowest, exact = min(lowest, lower), min(exact, size)
+        lower = min(max(known.lower, lowest), best.upper)
+        return Bracket(lower, best.upper, best.point, exact=max(lower, min(exact, best.upper)))
+
+    def _elected(self, votes: Votes, y: int, best: Bracket, budget: Budget) -> tuple[float, float, Bracket]:
+        """A lower bound for this class to win, the same but for the tolerances of HiGHS, and the best point by then."""
+        region, lower = votes.region, 0.0
+        while True:
+            bound, chosen = votes.solved()
+            lower = max(lower, bound)
+            if chosen is None or lower >= best.upper:
+                return lower, lower, best
+            slopes, offsets = _apart(votes, chosen)
+            try:
+                moves = _cheapest(region, slopes, offsets, np.inf, budget)
+                point = None if moves is None else self._beyond(region, slopes, offsets, y, budget)
+            except Spent:
+                return lower, lower, best
+            if point is not None and float(region.cost(point - region.x)) < best.upper:
+                best = Bracket(best.lower, float(region.cost(point - region.x)), point)
+            if moves is None:
+                return lower, lower, best
+            size = float(region.cost(moves))
+            if is_same(lower, size):
+                return lower, size, best
+            if not votes.touched(moves):
+                return lower, lower, best
+
+
+def _apart(votes: Votes, chosen: Array) -> tuple[Array, Array]:
+    """Half-spaces slopes . moves <= offsets: every chosen example is nearer than every other one."""
+    inside, outside = np.flatnonzero(chosen), votes.near[~chosen[votes.near]]
+    a, b = (part.ravel() for part in np.meshgrid(inside, outside))
+    return 2 * (votes.away[b] - votes.away[a]), votes.squares[b] - votes.squares[a]
 
 
 def _sides(region: Region, own: Array, v: Array) -> tuple[Array, Array]:

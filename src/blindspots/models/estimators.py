@@ -34,16 +34,16 @@ def from_estimator(
     Class i is `estimator.classes_[i]`, which is also its name: pass labels as the estimator was fitted on them, words
     or numbers such as 3, 5 and 8.
 
-    These become networks in float64, so they have gradients: LogisticRegression, LinearSVC, SGDClassifier, Perceptron,
-    PassiveAggressiveClassifier, RidgeClassifier, LinearDiscriminantAnalysis, MLPClassifier, SVC and NuSVC (kernels
-    linear, rbf, poly and sigmoid), GaussianNB, MultinomialNB, QuadraticDiscriminantAnalysis, NearestCentroid
-    (Euclidean, equal priors), the best estimator of a grid or random search, and a Pipeline of StandardScaler,
-    MinMaxScaler, PCA and Normalizer that ends in one of them. Their logits are the `decision_function`, with z of two
-    classes as (-z/2, z/2); the logarithm of `predict_proba` for GaussianNB and QuadraticDiscriminantAnalysis; and
-    c x - |c|^2 / 2 for the centroids c of NearestCentroid. In a support vector machine with more than two classes,
-    class i gets the smallest of its decisions against the others, so that the margin is zero exactly where the
-    prediction changes: see `translate.OneVsOne`. Softmax of the logits is `predict_proba` for logistic regression,
-    discriminant analysis, neural networks and naive Bayes.
+    These become networks in float64, so they have gradients: LogisticRegression, LinearSVC, SGDClassifier,
+    Perceptron, PassiveAggressiveClassifier, RidgeClassifier, LinearDiscriminantAnalysis, MLPClassifier, SVC and NuSVC
+    (kernels linear, rbf, poly and sigmoid), GaussianNB, MultinomialNB, QuadraticDiscriminantAnalysis, NearestCentroid
+    (Euclidean, equal priors), ComplementNB, BernoulliNB without a threshold, the best estimator of a grid or random
+    search, and a Pipeline of StandardScaler, MinMaxScaler, PCA and Normalizer that ends in one of them. Their logits
+    are the `decision_function`, with z of two classes as (-z/2, z/2); the logarithm of `predict_proba` for GaussianNB
+    and QuadraticDiscriminantAnalysis; and c x - |c|^2 / 2 for the centroids c of NearestCentroid. In a support vector
+    machine with more than two classes, class i gets the smallest of its decisions against the others, so that the
+    margin is zero exactly where the prediction changes: see `translate.OneVsOne`. Softmax of the logits is
+    `predict_proba` for logistic regression, discriminant analysis, neural networks and naive Bayes.
 
     Decision trees, forests, extra trees, gradient boosting and histogram gradient boosting of scikit-learn, and the
     models of XGBoost, LightGBM and CatBoost, with scikit-learn's methods or without (`Booster`), become a `TreeModel`,

@@ -215,7 +215,26 @@ def _naive_bayes(estimator: Any) -> nn.Module:
 
 
 def _multinomial(estimator: Any) -> nn.Module:
-    return Affine(estimator.feature_log_prob_, estimator.class_log_prior_)
+    return _centred(estimator.feature_log_prob_, estimator.class_log_prior_)
+
+
+def _centred(weights: Any, bias: Any) -> nn.Module:
+    """Without what all classes share, beside which float32 could not resolve what they differ in."""
+    return Affine(weights - weights.mean(0), bias - bias.mean())
+
+
+def _complement(estimator: Any) -> nn.Module:
+    weights = estimator.feature_log_prob_
+    return _centred(weights, np.zeros(len(weights)))
+
+
+def _bernoulli(estimator: Any) -> nn.Module | None:
+    """Values between 0 and 1 are weights, unless a threshold makes them one of the two."""
+    if estimator.binarize is not None:
+        return None
+    yes = estimator.feature_log_prob_
+    no = np.log1p(-np.exp(yes))
+    return _centred(yes - no, estimator.class_log_prior_ + no.sum(1))
 
 
 def _quadratic(estimator: Any) -> nn.Module:
@@ -295,6 +314,8 @@ _LINEAR_REGRESSORS = (
 )
 _TRANSLATORS: dict[str, Callable[[Any], nn.Module | None]] = {
     **dict.fromkeys((*_LINEAR, *_LINEAR_REGRESSORS), _linear),
+    "BernoulliNB": _bernoulli,
+    "ComplementNB": _complement,
     "GaussianNB": _naive_bayes,
     "GridSearchCV": _best,
     "MLPClassifier": _perceptrons,

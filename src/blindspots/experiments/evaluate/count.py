@@ -11,7 +11,6 @@ from blindspots.experiments.evaluate.verdict import OUTCOMES, Distances, Evaluat
 from blindspots.packing import unpacked_text
 from blindspots.records import NO_TARGET, REJECTED, Share
 
-SAME = 1e-5  # of a distance: points are float32, and a boundary may lie between two of them
 _INPUTS = ("x", "adversarial", "nearest", "worst")
 
 
@@ -53,7 +52,7 @@ def conclude(
         norms.append(c["norm"][c["won"]])
         if "lower" in c:
             proofs += 1
-            total["minimal"] += int(is_smallest(c["lower"], c["norm"])[c["won"]].sum())
+            total["minimal"] += int((c["minimal"] & c["won"]).sum())
         if "forwarded" in c:
             forwarded = (forwarded or 0) + int(c["forwarded"][0])
             total["valid"] += int(c["valid"].sum())
@@ -106,11 +105,6 @@ def _proved(proved: int, standing: int, total: Mapping[str, int], counted: int) 
         "open": standing - proved,
         "minimal": Share.of(total["minimal"], total["broken"]),
     }
-
-
-def is_smallest(lower: Any, norm: Any) -> Any:
-    """Rows whose distance (n,) is its lower bound (n,), but for the rounding of float32."""
-    return norm <= lower * (1 + SAME)
 
 
 def _measures(names: Sequence[str], before: list[Any], after: list[Any]) -> tuple[Measure, ...]:

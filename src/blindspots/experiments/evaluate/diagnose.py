@@ -57,7 +57,7 @@ def _unproved(verdict: EvaluateVerdict) -> Iterator[Finding]:
             severity="note",
             saw=f"For {missing} of {verdict.rows} rows a nearer example than the one found was not ruled out.",
             do="Their distances are upper bounds: raise nodes of the attack 'exact'. Of linear models what is left "
-            "open is what float32 rounds.",
+            "open are scores that float32 cannot tell apart.",
         )
 
 

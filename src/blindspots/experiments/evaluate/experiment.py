@@ -186,9 +186,10 @@ def evaluate(
             words, or a function of outputs and y, see `goals.Score`. The outputs are then taken as they are (B, ...),
             and y are numbers (N, ...).
         protocol: one of `protocols.NAMES`, the path of a TOML file, or stages; None: "exact" where a proof can be
-            computed (trees, linear models, nearest neighbours), else "fast", for a goal of numbers "regression", for
-            one of pixels or objects "dense", or where the model shows no gradients "blackbox-scores" or
-            "blackbox-labels"; of texts and tables the like of "text-fast", "text-scores" or "tables-labels".
+            computed (trees, linear models, naive Bayes, nearest neighbours), else "fast", for a goal of numbers
+            "regression", for one of pixels or objects "dense", or where the model shows no gradients
+            "blackbox-scores" or "blackbox-labels"; of texts and tables the like of "text-fast", "text-scores" or
+            "tables-labels".
         data: a dataset, as `load_data` opens it, its name, a torch `Dataset` or a `DataLoader` (see `as_data`). Labels
             that have names are matched to the model's classes by them (see `bind`).
         out: run folder to write; None: keep everything in memory.
@@ -347,7 +348,9 @@ class Evaluate(Searches[EvaluateConfig]):
         if config.recipe and given in (None, config.recipe):
             given = _of_recipe(config.recipe)
         solved = proves(config, world, model, threat) is not None
-        given = "exact" if given is None and solved else given
+        # Of tables and numbers the usual one says more than how near the nearest example is.
+        more = isinstance(threat, TableThreat) or config.of_values or "goal" in world.given
+        given = "exact" if given is None and solved and not more else given
         chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
         if not chosen.stages:
             raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
@@ -398,9 +401,9 @@ def _search(threat: Threat, stages: tuple[Stage, ...]) -> type[ShardSearch]:
     """How the rows of a shard are searched."""
     if isinstance(threat, TextThreat):
         return TextShardSearch
-    if isinstance(threat, TableThreat):
-        return TableShardSearch
-    return ExactShardSearch if exact_of(stages) else ShardSearch
+    if exact_of(stages):
+        return ExactShardSearch
+    return TableShardSearch if isinstance(threat, TableThreat) else ShardSearch
 
 
 def _table(config: Batched, threat: Threat, stages: Sequence[Stage], parts: Parts) -> TableVerdict | None:

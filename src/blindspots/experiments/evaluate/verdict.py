@@ -41,7 +41,9 @@ VALUES = {
 
 PROOFS = {
     "lower": "(n,) float64 no adversarial example is nearer: proved; inf: there is none, 0: nothing was proved",
-}  # one more column, of models of which something can be proved
+    "exact": "(n,) float64 the same if nothing were rounded: `lower` leaves room for the sums of the model",
+    "minimal": "(n,) bool: broken at `exact`, but for a millionth of it and the spacing of float32 at the example",
+}  # more columns, of models of which something can be proved
 
 TEXTS = {
     "lattices": "(...) uint8 JSON, compressed by zlib: every text with its places and what may stand there",

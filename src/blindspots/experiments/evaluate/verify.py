@@ -19,7 +19,6 @@ from blindspots.experiments.evaluate.verify_reach import ReachProof
 from blindspots.experiments.evaluate.verify_rows import (
     ALREADY_TARGET,
     PROVED,
-    SAME,
     STOOD,
     Look,
     proves,
@@ -318,17 +317,12 @@ class _Proof:
             return dict.fromkeys(("certified_accuracy", "certified_interval", "open", "minimal"))
         found = share(proved, counted)
         columns = [self.parts[name] for name in self.names]
-        fell = [
-            (float(d), float(b))
-            for c in columns
-            for d, b, won in zip(c["norm"], c["lower"], c["won"], strict=True)
-            if won
-        ]
+        smallest = [bool(m) for c in columns for m, won in zip(c["minimal"], c["won"], strict=True) if won]
         return {
             "certified_accuracy": found["share"],
             "certified_interval": found["interval"],
             "open": stand - proved,
-            "minimal": share(sum(d <= b * (1 + SAME) for d, b in fell), len(fell)),
+            "minimal": share(sum(smallest), len(smallest)),
         }
 
     def _column(self, name: str, place: int) -> Any:

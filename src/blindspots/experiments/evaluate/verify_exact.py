@@ -15,7 +15,10 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 from torch import Tensor
 
-from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours, of_scores
+from blindspots.experiments.evaluate.verify_convex import Ground, of_neighbours
+from blindspots.experiments.evaluate.verify_curves import of_curves
+from blindspots.experiments.evaluate.verify_linear import Sides, of_scores
+from blindspots.experiments.evaluate.verify_votes import overtaken
 from blindspots.models.trees.tables import forest_of
 
 Array = NDArray[Any]
@@ -24,20 +27,31 @@ LEAD = 1e-5  # of the sum of the largest leaves: HiGHS takes 1e-6 for a whole nu
 INFEASIBLE = 2  # status of scipy.optimize.milp
 
 
-def refuted(model: Any, x: Tensor, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+def refuted(
+    model: Any, x: Tensor, ground: Ground, y: int | Sides, bound: float, exact: float, seconds: float
+) -> bool | None:
     """Whether an example nearer than the bound exists; None: that was not decided within these seconds.
+
+    Of linear models also whether the nearest one, if nothing is rounded, is not at `exact`.
 
     Args:
         model: a `Model` of trees, or one that is linear.
         x: the row (...) as the model takes it.
-        y: the label of the row.
+        y: the label of the row; of a model of numbers the values beyond which it succeeds.
         seconds: for each other class.
     """
+    if isinstance(y, list):
+        return of_scores(model, x, ground, y, bound, exact)
     if (forest := forest_of(model)) is not None:
         return _of_trees(forest, ground, y, bound, seconds)
     if hasattr(model, "known"):
-        return of_neighbours(model.known.estimator, ground, y, bound * (1 - SHORTER))
-    return of_scores(model, x, ground, y, bound * (1 - SHORTER), LEAD)
+        known, short = model.known.estimator, bound * (1 - SHORTER)
+        if known.n_neighbors == 1:
+            return of_neighbours(known, ground, y, short)
+        return overtaken(ground, known._fit_X.astype(np.float64), known._y, known.n_neighbors, y, short, seconds)
+    if any(type(layer).__name__ == "Gaussians" for layer in model.net.modules()):
+        return of_curves(model, ground, y, bound)
+    return of_scores(model, x, ground, y, bound, exact)
 
 
 def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:

@@ -23,7 +23,7 @@ from blindspots.runs.experiment import Columns
 Array = NDArray[Any]
 SAMPLE, SECONDS = 4, 10.0  # rows of a shard whose bounds are proved again, and for how long at most for each class
 STOOD, WON, ALREADY_WRONG, NONFINITE, ALREADY_TARGET, IMMOVABLE, PROVED = 0, 1, 2, 4, 6, 10, 11
-SAME = 1e-5  # of a distance that is proved to be the smallest
+SAME = 1e-6  # of a distance that is proved to be the smallest
 
 
 def targeted(config: Batched) -> bool:
@@ -169,6 +169,23 @@ def _bounds(s: Shard) -> Problems:
     yield from s.told(proved != (s["result"] == PROVED), s.id, "proved where the bound says so", "a contradiction")
     nearer = s["won"] & ~(lower <= s["norm"] * (1 + SAME))
     yield from s.told(nearer, s.id, "no adversarial example nearer than its bound", "one")
+    yield from s.told(~(s["exact"] >= lower), s.id, "bounds no larger than without any rounding", "larger ones")
+    yield from s.told(
+        s["minimal"] != _minimal(s), s.id, "minimal where the distance is the smallest", "a contradiction"
+    )
+
+
+def _minimal(s: Shard) -> Array:
+    """Rows (n,) whose example is as near as it can be, a float32 step in every feature that it changes aside."""
+    x, point, at = _flat(s.of_broken(s.x.numpy())), _flat(s["nearest"]), s["broken"]
+    away = np.float32(np.inf) * np.where(point < 0, -1, 1).astype(np.float32)
+    larger = np.where(np.abs(x) > np.abs(point), np.copysign(x, point), point)
+    step = np.where(point != x, np.abs(np.nextafter(larger, away).astype(np.float64) - larger), 0)
+    unit = 1.0 if s.ball.unit is None else np.broadcast_to(s.ball.unit.numpy(), s.x.shape[1:]).reshape(1, -1)
+    room = np.linalg.norm(step / unit, s.ball.p, axis=1) if s.ball.p else np.zeros(len(at))
+    found = np.zeros(len(s), bool)
+    found[at] = s["norm"][at] <= s["exact"][at] * (1 + SAME) + room
+    return found
 
 
 def _proofs(s: Shard) -> Problems:
@@ -177,22 +194,32 @@ def _proofs(s: Shard) -> Problems:
     lower = np.minimum(s["lower"], np.floor(radius) + 1 if s.ball.p == 0 else radius)
     known = np.flatnonzero(s["right"] & (lower > 0))
     for i in known[:: max(1, len(known) // SAMPLE)][:SAMPLE]:
-        found = refuted(s.model, s.x[i], _ground(s, i), int(s["y"][i]), float(lower[i]), SECONDS)
+        exact = float(s["exact"][i])
+        y = int(s["y"][i]) if s.reader is None else s.reader.sides(s["truth"][i], s.clean_outputs[i])
+        found = refuted(s.model, s.x[i], _ground(s, i), y, float(lower[i]), exact, SECONDS)
         s.again += found is not None
         s.undecided += found is None
         if found:
-            yield f"expected no adversarial example nearer than {lower[i]:g} of row {s.id[i]}, found one ({s.name})"
+            said = f"{lower[i]:g} to be a bound of row {s.id[i]}, and {exact:g} its distance"
+            yield f"expected {said}, found others ({s.name})"
 
 
 def _ground(s: Shard, i: int) -> Ground:
     """Where a row may go, in float64."""
-    x = s.x[i].numpy().astype(np.float64)
-    lo, hi = (np.broadcast_to(np.asarray(bound, np.float32), x.shape) for bound in s.ball.whole)
+    shape = s.x[i].shape
+
+    def flat(values: Any) -> Array:
+        return np.broadcast_to(np.asarray(values), shape).reshape(-1).astype(np.float64)
+
+    x, (lo, hi) = s.x[i].numpy(), (np.asarray(bound, np.float32) for bound in s.ball.whole)
     free = True if s.ball.where is None else s.ball.where.numpy()
     unit = 1.0 if s.ball.unit is None else s.ball.unit.numpy()
-    flat = (np.broadcast_to(a, x.shape).reshape(-1).astype(np.float64)
-            for a in (x, np.where(free, lo, x), np.where(free, hi, x), unit))  # fmt: skip
-    return Ground(s.ball.p, *flat)
+    ground = Ground(s.ball.p, flat(x), flat(np.where(free, lo, x)), flat(np.where(free, hi, x)), flat(unit))
+    if (told := getattr(s, "table", None)) is None:
+        return ground
+    low, high = told.narrowed(ground.x, ground.lo, ground.hi)
+    whole = told.steps.any() or told.categories
+    return replace(ground, lo=low, hi=high, step=told.steps if whole else None, groups=told.categories)
 
 
 def _targets(s: Shard) -> Problems:

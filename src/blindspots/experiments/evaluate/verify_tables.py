@@ -87,6 +87,35 @@ class Told:
         numbers = not any(isinstance(value, str) for value in about["values"])
         return list(about["values"]) if numbers else list(range(len(about["values"])))
 
+    @property
+    def steps(self) -> Array:
+        """What a change of every input is a multiple of, 0 for any number: (D,)."""
+        size = {"integer": lambda about: 1.0, "ordinal": lambda about: float(np.diff(self._levels(about)[:2])[0])}
+        return np.concatenate([
+            np.full(self.width(name), size.get(about["type"], lambda about: 0.0)(about))
+            for name, about in self.columns.items()
+        ])  # fmt: skip
+
+    @property
+    def categories(self) -> tuple[slice, ...]:
+        """The inputs of each."""
+        return tuple(
+            slice(self.first[name], self.first[name] + self.width(name))
+            for name, about in self.columns.items()
+            if about["type"] == "category"
+        )
+
+    def narrowed(self, x: Array, lo: Array, hi: Array) -> tuple[Array, Array]:
+        """Bounds (D,) of a row, by what may only grow and what may only shrink."""
+        lo, hi = lo.copy(), hi.copy()
+        for name, about in self.columns.items():
+            at = self.first[name]
+            if about["change"] == "up":
+                lo[at] = x[at]
+            if about["change"] == "down":
+                hi[at] = x[at]
+        return lo, hi
+
     def _directed(self, name: str, x: Array, x0: Array) -> Array:
         new, old = self.of(name, x), self.of(name, x0)
         compare = {"up": np.greater_equal, "down": np.less_equal, "never": np.equal}.get(self.columns[name]["change"])
