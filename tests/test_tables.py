@@ -354,7 +354,7 @@ def test_what_is_proposed_holds_in_the_data_and_is_read_back(tmp_path: Path) -> 
         "version": [7] * 200, "noise": draw.normal(size=200).tolist(), "name": [f"n{k}" for k in range(200)],
     }  # fmt: skip
     found = propose(cells)
-    assert found.left_out == ["name"]
+    assert found.left_out == {"name": "holds 200 different words"}
     types = {name: (column.type, column.change) for name, column in found.features.columns.items()}
     assert types == {
         "pieces": ("integer", "any"), "price": ("real", "any"), "total": ("real", "any"), "opened": ("integer", "any"),

@@ -49,7 +49,8 @@ class Column(Record):
     @model_validator(mode="after")
     def _has_values(self) -> "Column":
         listed = self.type in ("ordinal", "category")
-        if listed and (len(self.values) < 2 or len(set(map(str, self.values))) < len(self.values)):
+        least = 1 if self.type == "category" and self.change == "never" else 2
+        if listed and (len(self.values) < least or len(set(self.words)) < len(self.values)):
             raise ValueError("at least two different values, as in values = ['red', 'green']")
         if listed and self.range is not None:
             raise ValueError("values in place of a range")
@@ -69,7 +70,7 @@ class Column(Record):
     @property
     def words(self) -> tuple[str, ...]:
         """Its values as a file writes them."""
-        return tuple(v if isinstance(v, str) else f"{v:g}" for v in self.values)
+        return tuple(v if isinstance(v, str) else spelled(v) for v in self.values)
 
     @property
     def numbers(self) -> list[float]:
@@ -154,6 +155,11 @@ class Features(Record):
         return cls.model_validate_json(text)
 
 
+def spelled(number: float) -> str:
+    """A number as a file writes it: "3", "0.5"."""
+    return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
+
+
 def needs_range(column: Column) -> bool:
     """Whether its range is that of the data."""
     return column.range is None and not column.values
@@ -207,9 +213,12 @@ def _check_words(node: Any, relation: Relation, features: Features) -> None:
         case Compare(_, Name(column), Word(text)):
             _check_value(column, [text], relation, features)
         case Among(Name(column), values) if any(isinstance(v, Word) for v in values):
-            _check_value(
-                column, [v.text if isinstance(v, Word) else f"{v.value:g}" for v in values], relation, features
-            )
+            if not all(isinstance(v, Word) for v in values):
+                raise InputError(
+                    f"expected words or numbers behind 'in' in the relation {relation.holds!r}, got both: write words "
+                    "in quotation marks"
+                )
+            _check_value(column, [v.text for v in values if isinstance(v, Word)], relation, features)
         case Name(column) if features.columns[column].type == "category":
             raise InputError(
                 f"expected numbers in the relation {relation.holds!r}, got the category {column!r}: compare it with a "
@@ -248,9 +257,9 @@ def written(features: Features, comments: Mapping[str, str] | None = None) -> st
 def _lines(column: Column, comment: str) -> list[str]:
     found = [f'type = "{column.type}"' + (f"  # {comment}" if comment else "")]
     if column.range is not None:
-        found.append(f"range = [{', '.join(map(_number, column.range))}]")
+        found.append(f"range = [{', '.join(map(spelled, column.range))}]")
     if column.values:
-        found.append(f"values = [{', '.join(_string(v) if isinstance(v, str) else _number(v) for v in column.values)}]")
+        found.append(f"values = [{', '.join(_string(v) if isinstance(v, str) else spelled(v) for v in column.values)}]")
     if column.change != "any":
         found.append(f'change = "{column.change}"')
     if column.cost is not None:
@@ -258,10 +267,6 @@ def _lines(column: Column, comment: str) -> list[str]:
     if column.unit:
         found.append(f"unit = {_string(column.unit)}")
     return found
-
-
-def _number(number: float) -> str:
-    return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
 
 
 def _string(text: str) -> str:

@@ -172,7 +172,7 @@ class _Reading:
         if words:
             column, word = self.names.get(words[0][0].id, words[0][0].id), self.word(words[0][1])  # type: ignore[attr-defined]
             about = self.told.columns[column]
-            place = [v if isinstance(v, str) else f"{v:g}" for v in about["values"]].index(str(word))
+            place = _words(about).index(str(word))
             if about["type"] == "category":
                 return self.told.of(column, self.x)[:, place] == 1
             return self.told.of(column, self.x)[:, 0] == self.told._levels(about)[place]
@@ -201,6 +201,12 @@ class _Reading:
             case ast.Call(func=ast.Name(id=name), args=given):
                 return _CALLS[name]([np.asarray(self.number(one)) for one in given])
         raise ValueError(ast.dump(node))
+
+
+def _words(about: Mapping[str, Any]) -> list[str]:
+    """The values of a column as a file writes them."""
+    whole = [not isinstance(v, str) and v == int(v) for v in about["values"]]
+    return [str(int(v) if is_whole else v) for v, is_whole in zip(about["values"], whole, strict=True)]
 
 
 class TableShard(Shard):
@@ -272,7 +278,7 @@ def _changed(parts: list[Columns], told: Told) -> list[dict[str, Any]]:
             continue
         one: dict[str, Any] = {"name": name, "rows": len(pairs), "median": None, "ups": None, "usual": "", "unit": ""}
         if about["type"] == "category":
-            words = [v if isinstance(v, str) else f"{v:g}" for v in about["values"]]
+            words = _words(about)
             turned = Counter((int(b.argmax()), int(a.argmax())) for b, a in pairs)
             old, new = max(turned, key=lambda pair: (turned[pair], pair))
             one["usual"] = f"{words[old]} → {words[new]}"
