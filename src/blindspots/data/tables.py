@@ -70,7 +70,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _of_commas(path: Path) -> Table:
-    """Comma-separated values, quoted where necessary (RFC 4180); also between semicolons, as where commas are decimal."""
+    """Comma-separated values, quoted where necessary (RFC 4180), or separated by semicolons or tabs."""
     text = _decoded(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
     try:

@@ -4,7 +4,7 @@ What is looked for is found in two passes: whatever holds in a few rows is looke
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -49,7 +49,9 @@ class _Numbers(NamedTuple):
 
 def dependencies(features: Features, cells: Cells) -> Iterator[Dependency]:
     """The relations, equations first."""
-    given = {n: np.array(cells[n], np.float64) for n, c in features.columns.items() if c.numeric and c.type != "category"}
+    given = {
+        n: np.array(cells[n], np.float64) for n, c in features.columns.items() if c.numeric and c.type != "category"
+    }
     given = {name: x for name, x in given.items() if np.ptp(x) > 0 and "`" not in name}
     columns = _Numbers(list(given), np.array(list(given.values())), np.array([_rounded(x) for x in given.values()]))
     less: list[tuple[int, int]] = []
@@ -101,7 +103,9 @@ def _equalities(columns: _Numbers, places: Sequence[int]) -> Iterator[Dependency
     few = _Numbers([], columns.x[:, _spread(columns.x.shape[1])], columns.near)
     taken: set[frozenset[int]] = set()
     for sign in "+*/":
-        for one, other in combinations(places, 2) if sign != "/" else ((i, j) for i in places for j in places if i != j):
+        for one, other in (
+            combinations(places, 2) if sign != "/" else ((i, j) for i in places for j in places if i != j)
+        ):
             for a in _likely(few, sign, one, other):
                 three = frozenset((a, one, other))
                 if a not in places or len(three) < 3 or three in taken or (sign == "/" and _whole(columns.x[a])):

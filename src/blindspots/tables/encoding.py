@@ -47,7 +47,9 @@ def word_of(cell: Any) -> str:
     """A cell as a value of a category: 3.0 and "3" are the same."""
     if isinstance(cell, str):
         return cell
-    return spelled(float(cell)) if isinstance(cell, int | float | np.number) and not isinstance(cell, bool) else str(cell)
+    return (
+        spelled(float(cell)) if isinstance(cell, int | float | np.number) and not isinstance(cell, bool) else str(cell)
+    )
 
 
 def check_complete(cells: Cells, name: str, features: Features | None = None) -> None:

@@ -61,7 +61,9 @@ def _column(cells: Sequence[Any]) -> tuple[Column | None, str]:
         why = no_category(cells)
         if why is not None:
             return None, why
-        return Column(type="category", values=words), f"{len(words)} different words in {len(cells)} rows{_blanks(words)}"
+        return Column(
+            type="category", values=words
+        ), f"{len(words)} different words in {len(cells)} rows{_blanks(words)}"
     return _numeric(numbers)
 
 
@@ -82,4 +84,6 @@ def _numeric(numbers: Array) -> tuple[Column, str]:
     gaps = len(different) < high - low + 1 or not whole
     if gaps and len(different) <= _FEW and len(numbers) >= _OFTEN * len(different):
         return Column(type="ordinal", values=tuple(different.tolist())), f"{len(different)} different numbers"
-    return (Column(type="integer", range=(low, high)), "whole in all rows") if whole else (Column(range=(low, high)), "")
+    return (
+        (Column(type="integer", range=(low, high)), "whole in all rows") if whole else (Column(range=(low, high)), "")
+    )
