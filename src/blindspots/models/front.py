@@ -47,7 +47,7 @@ class Front(nn.Module):
 
 def _between(x: Tensor, at: Tensor, of: Tensor) -> Tensor:
     """The polygon through the points `at` (K,), where it is `of` (K, E): (B, E)."""
-    k = torch.bucketize(x.detach(), at, right=True).clamp(1, len(at) - 1)
+    k = torch.bucketize(x.detach().contiguous(), at, right=True).clamp(1, len(at) - 1)
     share = ((x - at[k - 1]) / (at[k] - at[k - 1]))[:, None]
     return of[k - 1] + share * (of[k] - of[k - 1])
 

@@ -5,7 +5,7 @@ What is looked for is found in two passes: whatever holds in a few rows is looke
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,15 +44,15 @@ class _Numbers(NamedTuple):
 
     def apart(self, k: int) -> Array:
         """By how much a column may miss what it is equal to, in every row: (N,)."""
-        return np.maximum(self.near[k], ROUNDING / 10 * np.maximum(1, np.abs(self.x[k])))
+        apart: Array = np.maximum(self.near[k], ROUNDING / 10 * np.maximum(1, np.abs(self.x[k])))
+        return apart
 
 
 def dependencies(features: Features, cells: Cells) -> Iterator[Dependency]:
     """The relations, equations first."""
-    given = {
-        n: np.array(cells[n], np.float64) for n, c in features.columns.items() if c.numeric and c.type != "category"
-    }
-    given = {name: x for name, x in given.items() if np.ptp(x) > 0 and "`" not in name}
+    names = [name for name, column in features.columns.items() if column.numeric and column.type != "category"]
+    given = {name: np.array(cells[name], np.float64) for name in names if "`" not in name}
+    given = {name: x for name, x in given.items() if np.ptp(x) > 0}
     columns = _Numbers(list(given), np.array(list(given.values())), np.array([_rounded(x) for x in given.values()]))
     less: list[tuple[int, int]] = []
     if given:
@@ -82,7 +82,7 @@ def _copies(columns: _Numbers) -> Iterator[tuple[int, int, str]]:
 
 
 def _factor(columns: _Numbers, a: int, made: Array) -> str | None:
-    """How column a is `made` (N,) times a number of at most four digits, or divided by one: "{}", "12 * {}", "{} / 12"."""
+    """How column a is `made` (N,) times a number of up to four digits, or divided by one: "12 * {}", "{} / 12"."""
     x = columns.x[a]
     size = float(made @ made)
     if not 0 < size < math.inf:
@@ -102,20 +102,23 @@ def _equalities(columns: _Numbers, places: Sequence[int]) -> Iterator[Dependency
     """a == b + c, a == k b c and a == k b / c, for each three columns the first that holds."""
     few = _Numbers([], columns.x[:, _spread(columns.x.shape[1])], columns.near)
     taken: set[frozenset[int]] = set()
+    for sign, one, other in _pairs(places):
+        for a in _likely(few, sign, one, other):
+            three = frozenset((a, one, other))
+            if a not in places or len(three) < 3 or three in taken or (sign == "/" and _whole(columns.x[a])):
+                continue
+            made = _made(columns.x, sign, one, other)
+            words = _factor(columns, a, made) if np.isfinite(made).all() and _varied(made) else None
+            if words is not None and (sign != "+" or words == "{}"):
+                taken.add(three)
+                names = (_quoted(columns.names[k]) for k in (one, other))
+                yield _equation(columns, a, words.format(f" {sign} ".join(names)))
+
+
+def _pairs(places: Sequence[int]) -> Iterator[tuple[str, int, int]]:
     for sign in "+*/":
-        for one, other in (
-            combinations(places, 2) if sign != "/" else ((i, j) for i in places for j in places if i != j)
-        ):
-            for a in _likely(few, sign, one, other):
-                three = frozenset((a, one, other))
-                if a not in places or len(three) < 3 or three in taken or (sign == "/" and _whole(columns.x[a])):
-                    continue
-                made = _made(columns.x, sign, one, other)
-                factor = _factor(columns, a, made) if np.isfinite(made).all() and _varied(made) else None
-                if factor is not None and (sign != "+" or factor == "{}"):
-                    taken.add(three)
-                    names = (_quoted(columns.names[k]) for k in (one, other))
-                    yield _equation(columns, a, factor.format(f" {sign} ".join(names)))
+        for one, other in permutations(places, 2) if sign == "/" else combinations(places, 2):
+            yield sign, one, other
 
 
 def _likely(few: _Numbers, sign: str, one: int, other: int) -> list[int]:

@@ -95,8 +95,8 @@ def _inferred(cells: Sequence[Any], column: str, name: str) -> Column:
     why = no_category(cells) if len(words) > 1 else "holds one word alone"
     if why is not None:
         raise InputError(
-            f"expected numbers or up to {MOST_VALUES} different words in column {column!r} of {name}, which {why}: mend "
-            "it, say with --features which columns to read, or for texts --columns text=..,label=.."
+            f"expected numbers or up to {MOST_VALUES} different words in column {column!r} of {name}, which {why}: "
+            "mend it, say with --features which columns to read, or for texts --columns text=..,label=.."
         )
     return Column(type="category", values=tuple(words))
 

@@ -58,12 +58,10 @@ def _column(cells: Sequence[Any]) -> tuple[Column | None, str]:
         words = tuple(sorted(set(map(word_of, cells))))
         if len(words) == 1:
             return Column(type="category", values=words, change="never"), "the same in all rows"
-        why = no_category(cells)
-        if why is not None:
+        if (why := no_category(cells)) is not None:
             return None, why
-        return Column(
-            type="category", values=words
-        ), f"{len(words)} different words in {len(cells)} rows{_blanks(words)}"
+        said = f"{len(words)} different words in {len(cells)} rows{_blanks(words)}"
+        return Column(type="category", values=words), said
     return _numeric(numbers)
 
 
@@ -84,6 +82,6 @@ def _numeric(numbers: Array) -> tuple[Column, str]:
     gaps = len(different) < high - low + 1 or not whole
     if gaps and len(different) <= _FEW and len(numbers) >= _OFTEN * len(different):
         return Column(type="ordinal", values=tuple(different.tolist())), f"{len(different)} different numbers"
-    return (
-        (Column(type="integer", range=(low, high)), "whole in all rows") if whole else (Column(range=(low, high)), "")
-    )
+    if whole:
+        return Column(type="integer", range=(low, high)), "whole in all rows"
+    return Column(range=(low, high)), ""
