@@ -72,6 +72,21 @@ class Told:
         directed = np.all([self._directed(name, x, x0) for name in self.columns], 0)
         return np.stack([typed, directed, *relations], 1)
 
+    def paid(self, x: Array, x0: Array) -> Array:
+        """What it costs to change every row of `x0` (n, D) into that of `x`: (n,) float64."""
+        return np.asarray(sum(self._paid(name, self.of(name, x), self.of(name, x0)) for name in self.columns))
+
+    def _paid(self, name: str, new: Array, old: Array) -> Array:
+        cost, words = self.columns[name]["cost"], self.columns[name]["type"] == "category"
+        if cost is None:
+            return np.zeros(len(new))
+        if words:
+            a, b = old.argmax(1), new.argmax(1)
+            return np.asarray(np.array(cost)[a, b] if isinstance(cost, list) else cost * (a != b))
+        by = new[:, 0].astype(np.float64) - old[:, 0]
+        up, down = (cost["up"] or 0.0, cost["down"] or 0.0) if isinstance(cost, dict) else (cost, cost)
+        return np.asarray(up * np.maximum(by, 0) + down * np.maximum(-by, 0))
+
     def _typed(self, name: str, x: Array) -> Array:
         about = self.columns[name]
         if about["type"] == "category":
@@ -224,6 +239,11 @@ def possible(s: Shard) -> Problems:
         yield from s.told(~s.table.ranged(s[name]), id, f"{name} within the ranges of the feature file", "others")
         for rule, column in zip(s.table.rules, kept.T, strict=True):
             yield from s.told(~column, id, f"{name} that keeps {rule!r}", "one that does not")
+    if s.threat.name == "cost":
+        paid, stored = s.table.paid(s["nearest"], s.of_broken(clean)), s.of_broken(s["norm"])
+        yield from s.told(~np.isclose(paid, stored, rtol=1e-4, atol=1e-6), id, "what an example costs", "another sum")
+        paid = s.table.paid(s["adversarial"], s.of_broken(clean))
+        yield from s.told(paid > (s.threat.radius or np.inf) * (1 + 1e-4), id, "examples within the budget", "dearer")
     if "ignoring" in s.columns:
         at = s["ignoring_rows"]
         differs = (s.table.kept(s["ignoring"], clean[at]) != s["ignoring_kept"]).any(1)
