@@ -60,10 +60,11 @@ def dependencies(features: Features, cells: Cells) -> Iterator[Dependency]:
         yield from (_equation(columns, a, words.format(_quoted(columns.names[b]))) for a, b, words in copies)
         same = {a for a, _, _ in copies}  # what holds of the original holds of a copy
         yield from _equalities(columns, [k for k in range(len(given)) if k not in same][:_WIDE])
-        less = [(a, b) for a, b in _comparisons(columns) if not {a, b} & same]
+        below = [(a, b) for a, b in _below(columns) if not {a, b} & same]
+        less = [(a, b) for a, b in below if _is_told(columns.x[a], columns.x[b], len(given) ** 2)]
         yield from (_compared(columns, a, b) for a, b in _reduced(less))
         yield from _sums(columns, less)
-        yield from _parts(columns, less)
+        yield from _parts(columns, below)
         yield from _groups(columns)
     yield from _implications(features, cells, columns, set(less))
 
@@ -159,14 +160,14 @@ def _spread(rows: int) -> Array:
     return np.unique(np.linspace(0, rows - 1, _SAMPLE).astype(int))
 
 
-def _parts(columns: _Numbers, less: Sequence[tuple[int, int]]) -> Iterator[Dependency]:
+def _parts(columns: _Numbers, below: Sequence[tuple[int, int]]) -> Iterator[Dependency]:
     """a == sum(b, c, d, ...) of at least three columns, none of which is ever larger than a or below 0."""
-    for whole in sorted({b for _, b in less}):
-        below = [a for a, b in less if b == whole and columns.x[a].min() >= 0]
-        if not 3 <= len(below) <= _WIDE:
+    for whole in sorted({b for _, b in below}):
+        parts = [a for a, b in below if b == whole and columns.x[a].min() >= 0]
+        if not 3 <= len(parts) <= _WIDE:
             continue
-        weights = nnls(columns.x[below].T, columns.x[whole])[0]
-        chosen = [k for k, weight in zip(below, weights, strict=True) if weight > 0.5]
+        weights = nnls(columns.x[parts].T, columns.x[whole])[0]
+        chosen = [k for k, weight in zip(parts, weights, strict=True) if weight > 0.5]
         made = columns.x[chosen].sum(0)
         if len(chosen) >= 3 and (np.abs(columns.x[whole] - made) <= columns.apart(whole)).all():
             yield _equation(columns, whole, f"sum({', '.join(_quoted(columns.names[k]) for k in chosen)})")
@@ -188,12 +189,12 @@ def _groups(columns: _Numbers) -> Iterator[Dependency]:
 # ------------------------------------------------------------------ comparisons
 
 
-def _comparisons(columns: _Numbers) -> Iterator[tuple[int, int]]:
-    """Pairs with a <= b in all rows that would fail if the columns had nothing to do with each other."""
+def _below(columns: _Numbers) -> Iterator[tuple[int, int]]:
+    """Pairs with a <= b in all rows, for whatever reason."""
     x, few = columns.x, columns.x[:, _spread(columns.x.shape[1])]
     for a in range(len(x)):
         for b in np.flatnonzero((few[a] <= few).all(1)).tolist():
-            if a != b and (x[a] <= x[b]).all() and (x[a] < x[b]).any() and _is_told(x[a], x[b], len(x) ** 2):
+            if a != b and (x[a] <= x[b]).all() and (x[a] < x[b]).any():
                 yield a, b
 
 

@@ -82,8 +82,8 @@ class Column(Record):
             raise ValueError("a cost such as 2.5 of a category, or one per old and new value, which has no up and down")
         if isinstance(self.cost, tuple) and not _is_matrix(self.cost, len(self.values)):
             raise ValueError(
-                f"{len(self.values)} rows of {len(self.values)} costs each, a row per old and a column per new value, 0 "
-                "from each to itself and more elsewhere,"
+                f"{len(self.values)} rows of {len(self.values)} costs each, a row per old and a column per new value, "
+                "0 from each to itself and more elsewhere,"
             )
         return self
 
