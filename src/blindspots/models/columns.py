@@ -108,6 +108,13 @@ class _Columns:
                 f"{', '.join(map(repr, lacking))}: add them"
             )
 
+        fitted = getattr(estimator, "n_features_in_", len(self.names))
+        if fitted != len(self.names):
+            raise InputError(
+                f"expected the {fitted} columns that {type(estimator).__name__} was fitted on, in their order, in the "
+                f"feature file, got {len(self.names)}: it knows them by their places"
+            )
+
     def frame(self, x: Array) -> Any:
         """The columns as a data frame of pandas, or as an array of objects where it was fitted on one."""
         columns = {name: self._spoken(name, cells) for name, cells in decoded(self.table, x).items()}
