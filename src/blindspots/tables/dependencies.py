@@ -106,7 +106,7 @@ def _equalities(columns: _Numbers, places: Sequence[int]) -> Iterator[Dependency
     for sign, one, other in _pairs(places):
         for a in _likely(few, sign, one, other):
             three = frozenset((a, one, other))
-            if a not in places or len(three) < 3 or three in taken or (sign == "/" and _whole(columns.x[a])):
+            if a not in places or len(three) < 3 or three in taken or _turned(columns.x, sign, a, one, other):
                 continue
             made = _made(columns.x, sign, one, other)
             words = _factor(columns, a, made) if np.isfinite(made).all() and _varied(made) else None
@@ -114,6 +114,12 @@ def _equalities(columns: _Numbers, places: Sequence[int]) -> Iterator[Dependency
                 taken.add(three)
                 names = (_quoted(columns.names[k]) for k in (one, other))
                 yield _equation(columns, a, words.format(f" {sign} ".join(names)))
+
+
+def _turned(x: Array, sign: str, a: int, one: int, other: int) -> bool:
+    """Whether the column that is computed stands on the wrong side: a whole number that is a ratio or a part of one."""
+    whole = _whole(x[a])
+    return whole and (sign == "/" or (sign == "*" and not (_whole(x[one]) and _whole(x[other]))))
 
 
 def _pairs(places: Sequence[int]) -> Iterator[tuple[str, int, int]]:
