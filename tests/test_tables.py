@@ -241,7 +241,7 @@ def test_prices_by_direction_and_by_pairs_of_values_are_those_of_enumeration(tmp
     """Up is not down, and x into z is not z into x: what is found costs the least of all rows that can be listed."""
     all_rows, prices, scores, w = _priced()
     least = np.where((scores[None] > 0) != (scores[:, None] > 0), prices, np.inf).min(1)
-    some = list(range(0, len(all_rows), 7))
+    some = list(range(0, len(all_rows), 13))
     table = features(PRICED)
     data = _data(table, [list(all_rows[k]) for k in some], [int(scores[k] > 0) for k in some])
     model = bs.Model(Linear(w, -0.88))
