@@ -3,6 +3,7 @@
 Kireev, Kulynych, Troncoso 2023 (arXiv 2208.13058): an adversary pays in money, and up is not down.
 """
 
+import math
 from functools import cached_property
 
 import torch
@@ -39,12 +40,7 @@ class PriceList:
     @cached_property
     def even(self) -> bool:
         """Whether `unit` says everything: no price depends on the direction or the values."""
-        return all(
-            column.change == "never"
-            or isinstance(column.cost, float)
-            or len({p for p in _all(column) if p < 1e300}) == 1
-            for column in self.table.columns.values()
-        )
+        return all(column.change == "never" or len(set(_all(column))) == 1 for column in self.table.columns.values())
 
     def each(self, x0: Tensor) -> tuple[Tensor, Tensor]:
         """What a change by 1 of every input of the rows `x0` costs, up and down: (B, D) each, float64."""
@@ -76,9 +72,10 @@ class PriceList:
 
 
 def _all(column: Column) -> list[float]:
+    """Every price of what can happen; none where one is lacking."""
     if column.type == "category":
         return [price for row in column.matrix or () for price in row if price > 0]
-    return list(column.prices or ())
+    return [price for price in column.prices or () if price < math.inf]
 
 
 def _least(column: Column) -> float | None:
@@ -88,8 +85,7 @@ def _least(column: Column) -> float | None:
 
 def _finite(column: Column) -> tuple[float, float]:
     """Up and down of a number; a direction that is forbidden costs as much as the other, as nothing goes there."""
-    prices = None if column.type == "category" else column.prices
-    if prices is None:
+    if column.type == "category" or column.prices is None:
         return 1.0, 1.0
-    least = min(prices)
-    return tuple(p if p < float("inf") else least for p in prices)  # type: ignore[return-value]
+    up, down = column.prices
+    return min(up, down) if up == math.inf else up, min(up, down) if down == math.inf else down
