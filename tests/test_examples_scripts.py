@@ -16,6 +16,7 @@ PRINTED = {
     "concentric_spheres.py": r"exact 0.00108, measured .*\nexact 1.78e-18, measured .* points",
     "endpoint.py": r"\d+ of 20 inputs fooled\n\d+ queries for [\d.]+, \d+ more were known\nforecast .*: [\d.]+",
     "harden_and_compare.py": r"original .*%\nhardened .*%",
+    "loans.py": r"300 loans that the pipeline has not seen, right on \d+% of them",
     "own_attack.py": r"SignFlips\(.*\): robust accuracy \d+%.*\nSquare\(",
     "own_design.py": r"best of the data .*\nnaive +promised .*, true .*\nconservative +promised .*, true ",
     "own_network.py": r"clean accuracy .*\nrobust accuracy .*% \(95% interval",

@@ -1,6 +1,7 @@
 """Tables: relations and their repair, threats against enumeration, and what an attack sees that ignores the rules."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,85 @@ def test_the_cheapest_change_of_categories_is_that_of_enumeration() -> None:
     assert (near.norms <= exact.norms + 1e-5).float().mean() > 0.9
 
 
+PRICED = {
+    "a": {"type": "integer", "range": (0, 6), "cost": {"up": 5, "down": 0.7}},
+    "b": {"type": "ordinal", "values": (0, 2, 5), "cost": {"up": 0.4, "down": 3}},
+    "k": {"type": "category", "values": ("x", "y", "z"), "cost": ((0, 1, 6), (4, 0, 2), (0.5, 9, 0))},
+    "u": {"type": "integer", "range": (0, 3), "cost": {"up": 1.5}, "change": "up"},
+}
+
+
+def _priced() -> tuple[Any, Any, Any, Any]:
+    """All rows, what each costs to become every other (inf where it cannot), and a linear model's scores of them."""
+    all_rows = list(itertools.product(range(7), (0, 2, 5), "xyz", range(4)))
+    matrix = PRICED["k"]["cost"]
+
+    def price(p: Any, q: Any) -> float:
+        a, b, k, u = q[0] - p[0], q[1] - p[1], matrix["xyz".index(p[2])]["xyz".index(q[2])], q[3] - p[3]
+        return max(5 * a, -0.7 * a) + max(0.4 * b, -3 * b) + k + (1.5 * u if u >= 0 else float("inf"))
+
+    w = [0.31, -0.22, 0.0, 0.83, -0.94, 0.57]
+    x = np.array([[a, b, *(k == v for v in "xyz"), u] for a, b, k, u in all_rows], np.float32)
+    prices = np.array([[price(p, q) for q in all_rows] for p in all_rows])
+    return all_rows, prices, x @ np.array(w) - 0.88, w
+
+
+def test_prices_by_direction_and_by_pairs_of_values_are_those_of_enumeration(tmp_path: Path) -> None:
+    """Up is not down, and x into z is not z into x: what is found costs the least of all rows that can be listed."""
+    all_rows, prices, scores, w = _priced()
+    least = np.where((scores[None] > 0) != (scores[:, None] > 0), prices, np.inf).min(1)
+    some = list(range(0, len(all_rows), 13))
+    table = features(PRICED)
+    data = _data(table, [list(all_rows[k]) for k in some], [int(scores[k] > 0) for k in some])
+    model = bs.Model(Linear(w, -0.88))
+    exact = bs.attack(model, data=data, attack=Exhaustive(), threat="cost", to_the_end=True)
+    assert exact.norms.tolist() == pytest.approx(least[some].tolist(), rel=1e-5)
+    near = bs.evaluate(model, data=data, threat="cost", protocol="tables-cost", out=tmp_path / "run")
+    assert (near.norms.numpy() >= least[some] - 1e-4).all()
+    assert (near.norms.numpy() <= least[some] + 1e-4).mean() > 0.9
+    assert bs.verify(tmp_path / "run", model=model, data=data).ok
+
+
+@pytest.mark.parametrize("attack", [CAPGD(20), MOEVA(200)], ids=["capgd", "moeva"])
+def test_budgets_hold_where_up_is_not_down(attack: Any) -> None:
+    all_rows, prices, scores, w = _priced()
+    least = np.where((scores[None] > 0) != (scores[:, None] > 0), prices, np.inf).min(1)
+    some = list(range(0, len(all_rows), 7))
+    data = _data(features(PRICED), [list(all_rows[k]) for k in some], [int(scores[k] > 0) for k in some])
+    done = bs.attack(bs.Model(Linear(w, -0.88)), data=data, attack=attack, threat="cost:2.5")
+    place = {tuple(row): k for k, row in enumerate(_encoded_rows(all_rows))}
+    found = [place[tuple(row)] for row in done.adversarial.tolist()]
+    assert all(prices[i, j] <= 2.5 + 1e-4 for i, j in zip(some, found, strict=True))
+    assert not done.success[torch.from_numpy(least[some] > 2.5 + 1e-4)].any()
+    assert done.success[torch.from_numpy(least[some] <= 2.5)].float().mean() > 0.7
+
+
+def _encoded_rows(all_rows: Any) -> list[list[float]]:
+    return [[a, b, *(float(k == v) for v in "xyz"), u] for a, b, k, u in all_rows]
+
+
+@pytest.mark.parametrize(
+    ("cost", "kind", "said"),
+    [
+        ({"up": 2}, {}, "in every direction, got none for 'a'"),
+        ({"up": -1, "down": 1}, {}, "greater than 0"),
+        ([[0, 1], [1, 0]], {}, "no category"),
+        ({"up": 1, "down": 1}, {"type": "category", "values": ["p", "q"]}, "no up and down"),
+        ([[0, 1, 2], [1, 0, 2]], {"type": "category", "values": ["p", "q"]}, "2 rows of 2 costs"),
+        ([[1, 1], [1, 0]], {"type": "category", "values": ["p", "q"]}, "0 from each to itself"),
+    ],
+)
+def test_prices_that_do_not_fit_are_refused(cost: Any, kind: Any, said: str, tmp_path: Path) -> None:
+    lines = kind or {"range": [0, 9]}
+    text = "\n".join(f"{k} = {json.dumps(v)}" for k, v in lines.items())
+    spelled = (
+        json.dumps(cost) if isinstance(cost, list) else "{" + ", ".join(f"{k} = {v}" for k, v in cost.items()) + "}"
+    )
+    (tmp_path / "f.toml").write_text(f"[columns.a]\n{text}\ncost = {spelled}\n")
+    with pytest.raises(bs.InputError, match=said):
+        threat(Cost(3.0), read_features(tmp_path / "f.toml"))
+
+
 @pytest.mark.parametrize("attack", [CAPGD(20), MOEVA(150)], ids=["capgd", "moeva"])
 def test_attacks_win_where_they_must_and_never_where_they_cannot(attack: Any) -> None:
     """The nearest boundary of a linear model among integers is known."""
@@ -331,7 +411,7 @@ def test_feature_files_with_mistakes_are_refused_in_a_sentence(tmp_path: Path, t
 def test_costs_need_prices_and_a_feature_file(tmp_path: Path) -> None:
     table = features({"a": {"range": (0, 9), "cost": 1}, "b": {"range": (0, 9)}})
     data = _data(table, [[1, 2], [3, 1]], [0, 1])
-    with pytest.raises(bs.InputError, match="a cost for every column that may change, got none for 'b'"):
+    with pytest.raises(bs.InputError, match="that may change, and in every direction, got none for 'b'"):
         bs.evaluate(bs.Model(Linear([1.0, 1.0], 0.0)), data=data, threat="cost:3")
     for text in ("cost:much", "cost:1/0"):
         with pytest.raises(bs.InputError, match="a budget as in cost:30"):
@@ -354,7 +434,7 @@ def test_what_is_proposed_holds_in_the_data_and_is_read_back(tmp_path: Path) -> 
         "version": [7] * 200, "noise": draw.normal(size=200).tolist(), "name": [f"n{k}" for k in range(200)],
     }  # fmt: skip
     found = propose(cells)
-    assert found.left_out == ["name"]
+    assert found.left_out == {"name": "holds 200 different words"}
     types = {name: (column.type, column.change) for name, column in found.features.columns.items()}
     assert types == {
         "pieces": ("integer", "any"), "price": ("real", "any"), "total": ("real", "any"), "opened": ("integer", "any"),

@@ -7,7 +7,7 @@ from rich.text import Text
 from blindspots.cli import screen
 from blindspots.data.table import columns_of_table
 from blindspots.files import check_place, write_whole
-from blindspots.report.words import count, listing
+from blindspots.report.words import count
 from blindspots.tables.features import written
 from blindspots.tables.propose import propose
 
@@ -18,9 +18,8 @@ def features(data: Path, layout: str | None, out: Path | None) -> None:
     found = propose(cells)
     text = written(found.features, found.comments)
     console = screen.aside()
-    if found.left_out:
-        said = f"left out, as they hold too many different words: {listing(found.left_out)}"
-        console.print(Text.assemble(("note", "cyan"), f": {said}"))
+    for name, why in found.left_out.items():
+        console.print(Text.assemble(("note", "cyan"), f": column {name!r} {why}, and is left out"))
     if out is None:
         screen.result().print(Text(text.rstrip("\n")), soft_wrap=True)
         return

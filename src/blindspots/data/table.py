@@ -61,6 +61,8 @@ class TableData(ArrayData):
     ) -> None:
         rows = None if rows is None else max(rows, 0)
         cells = {column: _listed(given, f"column {column!r}")[:rows] for column, given in cells.items()}
+        if not any(cells.values()):
+            raise InputError(f"expected rows with columns beside the labels in {name}, got none: name another table")
         if features is None:
             check_complete(cells, name)
         self.declared, self.told = features is not None, told
@@ -117,6 +119,7 @@ def read_data_table(
     label = _label_of(table, layout, features, values)
     if label is None:
         return None
+    _distinct(_names(table), table.name)
     cells = _columns(table)
     labels = cells.pop(label)
     y = _numbers(labels, label, table.name) if values else labels
@@ -138,6 +141,7 @@ def columns_of_table(path: Path, layout: str | None) -> tuple[dict[str, list[Any
         raise InputError(f"expected a table, a {', '.join(TABLES)} file, got {str(path)!r}: save it as one of these")
     table = read_table(path)
     label = _label_of(table, layout, None, values=True)
+    _distinct(_names(table), table.name)
     cells = _columns(table)
     if label is not None:
         del cells[label]
@@ -147,7 +151,8 @@ def columns_of_table(path: Path, layout: str | None) -> tuple[dict[str, list[Any
 
 def of_frame(x: Any, y: Any, features: str | Path | Features | None = None, values: bool = False) -> TableData:
     """Columns of a data frame (pandas, polars, or what behaves like them) with labels beside it."""
-    cells = {str(name): list(x[name]) for name in x.columns}
+    names = _distinct([str(name) for name in x.columns], "the data frame")
+    cells = {name: list(x[column]) for name, column in zip(names, x.columns, strict=True)}
     told = str(features) if isinstance(features, str | Path) else None
     known = read_features(features) if isinstance(features, str | Path) else features
     y = list(y.tolist() if hasattr(y, "tolist") else y)
@@ -170,6 +175,17 @@ def _columns(table: Table) -> dict[str, list[Any]]:
 
 def _names(table: Table) -> list[str]:
     return [str(name).strip() for name in (table.rows[0] if table.names is None else table.names)]
+
+
+def _distinct(names: list[str], of: str) -> list[str]:
+    """Raises InputError: two columns have the same name, so that one of them would be lost."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"expected another name for every column of {of}, got {', '.join(map(repr, twice))} more than once: rename "
+            "them"
+        )
+    return names
 
 
 def _label_of(table: Table, layout: str | None, features: str | None, values: bool) -> str | None:

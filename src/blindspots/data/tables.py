@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +70,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _of_commas(path: Path) -> Table:
-    """Comma-separated values, quoted where necessary (RFC 4180)."""
-    reader = csv.reader(io.StringIO(_decoded(path), newline=""), strict=True)
+    """Comma-separated values, quoted where necessary (RFC 4180), or separated by semicolons or tabs."""
+    text = _decoded(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
     try:
         rows = [row for row in reader if row]
     except csv.Error as error:
@@ -79,6 +81,12 @@ def _of_commas(path: Path) -> Table:
             f"({error}): put quotation marks around texts, and double those inside"
         ) from error
     return Table(path.name, _even(rows, path.name, "put quotation marks around texts with commas"))
+
+
+def _separator(text: str) -> str:
+    """A semicolon or a tab where the first line has some outside of quotation marks, but no comma; else a comma."""
+    head = re.sub(r'"[^"]*"', "", re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0])
+    return next((sign for sign in ",;\t" if sign in head), ",")
 
 
 def _of_tabs(path: Path) -> Table:

@@ -13,6 +13,7 @@ from blindspots.box import Numbers, as_box
 from blindspots.errors import InputError
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.classifiers import Flatten, features_of, from_classifier, probes_within, quiet
+from blindspots.models.columns import ColumnPipeline, takes_columns
 from blindspots.models.model import Model
 from blindspots.models.pipelines import TextEstimator, takes_texts
 from blindspots.models.translate import translate
@@ -50,6 +51,9 @@ def from_estimator(
     classifiers and regressors alike: their trees are read, and answer bit for bit as they do. So do scikit-learn's, but
     for the last, in a Pipeline behind StandardScaler, MinMaxScaler, MaxAbsScaler and RobustScaler.
 
+    A Pipeline with a ColumnTransformer that was fitted on a data frame takes the columns of a table by their names: see
+    `from_columns`. It needs a table with a feature file.
+
     Everything else (nearest neighbours, votes, classes from other packages) becomes a `BlackBox` that returns
     `predict_proba`, else `decision_function`, else labels: the first of these whose largest entry is the output of
     `predict`. Its digest covers the outputs for 512 fixed inputs. To get gradients, train a network on its labels:
@@ -78,6 +82,8 @@ def from_estimator(
         InputError: it is not a fitted classifier or regressor, or the shape does not fit.
     """
     called = name or type(getattr(estimator, "steps", [(None, estimator)])[-1][1]).__name__
+    if is_estimator(estimator) and takes_columns(estimator):
+        return ColumnPipeline(estimator, called, spec)
     if is_estimator(estimator) and (trees := tree_model(estimator, bounds, called, spec, shape)) is not None:
         return trees
     of_values = _is_regressor(estimator)

@@ -53,6 +53,7 @@ EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
 }
 _LONGEST = 1 << 20  # bytes of that file
 SAFE_PARTS = {  # beyond the types that skops trusts: they hold numbers and call nothing by name
+    "numpy.dtype",
     "scipy.sparse._csr.csr_matrix",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",

@@ -20,6 +20,8 @@ from blindspots.models.contents import raw_bytes, structure_of, tensors_of
 from blindspots.models.foreign import call, own_copy
 from blindspots.models.outputs import Take, taken
 from blindspots.problem import Need
+from blindspots.tables.features import Features
+from blindspots.tables.threat import box_of
 
 Output = Literal["auto", "logits", "probabilities", "logit", "probability", "values"]
 Scale = float | Sequence[float] | Tensor | None
@@ -173,10 +175,10 @@ class Model(Checked):
         """
         return False
 
-    def of_table(self, lo: Numbers, hi: Numbers) -> "Model":
-        """The same model, of rows of a table within these bounds."""
+    def of_table(self, table: Features) -> "Model":
+        """The same model, of rows of a table within its ranges."""
         made = copy.copy(self)
-        made.box, made._tabular = _checked_bounds((lo, hi)), True
+        made.box, made._tabular = _checked_bounds(box_of(table)), True
         return made
 
     def of_values(self) -> "Model":

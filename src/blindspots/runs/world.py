@@ -21,7 +21,6 @@ from blindspots.models.transformations import parse_chain, transformed
 from blindspots.records import DataRecord, ModelRecord, Record
 from blindspots.runs.config import Config, DataSource, ModelSource
 from blindspots.tables.features import Features
-from blindspots.tables.threat import box_of
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -100,7 +99,7 @@ class World:
         if name not in self._models:
             source = self.config.models()[name]
             model = _opened(source, self.given.get(name), self.say)
-            self._models[name] = model if self._table is None else model.of_table(*box_of(self._table))
+            self._models[name] = model if self._table is None else model.of_table(self._table)
             self._keep_answers(self._models[name])
         return self._models[name]
 

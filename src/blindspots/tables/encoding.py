@@ -1,6 +1,7 @@
 """From the columns of a table to the inputs of a model, and back: numbers as they are, categories as one-hot groups."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,19 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
-from blindspots.tables.features import Column, Features, needs_range
+from blindspots.tables.features import Column, Features, needs_range, spelled
 
 Array = NDArray[Any]
 Cells = Mapping[str, Sequence[Any]]  # of every column by its name
 MOST_VALUES = 50  # different words of a column that can be a category
-_EXACT = 2.0**24  # up to here float32 holds every integer
+EXACT = 2.0**24  # up to here float32 holds every integer
 _MISSING = ("", "nan", "na", "n/a", "null")
 _SHOWN = 5  # rows in a sentence
+_MOSTLY = 0.9  # of the cells of a column that are numbers: then the others are mistakes, no words
+_LEVELS = 8  # different numbers that can be names of categories, as "1", "2", "3+"
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?[./]\d\d?[./]\d{2,4}([T ].*)?")
+_SIGNED = re.compile(r"[^\w\s.,+-]?\s*[+-]?\s*[^\w\s.,+-]?\s*\d[\d.,'\s]*[^\w\s.,+-]?")  # "$1,000", "12 %", "1,5"
 
 
 def is_missing(cell: Any) -> bool:
     """Whether a cell stands for a value that nobody knows."""
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING) or cell != cell
+    if isinstance(cell, str):
+        return cell.strip().lower() in _MISSING
+    try:
+        return cell is None or bool(cell != cell)
+    except TypeError:  # pandas' NA is neither equal to anything nor not
+        return True
+    except ValueError:  # an array in a cell
+        return False
 
 
 def numbers_of(cells: Sequence[Any]) -> Array | None:
@@ -35,11 +47,13 @@ def word_of(cell: Any) -> str:
     """A cell as a value of a category: 3.0 and "3" are the same."""
     if isinstance(cell, str):
         return cell
-    return f"{float(cell):g}" if isinstance(cell, int | float | np.number) and not isinstance(cell, bool) else str(cell)
+    return (
+        spelled(float(cell)) if isinstance(cell, int | float | np.number) and not isinstance(cell, bool) else str(cell)
+    )
 
 
 def check_complete(cells: Cells, name: str, features: Features | None = None) -> None:
-    """Raises InputError: values are missing. What `features` name as a value is one."""
+    """Raises InputError: values are missing or infinite. What `features` name as a value is one."""
     known = {column: about.words for column, about in features.columns.items()} if features else {}
     missing = {
         column: [i for i, cell in enumerate(given) if is_missing(cell) and cell not in known.get(column, ())]
@@ -53,6 +67,13 @@ def check_complete(cells: Cells, name: str, features: Features | None = None) ->
             f"expected a value in every cell of {name}, got none in {rows_words(rows)}, in the columns {columns}: fill "
             "them in, or leave these rows out"
         )
+    for column, given in cells.items():
+        numbers = numbers_of(given)
+        if numbers is not None and (infinite := np.flatnonzero(np.isinf(numbers))).size:
+            raise InputError(
+                f"expected finite numbers in column {column!r} of {name}, got infinite ones in "
+                f"{rows_words(infinite.tolist())}: mend them, or leave these rows out"
+            )
 
 
 def rows_words(rows: Sequence[int]) -> str:
@@ -62,7 +83,7 @@ def rows_words(rows: Sequence[int]) -> str:
 
 
 def inferred(cells: Cells, name: str) -> Features:
-    """What columns seem to be: numbers, or categories of their words. Raises InputError: words that are too many."""
+    """What columns seem to be: numbers, or categories of their words. Raises InputError: a column is neither."""
     return Features(columns={column: _inferred(given, column, name) for column, given in cells.items()})
 
 
@@ -71,12 +92,26 @@ def _inferred(cells: Sequence[Any], column: str, name: str) -> Column:
     if numbers is not None:
         return Column(range=(float(numbers.min()), float(numbers.max())))
     words = sorted(set(map(word_of, cells)))
-    if not 2 <= len(words) <= MOST_VALUES:
+    why = no_category(cells) if len(words) > 1 else "holds one word alone"
+    if why is not None:
         raise InputError(
-            f"expected numbers or up to {MOST_VALUES} different words in column {column!r} of {name}, got "
-            f"{len(words)} words: say with --features which columns to read, or for texts --columns text=..,label=.."
+            f"expected numbers or up to {MOST_VALUES} different words in column {column!r} of {name}, which {why}: "
+            "mend it, say with --features which columns to read, or for texts --columns text=..,label=.."
         )
     return Column(type="category", values=tuple(words))
+
+
+def no_category(cells: Sequence[Any]) -> str | None:
+    """Why a column that does not hold numbers alone holds no categories either, as "holds dates"; None: it may."""
+    words = set(map(word_of, cells))
+    if all(map(_DATE.fullmatch, words)):
+        return f"holds dates such as {min(words)!r}, which have to become numbers first"
+    others = [i for i, cell in enumerate(cells) if numbers_of([cell]) is None]
+    if len(words) > _LEVELS and len(cells) - len(others) >= _MOSTLY * len(cells):
+        return f"holds numbers, but for {word_of(cells[others[0]])!r} and the like in {rows_words(others)}"
+    if len(words) > _LEVELS and all(map(_SIGNED.fullmatch, words)):
+        return f"holds numbers such as {word_of(cells[others[0]])!r}, which have to be written as 1234.5"
+    return f"holds {len(words):,} different words" if len(words) > MOST_VALUES else None
 
 
 def completed(features: Features, cells: Cells) -> Features:
@@ -138,7 +173,7 @@ def _check_numbers(about: Column, numbers: Array, single: Array, column: str, na
     wrong = {
         f"numbers from {low:g} to {high:g}": ~((single >= low) & (single <= high)),
         "integers": whole & (numbers != np.rint(numbers)),
-        "integers of up to 16,777,216, all that float32 holds,": whole & (np.abs(numbers) > _EXACT),
+        "integers of up to 16,777,216, all that float32 holds,": whole & (np.abs(numbers) > EXACT),
         f"one of {', '.join(about.words)}": bool(about.values) & ~np.isin(single, np.array(about.numbers, np.float32)),
     }
     for what, rows in wrong.items():

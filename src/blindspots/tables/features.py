@@ -1,11 +1,12 @@
 """What the columns of a table are and what may change in them: a feature file, read and written as TOML."""
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -19,6 +20,16 @@ Type = Literal["real", "integer", "ordinal", "category"]
 Change = Literal["any", "up", "down", "never"]
 
 
+Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Prices(Record):
+    """What a change by 1 costs, where that depends on its direction."""
+
+    up: Price | None = None
+    down: Price | None = None
+
+
 class Column(Record):
     """A column of a table.
 
@@ -28,7 +39,8 @@ class Column(Record):
         range: the smallest and the largest value; of the data, unless it is given.
         values: of an ordinal column in their order, or of a category.
         change: relative to the row, in any direction, up, down or never.
-        cost: of a change by 1, or of a category into another value.
+        cost: of a change by 1, also by its direction, as in {up = 2, down = 0.5}; of a category into another value,
+            also as a matrix with a row for every old value, a column for every new one, and 0 from each to itself.
         unit: what numbers count, for reports.
     """
 
@@ -36,7 +48,7 @@ class Column(Record):
     range: tuple[float, float] | None = None
     values: tuple[str | float, ...] = ()
     change: Change = "any"
-    cost: float | None = Field(None, gt=0, allow_inf_nan=False)
+    cost: Price | Prices | tuple[tuple[float, ...], ...] | None = None
     unit: str = ""
 
     @field_validator("range")
@@ -49,7 +61,8 @@ class Column(Record):
     @model_validator(mode="after")
     def _has_values(self) -> "Column":
         listed = self.type in ("ordinal", "category")
-        if listed and (len(self.values) < 2 or len(set(map(str, self.values))) < len(self.values)):
+        least = 1 if self.type == "category" and self.change == "never" else 2
+        if listed and (len(self.values) < least or len(set(self.words)) < len(self.values)):
             raise ValueError("at least two different values, as in values = ['red', 'green']")
         if listed and self.range is not None:
             raise ValueError("values in place of a range")
@@ -61,6 +74,34 @@ class Column(Record):
             raise ValueError("numbers in ascending order")
         return self
 
+    @model_validator(mode="after")
+    def _has_prices(self) -> "Column":
+        if self.type != "category" and not isinstance(self.cost, float | Prices | None):
+            raise ValueError("a cost such as 2.5 or {up = 2, down = 0.5} of a column that is no category")
+        if self.type == "category" and isinstance(self.cost, Prices):
+            raise ValueError("a cost such as 2.5 of a category, or one per old and new value, which has no up and down")
+        if isinstance(self.cost, tuple) and not _is_matrix(self.cost, len(self.values)):
+            raise ValueError(
+                f"{len(self.values)} rows of {len(self.values)} costs each, a row per old and a column per new value, "
+                "0 from each to itself and more elsewhere,"
+            )
+        return self
+
+    @property
+    def prices(self) -> tuple[float, float] | None:
+        """What a change by 1 costs up and down; inf where it cannot be; None where a price is lacking."""
+        given = self.cost if isinstance(self.cost, Prices) else Prices(up=self.cost, down=self.cost)  # type: ignore[arg-type]
+        up = math.inf if self.change == "down" else given.up
+        down = math.inf if self.change == "up" else given.down
+        return None if up is None or down is None else (up, down)
+
+    @property
+    def matrix(self) -> tuple[tuple[float, ...], ...] | None:
+        """Of a category: what every old value (rows) costs to become every new one (columns)."""
+        if not isinstance(self.cost, float):
+            return self.cost if isinstance(self.cost, tuple) else None
+        return tuple(tuple(self.cost * (a != b) for b in self.values) for a in self.values)
+
     @property
     def numeric(self) -> bool:
         """Whether its values are numbers, and not words."""
@@ -69,7 +110,7 @@ class Column(Record):
     @property
     def words(self) -> tuple[str, ...]:
         """Its values as a file writes them."""
-        return tuple(v if isinstance(v, str) else f"{v:g}" for v in self.values)
+        return tuple(v if isinstance(v, str) else spelled(v) for v in self.values)
 
     @property
     def numbers(self) -> list[float]:
@@ -90,6 +131,12 @@ class Column(Record):
             return self.numbers[0], self.numbers[-1]
         assert self.range is not None
         return self.range
+
+
+def _is_matrix(cost: tuple[tuple[float, ...], ...], size: int) -> bool:
+    cells = [(value, a == b) for a, row in enumerate(cost) for b, value in enumerate(row)]
+    even = len(cost) == size and all(len(row) == size for row in cost)
+    return even and all(value == 0 if same else 0 < value < math.inf for value, same in cells)
 
 
 class Relation(Record):
@@ -154,6 +201,11 @@ class Features(Record):
         return cls.model_validate_json(text)
 
 
+def spelled(number: float) -> str:
+    """A number as a file writes it: "3", "0.5"."""
+    return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
+
+
 def needs_range(column: Column) -> bool:
     """Whether its range is that of the data."""
     return column.range is None and not column.values
@@ -170,10 +222,18 @@ def read_features(path: str | Path) -> Features:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"expected TOML in {path}, but it cannot be read ({error}): mend that place") from error
     except ValidationError as error:
-        raise InputError(_sentence(str(path), error.errors()[0])) from error
+        raise InputError(_sentence(str(path), _first(error.errors()))) from error
     for relation in found.relations:
         _check_relation(relation, found, str(path))
     return found
+
+
+def _first(errors: Sequence[Any]) -> Any:
+    """The first mistake; of what may have one of several forms, in the form that comes nearest."""
+    same = [one for one in errors if one["loc"][:3] == errors[0]["loc"][:3]]
+    found = max(same, key=lambda one: len(one["loc"]))
+    forms = ("constrained-float", "Prices", "tuple[")
+    return {**found, "loc": tuple(part for part in found["loc"] if not str(part).startswith(forms))}
 
 
 def _sentence(path: str, error: Any) -> str:
@@ -207,9 +267,12 @@ def _check_words(node: Any, relation: Relation, features: Features) -> None:
         case Compare(_, Name(column), Word(text)):
             _check_value(column, [text], relation, features)
         case Among(Name(column), values) if any(isinstance(v, Word) for v in values):
-            _check_value(
-                column, [v.text if isinstance(v, Word) else f"{v.value:g}" for v in values], relation, features
-            )
+            if not all(isinstance(v, Word) for v in values):
+                raise InputError(
+                    f"expected words or numbers behind 'in' in the relation {relation.holds!r}, got both: write words "
+                    "in quotation marks"
+                )
+            _check_value(column, [v.text for v in values if isinstance(v, Word)], relation, features)
         case Name(column) if features.columns[column].type == "category":
             raise InputError(
                 f"expected numbers in the relation {relation.holds!r}, got the category {column!r}: compare it with a "
@@ -248,20 +311,22 @@ def written(features: Features, comments: Mapping[str, str] | None = None) -> st
 def _lines(column: Column, comment: str) -> list[str]:
     found = [f'type = "{column.type}"' + (f"  # {comment}" if comment else "")]
     if column.range is not None:
-        found.append(f"range = [{', '.join(map(_number, column.range))}]")
+        found.append(f"range = [{', '.join(map(spelled, column.range))}]")
     if column.values:
-        found.append(f"values = [{', '.join(_string(v) if isinstance(v, str) else _number(v) for v in column.values)}]")
+        found.append(f"values = [{', '.join(_string(v) if isinstance(v, str) else spelled(v) for v in column.values)}]")
     if column.change != "any":
         found.append(f'change = "{column.change}"')
     if column.cost is not None:
-        found.append(f"cost = {column.cost!r}")
+        found.append(f"cost = {_cost(column)}")
     if column.unit:
         found.append(f"unit = {_string(column.unit)}")
     return found
 
 
-def _number(number: float) -> str:
-    return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
+def _cost(column: Column) -> str:
+    if isinstance(column.cost, Prices):
+        return f"{{ {', '.join(f'{k} = {v!r}' for k, v in column.cost.model_dump(exclude_none=True).items())} }}"
+    return repr(column.cost) if isinstance(column.cost, float) else json.dumps(column.cost)
 
 
 def _string(text: str) -> str:

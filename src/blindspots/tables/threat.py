@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blindspots.ball import L0, L1, Ball
+from blindspots.ball import L0, L1, RELATIVE_SLACK, Ball
 from blindspots.box import Numbers
 from blindspots.capabilities import Enumerates
 from blindspots.errors import InputError
 from blindspots.lattice import Candidates, Substitutions
 from blindspots.rows import Around, pick, tree
 from blindspots.tables.features import Features
+from blindspots.tables.prices import PriceList
 from blindspots.tables.repair import Repair, Room
 from blindspots.tables.rules import Rules
 from blindspots.threat import Threat
@@ -24,6 +25,7 @@ from blindspots.threat import Threat
 Array = NDArray[Any]
 _GRID = 8  # numbers of a column that a search in steps tries, beside all of an integer column with few
 _FEW = 12
+_FAR = 1e30  # a bound that bounds nothing
 _BACK = (1.0, 0.75, 0.5, 0.25, 0.1)  # shares of a change that are tried where the whole of it leads nowhere
 
 
@@ -98,15 +100,26 @@ class TableThreat(Threat):
 
     # ------------------------------------------------------------------ what belongs to it
 
+    @cached_property
+    def prices(self) -> PriceList | None:
+        """Where a change costs more in some directions than in others; None: the unit of the ball says it all."""
+        found = PriceList(self.table) if isinstance(self.ball, Cost) else None
+        return None if found is None or found.even else found
+
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
         """In the norm of the ball; l0 counts columns."""
         size = self.ball.distance(x, x0)
+        if self.prices is not None:
+            return torch.where(size.isinf(), size, self.prices.paid(x, x0).to(size.dtype))
         if not isinstance(self.ball, L0):
             return size
         return torch.where(size.isinf(), size, self._columns(x != x0).sum(1).to(size.dtype))
 
     def measured(self, x: Array, x0: Array) -> Array:
         size = self.ball.measured(x, x0)
+        if self.prices is not None:
+            paid = self.prices.paid(torch.from_numpy(x), torch.from_numpy(x0)).numpy()
+            size = np.where(np.isinf(size), np.inf, paid)
         if not isinstance(self.ball, L0):
             return size
         moved = np.add.reduceat((x != x0).astype(int), self._starts, axis=1) > 0
@@ -127,6 +140,8 @@ class TableThreat(Threat):
     def in_ball(self, x: Tensor, around: Around) -> Tensor:
         """Whether each row is in the ball, whatever types and relations say."""
         inside = self.ball.holds(x, self.loosened(around))
+        if self.prices is not None:
+            inside &= self.prices.paid(x, around.x) <= around.r * (1 + RELATIVE_SLACK)
         return inside if not isinstance(self.ball, L0) else inside & (self.distance(x, around.x) <= around.r)
 
     def loosened(self, around: Around) -> Around:
@@ -159,12 +174,37 @@ class TableThreat(Threat):
 
         Not the nearest one: among possible rows that is a hard problem of its own.
         """
-        room, wide = self.room(around), self.loosened(around)
-        found = self._possible(self.ball.project(x, wide), room)
+        room = self.room(around)
+        found = self._possible(self._inside(x, around), room)
         at = (~self.holds(found, around)).nonzero()[:, 0]
         if not len(at):
             return found
         return found.index_copy(0, at, self._less(x[at], around[at]))
+
+    def _inside(self, x: Tensor, around: Around) -> Tensor:
+        """A point of the ball near by, whatever types and relations say.
+
+        With prices that depend on the direction: every change is stretched by how much dearer its direction is than the
+        cheaper one, so that the ball of the cheaper ones bounds what is paid; a projection turns no change round.
+        """
+        if self.prices is None:
+            return self.ball.project(x, self.loosened(around))
+        x = self.ball.clip(x, around)
+        dearer = self._along(x - around.x, around.x)
+        inner = self.ball.within(-_FAR, _FAR).project(around.x + (x - around.x) * dearer, around)
+        return self.ball.clip(around.x + (inner - around.x) / dearer, around)
+
+    def _along(self, change: Tensor, x0: Tensor) -> Tensor:
+        """How many times as dear as the cheaper direction of its column each change is: (B, D), at least 1."""
+        assert self.prices is not None
+        assert self.ball.unit is not None
+        up, down = self.prices.each(x0)
+        return (torch.where(change > 0, up, down) * self.ball.unit).to(change.dtype)
+
+    def unit_along(self, change: Tensor, x0: Tensor) -> Tensor | float:
+        """What counts as 1 in a search that moves rows `x0` this way: broadcasts against (B, D)."""
+        unit = 1.0 if self.ball.unit is None else self.ball.unit.to(change.device)
+        return unit if self.prices is None else unit / self._along(change, x0)
 
     def _possible(self, x: Tensor, room: Room, inward: bool = False) -> Tensor:
         return self._repair.related(self._repair.typed(x, room, inward), room)
@@ -176,7 +216,7 @@ class TableThreat(Threat):
         """
         shares = torch.tensor(_BACK, device=x.device)
         wide: Around = tree(lambda t: t.repeat_interleave(len(_BACK), 0), around)
-        inside = self.ball.project(x, self.loosened(around)).repeat_interleave(len(_BACK), 0)
+        inside = self._inside(x, around).repeat_interleave(len(_BACK), 0)
         tried = wide.x + shares.repeat(len(x))[:, None] * (inside - wide.x)
         room = self.room(wide)
         ways = torch.stack([self._possible(tried, room, inward) for inward in (False, True)], 1)
@@ -368,7 +408,7 @@ class Steps(_View):
 
 
 def ball_of(ball: Ball, table: Features, unit: Numbers | None = None) -> Ball:
-    """A ball with the box and the mask of a table's columns; `Cost` with their prices as its unit.
+    """A ball with the box and the mask of a table's columns; the unit of `Cost` are the prices of cheaper directions.
 
     Raises InputError: a column that may change has no price, or nothing may change.
     """
@@ -380,7 +420,7 @@ def ball_of(ball: Ball, table: Features, unit: Numbers | None = None) -> Ball:
     if not bool(where.any()):
         raise InputError("expected a column that may change, got change = 'never' for all: change that of one")
     if isinstance(ball, Cost):
-        unit = _prices(table)
+        unit = PriceList(table).unit
     return type(ball)(ball.radius, lo, hi, unit, where)
 
 
@@ -389,17 +429,3 @@ def box_of(table: Features) -> tuple[Tensor, Tensor]:
     bounds = [column.bounds for column in table.columns.values() for _ in range(column.width)]
     lo, hi = (torch.tensor(side, dtype=torch.float32) for side in zip(*bounds, strict=True))
     return lo, torch.where(hi > lo, hi, lo + lo.abs().clamp_min(1))
-
-
-def _prices(table: Features) -> Tensor:
-    """What costs 1 in every input: a category's new value and its old one pay one half each."""
-    lacking = [name for name, column in table.columns.items() if column.cost is None and column.change != "never"]
-    if lacking:
-        raise InputError(
-            f"expected a cost for every column that may change, got none for {', '.join(map(repr, lacking))}: write "
-            "cost = 1.0 in the feature file, or change = 'never'"
-        )
-    return torch.tensor([
-        (2.0 if column.type == "category" else 1.0) / (column.cost or 1.0)
-        for column in table.columns.values() for _ in range(column.width)
-    ])  # fmt: skip

@@ -74,13 +74,13 @@ class CAPGD(Attack[CAPGDState, TableThreat]):
         best, best_grad = pick(better, state.probe, state.best), pick(better, seen_grad, state.best_grad)
         progress, back = state.progress.seen(seen.loss).judged(state.t, self.steps, self.rho)
         x, grad = pick(back, best, state.probe), pick(back, best_grad, seen_grad)
-        new = x - col(progress.length, x) * _steepest(problem.threat, grad)
+        new = x - col(progress.length, x) * _steepest(problem.threat, grad, job.x)
         carried = x + 0.75 * (new - x) + 0.25 * (x - state.last)
         new = problem.threat.project(pick(state.t == 0, new, carried), job)
         return CAPGDState(new, state.t + 1, x, best, best_grad, progress)
 
 
-def _steepest(threat: TableThreat, g: Tensor) -> Tensor:
+def _steepest(threat: TableThreat, g: Tensor, x0: Tensor) -> Tensor:
     """The step of size 1 that gains most; in l1 over a quarter of the inputs, as a single one may have no room."""
-    unit = 1.0 if threat.ball.unit is None else threat.ball.unit.to(g.device)
+    unit = threat.unit_along(-g, x0)
     return ascent(threat.ball.plain, g * unit, _SHARE) * unit

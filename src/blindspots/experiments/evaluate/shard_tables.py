@@ -46,7 +46,7 @@ class TableShardSearch(ShardSearch):
             allowance=cascade.allowance,
         )  # fmt: skip
         board, _ = alone.run(replace(samples, r=around.r, own=None))
-        fell = board.right & board.ledger.won
+        fell = board.right & board.ledger.won & threat.in_ball(board.ledger.best, Around(samples.x, samples.r))
         return _columns(threat, samples, board.ledger.best, fell)
 
 

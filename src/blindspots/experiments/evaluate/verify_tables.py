@@ -72,6 +72,21 @@ class Told:
         directed = np.all([self._directed(name, x, x0) for name in self.columns], 0)
         return np.stack([typed, directed, *relations], 1)
 
+    def paid(self, x: Array, x0: Array) -> Array:
+        """What it costs to change every row of `x0` (n, D) into that of `x`: (n,) float64."""
+        return np.asarray(sum(self._paid(name, self.of(name, x), self.of(name, x0)) for name in self.columns))
+
+    def _paid(self, name: str, new: Array, old: Array) -> Array:
+        cost, words = self.columns[name]["cost"], self.columns[name]["type"] == "category"
+        if cost is None:
+            return np.zeros(len(new))
+        if words:
+            a, b = old.argmax(1), new.argmax(1)
+            return np.asarray(np.array(cost)[a, b] if isinstance(cost, list) else cost * (a != b))
+        by = new[:, 0].astype(np.float64) - old[:, 0]
+        up, down = (cost["up"] or 0.0, cost["down"] or 0.0) if isinstance(cost, dict) else (cost, cost)
+        return np.asarray(up * np.maximum(by, 0) + down * np.maximum(-by, 0))
+
     def _typed(self, name: str, x: Array) -> Array:
         about = self.columns[name]
         if about["type"] == "category":
@@ -201,7 +216,7 @@ class _Reading:
         if words:
             column, word = self.names.get(words[0][0].id, words[0][0].id), self.word(words[0][1])  # type: ignore[attr-defined]
             about = self.told.columns[column]
-            place = [v if isinstance(v, str) else f"{v:g}" for v in about["values"]].index(str(word))
+            place = _words(about).index(str(word))
             if about["type"] == "category":
                 return self.told.of(column, self.x)[:, place] == 1
             return self.told.of(column, self.x)[:, 0] == self.told._levels(about)[place]
@@ -232,6 +247,12 @@ class _Reading:
         raise ValueError(ast.dump(node))
 
 
+def _words(about: Mapping[str, Any]) -> list[str]:
+    """The values of a column as a file writes them."""
+    whole = [not isinstance(v, str) and v == int(v) for v in about["values"]]
+    return [str(int(v) if is_whole else v) for v, is_whole in zip(about["values"], whole, strict=True)]
+
+
 class TableShard(Shard):
     """A shard of rows of a table."""
 
@@ -247,6 +268,11 @@ def possible(s: Shard) -> Problems:
         yield from s.told(~s.table.ranged(s[name]), id, f"{name} within the ranges of the feature file", "others")
         for rule, column in zip(s.table.rules, kept.T, strict=True):
             yield from s.told(~column, id, f"{name} that keeps {rule!r}", "one that does not")
+    if s.threat.name == "cost":
+        paid, stored = s.table.paid(s["nearest"], s.of_broken(clean)), s.of_broken(s["norm"])
+        yield from s.told(~np.isclose(paid, stored, rtol=1e-4, atol=1e-6), id, "what an example costs", "another sum")
+        paid = s.table.paid(s["adversarial"], s.of_broken(clean))
+        yield from s.told(paid > (s.threat.radius or np.inf) * (1 + 1e-4), id, "examples within the budget", "dearer")
     if "ignoring" in s.columns:
         at = s["ignoring_rows"]
         differs = (s.table.kept(s["ignoring"], clean[at]) != s["ignoring_kept"]).any(1)
@@ -301,7 +327,7 @@ def _changed(parts: list[Columns], told: Told) -> list[dict[str, Any]]:
             continue
         one: dict[str, Any] = {"name": name, "rows": len(pairs), "median": None, "ups": None, "usual": "", "unit": ""}
         if about["type"] == "category":
-            words = [v if isinstance(v, str) else f"{v:g}" for v in about["values"]]
+            words = _words(about)
             turned = Counter((int(b.argmax()), int(a.argmax())) for b, a in pairs)
             old, new = max(turned, key=lambda pair: (turned[pair], pair))
             one["usual"] = f"{words[old]} → {words[new]}"
