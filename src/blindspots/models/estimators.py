@@ -56,9 +56,10 @@ def from_estimator(
     `blindspots.experiments.transfer.substitute.train_substitute`.
 
     Regressors become models of values (B,), or (B, k) where they predict several numbers, for goals such as
-    `goals.Move`. With gradients: LinearRegression, Ridge, RidgeCV, Lasso, LassoCV, ElasticNet, ElasticNetCV,
-    BayesianRidge, HuberRegressor, SGDRegressor, LinearSVR, MLPRegressor, SVR, NuSVR, and searches and pipelines as
-    above; every other one is a `BlackBox` that returns `predict`.
+    `goals.Move`. With gradients: the linear ones (LinearRegression, Ridge, Lasso, ElasticNet, those along LARS, those of
+    several tasks, BayesianRidge, ARDRegression, HuberRegressor, QuantileRegressor, TheilSenRegressor, SGDRegressor,
+    LinearSVR), PoissonRegressor, GammaRegressor, TweedieRegressor, MLPRegressor, SVR, NuSVR, and searches and pipelines
+    as above; every other one is a `BlackBox` that returns `predict`.
 
     Classifiers with a CountVectorizer, TfidfVectorizer or HashingVectorizer among their steps, also inside a
     FeatureUnion, a search or a calibration, become a `TextModel`. They are asked for `decision_function`, else
