@@ -692,7 +692,7 @@ def attacked() -> dict[str, Examples]:
     for part, rows in (("train", 600), ("test", 200)):
         x, y = (t[:rows] for t in digits_arrays(part))  # type: ignore[arg-type]
         result = bs.attack(model, x, y, bs.attacks.PGD(steps=20), threat=Linf(0.15))
-        made[f"clean {part}"], made[part] = Examples(x, y), Examples(result.adversarial, y)[result.won]
+        made[f"clean {part}"], made[part] = Examples(x, y), Examples(result.adversarial, y)[result.success]
     return made
 
 
