@@ -388,7 +388,9 @@ class Evaluate(Searches[EvaluateConfig]):
         if config.chosen and config.protocol == "exact" and solver is not None:
             yield _proofs(solver.about)
         elif config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
-            yield _instead(str(config.protocol), world.model)
+            gives = _usual(config, world, threat_of(world))
+            usual = gives.get(Need.SLOPES) or gives[Need.GRAD]
+            yield _instead(str(config.protocol), usual, world.model)
         yield from super()._notes(config, world)
 
 
@@ -464,8 +466,7 @@ def _depends_on_classes(protocol: Protocol) -> bool:
     return not protocol.literal and any(stage.objective.loss == "dlr" for stage in protocol.stages)
 
 
-def _instead(protocol: str, model: Model) -> Finding:
-    usual = "text-fast" if isinstance(model, TextModel) else "fast"
+def _instead(protocol: str, usual: str, model: Model) -> Finding:
     more = "Where its weights are at hand, evaluate those, too: gradients find more."
     return Finding(
         code="protocol-chosen",
