@@ -10,6 +10,7 @@ from blindspots.attacks import Attack
 from blindspots.attacks.scores.autozoom import AutoZOOM
 from blindspots.attacks.scores.bandits import Bandits, BanditsState
 from blindspots.attacks.scores.estimate import EstimateState, Estimating, tiled
+from blindspots.attacks.scores.evolution import Evolution
 from blindspots.attacks.scores.genattack import GenAttack, GenAttackState
 from blindspots.attacks.scores.nes import NES
 from blindspots.attacks.scores.onepixel import OnePixel
@@ -36,6 +37,7 @@ ENOUGH = [
     (SimBA(200), 1.5),
     (SimBA(200, basis="pixel"), 1.5),
     (GenAttack(200), 1.5),
+    (Evolution(400), 2.0),
     (OnePixel(600, pixels=8), 2.0),
 ]
 CASES = [
@@ -83,6 +85,7 @@ QUERIES = [
     (Bandits(23), 23),
     (SimBA(23), 23),
     (GenAttack(23), 23),
+    (Evolution(23), 23),
     (OnePixel(23), 23),
     (AutoZOOM(23, pairs=2), 23),
 ]

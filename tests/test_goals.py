@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import GammaRegressor, LinearRegression, PoissonRegressor, Ridge, TweedieRegressor
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -18,6 +19,7 @@ from sklearn.svm import SVR
 from torch import Tensor
 
 import blindspots as bs
+from blindspots.engine.cascade import Stage
 from blindspots.engine.targets import EveryClass
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.verify_reach import ReachProof
@@ -25,6 +27,7 @@ from blindspots.experiments.evaluate.verify_rows import topics
 from blindspots.experiments.evaluate.verify_shard import Shard
 from blindspots.experiments.evaluate.verify_values import Reader
 from blindspots.goals import GOALS, Above, Below, Classify, Down, Error, Goal, Move, Score, To, Up, parse_goal
+from blindspots.objective import Objective
 from blindspots.runs.verify import differing
 
 D, N = 8, 24
@@ -372,3 +375,66 @@ def test_the_curve_is_computed_again_by_verify(tmp_path: Path) -> None:
         assert differing("", said, proof.numbers(N, stand)).problems
         drawn = [p for check in proof.checks(WIDE.of_values(), True, bs.Linf(0.02, -1, 2)) for p in check.problems]
         assert bool(drawn) == (column == "noise")
+
+
+# ------------------------------------------------------------------ without gradients
+
+
+STEPS = RandomForestRegressor(5, max_depth=3, random_state=0).fit(X.numpy(), Y.numpy())
+
+
+def most(fitted: Any, x: Tensor, radius: float, tries: int) -> Tensor:
+    """How far outputs move at the worst of many random points of the linf ball: (N,)."""
+    draws = torch.Generator().manual_seed(0)
+    low, high = (x - radius).clamp(0, 1), (x + radius).clamp(0, 1)
+    clean, moved = torch.from_numpy(fitted.predict(x)), torch.zeros(len(x), dtype=torch.float64)
+    for _ in range(tries):
+        at = low + (high - low) * torch.rand(x.shape, generator=draws)
+        moved = moved.maximum((torch.from_numpy(fitted.predict(at)) - clean).abs())
+    return moved
+
+
+def one_stage(attack: bs.attacks.Attack, **settings: Any) -> bs.protocols.Protocol:
+    return bs.protocols.Protocol("one", (Stage("one", attack, "every row", Objective(loss="margin"), **settings),))
+
+
+@pytest.mark.parametrize("fitted", [STEPS, KNeighborsRegressor(3).fit(X.numpy(), Y.numpy())], ids=["trees", "nearest"])
+def test_evolution_gets_further_across_steps_and_plateaus_than_random_points(fitted: Any) -> None:
+    x, radius, search = X[:4], 0.2, one_stage(bs.attacks.Evolution(150), who="all", stop_early=False)
+    found = bs.evaluate(fitted, x, Y[:4], threat=bs.Linf(radius), goal="move:9", protocol=search, radii=0)
+    moved = next(m for m in found.verdict.measures if m.name == "shift").worst
+    assert moved.mean >= float(most(fitted, x, radius, 300).mean()) * (1 - 1e-6)
+
+
+def test_models_of_numbers_without_gradients_are_searched_each_way_and_to_the_end() -> None:
+    every = bs.protocols.protocol("regression-scores", bs.Linf(0.1)).stages
+    assert {(stage.who, stage.stop_early, stage.targets == EveryClass()) for stage in every} == {("all", False, True)}
+    done = bs.evaluate(STEPS, X[:1], Y[:1], threat=bs.Linf(0.1), goal="up:9", radii=0, row_budget=20)
+    assert done.config.protocol == "regression-scores"
+
+
+def test_a_search_that_ends_at_its_first_success_says_nothing_of_larger_tolerances(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"threat": bs.Linf(0.1), "goal": "move:0.01", "protocol": one_stage(bs.attacks.Square(20))}
+    done = bs.evaluate(STEPS, X[:4], Y[:4], out=tmp_path / "run", **asked)
+    assert isinstance(done.verdict.reached, tuple)
+    assert [r.tolerance for r in done.verdict.reached] == [0.0025, 0.005, 0.01]
+    assert bs.verify(tmp_path / "run", model=STEPS, data=bs.ArrayData(X[:4], Y[:4], values=True)).problems == []
+
+
+def test_noise_that_goes_further_than_a_search_counts_and_is_said() -> None:
+    """One query is a weak search."""
+    weak = one_stage(bs.attacks.Evolution(1), who="all", stop_early=False)
+    done = bs.evaluate(STEPS, X[:8], Y[:8], threat=bs.Linf(0.2), goal="move:9", protocol=weak, radii=1)
+    (warning,) = [f for f in done.findings if f.code == "noise-went-further"]
+    assert warning.severity == "warning"
+    for reach in done.verdict.reach:
+        assert reach.attacked.largest >= reach.noise.largest
+
+
+def test_generalised_linear_models_have_gradients() -> None:
+    y = Y.numpy() - Y.numpy().min() + 1
+    for estimator in (PoissonRegressor(), GammaRegressor(), TweedieRegressor(power=1.5), TweedieRegressor(power=0)):
+        fitted = estimator.fit(X.numpy(), y)
+        model = bs.from_estimator(fitted)
+        assert not isinstance(model, bs.BlackBox)
+        assert np.allclose(model.logits(X).detach().numpy().reshape(-1), fitted.predict(X.numpy()), rtol=1e-5)

@@ -266,6 +266,15 @@ def test_bounds_are_those_of_the_data_unless_they_are_given() -> None:
     assert not [f for f in run.findings if f.code == "bounds-of-data"]
 
 
+def test_bounds_of_the_data_are_those_of_all_rows_also_where_few_are_used() -> None:
+    x, y = WINE
+    fitted = DecisionTreeClassifier(max_depth=3, random_state=0).fit(x, y)
+    few, every = (bs.evaluate(fitted, bs.ArrayData(x, y, rows=rows), threat=bs.Linf(0.5)) for rows in (3, None))
+    (said,) = [f.saw for f in few.findings if f.code == "bounds-of-data"]
+    assert f"in the {len(x)} rows" in said
+    assert torch.equal(few.success, every.success[:3])
+
+
 def test_data_between_0_and_1_have_these_bounds() -> None:
     x, y = WINE
     x = ((x - x.min(0)) / np.ptp(x, 0)).astype(np.float32)

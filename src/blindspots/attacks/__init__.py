@@ -51,6 +51,7 @@ from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePG
 from blindspots.attacks.natural.stadv import StAdv
 from blindspots.attacks.scores.autozoom import AutoZOOM
 from blindspots.attacks.scores.bandits import Bandits
+from blindspots.attacks.scores.evolution import Evolution
 from blindspots.attacks.scores.genattack import GenAttack
 from blindspots.attacks.scores.nes import NES
 from blindspots.attacks.scores.onepixel import OnePixel
@@ -105,6 +106,7 @@ __all__ = [
     "Charmer",
     "Contrast",
     "DeepFool",
+    "Evolution",
     "Exact",
     "Exhaustive",
     "Facts",

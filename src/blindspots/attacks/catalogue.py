@@ -52,6 +52,7 @@ from blindspots.attacks.natural.rotate import RotateTranslate, RotateTranslatePG
 from blindspots.attacks.natural.stadv import StAdv
 from blindspots.attacks.scores.autozoom import AutoZOOM
 from blindspots.attacks.scores.bandits import Bandits
+from blindspots.attacks.scores.evolution import Evolution
 from blindspots.attacks.scores.genattack import GenAttack
 from blindspots.attacks.scores.nes import NES
 from blindspots.attacks.scores.onepixel import OnePixel
@@ -99,6 +100,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     SimBA,
     Bandits,
     AutoZOOM,
+    Evolution,
     GenAttack,
     OnePixel,
     BlendedNoise,

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -20,6 +20,7 @@ from blindspots.errors import InputError
 from blindspots.findings import Finding
 
 DIGITS_TRAINING_ROWS = 1297
+_BLOCK = 4096  # rows
 _CHUNK = 1 << 24  # bytes read at once for a digest
 _TEN = [str(i) for i in range(10)]
 
@@ -37,6 +38,16 @@ class Laid(Stream):
     def notes(self) -> list[Finding]:
         """What was inferred or decided."""
         return [*self._axes.notes, *super().notes]
+
+    def stored(self) -> Iterator[Tensor]:
+        """Inputs float32 (n, *shape) of all rows, also of those that `rows` leaves out, in pieces."""
+        rows = self.stored_rows
+        return (self._read(start, min(start + _BLOCK, rows)) for start in range(0, rows, _BLOCK))
+
+    @property
+    def stored_rows(self) -> int:
+        """How many rows there are, with those that `rows` leaves out."""
+        return self._stored_shape[0]
 
     def readings(self) -> list[Self]:
         """The same rows in the other layouts that the array's shape allows, unless a layout was given."""

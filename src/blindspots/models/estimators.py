@@ -60,9 +60,10 @@ def from_estimator(
     `blindspots.experiments.transfer.substitute.train_substitute`.
 
     Regressors become models of values (B,), or (B, k) where they predict several numbers, for goals such as
-    `goals.Move`. With gradients: LinearRegression, Ridge, RidgeCV, Lasso, LassoCV, ElasticNet, ElasticNetCV,
-    BayesianRidge, HuberRegressor, SGDRegressor, LinearSVR, MLPRegressor, SVR, NuSVR, and searches and pipelines as
-    above; every other one is a `BlackBox` that returns `predict`.
+    `goals.Move`. With gradients: the linear ones (LinearRegression, Ridge, Lasso, ElasticNet, those along LARS and of
+    several tasks, BayesianRidge, ARDRegression, HuberRegressor, QuantileRegressor, TheilSenRegressor, SGDRegressor,
+    LinearSVR), PoissonRegressor, GammaRegressor, TweedieRegressor, MLPRegressor, SVR, NuSVR, and searches and pipelines
+    as above; every other one is a `BlackBox` that returns `predict`.
 
     Classifiers with a CountVectorizer, TfidfVectorizer or HashingVectorizer among their steps, also inside a
     FeatureUnion, a search or a calibration, become a `TextModel`. They are asked for `decision_function`, else
@@ -72,8 +73,7 @@ def from_estimator(
     Args:
         estimator: fitted on one label per row, integers or words.
         bounds: the smallest and the largest value an input can have, before the pipeline's own scaling; arrays where
-            features differ, as in bounds=(x.min(0), x.max(0)). None: (0, 1); of trees, those of the data that they
-            are run on.
+            features differ, as in bounds=(x.min(0), x.max(0)). None: those of the data that it is run on.
         name: its name in reports. Default: the class, for a pipeline that of the last step.
         spec: what `load_model` was given, if anything.
         shape: of one input; others are refused. None: any shape with as many numbers as there are features.
@@ -91,7 +91,9 @@ def from_estimator(
         _refuse_numbers(called, of_values)
         return TextEstimator(estimator, called, spec)
     make = from_regressor if of_values else from_classifier
-    return make(estimator, (0.0, 1.0) if bounds is None else bounds, called, spec, shape)
+    made = make(estimator, (0.0, 1.0) if bounds is None else bounds, called, spec, shape)
+    made.bounded = bounds is not None
+    return made
 
 
 def _refuse_numbers(called: str, of_values: bool) -> None:

@@ -43,7 +43,7 @@ from blindspots.naming import meant
 WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetensors")
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
-    "(TorchScript), file.onnx, sklearn:file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, "
+    "(TorchScript), file.onnx, file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, "
     "model.json of CatBoost, hf:folder, timm:folder, file.py:factory, package.module:factory, guarded:RUN or an "
     "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
 )
@@ -79,20 +79,20 @@ def load_model(spec: str, say: Say | None = None) -> Model:
         spec: "digits" or "digits-robust", or, for texts, "reviews", "reviews-lstm", "reviews-cnn" or
             "reviews-transformer" (trained here the first time); "file.pt2" of `torch.export.save`, with the
             name, bounds and classes that `blindspots harden` stores in it, else inputs in [0, 1]; "file.pt" of
-            `torch.jit.save`; "file.onnx" (see `from_onnx`); "sklearn:file.skops" of `skops.io.dump`, a fitted
-            scikit-learn classifier, also of texts (needs skops); "model.json" or "model.ubj" of XGBoost, "model.txt" of
-            LightGBM, "model.json" of CatBoost and "model.onnx" with trees (needs onnx), also as "xgboost:file",
-            "lightgbm:file", "catboost:file" and "onnx:file" (see `TreeModel`); "model.json" that `blindspots harden`
-            writes for texts, with its weights beside it; "hf:folder" of `save_pretrained`, a sequence classifier of
-            transformers with its fast tokenizer, or an image classifier with its image processor; "timm:folder" of
-            `timm.models.save_for_hf`, an image classifier of timm; "file.py:factory" or "package.module:factory", a
-            function without arguments that returns an `nn.Module`, a `Model` or a fitted scikit-learn classifier (see
-            `from_estimator`), or one of these itself. With a suffix such as "|bits:depth=3", or "|unicode" for texts,
-            inputs pass through that transformation first (see `Transformed`); with "@1" or "@logits", the scores are
-            that output of the network (see `take` of `Model`). Or "guarded:RUN", without a suffix: the model of a
-            finished detection run with its detector, which may reject (`load_detector`). Or, also without a suffix, a
-            model behind an address: "oip:URL", "mlflow:URL", "kserve1:URL", "hf:URL" or "template:FILE.toml" (see
-            docs/endpoints.md).
+            `torch.jit.save`; "file.onnx" (see `from_onnx`); "file.skops" of `skops.io.dump`, a fitted scikit-learn
+            estimator, also of texts (needs skops; "sklearn:file" whatever its name); "model.json" or "model.ubj" of
+            XGBoost, "model.txt" of LightGBM, "model.json" of CatBoost and "model.onnx" with trees (needs onnx), also
+            as "xgboost:file", "lightgbm:file", "catboost:file" and "onnx:file" (see `TreeModel`); "model.json" that
+            `blindspots harden` writes for texts, with its weights beside it; "hf:folder" of `save_pretrained`, a
+            sequence classifier of transformers with its fast tokenizer, or an image classifier with its image
+            processor; "timm:folder" of `timm.models.save_for_hf`, an image classifier of timm; "file.py:factory" or
+            "package.module:factory", a function without arguments that returns an `nn.Module`, a `Model` or a fitted
+            scikit-learn classifier (see `from_estimator`), or one of these itself. With a suffix such as
+            "|bits:depth=3", or "|unicode" for texts, inputs pass through that transformation first (see `Transformed`);
+            with "@1" or "@logits", the scores are that output of the network (see `take` of `Model`). Or "guarded:RUN",
+            without a suffix: the model of a finished detection run with its detector, which may reject
+            (`load_detector`). Or, also without a suffix, a model behind an address: "oip:URL", "mlflow:URL",
+            "kserve1:URL", "hf:URL" or "template:FILE.toml" (see docs/endpoints.md).
         say: called with sentences about slow steps.
 
     Raises:
@@ -302,6 +302,7 @@ def _trees(scheme: str, rest: str, spec: str) -> Model | None:
 _FILES: dict[str | tuple[str, ...], Callable[[Path, str], Model]] = {
     ".json": load_text_model,
     ".onnx": _from_onnx,
+    ".skops": lambda path, spec: _from_skops(str(path), spec),
     WEIGHTS: _from_weights,
 }
 

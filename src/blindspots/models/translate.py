@@ -51,6 +51,13 @@ class Scale(nn.Module):
         return x * self.factor + self.offset
 
 
+class Exponential(nn.Module):
+    """exp(x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+
 class Normalize(nn.Module):
     """Each row divided by its norm; a row of zeros stays."""
 
@@ -209,6 +216,14 @@ def _pair_weights(estimator: Any) -> Any:
     return weights
 
 
+def _generalised(estimator: Any) -> nn.Module | None:
+    """A generalised linear model: exp(w x + b) where its link is the logarithm."""
+    links = {"PoissonRegressor": "log", "GammaRegressor": "log"}
+    link = links.get(type(estimator).__name__) or getattr(estimator, "link", "auto")
+    logarithm = link == "log" or (link == "auto" and estimator.power > 0)
+    return nn.Sequential(_linear(estimator), Exponential()) if logarithm else _linear(estimator)
+
+
 def _naive_bayes(estimator: Any) -> nn.Module:
     logarithms = np.log(2 * np.pi * estimator.var_).sum(1)
     return Gaussians(estimator.theta_, estimator.var_**-0.5, np.log(estimator.class_prior_) - logarithms / 2)
@@ -300,22 +315,39 @@ _LINEAR = (
     "SGDClassifier",
 )
 _LINEAR_REGRESSORS = (
+    "ARDRegression",
     "BayesianRidge",
     "ElasticNet",
     "ElasticNetCV",
     "HuberRegressor",
+    "Lars",
+    "LarsCV",
     "Lasso",
     "LassoCV",
+    "LassoLars",
+    "LassoLarsCV",
+    "LassoLarsIC",
     "LinearRegression",
     "LinearSVR",
+    "MultiTaskElasticNet",
+    "MultiTaskElasticNetCV",
+    "MultiTaskLasso",
+    "MultiTaskLassoCV",
+    "OrthogonalMatchingPursuit",
+    "OrthogonalMatchingPursuitCV",
+    "PassiveAggressiveRegressor",
+    "QuantileRegressor",
     "Ridge",
     "RidgeCV",
     "SGDRegressor",
+    "TheilSenRegressor",
 )
+_OF_A_LINK = ("GammaRegressor", "PoissonRegressor", "TweedieRegressor")
 _TRANSLATORS: dict[str, Callable[[Any], nn.Module | None]] = {
     **dict.fromkeys((*_LINEAR, *_LINEAR_REGRESSORS), _linear),
     "BernoulliNB": _bernoulli,
     "ComplementNB": _complement,
+    **dict.fromkeys(_OF_A_LINK, _generalised),
     "GaussianNB": _naive_bayes,
     "GridSearchCV": _best,
     "MLPClassifier": _perceptrons,

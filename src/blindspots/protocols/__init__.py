@@ -31,6 +31,7 @@ NAMES = (
     "curve",
     "exact",
     "regression",
+    "regression-scores",
     "dense",
     "blackbox-scores",
     "blackbox-labels",
@@ -45,7 +46,7 @@ NAMES = (
 USUAL = {Need.GRAD: "fast", Need.VALUE: "blackbox-scores", Need.LABEL: "blackbox-labels"}  # by what a model shows
 USUAL_OF_TEXTS = {Need.SLOPES: "text-fast", Need.VALUE: "text-scores", Need.LABEL: "text-labels"}
 USUAL_OF_TABLES = {Need.GRAD: "tables", Need.VALUE: "tables-scores", Need.LABEL: "tables-labels"}
-USUAL_OF_VALUES = {**USUAL, Need.GRAD: "regression"}  # for goals that do not classify
+USUAL_OF_VALUES = {**USUAL, Need.GRAD: "regression", Need.VALUE: "regression-scores"}  # for goals that do not classify
 USUAL_OF_PARTS = {**USUAL, Need.GRAD: "dense"}  # for goals about pixels or objects
 
 

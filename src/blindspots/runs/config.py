@@ -171,7 +171,7 @@ class OnData(Config):
     model: str = setting(
         ...,
         "digits, digits-robust, reviews, reviews-lstm, reviews-cnn, reviews-transformer, file.pt2, file.pt "
-        "(TorchScript), file.onnx, sklearn:file.skops, model.json, .ubj or .txt with trees, hf:folder, timm:folder, "
+        "(TorchScript), file.onnx, file.skops, model.json, .ubj or .txt with trees, hf:folder, timm:folder, "
         "file.py:factory, package.module:factory, guarded:RUN, the model of a detect run with its detector, or an "
         "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml.",
         metavar="MODEL",

@@ -13,7 +13,7 @@ from blindspots.findings import Finding
 from blindspots.naming import meant
 from blindspots.records import Interval, Record, Share
 
-_GATE = re.compile(r"\s*([\w.@:\-/]+?)(?:\.(low|high))?\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*")
+_GATE = re.compile(r"\s*([\w.@:\-/']+?)(?:\.(low|high))?\s*(<=|>=)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*")
 _NUMBER = re.compile(r"\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*%?\s*")
 
 

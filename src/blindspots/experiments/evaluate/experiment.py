@@ -344,7 +344,7 @@ class Evaluate(Searches[EvaluateConfig]):
     def protocol(self, config: EvaluateConfig, world: World, model: Model | None = None) -> Protocol:
         threat, model = threat_of(world), model or world.model
         given = world.given.get("protocol", config.protocol)
-        usual = _usual(config, threat)
+        usual = _usual(config, world, threat)
         if config.recipe and given in (None, config.recipe):
             given = _of_recipe(config.recipe)
         solved = proves(config, world, model, threat) is not None
@@ -375,10 +375,11 @@ class Evaluate(Searches[EvaluateConfig]):
         return super().make(config, world, part, needs, kept)
 
     def conclude(self, config: EvaluateConfig, world: World, parts: Parts) -> EvaluateVerdict:
-        return reach.concluded(config, world, super().conclude(config, world, parts), parts)
+        found = super().conclude(config, world, parts)
+        return reach.concluded(config, world, found, parts, self._stages(config, world))
 
     def findings(self, config: EvaluateConfig, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:
-        return [*super().findings(config, world, verdict, parts), *reach.missed(config, parts)]
+        return [*super().findings(config, world, verdict, parts), *reach.missed(config, world, parts)]
 
     def named(self, config: EvaluateConfig, protocol: Protocol) -> dict[str, Any]:
         return {"protocol": protocol.name, "chosen": config.chosen or (config.protocol or config.recipe) is None}
@@ -390,7 +391,9 @@ class Evaluate(Searches[EvaluateConfig]):
         if config.chosen and config.protocol == "exact" and solver is not None:
             yield _proofs(solver.about)
         elif config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
-            yield _instead(str(config.protocol), world.model)
+            gives = _usual(config, world, threat_of(world))
+            usual = gives.get(Need.SLOPES) or gives[Need.GRAD]
+            yield _instead(str(config.protocol), usual, world.model)
         yield from super()._notes(config, world)
 
 
@@ -426,7 +429,7 @@ def _for_processes(most: int, rows: int) -> int:
     return min(most, -(-rows // (2 * -(-rows // _TWICE))))
 
 
-def _usual(config: Batched, threat: Threat) -> Mapping[Need, str]:
+def _usual(config: Batched, world: World, threat: Threat) -> Mapping[Need, str]:
     """The protocol that is taken where none is named, by what the model shows."""
     if isinstance(threat, TextThreat):
         return USUAL_OF_TEXTS
@@ -434,7 +437,8 @@ def _usual(config: Batched, threat: Threat) -> Mapping[Need, str]:
         return USUAL_OF_TABLES
     if str(config.goal).partition(":")[0] in DENSE:
         return USUAL_OF_PARTS
-    return USUAL_OF_VALUES if config.of_values else USUAL
+    goes_on = config.of_values and endpoint_of(world) is None  # past a success, which nobody wants to pay for
+    return USUAL_OF_VALUES if goes_on else USUAL
 
 
 def _of_recipe(name: str) -> Protocol:
@@ -465,8 +469,7 @@ def _depends_on_classes(protocol: Protocol) -> bool:
     return not protocol.literal and any(stage.objective.loss == "dlr" for stage in protocol.stages)
 
 
-def _instead(protocol: str, model: Model) -> Finding:
-    usual = "text-fast" if isinstance(model, TextModel) else "fast"
+def _instead(protocol: str, usual: str, model: Model) -> Finding:
     more = "Where its weights are at hand, evaluate those, too: gradients find more."
     return Finding(
         code="protocol-chosen",

@@ -1,6 +1,6 @@
 """How far an adversary moves a model of numbers within smaller radii, and how far noise of the same size does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blindspots.ball import Ball
+from blindspots.engine.cascade import Stage
 from blindspots.engine.result import Result
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate.asking import endpoint_of
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.count import spread
 from blindspots.experiments.evaluate.setup import goal_of, threat_of
@@ -33,6 +35,7 @@ from blindspots.threat import Threat
 Array = NDArray[Any]
 RADII, DRAWS = 3, 8  # smaller radii, and draws of noise at each radius, where nobody says otherwise
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the goal's tolerance: how often each is exceeded
+_FURTHER = 1 + 1e-6  # times as far: more than rounding
 _NOISE = -2  # tells the draws of noise from those of the attacks
 _NAMED = (Above, Below, To)  # goals that name a value, not how large a change counts
 
@@ -45,7 +48,8 @@ def asked(config: EvaluateConfig, world: World) -> int:
     lacks = _lacks(config, world)
     if lacks and config.radii:
         raise InputError(f"expected radii=0 {lacks}, got {config.radii}: leave it out")
-    return 0 if lacks else RADII if config.radii is None else config.radii
+    usual = 0 if world.model.service else RADII  # every query of a service counts
+    return 0 if lacks else usual if config.radii is None else config.radii
 
 
 def _lacks(config: EvaluateConfig, world: World) -> str:
@@ -55,8 +59,8 @@ def _lacks(config: EvaluateConfig, world: World) -> str:
         return "for a goal that is not about numbers"
     if not isinstance(threat, Ball) or not threat.radius:
         return "for a threat without a radius to make smaller"
-    if world.model.service is not None:
-        return "for a model whose every query counts"
+    if endpoint_of(world):
+        return "for an endpoint, whose every query counts"
     if (config.draws or 1) > 1:
         return "for a randomised model"
     limits = (config.max_forwards, config.max_backwards, config.max_seconds)
@@ -144,19 +148,20 @@ def noise(threat: Ball, x: Tensor, fraction: float, key: Tensor) -> Tensor:
 # ------------------------------------------------------------------ what it comes to
 
 
-def concluded(config: EvaluateConfig, world: World, verdict: EvaluateVerdict, parts: Parts) -> EvaluateVerdict:
+def concluded(
+    config: EvaluateConfig, world: World, verdict: EvaluateVerdict, parts: Parts, stages: Sequence[Stage]
+) -> EvaluateVerdict:
     """The verdict with `reached` and, where smaller radii were searched, `reach`."""
     goal, threat = goal_of(world, config), threat_of(world)
     if not isinstance(goal, Regress):
         return verdict
     found = _found(config, goal, parts)
-    more: dict[str, Any] = {"reached": _reached(goal, found[:, -1], verdict)}
+    more: dict[str, Any] = {"reached": _reached(goal, found[:, -1], verdict, stages)}
     if config.radii:
         more["reach_forwards"], more["reach_backwards"] = _cost(config, parts)
-        noise = torch.cat([part["noise"] for part in parts.below("noise")]).numpy()
         radii = [float(threat.radius or 0) * fraction for fraction in fractions(config.radii)]
         more["reach"] = tuple(
-            Reach(radius=radius, attacked=spread(found[:, i]), noise=spread(noise[:, i].ravel()))
+            Reach(radius=radius, attacked=spread(found[:, i]), noise=spread(_noise(parts)[:, i].ravel()))
             for i, radius in enumerate(radii)
         )
     return verdict.model_copy(update=more)
@@ -173,11 +178,22 @@ def _cost(config: EvaluateConfig, parts: Parts) -> tuple[int, int]:
 def _found(config: EvaluateConfig, goal: Regress, parts: Parts) -> Array:
     """The goal's measure at the worst points within every radius: (N, radii).
 
-    A point within a smaller radius is one within a larger one.
+    A point within a smaller radius is one within a larger one, and an adversary may take what noise has found.
     """
-    runs = [parts.run(_name(i)).parts for i in range(config.radii or 0)]
-    worst = np.stack([_column(one, goal.reach) for one in (*runs, parts)], 1)
+    worst = _searched(config, goal, parts)
+    worst = np.fmax(worst, _noise(parts).max(2)) if config.radii else worst
     return np.asarray(np.fmax.accumulate(worst, 1))
+
+
+def _searched(config: EvaluateConfig, goal: Regress, parts: Parts) -> Array:
+    """The goal's measure at the worst points of the searches: (N, radii)."""
+    runs = [parts.run(_name(i)).parts for i in range(config.radii or 0)]
+    return np.stack([_column(one, goal.reach) for one in (*runs, parts)], 1)
+
+
+def _noise(parts: Parts) -> Array:
+    """The goal's measure after every draw of noise: (N, radii, draws)."""
+    return torch.cat([part["noise"] for part in parts.below("noise")]).numpy().astype(np.float64)
 
 
 def _column(parts: Parts, name: str) -> Array:
@@ -187,19 +203,44 @@ def _column(parts: Parts, name: str) -> Array:
     return np.concatenate(found).astype(np.float64)
 
 
-def _reached(goal: Regress, found: Array, verdict: EvaluateVerdict) -> tuple[Reached, ...]:
-    """How often each of several tolerances is exceeded, or the value that is named."""
+def _reached(goal: Regress, found: Array, verdict: EvaluateVerdict, stages: Sequence[Stage]) -> tuple[Reached, ...]:
+    """How often each of several tolerances is exceeded, or the value that is named.
+
+    Nothing is said of larger tolerances than the goal's where every search ends at its first success.
+    """
     if isinstance(goal, _NAMED):
         fell = Share.of(verdict.counted - verdict.robust_of_right.hits, verdict.counted)
         return (Reached(tolerance=goal.threshold, share=fell),)
     return tuple(
         Reached(tolerance=goal.threshold * k, share=Share.of(int((found > goal.threshold * k).sum()), len(found)))
         for k in MULTIPLES
+        if k <= 1 or any(stage.who == "all" and stage.stop_early is False for stage in stages)
     )
 
 
-def missed(config: EvaluateConfig, parts: Parts) -> list[Finding]:
-    """What the searches within smaller radii found, and the one within the whole radius did not."""
+def missed(config: EvaluateConfig, world: World, parts: Parts) -> list[Finding]:
+    """What the search within the whole radius did not find, and others did."""
+    goal = goal_of(world, config)
+    if not config.radii or not isinstance(goal, Regress):
+        return []
+    return [*_missed_nearer(config, parts), *_missed_by_noise(config, goal, parts)]
+
+
+def _missed_by_noise(config: EvaluateConfig, goal: Regress, parts: Parts) -> list[Finding]:
+    worst = np.fmax.accumulate(_searched(config, goal, parts), 1)[:, -1]
+    rows = int((_noise(parts).max((1, 2)) > worst * _FURTHER).sum())
+    if not rows:
+        return []
+    return [
+        Finding(
+            code="noise-went-further", severity="warning",
+            saw=f"Random noise moved {count(rows, 'row')} further than the search did.",
+            do="The search is too weak for this model: name a stronger --protocol; the curve counts these points.",
+        )
+    ]  # fmt: skip
+
+
+def _missed_nearer(config: EvaluateConfig, parts: Parts) -> list[Finding]:
     stood = torch.cat([s["result"] == Result.STOOD for s in parts.below("shards")])
     fell = torch.zeros_like(stood)
     for i in range(config.radii or 0):

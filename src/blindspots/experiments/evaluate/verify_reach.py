@@ -41,9 +41,9 @@ class ReachProof:
         reached = self._reached(self.reader, found[-1], counted, stand)
         if not self.smaller:
             return {"reached": reached, "reach": [], "reach_forwards": 0, "reach_backwards": 0}
-        noise = np.concatenate([self.parts[name]["noise"].numpy() for name in self._noise])
+        noise = self._drawn_noise()
         reach = [
-            {"radius": self._radius(i), "attacked": spread(found[i]), "noise": spread(noise[:, i].reshape(-1))}
+            {"radius": self._radius(i), "attacked": spread(found[i]), "noise": spread(noise[i].reshape(-1))}
             for i in range(self.smaller + 1)
         ]
         forwards, backwards = (int(total) for total in np.sum(list(self._costs()), 0))
@@ -59,6 +59,10 @@ class ReachProof:
                 yield columns["unbilled"].numpy()
                 yield np.asarray([columns["forwards"].sum(), columns["backwards"].sum()])
 
+    def _drawn_noise(self) -> Array:
+        """(radii, rows, draws)."""
+        return np.concatenate([self.parts[name]["noise"].numpy() for name in self._noise]).swapaxes(0, 1)
+
     @property
     def _noise(self) -> list[str]:
         return [name for name in self.parts if name.startswith("noise/")]
@@ -70,6 +74,10 @@ class ReachProof:
         """The measure that counts within every radius, each at least as large as within the one before."""
         runs = [self.parts.run(f"radii/{i}").parts for i in range(self.smaller)]
         columns = [self._column(one) for one in (*runs, self.parts)]
+        if self.smaller:  # an adversary may take what noise has found
+            columns = [
+                np.fmax(column, drawn.max(1)) for column, drawn in zip(columns, self._drawn_noise(), strict=True)
+            ]
         return [np.fmax.reduce(columns[: i + 1]) for i in range(len(columns))]
 
     def _column(self, parts: Parts) -> Array:
@@ -85,8 +93,11 @@ class ReachProof:
         named = reader.numbers[0]
         if reader.name in ("above", "below", "to"):
             return [{"tolerance": named, "share": share(counted - stand, counted)}]
-        over = [sum(value > named * k for value in found.tolist()) for k in _TIMES]
-        return [{"tolerance": named * k, "share": share(n, len(found))} for k, n in zip(_TIMES, over, strict=True)]
+        assert isinstance(self.config, EvaluateConfig)
+        on = any("who='all'" in stage and "stop_early=False" in stage for stage in self.config.stages)
+        times = [k for k in _TIMES if on or k <= 1]  # a search that ends at a success knows of nothing larger
+        over = [sum(value > named * k for value in found.tolist()) for k in times]
+        return [{"tolerance": named * k, "share": share(n, len(found))} for k, n in zip(times, over, strict=True)]
 
     # -------------------------------------------------------------- parts
 

@@ -42,8 +42,7 @@ class Matched(Config):
     model: tuple[str, ...] = setting(
         ...,
         "Two or more, each of them digits, digits-robust, file.pt2, file.pt (TorchScript), file.onnx, "
-        "sklearn:file.skops, "
-        "file.py:factory or package.module:factory. With --split, architectures.",
+        "file.skops, file.py:factory or package.module:factory. With --split, architectures.",
         metavar="MODEL MODEL...",
         argument=True,
     )
