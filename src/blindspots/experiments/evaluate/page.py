@@ -122,7 +122,8 @@ class Shown:
     @property
     def in_levels(self) -> bool:
         """Whether rounding to what files keep means something."""
-        return self.goal is None and not self.texts and self.table is None
+        whole = self.evidence.depth is None or not self.evidence.depth.floating
+        return self.goal is None and not self.texts and self.table is None and whole
 
     @property
     def table(self) -> TableVerdict | None:
@@ -132,7 +133,7 @@ class Shown:
     @property
     def bits(self) -> int:
         """That files keep of a value."""
-        return 8 if self.evidence.rate is None else 16
+        return 8 if self.evidence.depth is None else self.evidence.depth.bits
 
     @property
     def keeper(self) -> str:
