@@ -104,7 +104,7 @@ def page(run: Hardening) -> Page:
             "findings_after": [f for f in v.after.findings if f not in v.findings],
             "texts": after.texts,
             "program": program_file(after.texts),
-            "is_image": is_image(shape),
+            "is_image": c.padding is None and is_image(shape),
             "is_colour": is_colour(shape),
             "is_small": is_small(shape),
         },
