@@ -65,7 +65,8 @@ def roughness(change: Array) -> float:
 def length_of(x: Array, padding: object) -> int:
     """Samples of a series (channels, T) before its padding, at least 1."""
     if padding is None:
-        return x.shape[1]
+        whole: int = x.shape[1]
+        return whole
     counts = np.flatnonzero((x != padding).any(0))
     return int(counts[-1]) + 1 if len(counts) else 1
 
