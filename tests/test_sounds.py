@@ -111,8 +111,10 @@ def test_what_is_written_is_read_again(name: str) -> None:
         (wav(np.arange(100), 16)[:-50], "it ends after 75 of 100 samples"),
         (wav(np.zeros(0, np.int64), 16), "it holds no samples"),
         (wav(np.arange(9), 32)[:20] + b"\x07\0" + wav(np.arange(9), 32)[22:], "unknown format: 7"),
-        (wav(np.arange(9), 32)[:24] + bytes(4) + wav(np.arange(9), 32)[28:], "it has no sample rate"),
+        (wav(np.arange(9), 32)[:24] + bytes(4) + wav(np.arange(9), 32)[28:], "its sample rate is 0"),
+        (wav(np.arange(9), 32)[:24] + b"\xff" * 4 + wav(np.arange(9), 32)[28:], "its sample rate is 4294967295"),
         (wav(np.arange(9), 16)[:20] + b"\x03\0" + wav(np.arange(9), 16)[22:], "its floats have 16 bits"),
+        (wav(np.arange(9), 16)[:36] + b"LIST\xf0\xff\xff\xff" + wav(np.arange(9), 16)[36:], "it ends too early"),
         (floats(np.array([0.0, np.nan], "<f4")), "it holds values that are not finite"),
         (floats(np.array([0.0, 1e300], "<f8")), "it holds values that are not finite"),
     ],
@@ -120,6 +122,20 @@ def test_what_is_written_is_read_again(name: str) -> None:
 def test_other_files_are_refused_in_a_sentence(content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=f"WAV file of 8, 16, 24 or 32 bits PCM or of floats.*{said}"):
         read_wav(Path("a.wav"), content)
+
+
+@given(st.sampled_from(sorted(DEPTHS)), st.lists(st.tuples(st.integers(0, 59), st.integers(0, 255)), max_size=3))
+def test_a_broken_header_is_read_and_written_again_or_refused(name: str, flips: list[tuple[int, int]]) -> None:
+    raw = bytearray(write_wav(np.linspace(-0.9, 0.9, 40, dtype=np.float32).reshape(2, 20), 8000, DEPTHS[name]))
+    for at, value in flips:
+        raw[at] = value
+    try:
+        sound = read_wav(Path("a.wav"), bytes(raw))
+    except InputError:
+        return
+    again = read_wav(Path("b.wav"), write_wav(sound.samples, sound.rate, sound.depth))
+    assert np.array_equal(again.samples, sound.samples)
+    assert (again.rate, again.depth) == (sound.rate, sound.depth)
 
 
 @given(st.sampled_from(sorted(DEPTHS)), st.integers(-(2**31), 2**31 - 1), st.floats(-1, 1, width=32))

@@ -73,10 +73,12 @@ def read_wav(path: Path, raw: bytes) -> Sound:
             content = file.readframes(frames)
         if len(content) != frames * channels * width:
             raise wave.Error(f"it ends after {len(content) // (channels * width)} of {frames} samples")
-        if not frames or not rate:
-            raise wave.Error("it holds no samples" if rate else "it has no sample rate")
+        if not frames:
+            raise wave.Error("it holds no samples")
+        if not 0 < rate * channels * width < 1 << 32:
+            raise wave.Error(f"its sample rate is {rate}")
         samples = _samples(content, width, tag == _FLOAT)
-    except (wave.Error, EOFError, struct.error, OverflowError) as error:
+    except (wave.Error, EOFError, struct.error, OverflowError, RuntimeError) as error:  # of a chunk beyond the end
         said = str(error) or "it ends too early"
         raise InputError(
             f"expected a WAV file of 8, 16, 24 or 32 bits PCM or of floats, got {str(path)!r}, which cannot be read "
