@@ -68,6 +68,7 @@ class Bumps(nn.Module):
         return torch.stack([over, -over], 1)
 
 
+@pytest.mark.slow
 def test_training_learns_the_rows_and_is_repeated_by_its_seed(wheel: Path) -> None:
     x, y = series.read_set(wheel, "Bump", "TRAIN")
     net, again, other = (series.trained(x, y, 25, 4, seed) for seed in (0, 0, 1))
