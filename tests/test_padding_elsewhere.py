@@ -100,6 +100,8 @@ def test_a_network_of_sounds_is_hardened_within_its_padding_and_proved_again(tmp
         x, moved = one.parts.joined("shards")["x"], one.adversarial
         assert torch.equal(moved[..., -1][x[..., -1] == 0], x[..., -1][x[..., -1] == 0])
     assert not bs.verify(tmp_path / "run", model, data).problems
+    page = bs.write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "Series before (grey) and after (red)" in page
 
 
 REFUSING: dict[str, Callable[[bs.Model, Any], Any]] = {
