@@ -32,7 +32,7 @@ def test_no_norm_grows_and_smoothing_is_its_own_transpose(length: int, sigma: fl
     assert all(w >= 0 for w in kernel)
 
 
-@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.6)])
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.6), L1(2.5)])
 def test_a_linear_model_falls_exactly_where_the_smoothed_gradient_reaches(ball: Ball) -> None:
     """max <w, S theta> over |theta|_p <= r is r |S w|_q: rows fall up to that margin and no further."""
     g = torch.Generator().manual_seed(0)
@@ -64,6 +64,20 @@ def test_changes_are_smooth_where_those_of_the_attack_alone_are_not() -> None:
     assert (roughness(moved[fell]) < 0.1 * roughness(plain[fell])).all()
 
 
+def test_theta_may_leave_the_box_and_what_is_seen_may_not() -> None:
+    """In l1 all of theta goes to one place, further than the box is wide; smoothed it is no more than a bump."""
+    smooth, length, r = Smooth(PGD(10, stride=1.0, random_start=False), sigma=6.0), 80, 1.5
+    weight = torch.randn(length, generator=torch.Generator().manual_seed(2))
+    best = r * float(smooth._smoothed(weight[None]).abs().max())
+    x = torch.full((2, length), 0.5) + torch.tensor([[0.98], [1.02]]) * best * weight / weight.square().sum()
+    shift = float((torch.full((length,), 0.5) * weight).sum())
+    net = Linear(torch.stack([weight / 2, -weight / 2]), torch.tensor([-shift / 2, shift / 2]))
+    assert bool(((x > 0.2) & (x < 0.8)).all())
+    run = bs.attack(bs.Model(net), x, torch.zeros(2, dtype=torch.int64), smooth, threat=L1(r))
+    assert run.adversarial.ne(x).any(1).tolist() == [True, False]
+    assert bool(((run.adversarial >= 0) & (run.adversarial <= 1)).all())
+
+
 def test_in_words_and_what_is_refused() -> None:
     assert parse_attack("pgd:steps=7+smooth:sigma=3") == Smooth(PGD(7), 3.0)
     assert parse_attack("apgd+smooth") == Smooth(APGD())
@@ -71,3 +85,6 @@ def test_in_words_and_what_is_refused() -> None:
         Smooth(DDN())
     with pytest.raises(InputError, match="sigma above 0"):
         Smooth(sigma=0.0)
+    net = Linear(torch.ones(2, 5), torch.zeros(2))
+    with pytest.raises(InputError, match=r"expected an attack for .*l0.*got Smooth"):
+        bs.attack(bs.Model(net), torch.rand(2, 5), torch.zeros(2, dtype=torch.int64), Smooth(), threat="l0:2")

@@ -438,3 +438,37 @@ def test_generalised_linear_models_have_gradients() -> None:
         model = bs.from_estimator(fitted)
         assert not isinstance(model, bs.BlackBox)
         assert np.allclose(model.logits(X).detach().numpy().reshape(-1), fitted.predict(X.numpy()), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "threat"), [((3,), bs.Linf(0.05, -9, 9)), ((1, 2), bs.L2(0.1, -9, 9))], ids=["horizon", "channels"]
+)
+def test_of_a_forecast_the_number_that_moves_furthest_counts(
+    shape: tuple[int, ...], threat: bs.Linf | bs.L2, tmp_path: Path
+) -> None:
+    """Within eps, number k of a linear forecast moves by eps |w_k|_q, whichever of them it is that moves most."""
+    g, k = torch.Generator().manual_seed(0), math.prod(shape)
+    weight = torch.randn(k, 10, generator=g)
+    weight[-1] *= 2
+    net = torch.nn.Sequential(torch.nn.Linear(10, k), torch.nn.Unflatten(1, shape))
+    net[0].weight.data, net[0].bias.data = weight, torch.zeros(k)
+    x = torch.rand(1, 10, generator=g)
+    best = float(threat.radius or 0) * float(threat.dual(weight).max())
+    model, data = bs.Model(net, bounds=(-9, 9), output="values"), bs.ArrayData(x, net(x).detach(), values=True)
+    run = bs.evaluate(
+        model, data=data, threat=threat, goal=f"move:{best * 0.99}", radii=int(k == 2), out=tmp_path / "run"
+    )
+    assert run.verdict.robust_accuracy == 0
+    shift = {m.name: m.worst for m in run.verdict.measures}["shift"]
+    assert (shift.mean, shift.largest) == pytest.approx((best, best), rel=1e-4)
+    assert [r.attacked.mean for r in run.verdict.reach] == pytest.approx([best / 2, best][: 2 * (k == 2)], rel=1e-4)
+    if k == 2:
+        assert not bs.verify(tmp_path / "run", model, data).problems
+
+
+def test_a_forecast_of_another_shape_than_y_is_refused() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(10, 6), torch.nn.Unflatten(1, (3, 2)))
+    with pytest.raises(InputError, match=r"as many numbers per input as there are in y \(2, 3\), got outputs \(3, 2\)"):
+        bs.evaluate(
+            bs.Model(net, output="values"), torch.rand(2, 10), torch.zeros(2, 2, 3), threat="linf:0.1", goal="move:1"
+        )

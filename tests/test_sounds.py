@@ -1,4 +1,4 @@
-"""Sounds: WAV files of all kinds, limits in decibels, and examples that are what a file of 16 bits holds."""
+"""Sounds: WAV files of all kinds, limits in decibels, and examples that are what a file of their depth holds."""
 
 import base64
 import csv
@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 import blindspots as bs
 from blindspots.attacks import FMN, PGD
@@ -27,7 +28,7 @@ from blindspots.experiments.evaluate.gallery import chosen
 from blindspots.experiments.evaluate.heard import audible, heard
 from blindspots.report.words import ThreatWords
 from blindspots.rows import Around
-from blindspots.sounds import read_wav, towards, whole_of, write_wav
+from blindspots.sounds import DEPTHS, Depth, read_wav, towards, whole_of, write_wav
 from blindspots.threats import absolute, parse_threat
 from closed_form import Linear
 from tones import CLASSES, RATE, trained, write_tones
@@ -66,15 +67,39 @@ def test_files_of_all_widths_are_read_exactly(bits: int, channels: int, header: 
     ends = np.array([-(1 << bits - 1), (1 << bits - 1) - 1, 0, -1, 1, 100], np.int64)
     whole = np.stack([ends, -ends // 3], 1)[:, :channels]
     sound = read_wav(Path("a.wav"), header(wav(whole.ravel(), bits, channels=channels)))  # type: ignore[operator]
-    exact = np.rint(whole.T / 2.0 ** (bits - 16)).clip(-32768, 32767)
-    assert (sound.samples.shape, sound.rate, sound.bits) == ((channels, 6), 8000, bits)
-    assert np.array_equal(sound.samples, exact)
+    exact = whole.T / 2.0 ** (bits - 1)
+    assert (sound.samples.shape, sound.rate, sound.depth) == ((channels, 6), 8000, Depth(bits))
+    assert np.array_equal(sound.samples, exact.astype(np.float32))
+    assert np.array_equal(sound.samples, exact) or bits == 32  # whose 32 bits no float32 holds
 
 
-def test_what_is_written_is_read_again() -> None:
-    x = np.random.default_rng(0).integers(-32768, 32768, (2, 50)) / 32768
-    assert np.array_equal(read_wav(Path("a"), write_wav(x, 44100)).samples / 32768, x)
-    assert whole_of(np.array([1.0, -1.0, 2.0])).tolist() == [32767, -32768, 32767]
+def floats(values: np.ndarray) -> bytes:
+    """A file of floats as wide as the values, one channel, at 8000 Hz, with a chunk before its header's."""
+    width = values.dtype.itemsize
+    fmt = struct.pack("<HHIIHH", 3, 1, 8000, 8000 * width, width, 8 * width)
+    said = b"LIST" + struct.pack("<I", 7) + b"fmt 123" + b"\0"  # of odd size, and no header
+    content = said + b"fmt " + struct.pack("<I", 16) + fmt + b"data" + struct.pack("<I", values.nbytes)
+    return b"RIFF" + struct.pack("<I", 4 + len(content) + values.nbytes) + b"WAVE" + content + values.tobytes()
+
+
+@pytest.mark.parametrize("width", ["<f4", "<f8"])
+def test_floats_are_read_and_written_as_they_are(width: str) -> None:
+    x = np.array([0.1, -1.5, 1e-30, 1.0], width)
+    sound = read_wav(Path("a.wav"), floats(x))
+    assert (sound.depth, sound.rate) == (DEPTHS["f32"], 8000)
+    assert np.array_equal(sound.samples, x.astype(np.float32)[None])
+    assert np.array_equal(read_wav(Path("b.wav"), write_wav(sound.samples, 8000, sound.depth)).samples, sound.samples)
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_what_is_written_is_read_again(name: str) -> None:
+    depth, rng = DEPTHS[name], np.random.default_rng(0)
+    whole = rng.integers(-depth.half, depth.half, (2, 50)) >> rng.integers(0, depth.bits, (2, 50))
+    x = (whole / depth.half).astype(np.float32)
+    again = read_wav(Path("a"), write_wav(x, 44100, depth))
+    assert np.array_equal(again.samples, x)
+    assert (again.rate, again.depth) == (44100, depth)
+    assert whole_of(np.array([1.0, -1.0, 2.0]), DEPTHS["s16"]).tolist() == [32767, -32768, 32767]
 
 
 @pytest.mark.parametrize(
@@ -85,22 +110,48 @@ def test_what_is_written_is_read_again() -> None:
         (b"ID3" + bytes(100), "does not start with RIFF id"),
         (wav(np.arange(100), 16)[:-50], "it ends after 75 of 100 samples"),
         (wav(np.zeros(0, np.int64), 16), "it holds no samples"),
-        (wav(np.arange(9), 32)[:20] + b"\x03\0" + wav(np.arange(9), 32)[22:], "unknown format: 3"),
+        (wav(np.arange(9), 32)[:20] + b"\x07\0" + wav(np.arange(9), 32)[22:], "unknown format: 7"),
+        (wav(np.arange(9), 32)[:24] + bytes(4) + wav(np.arange(9), 32)[28:], "its sample rate is 0"),
+        (wav(np.arange(9), 32)[:24] + b"\xff" * 4 + wav(np.arange(9), 32)[28:], "its sample rate is 4294967295"),
+        (wav(np.arange(9), 16)[:20] + b"\x03\0" + wav(np.arange(9), 16)[22:], "its floats have 16 bits"),
+        (wav(np.arange(9), 16)[:36] + b"LIST\xf0\xff\xff\xff" + wav(np.arange(9), 16)[36:], "it ends too early"),
+        (floats(np.array([0.0, np.nan], "<f4")), "it holds values that are not finite"),
+        (floats(np.array([0.0, 1e300], "<f8")), "it holds values that are not finite"),
     ],
 )
 def test_other_files_are_refused_in_a_sentence(content: bytes, said: str) -> None:
-    with pytest.raises(InputError, match=f"WAV file of 8, 16, 24 or 32 bits PCM.*{said}"):
+    with pytest.raises(InputError, match=f"WAV file of 8, 16, 24 or 32 bits PCM or of floats.*{said}"):
         read_wav(Path("a.wav"), content)
 
 
-@given(st.integers(-32768, 32767), st.floats(-1, 1, width=32))
-def test_rounding_towards_the_original_never_makes_a_change_larger(k: int, value: float) -> None:
-    x0, x = np.float32([[k / 32768]]), np.float32([[value]])
-    rounded = towards(x, x0)
-    assert float(rounded[0, 0] * 32768).is_integer()
-    assert abs(rounded - x0) <= abs(x - x0) + 1e-3 / 32768 + 1e-7
-    assert abs(rounded - x) < 1.001 / 32768
-    assert np.array_equal(towards(rounded, x0), rounded)
+@given(st.sampled_from(sorted(DEPTHS)), st.lists(st.tuples(st.integers(0, 59), st.integers(0, 255)), max_size=3))
+def test_a_broken_header_is_read_and_written_again_or_refused(name: str, flips: list[tuple[int, int]]) -> None:
+    raw = bytearray(write_wav(np.linspace(-0.9, 0.9, 40, dtype=np.float32).reshape(2, 20), 8000, DEPTHS[name]))
+    for at, value in flips:
+        raw[at] = value
+    try:
+        sound = read_wav(Path("a.wav"), bytes(raw))
+    except InputError:
+        return
+    again = read_wav(Path("b.wav"), write_wav(sound.samples, sound.rate, sound.depth))
+    assert np.array_equal(again.samples, sound.samples)
+    assert (again.rate, again.depth) == (sound.rate, sound.depth)
+
+
+@given(st.sampled_from(sorted(DEPTHS)), st.integers(-(2**31), 2**31 - 1), st.floats(-1, 1, width=32))
+def test_rounding_towards_the_original_never_makes_a_change_larger(name: str, k: int, value: float) -> None:
+    depth = DEPTHS[name]
+    x0 = np.float32([[(k >> 32 - depth.bits) / depth.half]])
+    x = np.float32([[value]])
+    rounded = towards(x, x0, depth)
+    if depth.floating:
+        assert np.array_equal(rounded, x)
+        return
+    change, kept = (t.astype(np.float64) - x0 for t in (x, rounded))
+    assert abs(kept) <= abs(change)
+    assert abs(kept - change) < 1.001 / depth.half + 2**-24 * (depth.bits == 32)
+    assert np.array_equal(read_wav(Path("a"), write_wav(rounded, 8000, depth)).samples, rounded)
+    assert np.array_equal(towards(rounded, x0, depth), rounded)
 
 
 # ------------------------------------------------------------------ folders
@@ -128,14 +179,17 @@ def test_folders_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     (folder / "high" / "z.wav").write_bytes(wav(np.arange(10), 16, rate=RATE, channels=2))
     with pytest.raises(InputError, match=r"sounds of one number of channels, got mono in .* and stereo in"):
         bs.load_data(folder)
+    (folder / "high" / "z.wav").write_bytes(wav(np.arange(9), 24, rate=RATE))
+    with pytest.raises(InputError, match=r"sounds of one depth, got 16 bits in .* and 24 bits in"):
+        bs.load_data(folder)
 
 
-def test_deeper_sounds_are_rounded_and_said(tmp_path: Path) -> None:
+def test_what_no_float_holds_is_said(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.wav").write_bytes(wav(np.array([1 << 22, 3, 200]), 24))
+    (tmp_path / "a" / "1.wav").write_bytes(wav(np.array([1 << 30, 3, (1 << 30) + 1]), 32))
     data = bs.load_data(tmp_path)
-    assert (data.rows(0, 1)[0] * 32768).tolist() == [[[16384, 0, 1]]]
-    assert any("1 of 1 sounds have 24 bits: they were rounded to 16" in note.saw for note in data.notes)
+    assert data.rows(0, 1)[0].tolist() == [[[0.5, 3 / 2**31, 0.5]]]
+    assert any("32 bits, of which models get the nearest 32-bit float" in note.saw for note in data.notes)
 
 
 # ------------------------------------------------------------------ decibels
@@ -226,33 +280,43 @@ def decibels(x: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
     return 10 * math.log10(ratio), 20 * math.log10(loudest)
 
 
-@pytest.mark.parametrize(("spec", "at"), [("snr:6", 0), ("peak:-8", 1)])
-def test_every_file_that_is_written_keeps_the_limit(ear: bs.Model, spec: str, at: int, tmp_path: Path) -> None:
-    data = bs.load_data(write_tones(tmp_path / "tones", 20))
+@pytest.mark.parametrize(
+    ("spec", "at", "depth"), [("snr:6", 0, "u8"), ("snr:6", 0, "s16"), ("peak:-8", 1, "s24"), ("peak:-8", 1, "f32")]
+)
+def test_every_file_that_is_written_keeps_the_limit(
+    ear: bs.Model, spec: str, at: int, depth: str, tmp_path: Path
+) -> None:
+    data = bs.load_data(write_tones(tmp_path / "tones", 20, depth=depth))
     run = bs.attack(ear, data=data, attack=PGD(20), threat=spec, out=tmp_path / "run")
     v = run.verdict
     assert v.clean_accuracy == 1
     assert 0 < v.robust_accuracy < 1
-    assert v.robust_accuracy_8bit == v.robust_accuracy
+    if depth != "u8":
+        assert v.robust_accuracy_8bit == v.robust_accuracy
     with (tmp_path / "run" / "examples" / "examples.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == round(20 * (1 - v.robust_accuracy))
-    for line in lines:
+    exact = load_file(tmp_path / "run" / "examples" / "examples.safetensors")
+    undone = 0
+    for i, line in enumerate(lines):
         x, moved = (
             read_wav(path := tmp_path / "run" / "examples" / "sounds" / line[name], path.read_bytes())
             for name in ("original", "adversarial")
         )
         row, length = int(line["row"]), data.lengths[int(line["row"])]  # type: ignore[attr-defined]
-        assert np.array_equal(x.samples / 32768, data.rows(row, row + 1)[0][0, :, :length])
-        assert (moved.samples.shape, moved.rate) == ((1, length), RATE)
+        assert np.array_equal(x.samples, data.rows(row, row + 1)[0][0, :, :length])
+        assert np.array_equal(moved.samples, exact["in_file"][i, :, :length])
+        assert (moved.samples.shape, moved.rate, moved.depth) == ((1, length), RATE, DEPTHS[depth])
         found = decibels(x.samples, moved.samples)
         limit = float(spec.partition(":")[2])
         assert found[at] >= limit - 1e-3 if at == 0 else found[at] <= limit + 1e-3
         assert found == pytest.approx((float(line["snr"]), float(line["peak"])), abs=0.01)
         whole = torch.zeros(1, 1, 400)
-        whole[..., :length] = torch.from_numpy(moved.samples / 32768)
-        assert line["survives_16bit"] == "True"
-        assert CLASSES[int(ear.net(whole).argmax())] == line["prediction"] != line["label"]
+        whole[..., :length] = torch.from_numpy(moved.samples)
+        fools = CLASSES[int(ear.net(whole).argmax())] == line["prediction"] != line["label"]
+        assert line["survives"] == str(fools)
+        undone += not fools
+    assert round(20 * (v.robust_accuracy_8bit - v.robust_accuracy)) == undone
 
 
 def test_a_run_is_proved_again_and_played_from_its_report(ear: bs.Model, tmp_path: Path) -> None:
@@ -266,8 +330,8 @@ def test_a_run_is_proved_again_and_played_from_its_report(ear: bs.Model, tmp_pat
     fell = int((~run.adversarial.eq(bs.load_data(tmp_path / "tones").rows(0, 12)[0]).flatten(1).all(1)).sum())
     assert len(heard) == 3 * fell > 0
     for original, change, moved in zip(heard[::3], heard[1::3], heard[2::3], strict=True):
-        x, d, y = (read_wav(Path(), base64.b64decode(uri)).samples.astype(int) for uri in (original, change, moved))
-        assert abs(abs(d).max() - abs(x).max()) <= 1
+        x, d, y = (read_wav(Path(), base64.b64decode(uri)).samples for uri in (original, change, moved))
+        assert abs(abs(d).max() - abs(x).max()) <= 1 / 32768
         assert decibels(x, y)[0] >= 6 - 1e-3
 
 

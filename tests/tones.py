@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from blindspots.sounds import write_wav
+from blindspots.sounds import DEPTHS, write_wav
 
 RATE, LENGTH = 2000, 400
 CLASSES = ("high", "low")  # in the order of the folders
@@ -26,10 +26,10 @@ def tones(rows: int, seed: int) -> list[tuple[str, np.ndarray]]:
     return made
 
 
-def write_tones(folder: Path, rows: int, seed: int = 0) -> Path:
+def write_tones(folder: Path, rows: int, seed: int = 0, depth: str = "s16") -> Path:
     for i, (name, sound) in enumerate(tones(rows, seed)):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / f"{i:03d}.wav").write_bytes(write_wav(sound, RATE))
+        (folder / name / f"{i:03d}.wav").write_bytes(write_wav(sound, RATE, DEPTHS[depth]))
     return folder
 
 

@@ -115,6 +115,10 @@ class Ball(Threat):
         """The same threat in another box."""
         return replace(self, lo=lo, hi=hi)  # type: ignore[arg-type]  # whatever `as_box` takes
 
+    def like(self, name: str) -> "Ball":
+        """The ball of another norm without a radius that has the same box, units, mask and padding."""
+        return BALLS[name](None, self.lo, self.hi, self.unit, self.where, self.padding)
+
     def to(self, device: torch.device) -> Self:
         moved: dict[str, Any] = {name: t.to(device) for name, t in self.features.items()}
         return replace(self, **moved) if moved else self

@@ -5,6 +5,7 @@ from torch import Tensor
 from blindspots.attacks import CATALOGUE, Attack
 from blindspots.ball import Ball
 from blindspots.capabilities import Tabular, lacking
+from blindspots.data import Dataset
 from blindspots.errors import InputError
 from blindspots.models.model import Model
 from blindspots.objective import Objective
@@ -83,6 +84,15 @@ def check_even(model: Model, what: str) -> None:
         raise InputError(
             f"expected one pair of bounds for all features for {what}, got bounds of every feature: evaluate and "
             "attack take these, here give Model(net, bounds=(low, high)) two numbers"
+        )
+
+
+def check_lengths(data: Dataset, what: str) -> None:
+    """Refuse rows that were filled up to one length where all of a row may change."""
+    if getattr(data, "padding", None) is not None:
+        raise InputError(
+            f"expected rows of one length for {what}, got {data.name}, whose shorter rows were filled up: evaluate, "
+            "attack and harden leave that as it is, here cut all rows to one length"
         )
 
 

@@ -49,16 +49,27 @@ def as_threat(given: Any) -> Any:
 
 
 def as_plain_threat(given: Any) -> Any:
+    """As `as_padded_threat`, and all of a row may change."""
+    threat = as_padded_threat(given)
+    if isinstance(threat, Ball) and threat.padding is not None:
+        raise InputError(
+            "expected a threat in which all of a row may change, got one with padding: evaluate, attack and harden "
+            "leave padding as it is, here cut all rows to one length"
+        )
+    return threat
+
+
+def as_padded_threat(given: Any) -> Any:
     """As `as_threat`, where one radius holds for all features. Raises InputError for other balls."""
     threat = absolute(as_threat(given))
     if isinstance(threat, Cost):
         raise InputError(
             f"expected a threat such as linf:0.1, got {threat.spec!r}: only evaluate and attack know what columns cost"
         )
-    if isinstance(threat, Ball) and not (threat.even and threat.where is None and threat.padding is None):
+    if isinstance(threat, Ball) and not (threat.even and threat.where is None):
         raise InputError(
-            "expected a threat whose box and radius are the same for all features, got bounds, units, a mask of "
-            "features or padding: evaluate and attack search in these, here give a radius alone"
+            "expected a threat whose box and radius are the same for all features, got bounds, units or a mask of "
+            "features: evaluate and attack search in these, here give a radius alone"
         )
     return threat
 

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from blindspots.data.dataset import note
 from blindspots.data.images import IMAGES
 from blindspots.errors import InputError
 from blindspots.findings import Finding
-from blindspots.sounds import STEPS, Sound, read_wav
+from blindspots.sounds import DEPTHS, Sound, read_wav
 
 SOUNDS = Kind("sound", "WAV files", (".wav",))
 
@@ -24,14 +23,15 @@ SOUNDS = Kind("sound", "WAV files", (".wav",))
 class SoundData(ClassFolders):
     """A folder that has a folder of WAV files for each class; rows and labels as of `FolderData`.
 
-    Inputs are (channels, samples) in [-1, 1], on the levels k / 32768 of 16 bits. Shorter sounds are filled up with
-    zeros at the end.
+    Inputs are (channels, samples), as `sounds.read_wav` reads them: whole numbers as shares of the largest, so in
+    [-1, 1], floats as they are. Shorter sounds are filled up with zeros at the end.
 
     Args:
         named: folder names are names of classes even if some are numbers; else a mixture of both is refused.
 
     Attributes:
         rate: samples per second.
+        depth: what the files keep of a sample, one of `sounds.DEPTHS`.
         lengths: samples of each row before it was filled up.
         padding: 0 where rows were filled up, else None: what must not change, see `Ball`.
     """
@@ -46,7 +46,7 @@ class SoundData(ClassFolders):
         labels = labels.first(rows)
         self._files = files[: len(labels.y)]
         facts = _scan(folder, self._files)
-        self._digest, self.rate, self.lengths = facts.digest, facts.rate, facts.lengths
+        self._digest, self.rate, self.depth, self.lengths = facts.digest, facts.rate, facts.depth, facts.lengths
         shape = (facts.channels, max(facts.lengths))
         super().__init__(folder.resolve().name, spec, shape, labels, facts.notes)
 
@@ -71,7 +71,7 @@ class SoundData(ClassFolders):
         x = torch.zeros(stop - start, *self.shape)
         for row, path in zip(x, self._files[start:stop], strict=True):
             samples = torch.from_numpy(read_wav(path, bytes_of(path, "a sound")).samples.copy())
-            row[..., : samples.shape[1]] = (samples / (STEPS // 2)).view(*self.shape[:-1], samples.shape[1])
+            row[..., : samples.shape[1]] = samples.view(*self.shape[:-1], samples.shape[1])
         return x
 
 
@@ -88,14 +88,15 @@ def has_sounds(folder: Path) -> bool:
 class _Facts:
     digest: str
     rate: int
+    depth: str
     channels: int
     lengths: list[int]
     notes: list[Finding]
 
 
 def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
-    """Open every sound once. Raises InputError: one is broken, or two differ in rate or channels."""
-    digest, first, lengths, deep = hashlib.sha256(), None, [], Counter[int]()
+    """Open every sound once. Raises InputError: one is broken, or two differ in rate, channels or depth."""
+    digest, first, lengths = hashlib.sha256(), None, []
     for path in files:
         raw = bytes_of(path, "a sound")
         digest.update(repr((path.relative_to(folder).as_posix(), len(raw))).encode() + raw)
@@ -103,15 +104,16 @@ def _scan(folder: Path, files: Sequence[Path]) -> _Facts:
         first = first or sound
         _check_alike(first, files[0], sound, path)
         lengths.append(sound.samples.shape[1])
-        deep[sound.bits] += sound.bits > 16
     assert first is not None
-    return _Facts(digest.hexdigest(), first.rate, len(first.samples), lengths, _notes(first.rate, lengths, +deep))
+    depth = next(name for name, depth in DEPTHS.items() if depth == first.depth)
+    return _Facts(digest.hexdigest(), first.rate, depth, len(first.samples), lengths, _notes(first, lengths))
 
 
 def _check_alike(first: Sound, at: Path, sound: Sound, path: Path) -> None:
     for what, one, other in (
         ("one sample rate", f"{first.rate} Hz", f"{sound.rate} Hz"),
         ("one number of channels", _channels(first), _channels(sound)),
+        ("one depth", str(first.depth), str(sound.depth)),
     ):
         if one != other:
             raise InputError(
@@ -123,13 +125,13 @@ def _channels(sound: Sound) -> str:
     return {1: "mono", 2: "stereo"}.get(len(sound.samples), f"{len(sound.samples)} channels")
 
 
-def _notes(rate: int, lengths: list[int], deep: Counter[int]) -> list[Finding]:
-    shortest, longest = (f"{n / rate:.3g} s" for n in (min(lengths), max(lengths)))
+def _notes(first: Sound, lengths: list[int]) -> list[Finding]:
     notes = []
-    if shortest != longest or min(lengths) < max(lengths):
+    if min(lengths) < max(lengths):
+        shortest, longest = (f"{n / first.rate:.3g} s" for n in (min(lengths), max(lengths)))
         saw = f"Sounds are {shortest} to {longest} long: shorter ones were filled up with zeros, which may not change."
         notes.append(note("sounds-filled-up", saw))
-    if deep:
-        saw = f"{sum(deep.values())} of {len(lengths)} sounds have {' or '.join(map(str, sorted(deep)))} bits: they "
-        notes.append(note("sounds-rounded", f"{saw}were rounded to 16, in which examples are written."))
+    if first.depth == DEPTHS["s32"]:
+        saw = "Sounds have samples of 32 bits, of which models get the nearest 32-bit float."
+        notes.append(note("sounds-rounded", saw))
     return notes

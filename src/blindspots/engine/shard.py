@@ -16,7 +16,7 @@ from blindspots.packing import pack_inputs, packed_text
 from blindspots.records import NO_TARGET, REJECTED
 from blindspots.rows import Rows
 from blindspots.scenes import FINAL
-from blindspots.sounds import towards
+from blindspots.sounds import Depth, towards
 
 LOOKS_AFTER = 3
 
@@ -27,13 +27,13 @@ def looks_after(goal: Goal) -> int:
 
 
 def shard_columns(
-    oracle: Oracle, samples: Samples, board: Board, seed: int = 0, *, sounds: bool = False
+    oracle: Oracle, samples: Samples, board: Board, seed: int = 0, *, depth: Depth | None = None
 ) -> dict[str, Tensor]:
     """The columns that `SHARD` of evaluations names: every success is evaluated again from the bytes that are kept.
 
     That takes at most `looks_after` evaluations per row. In a scene they are of draws that no search has seen, so what
-    is said of a success is not flattered by the search for it; `seed`: of the run; `sounds`: files keep 16 bits of
-    them.
+    is said of a success is not flattered by the search for it; `seed`: of the run; `depth`: of sounds, what their files
+    keep.
     """
     goal, ledger = oracle.goal, board.ledger
     calls, judged = oracle.forwards, samples.judged(goal, board.output)
@@ -54,7 +54,7 @@ def shard_columns(
     adversarial = strongest[broken]
     in_8bit = seen.prediction.clone()
     if oracle.model.in_levels:
-        rounded = _in_16_bits(adversarial, samples.x[broken]) if sounds else _in_8_bits(adversarial, oracle)
+        rounded = _as_sounds(adversarial, samples.x[broken], depth) if depth else _in_8_bits(adversarial, oracle)
         in_8bit = _said(oracle, judged, board, rounded, broken, draws)
     more = {} if goal.classifies else _measured(oracle, samples, board, draws)
     unbilled = board.unbilled + torch.tensor([oracle.forwards - calls, 0], device=broken.device)
@@ -111,8 +111,8 @@ def _in_8_bits(points: Tensor, oracle: Oracle) -> Tensor:
     return to_8bit(points, oracle.model.box.to(points.device))
 
 
-def _in_16_bits(points: Tensor, x: Tensor) -> Tensor:
-    return torch.from_numpy(towards(points.cpu().numpy(), x.cpu().numpy())).to(points.device)
+def _as_sounds(points: Tensor, x: Tensor, depth: Depth) -> Tensor:
+    return torch.from_numpy(towards(points.cpu().numpy(), x.cpu().numpy(), depth)).to(points.device)
 
 
 def _said(oracle: Oracle, judged: Samples, board: Board, rounded: Tensor, at: Tensor, draws: Tensor | None) -> Tensor:

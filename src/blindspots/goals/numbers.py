@@ -16,13 +16,13 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Regress(Goal, ABC):
-    """Of numbers (B,) or (B, k): success is where any of the k gets there."""
+    """Of numbers (B,), (B, k) or (B, ...), as a forecast has them: success is where any of them gets there."""
 
     name: ClassVar[str]
     reach: ClassVar[str] = "gain"  # the measure that grows the further an adversary comes
 
     def measures(self, output: Tensor, y: Tensor, clean: Tensor) -> Measures:
-        """What is said of f(x), f being (k,): the largest of the k.
+        """What is said of f(x), which is k numbers: the largest of the k.
 
         `error`: |f(x) - y|; `shift`: |f(x) - f(clean x)|; `gain`, of goals with a direction: how far f(x) came that
         way since f(clean x); `output`: f(x) itself, where k = 1.
@@ -42,11 +42,10 @@ class Regress(Goal, ABC):
         """How far outputs (B, ...) came the way of the goal since those on the clean inputs: (B,)."""
 
     def check(self, output: Tensor, y: Tensor, rows: Tensor) -> None:
-        numbers = _flat(output).shape[1]
-        if output.ndim > 2 or _flat(y).shape[1] != numbers:
+        if _flat(output).shape[1] != _flat(y).shape[1] or (min(output.ndim, y.ndim) > 2 and output.shape != y.shape):
             raise InputError(
-                f"expected one number or a row of numbers per input, as many as there are in y {tuple(y.shape[1:])}, "
-                f"got outputs {tuple(output.shape[1:])}: use a model of such numbers, or a goal that is a function"
+                f"expected as many numbers per input as there are in y {tuple(y.shape[1:])}, got outputs "
+                f"{tuple(output.shape[1:])}: use a model of such numbers, or a goal that is a function"
             )
         strange = (~_flat(y).isfinite().all(1)).nonzero()[:, 0]
         if len(strange):

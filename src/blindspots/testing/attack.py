@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import blindspots.attacks
-from blindspots.attacks import APGD, Attack, Bisect, Through
+from blindspots.attacks import APGD, Attack, Bisect, Smooth, Through
 from blindspots.attacks.attack import State
 from blindspots.ball import BALLS, Ball
 from blindspots.capabilities import Tabular
@@ -253,7 +253,8 @@ def widest(attack: Attack, threat: Threat, r: Tensor) -> Tensor:
     """
     if isinstance(attack, Through) or (attack.minimal and not isinstance(attack, Bisect)):
         return torch.full_like(r, torch.inf)
-    return 3 * r if isinstance(attack, APGD) and threat.name == "l1" else r
+    inner = attack.attack if isinstance(attack, Smooth) else attack
+    return 3 * r if isinstance(inner, APGD) and threat.name == "l1" else r
 
 
 def an_order_of_rows_changes_no_row(attack: Attack, threat: Threat) -> None:

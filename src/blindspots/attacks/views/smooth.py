@@ -8,13 +8,23 @@ from torch import Tensor
 
 from blindspots.attacks.attack import Attack, Facts, State
 from blindspots.attacks.gradient.pgd import PGD
+from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.objective import LossName
 from blindspots.problem import Aim, Job, Need, Problem, Seen
 
 _INNER = PGD(40)
 _WIDTHS = (0.1, 0.3, 0.5, 0.7, 1.0)  # of the kernels, in units of the largest
+_ROOM = 100.0  # on either side of the box, in units of its width
 _REACH = 3  # standard deviations of a kernel on either side
+
+
+def _wide(problem: Problem) -> Problem:
+    """The same ball in a box that no theta meets: what leaves the box of the inputs may come back by smoothing."""
+    threat = problem.threat
+    assert isinstance(threat, Ball)
+    room = _ROOM * threat.width
+    return replace(problem, threat=threat.within(threat.lo - room, threat.hi + room))
 
 
 @dataclass(frozen=True)
@@ -28,9 +38,10 @@ class Smooth(Attack[SmoothState]):
 
     The inner attack searches for theta in the ball, the model sees x + S(theta), and gradients are pulled back through
     S: the mean of five Gaussian blurs along the last axis, with zeros beyond both ends. A blur is a mean of shifts, so
-    |S(theta)|_p <= |theta|_p for every p >= 1, and the ball holds for what is seen. Where that would leave the box, or
-    change what may not change, values are clipped there, and only there the change is not smooth. Widths of the
-    kernels are choices of ours: 0.1, 0.3, 0.5, 0.7 and 1 times `sigma`.
+    |S(theta)|_p <= |theta|_p for every p >= 1, and the ball holds for what is seen; an l0 ball has no such changes.
+    The box holds for what is seen alone: theta may leave it. Where x + S(theta) would leave it, or change what may not
+    change, values are clipped there, and only there the change is not smooth. Widths of the kernels are choices of
+    ours: 0.1, 0.3, 0.5, 0.7 and 1 times `sigma`.
 
     Args:
         attack: a gradient attack that searches for any point of a ball.
@@ -48,7 +59,7 @@ class Smooth(Attack[SmoothState]):
         use="series and signals, where a rough change would be seen",
     )
     need: ClassVar[Need] = Need.GRAD
-    threats: ClassVar[tuple[str, ...]] = ("linf", "l2")  # smooth changes touch many values: in l1 they hardly move
+    threats: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     loss: ClassVar[LossName] = "margin"
     __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}  # an attack is an object
 
@@ -60,20 +71,20 @@ class Smooth(Attack[SmoothState]):
             raise InputError(f"expected sigma above 0 for Smooth, got {self.sigma}: give samples, as in sigma=10")
         for trait in ("loss", "targeted", "even"):
             object.__setattr__(self, trait, getattr(inner, trait))
-        object.__setattr__(self, "threats", tuple(name for name in inner.threats if name != "l1"))
+        object.__setattr__(self, "threats", tuple(name for name in inner.threats if name != "l0"))
 
     @property
     def looks(self) -> int:
         return self.attack.looks
 
     def init(self, problem: Problem, job: Job) -> SmoothState:
-        return self._around(problem, job, self.attack.init(problem, job))
+        return self._around(problem, job, self.attack.init(_wide(problem), job))
 
     def step(self, problem: Problem, job: Job, state: SmoothState, seen: Seen) -> SmoothState:
         assert seen.grad is not None
         clipped = state.probe != job.x + self._smoothed(state.inner.probe - job.x)
         pulled = replace(seen, grad=self._smoothed(seen.grad.masked_fill(clipped, 0)))
-        return self._around(problem, job, self.attack.step(problem, job, state.inner, pulled))
+        return self._around(problem, job, self.attack.step(_wide(problem), job, state.inner, pulled))
 
     def _around(self, problem: Problem, job: Job, inner: State) -> SmoothState:
         probe = problem.threat.clip(job.x + self._smoothed(inner.probe - job.x), job)

@@ -31,6 +31,7 @@ from blindspots.runs.entry import begin, rows_of, unread
 from blindspots.runs.run import Watch
 from blindspots.runs.store import Parts
 from blindspots.runs.world import World
+from blindspots.sounds import DEPTHS
 from blindspots.threat import Threat
 from blindspots.threats import as_threat
 
@@ -116,10 +117,11 @@ class Attack(Searches[AttackConfig]):
         goal = goal_of(world, config)
         names = world.data.class_names if goal.classifies else goal.class_names
         found, threat = Found.of(parts), threat_of(world)
-        if config.rate is None:
+        if config.rate is None or config.depth is None:
             files = example_files(found, world.model, threat, goal, names, config.pictures)
         else:
-            files = sound_files(found, world.data, config.rate, threat, names, config.pictures)
+            depth = DEPTHS[config.depth]
+            files = sound_files(found, world.data, config.rate, depth, threat, names, config.pictures)
         return {f"examples/{name}": content for name, content in files.items()}
 
     def _targets(self, config: AttackConfig, world: World) -> Targets | None:

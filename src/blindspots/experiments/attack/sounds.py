@@ -1,4 +1,4 @@
-"""What an attack on sounds made, as files: WAV files of 16 bits that still fool, the exact tensors, a table."""
+"""What an attack on sounds made, as files: WAV files of the sounds' own depth, the exact tensors, a table."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -12,7 +12,7 @@ from blindspots.data import Dataset
 from blindspots.decibels import SNR, Peak
 from blindspots.experiments.attack.found import Found, as_csv, safe
 from blindspots.rows import Around
-from blindspots.sounds import towards, whole_of, write_wav
+from blindspots.sounds import Depth, towards, write_wav
 from blindspots.threat import Threat
 
 
@@ -27,31 +27,31 @@ class SoundExample:
     norm: float
     snr: float
     peak: float
-    survives_16bit: bool  # the file fools the model within the threat, into the same class
+    survives: bool  # the file fools the model within the threat, into the same class
     original: str  # file names; empty where there are none
     adversarial: str
 
 
 def sound_files(
-    found: Found, data: Dataset, rate: int, threat: Threat, names: Sequence[str] | None, count: int
+    found: Found, data: Dataset, rate: int, depth: Depth, threat: Threat, names: Sequence[str] | None, count: int
 ) -> dict[str, bytes]:
     """The adversarial examples of a run on sounds, by name.
 
-    `examples.safetensors` holds all of them exactly (`adversarial`) and as files keep them (`adversarial_16bit`,
-    k / 32768 rounded towards the original, so that none leaves its threat); `examples.csv` one line each; `sounds/`
-    the first `count` as WAV files of their own length, with their originals.
+    `examples.safetensors` holds all of them as the search left them (`adversarial`) and as files keep them (`in_file`,
+    rounded towards the original, so that none leaves its threat); `examples.csv` one line each; `sounds/` the first
+    `count` as WAV files of their own length and of the depth of the data, with their originals.
     """
-    kept = torch.from_numpy(towards(found.adversarial.numpy(), found.x.numpy()))
+    kept = torch.from_numpy(towards(found.adversarial.numpy(), found.x.numpy(), depth))
     table = list(_table(found, kept, threat, names, count))
     files = {
-        "examples.safetensors": _tensors(found, kept),
+        "examples.safetensors": save({**found.tensors, "in_file": kept.clone()}),
         "examples.csv": as_csv((f.name for f in fields(SoundExample)), map(astuple, table)),
     }
     lengths: Sequence[int] = getattr(data, "lengths", ())
     for line, x, moved in zip(table[:count], found.x, kept, strict=False):
         end = lengths[line.row] if lengths else x.shape[-1]
         for name, sound in ((line.original, x), (line.adversarial, moved)):
-            files[f"sounds/{name}"] = write_wav(np.atleast_2d(sound.numpy())[:, :end], rate)
+            files[f"sounds/{name}"] = write_wav(np.atleast_2d(sound.numpy())[:, :end], rate, depth)
     return files
 
 
@@ -79,9 +79,3 @@ def _decibels(x: Tensor, moved: Tensor) -> tuple[list[float], list[float]]:
         [round(kind.in_decibels(share), 2) for share in column.tolist()]
         for kind, column in zip((SNR, Peak), shares, strict=True)
     )
-
-
-def _tensors(found: Found, kept: Tensor) -> bytes:
-    columns = found.tensors
-    columns["adversarial_16bit"] = torch.from_numpy(whole_of(kept.numpy()))
-    return save(columns)

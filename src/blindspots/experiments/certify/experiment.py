@@ -22,7 +22,7 @@ from blindspots.experiments.certify.noise import COUNTING, SELECTING, block_of
 from blindspots.experiments.certify.smoothed import Smoothed, check_samples
 from blindspots.experiments.certify.verdict import CertifyVerdict
 from blindspots.findings import Finding
-from blindspots.fit import check_even
+from blindspots.fit import check_even, check_lengths
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
@@ -190,6 +190,7 @@ def _doubts(config: CertifyConfig, world: World) -> list[Finding]:
     most = largest(config.samples, config.noise, config.alpha)
     provable = [r for r in _radii(config) if r < most]  # others are said anyway
     check_even(world.model, "a certificate")
+    check_lengths(world.data, "a certificate under noise, which falls on all of a row")
     bounds, shape = world.model.bounds, world.data.shape
     return [*check_noise(config.noise, bounds, shape), *check_curve(provable, L2().within(*bounds), shape)]
 

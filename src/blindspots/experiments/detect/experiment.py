@@ -31,7 +31,7 @@ from blindspots.experiments.detect.verdict import DetectVerdict
 from blindspots.experiments.evaluate.config import EvaluateConfig
 from blindspots.experiments.evaluate.experiment import Evaluation
 from blindspots.findings import Finding
-from blindspots.fit import check_even
+from blindspots.fit import check_even, check_lengths
 from blindspots.models.first_look import as_model, first_look
 from blindspots.models.model import Model
 from blindspots.objective import Objective
@@ -138,6 +138,7 @@ class Detect(Experiment[DetectConfig, DetectVerdict]):
         threat = chosen(config, world).threat
         check(world.model)
         check_even(world.model, "a detector")
+        check_lengths(world.data, "a detector")
         check_radius(threat.within(*world.model.bounds), world.data.shape)
         _ = _split(config, world)
         return config.model_copy(

@@ -79,6 +79,7 @@ class Threatened(OnData):
     )
     limits: str = setting("", "Digest of the threat's bounds, units and mask of features.", hidden=True)
     rate: int | None = setting(None, "Samples per second, where the data are sounds.", hidden=True)
+    depth: str | None = setting(None, "What files keep of a sample, where the data are sounds.", hidden=True)
     goal: str | None = setting(
         None,
         "What counts as a success, for a model of numbers: move:TOLERANCE, error:TOLERANCE, up:TOLERANCE, "

@@ -20,6 +20,7 @@ from blindspots.records import REJECTED
 from blindspots.report.words import ThreatWords
 from blindspots.runs.experiment import Columns
 from blindspots.runs.store import Run
+from blindspots.sounds import DEPTHS, Depth
 from blindspots.tables.features import Features
 from blindspots.tables.threat import TableThreat
 from blindspots.texts.codes import as_texts
@@ -183,6 +184,11 @@ class Evidence:
     def rate(self) -> int | None:
         """Samples per second, where the rows are sounds."""
         return self.config.rate
+
+    @property
+    def depth(self) -> Depth | None:
+        """What files keep of a sample, where the rows are sounds."""
+        return DEPTHS[self.config.depth] if self.config.depth else None
 
     def clean(self, row: int) -> Array:
         """The input of a row, float32 of the data's shape, as the model got it."""

@@ -241,8 +241,8 @@ class Searches(Experiment[B, EvaluateVerdict]):
         model, shape = world.model, world.data.shape
         protocol = self.protocol(config, world)
         check_radius(threat_of(world), shape)
-        rate = getattr(world.data, "rate", None)
-        found: dict[str, Any] = {"limits": digest_of(threat_of(world)), "rate": rate, **named(threat_of(world))}
+        heard = {name: getattr(world.data, name, None) for name in ("rate", "depth")}
+        found: dict[str, Any] = {"limits": digest_of(threat_of(world)), **heard, **named(threat_of(world))}
         config = config.model_copy(update=found)
         many = len(protocol.stages) > 1
         asked = config.chunk or (TEXTS_PER_CALL if isinstance(model, TextModel) else None)

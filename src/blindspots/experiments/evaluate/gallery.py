@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from blindspots.experiments.evaluate.drawn import Drawn, drawn, is_series
 from blindspots.experiments.evaluate.evidence import Array, Evidence
 from blindspots.experiments.evaluate.heard import Heard, audible, heard
 from blindspots.experiments.evaluate.tables_shown import RowExample, row_example
@@ -22,7 +23,7 @@ _STOOD = 12
 
 @dataclass(frozen=True)
 class Example:
-    """A broken row: three pictures (data URIs), or the largest changes when the input is not an image."""
+    """A broken row: three pictures (data URIs), a sound, lines of a series, or else the largest changes."""
 
     id: int
     label: str
@@ -38,6 +39,7 @@ class Example:
     adversarial: str | None
     changes: list[Change]
     sound: Heard | None = None
+    series: Drawn | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def standing(run: Evidence) -> list[Standing | TextStanding]:
 
 def _standing(run: Evidence, row: int) -> Standing:
     rows, x = run.rows, run.clean(row)
-    original = data_uri(picture(scaled(x, *_range(run, x)))) if is_image(x.shape) and run.rate is None else None
+    pictured = is_image(x.shape) and run.rate is None and not is_series(run)
+    original = data_uri(picture(scaled(x, *_range(run, x)))) if pictured else None
     label = run.class_name(int(rows.y[row]))
     return Standing(int(rows.id[row]), label, float(rows.margin[row]), float(rows.confidence[row]), original)
 
@@ -138,7 +141,8 @@ def _example(run: Evidence, row: int) -> Example:
     low, high = _range(run, x, adversarial)
     change = (adversarial - x) / (high - low)
     factor = 1 / max(float(np.abs(change).max()), 1e-12)
-    shown = is_image(x.shape) and run.rate is None
+    series = drawn(run, row) if is_series(run) else None
+    shown = series is None and is_image(x.shape) and run.rate is None
     label, prediction = (run.class_name(int(k[row])) for k in (rows.y, rows.adversarial_prediction))
     if outputs := run.outputs(row):
         label, prediction = map(number, outputs)
@@ -155,7 +159,8 @@ def _example(run: Evidence, row: int) -> Example:
         original=data_uri(picture(scaled(x, low, high))) if shown else None,
         change=data_uri(picture_of_change(change * factor)) if shown else None,
         adversarial=data_uri(picture(scaled(adversarial, low, high))) if shown else None,
-        changes=[] if shown else largest_changes(x, adversarial),
+        changes=[] if shown or series else largest_changes(x, adversarial),
+        series=series,
     )
 
 

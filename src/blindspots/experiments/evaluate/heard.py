@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 import numpy as np
 
 from blindspots.experiments.evaluate.evidence import Array, Evidence
-from blindspots.sounds import towards, write_wav
+from blindspots.sounds import Depth, towards, write_wav
 
 _HEADER = len("data:audio/wav;base64,")
 _LONGEST = 10  # s of a sound; of longer ones the beginning is played
@@ -30,13 +30,14 @@ class Heard:
 def heard(run: Evidence, row: int) -> Heard:
     """The change is as loud as the sound at its loudest sample."""
     assert run.rate is not None
+    assert run.depth is not None
     x = run.clean(row)
-    moved = towards(run.adversarial(row), x)
+    moved = towards(run.adversarial(row), x, run.depth)
     whole = _end(x, moved)
     end = min(whole, int(_LONGEST * run.rate))
     x, moved = (np.atleast_2d(t)[:, :end] for t in (x, moved))
     factor = float(np.abs(x).max()) / max(float(np.abs(moved - x).max()), 1e-12)
-    original, change, adversarial = (_uri(part, run.rate) for part in (x, (moved - x) * factor, moved))
+    original, change, adversarial = (_uri(part, run.rate, run.depth) for part in (x, (moved - x) * factor, moved))
     return Heard(original, change, adversarial, factor, end / run.rate, whole > end)
 
 
@@ -57,9 +58,10 @@ def audible(run: Evidence, picks: Sequence[Sequence[int]]) -> set[int]:
 def _bytes(run: Evidence, row: int) -> int:
     """Of one player: base64 makes four characters of three bytes."""
     assert run.rate is not None
+    assert run.depth is not None
     x = run.clean(row)
     samples = min(_end(x, x), int(_LONGEST * run.rate))
-    return _HEADER + (44 + 2 * len(np.atleast_2d(x)) * samples) * 4 // 3
+    return _HEADER + (44 + run.depth.bits // 8 * len(np.atleast_2d(x)) * samples) * 4 // 3
 
 
 def _end(x: Array, moved: Array) -> int:
@@ -68,5 +70,5 @@ def _end(x: Array, moved: Array) -> int:
     return int(loud[-1]) + 1 if len(loud) else 1
 
 
-def _uri(x: Array, rate: int) -> str:
-    return "data:audio/wav;base64," + base64.b64encode(write_wav(x, rate)).decode()
+def _uri(x: Array, rate: int, depth: Depth) -> str:
+    return "data:audio/wav;base64," + base64.b64encode(write_wav(x, rate, depth)).decode()

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from blindspots.experiments.evaluate import tables_shown, words
 from blindspots.experiments.evaluate.charts import Confusion, confusion, curve_charts
 from blindspots.experiments.evaluate.config import Batched
+from blindspots.experiments.evaluate.drawn import is_series, roughness_of
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import Group, Standing, gallery, standing
 from blindspots.experiments.evaluate.money import Bill, bill
@@ -122,7 +125,8 @@ class Shown:
     @property
     def in_levels(self) -> bool:
         """Whether rounding to what files keep means something."""
-        return self.goal is None and not self.texts and self.table is None
+        whole = not self.is_series if self.evidence.depth is None else not self.evidence.depth.floating
+        return self.goal is None and not self.texts and self.table is None and whole
 
     @property
     def table(self) -> TableVerdict | None:
@@ -132,7 +136,7 @@ class Shown:
     @property
     def bits(self) -> int:
         """That files keep of a value."""
-        return 8 if self.evidence.rate is None else 16
+        return 8 if self.evidence.depth is None else self.evidence.depth.bits
 
     @property
     def keeper(self) -> str:
@@ -141,7 +145,11 @@ class Shown:
 
     @property
     def is_image(self) -> bool:
-        return is_image(self.evidence.shape) and self.evidence.rate is None
+        return is_image(self.evidence.shape) and self.evidence.rate is None and not self.is_series
+
+    @cached_property
+    def is_series(self) -> bool:
+        return is_series(self.evidence)
 
     @property
     def is_colour(self) -> bool:
@@ -236,6 +244,9 @@ def _numbers(v: EvaluateVerdict, one: Shown) -> Table:
         size = threat.sized(d.median)
         ends = f"{threat.amount(d.smallest)} to {threat.amount(d.largest)}"
         rows.append(("Median change", size, ends, "of the rows that fell"))
+    if one.is_series and len(rough := roughness_of(one.evidence)):
+        ends = f"{number(float(rough.min()))} to {number(float(rough.max()))}"
+        rows.append(("Median roughness", number(float(np.median(rough))), ends, "of their changes: noise has 6"))
     return Table(("", "Share", "95 % interval", "Rows"), rows)
 
 

@@ -21,6 +21,7 @@ from blindspots.runs.experiment import Columns, Part
 from blindspots.runs.folder import Folder
 from blindspots.runs.store import Parts
 from blindspots.runs.world import Progress, World
+from blindspots.sounds import DEPTHS
 
 _SEARCHING = 0.9  # of the time: after it, successes are looked at once more
 
@@ -49,7 +50,7 @@ class ShardSearch:
         with oracle.session():
             samples = self._samples()
             board, seconds = yield from self.searched(cascade, samples, kept)
-            columns = shard_columns(oracle, samples, board, c.seed, sounds=c.rate is not None)
+            columns = shard_columns(oracle, samples, board, c.seed, depth=DEPTHS[c.depth] if c.depth else None)
         self._check_service()
         for stage, took in zip(self.stages, seconds, strict=True):
             world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took

@@ -20,7 +20,7 @@ from blindspots.packing import unpack_inputs
 from blindspots.records import REJECTED
 from blindspots.runs.again import EDGE
 from blindspots.runs.experiment import Columns
-from blindspots.sounds import towards
+from blindspots.sounds import DEPTHS, Depth
 from blindspots.tables.threat import TableThreat
 
 Array = NDArray[Any]
@@ -80,10 +80,11 @@ class Shard:
 
     @cached_property
     def rounded_scores(self) -> "Scores":
-        points = self.columns["adversarial"]
-        if self.config.rate is None:
+        points, depth = self.columns["adversarial"], self.config.depth
+        if depth is None:
             return self.look(to_8bit(points, self.ball.whole), self["broken"])
-        return self.look(torch.from_numpy(towards(points.numpy(), self.of_broken(self.x.numpy()))), self["broken"])
+        kept = _kept(points.numpy(), self.of_broken(self.x.numpy()), DEPTHS[depth])
+        return self.look(torch.from_numpy(kept), self["broken"])
 
     def look(self, x: Tensor, rows: Array) -> "Scores":
         """What is said of points (m, ...) of the rows at the places `rows` (m,)."""
@@ -116,6 +117,16 @@ class Shard:
             count, first = int(bad.sum()), int(id[int(bad.argmax())])
             rows = f"row {first}" if count == 1 else f"{count:,} rows, the first of them row {first}"
             yield f"expected {expected}, found {found} in {rows} ({self.name})"
+
+
+def _kept(points: Array, x: Array, depth: Depth) -> Array:
+    """What files hold of `points`: the next levels on the side of the sounds `x`, which lie on levels themselves."""
+    if depth.floating:
+        return points
+    k = points.astype(np.float64) * depth.half
+    levels = np.where(points > x, np.floor(k), np.ceil(k)).clip(-depth.half, depth.half - 1)
+    kept: Array = (levels / depth.half).astype(np.float32)
+    return kept
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from blindspots.runs.config import DataSource, OnData, ThreatWords, setting
+from blindspots.runs.config import DataSource, Number, OnData, ThreatWords, setting
 from blindspots.texts.threats import TEXTS
 
 FOR_TEXTS = ("sampled", "exchanged")  # recipes; the first one is usual
@@ -55,6 +55,12 @@ class HardenConfig(Judged):
         ...,
         "What is to be withstood: linf:8/255, l2:0.5 or l1:12, or of texts words:0.15 or chars:2.",
         metavar="THREAT",
+    )
+    padding: Number | None = setting(
+        None,
+        "The value that fills up the end of shorter rows: from where on a row holds nothing else, it may not change.",
+        metavar="VALUE",
+        shown="no row is filled up",
     )
     candidates: str | None = setting(
         None, "What may stand in the place of a word or character of a text, as for `evaluate`.", metavar="SOURCES",

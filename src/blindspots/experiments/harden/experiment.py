@@ -55,7 +55,7 @@ from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
 from blindspots.threat import Threat
-from blindspots.threats import as_plain_threat
+from blindspots.threats import as_padded_threat
 
 TESTED_ON = {"digits": "digits", "reviews-training": "reviews"}  # the test rows of embedded data
 _TIMED_STEPS, _TIMED_TIMES = 100, 8  # of the natural epoch that the cost is compared with
@@ -89,7 +89,7 @@ class Hardened(Run[HardenConfig, HardenVerdict]):
         return Evaluation(**vars(self.parts.run("after")))
 
 
-@checked(threat=as_plain_threat, model=as_model)
+@checked(threat=as_padded_threat, model=as_model)
 def harden(
     model: Model | nn.Module,
     x: Any = None,
@@ -132,7 +132,7 @@ def harden(
     model = as_model(model)
     custom = {"recipe": "custom", "settings": recipe.model_dump_json()} if isinstance(recipe, Recipe) else {}
     given = {
-        "model": model, "threat": threat.spec, "data": one_of(x, y, data),
+        "model": model, "threat": threat.spec, "padding": getattr(threat, "padding", None), "data": one_of(x, y, data),
         "test": None if test is None else as_data(test), "extra": None if extra is None else as_data(extra),
         **({"recipe": recipe} if isinstance(recipe, str) else custom),
     }  # fmt: skip
@@ -159,6 +159,7 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
         world.config = config = config.model_copy(
             update={
                 "epochs": recipe.epochs,
+                "padding": _padding(config, world),
                 "settings": recipe.model_dump_json(),
                 "devices": int(os.environ.get("WORLD_SIZE", "1")),
             }
@@ -169,7 +170,7 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
 
     def parts(self, config: HardenConfig, world: World) -> list[Part]:
         recipe, judged = recipe_of(config), judging_rows(world)
-        names = control_recipes(recipe, is_image(world.data.shape)) if config.controls else ()
+        names = control_recipes(recipe, _of_pictures(config, world)) if config.controls else ()
         return [
             Part("training", rows=range(recipe.epochs)),
             Part("program", needs=("training",)),
@@ -199,7 +200,7 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
             after, threat = hardened(config, world, needs), training.ball
             return Pair(world.model, after, x, y, threat, config.seed, config.chunk, tell).columns()
         name = str(part.settings["name"])
-        what, recipe = control_recipes(training.recipe, is_image(world.data.shape))[name]
+        what, recipe = control_recipes(training.recipe, _of_pictures(config, world))[name]
         world.tell(Progress(part.name, what))
         fabric = _fabric(world.model.device, config.precision, alone=True)
         own, judged = training.own(), judging_rows(world)
@@ -210,7 +211,7 @@ class Harden(Experiment[HardenConfig, HardenVerdict]):
     def conclude(self, config: HardenConfig, world: World, parts: Parts) -> HardenVerdict:
         training = _Training(config, world)
         own = threats_of(training.recipe, training.threat) == (training.threat,)
-        whats = control_recipes(training.recipe, is_image(world.data.shape)) if config.controls else {}
+        whats = control_recipes(training.recipe, _of_pictures(config, world)) if config.controls else {}
         return conclude(parts, training.threat, training.recipe.epochs, {k: w for k, (w, _) in whats.items()}, own)
 
     def findings(self, config: HardenConfig, world: World, verdict: HardenVerdict, parts: Parts) -> list[Finding]:
@@ -275,13 +276,24 @@ def _check(training: "_Training", judged: Dataset) -> None:
         check_rows(own, rows)
 
 
+def _padding(config: HardenConfig, world: World) -> float | None:
+    """What fills up shorter rows: of any data, where nothing was said."""
+    own = (getattr(rows, "padding", None) for rows in world.rows.values())
+    return config.padding if config.padding is not None else next((value for value in own if value is not None), None)
+
+
+def _of_pictures(config: HardenConfig, world: World) -> bool:
+    return config.padding is None and is_image(world.data.shape)
+
+
 def _evaluation(config: HardenConfig, model: Model | None, judged: Dataset) -> EvaluateConfig:
     """Of the given model, or of the hardened one."""
     return EvaluateConfig(
         whole=True,
         model=f"{Path(config.model).name}-hardened" if model is None else config.model,
         data=judged.spec or judged.name, rows=len(judged), layout=getattr(judged, "layout", None),
-        classes=config.classes, threat=config.threat, candidates=config.candidates, protocol=config.protocol,
+        classes=config.classes, threat=config.threat, padding=config.padding,
+        candidates=config.candidates, protocol=config.protocol,
         seed=config.seed, device=config.device, threads=config.threads, chunk=config.chunk,
     )  # fmt: skip
 

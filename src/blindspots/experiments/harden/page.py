@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from blindspots.experiments.evaluate.drawn import is_series
 from blindspots.experiments.evaluate.evidence import Evidence
 from blindspots.experiments.evaluate.gallery import gallery, standing
 from blindspots.experiments.harden import charts, words
@@ -104,7 +105,8 @@ def page(run: Hardening) -> Page:
             "findings_after": [f for f in v.after.findings if f not in v.findings],
             "texts": after.texts,
             "program": program_file(after.texts),
-            "is_image": is_image(shape),
+            "is_image": is_image(shape) and not is_series(after),
+            "is_series": is_series(after),
             "is_colour": is_colour(shape),
             "is_small": is_small(shape),
         },

@@ -1,6 +1,7 @@
 """Recipes of training as data: a TOML file says everything that is done to the weights, and a user can write one."""
 
 import tomllib
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -290,7 +291,7 @@ def threats_of(recipe: Recipe, threat: Threat) -> tuple[Threat, ...]:
 
 def _balls(recipe: Recipe, threat: Ball) -> tuple[Ball, ...]:
     named = recipe.adversary.threats if isinstance(recipe.adversary, Search) else ()
-    own = tuple(parse_ball(text).within(threat.lo, threat.hi) for text in named) or (threat,)
+    own = tuple(replace(threat.like(one.name), radius=one.radius) for one in map(parse_ball, named)) or (threat,)
     own = tuple(map(_with_radius, own))
     if isinstance(recipe.adversary, Search):
         _check_fit(recipe.adversary.built(), own)

@@ -200,19 +200,19 @@ def trials(threat: Ball, shape: tuple[int, ...], classes: int) -> Iterator[Trial
     """Everything that fits the threat, the shape of an input and the number of classes."""
     yield from _other_norms(threat, math.prod(shape))
     yield from _unseen(threat, classes)
-    free = replace(threat, radius=None)
-    if is_image(shape):
+    free, pictures = replace(threat, radius=None), threat.padding is None and is_image(shape)
+    if pictures:
         yield Trial(
             "spatial", "unseen attack",
             f"Turned by up to {_DEGREES:g}° and shifted by up to {100 * _SHIFT:g} % of the side, worst of 62 moves.",
             _lp(free), RotateTranslate(_DEGREES, _SHIFT, rotations=7, shifts=3),
         )  # fmt: skip
-    yield from (Trial(n, "corruption", what, _lp(free), change) for n, what, change in _corruptions(shape))
+    yield from (Trial(n, "corruption", what, _lp(free), change) for n, what, change in _corruptions(shape, pictures))
 
 
 def _lp(threat: Ball) -> Ball:
     """Natural changes have no l0 form; without a radius, the norm decides nothing."""
-    return threat if threat.name != "l0" else BALLS["linf"](None, threat.lo, threat.hi)
+    return threat if threat.name != "l0" else threat.like("linf")
 
 
 def _other_norms(threat: Ball, dimensions: int) -> Iterator[Trial]:
@@ -228,7 +228,7 @@ def _other_norms(threat: Ball, dimensions: int) -> Iterator[Trial]:
             f"{name}:{radius:g}", "norm",
             f"APGD, {_STEPS} steps, within {name} {radius:g}: half of the radius at which the ball has the volume of "
             "the one that was trained for.",
-            BALLS[name](radius, threat.lo, threat.hi), APGD(steps=_STEPS),
+            replace(threat.like(name), radius=radius), APGD(steps=_STEPS),
         )  # fmt: skip
 
 
@@ -269,13 +269,13 @@ def _unseen(threat: Ball, classes: int) -> Iterator[Trial]:
     )  # fmt: skip
 
 
-def _corruptions(shape: tuple[int, ...]) -> Iterator[tuple[str, str, Attack]]:
+def _corruptions(shape: tuple[int, ...], pictures: bool) -> Iterator[tuple[str, str, Attack]]:
     """One look each, at a fixed severity and one draw."""
     yield (
         "noise", f"Gaussian noise, its standard deviation {100 * _NOISE:g} % of the range of inputs.",
         AdditiveNoise(most=_NOISE, steps=1, halvings=0, draws=1),
     )  # fmt: skip
-    if not is_image(shape):
+    if not pictures:
         return
     side = max(shape[-2:])
     sigma = max(_SIGMA * side, _LEAST_SIGMA)

@@ -185,7 +185,8 @@ class _Proof:
         before, after = (self.parts.run(name) for name in ("before", "after"))
         for run in (before, after):
             c = run.config
-            if (parse_threat(c.threat).spec, c.protocol, c.seed) != (threat, self.config.protocol, self.config.seed):
+            own = (threat, self.config.padding, self.config.protocol, self.config.seed)
+            if (parse_threat(c.threat).spec, c.padding, c.protocol, c.seed) != own:
                 yield f"expected {threat}, {self.config.protocol} and this run's seed in {run.parts.at}, found others"
         if before.manifest.world["data"] != after.manifest.world["data"]:
             yield "expected the same rows in before/ and after/, found others"
@@ -265,7 +266,7 @@ class _Proof:
             fallen = _scores(model, moved)
             yield from _told((fallen.argmax(1) == y[at]) & ~_on_edge(fallen), f"what makes the control {name} err")
             yield from _told(
-                _outside(parse_ball(self.config.threat), moved, x[at], model.bounds),
+                _outside(parse_ball(self.config.threat), moved, x[at], model.bounds, self.config.padding),
                 "changes within the threat and the bounds",
             )
 
@@ -318,12 +319,22 @@ def _on_edge(scores: Tensor) -> Tensor:
     return (two[:, 0] - two[:, 1]) <= EDGE * scores.abs().amax(1)
 
 
-def _outside(threat: Any, moved: Tensor, x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """(k,) bool: beyond the radius, or beyond the bounds."""
+def _outside(
+    threat: Any, moved: Tensor, x: Tensor, bounds: tuple[float, float], padding: float | None = None
+) -> Tensor:
+    """(k,) bool: beyond the radius, beyond the bounds, or other than `x` where that is nothing but padding."""
     order = {"linf": np.inf, "l2": 2, "l1": 1}[threat.name]
     sizes = np.linalg.norm((moved - x).flatten(1).double().numpy(), order, axis=1)
     beyond = torch.from_numpy(sizes > threat.radius * (1 + SLACK))
-    return beyond | (moved.flatten(1).amin(1) < bounds[0]) | (moved.flatten(1).amax(1) > bounds[1])
+    beyond |= (moved.flatten(1).amin(1) < bounds[0]) | (moved.flatten(1).amax(1) > bounds[1])
+    return beyond if padding is None else beyond | _changed_padding(moved, x, padding)
+
+
+def _changed_padding(moved: Tensor, x: Tensor, padding: float) -> Tensor:
+    """(k,) bool: something changed after the last value of the row that is no padding."""
+    columns = [(t != other).reshape(len(t), -1, t.shape[-1]).any(1) for t, other in ((x, padding), (moved, x))]
+    last = [(found * torch.arange(1, x.shape[-1] + 1)).amax(1) for found in columns]
+    return last[1] > last[0]
 
 
 def _counted(epoch: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from blindspots.ball import Ball
 from blindspots.errors import InputError
 from blindspots.experiments.inspect.settings import Inspecting
+from blindspots.fit import check_lengths
 from blindspots.pictures import is_colour
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
@@ -25,6 +26,7 @@ def ball_of(config: Inspecting, world: World) -> Ball:
         raise InputError(
             f"expected a threat with a radius for inputs of numbers, such as linf:0.1, got {threat.spec}: change it"
         )
+    check_lengths(world.data, "studies within a threat")
     threat = threat.within(*world.model.box)
     check_radius(threat, world.data.shape)
     return threat

@@ -16,6 +16,7 @@ from blindspots.experiments.transfer.config import Source, TransferConfig
 from blindspots.experiments.transfer.models import opened, plain
 from blindspots.experiments.transfer.texts import threat_of
 from blindspots.experiments.transfer.words import parse_sizes
+from blindspots.fit import check_lengths
 from blindspots.models.adapted import Adapted
 from blindspots.models.first_look import first_look
 from blindspots.models.model import Model
@@ -50,6 +51,7 @@ def fitting_models(config: TransferConfig, world: World, data: Dataset) -> Trans
     models = adapted(given, names, data, parse_sizes(config.resize), labels)
     config = config.model_copy(update={"bounds": models[0].bounds})
     threat = threat_of(config, world)
+    check_lengths(data, "transfer")
     check_radius(threat, data.shape)
     device = next((m.device for m in models if m.device.type != "cpu"), models[0].device)
     asked = config.chunk or (TEXTS_PER_CALL if isinstance(threat, TextThreat) else None)

@@ -7,7 +7,7 @@ from blindspots.data.splits import Rows
 from blindspots.errors import InputError
 from blindspots.experiments.universal.file import Perturbation
 from blindspots.experiments.universal.setup import Setup
-from blindspots.fit import check_answers
+from blindspots.fit import check_answers, check_lengths
 from blindspots.models.binding import bound
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
@@ -28,6 +28,7 @@ def check(s: Setup) -> None:
             "`blindspots evaluate`"
         )
     check_answers(s.model, "a universal perturbation")
+    check_lengths(s.world.data, "a universal perturbation")
     if s.searches:
         s.method.check_model(s.model)
     _check_others(s)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,9 @@ def climb(attack: Attack, threat: Ball, batch: Batch, radius: Tensor, net: Net, 
     job = Job(batch.x, radius, batch.x, batch.y, batch.y, batch.key, none)
     state = attack.init(problem, job)
     for _ in range(attack.looks - 1):
-        state = attack.step(problem, job, state, look(net, state.probe, slope))
+        seen = look(net, state.probe, slope)
+        assert seen.grad is not None
+        state = attack.step(problem, job, state, replace(seen, grad=threat.pulled(seen.grad, batch.x)))
     probe: Tensor = state.probe.detach()
     return probe
 

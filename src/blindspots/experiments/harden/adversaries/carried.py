@@ -1,5 +1,7 @@
 """Adversaries that live on the backward of the weights: their gradient costs nothing."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,9 @@ class _Carried(Adversary):
         """A change for every row, one step up the loss."""
         assert self._point is not None
         r = radii(self.threat, batch, radius)
-        moved = self._point.detach() + col(self.stride * r, batch.x) * self.threat.steepest(gradient)
+        moved = self._point.detach() + col(self.stride * r, batch.x) * self.threat.steepest(
+            self.threat.pulled(gradient, batch.x)
+        )
         return self.threat.project(moved, Around(batch.x, r)) - batch.x
 
 
@@ -64,13 +68,14 @@ class UniversalAdversary(_Carried):
     def learn(self, nets: Networks, batch: Batch, radius: float) -> None:
         assert self._point is not None
         assert self._point.grad is not None
-        gradient = nets.shared(self._point.grad.sum(0, keepdim=True))
+        own = self.threat.pulled(self._point.grad, batch.x)
+        gradient = nets.shared(own.sum(0, keepdim=True))
         assert self.threat.radius is not None
         r = gradient.new_full((1,), radius * self.threat.radius)
         change = self.memory["change"].to(gradient.device)
         # In the middle of a box twice as wide no change meets the box: what is shared belongs to no row.
         low, high = self.threat.bounds
-        wide = self.threat.within(2 * low - high, 2 * high - low)
+        wide = replace(self.threat.within(2 * low - high, 2 * high - low), padding=None)
         middle = torch.full_like(change, (low + high) / 2)
         step = col(self.stride * r, change) * self.threat.steepest(gradient)
         self.memory["change"] = wide.project(middle + change + step, Around(middle, r)) - middle

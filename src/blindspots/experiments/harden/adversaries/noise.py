@@ -29,7 +29,7 @@ class StepAdversary(Adversary):
         noisy = self.threat.sample(Around(batch.x, self.how.noise * r), batch.key) if self.how.noise else batch.x
         seen = look(nets.looking, noisy, slope(self.objective, nets.looking, batch.x, batch.y))
         assert seen.grad is not None
-        moved = noisy - col(self.how.stride * r, noisy) * self.threat.steepest(seen.grad)
+        moved = noisy - col(self.how.stride * r, noisy) * self.threat.steepest(self.threat.pulled(seen.grad, batch.x))
         reach = r if self.how.project else torch.full_like(r, torch.inf)
         return [self.threat.project(moved, Around(batch.x, reach))]
 
@@ -50,4 +50,5 @@ class NoiseAdversary(Adversary):
             return [self.threat.project(batch.x + col(r, batch.x) * step, Around(batch.x, r))]
         sigma = torch.full_like(r, self.how.sigma) if self.how.sigma else r
         # not clipped: the smoothed classifier that it is for is never asked inside the box (Cohen et al. 2019)
-        return [batch.x + col(sigma, batch.x) * normal(batch.key, clock, _NOISE, shape)]
+        drawn = normal(batch.key, clock, _NOISE, shape)
+        return [batch.x + col(sigma, batch.x) * self.threat.pulled(drawn, batch.x)]
