@@ -263,6 +263,35 @@ def test_a_translation_that_fails_is_not_believed(tmp_path: Path) -> None:
     assert "Dropout that is left on" in said(found)
 
 
+def normalised(first: str) -> Any:
+    """By the mean and the variance of `first`: of weights, as networks standardise them, or of the inputs."""
+    nodes = [node("BatchNormalization", f"{first} ones zeros zeros ones", "n m v", training_mode=1)]
+    nodes.append(node("MatMul", "x n" if first == "w" else "n w", "y"))
+    numbers = {"w": np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)}
+    width = 4 if first == "w" else 12
+    numbers |= {"ones": np.ones(width, np.float32), "zeros": np.zeros(width, np.float32)}
+    return model(nodes, numbers, ["rows", 12])
+
+
+def test_weights_may_be_standardised_and_inputs_may_not(tmp_path: Path) -> None:
+    found = load_model(saved(tmp_path, normalised("w")))
+    w = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32))
+    wanted = X @ ((w - w.mean(0)) / (w.var(0, correction=0) + 1e-5).sqrt())
+    assert found.access is Need.GRAD
+    assert torch.allclose(found.logits(X), wanted, atol=1e-4)
+    coupled = load_model(saved(tmp_path, normalised("x")))
+    assert coupled.access is Need.VALUE
+    assert "exported in training" in said(coupled)
+
+
+def test_onnxruntime_writes_nothing_beside_what_is_raised(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Sizes that are left open are tried one after the other."""
+    nodes = [node("Flatten", "x", "a"), node("MatMul", "a w", "y")]
+    numbers = {"w": np.ones((64, 2), np.float32)}
+    assert load_model(saved(tmp_path, model(nodes, numbers, ["rows", 1, "h", "w"]))).access is Need.GRAD
+    assert capfd.readouterr() == ("", "")
+
+
 # ------------------------------------------------------------------ what is said of a model
 
 

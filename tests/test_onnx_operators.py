@@ -12,6 +12,7 @@ pytest.importorskip("onnx.reference")
 
 from blindspots.models.onnx.graph import Network, folded  # noqa: E402 - needs onnx
 from blindspots.models.onnx.operators import OPERATORS  # noqa: E402
+from blindspots.models.onnx.operators.sequences import SEQUENCES  # noqa: E402 - see test_onnx_control
 from blindspots.models.onnx.reading import graph_of  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
@@ -70,6 +71,8 @@ ELEMENTWISE = [
     case("Mod", X, Y, fmod=1),
     *(case(kind, TRUTH, TRUTH[::-1].copy()) for kind in ("And", "Or", "Xor")),
     case("Not", TRUTH),
+    case("BitwiseNot", WHOLE),
+    *(case(f"Bitwise{kind}", WHOLE, WHOLE[::-1].copy()) for kind in ("And", "Or", "Xor")),
     case("Pow", POSITIVE, f(3, 4)),
     case("Pow", X, s(2.0)),
     case("Pow", X, s(3, np.int64)),
@@ -204,6 +207,8 @@ LAYERS = [
     case("LRN", f(5, 5, 3, 3), size=4, alpha=0.1)._replace(run=False),
     case("LpNormalization", X, axis=1),
     *beyond(case("LpNormalization", X, p=1, axis=1)),
+    case("Col2Im", f(2, 3 * 6, 12), i(5, 5), i(2, 3)),
+    *beyond(case("Col2Im", f(1, 2 * 4, 9), i(5, 4), i(2, 2), pads=[0, 1, 1, 1], strides=[2, 2])),
 ]  # fmt: skip
 STEPS, ROWS, INPUTS, HIDDEN = 5, 3, 4, 6
 
@@ -248,6 +253,7 @@ RECURRENT = [
 ]
 NEAREST = ("floor", "ceil", "round_prefer_ceil")
 MODES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+GRID = f(2, 5, 3, 2, low=-1.3, high=1.3)
 RESIZING = [
     *(case("Resize", PICTURES, None, None, i(2, 4, 5, 9), mode=mode, coordinate_transformation_mode=how)
       for mode in ("nearest", "linear", "cubic") for how in MODES),
@@ -261,7 +267,21 @@ RESIZING = [
         case("Resize", PICTURES, None, s([1, 1, 0.5, 2]), mode="linear",
              coordinate_transformation_mode="half_pixel_symmetric")),
     case("Upsample", PICTURES, s([1, 1, 2, 3]), opset=9),
+    *(case("GridSample", PICTURES, GRID, mode=mode, padding_mode=pad, align_corners=corners)
+      for mode in ("linear", "nearest") for pad in ("zeros", "border", "reflection") for corners in (0, 1)),
+    *beyond(*(case("GridSample", PICTURES, GRID, mode="cubic", padding_mode=pad, align_corners=corners)
+              for pad in ("zeros", "border", "reflection") for corners in (0, 1))),
+    *beyond(*(case("GridSample", PICTURES, GRID, opset=16, mode=mode) for mode in ("bilinear", "bicubic"))),
+    case("GridSample", f(2, 2, 4, 5, 4), f(2, 3, 2, 2, 3, low=-1, high=1), mode="linear"),
 ]  # fmt: skip
+SOUND, PAIRS = f(2, 16, 1), f(2, 3, 8, 2)
+SIGNALS = [
+    *(case("DFT", SOUND, opset=opset, onesided=one) for opset in (17, 20) for one in (0, 1)),
+    case("DFT", SOUND, s(32, np.int64), s(1, np.int64)),
+    *(case("DFT", PAIRS, None, s(axis, np.int64), inverse=back) for axis in (1, -2) for back in (0, 1)),
+    case("DFT", PAIRS, opset=17, axis=2, inverse=1),
+    *(case("STFT", f(2, 32, 1), s(5, np.int64), f(8), s(8, np.int64), onesided=one) for one in (0, 1)),
+]
 BYTES = RANDOM.integers(0, 255, (3, 4)).astype(np.uint8)
 CLASSICAL = [
     case("DequantizeLinear", BYTES, f(4, low=0.1), s([1, 2, 3, 4], np.uint8)),
@@ -278,7 +298,7 @@ CLASSICAL = [
            classlabels_ints=[0, 1], post_transform=how) for how in ("NONE", "LOGISTIC")),
     case(f"{ML}:LinearRegressor", f(3, 2), coefficients=[1.0, -2, 0.5, 3], intercepts=[0.5, 1], targets=2),
 ]  # fmt: skip
-CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *LAYERS, *RECURRENT, *RESIZING, *CLASSICAL]
+CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *LAYERS, *RECURRENT, *RESIZING, *SIGNALS, *CLASSICAL]
 
 
 def model_of(c: Case) -> Any:
@@ -337,4 +357,4 @@ def test_an_operator_says_what_onnxruntime_says(c: Case) -> None:
 
 
 def test_no_operator_goes_untested() -> None:
-    assert {c.kind for c in CASES} == set(OPERATORS)
+    assert {c.kind for c in CASES} | set(SEQUENCES) == set(OPERATORS)

@@ -21,6 +21,7 @@ from blindspots.models.model import Model, Output
 from blindspots.models.onnx.agreement import AGREEMENT, gap, probes
 from blindspots.models.onnx.form import Fed, Form, form_of, note
 from blindspots.models.onnx.graph import Graph, Network, all_nodes, folded, needed, of_any_rows, unknown
+from blindspots.models.onnx.operators.layers import in_training
 from blindspots.models.onnx.reading import expanded, graph_of, read
 from blindspots.models.onnx.scores import only_scores, without_maps, without_softmax
 from blindspots.models.onnx.session import Session
@@ -158,6 +159,8 @@ def _graph(proto: Any) -> tuple[Graph, str]:
     lacking, rounding = unknown(graph), sorted({node.kind for node in all_nodes(graph)} & {*_ROUNDING})
     if lacking:
         return graph, f"{', '.join(lacking)} has no translation"
+    if any(map(in_training, all_nodes(graph))):
+        return graph, "it was exported in training (BatchNormalization in training mode), so rows see their neighbours"
     return graph, f"it rounds to few bits ({', '.join(rounding)}), which leaves no gradient" if rounding else ""
 
 

@@ -111,8 +111,17 @@ def expanded(proto: Any) -> Any:
     from onnx import inliner
 
     proto = inliner.inline_local_functions(proto)
-    lacking = {(node.domain, node.op_type) for node in proto.graph.node if _kind(node) not in OPERATORS}
+    lacking = {(node.domain, node.op_type) for node in _nodes(proto.graph) if _kind(node) not in OPERATORS}
     return inliner.inline_selected_functions(proto, sorted(lacking), inline_schema_functions=True)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Those of a GraphProto and of the graphs inside it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
 
 
 def graph_of(proto: Any) -> Graph:

@@ -7,6 +7,10 @@ from blindspots.models.onnx.operators.layers import LAYERS
 from blindspots.models.onnx.operators.recurrent import RECURRENT
 from blindspots.models.onnx.operators.reductions import REDUCTIONS
 from blindspots.models.onnx.operators.resizing import RESIZING
+from blindspots.models.onnx.operators.sequences import SEQUENCES
 from blindspots.models.onnx.operators.shapes import SHAPES
+from blindspots.models.onnx.operators.signals import SIGNALS
 
-OPERATORS: Operators = {**ELEMENTWISE, **SHAPES, **REDUCTIONS, **LAYERS, **RECURRENT, **RESIZING, **CLASSICAL}
+OPERATORS: Operators = {
+    **ELEMENTWISE, **SHAPES, **SEQUENCES, **REDUCTIONS, **LAYERS, **RECURRENT, **RESIZING, **SIGNALS, **CLASSICAL
+}  # fmt: skip
