@@ -49,7 +49,10 @@ def _gather(proto: Any, path: Path) -> None:
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     outside = [tensor for tensor in _tensors(proto) if uses_external_data(tensor)]
-    files = {_beside(path, ExternalDataInfo(tensor).location) for tensor in outside}
+    try:
+        files = {_beside(path, ExternalDataInfo(tensor).location) for tensor in outside}
+    except ValueError as error:  # of an offset or a length
+        raise InputError(f"expected places of weights in {str(path)!r}, got: {error}: export it again") from error
     total = path.stat().st_size + sum(file.stat().st_size for file in files)
     if total > MOST:
         raise InputError(
