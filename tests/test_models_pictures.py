@@ -39,6 +39,17 @@ def test_a_resize_is_pillows_but_for_its_rounding(how: str, size: tuple[int, int
     assert np.abs(found.numpy() - wanted).mean() < 0.4  # two roundings, no shift
 
 
+@pytest.mark.parametrize("old", [(200, 100), (100, 200), (300, 40), (120, 110)])
+@pytest.mark.parametrize("new", [(50, 50), (90, 97), (150, 60), (96, 150)])
+@pytest.mark.parametrize("how", ["BICUBIC", "LANCZOS"])
+def test_axes_are_resized_in_pillows_order(how: str, old: tuple[int, int], new: tuple[int, int]) -> None:
+    """The order shows where overshoots are cut off between the two passes: black beside white."""
+    picture = (pixels(*old) > 127).astype(np.uint8) * 255
+    wanted = np.asarray(Image.fromarray(picture).resize(new[::-1], Image.Resampling[how]))
+    found = Preprocessing(new, None, int(Image.Resampling[how]))(as_rows(picture))[0].permute(1, 2, 0) * 255
+    assert np.abs(found.numpy() - wanted).max() <= 1.6
+
+
 @pytest.mark.parametrize(("height", "width", "wanted"), [(40, 60, (20, 30)), (60, 40, (30, 20)), (41, 67, (20, 32))])
 def test_one_number_is_the_size_of_the_shorter_side(height: int, width: int, wanted: tuple[int, int]) -> None:
     assert Preprocessing(20, None, 2)(torch.rand(1, 3, height, width)).shape[2:] == wanted

@@ -295,6 +295,7 @@ CLASSICAL = [
     case(f"{ML}:LinearRegressor", f(3, 2), coefficients=[1.0, -2, 0.5, 3], intercepts=[0.5, 1], targets=2),
 ]  # fmt: skip
 # Weights of 7 bits: without VNNI onnxruntime cuts sums of two products of 8 bits off at 16.
+BIAS = RANDOM.integers(-999, 999, 3).astype(np.int32)
 SIGNED, ZERO = RANDOM.integers(-60, 60, (4, 3)).astype(np.int8), s(120, np.uint8)
 PLANES = RANDOM.integers(0, 255, (2, 3, 6, 5)).astype(np.uint8)
 KERNELS = RANDOM.integers(-60, 60, (4, 3, 3, 2)).astype(np.int8)
@@ -310,10 +311,11 @@ QUANTISED = [
     case("ConvInteger", PLANES, KERNELS.view(np.uint8), ZERO, ZERO, pads=[1, 0, 1, 1])._replace(evaluated=False),
     *beyond(case("QLinearMatMul", BYTES, *OF_BYTES, SIGNED, f(3, low=0.01, high=0.02), s([0] * 3, np.int8), s(0.1),
                  ZERO)),
-    *beyond(case("QLinearConv", PLANES, *OF_BYTES, KERNELS, f(4, low=0.01, high=0.02), s([0] * 4, np.int8), s(0.2), ZERO,
+    *beyond(case("QLinearConv", PLANES, *OF_BYTES, KERNELS, f(4, low=0.01, high=0.02), s([0] * 4, np.int8), s(0.2),
+                 ZERO,
                  RANDOM.integers(-999, 999, 4).astype(np.int32), strides=[2, 1], pads=[1, 0, 1, 1])),
     *beyond(
-        case(f"{MS}:QGemm", BYTES, *OF_BYTES, SIGNED, *OF_SIGNED, RANDOM.integers(-999, 999, 3).astype(np.int32), s(0.1),
+        case(f"{MS}:QGemm", BYTES, *OF_BYTES, SIGNED, *OF_SIGNED, BIAS, s(0.1),
              ZERO),
         case(f"{MS}:QGemm", BYTES, *OF_BYTES, SIGNED.T.copy(), *OF_SIGNED, None, s(0.1), ZERO, transB=1),
         *(case(f"{MS}:QLinear{kind}", BYTES, *OF_BYTES, BYTES[::-1].copy(), s(0.01), s(7, np.uint8), s(0.05), ZERO)

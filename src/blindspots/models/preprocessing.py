@@ -6,6 +6,7 @@ A radius after a resize would be another, harsher threat: downscaling averages, 
 from collections.abc import Sequence
 from functools import lru_cache, partial
 
+import PIL
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ _FILTERS: dict[int, tuple[Kernel, float]] = {
     int(Image.Resampling.BICUBIC): (partial(cubic, a=-0.5), 2),
     int(Image.Resampling.LANCZOS): (lanczos, 3),
 }
+_SINCE_13 = int(PIL.__version__.split(".")[0]) >= 13
 FILTERS = (int(Image.Resampling.NEAREST), *_FILTERS)  # that are known
 
 
@@ -65,9 +67,10 @@ class Preprocessing(nn.Module):
         return (out * self.std + self.mean) / self.scale * 255
 
     def _resized(self, x: Tensor) -> Tensor:
-        """Columns first, as Pillow does; it also cuts off after either."""
+        """One axis after the other, in Pillow's order; it cuts off at 0 and 255 after either."""
         height, width = self._target(*x.shape[-2:])
-        for axis, n, m in ((-1, x.shape[-1], width), (-2, x.shape[-2], height)):
+        passes = [(-1, x.shape[-1], width), (-2, x.shape[-2], height)]
+        for axis, n, m in reversed(passes) if _rows_first(*x.shape[-2:], height, width) else passes:
             x = x if n == m else along(x, axis, _matrix(n, m, self.resample)).clamp(0, 1)
         return x
 
@@ -86,6 +89,15 @@ class Preprocessing(nn.Module):
     def extra_repr(self) -> str:
         resized = f"size={self.size}, resample={self.resample}"
         return f"{resized}, crop={self.crop}, rounded={self.rounded}, scale={self.scale!r}"
+
+
+def _rows_first(height: int, width: int, new_height: int, new_width: int) -> bool:
+    """Whether Pillow changes the height before the width: since version 13, where the height shrinks by much more.
+
+    The rule was found by comparing 600 resizes with both orders (python-pillow/Pillow#9549 has no more than that).
+    """
+    lost = height - new_height
+    return _SINCE_13 and lost > 0 and lost > 2 * (width - new_width)
 
 
 @lru_cache(maxsize=64)
