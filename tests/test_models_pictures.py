@@ -93,6 +93,9 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "cropped": ("CLIPImageProcessorPil", {"size": {"shortest_edge": 36}, "crop_size": SQUARE}),
     "with a margin": ("ConvNextImageProcessorPil", {"size": {"shortest_edge": 32}, "crop_pct": 0.875}),
     "not normalised": ("ViTImageProcessorPil", {"size": SQUARE, "do_normalize": False}),
+    "minus 1, and scaled twice": ("EfficientNetImageProcessorPil", {"size": SQUARE, "rescale_offset": True}),
+    "of blue, green, red": ("MobileViTImageProcessorPil", {"size": {"shortest_edge": 36}, "crop_size": SQUARE}),
+    "larger than it says": ("LevitImageProcessorPil", {"size": {"shortest_edge": 28}, "crop_size": SQUARE}),
     "not scaled": ("ViTImageProcessorPil", {"size": SQUARE, "do_rescale": False}),
 }
 
@@ -104,7 +107,7 @@ def test_a_classifier_sees_what_its_image_processor_gives_it(what: str, tmp_path
     transformers = pytest.importorskip("transformers")
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     picture = pixels(47, 61)
-    given = torch.from_numpy(np.asarray(processor(picture, input_data_format="channels_last")["pixel_values"][0]))
+    given = torch.from_numpy(np.array(processor(picture, input_data_format="channels_last")["pixel_values"][0]))
     wanted = model.net.net(pixel_values=given[None]).logits
     assert torch.allclose(model.logits(as_rows(picture)), wanted, atol=0.02 * float(wanted.detach().abs().max()))
     (note,) = model.notes
@@ -123,7 +126,7 @@ def test_an_evaluation_of_one_is_in_its_own_pixels(tmp_path: Path) -> None:
 
 def test_an_image_processor_that_does_more_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected an image processor that resizes, crops, rescales and normalises"):
-        bs.load_model(saved(tmp_path, "EfficientNetImageProcessorPil", size=SQUARE, rescale_offset=True))
+        bs.load_model(saved(tmp_path, "DonutImageProcessorPil", size=SQUARE))
 
 
 def test_a_folder_without_an_image_processor_is_refused(tmp_path: Path) -> None:
