@@ -115,6 +115,39 @@ def test_a_classifier_sees_what_its_image_processor_gives_it(what: str, tmp_path
     assert model.access is Need.GRAD
 
 
+DEFAULTS = [
+    "ViT",
+    "DeiT",
+    "Beit",
+    "ConvNext",
+    "MobileNetV1",
+    "MobileNetV2",
+    "Bit",
+    "Levit",
+    "PoolFormer",
+    "Pvt",
+    "MobileViT",
+    "EfficientNet",
+    "Siglip",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", DEFAULTS)
+def test_a_default_processor_is_rebuilt_to_one_level(family: str) -> None:
+    from blindspots.models.huggingface_images import _preprocessing
+
+    processor = getattr(pytest.importorskip("transformers"), f"{family}ImageProcessorPil")()
+    before, _ = _preprocessing(processor, family)
+    for height, width in ((224, 224), (300, 451), (97, 64), (640, 480), (256, 256), (225, 400), (500, 333)):
+        blocks = np.kron(pixels(height // 16 + 1, width // 16 + 1), np.ones((16, 16, 1)))[:height, :width]
+        noise = np.random.default_rng(1).normal(0, 12, blocks.shape)
+        picture = np.clip(blocks + noise, 0, 255).astype(np.uint8)
+        given = np.array(processor(picture, input_data_format="channels_last")["pixel_values"][0], np.float32)
+        apart = before.levels(before(as_rows(picture))) - before.levels(torch.from_numpy(given))
+        assert float(apart.abs().max()) <= 1.15
+
+
 def test_an_evaluation_of_one_is_in_its_own_pixels(tmp_path: Path) -> None:
     spec = saved(tmp_path, "ViTImageProcessorPil", size=SQUARE)
     x = torch.cat([as_rows(pixels(40, 48, seed)) for seed in range(4)])
