@@ -116,20 +116,9 @@ def test_a_classifier_sees_what_its_image_processor_gives_it(what: str, tmp_path
 
 
 DEFAULTS = [
-    "ViT",
-    "DeiT",
-    "Beit",
-    "ConvNext",
-    "MobileNetV1",
-    "MobileNetV2",
-    "Bit",
-    "Levit",
-    "PoolFormer",
-    "Pvt",
-    "MobileViT",
-    "EfficientNet",
-    "Siglip",
-]
+    "ViT", "DeiT", "Beit", "ConvNext", "MobileNetV1", "MobileNetV2", "Bit",
+    "Levit", "PoolFormer", "Pvt", "MobileViT", "EfficientNet", "Siglip",
+]  # fmt: skip
 
 
 @pytest.mark.slow
