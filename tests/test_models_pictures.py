@@ -39,6 +39,17 @@ def test_a_resize_is_pillows_but_for_its_rounding(how: str, size: tuple[int, int
     assert np.abs(found.numpy() - wanted).mean() < 0.4  # two roundings, no shift
 
 
+@pytest.mark.parametrize("old", [(200, 100), (100, 200), (300, 40), (120, 110)])
+@pytest.mark.parametrize("new", [(50, 50), (90, 97), (150, 60), (96, 150)])
+@pytest.mark.parametrize("how", ["BICUBIC", "LANCZOS"])
+def test_axes_are_resized_in_pillows_order(how: str, old: tuple[int, int], new: tuple[int, int]) -> None:
+    """The order shows where overshoots are cut off between the two passes: black beside white."""
+    picture = (pixels(*old) > 127).astype(np.uint8) * 255
+    wanted = np.asarray(Image.fromarray(picture).resize(new[::-1], Image.Resampling[how]))
+    found = Preprocessing(new, None, int(Image.Resampling[how]))(as_rows(picture))[0].permute(1, 2, 0) * 255
+    assert np.abs(found.numpy() - wanted).max() <= 1.6
+
+
 @pytest.mark.parametrize(("height", "width", "wanted"), [(40, 60, (20, 30)), (60, 40, (30, 20)), (41, 67, (20, 32))])
 def test_one_number_is_the_size_of_the_shorter_side(height: int, width: int, wanted: tuple[int, int]) -> None:
     assert Preprocessing(20, None, 2)(torch.rand(1, 3, height, width)).shape[2:] == wanted
@@ -82,6 +93,9 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "cropped": ("CLIPImageProcessorPil", {"size": {"shortest_edge": 36}, "crop_size": SQUARE}),
     "with a margin": ("ConvNextImageProcessorPil", {"size": {"shortest_edge": 32}, "crop_pct": 0.875}),
     "not normalised": ("ViTImageProcessorPil", {"size": SQUARE, "do_normalize": False}),
+    "minus 1, and scaled twice": ("EfficientNetImageProcessorPil", {"size": SQUARE, "rescale_offset": True}),
+    "of blue, green, red": ("MobileViTImageProcessorPil", {"size": {"shortest_edge": 36}, "crop_size": SQUARE}),
+    "larger than it says": ("LevitImageProcessorPil", {"size": {"shortest_edge": 28}, "crop_size": SQUARE}),
     "not scaled": ("ViTImageProcessorPil", {"size": SQUARE, "do_rescale": False}),
 }
 
@@ -93,12 +107,34 @@ def test_a_classifier_sees_what_its_image_processor_gives_it(what: str, tmp_path
     transformers = pytest.importorskip("transformers")
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     picture = pixels(47, 61)
-    given = torch.from_numpy(np.asarray(processor(picture, input_data_format="channels_last")["pixel_values"][0]))
+    given = torch.from_numpy(np.array(processor(picture, input_data_format="channels_last")["pixel_values"][0]))
     wanted = model.net.net(pixel_values=given[None]).logits
     assert torch.allclose(model.logits(as_rows(picture)), wanted, atol=0.02 * float(wanted.detach().abs().max()))
     (note,) = model.notes
     assert note.code == "preprocessing-inside"
     assert model.access is Need.GRAD
+
+
+DEFAULTS = [
+    "ViT", "DeiT", "Beit", "ConvNext", "MobileNetV1", "MobileNetV2", "Bit",
+    "Levit", "PoolFormer", "Pvt", "MobileViT", "EfficientNet", "Siglip",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", DEFAULTS)
+def test_a_default_processor_is_rebuilt_to_one_level(family: str) -> None:
+    from blindspots.models.huggingface_images import _preprocessing
+
+    processor = getattr(pytest.importorskip("transformers"), f"{family}ImageProcessorPil")()
+    before, _ = _preprocessing(processor, family)
+    for height, width in ((224, 224), (300, 451), (97, 64), (640, 480), (256, 256), (225, 400), (500, 333)):
+        blocks = np.kron(pixels(height // 16 + 1, width // 16 + 1), np.ones((16, 16, 1)))[:height, :width]
+        noise = np.random.default_rng(1).normal(0, 12, blocks.shape)
+        picture = np.clip(blocks + noise, 0, 255).astype(np.uint8)
+        given = np.array(processor(picture, input_data_format="channels_last")["pixel_values"][0], np.float32)
+        apart = before.levels(before(as_rows(picture))) - before.levels(torch.from_numpy(given))
+        assert float(apart.abs().max()) <= 1.15
 
 
 def test_an_evaluation_of_one_is_in_its_own_pixels(tmp_path: Path) -> None:
@@ -112,7 +148,7 @@ def test_an_evaluation_of_one_is_in_its_own_pixels(tmp_path: Path) -> None:
 
 def test_an_image_processor_that_does_more_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected an image processor that resizes, crops, rescales and normalises"):
-        bs.load_model(saved(tmp_path, "EfficientNetImageProcessorPil", size=SQUARE, rescale_offset=True))
+        bs.load_model(saved(tmp_path, "DonutImageProcessorPil", size=SQUARE))
 
 
 def test_a_folder_without_an_image_processor_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from blindspots.models import Model, from_onnx, load_model
 from blindspots.problem import Need
 from onnx_files import INT64, UINT8, cnn, mlp, model, node, onnx, saved, weights
 
+onnxruntime = pytest.importorskip("onnxruntime")
 QUICK = str(Path(__file__).with_name("quick.toml"))
 X = torch.rand(6, 12, generator=torch.Generator().manual_seed(0))
 PICTURES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -224,13 +225,44 @@ def quantised() -> Any:
     return model(nodes, numbers, ["rows", 12])
 
 
-def test_a_graph_that_rounds_to_few_bits_has_no_gradients(tmp_path: Path) -> None:
-    found = load_model(saved(tmp_path, quantised()))
-    assert found.access is Need.VALUE
-    assert "it rounds to few bits (QuantizeLinear)" in said(found)
-    run = bs.evaluate(found, X, found.logits(X).argmax(1), threat="linf:0.3", max_forwards=600)
+def test_a_graph_that_rounds_keeps_its_scores_and_is_guided_by_its_translation(tmp_path: Path) -> None:
+    path = saved(tmp_path, quantised())
+    found = load_model(path)
+    assert found.access is Need.GRAD
+    assert "onnx-guided The graph rounds to few bits (QuantizeLinear)" in said(found)
+    own = onnxruntime.InferenceSession(path).run(None, {"x": X.numpy()})[0]
+    x = X.clone().requires_grad_()
+    assert np.array_equal(found.logits(x).detach().numpy(), own)  # with gradients and without
+    assert np.array_equal(found.logits(X).numpy(), own)
+    w = torch.from_numpy(np.random.default_rng(0).integers(-99, 99, (12, 4)) * 0.1).float()
+    assert torch.allclose(gradients(found, X), w[:, 1].expand_as(X), atol=1e-5)  # straight through the rounding
+    run = bs.evaluate(found, X, found.logits(X).argmax(1), threat="linf:0.3", protocol=QUICK)
     assert run.robust_accuracy < 1
-    assert run.backwards == 0
+    assert run.backwards > 0
+
+
+def test_no_gradient_passes_where_a_level_is_cut_off(tmp_path: Path) -> None:
+    found = from_onnx(saved(tmp_path, quantised()), bounds=(0.0, 2.0))
+    slope = gradients(found, torch.cat([X[:1], X[:1] + 1]))
+    assert slope[0].all()
+    assert not slope[1].any()
+
+
+def dynamic() -> Any:
+    nodes = [node("DynamicQuantizeLinear", "x", "a scale zero"), node("MatMulInteger", "a w zero", "b"),
+             node("Cast", "b", "c", to=1), node("Mul", "c scale", "y")]  # fmt: skip
+    w = np.random.default_rng(0).integers(-99, 99, (12, 4)).astype(np.int8)
+    return model(nodes, {"w": w}, ["rows", 12])
+
+
+def test_a_scale_of_all_rows_is_avoided_by_asking_one_row_at_a_time(tmp_path: Path) -> None:
+    path = saved(tmp_path, dynamic())
+    found, session = load_model(path), onnxruntime.InferenceSession(path)
+    assert found.access is Need.GRAD
+    x = X * torch.linspace(0.1, 1, 6)[:, None]
+    alone = np.concatenate([session.run(None, {"x": row.numpy()})[0] for row in x.split(1)])
+    assert not np.allclose(session.run(None, {"x": x.numpy()})[0], alone, rtol=1e-3)  # a row sees its neighbours
+    assert np.array_equal(found.logits(x).numpy(), alone)
 
 
 def test_weights_in_few_bits_keep_gradients(tmp_path: Path) -> None:
@@ -261,6 +293,35 @@ def test_a_translation_that_fails_is_not_believed(tmp_path: Path) -> None:
     found = load_model(saved(tmp_path, model(nodes, numbers, [None, 12])))
     assert found.access is Need.VALUE
     assert "Dropout that is left on" in said(found)
+
+
+def normalised(first: str) -> Any:
+    """By the mean and the variance of `first`: of weights, as networks standardise them, or of the inputs."""
+    nodes = [node("BatchNormalization", f"{first} ones zeros zeros ones", "n m v", training_mode=1)]
+    nodes.append(node("MatMul", "x n" if first == "w" else "n w", "y"))
+    numbers = {"w": np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)}
+    width = 4 if first == "w" else 12
+    numbers |= {"ones": np.ones(width, np.float32), "zeros": np.zeros(width, np.float32)}
+    return model(nodes, numbers, ["rows", 12])
+
+
+def test_weights_may_be_standardised_and_inputs_may_not(tmp_path: Path) -> None:
+    found = load_model(saved(tmp_path, normalised("w")))
+    w = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32))
+    wanted = X @ ((w - w.mean(0)) / (w.var(0, correction=0) + 1e-5).sqrt())
+    assert found.access is Need.GRAD
+    assert torch.allclose(found.logits(X), wanted, atol=1e-4)
+    coupled = load_model(saved(tmp_path, normalised("x")))
+    assert coupled.access is Need.VALUE
+    assert "exported in training" in said(coupled)
+
+
+def test_onnxruntime_writes_nothing_beside_what_is_raised(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Sizes that are left open are tried one after the other."""
+    nodes = [node("Flatten", "x", "a"), node("MatMul", "a w", "y")]
+    numbers = {"w": np.ones((64, 2), np.float32)}
+    assert load_model(saved(tmp_path, model(nodes, numbers, ["rows", 1, "h", "w"]))).access is Need.GRAD
+    assert capfd.readouterr() == ("", "")
 
 
 # ------------------------------------------------------------------ what is said of a model

@@ -16,6 +16,7 @@ from blindspots.models.pictures import Behind, of_pictures
 from blindspots.models.preprocessing import FILTERS, Preprocessing
 
 _WARPED = 384  # ConvNeXt's processor only crops below it
+_LEVIT = 256 / 224  # by which LeViT's processor resizes to more than the size that it names
 
 
 def classifies_pictures(folder: str) -> bool:
@@ -83,15 +84,27 @@ def _preprocessing(processor: Any, spec: str) -> tuple[Preprocessing, tuple[int,
             f"got {processor.size} and filter {resample}: build the model in a file.py:factory"
         )
     scale = 255 * float(processor.rescale_factor) if processor.do_rescale else 255.0
-    normal = (processor.image_mean, processor.image_std) if processor.do_normalize else (None, None)
-    return Preprocessing(size, crop, resample, scale, *normal), out
+    flipped = bool(getattr(processor, "do_flip_channel_order", False))
+    return Preprocessing(size, crop, resample, scale, *_normal(processor), flipped=flipped), out
+
+
+def _normal(processor: Any) -> tuple[list[float], list[float]]:
+    """The mean that is subtracted and the deviation that is divided by.
+
+    EfficientNet's processor may subtract 1 before it, and divide by the deviation once more behind it.
+    """
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
+    before = 1.0 if processor.do_rescale and getattr(processor, "rescale_offset", False) else 0.0
+    behind = processor.image_std if getattr(processor, "include_top", False) else [1.0] * 3
+    return [m + before for m in mean], [a * b for a, b in zip(std, behind, strict=True)]
 
 
 def _resize(processor: Any) -> int | tuple[int, int] | None:
     if not processor.do_resize:
         return None
     shorter = dict(processor.size).get("shortest_edge")
-    return int(shorter) if shorter else _pair(processor.size)
+    larger = _LEVIT if type(processor).__name__.startswith("Levit") else 1
+    return int(larger * shorter) if shorter else _pair(processor.size)
 
 
 def _pair(size: Any) -> tuple[int, int] | None:

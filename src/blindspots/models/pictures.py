@@ -14,7 +14,12 @@ from blindspots.random import keys, uniform
 
 Original = Callable[[Tensor], Tensor]  # from a picture (H, W, 3) uint8 to what the network gets, (3, h, w)
 _MOST = 2.0  # levels of 8 bits: two roundings of Pillow, and a little for overshoots
-_SIZES = ((1.0, 1.0), (1.3, 1.75), (0.8, 0.6))  # of the pictures that are compared, relative to the network's
+_SIZES = (
+    (1.0, 1.0),
+    (1.3, 1.75),
+    (0.8, 0.6),
+    (2.2, 1.4),
+)  # of the pictures that are compared, relative to the network's
 
 
 class Behind(nn.Module):
@@ -74,7 +79,7 @@ def _note(apart: float, relative: float) -> Finding:
 
 
 def _picture(at: int, height: int, width: int) -> Tensor:
-    """Noise over a slope, as (H, W, 3) uint8."""
+    """Noise over a slope, black and white at its ends, as (H, W, 3) uint8."""
     noise = uniform(keys(0, torch.tensor([at])), torch.tensor([0]), 0, (height, width, 3))[0]
     slope = torch.linspace(0, 1, width)[:, None]
-    return ((noise + slope) / 2 * 255).round().to(torch.uint8)
+    return ((noise + slope - 0.5).clamp(0, 1) * 255).round().to(torch.uint8)

@@ -25,8 +25,8 @@ def probes(net: nn.Module, shape: tuple[int | None, ...], box: Box) -> tuple[Ten
     """
     error: Exception | None = None
     for guess in _SIZES if None in shape else (1,):
-        x = _inputs(tuple(guess if n is None else n for n in shape), box)
         try:
+            x = _inputs(tuple(guess if n is None else n for n in shape), box)
             with torch.no_grad():
                 return x, net(x)
         except Exception as raised:  # noqa: BLE001 - whatever the runtime raises

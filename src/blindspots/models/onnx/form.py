@@ -80,7 +80,7 @@ def form_of(proto: Any, graph: Graph, box: Box, where: str) -> Form:
         names = ", ".join(value.name for value in inputs) or "none"
         raise InputError(f"expected a graph of one input x in {where!r}, got {names}: export one with one")
     tensor = inputs[0].type.tensor_type
-    dims = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+    dims = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
     if tensor.elem_type not in (*_FLOATS, *_STEPS) or not dims:
         raise InputError(
             f"expected an input of floats or of the levels of pictures, with an axis of rows, in {where!r}, got type "

@@ -1,16 +1,15 @@
 """A computation graph of ONNX with torch's tensors, and how it is computed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from blindspots.models.onnx.control import CONTROL
 from blindspots.models.onnx.node import Node
 from blindspots.models.onnx.operators import OPERATORS
-
-_BRANCHES = ("then_branch", "else_branch")
 
 
 @dataclass(frozen=True)
@@ -27,24 +26,28 @@ class Graph:
 
     @property
     def free(self) -> tuple[str, ...]:
-        """Names that a branch takes from the graph around it."""
+        """Names that a graph inside another one takes from that."""
         own = {*self.inputs, *self.constants, *(name for node in self.nodes for name in node.outputs)}
         asked = [*(name for node in self.nodes for name in node.inputs), *self.outputs]
         return tuple(dict.fromkeys(name for name in asked if name and name not in own))
 
 
 def unknown(graph: Graph) -> list[str]:
-    """Operators of the graph and of the branches in it that have no translation."""
-    return sorted({node.kind for node in all_nodes(graph)} - {*OPERATORS, "If"})
+    """Operators of the graph and of those inside it that have no translation."""
+    return sorted({node.kind for node in all_nodes(graph)} - {*OPERATORS, *CONTROL})
 
 
 def all_nodes(graph: Graph) -> Iterator[Node]:
-    """The nodes of a graph and of the branches inside it."""
+    """The nodes of a graph and of those inside it."""
     for node in graph.nodes:
         yield node
-        for branch in node.attributes.values():
-            if isinstance(branch, Graph):
-                yield from all_nodes(branch)
+        for _, inner in _inside(node):
+            yield from all_nodes(inner)
+
+
+def _inside(node: Node) -> Iterator[tuple[str, Graph]]:
+    """Graphs that a node holds, by the names of its attributes."""
+    return ((key, value) for key, value in node.attributes.items() if isinstance(value, Graph))
 
 
 def needed(graph: Graph) -> Graph:
@@ -76,29 +79,53 @@ def of_any_rows(graph: Graph, rows: int) -> Graph:
 def folded(graph: Graph) -> Graph:
     """What does not depend on the inputs is computed now, as far as operators are known."""
     constants, rest, lacking = dict(graph.constants), [], unknown(graph)
-    for node in graph.nodes:
+    for node in (_lifted(node, constants) for node in graph.nodes):
+        made: dict[str, Any] = {}
         if node.kind not in lacking and all(name in constants for name in node.inputs if name):
-            constants |= computed(node, constants)
-        else:
+            made = computed(node, constants)
+        if made and all(isinstance(value, Tensor) for value in made.values()):
+            constants |= made
+        else:  # or it makes a sequence
             rest.append(node)
     return needed(replace(graph, nodes=tuple(rest), constants=constants))
 
 
+def _lifted(node: Node, constants: dict[str, Tensor]) -> Node:
+    """The node with its graphs folded; what they know beforehand is known around them, by names of its own."""
+    for key, inner in _inside(node):
+        known = folded(inner)
+        names = {name: ".".join([*node.outputs, key, name]) for name in known.constants}
+        constants |= {names[name]: value for name, value in known.constants.items()}
+        lifted = _renamed(replace(known, constants={}), names)
+        node = replace(node, inputs=(*node.inputs, *names.values()), attributes={**node.attributes, key: lifted})
+    return node
+
+
+def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """With other names for values that come from around it."""
+
+    def of(node: Node) -> Node:
+        attributes = {**node.attributes, **{key: _renamed(inner, names) for key, inner in _inside(node)}}
+        return replace(node, inputs=tuple(names.get(name, name) for name in node.inputs), attributes=attributes)
+
+    outputs = tuple(names.get(name, name) for name in graph.outputs)
+    return replace(graph, outputs=outputs, nodes=tuple(of(node) for node in graph.nodes))
+
+
 def computed(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a node makes of values by name."""
-    if node.kind == "If":
-        made: Any = tuple(_branch(node, values))
+    if node.kind in CONTROL:
+        made: Any = CONTROL[node.kind](node, values, _run)
     else:
         made = OPERATORS[node.kind](node, *(values[name] if name else None for name in node.inputs))
     return dict(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=False))
 
 
-def _branch(node: Node, values: Mapping[str, Any]) -> Iterator[Any]:
-    graph: Graph = node.attributes[_BRANCHES[not values[node.inputs[0]].item()]]
-    inside = {**values, **graph.constants}
-    for inner in graph.nodes:
-        inside |= computed(inner, inside)
-    return (inside[name] for name in graph.outputs)
+def _run(graph: Graph, given: Sequence[Any], around: Mapping[str, Any]) -> list[Any]:
+    inside = {**around, **graph.constants, **dict(zip(graph.inputs, given, strict=True))}
+    for node in graph.nodes:
+        inside |= computed(node, inside)
+    return [inside[name] for name in graph.outputs]
 
 
 class Network(nn.Module):

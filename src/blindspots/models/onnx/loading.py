@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,17 @@ from blindspots.models.model import Model, Output
 from blindspots.models.onnx.agreement import AGREEMENT, gap, probes
 from blindspots.models.onnx.form import Fed, Form, form_of, note
 from blindspots.models.onnx.graph import Graph, Network, all_nodes, folded, needed, of_any_rows, unknown
+from blindspots.models.onnx.guided import Guided
+from blindspots.models.onnx.operators.layers import in_training
+from blindspots.models.onnx.operators.quantised import ROUNDING
 from blindspots.models.onnx.reading import expanded, graph_of, read
 from blindspots.models.onnx.scores import only_scores, without_maps, without_softmax
 from blindspots.models.onnx.session import Session
 from blindspots.problem import Need
 
-_ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear")  # of what depends on inputs: no gradient passes
+_ROUGHLY = (
+    0.1  # the largest gap at which the gradients of a graph that rounds are an aid, relative to the largest score
+)
 _ONE = 1e-4  # by which the sum of probabilities may differ from 1
 
 
@@ -42,8 +47,9 @@ def from_onnx(
     Its operators are translated to torch (those of CNNs, ResNets, vision transformers, LSTMs, GRUs and MLPs; opsets 11
     to 22, others as far as they are the same), and the translation is compared with onnxruntime on inputs within the
     bounds, in one batch and row by row. Where the largest gap is at most 1e-4 of the largest score, the model is the
-    translation, with gradients. Else, and where an operator or one of its settings is not known or the graph rounds
-    (quantised models), the model is known by the scores that onnxruntime gives. `notes` say which, and the gap.
+    translation, with gradients. A graph that rounds (a quantised model) keeps the scores that onnxruntime gives, and
+    gets the gradients of its translation, straight through the rounding, where the gap is at most 0.1. Else, and where
+    an operator or one of its settings is not known, the model is known by its scores. `notes` say which, and the gap.
 
     These shapes of graphs are recognised, and said in notes: whole numbers as input (of pictures: 0 to 255), a scale
     of 0 to 255 that the graph divides by itself, (rows, height, width, channels), a fixed number of rows, softmax or
@@ -76,7 +82,7 @@ def from_onnx(
         spec=spec,
         class_names=about.class_names or names,
     )
-    model.access = Need.GRAD if known.translated else Need.VALUE
+    model.access = known.access
     model.remarks = (*known.notes, *_of_ends(left_out))
     return model
 
@@ -104,23 +110,35 @@ class _Known:
     """What is known of a graph once its translation was compared with onnxruntime.
 
     Attributes:
-        net: the translation, or else the session of onnxruntime.
-        translated: whether it is the translation.
+        net: the translation, the session of onnxruntime, or where the graph rounds the latter guided by the former.
+        access: what it reveals.
         output: what its outputs mean.
         notes: what a reader should know.
     """
 
     def __init__(self, proto: Any, where: str, box: Box) -> None:
         graph, refusal = _graph(proto)
-        form = form_of(proto, graph, box, where)
-        self.net: nn.Module = Fed(_batched(Session(proto.SerializeToString(), where), form), form, exact=True)
-        x, answers = probes(self.net, form.shape, box)
+        rounding = sorted({node.kind for node in all_nodes(graph)} & ROUNDING)
+        form = _row_by_row(form_of(proto, graph, box, where), rounding)
+        asked = Fed(_batched(Session(proto.SerializeToString(), where), form), form, exact=True)
+        x, answers = probes(asked, form.shape, box)
         self.output: Output = "probabilities" if _are_probabilities(answers) else "auto"
-        tried: list[_Tried] = [] if refusal else list(_translations(graph, form, x, answers))
+        limit = _ROUGHLY if rounding else AGREEMENT
+        tried: list[_Tried] = [] if refusal else list(_translations(graph, form, x, answers, limit))
         best = min(tried, key=lambda one: one.apart, default=_Tried(refusal))
-        self.translated = best.apart <= AGREEMENT
-        self.net = best.net if self.translated else self.net
-        self.notes = [_translated(best.apart, len(x)) if self.translated else _by_scores(best.said), *form.notes()]
+        self.net: nn.Module = asked
+        self.access, said = Need.VALUE, _by_scores(best.said)
+        if best.apart <= limit:
+            self.access, said = Need.GRAD, _translated(best.apart, len(x))
+            self.net = best.net
+        if best.apart <= limit and rounding:
+            self.net, said = Guided(asked, best.net), _guided(rounding, best.apart)
+        self.notes = [said, *form.notes()]
+
+
+def _row_by_row(form: Form, rounding: list[str]) -> Form:
+    """For one row at a time where a graph takes its scale of rounding from all rows of a batch."""
+    return replace(form, dims=(1, *form.dims[1:])) if "DynamicQuantizeLinear" in rounding else form
 
 
 @dataclass(frozen=True)
@@ -132,12 +150,12 @@ class _Tried:
     apart: float = math.inf
 
 
-def _translations(graph: Graph, form: Form, x: Tensor, answers: Any) -> Iterator[_Tried]:
+def _translations(graph: Graph, form: Form, x: Tensor, answers: Any, limit: float) -> Iterator[_Tried]:
     """For any number of rows, which is faster; if that fails, for the number that the graph was exported for."""
     free = graph if form.rows is None else of_any_rows(graph, form.rows)
     first = _tried(Fed(Network(free), form, exact=False), x, answers)
     yield first
-    if form.rows is not None and not first.apart <= AGREEMENT:
+    if form.rows is not None and not first.apart <= limit:
         yield _tried(Fed(_batched(Network(graph), form), form, exact=False), x, answers)
 
 
@@ -155,15 +173,27 @@ def _graph(proto: Any) -> tuple[Graph, str]:
         graph = folded(needed(graph_of(expanded(proto))))
     except Exception as error:  # noqa: BLE001 - settings of operators, or weights of a type that torch has not
         return needed(graph_of(proto)), f"it cannot be translated ({told(error)})"
-    lacking, rounding = unknown(graph), sorted({node.kind for node in all_nodes(graph)} & {*_ROUNDING})
+    lacking = unknown(graph)
     if lacking:
         return graph, f"{', '.join(lacking)} has no translation"
-    return graph, f"it rounds to few bits ({', '.join(rounding)}), which leaves no gradient" if rounding else ""
+    if any(map(in_training, all_nodes(graph))):
+        return graph, "it was exported in training (BatchNormalization in training mode), so rows see their neighbours"
+    return graph, ""
 
 
 def _translated(apart: float, count: int) -> Finding:
     saw = f"The graph was translated to torch; it differs from onnxruntime by up to {apart:.2g} of the largest score."
     return note("onnx-translated", saw, f"Nothing: this was measured on {count} inputs within the bounds.")
+
+
+def _guided(rounding: list[str], apart: float) -> Finding:
+    saw = (
+        f"The graph rounds to few bits ({', '.join(rounding)}). Its scores are those of onnxruntime; gradients pass "
+        f"straight through the rounding of its translation, which differs by up to {apart:.2g} of the largest score."
+    )
+    return note(
+        "onnx-guided", saw, "Such gradients aid the search; evaluate the network in floats it was made from, too."
+    )
 
 
 def _by_scores(reason: str) -> Finding:

@@ -49,7 +49,10 @@ def _gather(proto: Any, path: Path) -> None:
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     outside = [tensor for tensor in _tensors(proto) if uses_external_data(tensor)]
-    files = {_beside(path, ExternalDataInfo(tensor).location) for tensor in outside}
+    try:
+        files = {_beside(path, ExternalDataInfo(tensor).location) for tensor in outside}
+    except ValueError as error:  # of an offset or a length
+        raise InputError(f"expected places of weights in {str(path)!r}, got: {error}: export it again") from error
     total = path.stat().st_size + sum(file.stat().st_size for file in files)
     if total > MOST:
         raise InputError(
@@ -111,8 +114,17 @@ def expanded(proto: Any) -> Any:
     from onnx import inliner
 
     proto = inliner.inline_local_functions(proto)
-    lacking = {(node.domain, node.op_type) for node in proto.graph.node if _kind(node) not in OPERATORS}
+    lacking = {(node.domain, node.op_type) for node in _nodes(proto.graph) if _kind(node) not in OPERATORS}
     return inliner.inline_selected_functions(proto, sorted(lacking), inline_schema_functions=True)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Those of a GraphProto and of the graphs inside it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
 
 
 def graph_of(proto: Any) -> Graph:

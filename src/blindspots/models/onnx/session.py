@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from blindspots.errors import InputError
 
-_LOGGED = 3  # errors alone: warnings of the runtime are for those who export
+_LOGGED = 4  # nothing: errors are raised as well, and warnings are for those who export
 
 
 class Session(nn.Module):

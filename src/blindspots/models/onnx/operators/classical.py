@@ -1,10 +1,9 @@
-"""Operators of ai.onnx.ml that converters of scikit-learn write, but for trees, and numbers kept in few bits."""
+"""Operators of ai.onnx.ml that converters of scikit-learn write, but for trees."""
 
 import torch
 from torch import Tensor
 
 from blindspots.models.onnx.node import Node, Operators, UntranslatedError
-from blindspots.models.onnx.operators.elementwise import DTYPES
 
 
 def _scaler(node: Node, x: Tensor) -> Tensor:
@@ -57,30 +56,7 @@ def _feature_extractor(node: Node, x: Tensor, places: Tensor) -> Tensor:
     return x.index_select(-1, places.reshape(-1).long())
 
 
-def _dequantized(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-    """Numbers of few bits as floats, with a scale for all, for each place of an axis, or for blocks of it."""
-    moved = x if zero is None else x.to(scale.dtype) - _spread(node, zero, x).to(scale.dtype)
-    return moved.to(scale.dtype) * _spread(node, scale, x)
-
-
-def _spread(node: Node, one: Tensor, x: Tensor) -> Tensor:
-    axis, block = node.get("axis", 1), node.get("block_size", 0)
-    if block:
-        return one.repeat_interleave(block, axis).narrow(axis, 0, x.shape[axis])
-    return one.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)]) if one.numel() > 1 else one.reshape(())
-
-
-def _quantized(node: Node, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-    """Only for weights, which are known beforehand: graphs that round what depends on inputs have no gradients."""
-    dtype = DTYPES[node.get("output_dtype", 2)] if zero is None else zero.dtype
-    limits, levels = torch.iinfo(dtype), (x / _spread(node, scale, x)).round()
-    moved = levels if zero is None else levels + _spread(node, zero, x).to(levels.dtype)
-    return moved.clamp(limits.min, limits.max).to(dtype)
-
-
 CLASSICAL: Operators = {
-    "DequantizeLinear": _dequantized,
-    "QuantizeLinear": _quantized,
     "ai.onnx.ml:ArrayFeatureExtractor": _feature_extractor,
     "ai.onnx.ml:LinearClassifier": _linear_classifier,
     "ai.onnx.ml:LinearRegressor": _linear_regressor,

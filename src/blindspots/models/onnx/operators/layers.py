@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from blindspots.models.onnx.node import Node, Operators, UntranslatedError
+from blindspots.models.onnx.node import Node, Operators, UntranslatedError, numbers
 
 _CONVOLUTIONS: Sequence[Any] = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED: Sequence[Any] = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
@@ -154,13 +154,32 @@ def _global_max(node: Node, x: Tensor) -> Tensor:
     return x.amax(tuple(range(2, x.ndim)), keepdim=True)
 
 
+def _col2im(node: Node, x: Tensor, size: Tensor, block: Tensor) -> Tensor:
+    """Blocks (B, C * block, L) added up where they overlap."""
+    if size.numel() != 2:
+        raise UntranslatedError("Col2Im of other than two axes")
+    (height, width), (top, left, bottom, right) = numbers(size), node.get("pads", [0] * 4)
+    padded, kernel = (height + top + bottom, width + left + right), tuple(numbers(block))
+    whole = F.fold(x, padded, kernel, node.get("dilations", [1, 1]), 0, node.get("strides", [1, 1]))
+    return whole[..., top : top + height, left : left + width]
+
+
 # ------------------------------------------------------------------ normalisation
 
 
+def in_training(node: Node) -> bool:
+    """Whether a node normalises by the mean and the variance of what it is given, as networks do in training."""
+    if node.kind != "BatchNormalization":
+        return False
+    return bool(node.get("training_mode", 0)) or (node.opset < 14 and len([name for name in node.outputs if name]) > 1)
+
+
 def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    if node.get("training_mode", 0) or (node.opset < 14 and len([name for name in node.outputs if name]) > 1):
-        raise UntranslatedError("BatchNormalization in training mode")
-    return F.batch_norm(x, mean, var, scale, bias, False, 0.0, node.get("epsilon", 1e-5))
+    """In training for weights alone, which some networks standardise so: of inputs, rows would see their neighbours."""
+    epsilon = node.get("epsilon", 1e-5)
+    if in_training(node):
+        return F.batch_norm(x, None, None, scale, bias, True, 0.0, epsilon)
+    return F.batch_norm(x, mean, var, scale, bias, False, 0.0, epsilon)
 
 
 def _instance_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -201,6 +220,7 @@ def _lp_normalization(node: Node, x: Tensor) -> Tensor:
 LAYERS: Operators = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
+    "Col2Im": _col2im,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Einsum": _einsum,

@@ -1,10 +1,14 @@
-"""Resize and Upsample: along each axis a product with a matrix, whose rows are the weights of the kernel."""
+"""Resize and Upsample: along each axis a product with a matrix, whose rows are the weights of the kernel.
+
+GridSample takes numbers from any places.
+"""
 
 import math
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from blindspots.models.onnx.node import Node, Operators, UntranslatedError, numbers
 from blindspots.models.resampling import Kernel, along, cubic, linear, weights
@@ -82,4 +86,14 @@ def _rounded(places: Tensor, mode: str) -> Tensor:
     return (places if mode == "ceil" else places - 0.5).ceil().long()
 
 
-RESIZING: Operators = {"Resize": _resize, "Upsample": _upsample}
+_SAMPLED = {"linear": "bilinear", "cubic": "bicubic"}  # modes since opset 20 by torch's names, which those before are
+
+
+def _grid_sample(node: Node, x: Tensor, grid: Tensor) -> Tensor:
+    mode = node.get("mode", "linear")
+    return F.grid_sample(
+        x, grid, _SAMPLED.get(mode, mode), node.get("padding_mode", "zeros"), bool(node.get("align_corners", 0))
+    )
+
+
+RESIZING: Operators = {"GridSample": _grid_sample, "Resize": _resize, "Upsample": _upsample}
