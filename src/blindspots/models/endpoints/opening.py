@@ -1,17 +1,18 @@
 """From a name such as oip:http://host/v2/models/NAME to the model that it stands for."""
 
-import os
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from blindspots.models.endpoints.endpoint import Endpoint
 from blindspots.models.endpoints.oip import OpenInference
 from blindspots.models.endpoints.protocol import About, HuggingFace, KServe1, MLflow, Protocol
-from blindspots.models.endpoints.secrets import TOKEN, bare, checked_url, filled
+from blindspots.models.endpoints.secrets import TOKEN, bare, checked_headers, checked_url, filled, variable
 from blindspots.models.endpoints.spending import Terms
 from blindspots.models.endpoints.template import read_template, text_of
 from blindspots.models.endpoints.transport import Address, Pace
 from blindspots.models.model import Model
+
+_SCHEMES = {"Bearer", "Basic", "Token", "Key", "application/json"}  # words of headers that are no secrets
 
 
 def open_oip(url: str) -> Model:
@@ -35,8 +36,8 @@ def open_hf(url: str) -> Model:
 
 
 def _opened(protocol: Protocol) -> Model:
-    token = os.environ.get(TOKEN)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    token = variable(TOKEN)
+    headers = checked_headers({"Authorization": f"Bearer {token}"}) if token else {}
     secrets = frozenset([token] if token else [])
     return Endpoint(protocol, Address(protocol.url, bare(protocol.url), headers, secrets))
 
@@ -52,10 +53,11 @@ def open_template(path: str) -> Model:
 
     url = fill(said.url, "url").rstrip("/")
     body = None if said.body is None else fill(said.body, "body")
-    headers = {name: fill(value, f"header {name}") for name, value in said.headers.items()}
+    headers = checked_headers({name: fill(value, f"header {name}") for name, value in said.headers.items()})
     protocol = said.protocol_at(url, body)
     shown = bare(said.protocol_at(said.url, said.body).url)
-    secrets |= {*headers.values(), *_secrets_in(url)}
+    words = {word for value in headers.values() for word in (value, *value.split())}
+    secrets |= words - _SCHEMES | _secrets_in(url)
     address = Address(protocol.url, shown, headers, frozenset(secrets), frozenset(said.refuses))
     pace = Pace(said.batch, said.concurrency, said.rate, said.timeout, said.retries, said.wait)
     about = About(said.answers or ("labels" if said.labels else None), said.classes, said.class_names)

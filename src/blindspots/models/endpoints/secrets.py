@@ -2,24 +2,42 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlsplit
 
 from blindspots.errors import InputError
 
 TOKEN = "BLINDSPOTS_TOKEN"
 _SLOT = re.compile(r"\$\{(\w+)\}")
+_HEADER = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)  # a token of RFC 9110
 _SHORTEST = 4  # characters; what is shorter would be found in every sentence
 
 
 def filled(text: str, where: str) -> tuple[str, set[str]]:
     """`text` with every ${NAME} from the environment, and what was filled in. Raises InputError: it is not set."""
     names = _SLOT.findall(text)
-    if missing := [name for name in names if not os.environ.get(name)]:
+    if missing := [name for name in names if not variable(name)]:
         raise InputError(
             f"expected the environment variable {missing[0]} for {where}, which is not set: export {missing[0]}=..."
         )
-    return _SLOT.sub(lambda slot: os.environ[slot[1]], text), {os.environ[name] for name in names}
+    found = {name: variable(name) for name in names}
+    return _SLOT.sub(lambda slot: found[slot[1]], text), set(found.values())
+
+
+def variable(name: str) -> str:
+    """The value of an environment variable without space around it, as files leave it; "" where it is not set."""
+    return os.environ.get(name, "").strip()
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Raises InputError: one of them cannot be sent, which is said without repeating it."""
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(name) or not value.isprintable() or not value.isascii():
+            raise InputError(
+                f"expected a header of plain ASCII on one line for {name!r}, got other characters in it: check the "
+                "token, which may have a line break, an accent or a dash from a word processor in it"
+            )
+    return dict(headers)
 
 
 def cleaned(text: str, secrets: Iterable[str]) -> str:
