@@ -77,8 +77,8 @@ class OpenInference(Protocol):
         if listed and len(found) != 1:
             names = ", ".join(str(one["name"]) for one in listed)
             raise InputError(
-                f"expected one {which}{'' if name is None else f' {name!r}'} of the model at {self.shown}, got {names}: "
-                'name an output, as in tensors = {output = "NAME"} in a template:FILE.toml, and write out a request '
+                f"expected one {which}{'' if name is None else f' {name!r}'} of the model at {self.shown}, got {names}"
+                ': name an output, as in tensors = {output = "NAME"} in a template:FILE.toml, and write out a request '
                 "with several inputs as its body"
             )
         tensor: Mapping[str, Any] = found[0] if found else {}
@@ -101,8 +101,8 @@ class OpenInference(Protocol):
             self.levels = 255
         elif self.datatype not in _FLOATS:
             raise InputError(
-                f"expected a model that takes UINT8, FP16, BF16, FP32 or FP64, got {self.datatype} at {self.shown}: put "
-                "one that takes pixels or numbers before it"
+                f"expected a model that takes UINT8, FP16, BF16, FP32 or FP64, got {self.datatype} at {self.shown}: "
+                "put one that takes pixels or numbers before it"
             )
 
     def row(self, x: Array) -> bytes:

@@ -1,12 +1,22 @@
 """From a name such as oip:http://host/v2/models/NAME to the model that it stands for."""
 
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 from blindspots.models.endpoints.endpoint import Endpoint
 from blindspots.models.endpoints.oip import OpenInference
 from blindspots.models.endpoints.protocol import About, HuggingFace, KServe1, MLflow, Protocol
-from blindspots.models.endpoints.secrets import TOKEN, bare, checked_headers, checked_url, filled, variable
+from blindspots.models.endpoints.secrets import (
+    TOKEN,
+    bare,
+    checked_headers,
+    checked_url,
+    filled,
+    filled_url,
+    in_json,
+    secrets_in,
+    variable,
+)
 from blindspots.models.endpoints.spending import Terms
 from blindspots.models.endpoints.template import read_template, text_of
 from blindspots.models.endpoints.transport import Address, Pace
@@ -44,20 +54,21 @@ def _opened(protocol: Protocol) -> Model:
 
 def open_template(path: str) -> Model:
     """template:FILE.toml, see `Template`."""
-    said, secrets = read_template(Path(path)), set[str]()
+    said = read_template(Path(path))
+    url, secrets = filled_url(said.url, f"url in {path!r}")
 
-    def fill(text: str, where: str) -> str:
-        text, found = filled(text, f"{where} in {path!r}")
+    def fill(text: str, where: str, form: Callable[[str], str] = str) -> str:
+        text, found = filled(text, f"{where} in {path!r}", form)
         secrets.update(found)
         return text
 
-    url = fill(said.url, "url").rstrip("/")
-    body = None if said.body is None else fill(said.body, "body")
+    url = url.rstrip("/")
+    body = None if said.body is None else fill(said.body, "body", in_json)
     headers = checked_headers({name: fill(value, f"header {name}") for name, value in said.headers.items()})
     protocol = said.protocol_at(url, body)
     shown = bare(said.protocol_at(said.url, said.body).url)
     words = {word for value in headers.values() for word in (value, *value.split())}
-    secrets |= words - _SCHEMES | _secrets_in(url)
+    secrets |= words - _SCHEMES | secrets_in(url)
     address = Address(protocol.url, shown, headers, frozenset(secrets), frozenset(said.refuses))
     pace = Pace(said.batch, said.concurrency, said.rate, said.timeout, said.retries, said.wait)
     about = About(said.answers or ("labels" if said.labels else None), said.classes, said.class_names)
@@ -65,10 +76,3 @@ def open_template(path: str) -> Model:
         protocol, address, pace, Terms(said.price, said.free), about, said.bounds, text_of(said),
         name=said.name or Path(path).stem,
     )  # fmt: skip
-
-
-def _secrets_in(url: str) -> set[str]:
-    """What a file may say in an address without naming a variable."""
-    parts = urlsplit(url)
-    values = {value for _, value in parse_qsl(parts.query)}
-    return {word for word in (parts.username, parts.password, *values) if word}
