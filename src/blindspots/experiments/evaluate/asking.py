@@ -1,6 +1,8 @@
 """An evaluation of a model behind an address: what it may cost, what it will cost, and what it came to."""
 
 import hashlib
+import math
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -31,6 +33,7 @@ QUERIES = "queries"  # the part that holds what was asked
 COUNTS = ("answered", "refused", "failed", "lost", "open", "unsent", "again")
 _OF_ENDPOINTS = ("price", "max_queries", "max_paid", "answers", "rehearse")
 _FIRST = 256  # rows that are looked at in one go
+_LOOKED = "looked"  # the mark of how many seconds that took
 _MANY = 0.01  # refused: a share worth a warning
 
 
@@ -134,15 +137,30 @@ def _rehearsed(name: str, config: Batched, world: World, endpoint: Endpoint) -> 
 # ------------------------------------------------------------------ on the way
 
 
-def probed(world: World, endpoint: Endpoint) -> Preflight:
+def probed(config: Batched, world: World, endpoint: Endpoint) -> Preflight:
     """Five answers to one row, and the first look at all rows: so their clean accuracy is known whatever happens."""
-    endpoint.begin()
-    scores = endpoint.probe(world.data.rows(0, 1)[0])
+    began = time.monotonic()
+    endpoint.begin(began + (math.inf if config.max_seconds is None else config.max_seconds))
+    scores, answered = endpoint.probe(world.data.rows(0, 1)[0]), 0
     for start in range(0, len(world.data), _FIRST):
-        endpoint.logits(world.data.rows(start, min(start + _FIRST, len(world.data)))[0])
-    if endpoint.silent and not endpoint.spent:
-        raise InputError(f"expected answers from {endpoint.name}, got this: {endpoint.failure}")
+        seen = endpoint.logits(world.data.rows(start, min(start + _FIRST, len(world.data)))[0])
+        answered += int((~seen.isnan().all(1)).sum())
+    if endpoint.spent:
+        raise InputError(
+            f"expected max_seconds in which {endpoint.name} answers to {len(world.data):,} rows, got "
+            f"{config.max_seconds:g}, in which it answered to {answered:,}: raise it, or take fewer rows"
+        )
+    if endpoint.silent:
+        raise InputError(endpoint.failure)
+    endpoint.spending.mark(_LOOKED, repr(time.monotonic() - began))
     return Preflight([_about_probes(scores, endpoint)], PROBES, 0)
+
+
+def seconds_left(config: Batched, endpoint: Endpoint) -> float:
+    """Seconds of the run that its first look at all rows has left for searches."""
+    if config.max_seconds is None:
+        return math.inf
+    return max(0.0, config.max_seconds - float(endpoint.spending.marked(_LOOKED) or 0))
 
 
 def _about_probes(scores: Tensor, endpoint: Endpoint) -> Finding:

@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from blindspots.errors import InputError
 from blindspots.models.endpoints.secrets import bare, cleaned
-from blindspots.models.endpoints.spending import Sending, Spending
+from blindspots.models.endpoints.spending import Sending, Spending, SpentError
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that another attempt may not meet
 TOO_MUCH = frozenset({400, 413, 422})  # statuses that fewer inputs may not meet
@@ -131,7 +131,7 @@ class Transport:
             RefusedError, UnansweredError, NotTakenError: there is no answer.
             InputError: what came cannot be an answer.
         """
-        headers, why = {**about, **self.address.headers}, "the time is up"
+        headers, why = {**about, **self.address.headers}, ""
         for attempt in range(self.pace.retries + 1):
             time.sleep(spending.turn(self.pace.rate))
             with spending.sending(inputs, again=attempt > 0) as sending:
@@ -141,7 +141,9 @@ class Transport:
                     return
             why = self._unanswered(reply)
             pause = self._pause(attempt, body, reply)
-            if attempt == self.pace.retries or pause > _LONGEST_WAIT or time.monotonic() + pause > spending.deadline:
+            if time.monotonic() + pause >= spending.deadline:
+                raise SpentError("the time is up")
+            if attempt == self.pace.retries or pause > _LONGEST_WAIT:
                 break
             if _told(reply):
                 spending.hold(pause)  # for all that are asking
