@@ -121,6 +121,7 @@ class Live:
     left: int
     standing: int
     rows: int
+    course: Callable[[], tuple[Tensor, Tensor, Tensor]]  # (N,) each: forwards so far, fell, may be looked at again
 
 
 class Cascade:
@@ -309,11 +310,18 @@ class Cascade:
         def watch(now: int) -> None:
             nonlocal left
             left += now
-            self.watch(Live(stage.name, len(at), left, int(board.standing.sum()), len(samples.y)))
+            standing = int(board.standing.sum())
+            self.watch(Live(stage.name, len(at), left, standing, len(samples.y), course))
 
-        watch(0)
+        def course() -> tuple[Tensor, Tensor, Tensor]:
+            used, goes_on = search.course()
+            later = board.standing & (ledger.result != Result.BUDGET) & (index + 1 < len(self.stages))
+            return used, ledger.won.clone(), goes_on | later
+
         view = self.threat.ignoring if stage.ignores else self.threat.view(stage.attack.requires)
-        Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch, view).run()
+        search = Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch, view)
+        watch(0)
+        search.run()
 
     def _stream(self, index: int) -> int:
         """Separates the draws of stages: the index of this one among those that are not for flat rows."""

@@ -14,7 +14,8 @@ from blindspots.engine.cascade import Stage
 from blindspots.engine.shard import LOOKS_AFTER
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import Asked
+from blindspots.experiments.evaluate.foreseen import Foreseen, made, searches_begin
+from blindspots.experiments.evaluate.verdict import Asked, Forecast
 from blindspots.findings import Finding
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.endpoints import Endpoint
@@ -80,15 +81,32 @@ def forecast(name: str, config: Batched, world: World, stages: tuple[Stage, ...]
     endpoint = endpoint_of(world)
     if endpoint is None:
         return {}
-    rows, draws = len(world.data), config.draws or 1
-    each = 1 + sum(stage.attack.looks * stage.restarts for stage in stages)
-    each = draws * each if config.row_budget is None else min(draws * each, config.row_budget)
+    rows = len(world.data)
+    each = most_of_a_row(config, stages)
     at_most = rows * (each + (endpoint.levels is None)) + PROBES  # what is rounded to 8 bits may be new
     if config.max_forwards is not None:
         at_most = min(at_most, config.max_forwards + PROBES)
     expected = None if config.rehearse is None else min(at_most, _rehearsed(name, config, world, endpoint))
     world.say(forecast_in_words(expected, at_most, endpoint.spending.terms))
     return {"expected": expected, "at_most": at_most}
+
+
+def most_of_a_row(config: Batched, stages: tuple[Stage, ...]) -> int:
+    """Forwards that the searches of a row take, if it does not fall."""
+    each = (config.draws or 1) * (1 + sum(stage.attack.looks * stage.restarts for stage in stages))
+    return each if config.row_budget is None else min(each, config.row_budget)
+
+
+def foreseen(config: Batched, world: World, endpoint: Endpoint, stages: tuple[Stage, ...]) -> Foreseen:
+    """What makes the forecasts of this process."""
+
+    def make() -> Foreseen:
+        limits = [config.max_forwards, endpoint.spending.terms.most]
+        limit = min((n for n in limits if n is not None), default=None)
+        each, draws = most_of_a_row(config, stages), config.draws or 1
+        return Foreseen(endpoint, each, draws, len(world.data), limit)
+
+    return world.once("foreseen", make)
 
 
 def forecast_in_words(expected: int | None, at_most: int, terms: Terms) -> str:
@@ -153,6 +171,7 @@ def probed(config: Batched, world: World, endpoint: Endpoint) -> Preflight:
     if endpoint.silent:
         raise InputError(endpoint.failure)
     endpoint.spending.mark(_LOOKED, repr(time.monotonic() - began))
+    searches_begin(endpoint)
     return Preflight([_about_probes(scores, endpoint)], PROBES, 0)
 
 
@@ -187,7 +206,11 @@ def _about_probes(scores: Tensor, endpoint: Endpoint) -> Finding:
 def counted(endpoint: Endpoint) -> Columns:
     """What was asked by now."""
     counts = endpoint.spending.counts
-    return {"counts": torch.tensor([getattr(counts, name) for name in COUNTS])}
+    said = [[f.after, f.expected, f.least, f.most] for f in made(endpoint)]
+    return {
+        "counts": torch.tensor([getattr(counts, name) for name in COUNTS]),
+        "forecasts": torch.tensor(said, dtype=torch.int64).reshape(-1, 4),
+    }
 
 
 def queries_part(config: Batched, world: World, shards: list[Part]) -> list[Part]:
@@ -210,6 +233,10 @@ def concluded(config: Batched, parts: Parts, evaluations: int) -> dict[str, Any]
         price=money(terms.price), expected=config.expected, at_most=config.at_most or 0,
         expected_paid=None if config.expected is None else money(terms.cost(config.expected)),
         at_most_paid=money(terms.cost(config.at_most or 0)),
+        forecasts=tuple(
+            Forecast(after=after, expected=expected, least=least, most=most)
+            for after, expected, least, most in parts[QUERIES]["forecasts"].tolist()
+        ),
     )  # fmt: skip
     paid = money(terms.cost(counts.billed))
     return {"queries": counts.sent, "paid": paid, "refused": counts.refused, "endpoint": asked}

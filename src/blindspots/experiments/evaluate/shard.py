@@ -12,7 +12,7 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.shard import looks_after, shard_columns
 from blindspots.errors import InputError
-from blindspots.experiments.evaluate.asking import seconds_left
+from blindspots.experiments.evaluate.asking import foreseen, seconds_left
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
 from blindspots.models.endpoints import Endpoint
@@ -80,7 +80,19 @@ class ShardSearch:
         done = live.rows - live.standing
         stand = Share.of(live.standing, live.rows)
         said = f"stage {live.stage}, {live.left:,} of {live.entered:,} rows through; at most {stand.share:.1%} robust"
-        self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))
+        self.world.tell(Progress(self.part.name, said + self._foreseen(live), done, len(self.part.rows)))
+
+    def _foreseen(self, live: Live) -> str:
+        """What an endpoint will have been asked in the end."""
+        service = self.world.model.service
+        if not isinstance(service, Endpoint):
+            return ""
+        forecasts = foreseen(self.config, self.world, service, self.stages)
+        now = forecasts.now(self.part.name, live)
+        words = forecasts.in_words(now)
+        if forecasts.is_due(now):
+            self.world.say(f"Forecast: {words}.")
+        return f"; {words}"
 
     def _allowance(self, oracle: Oracle) -> Allowance:
         """What the search of these rows may cost: a share fixed in advance, less what has to be looked at later."""
