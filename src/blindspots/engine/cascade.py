@@ -86,6 +86,11 @@ def is_targeted(stages: Sequence[Stage]) -> bool:
     return bool(stages) and all(stage.objective.targeted for stage in stages)
 
 
+def stops_early(stage: Stage) -> bool:
+    """Whether a row leaves with its first success."""
+    return not stage.attack.minimal if stage.stop_early is None else stage.stop_early
+
+
 @dataclass(frozen=True)
 class Board(Rows):
     """What a cascade knows about the rows of its shard between two stages."""
@@ -303,8 +308,7 @@ class Cascade:
             self.seed,
             self._stream(index),
         )
-        early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
-        settings = replace(self.settings, stop_early=early)
+        settings = replace(self.settings, stop_early=stops_early(stage))
         left = 0
 
         def watch(now: int) -> None:

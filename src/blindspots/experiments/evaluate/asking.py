@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blindspots.engine.cascade import Stage
+from blindspots.engine.cascade import Stage, stops_early
 from blindspots.engine.shard import LOOKS_AFTER
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
@@ -87,7 +87,7 @@ def forecast(name: str, config: Batched, world: World, stages: tuple[Stage, ...]
     if config.max_forwards is not None:
         at_most = min(at_most, config.max_forwards + PROBES)
     expected = None if config.rehearse is None else min(at_most, _rehearsed(name, config, world, endpoint))
-    world.say(forecast_in_words(expected, at_most, endpoint.spending.terms))
+    world.say(forecast_in_words(expected, at_most, endpoint.spending.terms, any(map(stops_early, stages))))
     return {"expected": expected, "at_most": at_most}
 
 
@@ -109,13 +109,15 @@ def foreseen(config: Batched, world: World, endpoint: Endpoint, stages: tuple[St
     return world.once("foreseen", make)
 
 
-def forecast_in_words(expected: int | None, at_most: int, terms: Terms) -> str:
-    """In queries, and in money where they have a price."""
+def forecast_in_words(expected: int | None, at_most: int, terms: Terms, early: bool) -> str:
+    """In queries, and in money where they have a price. `early`: whether rows leave once they have fallen."""
 
     def cost(queries: int) -> str:
         return f"{queries:,} queries" + (f" for {money(terms.cost(queries))}" if terms.price else "")
 
-    most = f"at most {cost(at_most)}, if no row falls"
+    if not early:
+        return f"Forecast: {cost(at_most)}, since every row is searched to the end, if none has to be sent again."
+    most = f"at most {cost(at_most)}, if no row falls and none has to be sent again"
     return f"Forecast: {most}." if expected is None else f"Forecast: {cost(expected)}, as in the rehearsal; {most}."
 
 

@@ -56,7 +56,7 @@ def outlook(course: Course, most: int, unseen: int = 0) -> Outlook:
     """
     spent = int(course.used.sum())
     stands = _standing(course, most)
-    left = np.append(np.cumsum(stands[::-1])[::-1][1:], 0.0)  # evaluations after the n-th, of a row from the start
+    left = np.append(np.cumsum(stands[-2::-1])[::-1], 0.0)  # evaluations after the n-th, of a row from the start
     at = np.minimum(course.used[course.open], most)
     right = unseen * float(np.mean((course.used > 0) | course.open))  # the others are as often right at first
     expected = spent + float((left[at] / stands[at]).sum()) + right * float(left[0])

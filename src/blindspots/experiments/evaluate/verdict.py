@@ -151,7 +151,7 @@ class Asked(Record):
     price: str  # of one input
     expected: int | None  # queries of the rehearsal
     expected_paid: str | None
-    at_most: int  # queries where no row falls
+    at_most: int  # queries where no row falls and nothing has to be sent again
     at_most_paid: str
     forecasts: tuple[Forecast, ...] = ()  # those that were made on the way
 
