@@ -59,7 +59,8 @@ class Case:
 
     @property
     def searched(self) -> str:
-        return f"{self.attack or ('labels' if self.labels else 'scores')}, {self.threat}, {self.budget} per row"
+        seen = self.attack or ("labels" if self.labels else "scores")
+        return f"{seen}, {self.threat.norm} {self.threat.radius}, {self.budget} per row"
 
 
 def network(seed: int) -> bs.Model:

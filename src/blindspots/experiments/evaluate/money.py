@@ -14,6 +14,8 @@ from blindspots.records import clopper_pearson
 from blindspots.report.charts import Line, Mark, Plot, path, quarters, rising, ticks
 from blindspots.report.words import count, number, percent
 
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 _POINTS = 200  # of the curve, at most
 _SHOWN = 8  # of them in the table
 _ROOM = 1.001  # of the axis
@@ -72,7 +74,8 @@ def _curve(evidence: Evidence, asked: Asked, terms: Terms) -> Plot | None:
         return None
     budgets = np.unique(used[fell])
     budgets = budgets[np.unique(np.linspace(0, len(budgets) - 1, _POINTS).round().astype(int))]
-    spent = [_cost(n, terms) for n in _queries(used, budgets, len(rows), asked.billed, evidence.config.draws or 1)]
+    queries = _queries(used, fell, budgets, len(rows), asked.billed, evidence.config.draws or 1)
+    spent = [_cost(n, terms) for n in queries]
     total_cost = _cost(asked.billed, terms)
     if not total_cost:
         return None
@@ -94,14 +97,15 @@ def _curve(evidence: Evidence, asked: Asked, terms: Terms) -> Plot | None:
     return Plot("Rows that fall, against cost", across, marks, quarters(), [line], _forecasts(asked, whole), where)
 
 
-def _queries(used: NDArray[np.int64], budgets: NDArray[np.int64], rows: int, billed: int, draws: int) -> list[float]:
-    """What all rows ask if each may take only so many evaluations, of which some cost nothing or twice as much.
+def _queries(used: Ints, fell: Bools, budgets: Ints, rows: int, billed: int, draws: int) -> list[float]:
+    """What all rows ask if each may take only so many evaluations, of which some cost nothing and some twice as much.
 
-    Every row is looked at once before, whatever its budget is.
+    Every row is looked at once before, whatever its budget is, and one that fell once more, rounded to 8 bits.
     """
     before, searched = min(billed, PROBES - 1 + rows * draws), used - draws
-    unit = (billed - before) / max(1, int(searched.sum()))
-    return [before + unit * float(np.minimum(searched, b - draws).sum()) for b in budgets]
+    asked = [int(np.minimum(searched, b - draws).sum() + (fell & (used <= b)).sum()) for b in [*budgets, used.max()]]
+    unit = (billed - before) / max(1, asked[-1])
+    return [before + unit * n for n in asked[:-1]]
 
 
 def _cost(queries: float, terms: Terms) -> float:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from blindspots.box import Numbers
-from blindspots.data.names import telling
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.models.endpoints import answers as kept_answers
@@ -28,12 +27,11 @@ from blindspots.models.endpoints.reading import (
     Answer,
     Reader,
     Said,
+    classes_in,
     is_refusal,
     kind_of,
-    names_in,
     parsed,
     stored,
-    tells_all,
 )
 from blindspots.models.endpoints.secrets import cleaned
 from blindspots.models.endpoints.spending import Spending, SpentError, Terms
@@ -188,7 +186,8 @@ class Endpoint(Model):
         if kind is None or (kind != "values" and classes is None):
             answer = self._first(x)
             kind = kind or kind_of(answer)
-            classes = self._classes(kind, answer, classes, names)
+            where, known = self.transport.address.shown, self.class_names
+            classes, self.class_names = classes_in(answer, kind, classes, known, names, where)
         self.access = Need.LABEL if kind == "labels" else Need.VALUE
         where = self.transport.address.shown
         self.reader = Reader(kind, classes, self.class_names, self.rejects, where)
@@ -196,9 +195,20 @@ class Endpoint(Model):
     def _about(self) -> About:
         """What it says of itself, before the first query."""
         try:
-            return self.protocol.about(self.transport.get)
+            return self.protocol.about(self._told)
         except InputError as error:
             raise InputError(cleaned(str(error), self.transport.address.secrets)) from None
+
+    def _told(self, url: str) -> bytes | None:
+        """What lies at an address of the service, kept for whoever reads the answers when it is gone."""
+        mark = f"told {hashlib.sha256(url.encode()).hexdigest()}"
+        if kept := self.spending.marked(mark):
+            return kept.encode()
+        content = self.transport.get(url)
+        if content is not None:
+            said = cleaned(content.decode("utf-8", "replace"), self.transport.address.secrets)
+            self.spending.mark(mark, said)
+        return content
 
     def _first(self, x: Tensor) -> Answer:
         """What it says of an input, which may not be refused."""
@@ -213,25 +223,6 @@ class Endpoint(Model):
                 f"{stored(kept, shown)[REFUSED]}: check the address and the token"
             )
         return parsed(stored(kept, shown), shown)
-
-    def _classes(self, kind: Said, answer: Answer, known: int | None, names: Sequence[str] | None) -> int | None:
-        """Their number, and their names where the answer or the data tell them."""
-        if kind == "values":
-            return None
-        seen, given = names_in(answer), telling(names)
-        if self.class_names is None and (seen or isinstance(answer.label, str)):
-            whole = seen and (tells_all(answer) if given is None else len(seen) >= len(given)) and kind != "labels"
-            self.class_names = list(seen) if seen and whole else given
-        if self.class_names:
-            return len(self.class_names)
-        if answer.scores and (kind != "labels" or len(answer.scores) > 1):
-            return max(2, len(answer.scores))
-        if known or names:
-            return known or len(names or ())
-        raise InputError(
-            f"expected to know the classes of {self.transport.address.shown}, which does not name all of "
-            "them: list them with --classes, or as class_names in a template:FILE.toml"
-        )
 
     def probe(self, x: Tensor) -> Tensor:
         """Answers to one input x (1, *shape), asked five times: scores (5, C). Says whether it is randomised."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from blindspots.data.names import number, places, shown
+from blindspots.data.names import number, places, shown, telling
 from blindspots.errors import InputError
 
 Said = Literal["logits", "probabilities", "labels", "values"]
@@ -107,6 +107,37 @@ def names_in(answer: Answer) -> list[str] | None:
     if None in numbers:
         return sorted(answer.named)
     return [name for _, name in sorted(zip(numbers, answer.named, strict=True), key=lambda pair: pair[0] or 0)]
+
+
+def classes_in(
+    answer: Answer, kind: Said, known: int | None, named: list[str] | None, given: Sequence[str] | None, where: str
+) -> tuple[int | None, list[str] | None]:
+    """How many classes there are, and their names where the service, the first answer or the data tell them.
+
+    Args:
+        known: their number, if it was said.
+        named: their names, if they were said.
+        given: those of the data.
+
+    Raises:
+        InputError: nobody tells it.
+    """
+    if kind == "values":
+        return None, named
+    seen, told = names_in(answer), telling(given)
+    if named is None and (seen or isinstance(answer.label, str)):
+        whole = seen and (tells_all(answer) if told is None else len(seen) >= len(told)) and kind != "labels"
+        named = list(seen) if seen and whole else told
+    if named:
+        return len(named), named
+    if answer.scores and (kind != "labels" or len(answer.scores) > 1):
+        return max(2, len(answer.scores)), named
+    if known or given:
+        return known or len(given or ()), named
+    raise InputError(
+        f"expected to know the classes of {where}, which does not name all of them: list them with --classes, or as "
+        "class_names in a template:FILE.toml"
+    )
 
 
 def stored(kept: bytes, where: str) -> Any:

@@ -160,6 +160,8 @@ class Spending:
 
     def marked(self, name: str) -> str | None:
         """What was remembered."""
+        if not self._database.is_there:
+            return None
         with self._database.reading() as file:
             return _marked(file, name)
 
