@@ -87,7 +87,8 @@ def forecast(name: str, config: Batched, world: World, stages: tuple[Stage, ...]
     if config.max_forwards is not None:
         at_most = min(at_most, config.max_forwards + PROBES)
     expected = None if config.rehearse is None else min(at_most, _rehearsed(name, config, world, endpoint))
-    world.say(forecast_in_words(expected, at_most, endpoint.spending.terms, any(map(stops_early, stages))))
+    early = any(map(stops_early, stages)) or config.max_forwards is not None
+    world.say(forecast_in_words(expected, at_most, endpoint.spending.terms, early))
     return {"expected": expected, "at_most": at_most}
 
 
@@ -110,7 +111,7 @@ def foreseen(config: Batched, world: World, endpoint: Endpoint, stages: tuple[St
 
 
 def forecast_in_words(expected: int | None, at_most: int, terms: Terms, early: bool) -> str:
-    """In queries, and in money where they have a price. `early`: whether rows leave once they have fallen."""
+    """In queries, and in money where they have a price. `early`: whether rows may leave before the end."""
 
     def cost(queries: int) -> str:
         return f"{queries:,} queries" + (f" for {money(terms.cost(queries))}" if terms.price else "")
@@ -167,8 +168,8 @@ def probed(config: Batched, world: World, endpoint: Endpoint) -> Preflight:
         answered += int((~seen.isnan().all(1)).sum())
     if endpoint.spent:
         raise InputError(
-            f"expected max_seconds in which {endpoint.name} answers to {len(world.data):,} rows, got "
-            f"{config.max_seconds:g}, in which it answered to {answered:,}: raise it, or take fewer rows"
+            f"expected a budget in which {endpoint.name} answers to {len(world.data):,} rows, got one that was spent "
+            f"after {answered:,}: raise --max-seconds, --max-queries or --max-paid, or take fewer rows"
         )
     if endpoint.silent:
         raise InputError(endpoint.failure)
