@@ -29,7 +29,7 @@ and rows whose gradient it returns; where a run's own count is compared, the tab
 SECTIONS = (
     "overhead", "verdict", "published", "attacks", "optimality", "queries", "lanes", "memory", "resume", "exact",
     "universal", "transfer", "training", "settings", "recipes", "mnist", "pool", "texts", "text_searches",
-    "text_accuracy", "pictures", "lines", "trees",
+    "text_accuracy", "pictures", "lines", "trees", "forecasts",
 )  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Models behind addresses: five protocols, faults, money, secrets, and what is refused."""
 
 import json
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +14,10 @@ import blindspots as bs
 from blindspots.box import to_levels
 from blindspots.data.levels import InLevels
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate import money
+from blindspots.experiments.evaluate.evidence import Evidence
+from blindspots.runs.folder import Folder
+from blindspots.runs.store import opened
 from small_run import Net
 from stand_ins import ROWS, TOKEN, data, itself, model, standing, template
 
@@ -155,6 +161,70 @@ def test_answers_in_a_file_are_paid_for_once(tmp_path: Path) -> None:
     Path(file).write_bytes(b"no database" * 200)
     with standing() as server, pytest.raises(InputError, match="expected a file that answers can be kept in"):
         run(template(tmp_path, server, "oip"), answers=file)
+
+
+def test_forecasts_on_the_way_have_bounds_that_hold_and_are_verified(tmp_path: Path) -> None:
+    with standing() as server:
+        spec = template(tmp_path, server, "oip", price="0.0015", free=3)
+        v = run(spec, tmp_path / "run", slots=2).verdict
+    assert v.endpoint is not None  # now the service is gone
+    assert v.endpoint.forecasts, "none was made"
+    for said in v.endpoint.forecasts:
+        assert said.least <= v.endpoint.billed <= said.most <= v.endpoint.at_most
+        assert said.after == said.least <= said.expected <= said.most
+    assert bs.verify(tmp_path / "run", data=data()).ok
+
+
+def test_the_curve_of_the_page_is_what_runs_with_smaller_budgets_cost(tmp_path: Path) -> None:
+    with standing() as server:
+        spec = template(tmp_path, server, "oip")
+        run(spec, tmp_path / "whole")
+        evidence = Evidence(opened(Folder(tmp_path / "whole")))
+        rows, asked = evidence.rows, evidence.verdict.endpoint
+        assert asked is not None
+        used, fell = rows.forwards[rows.right].astype(np.int64), rows.broken[rows.right]
+        budgets = np.array([4, 12, 24])
+        said = money._queries(used, fell, budgets, len(rows), asked.billed, 1)
+        for budget, queries in zip(budgets.tolist(), said, strict=True):
+            smaller = run(spec, row_budget=budget).verdict
+            assert smaller.outcomes.get("won", 0) == (fell & (used <= budget)).sum()
+            assert queries == pytest.approx(smaller.queries, rel=0.1, abs=4)
+
+
+def test_a_run_that_asked_nothing_has_a_bill_without_a_curve(tmp_path: Path) -> None:
+    with standing() as server:
+        spec, file = template(tmp_path, server, "oip"), str(tmp_path / "kept.sqlite")
+        run(spec, answers=file)
+        run(spec, tmp_path / "again", answers=file)
+    bill = money.bill(Evidence(opened(Folder(tmp_path / "again"))))
+    assert bill is not None
+    assert bill.curve is None
+
+
+def test_answers_that_are_read_in_another_way_are_not_paid_for_again(tmp_path: Path) -> None:
+    with standing() as server:
+        file = str(tmp_path / "kept.sqlite")
+        run(template(tmp_path, server, "kserve1"), answers=file, row_budget=8)
+        before = server.billed
+        again = run(template(tmp_path, server, "kserve1", answers="logits", classes=5), answers=file, row_budget=8)
+    assert server.billed == before
+    assert again.verdict.queries == 0
+
+
+def test_seconds_include_the_first_look(tmp_path: Path) -> None:
+    def slowly(content: bytes) -> None:
+        time.sleep(0.1)
+
+    with standing(before=slowly) as server:
+        spec = template(tmp_path, server, "kserve1", batch=1, concurrency=1, timeout=5)
+        with pytest.raises(
+            InputError, match=r"expected a budget in which .* answers to 6 rows, got one that was spent"
+        ):
+            run(spec, max_seconds=0.5)
+        began = time.monotonic()
+        v = run(spec, max_seconds=3.0, row_budget=None, threat=bs.Linf(1e-4)).verdict
+    assert time.monotonic() - began < 4.0
+    assert v.outcomes["budget"] > 0
 
 
 # ------------------------------------------------------------------ kinds of answers

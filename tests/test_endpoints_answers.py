@@ -1,5 +1,6 @@
 """What endpoints may answer, and what is said where that is no answer: without a model behind them."""
 
+import base64
 import json
 import math
 import socket
@@ -17,8 +18,8 @@ import torch
 import blindspots as bs
 from blindspots.errors import InputError
 from blindspots.models.endpoints.oip import OpenInference
-from blindspots.models.endpoints.reading import REFUSED, Reader, Said, kind_of, names_in, parsed
-from blindspots.models.endpoints.secrets import cleaned
+from blindspots.models.endpoints.reading import REFUSED, Reader, Said, kind_of, names_in, parsed, tells_all
+from blindspots.models.endpoints.secrets import checked_headers, cleaned, filled_url, secrets_in
 from blindspots.models.endpoints.spending import Counts, Spending, SpentError, Terms, money
 from blindspots.models.endpoints.template import Template, found
 from blindspots.models.endpoints.transport import first_words, retry_after
@@ -59,7 +60,7 @@ def test_what_numbers_mean_is_seen(said: Any, kind: str) -> None:
     assert kind_of(parsed(said, "the service")) == kind
 
 
-@pytest.mark.parametrize("said", [None, True, [], {}, [[1.0, 2.0]], [1.0, None], [float("nan"), 1.0], [{"label": 1}]])
+@pytest.mark.parametrize("said", [None, True, [], {}, [[1.0, 2.0]], [None, None], [1.0, "a"], [{"label": 1}]])
 def test_what_is_no_answer_is_refused(said: Any) -> None:
     with pytest.raises(InputError, match="expected scores, labels, or labels with scores from the service"):
         parsed(said, "the service")
@@ -74,6 +75,50 @@ def test_probabilities_become_their_logarithms_and_logits_stay() -> None:
 def test_a_single_number_is_that_of_the_second_of_two_classes() -> None:
     assert scores([0.25], "probabilities", classes=2) == pytest.approx([math.log(0.75), math.log(0.25)])
     assert scores([3.5], "logits", classes=2) == [-1.75, 1.75]
+
+
+def test_a_score_that_happens_to_be_whole_is_no_label_and_a_label_is_no_score() -> None:
+    assert scores(1.0, "probabilities", classes=2)[1] == 0.0
+    assert scores([0.0], "probabilities", classes=2)[0] == 0.0
+    assert scores(3, "logits", classes=2) == [-1.5, 1.5]
+    with pytest.raises(InputError, match=r'got 0\.7: if it answers with the score of one of two .*"probabilities"'):
+        scores(0.7, "labels", classes=2)
+
+
+def test_answers_that_contradict_the_first_one_are_said() -> None:
+    for said in ([-3.0, -1.0, 0.5], [0.2, 1.2, 0.1], {"a": 2.0, "b": 0.1, "c": 0.1}):
+        with pytest.raises(InputError, match=r'expected probabilities from the service.*answers = "logits"'):
+            scores(said, "probabilities", names=["a", "b", "c"])
+    assert scores([0.2, 1.0 + 1e-6, 0.0], "probabilities")[1] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_numbers_that_are_none_stay_none_as_those_of_a_model_here() -> None:
+    nan, inf = float("nan"), float("inf")
+    assert scores([-inf, 1.0, 2.0], "logits") == [-inf, 1.0, 2.0]
+    assert scores(["-Infinity", 1.0, 2.0], "logits") == [-inf, 1.0, 2.0]
+    assert scores([10**400, 1.0, 2.0], "logits") == [inf, 1.0, 2.0]
+    for none in ([nan, 1.0, 2.0], [None, 1.0, 2.0], ["NaN", 1.0, 2.0]):
+        for kind in ("logits", "probabilities", "labels"):
+            said = [one if one is None or one != one or one == "NaN" else one / 4 for one in none]
+            assert math.isnan(scores(said, kind)[0])  # type: ignore[arg-type]
+
+
+def test_values_may_have_names_and_words_are_none() -> None:
+    read = reader("values", classes=None)
+    assert read.scores([b'{"price": 3.5}', b"[4]", b"2.5"])[:, 0].tolist() == [3.5, 4.0, 2.5]
+    with pytest.raises(InputError, match="expected numbers from the service, got 'cat'"):
+        read.scores([b'"cat"'])
+
+
+def test_a_damaged_answer_is_said() -> None:
+    with pytest.raises(InputError, match="got one that is not JSON: it was damaged"):
+        reader("logits").scores([b"[1.0, 2"])
+
+
+def test_probabilities_of_a_few_classes_do_not_tell_how_many_there_are() -> None:
+    few = parsed([{"label": "cat", "score": 0.6}, {"label": "dog", "score": 0.3}], "")
+    assert not tells_all(few)
+    assert tells_all(parsed([{"label": "cat", "score": 0.6}, {"label": "dog", "score": 0.4}], ""))
 
 
 def test_classes_that_are_left_out_get_an_upper_bound_below_those_that_are_not() -> None:
@@ -345,7 +390,23 @@ def test_what_a_service_says_about_waiting_is_understood() -> None:
     assert retry_after(None) is None
 
 
-def test_secrets_are_taken_out_of_words() -> None:
+def test_secrets_are_taken_out_of_words_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    quoted = 'a "key" é'
+    assert cleaned(f"x {json.dumps({'k': quoted})} y", {quoted}) == 'x {"k": "***"} y'
+    assert secrets_in("http://me:pass%20word@host/x?key=a%2Bb") >= {"me", "pass%20word", "a+b", "a%2Bb"}
+    assert base64.b64encode(b"me:pass word").decode() in secrets_in("http://me:pass%20word@host/x")
+    monkeypatch.setenv("KEY", " a b/c&d=+%\n")
+    url, found = filled_url("http://host/${KEY}?key=${KEY}&more", "url")
+    assert url == "http://host/a%20b/c%26d%3D%2B%25?key=a%20b%2Fc%26d%3D%2B%25&more"
+    assert found == {"a b/c&d=+%"}
+    for bad in ("${KEY}", "http://host:${KEY}/", "http://[::1/x"):
+        with pytest.raises(InputError, match="expected an address such as") as error:
+            filled_url(bad, "url")
+        assert "c&d" not in str(error.value)
+    for name, value in (("X-Key", "a\nb"), ("X-Key", "schlüssel"), ("X Key", "a"), ("X-Key", "a–b")):
+        with pytest.raises(InputError, match="expected a header of plain ASCII") as error:
+            checked_headers({name: value})
+        assert value == "a" or value not in str(error.value)
     secrets = frozenset({"a b/c&d", "tok"})
     assert cleaned("x a b/c&d y a%20b%2Fc%26d z", secrets) == "x *** y *** z"
     assert first_words(b"<p>Invalid: a b/c&d</p>", secrets) == "'Invalid: ***'"

@@ -86,6 +86,11 @@ def is_targeted(stages: Sequence[Stage]) -> bool:
     return bool(stages) and all(stage.objective.targeted for stage in stages)
 
 
+def stops_early(stage: Stage) -> bool:
+    """Whether a row leaves with its first success."""
+    return not stage.attack.minimal if stage.stop_early is None else stage.stop_early
+
+
 @dataclass(frozen=True)
 class Board(Rows):
     """What a cascade knows about the rows of its shard between two stages."""
@@ -121,6 +126,7 @@ class Live:
     left: int
     standing: int
     rows: int
+    course: Callable[[], tuple[Tensor, Tensor, Tensor]]  # (N,) each: forwards so far, fell, may be looked at again
 
 
 class Cascade:
@@ -302,18 +308,24 @@ class Cascade:
             self.seed,
             self._stream(index),
         )
-        early = not stage.attack.minimal if stage.stop_early is None else stage.stop_early
-        settings = replace(self.settings, stop_early=early)
+        settings = replace(self.settings, stop_early=stops_early(stage))
         left = 0
 
         def watch(now: int) -> None:
             nonlocal left
             left += now
-            self.watch(Live(stage.name, len(at), left, int(board.standing.sum()), len(samples.y)))
+            standing = int(board.standing.sum())
+            self.watch(Live(stage.name, len(at), left, standing, len(samples.y), course))
 
-        watch(0)
+        def course() -> tuple[Tensor, Tensor, Tensor]:
+            used, goes_on = search.course()
+            later = board.standing & (ledger.result != Result.BUDGET) & (index + 1 < len(self.stages))
+            return used, ledger.won.clone(), goes_on | later
+
         view = self._view(stage)
-        Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch, view).run()
+        search = Search(stage.attack, self.oracle, problem, jobs, ledger, at, settings, self.allowance, watch, view)
+        watch(0)
+        search.run()
 
     def _view(self, stage: Stage) -> Threat:
         """The threat as the attack sees it. What a solver proposes are inputs, exact to the last bit."""

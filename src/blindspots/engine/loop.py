@@ -282,6 +282,16 @@ class Search:
             return torch.zeros_like(ledger.won)
         return ledger.forwards + ledger.backwards + (1 + backwards) * self.oracle.draws > self.settings.row_budget
 
+    def course(self) -> tuple[Tensor, Tensor]:
+        """Forwards of every row of the shard so far, (N,) int64, and which of them are in flight or wait, (N,) bool."""
+        used, goes_on = self.ledger.forwards.clone(), torch.zeros_like(self.ledger.won)
+        if self.slots is not None:
+            live = self.slots.at != _NOBODY
+            at = self.slots.at[live]
+            used[at], goes_on[at] = self.slots.ledger.forwards[live], True
+            goes_on[self.entering[self.cursor :]] = True
+        return used, goes_on
+
     def _settle(self) -> None:
         """Write back finished rows, and give their slots to waiting ones."""
         s = self.slots

@@ -1,6 +1,8 @@
 """An evaluation of a model behind an address: what it may cost, what it will cost, and what it came to."""
 
 import hashlib
+import math
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -8,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blindspots.engine.cascade import Stage
+from blindspots.engine.cascade import Stage, stops_early
 from blindspots.engine.shard import LOOKS_AFTER
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import Asked
+from blindspots.experiments.evaluate.foreseen import Foreseen, made, searches_begin
+from blindspots.experiments.evaluate.verdict import Asked, Forecast
 from blindspots.findings import Finding
 from blindspots.models.blackbox import BlackBox
 from blindspots.models.endpoints import Endpoint
@@ -31,6 +34,7 @@ QUERIES = "queries"  # the part that holds what was asked
 COUNTS = ("answered", "refused", "failed", "lost", "open", "unsent", "again")
 _OF_ENDPOINTS = ("price", "max_queries", "max_paid", "answers", "rehearse")
 _FIRST = 256  # rows that are looked at in one go
+_LOOKED = "looked"  # the mark of how many seconds that took
 _MANY = 0.01  # refused: a share worth a warning
 
 
@@ -77,24 +81,44 @@ def forecast(name: str, config: Batched, world: World, stages: tuple[Stage, ...]
     endpoint = endpoint_of(world)
     if endpoint is None:
         return {}
-    rows, draws = len(world.data), config.draws or 1
-    each = 1 + sum(stage.attack.looks * stage.restarts for stage in stages)
-    each = draws * each if config.row_budget is None else min(draws * each, config.row_budget)
+    rows = len(world.data)
+    each = most_of_a_row(config, stages)
     at_most = rows * (each + (endpoint.levels is None)) + PROBES  # what is rounded to 8 bits may be new
     if config.max_forwards is not None:
         at_most = min(at_most, config.max_forwards + PROBES)
     expected = None if config.rehearse is None else min(at_most, _rehearsed(name, config, world, endpoint))
-    world.say(forecast_in_words(expected, at_most, endpoint.spending.terms))
+    early = any(map(stops_early, stages)) or config.max_forwards is not None
+    world.say(forecast_in_words(expected, at_most, endpoint.spending.terms, early))
     return {"expected": expected, "at_most": at_most}
 
 
-def forecast_in_words(expected: int | None, at_most: int, terms: Terms) -> str:
-    """In queries, and in money where they have a price."""
+def most_of_a_row(config: Batched, stages: tuple[Stage, ...]) -> int:
+    """Forwards that the searches of a row take, if it does not fall."""
+    each = (config.draws or 1) * (1 + sum(stage.attack.looks * stage.restarts for stage in stages))
+    return each if config.row_budget is None else min(each, config.row_budget)
+
+
+def foreseen(config: Batched, world: World, endpoint: Endpoint, stages: tuple[Stage, ...]) -> Foreseen:
+    """What makes the forecasts of this process."""
+
+    def make() -> Foreseen:
+        limits = [config.max_forwards, endpoint.spending.terms.most]
+        limit = min((n for n in limits if n is not None), default=None)
+        each, draws = most_of_a_row(config, stages), config.draws or 1
+        return Foreseen(endpoint, each, draws, len(world.data), limit)
+
+    return world.once("foreseen", make)
+
+
+def forecast_in_words(expected: int | None, at_most: int, terms: Terms, early: bool) -> str:
+    """In queries, and in money where they have a price. `early`: whether rows may leave before the end."""
 
     def cost(queries: int) -> str:
         return f"{queries:,} queries" + (f" for {money(terms.cost(queries))}" if terms.price else "")
 
-    most = f"at most {cost(at_most)}, if no row falls"
+    if not early:
+        return f"Forecast: {cost(at_most)}, since every row is searched to the end, if none has to be sent again."
+    most = f"at most {cost(at_most)}, if no row falls and none has to be sent again"
     return f"Forecast: {most}." if expected is None else f"Forecast: {cost(expected)}, as in the rehearsal; {most}."
 
 
@@ -134,15 +158,31 @@ def _rehearsed(name: str, config: Batched, world: World, endpoint: Endpoint) -> 
 # ------------------------------------------------------------------ on the way
 
 
-def probed(world: World, endpoint: Endpoint) -> Preflight:
+def probed(config: Batched, world: World, endpoint: Endpoint) -> Preflight:
     """Five answers to one row, and the first look at all rows: so their clean accuracy is known whatever happens."""
-    endpoint.begin()
-    scores = endpoint.probe(world.data.rows(0, 1)[0])
+    began = time.monotonic()
+    endpoint.begin(began + (math.inf if config.max_seconds is None else config.max_seconds))
+    scores, answered = endpoint.probe(world.data.rows(0, 1)[0]), 0
     for start in range(0, len(world.data), _FIRST):
-        endpoint.logits(world.data.rows(start, min(start + _FIRST, len(world.data)))[0])
-    if endpoint.silent and not endpoint.spent:
-        raise InputError(f"expected answers from {endpoint.name}, got this: {endpoint.failure}")
+        seen = endpoint.logits(world.data.rows(start, min(start + _FIRST, len(world.data)))[0])
+        answered += int((~seen.isnan().all(1)).sum())
+    if endpoint.spent:
+        raise InputError(
+            f"expected a budget in which {endpoint.name} answers to {len(world.data):,} rows, got one that was spent "
+            f"after {answered:,}: raise --max-seconds, --max-queries or --max-paid, or take fewer rows"
+        )
+    if endpoint.silent:
+        raise InputError(endpoint.failure)
+    endpoint.spending.mark(_LOOKED, repr(time.monotonic() - began))
+    searches_begin(endpoint)
     return Preflight([_about_probes(scores, endpoint)], PROBES, 0)
+
+
+def seconds_left(config: Batched, endpoint: Endpoint) -> float:
+    """Seconds of the run that its first look at all rows has left for searches."""
+    if config.max_seconds is None:
+        return math.inf
+    return max(0.0, config.max_seconds - float(endpoint.spending.marked(_LOOKED) or 0))
 
 
 def _about_probes(scores: Tensor, endpoint: Endpoint) -> Finding:
@@ -169,7 +209,11 @@ def _about_probes(scores: Tensor, endpoint: Endpoint) -> Finding:
 def counted(endpoint: Endpoint) -> Columns:
     """What was asked by now."""
     counts = endpoint.spending.counts
-    return {"counts": torch.tensor([getattr(counts, name) for name in COUNTS])}
+    said = [[f.after, f.expected, f.least, f.most] for f in made(endpoint)]
+    return {
+        "counts": torch.tensor([getattr(counts, name) for name in COUNTS]),
+        "forecasts": torch.tensor(said, dtype=torch.int64).reshape(-1, 4),
+    }
 
 
 def queries_part(config: Batched, world: World, shards: list[Part]) -> list[Part]:
@@ -192,6 +236,10 @@ def concluded(config: Batched, parts: Parts, evaluations: int) -> dict[str, Any]
         price=money(terms.price), expected=config.expected, at_most=config.at_most or 0,
         expected_paid=None if config.expected is None else money(terms.cost(config.expected)),
         at_most_paid=money(terms.cost(config.at_most or 0)),
+        forecasts=tuple(
+            Forecast(after=after, expected=expected, least=least, most=most)
+            for after, expected, least, most in parts[QUERIES]["forecasts"].tolist()
+        ),
     )  # fmt: skip
     paid = money(terms.cost(counts.billed))
     return {"queries": counts.sent, "paid": paid, "refused": counts.refused, "endpoint": asked}

@@ -44,7 +44,7 @@ def examined(config: Batched, world: World, stages: Sequence[Stage]) -> Prefligh
     """What a few rows show. Raises InputError: they, or their labels, cannot be what the model is for."""
     model, data = world.model, world.data
     if isinstance(model.service, Endpoint):
-        seen = probed(world, model.service)
+        seen = probed(config, world, model.service)
         return replace(seen, findings=[NOT_EXAMINED, *seen.findings])
     if model.service:
         return Preflight([NOT_EXAMINED], 0, 0)

@@ -12,6 +12,7 @@ from blindspots.engine.jobs import Samples
 from blindspots.engine.loop import Allowance, Settings, patience_of
 from blindspots.engine.shard import looks_after, shard_columns
 from blindspots.errors import InputError
+from blindspots.experiments.evaluate.asking import foreseen, seconds_left
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
 from blindspots.models.endpoints import Endpoint
@@ -80,7 +81,19 @@ class ShardSearch:
         done = live.rows - live.standing
         stand = Share.of(live.standing, live.rows)
         said = f"stage {live.stage}, {live.left:,} of {live.entered:,} rows through; at most {stand.share:.1%} robust"
-        self.world.tell(Progress(self.part.name, said, done, len(self.part.rows)))
+        self.world.tell(Progress(self.part.name, said + self._foreseen(live), done, len(self.part.rows)))
+
+    def _foreseen(self, live: Live) -> str:
+        """What an endpoint will have been asked in the end."""
+        service = self.world.model.service
+        if not isinstance(service, Endpoint):
+            return ""
+        forecasts = foreseen(self.config, self.world, service, self.stages)
+        now = forecasts.now(self.part.name, live)
+        words = forecasts.in_words(now)
+        if forecasts.is_due(now):
+            self.world.say(f"Forecast: {words}.")
+        return f"; {words}"
 
     def _allowance(self, oracle: Oracle) -> Allowance:
         """What the search of these rows may cost: a share fixed in advance, less what has to be looked at later."""
@@ -88,24 +101,28 @@ class ShardSearch:
         later = oracle.cost(rows) * looks_after(oracle.goal)
         forwards = None if c.max_forwards is None else c.max_forwards * rows // of - later
         backwards = None if c.max_backwards is None else c.max_backwards * rows // of
-        share = None if c.max_seconds is None else c.max_seconds * rows / of
-        if share is not None and self.world.model.service:
-            share *= _SEARCHING
-        seconds = None if share is None else time.monotonic() + share
-        return Allowance(forwards, backwards, seconds)
+        service = self.world.model.service
+        share = self._seconds * (_SEARCHING if service else 1.0)
+        return Allowance(forwards, backwards, None if share == math.inf else time.monotonic() + share)
+
+    @property
+    def _seconds(self) -> float:
+        """What the search of these rows may take: their share of all."""
+        c, service, share = self.config, self.world.model.service, len(self.part.rows) / len(self.world.data)
+        if isinstance(service, Endpoint):
+            return share * seconds_left(c, service)
+        return math.inf if c.max_seconds is None else share * c.max_seconds
 
     def _begin_service(self) -> None:
         """An endpoint does not go on with its patience for longer than these rows may take."""
-        service, c = self.world.model.service, self.config
-        if isinstance(service, Endpoint):
-            share = math.inf if c.max_seconds is None else c.max_seconds * len(self.part.rows) / len(self.world.data)
-            service.begin(time.monotonic() + share)
+        if isinstance(service := self.world.model.service, Endpoint):
+            service.begin(time.monotonic() + self._seconds)
 
     def _check_service(self) -> None:
         """A folder waits for a service that comes back; a run in memory ends with what it has."""
         service = self.world.model.service
         if self.waits and service and service.silent and not service.spent:
             raise InputError(
-                f"expected answers from {self.world.model.name}, got {service.failure} whenever it was asked: what was "
-                "finished before is kept, so go on with --resume once it answers"
+                f"expected answers from {self.world.model.name}, got none ({service.failure}): what was finished "
+                "before is kept, so go on with --resume once it answers"
             )

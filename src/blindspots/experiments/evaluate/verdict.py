@@ -132,6 +132,15 @@ class Reach(Record):
     noise: Spread  # over rows and draws of noise of that size
 
 
+class Forecast(Record):
+    """How many queries that may be charged a run was said to come to, after so many of them."""
+
+    after: int
+    expected: int
+    least: int
+    most: int
+
+
 class Asked(Record):
     """What became of the inputs that an endpoint was asked about, and what was forecast. Money as decimal numbers."""
 
@@ -144,8 +153,9 @@ class Asked(Record):
     price: str  # of one input
     expected: int | None  # queries of the rehearsal
     expected_paid: str | None
-    at_most: int  # queries where no row falls
+    at_most: int  # queries where no row falls and nothing has to be sent again
     at_most_paid: str
+    forecasts: tuple[Forecast, ...] = ()  # those that were made on the way
 
 
 class BrokenRule(Record):

@@ -291,6 +291,10 @@ class _Proof:
                 "price": _money(Fraction(config.price or 0)), "expected": config.expected,
                 "expected_paid": None if config.expected is None else self._price(config.expected),
                 "at_most": config.at_most, "at_most_paid": self._price(config.at_most or 0),
+                "forecasts": [
+                    dict(zip(("after", "expected", "least", "most"), said, strict=True))
+                    for said in self.parts["queries"]["forecasts"].tolist()
+                ],
             },
         }  # fmt: skip
 

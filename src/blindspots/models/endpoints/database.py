@@ -53,6 +53,11 @@ class Database:
             file.execute(statement)
         file.execute(f"PRAGMA user_version={self._version}")
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything to read: looking must not make a file."""
+        return self.path is None or self._file is not None or self.path.exists()
+
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it is written, or nothing."""

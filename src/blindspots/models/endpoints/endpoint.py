@@ -9,19 +9,31 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
 from blindspots.box import Numbers
-from blindspots.data.names import telling
 from blindspots.errors import InputError
 from blindspots.findings import Finding
 from blindspots.models.endpoints import answers as kept_answers
 from blindspots.models.endpoints import spending as kept_spending
 from blindspots.models.endpoints.answers import Answers, Key
 from blindspots.models.endpoints.protocol import About, Protocol
-from blindspots.models.endpoints.reading import FAR, REFUSED, Answer, Reader, Said, kind_of, names_in, parsed
+from blindspots.models.endpoints.reading import (
+    FAR,
+    REFUSED,
+    Answer,
+    Reader,
+    Said,
+    classes_in,
+    is_refusal,
+    kind_of,
+    parsed,
+    stored,
+)
+from blindspots.models.endpoints.secrets import cleaned
 from blindspots.models.endpoints.spending import Spending, SpentError, Terms
 from blindspots.models.endpoints.transport import (
     Address,
@@ -51,7 +63,7 @@ class Endpoint(Model):
         terms: what it costs.
         about: what is known of its answers; what is not is asked, or seen in the first answer.
         bounds: the smallest and the largest value of an input, as in `Model`.
-        identity: what else tells its answers from those of others.
+        identity: what else decides what it is asked and which part of a reply is kept; how that is read does not.
         name, spec: as in `Model`.
     """
 
@@ -70,8 +82,9 @@ class Endpoint(Model):
         super().__init__(self.logits, bounds, name=name or protocol.called, spec=spec)
         about = about or About()
         self.protocol, self.pace, self.told = protocol, pace or Pace(), about
-        self.transport = Transport(address, self.pace)
-        self._identity = repr((protocol.name, address.shown, identity, self.bounds, about))
+        self.transport, protocol.shown = Transport(address, self.pace), address.shown
+        self._asked_as = repr((protocol.name, address.shown, urlsplit(address.url).netloc.rpartition("@")[2], identity))
+        self._read_as = repr((self.bounds, about))
         self.class_names = None if about.class_names is None else list(about.class_names)
         self.repeats = 0  # repetitions are counted in `spending`
         self.silent, self.failure, self.spent = False, "", False
@@ -108,7 +121,7 @@ class Endpoint(Model):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of how it is asked: what lies behind an address is known by its answers alone."""
-        return hashlib.sha256(self._identity.encode()).hexdigest()
+        return hashlib.sha256((self._asked_as + self._read_as).encode()).hexdigest()
 
     def of_values(self) -> Model:
         self.output = "values"
@@ -128,7 +141,7 @@ class Endpoint(Model):
 
     def _open(self, folder: Path | None, terms: Terms, answers: Path | None = None) -> None:
         inside = None if folder is None else folder / kept_answers.NAME
-        self.answers = Answers(answers or inside, bytes.fromhex(self.digest))
+        self.answers = Answers(answers or inside, hashlib.sha256(self._asked_as.encode()).digest())
         self.spending = Spending(None if folder is None else folder / kept_spending.NAME, terms)
 
     def close(self) -> None:
@@ -165,7 +178,7 @@ class Endpoint(Model):
         """
         if self.reader is not None:
             return
-        about = self.protocol.about(self.transport.get)
+        about = self._about()
         kind: Said | None = "values" if self.output == "values" else self.told.kind or about.kind
         self.class_names = self.class_names or (None if about.class_names is None else list(about.class_names))
         classes = self.classes or about.classes
@@ -173,41 +186,43 @@ class Endpoint(Model):
         if kind is None or (kind != "values" and classes is None):
             answer = self._first(x)
             kind = kind or kind_of(answer)
-            classes = self._classes(kind, answer, classes, names)
+            where, known = self.transport.address.shown, self.class_names
+            classes, self.class_names = classes_in(answer, kind, classes, known, names, where)
         self.access = Need.LABEL if kind == "labels" else Need.VALUE
         where = self.transport.address.shown
         self.reader = Reader(kind, classes, self.class_names, self.rejects, where)
+
+    def _about(self) -> About:
+        """What it says of itself, before the first query."""
+        try:
+            return self.protocol.about(self._told)
+        except InputError as error:
+            raise InputError(cleaned(str(error), self.transport.address.secrets)) from None
+
+    def _told(self, url: str) -> bytes | None:
+        """What lies at an address of the service, kept for whoever reads the answers when it is gone."""
+        mark = f"told {hashlib.sha256(url.encode()).hexdigest()}"
+        if kept := self.spending.marked(mark):
+            return kept.encode()
+        content = self.transport.get(url)
+        if content is not None:
+            said = cleaned(content.decode("utf-8", "replace"), self.transport.address.secrets)
+            self.spending.mark(mark, said)
+        return content
 
     def _first(self, x: Tensor) -> Answer:
         """What it says of an input, which may not be refused."""
         (key,) = self._keys([self._row(x[0])], draw=0)
         kept = self._asked(x, [key])[key]
-        if kept is None or _is_refusal(kept):
-            why = self.failure if kept is None else f"it was refused with status {json.loads(kept)[REFUSED]}"
+        shown = self.transport.address.shown
+        if kept is None:
+            raise InputError(self.failure)
+        if is_refusal(kept, shown):
             raise InputError(
-                f"expected an answer to the first input from {self.transport.address.shown}, but {why}: check the "
-                "address and the token"
+                f"expected an answer to the first input from {shown}, but it was refused with status "
+                f"{stored(kept, shown)[REFUSED]}: check the address and the token"
             )
-        return parsed(json.loads(kept), self.transport.address.shown)
-
-    def _classes(self, kind: Said, answer: Answer, known: int | None, names: Sequence[str] | None) -> int | None:
-        """Their number, and their names where the answer or the data tell them."""
-        if kind == "values":
-            return None
-        seen, given = names_in(answer), telling(names)
-        if self.class_names is None and (seen or isinstance(answer.label, str)):
-            whole = seen and (given is None or len(seen) >= len(given)) and kind != "labels"
-            self.class_names = list(seen) if seen and whole else given
-        if self.class_names:
-            return len(self.class_names)
-        if answer.scores:
-            return max(2, len(answer.scores))
-        if known or names:
-            return known or len(names or ())
-        raise InputError(
-            f"expected to know the classes of {self.transport.address.shown}, which answers with labels: list them "
-            "with --classes, or as class_names in a template:FILE.toml"
-        )
+        return parsed(stored(kept, shown), shown)
 
     def probe(self, x: Tensor) -> Tensor:
         """Answers to one input x (1, *shape), asked five times: scores (5, C). Says whether it is randomised."""
@@ -308,7 +323,7 @@ class Endpoint(Model):
         rows = [self._row(one) for one in x]
         body = self.protocol.body(rows, tuple(x.shape[1:]))
         try:
-            self.transport.post(body, self.protocol.content, len(x), self.spending, partial(self._keep, keys))
+            self.transport.post(body, self.protocol.headers(body), len(x), self.spending, partial(self._keep, keys))
         except SpentError as error:
             self.failure, self.spent, self.silent = str(error), True, True
         except UnansweredError as error:
@@ -328,7 +343,7 @@ class Endpoint(Model):
         address = self.transport.address
         answers = self.protocol.split(content, len(keys), address.shown, address.secrets)
         self.answers.keep(dict(zip(keys, answers, strict=True)))
-        return all(_is_refusal(answer) for answer in answers)
+        return all(is_refusal(answer, address.shown) for answer in answers)
 
 
 def _vary(scores: Tensor) -> bool:
@@ -338,8 +353,3 @@ def _vary(scores: Tensor) -> bool:
         return False
     telling_ones = answered[:, (answered > FAR).any(0)]
     return bool((telling_ones - telling_ones[0]).abs().max() > SAME * telling_ones[0].abs().max())
-
-
-def _is_refusal(answer: bytes) -> bool:
-    said = json.loads(answer)
-    return isinstance(said, dict) and set(said) == {REFUSED}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from blindspots.errors import InputError
 from blindspots.models.endpoints.reading import Said
+from blindspots.models.endpoints.secrets import bare, cleaned
 from blindspots.models.endpoints.transport import first_words
 from blindspots.pictures import is_image, picture
 
@@ -50,7 +51,9 @@ class Protocol(ABC):
     most: int | None = None
 
     def __init__(self, url: str) -> None:
-        self.base = url
+        self.base, mark, query = url.partition("?")
+        self.query = mark + query
+        self.shown = bare(url)  # in sentences
 
     @property
     @abstractmethod
@@ -78,10 +81,18 @@ class Protocol(ABC):
     def answers(self, reply: Any, inputs: int) -> list[Any]:
         """The answer to each input, in the parsed JSON of a reply. Raises LookupError, TypeError: it is not there."""
 
+    def headers(self, body: bytes) -> dict[str, str]:
+        """What has to be said of a request besides."""
+        return {"Content-Type": self.content}
+
+    def parsed(self, content: bytes) -> Any:
+        """A reply. Raises ValueError: it is not understood."""
+        return json.loads(content)
+
     def split(self, content: bytes, inputs: int, shown: str, secrets: frozenset[str]) -> list[bytes]:
-        """The answer to each input as JSON text. Raises InputError: the reply is not understood."""
+        """The answer to each input as JSON text without secrets. Raises InputError: the reply is not understood."""
         try:
-            found = self.answers(json.loads(content), inputs)
+            found = self.answers(self.parsed(content), inputs)
         except (ValueError, LookupError, TypeError, RecursionError):
             raise InputError(
                 f"expected an answer as {self.name} gives it from {shown}, got one that begins "
@@ -89,7 +100,7 @@ class Protocol(ABC):
             ) from None
         if len(found) != inputs:
             raise InputError(f"expected {inputs} answers to {inputs} inputs from {shown}, got {len(found)}: check it")
-        return [json.dumps(one).encode() for one in found]
+        return [cleaned(json.dumps(one), secrets).encode() for one in found]
 
 
 def checked_picture(x: Array, name: str) -> bytes:
@@ -115,7 +126,7 @@ class HuggingFace(Protocol):
 
     @property
     def url(self) -> str:
-        return self.base
+        return self.base + self.query
 
     def row(self, x: Array) -> bytes:
         return base64.b64encode(checked_picture(x, self.name))
@@ -153,7 +164,7 @@ class MLflow(Rows):
 
     @property
     def url(self) -> str:
-        return self.base if self.base.endswith("/invocations") else f"{self.base}/invocations"
+        return f"{self.base.removesuffix('/invocations')}/invocations{self.query}"
 
     @property
     def called(self) -> str:
@@ -175,7 +186,7 @@ class KServe1(Rows):
 
     @property
     def url(self) -> str:
-        return self.base if self.base.endswith(":predict") else f"{self.base}:predict"
+        return f"{self.base.removesuffix(':predict')}:predict{self.query}"
 
     @property
     def called(self) -> str:

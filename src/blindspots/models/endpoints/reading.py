@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from blindspots.data.names import number, places, shown
+from blindspots.data.names import number, places, shown, telling
 from blindspots.errors import InputError
 
 Said = Literal["logits", "probabilities", "labels", "values"]
@@ -17,6 +17,7 @@ KINDS: tuple[Said, ...] = get_args(Said)
 REFUSED = "blindspots:refused"  # what is kept in the place of an answer
 _TINY = torch.finfo(torch.float32).tiny
 _BELOW = 1 - 1e-6  # what was left out is less than what was said
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}  # numbers that JSON has no form for
 _ROUNDED = 5e-3  # by how much probabilities may miss a sum of 1: three decimals of ten classes
 _REFUSED = 1e4  # score of "reject" where it was refused
 FAR = -1e30  # score of "reject" where an answer was given: finite, and below every other
@@ -24,7 +25,10 @@ FAR = -1e30  # score of "reject" where an answer was given: finite, and below ev
 
 @dataclass(frozen=True)
 class Answer:
-    """What one JSON answer holds: a label, scores in order, or scores by name (the best few, if not `whole`)."""
+    """What one JSON answer holds: a label, scores in order, or scores by name (the best few, if not `whole`).
+
+    A single whole number is both, a label and a score: which of them is known by what other answers look like.
+    """
 
     label: int | str | None = None
     scores: tuple[float, ...] = ()
@@ -35,18 +39,17 @@ def parsed(said: Any, where: str) -> Answer:
     """Of one input. Raises InputError: it is none of these."""
     if isinstance(said, list) and len(said) == 1 and not isinstance(said[0], Mapping | list):
         said = said[0]  # (N, 1) and (N,) say the same
-    if isinstance(said, bool) or said is None:
-        pass
-    elif isinstance(said, str) or (isinstance(said, int | float) and float(said).is_integer()):
-        return Answer(label=said if isinstance(said, str) else int(said))
-    elif isinstance(said, int | float):
-        return Answer(scores=(float(said),))
-    elif isinstance(said, list) and said and all(_is_number(one) for one in said):
-        return Answer(scores=tuple(map(float, said)))
-    elif isinstance(said, Mapping) and said and all(_is_number(one) for one in said.values()):
-        return Answer(named={str(name): float(score) for name, score in said.items()})
-    elif isinstance(said, list) and said and all(_is_labelled(one) for one in said):
-        return Answer(named={str(one["label"]): float(one["score"]) for one in said})
+    one = _number(said)
+    if one is not None:
+        return Answer(label=int(one) if one.is_integer() else None, scores=(one,))
+    if isinstance(said, str):
+        return Answer(label=said)
+    if isinstance(said, list) and (numbers := _numbers(said)):
+        return Answer(scores=numbers)
+    if isinstance(said, Mapping) and (numbers := _numbers(said.values())):
+        return Answer(named=dict(zip(map(str, said), numbers, strict=True)))
+    if isinstance(said, list) and said and all(_is_labelled(one) for one in said):
+        return Answer(named={str(one["label"]): _number(one["score"]) or 0.0 for one in said})
     brief = json.dumps(said)[:80]
     raise InputError(
         f"expected scores, labels, or labels with scores from {where}, got {brief} for an input: name where they are "
@@ -54,12 +57,27 @@ def parsed(said: Any, where: str) -> Answer:
     )
 
 
-def _is_number(one: Any) -> bool:
-    return isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
+def _numbers(said: Iterable[Any]) -> tuple[float, ...]:
+    """All of them; none if one is no number. null is none that JSON could write."""
+    found = [math.nan if one is None else _number(one) for one in said]
+    numbers = tuple(one for one in found if one is not None)
+    return numbers if len(numbers) == len(found) and not all(map(math.isnan, numbers)) else ()
+
+
+def _number(one: Any) -> float | None:
+    if isinstance(one, str):
+        return _WORDS.get(one)
+    if isinstance(one, bool) or not isinstance(one, int | float):
+        return None
+    try:
+        return float(one)
+    except OverflowError:
+        return math.inf if one > 0 else -math.inf
 
 
 def _is_labelled(one: Any) -> bool:
-    return isinstance(one, Mapping) and isinstance(one.get("label"), str | int) and _is_number(one.get("score"))
+    named = isinstance(one, Mapping) and isinstance(one.get("label"), str | int)
+    return named and _number(one.get("score")) is not None
 
 
 def kind_of(answer: Answer) -> Said:
@@ -76,6 +94,11 @@ def kind_of(answer: Answer) -> Said:
     return "logits"
 
 
+def tells_all(answer: Answer) -> bool:
+    """Whether no class seems to be left out: probabilities of all of them make 1."""
+    return kind_of(answer) != "probabilities" or sum((answer.named or {}).values()) > 1 - _ROUNDED
+
+
 def names_in(answer: Answer) -> list[str] | None:
     """The classes that it names, in the order of their numbers where names are numbers, else of the alphabet."""
     if answer.named is None:
@@ -84,6 +107,54 @@ def names_in(answer: Answer) -> list[str] | None:
     if None in numbers:
         return sorted(answer.named)
     return [name for _, name in sorted(zip(numbers, answer.named, strict=True), key=lambda pair: pair[0] or 0)]
+
+
+def classes_in(
+    answer: Answer, kind: Said, known: int | None, named: list[str] | None, given: Sequence[str] | None, where: str
+) -> tuple[int | None, list[str] | None]:
+    """How many classes there are, and their names where the service, the first answer or the data tell them.
+
+    Args:
+        known: their number, if it was said.
+        named: their names, if they were said.
+        given: those of the data.
+
+    Raises:
+        InputError: nobody tells it.
+    """
+    if kind == "values":
+        return None, named
+    seen, told = names_in(answer), telling(given)
+    if named is None and (seen or isinstance(answer.label, str)):
+        whole = seen and (tells_all(answer) if told is None else len(seen) >= len(told)) and kind != "labels"
+        named = list(seen) if seen and whole else told
+    if named:
+        return len(named), named
+    if answer.scores and (kind != "labels" or len(answer.scores) > 1):
+        return max(2, len(answer.scores)), named
+    if known or given:
+        return known or len(given or ()), named
+    raise InputError(
+        f"expected to know the classes of {where}, which does not name all of them: list them with --classes, or as "
+        "class_names in a template:FILE.toml"
+    )
+
+
+def stored(kept: bytes, where: str) -> Any:
+    """What was kept. Raises InputError: the file was damaged or written by something else."""
+    try:
+        return json.loads(kept)
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"expected answers of {where} in the file that keeps them, got one that is not JSON: it was damaged, so "
+            "delete it, or name another one with --answers"
+        ) from None
+
+
+def is_refusal(kept: bytes, where: str) -> bool:
+    """Whether it was kept in the place of an answer."""
+    said = stored(kept, where) if REFUSED.encode() in kept else None
+    return isinstance(said, Mapping) and set(said) == {REFUSED}
 
 
 @dataclass(frozen=True)
@@ -122,14 +193,19 @@ class Reader:
     def _row(self, kept: bytes | None) -> Tensor | None:
         if kept is None:
             return None
-        said = json.loads(kept)
-        if isinstance(said, Mapping) and set(said) == {REFUSED}:
+        if is_refusal(kept, self.where):
             return self._refused()
-        answer = parsed(said, self.where)
+        answer = parsed(stored(kept, self.where), self.where)
         if self.kind == "values":
-            return torch.tensor(answer.scores or (float(answer.label or 0),))
+            return torch.tensor(self._values(answer))
         scores = self._scores(answer)
         return torch.cat([scores, torch.tensor([FAR])]) if self.rejects else scores
+
+    def _values(self, answer: Answer) -> tuple[float, ...]:
+        numbers = answer.scores or tuple((answer.named or {}).values())
+        if not numbers:
+            raise InputError(f"expected numbers from {self.where}, got {answer.label!r}: name a goal for classes")
+        return numbers
 
     def _refused(self) -> Tensor:
         """All classes alike, and "reject" far above them: no search takes that for progress."""
@@ -144,17 +220,38 @@ class Reader:
         scores = self._in_order(answer)
         if self.kind == "logits":
             return scores
+        self._check_probabilities(scores)
         return scores.clamp_min(_TINY).log()
+
+    def _check_probabilities(self, said: Tensor) -> None:
+        off = said[(said < -_ROUNDED) | (said > 1 + _ROUNDED)]
+        if len(off):
+            raise InputError(
+                f"expected probabilities from {self.where}, as they are said or seem to be, got {float(off[0]):g}: if "
+                'it answers with other scores, say so, answers = "logits" in a template:FILE.toml'
+            )
 
     def _one_hot(self, answer: Answer) -> Tensor:
         assert self.classes is not None
-        label = answer.label
-        if label is None and answer.named:
-            label = max(answer.named, key=answer.named.__getitem__)
-        elif label is None:
-            label = answer.scores.index(max(answer.scores))
-        at = self._place(label)
+        numbers = answer.scores or tuple((answer.named or {}).values())
+        if any(map(math.isnan, numbers)):
+            return torch.full((self.classes,), torch.nan)
+        at = self._place(self._label(answer))
         return torch.nn.functional.one_hot(torch.tensor(at), self.classes).float()
+
+    def _label(self, answer: Answer) -> int | str:
+        """What it says, or the best of what it says."""
+        if answer.label is not None:
+            return answer.label
+        if answer.named:
+            return max(answer.named, key=answer.named.__getitem__)
+        if len(answer.scores) > 1:
+            return answer.scores.index(max(answer.scores))
+        raise InputError(
+            f"expected labels from {self.where}, as they are said or seem to be, got {answer.scores[0]:g}: if it "
+            'answers with the score of one of two classes, say so, answers = "probabilities" or "logits" in a '
+            "template:FILE.toml"
+        )
 
     def _in_order(self, answer: Answer) -> Tensor:
         if answer.named is None:

@@ -1,5 +1,6 @@
 """What a run has asked of an endpoint, what that costs, and the limits of both: counted before anything is sent."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 Outcome = Literal["answered", "refused", "failed", "lost", "open", "unsent"]
 _SENT: tuple[Outcome, ...] = ("answered", "refused", "failed", "lost", "open")
 _BILLED: tuple[Outcome, ...] = ("answered", "refused", "lost", "open")
+_TURN = "turn"  # of time.time(): when the next request may be sent
+_STALE = 600.0  # seconds; a turn that is farther away was given by a clock that has been set back since
 _AGAIN = "again"  # inputs that were sent once more after a failure
 
 
@@ -103,7 +106,7 @@ class Spending:
     def counts(self) -> Counts:
         """So far."""
         with self._database.reading() as file:
-            return Counts(**dict(file.execute("SELECT outcome, inputs FROM totals").fetchall()))
+            return _counts(file)
 
     def affords(self, inputs: int) -> bool:
         """Whether that many more may be sent."""
@@ -121,7 +124,7 @@ class Spending:
         Raises SpentError: it would exceed a limit, so it must not be sent.
         """
         with self._database.changing() as file:
-            counts = Counts(**dict(file.execute("SELECT outcome, inputs FROM totals").fetchall()))
+            counts = _counts(file)
             if time.monotonic() >= self.deadline or not self._within(counts, inputs):
                 raise SpentError("the budget is spent")
             for name in ["open", _AGAIN][: 1 + again]:
@@ -134,16 +137,33 @@ class Spending:
                 file.execute(_ADD, ("open", -inputs))
                 file.execute(_ADD, (sending.outcome, inputs))
 
+    def turn(self, rate: float | None) -> float:
+        """Seconds until this request may be sent, of so many per second by all processes together."""
+        with self._database.changing() as file:
+            now = time.time()
+            free = float(_marked(file, _TURN) or 0)
+            begin = min(max(now, free), now + _STALE)
+            if rate is not None:
+                file.execute(_MARK, (_TURN, repr(begin + 1 / rate)))
+        return max(0.0, min(begin - now, self.deadline - time.monotonic()))
+
+    def hold(self, seconds: float) -> None:
+        """Nobody sends anything before so many seconds are over."""
+        with self._database.changing() as file:
+            free = max(float(_marked(file, _TURN) or 0), time.time() + seconds)
+            file.execute(_MARK, (_TURN, repr(free)))
+
     def mark(self, name: str, value: str) -> None:
         """Remember something said once of the endpoint."""
         with self._database.changing() as file:
-            file.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
+            file.execute(_MARK, (name, value))
 
     def marked(self, name: str) -> str | None:
         """What was remembered."""
+        if not self._database.is_there:
+            return None
         with self._database.reading() as file:
-            row = file.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+            return _marked(file, name)
 
     def rest(self) -> None:
         """Close the file until it is needed again."""
@@ -154,6 +174,17 @@ class Spending:
         self._database.close()
 
 
+def _counts(file: sqlite3.Connection) -> Counts:
+    found = file.execute("SELECT outcome, inputs FROM totals WHERE typeof(inputs) = 'integer'").fetchall()
+    return Counts(**{name: inputs for name, inputs in found if name in Counts.__annotations__})
+
+
+def _marked(file: sqlite3.Connection, name: str) -> str | None:
+    row = file.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+_MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
 _ADD = "INSERT INTO totals VALUES (?, ?) ON CONFLICT (outcome) DO UPDATE SET inputs = inputs + excluded.inputs"
 
 

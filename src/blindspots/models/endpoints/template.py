@@ -115,7 +115,7 @@ class Described(Protocol):
 
     @property
     def url(self) -> str:
-        return self.base
+        return self.base + self.query
 
     def row(self, x: Array) -> bytes:
         if self.template.input == "png":
@@ -190,6 +190,6 @@ def read_template(path: Path) -> Template:
 
 
 def text_of(template: Template) -> str:
-    """All that decides what is asked and how answers are read, with the names of variables, not their values."""
-    left_out = {"price", "free", "batch", "concurrency", "rate", "timeout", "retries", "wait", "headers"}
-    return json.dumps(template.model_dump(mode="json", exclude=left_out), sort_keys=True)
+    """All that decides what is asked and which part of a reply is kept, with names of variables, not their values."""
+    decisive = {"url", "protocol", "body", "input", "scores", "labels", "levels", "refuses", "refused", "tensors"}
+    return json.dumps(template.model_dump(mode="json", include=decisive), sort_keys=True)

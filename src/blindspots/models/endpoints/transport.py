@@ -9,19 +9,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from threading import Lock
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from blindspots.errors import InputError
 from blindspots.models.endpoints.secrets import bare, cleaned
-from blindspots.models.endpoints.spending import Sending, Spending
+from blindspots.models.endpoints.spending import Sending, Spending, SpentError
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that another attempt may not meet
 TOO_MUCH = frozenset({400, 413, 422})  # statuses that fewer inputs may not meet
-_LONGEST_WAIT = 60.0  # seconds
+_LONGEST_WAIT = 60.0  # seconds that are waited before another attempt
+_LARGEST = 1 << 28  # bytes of an answer, decompressed
+_DONE = 200
 _MOVED = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})  # the others turn a POST into a GET
 _HOPS = 3  # redirects within a host
 _WORDS = 80  # characters of an answer in a sentence
 
@@ -78,11 +80,20 @@ class Address:
     refuses: frozenset[int] = frozenset({403, 406})
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What came back: status, headers by their names in small letters, and the whole content."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
 class Transport:
     """A pool of connections to one service."""
 
     def __init__(self, address: Address, pace: Pace) -> None:
-        self.address, self.pace, self._lock, self._next = address, pace, Lock(), 0.0
+        self.address, self.pace, self._lock = address, pace, Lock()
         self._client: Any = None
 
     @property
@@ -97,44 +108,60 @@ class Transport:
         """What lies at an address of the service, which costs nothing; None: it has no such address."""
         why = ""
         for attempt in range(self.pace.retries + 1):
-            reply = self._tried(partial(self.client.get, url, headers=dict(self.address.headers)), Sending())
-            if not isinstance(reply, str) and reply.status_code not in PASSING:
-                return None if reply.status_code in (404, 405, 501) else self._content(reply)
+            reply = self._tried("GET", url, None, self.address.headers, self.pace.timeout, Sending())
+            if isinstance(reply, Reply) and reply.status not in PASSING:
+                return None if reply.status in (404, 405, 501) else self._content(reply)
             why = self._unanswered(reply)
-            if attempt < self.pace.retries:
-                time.sleep(self._pause(attempt, url.encode(), reply))
+            pause = self._pause(attempt, url.encode(), reply)
+            if attempt == self.pace.retries or pause > _LONGEST_WAIT:
+                break
+            time.sleep(pause)
         raise UnansweredError(why)
 
-    def post(self, body: bytes, kind: str, inputs: int, spending: Spending, keep: Callable[[bytes], bool]) -> None:
+    def post(
+        self, body: bytes, about: Mapping[str, str], inputs: int, spending: Spending, keep: Callable[[bytes], bool]
+    ) -> None:
         """Send a request about so many inputs; `keep` is given the answer, and says whether it is a refusal.
+
+        Args:
+            about: headers that say what it is.
 
         Raises:
             SpentError: it may not be sent any more.
             RefusedError, UnansweredError, NotTakenError: there is no answer.
             InputError: what came cannot be an answer.
         """
-        headers, why = {"Content-Type": kind, **self.address.headers}, "the time is up"
+        headers, why = {**about, **self.address.headers}, ""
         for attempt in range(self.pace.retries + 1):
-            self._take_turn()
+            time.sleep(spending.turn(self.pace.rate))
             with spending.sending(inputs, again=attempt > 0) as sending:
                 left = min(self.pace.timeout, max(0.01, spending.deadline - time.monotonic()))
-                reply = self._tried(partial(self._followed, body, headers, left), sending)
-                if not isinstance(reply, str):
-                    sending.outcome = "failed"
-                    if reply.status_code in self.address.refuses:
-                        sending.outcome = "refused"
-                        raise RefusedError(str(reply.status_code))
-                    if reply.status_code not in PASSING:
-                        content = self._content(reply)
-                        sending.outcome = "answered"  # whatever it says
-                        sending.outcome = "refused" if keep(content) else "answered"
-                        return
+                reply = self._tried("POST", self.address.url, body, headers, left, sending)
+                if isinstance(reply, Reply) and self._settled(reply, sending, keep):
+                    return
             why = self._unanswered(reply)
             pause = self._pause(attempt, body, reply)
-            if attempt == self.pace.retries or time.monotonic() + pause > spending.deadline:
+            if time.monotonic() + pause >= spending.deadline:
+                raise SpentError("the time is up")
+            if attempt == self.pace.retries or pause > _LONGEST_WAIT:
                 break
+            if _told(reply):
+                spending.hold(pause)  # for all that are asking
             time.sleep(pause)
         raise UnansweredError(why)
+
+    def _settled(self, reply: Reply, sending: Sending, keep: Callable[[bytes], bool]) -> bool:
+        """Whether it is an answer, which is kept; else another attempt may bring one."""
+        sending.outcome = "failed"
+        if reply.status in self.address.refuses:
+            sending.outcome = "refused"
+            raise RefusedError(str(reply.status))
+        if reply.status in PASSING:
+            return False
+        if reply.status == _DONE:
+            sending.outcome = "answered"  # whatever it says
+        sending.outcome = "refused" if keep(self._content(reply)) else "answered"
+        return True
 
     def close(self) -> None:
         """Until the next request."""
@@ -144,34 +171,58 @@ class Transport:
 
     # -------------------------------------------------------------- one attempt
 
-    def _tried(self, send: Callable[[], Any], sending: Sending) -> Any:
+    def _tried(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], seconds: float, sending: Sending
+    ) -> Reply | str:
         """The response, or in words why there is none."""
         http = _library()
         try:
-            return send()
+            return self._followed(method, url, body, headers, time.monotonic() + seconds)
         except (http.ConnectError, http.ConnectTimeout, http.PoolTimeout) as error:
             sending.outcome = "unsent"
             self._refuse_certificate(error)
             return self._cleaned(f"{type(error).__name__}: {error}")
         except http.TimeoutException:
-            return f"no answer within {self.pace.timeout:g} s"
+            return f"no answer within {seconds:.3g} s"
         except (http.TransportError, http.DecodingError) as error:
             return self._cleaned(f"{type(error).__name__}: {error}")
         except (http.HTTPError, http.InvalidURL) as error:
             raise InputError(self._cleaned(f"expected to reach {self.address.shown}, got {error}")) from None
 
-    def _followed(self, body: bytes, headers: Mapping[str, str], timeout: float) -> Any:
+    def _followed(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], end: float) -> Reply:
         """The response, after redirects that stay on the same host."""
-        url, hops = self.address.url, 0
-        while True:
-            reply = self.client.post(url, content=body, headers=dict(headers), timeout=timeout)
-            target, hops = self._target(url, reply), hops + 1
-            if reply.status_code not in (307, 308) or not _same_origin(url, target) or hops > _HOPS:
+        followed = _MOVED if method == "GET" else _SAME_METHOD
+        for _ in range(_HOPS):
+            reply = self._once(method, url, body, headers, end)
+            target = self._target(url, reply)
+            if reply.status not in followed or not _same_origin(url, target):
                 return reply
             url = target
+        return self._once(method, url, body, headers, end)
 
-    def _target(self, url: str, reply: Any) -> str:
-        return urljoin(url, str(reply.headers.get("Location", "")))
+    def _once(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], end: float) -> Reply:
+        """The time is measured to the last byte: the client's own is from one piece to the next."""
+        http, content = _library(), bytearray()
+        left = max(0.01, end - time.monotonic())
+        with self.client.stream(method, url, content=body, headers=dict(headers), timeout=left) as reply:
+            for piece in reply.iter_bytes():
+                content += piece
+                if time.monotonic() > end:
+                    raise http.ReadTimeout("the rest is late")
+                if len(content) > _LARGEST:
+                    raise InputError(
+                        f"expected answers of at most {_LARGEST >> 20} MiB from {self.address.shown}, got a larger "
+                        "one: send fewer inputs in one request, batch in a template:FILE.toml"
+                    )
+            found = {name.lower(): value for name, value in reply.headers.items()}
+            return Reply(reply.status_code, found, bytes(content))
+
+    def _target(self, url: str, reply: Reply) -> str:
+        """Where a redirect leads; the address itself where that cannot be read."""
+        try:
+            return urljoin(url, reply.headers.get("location", ""))
+        except ValueError:
+            return url
 
     def _refuse_certificate(self, error: Exception) -> None:
         """Another attempt would not help."""
@@ -182,9 +233,9 @@ class Transport:
                 "address, or add its authority to the system's trust store"
             ) from None
 
-    def _content(self, reply: Any) -> bytes:
+    def _content(self, reply: Reply) -> bytes:
         """Of a response that is an answer. Raises InputError: it is not."""
-        status, shown = reply.status_code, self.address.shown
+        status, shown = reply.status, self.address.shown
         if status in _MOVED:
             to = bare(self._target(self.address.url, reply))
             raise InputError(
@@ -203,45 +254,39 @@ class Transport:
                 f"expected {shown} to take these inputs, got status {status}, {self._words(reply.content)}: check "
                 "their shape and type"
             )
-        if status != 200:
+        if status != _DONE:
             raise InputError(
                 f"expected answers from {shown}, got status {status}, {self._words(reply.content)}: check the address"
             )
-        content: bytes = reply.content
-        if content.lstrip()[:1] == b"<":
+        if reply.content.lstrip()[:1] == b"<":
             raise InputError(
-                f"expected JSON from {shown}, got a page that begins {self._words(content)}: check the address"
+                f"expected JSON from {shown}, got a page that begins {self._words(reply.content)}: check the address"
             )
-        return content
+        return reply.content
 
     def _words(self, content: bytes) -> str:
         return first_words(content, self.address.secrets)
 
-    def _unanswered(self, reply: Any) -> str:
-        said = reply if isinstance(reply, str) else f"status {reply.status_code}"
-        return f"expected an answer from {self.address.shown}, got {said}, however often it was asked: try again later"
+    def _unanswered(self, reply: Reply | str) -> str:
+        said = reply if isinstance(reply, str) else f"status {reply.status}"
+        shown, told = self.address.shown, _told(reply) or 0.0
+        if told > _LONGEST_WAIT:
+            return f"expected an answer from {shown}, got {said}, to be asked again in {told:,.0f} s: go on then"
+        return f"expected an answer from {shown}, got {said}, however often it was asked: try again later"
 
     def _cleaned(self, text: str) -> str:
         return cleaned(text, self.address.secrets)
 
-    # -------------------------------------------------------------- pace
-
-    def _take_turn(self) -> None:
-        """Wait until the rate allows another request."""
-        if self.pace.rate is None:
-            return
-        with self._lock:
-            now = time.monotonic()
-            begin = max(now, self._next)
-            self._next = begin + 1 / self.pace.rate
-        time.sleep(begin - now)
-
-    def _pause(self, attempt: int, body: bytes, reply: Any) -> float:
+    def _pause(self, attempt: int, body: bytes, reply: Reply | str) -> float:
         """Seconds until the next attempt: as long as the service says, else doubled each time, with jitter."""
-        told = None if isinstance(reply, str) else retry_after(reply.headers.get("Retry-After"))
         digest = hashlib.sha256(body + bytes([attempt])).digest()
         jitter = 1 - int.from_bytes(digest[:4], "big") / 2**33
-        return min(_LONGEST_WAIT, max(told or 0.0, self.pace.wait * float(2**attempt) * jitter))
+        return max(_told(reply) or 0.0, min(_LONGEST_WAIT, self.pace.wait * float(2**attempt) * jitter))
+
+
+def _told(reply: Reply | str) -> float | None:
+    """How long to wait, where the service says it."""
+    return None if isinstance(reply, str) else retry_after(reply.headers.get("retry-after"))
 
 
 def retry_after(said: str | None) -> float | None:
