@@ -53,6 +53,7 @@ from blindspots.attacks.scores.autozoom import AutoZOOM
 from blindspots.attacks.scores.bandits import Bandits
 from blindspots.attacks.scores.genattack import GenAttack
 from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.oars import OARS
 from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
@@ -85,6 +86,7 @@ __all__ = [
     "MOEVA",
     "NES",
     "NIFGSM",
+    "OARS",
     "ODI",
     "PDPGD",
     "PGD",

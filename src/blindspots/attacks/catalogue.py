@@ -54,6 +54,7 @@ from blindspots.attacks.scores.autozoom import AutoZOOM
 from blindspots.attacks.scores.bandits import Bandits
 from blindspots.attacks.scores.genattack import GenAttack
 from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.oars import OARS
 from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
@@ -96,6 +97,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     Lattice,
     NES,
     SPSA,
+    OARS,
     SimBA,
     Bandits,
     AutoZOOM,
