@@ -86,7 +86,7 @@ class QueryGuard:
     def fingerprint(self, unit: Tensor) -> Hashes:
         """Of an input (...) with values from 0 to 1: (h,) in ascending order, h at most `hashes`."""
         levels = (unit.flatten().double().clamp(0, 1) * (_LEVELS - 1)).round().to(torch.int64).numpy()
-        shifts, factors = self._secrets(len(levels))
+        shifts, factors = self.secrets(len(levels))
         coarse = np.round((levels + shifts) % _LEVELS / self.quantisation).astype(np.int64)
         runs = np.lib.stride_tricks.sliding_window_view(coarse, len(factors))
         return np.unique(_mixed(runs @ factors))[: self.hashes]
@@ -114,7 +114,7 @@ class QueryGuard:
         known = [np.frombuffer(self._with[one], np.int64) for one in found.tolist() if one in self._with]
         return int(np.bincount(np.concatenate(known)).max()) if known else 0
 
-    def _secrets(self, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def secrets(self, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """A shift of every value, and odd factors of the values in a window."""
         window = self.window or _WINDOWS[size > _SMALL]
         draws = np.random.Generator(np.random.PCG64([self.salt, size]))
@@ -143,7 +143,7 @@ class GuardedQueries(Wrapper):
 
     def __init__(self, model: Model, guard: QueryGuard | None = None, name: str | None = None) -> None:
         self.guard, self._watching = guard or QueryGuard(), False
-        super().__init__(model, model.net, name or f"{model.name} behind a guard of queries")
+        super().__init__(model, model.net, name or f"guarded-queries:{model.name}")
         self.access = Need.LABEL if model.access is Need.LABEL else Need.VALUE
 
     @property

@@ -57,7 +57,7 @@ class Detection(Run[DetectConfig, DetectVerdict]):
     def __repr__(self) -> str:
         v = self.verdict
         return (
-            f"Detection(detector={v.detector!r}, auc={v.auc:.4f}, adaptive_accuracy={v.adaptive_accuracy:.4f}, "
+            f"Detection(detector={v.detector!r}, auc={v.auc and round(v.auc, 4)}, adaptive_accuracy={v.adaptive_accuracy:.4f}, "
             f"clean={v.clean.share:.4f}, robust={v.robust.share:.4f}, rows={v.rows})"
         )
 
