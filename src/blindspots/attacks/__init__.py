@@ -33,6 +33,7 @@ from blindspots.attacks.labels.blended_noise import BlendedNoise
 from blindspots.attacks.labels.boundary import Boundary
 from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
+from blindspots.attacks.labels.oars_labels import OARSLabels
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.beam import Beam
@@ -121,6 +122,7 @@ __all__ = [
     "Joint",
     "Lattice",
     "Noise",
+    "OARSLabels",
     "OnePixel",
     "Orthogonal",
     "Ranked",

@@ -34,6 +34,7 @@ from blindspots.attacks.labels.blended_noise import BlendedNoise
 from blindspots.attacks.labels.boundary import Boundary
 from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
+from blindspots.attacks.labels.oars_labels import OARSLabels
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.beam import Beam
@@ -106,6 +107,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     BlendedNoise,
     Boundary,
     HopSkipJump,
+    OARSLabels,
     GeoDA,
     SignOPT,
     RayS,

@@ -60,8 +60,8 @@ KINDS = (
         "detect",
         "Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.\n"
         "\n"
-        "Writes the detectors, their scores, the attacks on model and detector together, and a report. Of a model behind "
-        "a guard of queries (guarded-queries:MODEL): whom the guard refuses, users and attacks.",
+        "Writes the detectors, their scores, the attacks on model and detector together, and a report. Of a model "
+        "behind a guard of queries (guarded-queries:MODEL): whom the guard refuses, users and attacks.",
         unseen="Fits, tests of batches and the searches for examples were not made again.",
         inside=True,
         queries=Kind(

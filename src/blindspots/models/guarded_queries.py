@@ -171,8 +171,8 @@ class GuardedQueries(Wrapper):
     @property
     def history(self) -> dict[str, Tensor]:
         prints = [np.pad(one, (0, self.guard.hashes - len(one)), mode="edge") for one in self.guard.prints]
-        filled = torch.from_numpy(np.stack(prints)) if prints else torch.zeros((0, self.guard.hashes), dtype=torch.int64)
-        return {"prints": filled, "shared": torch.tensor(self.guard.shared, dtype=torch.float64)}
+        filled = np.array(prints, np.int64).reshape(len(prints), self.guard.hashes)
+        return {"prints": torch.from_numpy(filled), "shared": torch.tensor(self.guard.shared, dtype=torch.float64)}
 
     def go_on_from(self, history: Mapping[str, Tensor]) -> None:
         self.guard.forget()

@@ -60,9 +60,7 @@ class DetectConfig(Attacked):
     distortion_rows: int = setting(
         200, "Search for the smallest change of the first N rows.", metavar="N", ge=1, le=10**9
     )
-    queries: int = setting(
-        1000, "Of a guard of queries: an attack may ask N of each row.", metavar="N", ge=2, le=10**6
-    )
+    queries: int = setting(1000, "Of a guard of queries: an attack may ask N of each row.", metavar="N", ge=2, le=10**6)
     data_rows: int | None = setting(None, "Rows of `data`, where it was passed from Python.", hidden=True)
 
     @model_validator(mode="before")

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from blindspots.attacks import Attack, parse_attack
 from blindspots.ball import Ball, parse_ball
@@ -54,8 +53,9 @@ class DetectQueries(Experiment[DetectConfig, QueriesVerdict]):
             )
         threat = _threat(world)
         check_radius(threat.within(*world.model.bounds), world.data.shape)
-        asks = config.test_attack or tuple(words.format(n=config.queries) for words in ATTACKS)
-        found = config.model_copy(update={"test_attack": asks, "chunk": config.chunk or 16})
+        found = config.model_copy(
+            update={"test_attack": config.test_attack or _usual(config), "chunk": config.chunk or 16}
+        )
         _ = _attacks(found, world)
         return found
 
@@ -113,9 +113,14 @@ def _attacked(world: World) -> Any:
     return world.rows.get("test", world.data)
 
 
+def _usual(config: DetectConfig) -> tuple[str, ...]:
+    """Attacks that have the whole budget."""
+    return tuple(words.format(n=config.queries) for words in ATTACKS)
+
+
 def _attacks(config: DetectConfig, world: World) -> dict[str, Attack]:
     """By their names. Raises InputError: one does not fit."""
-    said = world.given.get("test_attack", config.test_attack)
+    said: Any = world.thing("test_attack", lambda words: words or _usual(config))
     found = [parse_attack(a) if isinstance(a, str) else a for a in said]
     for attack in found:
         check_fit(attack, _threat(world), Need.VALUE, Objective())
@@ -143,5 +148,3 @@ def _inner(config: DetectConfig, world: World, side: str) -> EvaluateConfig:
         shard_rows=1,
         row_budget=1 + config.queries,
     )
-
-

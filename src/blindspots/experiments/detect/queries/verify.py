@@ -147,7 +147,7 @@ class _Proof:
 
 def _fingerprint(guard: QueryGuard, unit: Array) -> set[int]:
     """The smallest hashes of an input, in whole numbers of any size."""
-    flat = [int(round(float(v) * 255)) for v in unit.reshape(-1)]
+    flat = [round(float(v) * 255) for v in unit.reshape(-1)]
     shifts, factors = (list(map(int, some)) for some in guard.secrets(len(flat)))
     coarse = [int(np.round((v + s) % 256 / guard.quantisation)) for v, s in zip(flat, shifts, strict=True)]
     width = len(factors)
