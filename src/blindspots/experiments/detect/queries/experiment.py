@@ -34,8 +34,10 @@ from blindspots.runs.store import Parts
 from blindspots.runs.world import Progress, World
 from blindspots.sizes import check_radius
 
-# What asks about a row: random search, estimated gradients, labels, and the one that knows the guard.
-ATTACKS = ("square:steps={n}", "nes:queries={n}", "hopskipjump:queries={n}", "oars:queries={n}")
+# What asks about a row: random search, estimated gradients, labels, and two that know the guard, by scores and labels.
+ATTACKS = (
+    "square:steps={n}", "nes:queries={n}", "hopskipjump:queries={n}", "oars:queries={n}", "oarslabels:queries={n}",
+)  # fmt: skip
 _ROWS, _USERS, _PAIRS = 100, 2000, 200  # at most: rows that are attacked, that users ask about, and ask about twice
 _UNREAD = ("detector", "train_attack")
 
