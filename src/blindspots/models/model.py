@@ -150,7 +150,7 @@ class Model(Checked):
         """Drop what is remembered of earlier queries, so that an interrupted search goes on as it would have."""
 
     def watched(self) -> AbstractContextManager[None]:
-        """While an attack asks: a guard that remembers queries counts these alone, and no other look at the model."""
+        """While an attack or a client asks: a guard counts these queries, and no other look at the model."""
         return nullcontext()
 
     @property

@@ -52,7 +52,7 @@ class OARS(Estimating):
     stride: float = 0.5
     momentum: float = 0.9
     share: float = 0.05
-    rate: float = 0.05
+    rate: float = 0.1
     cells: int | None = None
 
     facts: ClassVar[Facts] = Facts(

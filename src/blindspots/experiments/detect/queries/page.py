@@ -35,7 +35,8 @@ def _text(run: Guarded) -> str:
     adaptive = interval(v.adaptive_interval)
     return (
         f"The model is right on {percent(v.clean.share)} of {count(v.rows, 'row')}. Attacks asked up to "
-        f"{count(c.queries)} times about each, within {threat.text}, every row with a guard of its own; oars and oarslabels know it. "
+        f"{count(c.queries)} times about each, within {threat.text}, every row with a guard of its own; oars and "
+        "oarslabels know it. "
         f"Past the guard a row falls to a query that is answered, and wrongly ({adaptive} of the rows stand). Of "
         f"{count(v.rejected.rows)} queries of users about different rows it refuses "
         f"{percent(v.rejected.share)}. It keeps {count(v.bytes_per_query, 'byte')} of every query."
