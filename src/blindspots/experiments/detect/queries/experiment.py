@@ -56,7 +56,7 @@ class DetectQueries(Experiment[DetectConfig, QueriesVerdict]):
         threat = _threat(world)
         check_radius(threat.within(*world.model.bounds), world.data.shape)
         found = config.model_copy(
-            update={"test_attack": config.test_attack or _usual(config), "chunk": config.chunk or 16}
+            update={"test_attack": config.test_attack or _usual(config, threat), "chunk": config.chunk or 16}
         )
         _ = _attacks(found, world)
         return found
@@ -115,14 +115,18 @@ def _attacked(world: World) -> Any:
     return world.rows.get("test", world.data)
 
 
-def _usual(config: DetectConfig) -> tuple[str, ...]:
-    """Attacks that have the whole budget."""
-    return tuple(words.format(n=config.queries) for words in ATTACKS)
+def _usual(config: DetectConfig, threat: Ball) -> tuple[str, ...]:
+    """Attacks that have the whole budget. Raises InputError: none of them searches in this threat."""
+    words = [one.format(n=config.queries) for one in ATTACKS]
+    found = tuple(one for one in words if threat.name in parse_attack(one).threats)
+    if not found:
+        raise InputError(f"expected attacks for {threat.name}, got none: name them with --test-attack")
+    return found
 
 
 def _attacks(config: DetectConfig, world: World) -> dict[str, Attack]:
     """By their names. Raises InputError: one does not fit."""
-    said: Any = world.thing("test_attack", lambda words: words or _usual(config))
+    said: Any = world.thing("test_attack", lambda words: words or _usual(config, _threat(world)))
     found = [parse_attack(a) if isinstance(a, str) else a for a in said]
     for attack in found:
         check_fit(attack, _threat(world), Need.VALUE, Objective())
