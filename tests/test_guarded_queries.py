@@ -139,7 +139,6 @@ def test_an_attack_that_knows_the_guard_passes_where_small_differences_do_not() 
     knows, unaware = (asked_past_a_guard(a)[0].verdict for a in (OARS(160), NES(160, sigma=0.02, cells=None)))
     assert knows.refused < 0.2 * knows.queries
     assert unaware.refused > 0.9 * unaware.queries
-    assert unaware.queries > knows.queries
 
 
 def test_directions_grow_until_few_queries_are_refused() -> None:
