@@ -12,6 +12,7 @@ from blindspots.attacks.labels.blended_noise import BlendedNoise
 from blindspots.attacks.labels.boundary import Boundary
 from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
+from blindspots.attacks.labels.oars_labels import OARSLabels
 from blindspots.attacks.labels.poll import Labels, grain
 from blindspots.attacks.labels.rays import RayS, _block, _places
 from blindspots.attacks.labels.sign_opt import SignOPT
@@ -30,6 +31,8 @@ NEVER_BELOW = 1 - 3e-5
 PLANES = [
     (HopSkipJump(400), L2(), 1.1, (24,)),
     (HopSkipJump(400), Linf(), 1.15, (2, 3, 4)),
+    (OARSLabels(400), L2(), 1.15, (24,)),
+    (OARSLabels(400), Linf(), 1.15, (2, 3, 4)),
     (GeoDA(400), L2(), 1.25, (2, 3, 4)),
     (GeoDA(400), Linf(), 1.15, (24,)),
     (GeoDA(400), L1(), 1.05, (2, 3, 4)),

@@ -13,6 +13,7 @@ from blindspots.attacks.scores.estimate import EstimateState, Estimating, tiled
 from blindspots.attacks.scores.evolution import Evolution
 from blindspots.attacks.scores.genattack import GenAttack, GenAttackState
 from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.oars import OARS
 from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
@@ -33,6 +34,7 @@ ENOUGH = [
     (NES(200, pairs=8), 1.5),
     (NES(200, pairs=8, cells=None), 1.5),
     (SPSA(200, pairs=8), 1.5),
+    (OARS(200, pairs=8), 1.5),
     (Bandits(200), 1.5),
     (SimBA(200), 1.5),
     (SimBA(200, basis="pixel"), 1.5),

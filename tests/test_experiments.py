@@ -90,6 +90,18 @@ SMALL: dict[str, dict[str, Any]] = {
         "kills": 4,
         "numbers": 12,
     },
+    "detect/queries": {
+        "config": DetectConfig(
+            model="guarded-queries:digits",
+            data="digits",
+            rows=2,
+            fit=20,
+            queries=12,
+            test_attack=("oars:queries=12,pairs=3",),
+        ),
+        "kills": 2,
+        "numbers": 12,
+    },
     "design": {
         "config": DesignConfig(
             task="branin", points=8, repeats=2, updates=30, steps=3, inner_steps=2, members=2, designs=3
@@ -225,7 +237,9 @@ def kind_of(name: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "detect/queries")) for name in sorted(SMALL)]
+)
 def test_every_kind_keeps_the_contract(name: str, tmp_path: Path) -> None:
     claims = list(bs.testing.check_experiment(kind_of(name), folder=tmp_path, **SMALL[name]))
     assert claims

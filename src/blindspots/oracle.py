@@ -209,7 +209,8 @@ class Oracle:
         # From the scores: in a tie, the predicted label alone would claim a success.
         margin = self._margin(problem, output, q)
         margin = margin.sign() + 0 * margin  # NaN stays NaN
-        return Seen(one_hot_prediction(output) if self.goal.classifies else output, margin, margin, margin < 0, None)
+        labels = one_hot_prediction(output) if self.goal.classifies else output
+        return Seen(labels, margin, margin, margin < 0, None, self.goal.refused(output))
 
     def _gradient(self, problem: Problem[Any], backward: bool, x: Tensor, q: Question, aim: Aim | None) -> Seen:
         with torch.enable_grad():
@@ -252,7 +253,7 @@ class Oracle:
     def _seen(self, problem: Problem[Any], output: Tensor, q: Question, loss: Tensor, grad: Tensor | None) -> Seen:
         """Outputs are read as scores once those of all draws have been averaged."""
         margin = self._margin(problem, output, q)
-        return Seen(output, loss, margin, margin < 0, grad)
+        return Seen(output, loss, margin, margin < 0, grad, self.goal.refused(output))
 
     def _averaged(self, problem: Problem[Any], q: Question, looks: list[Seen], need: Need) -> Seen:
         mean = cast(Seen, tree(lambda *ts: torch.stack(ts).mean(0) if ts[0].is_floating_point() else ts[0], *looks))

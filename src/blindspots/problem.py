@@ -88,3 +88,4 @@ class Seen(Rows):
     # SLOPES: along every move (B, M), and where a threat substitutes back to every place's own token, (B, M + P);
     # GRAD: of the loss or of the state's aim, like the probe; JACOBIAN: of K scores, (B, K, ...)
     grad: Tensor | None
+    refused: Tensor  # (B,) bool: the model gave no answer; then the scores say only that the goal is not reached

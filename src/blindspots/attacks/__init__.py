@@ -33,6 +33,7 @@ from blindspots.attacks.labels.blended_noise import BlendedNoise
 from blindspots.attacks.labels.boundary import Boundary
 from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
+from blindspots.attacks.labels.oars_labels import OARSLabels
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.beam import Beam
@@ -54,6 +55,7 @@ from blindspots.attacks.scores.bandits import Bandits
 from blindspots.attacks.scores.evolution import Evolution
 from blindspots.attacks.scores.genattack import GenAttack
 from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.oars import OARS
 from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
@@ -86,6 +88,7 @@ __all__ = [
     "MOEVA",
     "NES",
     "NIFGSM",
+    "OARS",
     "ODI",
     "PDPGD",
     "PGD",
@@ -121,6 +124,7 @@ __all__ = [
     "Joint",
     "Lattice",
     "Noise",
+    "OARSLabels",
     "OnePixel",
     "Orthogonal",
     "Ranked",

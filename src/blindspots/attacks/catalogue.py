@@ -34,6 +34,7 @@ from blindspots.attacks.labels.blended_noise import BlendedNoise
 from blindspots.attacks.labels.boundary import Boundary
 from blindspots.attacks.labels.geoda import GeoDA
 from blindspots.attacks.labels.hopskipjump import HopSkipJump
+from blindspots.attacks.labels.oars_labels import OARSLabels
 from blindspots.attacks.labels.rays import RayS
 from blindspots.attacks.labels.sign_opt import SignOPT
 from blindspots.attacks.moves.beam import Beam
@@ -55,6 +56,7 @@ from blindspots.attacks.scores.bandits import Bandits
 from blindspots.attacks.scores.evolution import Evolution
 from blindspots.attacks.scores.genattack import GenAttack
 from blindspots.attacks.scores.nes import NES
+from blindspots.attacks.scores.oars import OARS
 from blindspots.attacks.scores.onepixel import OnePixel
 from blindspots.attacks.scores.simba import SimBA
 from blindspots.attacks.scores.spsa import SPSA
@@ -97,6 +99,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     Lattice,
     NES,
     SPSA,
+    OARS,
     SimBA,
     Bandits,
     AutoZOOM,
@@ -106,6 +109,7 @@ CATALOGUE: tuple[type[Attack[Any, Any]], ...] = (
     BlendedNoise,
     Boundary,
     HopSkipJump,
+    OARSLabels,
     GeoDA,
     SignOPT,
     RayS,

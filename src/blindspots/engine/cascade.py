@@ -28,6 +28,7 @@ from blindspots.threat import AsItIs, Threat
 
 Start = Literal["clean", "near", "found", "other"]
 Proposals = Callable[[Samples, Tensor], Tensor]
+_HISTORY = "history."  # begins the names of what the model was asked, where that matters
 UNSET, SEVERAL = -2, -3  # besides `NO_TARGET`, in place of a class: none was chosen yet, or one of several will do
 
 
@@ -170,6 +171,7 @@ class Cascade:
         """
         seconds = [0.0] * len(self.stages)
         oracle, before = self.oracle, (self.oracle.forwards, self.oracle.backwards)
+        oracle.model.go_on_from(_history(unfinished or {}))
         self._seed_model(samples, -1)
         (board, samples), first = self._look_first(samples), 0
         if unfinished is not None:
@@ -181,7 +183,7 @@ class Cascade:
             self._run_stage(i, samples, board)
             seconds[i] = time.monotonic() - began
             if i + 1 < len(self.stages):
-                yield _columns(board, i + 1, seconds)
+                yield _columns(board, i + 1, seconds, oracle.model.history)
         self._close(board)
         self._seed_model(samples, len(self.stages))
         return board, seconds
@@ -405,9 +407,15 @@ def _enters(stage: Stage, board: Board) -> Tensor:
     return open_ & (close | unsettled)
 
 
-def _columns(board: Board, stages: int, seconds: list[float]) -> dict[str, Tensor]:
+def _columns(board: Board, stages: int, seconds: list[float], history: Mapping[str, Tensor]) -> dict[str, Tensor]:
     extra = {"stages": torch.tensor([stages]), "seconds": torch.tensor(seconds, dtype=torch.float64)}
-    return {name: t.cpu() for name, t in leaves(board)} | extra
+    asked = {_HISTORY + name: t for name, t in history.items()}
+    return {name: t.cpu() for name, t in leaves(board)} | extra | asked
+
+
+def _history(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the model was asked before, of what was remembered."""
+    return {name.removeprefix(_HISTORY): t for name, t in columns.items() if name.startswith(_HISTORY)}
 
 
 def _restore(blank: Board, columns: Mapping[str, Tensor]) -> tuple[Board, int, list[float]]:

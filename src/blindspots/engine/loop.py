@@ -110,14 +110,18 @@ class Search:
         self.slots = self._admit(entering[: self.cursor]) if len(entering) else None
 
     def run(self) -> None:
-        while self.slots is not None:
-            s, lanes = self.slots, self._lanes(self.slots)
-            if lanes > 1 and self._affords(s, lanes * self.held):
-                self.turn(lanes)
-            elif self._affords(s, len(s.at)):
-                self.turn()
-            else:
-                self._give_up(s)
+        with self.oracle.model.watched():
+            while self.slots is not None:
+                self._go_on(self.slots)
+
+    def _go_on(self, s: Slots) -> None:
+        lanes = self._lanes(s)
+        if lanes > 1 and self._affords(s, lanes * self.held):
+            self.turn(lanes)
+        elif self._affords(s, len(s.at)):
+            self.turn()
+        else:
+            self._give_up(s)
 
     def turn(self, lanes: int = 1) -> None:
         """One batch for all rows in flight, with up to `lanes` evaluations of each."""
@@ -398,4 +402,4 @@ def _spread(t: Tensor, at: Tensor, lane: Tensor, shape: tuple[int, int]) -> Tens
 def nothing_seen(job: Job, need: Need) -> Seen:
     """In the place of what is seen, for steps to probes that do not depend on it."""
     none, grad = torch.zeros_like(job.r), torch.zeros_like(job.x) if need is Need.GRAD else None
-    return Seen(torch.zeros_like(job.scores), none, none, none.bool(), grad)
+    return Seen(torch.zeros_like(job.scores), none, none, none.bool(), grad, none.bool())

@@ -3,17 +3,25 @@
 from blindspots.runs.experiment import Kind
 
 _TRIGGERS = "blindspots.experiments.universal.triggers"
+_QUERIES = "blindspots.experiments.detect.queries"
 
 
 def _kind(
-    name: str, about: str, *, unseen: str = "", inside: bool = False, several: bool = False, texts: Kind | None = None
+    name: str,
+    about: str,
+    *,
+    unseen: str = "",
+    inside: bool = False,
+    several: bool = False,
+    texts: Kind | None = None,
+    queries: Kind | None = None,
 ) -> Kind:
     """A kind of our own: experiments/NAME/ with one module for each of its parts."""
     home, title = f"blindspots.experiments.{name}", name.capitalize()
     return Kind(
         name, about, f"{home}.config:{title}Config", f"{home}.experiment:{title}", f"{home}.verdict:{title}Verdict",
         f"{home}.verify:checks", f"{home}.page:page", f"{home}.verify:inside" if inside else "", unseen, several,
-        texts=texts,
+        texts=texts, queries=queries,
     )  # fmt: skip
 
 
@@ -52,9 +60,21 @@ KINDS = (
         "detect",
         "Fit detectors of adversarial examples, and say what they are worth to an adversary who knows them.\n"
         "\n"
-        "Writes the detectors, their scores, the attacks on model and detector together, and a report.",
+        "Writes the detectors, their scores, the attacks on model and detector together, and a report. Of a model "
+        "behind a guard of queries (guarded-queries:MODEL): whom the guard refuses, users and attacks.",
         unseen="Fits, tests of batches and the searches for examples were not made again.",
         inside=True,
+        queries=Kind(
+            "detect",
+            "Say whom a guard of queries refuses: users, attacks, and attacks that know it.",
+            "blindspots.experiments.detect.config:DetectConfig",
+            f"{_QUERIES}.experiment:DetectQueries",
+            f"{_QUERIES}.verdict:QueriesVerdict",
+            f"{_QUERIES}.verify:checks",
+            f"{_QUERIES}.page:page",
+            f"{_QUERIES}.verify:inside",
+            unseen="The searches for examples were not made again.",
+        ),
     ),
     _kind(
         "universal",

@@ -75,6 +75,10 @@ class Goal(Checked, ABC):
         """Negative exactly where the goal is reached: (B,)."""
         return margin(self.scores(output, truth), self.label(truth))
 
+    def refused(self, output: Tensor) -> Tensor:
+        """Whether the model gave no answer: (B,) bool."""
+        return torch.zeros(len(output), dtype=torch.bool, device=output.device)
+
     def measures(self, output: Tensor, y: Tensor, clean: Tensor) -> Measures:
         """What is reported of each row besides, from its output, the data's y and the output on its clean input."""
         return {}
@@ -107,8 +111,10 @@ class Classify(Goal):
 
     def predict(self, output: Tensor, truth: Tensor) -> Tensor:
         """The class that the model itself says, `REJECTED` where none."""
-        prediction = output.argmax(1)
-        return prediction.masked_fill(prediction == output.shape[1] - 1, REJECTED) if self.rejects else prediction
+        return output.argmax(1).masked_fill(self.refused(output), REJECTED)
+
+    def refused(self, output: Tensor) -> Tensor:
+        return (output.argmax(1) == output.shape[1] - 1) & self.rejects
 
     def check(self, output: Tensor, y: Tensor, rows: Tensor) -> None:
         check_labels(y, output.shape[1] - self.rejects, rows)

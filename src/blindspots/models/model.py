@@ -3,8 +3,8 @@
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal, Protocol, Self, get_args
 
@@ -150,6 +150,18 @@ class Model(Checked):
 
     def forget(self) -> None:
         """Drop what is remembered of earlier queries, so that an interrupted search goes on as it would have."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """While an attack or a client asks: a guard counts these queries, and no other look at the model."""
+        return nullcontext()
+
+    @property
+    def history(self) -> dict[str, Tensor]:
+        """What its answers depend on besides the input, where it remembers queries."""
+        return {}
+
+    def go_on_from(self, history: Mapping[str, Tensor]) -> None:
+        """Answer as if these had been its queries so far; {}: as if it had never been asked."""
 
     def remember(self, x: Tensor, output: Tensor) -> None:
         """That it said `output` (B, ...) of the inputs `x` (B, ...), where it remembers at all."""

@@ -130,7 +130,8 @@ class Kind:
             was given; "" where it needs none.
         several: its `page` takes several runs, too, and compares them.
         unseen: what verification of such a run cannot show.
-        texts: what takes its place where a configuration is `of_texts`: other parts, another verdict, the same command.
+        texts, queries: what takes its place where a configuration is `of_texts`, or `of_queries`: other parts, another
+            verdict, the same command.
         within: the kind whose command makes such runs as its parts; "" where it has a command of its own.
     """
 
@@ -146,10 +147,12 @@ class Kind:
     several: bool = False
     within: str = ""
     texts: "Kind | None" = None
+    queries: "Kind | None" = None
 
     def of(self, config: "Config") -> "Kind":
         """The kind that makes, reads, proves and shows runs of this configuration."""
-        return self.texts if self.texts is not None and getattr(config, "of_texts", False) else self
+        others = {"of_texts": self.texts, "of_queries": self.queries}
+        return next((other for such, other in others.items() if other and getattr(config, such, False)), self)
 
     def load(self, what: str) -> Any:
         """Its `config`, `experiment`, `verdict`, `checks`, `page` or `inside`."""

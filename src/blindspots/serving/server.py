@@ -16,7 +16,6 @@ from blindspots.data import Dataset
 from blindspots.data.names import telling
 from blindspots.models.binding import names_of
 from blindspots.models.foreign import own_state
-from blindspots.models.guarded_queries import GuardedQueries
 from blindspots.models.model import Model
 from blindspots.oracle import Oracle
 from blindspots.pictures import is_image
@@ -67,11 +66,9 @@ class Served:
 
     @cached_property
     def classes(self) -> int:
-        """How many there are, by the answer of the model, not of its guard, to one row."""
-        inner = self.model.model if isinstance(self.model, GuardedQueries) else self.model
-        oracle = Oracle(inner, chunk=_CHUNK)
-        with self.lock, own_state(), oracle.session():
-            return oracle.logits(self.data.rows(0, 1)[0].to(oracle.device)).shape[1] - inner.rejects
+        """How many there are, by the answer to one row, which is no query."""
+        with self.lock, own_state(), self.oracle.session():
+            return self.oracle.logits(self.data.rows(0, 1)[0].to(self.oracle.device)).shape[1] - self.model.rejects
 
     @cached_property
     def class_names(self) -> Sequence[str] | None:
@@ -91,7 +88,7 @@ class Served:
         """Logits (N, C) of inputs (N, *shape)."""
         if self.model.rejects and len(x) != 1:
             raise SeveralError("expected one input at a time")
-        with self.lock, own_state(), self.oracle.session(), torch.no_grad():
+        with self.lock, own_state(), self.oracle.session(), self.model.watched(), torch.no_grad():
             scores = self.oracle.logits(torch.from_numpy(x).to(self.oracle.device)).cpu()
         if self.model.rejects and int(scores.argmax(1)) == scores.shape[1] - 1:
             raise RefusedError("refused")

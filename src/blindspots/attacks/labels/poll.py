@@ -58,6 +58,7 @@ class PollState(LineState):
     number: Tensor  # (B,) int64: of the poll
     least: Tensor  # (B,) distance of the nearest `base` so far
     smooth: Tensor  # (B,) share of smooth steps
+    reach: Tensor  # (B,) length of a poll's steps, in units of the Euclidean distance to the clean input
 
 
 P = TypeVar("P", bound=PollState)
@@ -108,7 +109,13 @@ class PollSearch(LabelSearch[P], Generic[P]):
         """The fields of a first `PollState`."""
         blank = torch.zeros_like(job.x)
         poll = {"base": job.x, "labels": Labels.none(job), "normal": blank, "number": zeros(job)}
-        return {**vars(state), **poll, "least": full(job, math.inf), "smooth": full(job, 0.5)}
+        return {
+            **vars(state),
+            **poll,
+            "least": full(job, math.inf),
+            "smooth": full(job, 0.5),
+            "reach": full(job, self.reach),
+        }
 
     def ahead(self, state: P) -> Tensor:
         """The rest of the poll."""
@@ -134,12 +141,16 @@ class PollSearch(LabelSearch[P], Generic[P]):
         return problem.threat.clip(state.base + col(self._length(job, state), u) * u, job)
 
     def _length(self, job: Job, state: PollState) -> Tensor:
-        return self.reach * _EUCLIDEAN.norm(state.base - job.x)
+        return state.reach * _EUCLIDEAN.norm(state.base - job.x)
 
     def _poll(self, problem: Problem, job: Job, state: P, seen: Seen) -> P:
-        labels = state.labels.add(state.probe - state.base, seen.won)
+        labels = self.heard(state, seen)
         on = replace(state, labels=labels, probe=self._next(problem, job, state))
         return only(labels.count >= self.enough(state), self._count, problem, job, on)
+
+    def heard(self, state: P, seen: Seen) -> Labels:
+        """What has been seen of a poll, once its probe was."""
+        return state.labels.add(state.probe - state.base, seen.won)
 
     def _count(self, problem: Problem, job: Job, state: P) -> P:
         found = state.labels.normal() / col(self._length(job, state).clamp_min(TINY), state.base)

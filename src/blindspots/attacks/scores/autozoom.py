@@ -70,7 +70,7 @@ class AutoZOOM(Estimating):
     def direction(self, job: Job, t: Tensor) -> Tensor:
         return tiled(job, t, self.cells)
 
-    def apart(self, problem: Problem, job: Job) -> Tensor:
+    def apart(self, problem: Problem, job: Job, state: EstimateState) -> Tensor:
         return col(full(job, self.sigma * problem.threat.span), job.x)
 
     def move(

@@ -77,7 +77,7 @@ class Estimating(Attack[EstimateState]):
     def move(self, problem: Problem, job: Job, state: EstimateState, g: Tensor, number: Tensor) -> tuple[Tensor, Any]:
         """The next base and memory from the estimate `g`, the `number`-th (B,) from 1."""
 
-    def apart(self, problem: Problem, job: Job) -> Tensor:
+    def apart(self, problem: Problem, job: Job, state: EstimateState) -> Tensor:
         """Size of the components of what leads from the base to a point of a pair: (B, 1, ...)."""
         return reach(problem, job, self.sigma)
 
@@ -104,7 +104,7 @@ class Estimating(Attack[EstimateState]):
         won = torch.where(phase == 0, seen.won, state.won)
         moved, memory = self.move(problem, job, state, total, state.t // period + 1)
         base = pick(last, moved, x)
-        way = self.apart(problem, job) * self.direction(job, state.t - opened.long())
+        way = self.apart(problem, job, state) * self.direction(job, state.t - opened.long())
         probe = problem.threat.project(base + pick(opened, -way, way), job)
         return EstimateState(
             pick(last, base, probe),

@@ -152,4 +152,5 @@ class Through(Attack[ThroughState]):
 def _mean(problem: Problem, job: Job, sums: Sums) -> Seen:
     logits = sums.logits / col(sums.count, sums.logits)
     margin = problem.objective.margin(logits, job.y, job.target)
-    return Seen(logits, sums.loss / sums.count, margin, margin < 0, sums.grad / col(sums.count, sums.grad))
+    grad, answered = sums.grad / col(sums.count, sums.grad), torch.zeros_like(margin, dtype=torch.bool)
+    return Seen(logits, sums.loss / sums.count, margin, margin < 0, grad, answered)

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from blindspots.errors import InputError
 from blindspots.runs.config import DataSource, Number, OnData, setting
 
+GUARDED = "guarded-queries:"  # begins the name of a model behind a guard of queries
 _DIGITS = "linf:0.15"  # as the robust network for digits was trained
 
 
@@ -59,6 +60,7 @@ class DetectConfig(Attacked):
     distortion_rows: int = setting(
         200, "Search for the smallest change of the first N rows.", metavar="N", ge=1, le=10**9
     )
+    queries: int = setting(1000, "Of a guard of queries: an attack may ask N of each row.", metavar="N", ge=2, le=10**6)
     data_rows: int | None = setting(None, "Rows of `data`, where it was passed from Python.", hidden=True)
 
     @model_validator(mode="before")
@@ -82,6 +84,11 @@ class DetectConfig(Attacked):
         if test is None:
             return {"data": fit}
         return {"data": fit, "test": DataSource(test, self.rows, self.layout, self.classes)}
+
+    @property
+    def of_queries(self) -> bool:
+        """Whether the model is behind a guard that remembers queries: then this guard is what is measured."""
+        return self.model.startswith(GUARDED)
 
     def words(self, kind: str) -> list[str]:
         return [kind, self.threat]

@@ -55,9 +55,9 @@ class Detection(Run[DetectConfig, DetectVerdict]):
     model: Model
 
     def __repr__(self) -> str:
-        v = self.verdict
+        v, auc = self.verdict, "none" if self.verdict.auc is None else f"{self.verdict.auc:.4f}"  # none: of a guard
         return (
-            f"Detection(detector={v.detector!r}, auc={v.auc:.4f}, adaptive_accuracy={v.adaptive_accuracy:.4f}, "
+            f"Detection(detector={v.detector!r}, auc={auc}, adaptive_accuracy={v.adaptive_accuracy:.4f}, "
             f"clean={v.clean.share:.4f}, robust={v.robust.share:.4f}, rows={v.rows})"
         )
 

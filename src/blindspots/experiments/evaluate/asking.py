@@ -21,6 +21,7 @@ from blindspots.models.blackbox import BlackBox
 from blindspots.models.endpoints import Endpoint
 from blindspots.models.endpoints.endpoint import PROBES
 from blindspots.models.endpoints.spending import Counts, Terms, money
+from blindspots.models.guarded_queries import GuardedQueries
 from blindspots.models.load import load_model
 from blindspots.models.model import Model
 from blindspots.preflight import Preflight
@@ -224,6 +225,14 @@ def queries_part(config: Batched, world: World, shards: list[Part]) -> list[Part
 # ------------------------------------------------------------------ after
 
 
+def watched(model: Model, parts: Parts) -> dict[str, Any]:
+    """Fields of the verdict on a model behind a guard of queries."""
+    if not isinstance(model, GuardedQueries):
+        return {}
+    shared = torch.cat([columns["shared"] for columns in parts.below("shards")])
+    return {"queries": len(shared), "refused": int((shared > model.guard.threshold).sum())}
+
+
 def concluded(config: Batched, parts: Parts, evaluations: int) -> dict[str, Any]:
     """Fields of the verdict; `evaluations`: forwards in all."""
     if QUERIES not in parts:
@@ -251,6 +260,6 @@ def remarks(queries: int | None, refused: int | None) -> Iterator[Finding]:
         yield Finding(
             code="queries-refused",
             severity="note",
-            saw=f"The endpoint refused {refused:,} of {queries:,} queries, which counts as no success.",
-            do="It may watch for similar queries: rows that stand may do so only while it does.",
+            saw=f"{refused:,} of {queries:,} queries were refused, which counts as no success.",
+            do="The model may watch for similar queries: rows that stand may do so only while it does.",
         )

@@ -26,6 +26,7 @@ from blindspots.experiments.evaluate.asking import (
     priced,
     queries_part,
     remarks,
+    watched,
 )
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
@@ -326,7 +327,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
         ]
         forwards, backwards = parts["preflight"]["cost"].tolist()
         found = conclude(parts.below("shards"), records, (forwards, backwards), is_targeted(stages))
-        asked = concluded(config, parts, found.forwards + found.forwards_unbilled)
+        asked = concluded(config, parts, found.forwards + found.forwards_unbilled) | watched(world.model, parts)
         return found.model_copy(update={**asked, "table": _table(config, threat_of(world), stages, parts)})
 
     def findings(self, config: B, world: World, verdict: EvaluateVerdict, parts: Parts) -> list[Finding]:

@@ -16,6 +16,7 @@ from blindspots.experiments.evaluate.asking import foreseen, seconds_left
 from blindspots.experiments.evaluate.config import Batched
 from blindspots.experiments.evaluate.setup import check_box, goal_of, threat_of
 from blindspots.models.endpoints import Endpoint
+from blindspots.models.guarded_queries import GuardedQueries
 from blindspots.oracle import Oracle
 from blindspots.records import Share
 from blindspots.runs.experiment import Columns, Part
@@ -55,7 +56,7 @@ class ShardSearch:
         self._check_service()
         for stage, took in zip(self.stages, seconds, strict=True):
             world.timing[stage.name] = world.timing.get(stage.name, 0.0) + took
-        columns |= self.more(samples, columns)
+        columns |= self.more(samples, columns) | self._watched()
         return {**columns, "chunk": torch.tensor([oracle.chunk if oracle.shrunk else c.chunk])}
 
     def searched(
@@ -67,6 +68,11 @@ class ShardSearch:
     def more(self, samples: Samples, columns: Columns) -> Columns:
         """What is kept besides of rows of this kind."""
         return {}
+
+    def _watched(self) -> Columns:
+        """What a guard of queries found."""
+        model = self.world.model
+        return {"shared": model.history["shared"]} if isinstance(model, GuardedQueries) else {}
 
     def _samples(self) -> Samples:
         rows, device = self.part.rows, self.world.model.device

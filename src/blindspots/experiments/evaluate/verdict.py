@@ -45,6 +45,10 @@ PROOFS = {
     "minimal": "(n,) bool: broken at `exact`, but for a millionth of it and the spacing of float32 at the example",
 }  # more columns, of models of which something can be proved
 
+WATCHED = {
+    "shared": "(q,) float64 of every query of an attack, the largest share of hashes that an earlier one had as well",
+}  # one more column, of models behind a guard of queries
+
 TEXTS = {
     "lattices": "(...) uint8 JSON, compressed by zlib: every text with its places and what may stand there",
     "checked": "(k, checks) float32 what each check says of the adversarial texts",
@@ -225,7 +229,7 @@ class EvaluateVerdict(Verdict):
     valid: Share | None = None  # of texts: of the rows that fell, those whose adversarial text passes all checks
     adjusted: Share | None = None  # of the rows that count, those that no valid change was found for
     forwarded: int | None = None  # of texts, those that were really sent to the model: it is asked about each once
-    queries: int | None = None  # inputs that were sent to an endpoint, repetitions included
+    queries: int | None = None  # inputs sent to an endpoint, repetitions included; of attacks, past a guard of queries
     paid: str | None = None  # what these cost, exact
     refused: int | None = None  # those that it declined to answer
     endpoint: Asked | None = None

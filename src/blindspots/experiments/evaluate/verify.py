@@ -33,6 +33,7 @@ from blindspots.experiments.evaluate.verify_texts import TextShard
 from blindspots.experiments.evaluate.verify_texts import topics as text_topics
 from blindspots.experiments.evaluate.verify_values import Reader, spread
 from blindspots.models.endpoints import Endpoint
+from blindspots.models.guarded_queries import GuardedQueries, QueryGuard
 from blindspots.packing import unpacked_text
 from blindspots.runs.again import EDGE, share
 from blindspots.runs.experiment import Check
@@ -89,6 +90,12 @@ class _Proof:
         self.rows = int(record["data"]["rows"])
         self.reader = Reader(str(config.goal), world.given.get("goal")) if config.of_values else None
         self.reach = ReachProof(config, parts, self.reader, None if self.texts else self.threat.radius)
+
+    @cached_property
+    def guard(self) -> QueryGuard | None:
+        """What the model is behind."""
+        model = self.world.named("model")
+        return model.guard if isinstance(model, GuardedQueries) else None
 
     @cached_property
     def texts(self) -> bool:
@@ -162,6 +169,7 @@ class _Proof:
             yield from shape_problems(
                 name, rows, self.parts[name], len(self.config.stages), self.shape, measures, self.checks,
                 proves(self.config), len(self.told.rules) if self.told is not None and self.ignoring else None,
+                self.guard is not None,
             )  # fmt: skip
 
     def shards(self) -> Iterator[Shard]:
@@ -276,6 +284,10 @@ class _Proof:
 
     def _asked(self, evaluations: int) -> dict[str, Any]:
         """What an endpoint was asked, and what that costs, in fractions."""
+        if self.guard is not None:
+            shares = [share for name in self.names for share in self.parts[name]["shared"].tolist()]
+            found = {"queries": len(shares), "refused": sum(share > self.guard.threshold for share in shares)}
+            return {"paid": None, "endpoint": None, **found}
         if "queries" not in self.parts:
             return {"queries": None, "paid": None, "refused": None, "endpoint": None}
         counts = self.parts["queries"]["counts"].tolist()

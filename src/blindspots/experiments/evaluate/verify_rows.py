@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blindspots.ball import Ball
 from blindspots.experiments.evaluate.config import Batched
-from blindspots.experiments.evaluate.verdict import OUTCOMES, PROOFS, SHARD, TABLES, TEXTS, VALUES
+from blindspots.experiments.evaluate.verdict import OUTCOMES, PROOFS, SHARD, TABLES, TEXTS, VALUES, WATCHED
 from blindspots.experiments.evaluate.verify_convex import Ground
 from blindspots.experiments.evaluate.verify_exact import refuted
 from blindspots.experiments.evaluate.verify_shard import Problems, Scores, Shard
@@ -52,14 +52,17 @@ def shape_problems(
     checks: int | None,
     proofs: bool,
     rules: int | None = None,
+    watched: bool = False,
 ) -> Problems:
     """Whether a shard has all its columns, of the right sizes and types, and they name the same rows.
 
     `measures`: how many a goal reports that does not classify; `checks`: how many are made of changed texts;
-    `proofs`: whether a solver was asked; `rules`: of a table of which an attack ignored them.
+    `proofs`: whether a solver was asked; `rules`: of a table of which an attack ignored them;
+    `watched`: by a guard of queries.
     """
     expected_columns = SHARD | (VALUES if measures is not None else {}) | (TEXTS if checks is not None else {})
     expected_columns |= (PROOFS if proofs else {}) | (TABLES if rules is not None else {})
+    expected_columns |= WATCHED if watched else {}
     if set(columns) != set(expected_columns):
         yield f"expected the columns {sorted(expected_columns)} in {name}, found {sorted(columns)}"
         return
@@ -68,6 +71,7 @@ def shape_problems(
         return
     sizes = {"n": rows, "k": len(columns["broken"]), "stages": stages, "m": measures or 0, "checks": checks or 0}
     sizes |= {"g": len(columns["ignoring_rows"]) if rules is not None else 0, "rules": rules or 0}
+    sizes["q"] = len(columns["shared"]) if watched else 0
     sizes["s"] = len(columns["path_of"]) if checks is not None else 0
     for column, text in expected_columns.items():
         found, kind = tuple(columns[column].shape), str(columns[column].dtype).removeprefix("torch.")

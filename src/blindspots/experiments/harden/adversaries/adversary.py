@@ -97,7 +97,7 @@ def look(net: Net, x: Tensor, slope: Slope) -> Seen:
         loss = slope(logits)
         (gradient,) = torch.autograd.grad(loss, x, torch.ones_like(loss))
     loss = loss.detach()
-    return Seen(logits.detach(), loss, loss, loss < 0, gradient)
+    return Seen(logits.detach(), loss, loss, loss < 0, gradient, torch.zeros_like(loss, dtype=torch.bool))
 
 
 def learns(layer: nn.Module) -> bool:
