@@ -12,7 +12,6 @@ from blindspots.errors import InputError
 from blindspots.experiments.design.climbing import Region, climb_of, climbed
 from blindspots.experiments.design.conclude import conclude, scale
 from blindspots.experiments.design.config import DesignConfig
-from blindspots.experiments.design.ehrlich import Ehrlich
 from blindspots.experiments.design.findings import findings
 from blindspots.experiments.design.opening import parse_task
 from blindspots.experiments.design.surrogates import Networks, Surrogates, fit, fit_conservatively
@@ -75,6 +74,7 @@ class Design(Experiment[DesignConfig, DesignVerdict]):
         usual = {
             "points": task.points, "threads": 1, "steps": 40 if task.letters else 200,
             "updates": 500 if task.letters else 2000, "repeats": 10 if task.letters else 20,
+            "tau": 0.0 if task.letters else 1.5,
         }  # fmt: skip
         config = config.model_copy(update={k: v for k, v in usual.items() if getattr(config, k) is None})
         if _rows(config) < 2:
@@ -133,10 +133,7 @@ class _Making:
             )
 
     def task(self) -> Columns:
-        if isinstance(self.of, Ehrlich):
-            return self.of.columns()
-        assert isinstance(self.of, Task)
-        return {"bounds": torch.from_numpy(self.of.box.copy())}
+        return self.of.columns()
 
     def data(self) -> Columns:
         c, repeats = self.config, range(self.config.repeats or 0)
@@ -173,7 +170,10 @@ class _Making:
         self._tell("networks/conservative", "training surrogates against their own ascent")
         c = self.config
         climb = climb_of(self.of, c.inner_steps, self.stride)
-        nets, over, alpha = fit_conservatively(*self._taught(), c.seed, c.updates or 0, c.tau, climb)
+        rounds = math.ceil((c.steps or 1) / c.inner_steps)
+        nets, over, alpha = fit_conservatively(
+            *self._taught(), c.seed, c.updates or 0, c.tau or 0.0, climb, rounds
+        )
         return {**nets.weights, "over": over, "alpha": alpha}
 
     def climb(self, method: str) -> Columns:
