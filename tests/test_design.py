@@ -1,6 +1,8 @@
 """Designs on learned objectives: truths with known optima, climbs, conservative training, the whole run."""
 
 import math
+import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from blindspots.experiments.design.charts import round_values
 from blindspots.experiments.design.climbing import Region, climb_of, climbed, distances
 from blindspots.experiments.design.config import DesignConfig
 from blindspots.experiments.design.ehrlich import Ehrlich
+from blindspots.experiments.design.molecules import SYMBOLS, Molecules, smiles
 from blindspots.experiments.design.opening import parse_task
 from blindspots.experiments.design.surrogates import Networks, Surrogates, fit, fit_conservatively
 from blindspots.experiments.design.tasks import BUILT_IN, Designs
+from blindspots.experiments.design.verify_molecules import qed
 from blindspots.experiments.design.verify_truths import FORMULAS, PUBLISHED, ehrlich, reachable
 from blindspots.report.experiment import html
 from blindspots.runs.config import made
@@ -110,6 +114,52 @@ def test_an_ehrlich_function_by_hand() -> None:
 def test_ehrlich_functions_that_do_not_fit_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(bs.InputError, match=r"^expected .*, got .*: change"):
         Ehrlich(**settings)
+
+
+# ------------------------------------------------------------------ molecules
+
+ASPIRIN = "[C][C][=Branch1][C][=O][O][C][=C][C][=C][C][=C][Ring1][=Branch1][C][=Branch1][C][=O][O]"
+
+
+def test_qed_is_the_published_formula_and_that_of_known_molecules() -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("selfies")
+    task = Molecules(positions=24)
+    designs = task.drawn(0, 0, 60)
+    values = task.values(designs).numpy()
+    assert values == pytest.approx(qed(task.columns()["symbols"].numpy(), designs.numpy()), rel=1e-12)
+    assert ((values > 0) & (values < 1)).all()
+    assert smiles(ASPIRIN) == "CC(=O)OC1=CC=CC=C1C(=O)O"
+    written = torch.tensor([[list(SYMBOLS).index(s) for s in re.findall(r"\[[^]]*\]", ASPIRIN)]], dtype=torch.uint8)
+    assert task.values(written).item() == pytest.approx(0.550, abs=1e-3)
+    rings = torch.full((1, 5), list(SYMBOLS).index("[Ring1]"), dtype=torch.uint8)
+    assert task.values(rings).item() == 0  # no atom
+
+
+def test_symbols_are_drawn_as_often_as_they_are_meant_to() -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("selfies")
+    counts = torch.bincount(Molecules().drawn(3, 1, 500).flatten().long(), minlength=len(SYMBOLS)).double()
+    meant = torch.tensor(list(SYMBOLS.values()), dtype=torch.float64)
+    assert (counts / counts.sum()).tolist() == pytest.approx((meant / meant.sum()).tolist(), abs=0.015)
+
+
+def test_a_run_on_molecules_is_proved_and_drawn() -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("selfies")
+    done = bs.design("qed:positions=8", **(SMALL | {"points": 12}), method=("naive", "conservative"))
+    assert done.verdict.optimum is None
+    assert verify_files(dict(done.files)).ok
+    shown = html(done)
+    assert "data:image/svg+xml" in shown
+    assert "SELFIES" in shown
+
+
+def test_molecules_without_their_packages_end_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("rdkit", "rdkit.Chem", "selfies"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(bs.InputError, match=r"pip install 'blindspots\[molecules\]'"):
+        bs.design("qed")
 
 
 # ------------------------------------------------------------------ surrogates and climbs
@@ -251,7 +301,7 @@ def test_a_climb_of_training_starts_over_after_its_rounds() -> None:
 # ------------------------------------------------------------------ whole runs
 
 
-@pytest.mark.parametrize("task", ["branin", "ehrlich:positions=8,letters=6,motifs=2,length=2,quantisation=2"])
+@pytest.mark.parametrize("task", ["branin", "ehrlich:positions=12,letters=4,motifs=2,length=4"])
 def test_a_run_says_what_it_found_and_is_proved(task: str) -> None:
     done = bs.design(task, **SMALL, seed=1)
     v = done.verdict
@@ -262,6 +312,7 @@ def test_a_run_says_what_it_found_and_is_proved(task: str) -> None:
             gap = numbers.predicted.mean - numbers.true.mean
             assert numbers.gap.mean == pytest.approx(gap, abs=1e-9)
             assert numbers.over.mean >= max(gap, 0) - 1e-12
+            assert numbers.error.mean == pytest.approx(2 * numbers.over.mean - gap, abs=1e-9)
     assert v.asked == 2 * 8 + 4 * 5 * 2 * 4
     assert verify_files(dict(done.files)).ok
     assert next(iter(v.metrics())) == "chosen_gap@conservative"

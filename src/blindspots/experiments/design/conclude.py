@@ -73,5 +73,5 @@ def _numbers(predicted: Tensor, true: Tensor) -> Numbers:
     gap = predicted - true
     return Numbers(
         predicted=estimate(predicted.mean(1)), true=estimate(true.mean(1)), gap=estimate(gap.mean(1)),
-        over=estimate(gap.clamp_min(0).mean(1)),
+        over=estimate(gap.clamp_min(0).mean(1)), error=estimate(gap.abs().mean(1)),
     )  # fmt: skip

@@ -57,8 +57,8 @@ class DesignConfig(Config):
     )
     tau: Number | None = setting(
         None,
-        "What conservative training lets a climb promise, in standard deviations above the mean of the data; more only if "
-        "its start is worth more.",
+        "What conservative training lets a climb promise, in standard deviations above the mean of the data; or what "
+        "its start is worth, if that is more.",
         metavar="SD",
         shown="1.5, of sequences 0",
     )

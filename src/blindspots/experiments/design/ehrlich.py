@@ -3,10 +3,10 @@
 Stanton et al. 2024, "Closed-Form Test Functions for Biophysical Sequence Design Benchmarking" (arXiv 2407.00236), whose
 code is holo-bench. The choices that are made here:
 
-- Transitions: logits are standard normal, divided by 0.5, as in the code, whose band reaches int(0.4 n) letters to either
-  side: of n letters n - 1 - 2 int(0.4 n) are banned after each, 3 of 20. (The code never bans a repetition afterwards, so
-  a few of its letters have one ban less.) The paper asks for an ergodic matrix. Here a letter may always be repeated and
-  be followed by the next letter of a random cycle, so every letter is reached from every other, at any time: the chain is
+- Transitions: logits are standard normal, divided by 0.5, as in the code. Its band reaches int(0.4 n) letters to either
+  side, so that n - 1 - 2 int(0.4 n) of n letters are banned after each: 3 of 20. (It then allows every repetition, so
+  some letters have one ban less.) The paper asks for an ergodic matrix. Here a letter may always be repeated and be
+  followed by the next letter of a random cycle, so every letter is reached from every other, at any time: the chain is
   ergodic by construction.
 - Motifs: one walk of the chain, cut into pieces, so that every motif is feasible and can follow the one before. It
   moves on at every step: a letter that is meant twice could not be told from one that fills a gap.
@@ -14,7 +14,7 @@ code is holo-bench. The choices that are made here:
   side by side. (The code draws them from a simplex and rounds down.)
 - Quantisation q divides the length k: a motif that has i of its k letters counts floor(i q / k) / q.
 - The value is the product over motifs of the best count at any position; 0 where a transition is banned. (The paper has
-  0, the code minus infinity, which no surrogate could learn.)
+  0, the code minus infinity, which no surrogate could learn. The code's epistasis factor is 0 here, as by default.)
 - Random designs are walks of the chain from a uniform first letter: all of them are feasible.
 """
 

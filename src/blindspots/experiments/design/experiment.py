@@ -171,9 +171,7 @@ class _Making:
         c = self.config
         climb = climb_of(self.of, c.inner_steps, self.stride)
         rounds = math.ceil((c.steps or 1) / c.inner_steps)
-        nets, over, alpha = fit_conservatively(
-            *self._taught(), c.seed, c.updates or 0, c.tau or 0.0, climb, rounds
-        )
+        nets, over, alpha = fit_conservatively(*self._taught(), c.seed, c.updates or 0, c.tau or 0.0, climb, rounds)
         return {**nets.weights, "over": over, "alpha": alpha}
 
     def climb(self, method: str) -> Columns:

@@ -65,8 +65,8 @@ def _trained(config: DesignConfig, parts: Parts) -> Iterator[Finding]:
     if late > _LOOSE:
         yield Finding(
             code="not-conservative", severity="warning",
-            saw=f"At the end of conservative training climbs still promised {number(late)} standard deviations more than "
-            "they may: it was not done.",
+            saw=f"At the end of conservative training climbs still promised {number(late)} standard deviations more "
+            "than they may: it was not done.",
             do="Raise --updates.",
         )  # fmt: skip
 

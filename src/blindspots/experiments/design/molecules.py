@@ -1,7 +1,7 @@
 """Molecules and how drug-like they are: QED (Bickerton et al. 2012, "Quantifying the chemical beauty of drugs").
 
-A design is a string of SELFIES symbols (Krenn et al. 2020), a language in which every string is a molecule: what does not
-fit a valence is left out, and so is all that follows the last free bond. Its value is QED, as rdkit computes it, with mean
+A design is a string of SELFIES symbols (Krenn et al. 2020), a language in which every string is a molecule: what fits
+no valence is left out, and so is all that follows the last free bond. Its value is QED as rdkit computes it, with mean
 weights: a weighted geometric mean of how desirable eight properties are, such as weight, solubility, rings and unwanted
 groups. It lies between 0 and 1; which molecule is the best is not known. Needs rdkit and selfies.
 """

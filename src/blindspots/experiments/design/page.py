@@ -67,8 +67,9 @@ def page(run: Designed) -> Page:
         template=Path(__file__).with_name("page.html.j2"),
         context={
             "gap": gaps(climbs, run.parts["data"]), "plots": curves(climbs, run.parts["data"], titles),
-            "about": _ABOUT["transitions" if "transitions" in run.parts["task"] else "symbols"], "landscapes": landscapes, "sequences": sequences,
-            "shown": shown, "methods": {name: METHODS[name] for name in run.config.method},
+            "about": _ABOUT["transitions" if "transitions" in run.parts["task"] else "symbols"],
+            "landscapes": landscapes, "sequences": sequences, "shown": shown,
+            "methods": {name: METHODS[name] for name in run.config.method},
         },
         cost=f"{count(run.verdict.asked, 'question')} to the truth",
     )  # fmt: skip
@@ -110,10 +111,11 @@ def _table(run: Designed, which: str) -> Table:
         share = getattr(m, left)
         rows.append([
             m.name, f"{found.sd.predicted.mean:.2f}", f"{found.sd.true.mean:.2f}", _said(found.sd.gap),
-            "–" if share is None else percent(share), number(round(found.unit.true.mean, 9)),
+            "–" if share is None else percent(share), f"{found.sd.error.mean:.2f}",
+            number(round(found.unit.true.mean, 9)),
         ])  # fmt: skip
     unit = _unit(run)
-    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Left", f"True, {unit}"]
+    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Left", "|Gap|, sd", f"True, {unit}"]
     return Table(head, rows, titles[which])
 
 

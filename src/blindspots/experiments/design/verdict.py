@@ -51,6 +51,7 @@ class Numbers(Record):
     true: Estimate
     gap: Estimate  # predicted - true
     over: Estimate  # the gap where it is positive, else 0: an underestimate here makes up for no promise there
+    error: Estimate  # the size of the gap, in either direction
 
 
 class Outcome(Record):

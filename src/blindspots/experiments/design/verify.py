@@ -251,7 +251,7 @@ class _Proof:
     def _outcome(self, said: Array, true: Array) -> dict[str, Any]:
         def numbers(a: Array, b: Array) -> dict[str, Any]:
             gap = a - b
-            each = {"predicted": a, "true": b, "gap": gap, "over": np.where(gap > 0, gap, 0)}
+            each = {"predicted": a, "true": b, "gap": gap, "over": np.where(gap > 0, gap, 0), "error": np.fabs(gap)}
             return {name: _estimate(v.mean(1)) for name, v in each.items()}
 
         return {"sd": numbers((said - self.mean) / self.sd, (true - self.mean) / self.sd), "unit": numbers(said, true)}
