@@ -381,6 +381,23 @@ def test_a_task_from_python_is_proved_with_it_and_noted_without() -> None:
     assert not verify_files(dict(done.files), {"task": bs.Task([(0, 1)], lambda x: 2 * x[:, 0])}).ok
 
 
+def test_small_differences_of_large_values_are_kept() -> None:
+    plain, far = bs.Task([(0, 1)], lambda x: x[:, 0]), bs.Task([(0, 1)], lambda x: 1e9 + x[:, 0])
+    here, there = (bs.design(task, **SMALL) for task in (plain, far))
+    assert verify_files(dict(there.files), {"task": far}).ok
+    deviation = here.verdict.deviation.mean
+    assert there.verdict.deviation.mean == pytest.approx(deviation, rel=1e-6)
+    assert there.verdict.method("naive").mean.sd.gap.mean == pytest.approx(
+        here.verdict.method("naive").mean.sd.gap.mean, abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("size", [1, 50])
+def test_designs_of_one_number_and_of_fifty(size: int) -> None:
+    task = bs.Task([(-1, 3)] * size, lambda x: -np.round(x).sum(1))
+    assert verify_files(dict(bs.design(task, **SMALL).files), {"task": task}).ok
+
+
 def test_tasks_without_a_truth_are_refused() -> None:
     with pytest.raises(bs.InputError, match="expected a truth that can be asked"):
         bs.Task([(0, 1)], None)  # type: ignore[arg-type]
@@ -400,6 +417,8 @@ def test_bounds_that_are_none_are_refused(bounds: object) -> None:
         (lambda x: ["a"] * len(x), "got shape"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
         (lambda x: np.zeros(len(x)), "values differ"),
+        (lambda x: 1e200 * x[:, 0], "deviation inf"),
+        (lambda x: 1e-200 * x[:, 0], "in another unit"),
         (lambda x: np.random.default_rng().normal(size=len(x)), "asked about again"),
     ],
 )

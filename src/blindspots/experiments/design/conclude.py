@@ -13,7 +13,8 @@ from blindspots.runs.store import Parts
 def scale(data: Columns) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the data's values in every repeat: (r, 1) each."""
     values = data["values"].gather(1, data["kept"])
-    return values.mean(1, keepdim=True), values.std(1, keepdim=True)
+    worst = values[:, :1]  # taken away first: small differences of large values would be lost in their sums
+    return worst + (values - worst).mean(1, keepdim=True), (values - worst).std(1, keepdim=True)
 
 
 def conclude(parts: Parts, methods: Sequence[str], optimum: float | None, unit: str) -> DesignVerdict:

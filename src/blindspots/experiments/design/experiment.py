@@ -141,9 +141,11 @@ class _Making:
         values = self._values(drawn)
         self._check_same(values[0, :2], self._values(drawn[0, :2]))
         found = {"drawn": drawn, "values": values, "kept": values.argsort(dim=1, stable=True)[:, : _rows(c)]}
-        if not (scale(found)[1] > 0).all():
+        sd = scale(found)[1]
+        if not (sd.isfinite() & (sd > 0)).all():
             raise InputError(
-                "expected data whose true values differ, got a repeat where all are the same: raise points"
+                "expected data whose true values differ, and whose squares a float holds, got a repeat with the "
+                f"standard deviation {sd[~(sd.isfinite() & (sd > 0))][0]:g}: raise points, or give values in another unit"
             )
         return found
 

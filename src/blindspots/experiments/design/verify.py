@@ -63,7 +63,8 @@ class _Proof:
         self.drawn, self.values, self.kept = (parts["data"][name].numpy() for name in DATA)
         self.data = np.take_along_axis(self.drawn, self.kept[..., None], 1)
         learned = np.take_along_axis(self.values, self.kept, 1)
-        self.mean, self.sd = learned.mean(1)[:, None], learned.std(1, ddof=1)[:, None]
+        least = learned.min(1)[:, None]
+        self.mean, self.sd = least + (learned - least).mean(1)[:, None], (learned - least).std(1, ddof=1)[:, None]
         self.learned = learned
         self.climbs = {name: {k: c.numpy() for k, c in parts[f"climbs/{name}"].items()} for name in config.method}
         self.own = _own_task(config, world)
