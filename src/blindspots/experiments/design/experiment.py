@@ -142,10 +142,10 @@ class _Making:
         self._check_same(values[0, :2], self._values(drawn[0, :2]))
         found = {"drawn": drawn, "values": values, "kept": values.argsort(dim=1, stable=True)[:, : _rows(c)]}
         sd = scale(found)[1]
-        if not (sd.isfinite() & (sd > 0)).all():
+        if (wrong := ~(sd.isfinite() & (sd > 0))).any():
             raise InputError(
                 "expected data whose true values differ, and whose squares a float holds, got a repeat with the "
-                f"standard deviation {sd[~(sd.isfinite() & (sd > 0))][0]:g}: raise points, or give values in another unit"
+                f"standard deviation {sd[wrong][0]:g}: raise points, or give values in another unit"
             )
         return found
 
