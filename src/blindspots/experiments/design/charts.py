@@ -31,10 +31,10 @@ def curves(climbs: Mapping[str, Columns], data: Columns, titles: Mapping[str, st
     return [_plot(titles[name], climbs[name]["step"], lines, *ends) for name, lines in both.items()]
 
 
-def _told(climb: Columns, data: Columns) -> dict[str, Curve]:
+def _told(climb: Columns, data: Columns) -> Mapping[str, Curve]:
     """After every step that was asked about, in standard deviations."""
     mean, sd = scale(data)
-    found = {name: [_ends((at - mean) / sd) for at in climb[name]] for name in ("predicted", "true")}
+    found: dict[str, Curve] = {k: [_ends((at - mean) / sd) for at in climb[k]] for k in ("predicted", "true")}
     return found | {"gap": [_ends(at / sd) for at in climb["predicted"] - climb["true"]]}
 
 

@@ -60,11 +60,12 @@ class DesignConfig(Config):
         "What conservative training lets a climb promise, in standard deviations above the mean of the data; or what "
         "its start is worth, if that is more.",
         metavar="SD",
-        shown="1.5, of sequences 0",
+        shown="1.5, of sequences -0.5",
     )
-    inner_steps: int = setting(
-        1, "Steps that conservative training climbs before every update.", metavar="N", ge=1, le=10**6
-    )
+    inner_steps: int | None = setting(
+        None, "Steps that conservative training climbs before every update.", metavar="N", shown="1, of sequences 4",
+        ge=1, le=10**6,
+    )  # fmt: skip
     repeats: int | None = setting(
         None, "Draws of data, each with its own surrogates.", metavar="N", shown="20, of sequences 10", ge=1, le=10**4
     )

@@ -74,7 +74,7 @@ class Design(Experiment[DesignConfig, DesignVerdict]):
         usual = {
             "points": task.points, "threads": 1, "steps": 40 if task.letters else 200,
             "updates": 500 if task.letters else 2000, "repeats": 10 if task.letters else 20,
-            "tau": 0.0 if task.letters else 1.5,
+            "tau": -0.5 if task.letters else 1.5, "inner_steps": 4 if task.letters else 1,
         }  # fmt: skip
         config = config.model_copy(update={k: v for k, v in usual.items() if getattr(config, k) is None})
         if _rows(config) < 2:
@@ -171,8 +171,8 @@ class _Making:
     def conservative(self) -> Columns:
         self._tell("networks/conservative", "training surrogates against their own ascent")
         c = self.config
-        climb = climb_of(self.of, c.inner_steps, self.stride)
-        rounds = math.ceil((c.steps or 1) / c.inner_steps)
+        steps, inner = c.steps or 1, c.inner_steps or 1
+        climb, rounds = climb_of(self.of, inner, self.stride), math.ceil(steps / inner)
         nets, over, alpha = fit_conservatively(*self._taught(), c.seed, c.updates or 0, c.tau or 0.0, climb, rounds)
         return {**nets.weights, "over": over, "alpha": alpha}
 
