@@ -161,7 +161,9 @@ def _landscapes(run: Designed, climbs: dict[str, Columns], repeat: int) -> Itera
         lines = [path.double().numpy() for path in paths]
         return data_uri(paint.painted(values.double().numpy(), ends, run.verdict.optimum, kept, lines), _PICTURE)
 
-    yield Landscape("the truth", drawn(torch.from_numpy(true), []), "dark is high; dots are the data")
+    across, up = (f"{number(low)} to {number(high)}" for low, high in run.parts["task"]["bounds"].tolist())
+    said = f"dark is high, dots are the data; {across} from left to right, {up} from bottom to top"
+    yield Landscape("the truth", drawn(torch.from_numpy(true), []), said)
     for name, climb in climbs.items():
         best = int(chosen(climb)[repeat])
         ways = climb["designs"][:, repeat].unbind(1)
