@@ -51,7 +51,8 @@ def design(
     is asked about every step once the climbs are over: predicted minus true is the gap.
 
     Args:
-        task: "branin", "hartmann3", "hartmann6", "ehrlich", "qed", "file.py:factory", or a `Task` with a truth of your own.
+        task: "branin", "hartmann3", "hartmann6", "ehrlich", "qed", "file.py:factory", or a `Task` with a truth of your
+            own.
         out, resume, engine, watch, command: as of `bs.evaluate`.
         settings: those of `DesignConfig`, such as method, points, tau, repeats, seed.
 
