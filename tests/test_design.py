@@ -1,6 +1,8 @@
 """Designs on learned objectives: truths with known optima, climbs, conservative training, the whole run."""
 
 import math
+import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from blindspots.experiments.design.charts import round_values
 from blindspots.experiments.design.climbing import Region, climb_of, climbed, distances
 from blindspots.experiments.design.config import DesignConfig
 from blindspots.experiments.design.ehrlich import Ehrlich
+from blindspots.experiments.design.molecules import SYMBOLS, Molecules, smiles
 from blindspots.experiments.design.opening import parse_task
 from blindspots.experiments.design.surrogates import Networks, Surrogates, fit, fit_conservatively
 from blindspots.experiments.design.tasks import BUILT_IN, Designs
+from blindspots.experiments.design.verify_molecules import qed
 from blindspots.experiments.design.verify_truths import FORMULAS, PUBLISHED, ehrlich, reachable
 from blindspots.report.experiment import html
 from blindspots.runs.config import made
@@ -82,7 +86,7 @@ def test_every_ehrlich_function_has_a_feasible_sequence_of_value_one(
 def test_an_ehrlich_function_counts_motifs_in_levels_and_nothing_that_is_banned() -> None:
     task = Ehrlich(positions=8, letters=6, motifs=2, length=4, quantisation=2, seed=3)
     best = task.best()
-    assert (task.transitions == 0).sum(1).tolist() == [2] * 6  # two fifths of six
+    assert (task.transitions == 0).sum(1).tolist() == [1] * 6  # all but the letter itself and two on either side
     assert torch.diagonal(task.transitions).min() > 0
     broken = best.clone()
     broken[0, 3] = broken[0, 2]  # the last letter of the first motif: three of four count as two
@@ -110,6 +114,52 @@ def test_an_ehrlich_function_by_hand() -> None:
 def test_ehrlich_functions_that_do_not_fit_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(bs.InputError, match=r"^expected .*, got .*: change"):
         Ehrlich(**settings)
+
+
+# ------------------------------------------------------------------ molecules
+
+ASPIRIN = "[C][C][=Branch1][C][=O][O][C][=C][C][=C][C][=C][Ring1][=Branch1][C][=Branch1][C][=O][O]"
+
+
+def test_qed_is_the_published_formula_and_that_of_known_molecules() -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("selfies")
+    task = Molecules(positions=24)
+    designs = task.drawn(0, 0, 60)
+    values = task.values(designs).numpy()
+    assert values == pytest.approx(qed(task.columns()["symbols"].numpy(), designs.numpy()), rel=1e-12)
+    assert ((values > 0) & (values < 1)).all()
+    assert smiles(ASPIRIN) == "CC(=O)OC1=CC=CC=C1C(=O)O"
+    written = torch.tensor([[list(SYMBOLS).index(s) for s in re.findall(r"\[[^]]*\]", ASPIRIN)]], dtype=torch.uint8)
+    assert task.values(written).item() == pytest.approx(0.550, abs=1e-3)
+    rings = torch.full((1, 5), list(SYMBOLS).index("[Ring1]"), dtype=torch.uint8)
+    assert task.values(rings).item() == 0  # no atom
+
+
+def test_symbols_are_drawn_as_often_as_they_are_meant_to() -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("selfies")
+    counts = torch.bincount(Molecules().drawn(3, 1, 500).flatten().long(), minlength=len(SYMBOLS)).double()
+    meant = torch.tensor(list(SYMBOLS.values()), dtype=torch.float64)
+    assert (counts / counts.sum()).tolist() == pytest.approx((meant / meant.sum()).tolist(), abs=0.015)
+
+
+def test_a_run_on_molecules_is_proved_and_drawn() -> None:
+    pytest.importorskip("rdkit")
+    pytest.importorskip("selfies")
+    done = bs.design("qed:positions=8", **(SMALL | {"points": 12}), method=("naive", "conservative"))
+    assert done.verdict.optimum is None
+    assert verify_files(dict(done.files)).ok
+    shown = html(done)
+    assert "data:image/svg+xml" in shown
+    assert "SELFIES" in shown
+
+
+def test_molecules_without_their_packages_end_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("rdkit", "rdkit.Chem", "selfies"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(bs.InputError, match=r"pip install 'blindspots\[molecules\]'"):
+        bs.design("qed")
 
 
 # ------------------------------------------------------------------ surrogates and climbs
@@ -215,26 +265,43 @@ def test_a_trust_region_of_sequences_counts_letters() -> None:
     assert (ways[-1] != data).any()
 
 
-def test_conservative_training_holds_overestimation_at_tau() -> None:
+def test_conservative_training_holds_every_climb_below_its_ceiling() -> None:
     task = BUILT_IN["hartmann3"]()
     x = task.drawn(0, 0, 12)[None]
     y = task.values(x[0]).float()[None]
     y = (y - y.mean()) / y.std()
-    climb = climb_of(task, 10, 0.1)
-    (plain,) = (fit(x, y, 1, 0, 500),)
-    nets, over, alpha = fit_conservatively(x, y, 0, 500, 0.5, climb)
-    free = (plain.each(climb(Surrogates(plain), x)) - plain.each(x)).mean()
-    assert free > 1.0
-    assert over[-100:].mean() == pytest.approx(0.5, abs=0.15)
-    assert over.shape == alpha.shape == (500, 1)
+    plain = fit(x, y, 1, 0, 800)
+    nets, over, alpha = fit_conservatively(x, y, 0, 800, 0.5, climb_of(task, 2, 0.1), 10)
+
+    def promised(networks: Networks) -> torch.Tensor:
+        return networks.each(climb_of(task, 20, 0.1)(Surrogates(networks), x)) - y.clamp_min(0.5)
+
+    assert promised(plain).max() > 1.0
+    assert promised(nets).max() < 0.25
+    assert over.shape == alpha.shape == (800, 1)
+    assert over[:, 0].max() > 0.2
+    assert over[-50:].mean() < 0.05
     assert alpha.min() >= 0
-    assert (nets.each(x) - y).square().mean() < 0.5
+    assert (nets.each(x) - y).square().mean() < 0.05
+
+
+def test_a_climb_of_training_starts_over_after_its_rounds() -> None:
+    seen = []
+
+    def climb(_: Surrogates, x: torch.Tensor) -> torch.Tensor:
+        seen.append(x[0, :, 0].round().tolist())
+        return x + 1
+
+    x = torch.zeros(1, 4, 1)
+    fit_conservatively(x, torch.tensor([[0.0, 1.0, 2.0, 3.0]]), 0, 6, 0.0, climb, 4)
+    assert seen[0] == [0, 0, 0, 0]
+    assert seen[1:5] == [[1, 1, 1, 0], [2, 2, 0, 1], [3, 0, 1, 2], [0, 1, 2, 3]]
 
 
 # ------------------------------------------------------------------ whole runs
 
 
-@pytest.mark.parametrize("task", ["branin", "ehrlich:positions=8,letters=5,motifs=2,length=2,quantisation=2"])
+@pytest.mark.parametrize("task", ["branin", "ehrlich:positions=12,letters=4,motifs=2,length=4"])
 def test_a_run_says_what_it_found_and_is_proved(task: str) -> None:
     done = bs.design(task, **SMALL, seed=1)
     v = done.verdict
@@ -245,6 +312,7 @@ def test_a_run_says_what_it_found_and_is_proved(task: str) -> None:
             gap = numbers.predicted.mean - numbers.true.mean
             assert numbers.gap.mean == pytest.approx(gap, abs=1e-9)
             assert numbers.over.mean >= max(gap, 0) - 1e-12
+            assert numbers.error.mean == pytest.approx(2 * numbers.over.mean - gap, abs=1e-9)
     assert v.asked == 2 * 8 + 4 * 5 * 2 * 4
     assert verify_files(dict(done.files)).ok
     assert next(iter(v.metrics())) == "chosen_gap@conservative"
@@ -313,6 +381,23 @@ def test_a_task_from_python_is_proved_with_it_and_noted_without() -> None:
     assert not verify_files(dict(done.files), {"task": bs.Task([(0, 1)], lambda x: 2 * x[:, 0])}).ok
 
 
+def test_small_differences_of_large_values_are_kept() -> None:
+    plain, far = bs.Task([(0, 1)], lambda x: x[:, 0]), bs.Task([(0, 1)], lambda x: 1e9 + x[:, 0])
+    here, there = (bs.design(task, **SMALL) for task in (plain, far))
+    assert verify_files(dict(there.files), {"task": far}).ok
+    deviation = here.verdict.deviation.mean
+    assert there.verdict.deviation.mean == pytest.approx(deviation, rel=1e-6)
+    assert there.verdict.method("naive").mean.sd.gap.mean == pytest.approx(
+        here.verdict.method("naive").mean.sd.gap.mean, abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("size", [1, 50])
+def test_designs_of_one_number_and_of_fifty(size: int) -> None:
+    task = bs.Task([(-1, 3)] * size, lambda x: -np.round(x).sum(1))
+    assert verify_files(dict(bs.design(task, **SMALL).files), {"task": task}).ok
+
+
 def test_tasks_without_a_truth_are_refused() -> None:
     with pytest.raises(bs.InputError, match="expected a truth that can be asked"):
         bs.Task([(0, 1)], None)  # type: ignore[arg-type]
@@ -332,6 +417,8 @@ def test_bounds_that_are_none_are_refused(bounds: object) -> None:
         (lambda x: ["a"] * len(x), "got shape"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
         (lambda x: np.zeros(len(x)), "values differ"),
+        (lambda x: 1e200 * x[:, 0], "deviation inf"),
+        (lambda x: 1e-200 * x[:, 0], "in another unit"),
         (lambda x: np.random.default_rng().normal(size=len(x)), "asked about again"),
     ],
 )

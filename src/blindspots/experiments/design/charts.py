@@ -13,21 +13,36 @@ from blindspots.runs.experiment import Columns
 
 _MARGIN = 0.06  # of the range, above and below
 _DOTS = 5
+Curve = Sequence[tuple[float, float, float]]  # mean over designs and the ends of its 95 % interval over repeats
+
+
+def gaps(climbs: Mapping[str, Columns], data: Columns) -> Plot:
+    """Predicted minus true of all methods in one chart."""
+    told = {name: _told(climb, data)["gap"] for name, climb in climbs.items()}
+    step = next(iter(climbs.values()))["step"]
+    return _plot("The gap of all methods", step, told, *_range([told]))
 
 
 def curves(climbs: Mapping[str, Columns], data: Columns, titles: Mapping[str, str]) -> list[Plot]:
-    """One chart for every method, all on the same axes: means over designs, with 95 % intervals over repeats."""
+    """One chart for every method, all on the same axes."""
     told = {name: _told(climb, data) for name, climb in climbs.items()}
-    values = [v for lines in told.values() for line in lines.values() for triple in line for v in triple]
+    both = {name: {what: lines[what] for what in ("predicted", "true")} for name, lines in told.items()}
+    ends = _range(list(both.values()))
+    return [_plot(titles[name], climbs[name]["step"], lines, *ends) for name, lines in both.items()]
+
+
+def _told(climb: Columns, data: Columns) -> Mapping[str, Curve]:
+    """After every step that was asked about, in standard deviations."""
+    mean, sd = scale(data)
+    found: dict[str, Curve] = {k: [_ends((at - mean) / sd) for at in climb[k]] for k in ("predicted", "true")}
+    return found | {"gap": [_ends(at / sd) for at in climb["predicted"] - climb["true"]]}
+
+
+def _range(told: Sequence[Mapping[str, Curve]]) -> tuple[float, float]:
+    values = [v for lines in told for curve in lines.values() for triple in curve for v in triple]
     low, high = min(values), max(values)
     edge = _MARGIN * (high - low or 1)
-    return [_plot(titles[name], climbs[name]["step"], lines, low - edge, high + edge) for name, lines in told.items()]
-
-
-def _told(climb: Columns, data: Columns) -> dict[str, list[tuple[float, float, float]]]:
-    """(mean, low, high) after every step that was asked about, in standard deviations."""
-    mean, sd = scale(data)
-    return {name: [_ends((at - mean) / sd) for at in climb[name]] for name in ("predicted", "true")}
+    return low - edge, high + edge
 
 
 def _ends(values: Tensor) -> tuple[float, float, float]:
@@ -36,9 +51,7 @@ def _ends(values: Tensor) -> tuple[float, float, float]:
     return found.mean, *ends
 
 
-def _plot(
-    title: str, step: Tensor, told: Mapping[str, Sequence[tuple[float, float, float]]], low: float, high: float
-) -> Plot:
+def _plot(title: str, step: Tensor, told: Mapping[str, Curve], low: float, high: float) -> Plot:
     def up(value: float) -> float:
         return 100 * (value - low) / (high - low)
 

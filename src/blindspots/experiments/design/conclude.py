@@ -13,7 +13,8 @@ from blindspots.runs.store import Parts
 def scale(data: Columns) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the data's values in every repeat: (r, 1) each."""
     values = data["values"].gather(1, data["kept"])
-    return values.mean(1, keepdim=True), values.std(1, keepdim=True)
+    worst = values[:, :1]  # taken away first: small differences of large values would be lost in their sums
+    return worst + (values - worst).mean(1, keepdim=True), (values - worst).std(1, keepdim=True)
 
 
 def conclude(parts: Parts, methods: Sequence[str], optimum: float | None, unit: str) -> DesignVerdict:
@@ -73,5 +74,5 @@ def _numbers(predicted: Tensor, true: Tensor) -> Numbers:
     gap = predicted - true
     return Numbers(
         predicted=estimate(predicted.mean(1)), true=estimate(true.mean(1)), gap=estimate(gap.mean(1)),
-        over=estimate(gap.clamp_min(0).mean(1)),
+        over=estimate(gap.clamp_min(0).mean(1)), error=estimate(gap.abs().mean(1)),
     )  # fmt: skip

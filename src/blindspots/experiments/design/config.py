@@ -24,7 +24,8 @@ class DesignConfig(Config):
     task: str = setting(
         ...,
         "branin, hartmann3, hartmann6, ehrlich (in full "
-        "ehrlich:positions=32,letters=20,motifs=4,length=4,quantisation=4,seed=0), or file.py:factory or "
+        "ehrlich:positions=32,letters=20,motifs=4,length=4,quantisation=4,seed=0), qed (qed:positions=24), or "
+        "file.py:factory or "
         "package.module:factory, a function that returns a blindspots.Task.",
         metavar="TASK",
         argument=True,
@@ -54,10 +55,17 @@ class DesignConfig(Config):
         gt=0,
         le=1,
     )
-    tau: Number = setting(
-        1.0, "Overestimation that conservative training allows, in standard deviations.", metavar="SD"
+    tau: Number | None = setting(
+        None,
+        "What conservative training lets a climb promise, in standard deviations above the mean of the data; or what "
+        "its start is worth, if that is more.",
+        metavar="SD",
+        shown="1.5, of sequences -0.5",
     )
-    inner_steps: int = setting(20, "Steps that conservative training climbs.", metavar="N", ge=1, le=10**6)
+    inner_steps: int | None = setting(
+        None, "Steps that conservative training climbs before every update.", metavar="N", shown="1, of sequences 4",
+        ge=1, le=10**6,
+    )  # fmt: skip
     repeats: int | None = setting(
         None, "Draws of data, each with its own surrogates.", metavar="N", shown="20, of sequences 10", ge=1, le=10**4
     )

@@ -3,16 +3,18 @@
 Stanton et al. 2024, "Closed-Form Test Functions for Biophysical Sequence Design Benchmarking" (arXiv 2407.00236), whose
 code is holo-bench. The choices that are made here:
 
-- Transitions: logits are standard normal, divided by 0.5, as in the code; of each letter's transitions two fifths are
-  banned. The paper asks for an ergodic matrix. Here a letter may always be repeated and be followed by the next letter
-  of a random cycle, so every letter is reached from every other, at any time: the chain is ergodic by construction.
+- Transitions: logits are standard normal, divided by 0.5, as in the code. Its band reaches int(0.4 n) letters to either
+  side, so that n - 1 - 2 int(0.4 n) of n letters are banned after each: 3 of 20. (It then allows every repetition, so
+  some letters have one ban less.) The paper asks for an ergodic matrix. Here a letter may always be repeated and be
+  followed by the next letter of a random cycle, so every letter is reached from every other, at any time: the chain is
+  ergodic by construction.
 - Motifs: one walk of the chain, cut into pieces, so that every motif is feasible and can follow the one before. It
   moves on at every step: a letter that is meant twice could not be told from one that fills a gap.
 - Spacings: offsets 0 < s_2 < ... < s_k below positions // motifs, uniform among all such sets, so that all motifs fit
   side by side. (The code draws them from a simplex and rounds down.)
 - Quantisation q divides the length k: a motif that has i of its k letters counts floor(i q / k) / q.
 - The value is the product over motifs of the best count at any position; 0 where a transition is banned. (The paper has
-  0, the code minus infinity, which no surrogate could learn.)
+  0, the code minus infinity, which no surrogate could learn. The code's epistasis factor is 0 here, as by default.)
 - Random designs are walks of the chain from a uniform first letter: all of them are feasible.
 """
 
@@ -27,7 +29,7 @@ from blindspots.errors import InputError
 from blindspots.random import keys, normal, uniform
 from blindspots.runs.experiment import Columns
 
-_TEMPERATURE, _BANNED = 0.5, 0.4
+_TEMPERATURE, _BAND = 0.5, 0.4
 _ONE = torch.zeros(1, dtype=torch.int64)
 _LOGITS, _CYCLE, _BANS, _MOTIFS, _SPACINGS, _WALKS = 0, 2, 3, 4, 5, 6  # streams
 
@@ -89,7 +91,7 @@ class Ehrlich:
         wanted = uniform(rows, zero, _BANS, (n,))
         wanted[order, order.roll(-1)] = 2.0  # never banned
         wanted.fill_diagonal_(2.0)
-        banned = wanted.argsort(1)[:, : min(int(_BANNED * n), n - 2)]
+        banned = wanted.argsort(1)[:, : n - 1 - 2 * int(_BAND * n)]
         logits = normal(rows, zero, _LOGITS, (n,)).double() / _TEMPERATURE
         return logits.scatter(1, banned, -torch.inf).softmax(1)
 

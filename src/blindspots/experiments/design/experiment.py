@@ -12,7 +12,6 @@ from blindspots.errors import InputError
 from blindspots.experiments.design.climbing import Region, climb_of, climbed
 from blindspots.experiments.design.conclude import conclude, scale
 from blindspots.experiments.design.config import DesignConfig
-from blindspots.experiments.design.ehrlich import Ehrlich
 from blindspots.experiments.design.findings import findings
 from blindspots.experiments.design.opening import parse_task
 from blindspots.experiments.design.surrogates import Networks, Surrogates, fit, fit_conservatively
@@ -52,7 +51,8 @@ def design(
     is asked about every step once the climbs are over: predicted minus true is the gap.
 
     Args:
-        task: "branin", "hartmann3", "hartmann6" or "ehrlich", "file.py:factory", or a `Task` with a truth of your own.
+        task: "branin", "hartmann3", "hartmann6", "ehrlich", "qed", "file.py:factory", or a `Task` with a truth of your
+            own.
         out, resume, engine, watch, command: as of `bs.evaluate`.
         settings: those of `DesignConfig`, such as method, points, tau, repeats, seed.
 
@@ -75,6 +75,7 @@ class Design(Experiment[DesignConfig, DesignVerdict]):
         usual = {
             "points": task.points, "threads": 1, "steps": 40 if task.letters else 200,
             "updates": 500 if task.letters else 2000, "repeats": 10 if task.letters else 20,
+            "tau": -0.5 if task.letters else 1.5, "inner_steps": 4 if task.letters else 1,
         }  # fmt: skip
         config = config.model_copy(update={k: v for k, v in usual.items() if getattr(config, k) is None})
         if _rows(config) < 2:
@@ -133,10 +134,7 @@ class _Making:
             )
 
     def task(self) -> Columns:
-        if isinstance(self.of, Ehrlich):
-            return self.of.columns()
-        assert isinstance(self.of, Task)
-        return {"bounds": torch.from_numpy(self.of.box.copy())}
+        return self.of.columns()
 
     def data(self) -> Columns:
         c, repeats = self.config, range(self.config.repeats or 0)
@@ -144,9 +142,11 @@ class _Making:
         values = self._values(drawn)
         self._check_same(values[0, :2], self._values(drawn[0, :2]))
         found = {"drawn": drawn, "values": values, "kept": values.argsort(dim=1, stable=True)[:, : _rows(c)]}
-        if not (scale(found)[1] > 0).all():
+        sd = scale(found)[1]
+        if (wrong := ~(sd.isfinite() & (sd > 0))).any():
             raise InputError(
-                "expected data whose true values differ, got a repeat where all are the same: raise points"
+                "expected data whose true values differ, and whose squares a float holds, got a repeat with the "
+                f"standard deviation {sd[wrong][0]:g}: raise points, or give values in another unit"
             )
         return found
 
@@ -172,8 +172,9 @@ class _Making:
     def conservative(self) -> Columns:
         self._tell("networks/conservative", "training surrogates against their own ascent")
         c = self.config
-        climb = climb_of(self.of, c.inner_steps, self.stride)
-        nets, over, alpha = fit_conservatively(*self._taught(), c.seed, c.updates or 0, c.tau, climb)
+        steps, inner = c.steps or 1, c.inner_steps or 1
+        climb, rounds = climb_of(self.of, inner, self.stride), math.ceil(steps / inner)
+        nets, over, alpha = fit_conservatively(*self._taught(), c.seed, c.updates or 0, c.tau or 0.0, climb, rounds)
         return {**nets.weights, "over": over, "alpha": alpha}
 
     def climb(self, method: str) -> Columns:

@@ -10,7 +10,7 @@ from blindspots.runs.store import Parts
 
 _FEW = 5
 _ROUNDING = 1e-5  # of published optima, which have six digits
-_LATE = 0.9  # of the updates, after which overestimation should be where it was sent
+_LATE = 0.9  # of the updates, after which climbs should keep to their ceilings
 _LOOSE = 0.25  # standard deviations
 
 
@@ -62,11 +62,11 @@ def _trained(config: DesignConfig, parts: Parts) -> Iterator[Finding]:
         return
     over = parts["networks/conservative"]["over"]
     late = float(over[int(_LATE * len(over)) :].mean())
-    if late > config.tau + _LOOSE:
+    if late > _LOOSE:
         yield Finding(
             code="not-conservative", severity="warning",
-            saw=f"Conservative training ended with an overestimation of {number(late)} standard deviations, and "
-            f"{number(config.tau)} are allowed: it was not done.",
+            saw=f"At the end of conservative training climbs still promised {number(late)} standard deviations more "
+            "than they may: it was not done.",
             do="Raise --updates.",
         )  # fmt: skip
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from blindspots.experiments.design import paint
-from blindspots.experiments.design.charts import curves
+from blindspots.experiments.design.charts import curves, gaps
 from blindspots.experiments.design.conclude import chosen, scale
 from blindspots.experiments.design.config import METHODS, DesignConfig
+from blindspots.experiments.design.molecules import picture
 from blindspots.experiments.design.surrogates import Networks, Surrogates
 from blindspots.experiments.design.tasks import BUILT_IN
 from blindspots.experiments.design.verdict import NETWORKS, DesignVerdict, Estimate, Method, Outcome
@@ -28,6 +29,10 @@ _NAMES = {
     "naive": "Naive ascent", "ensemble": "the ensemble minimum", "trust": "the trust region",
     "conservative": "conservative training",
 }  # fmt: skip
+_ABOUT = {
+    "transitions": "A sequence with a banned step from one letter to the next, underlined here, is worth nothing.",
+    "symbols": "Symbols of SELFIES; those that no free bond is left for mean nothing.",
+}
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -45,6 +50,7 @@ class Sequence:
     title: str
     letters: list[tuple[str, bool]]
     said: str
+    picture: str = ""
 
 
 def page(run: Designed) -> Page:
@@ -60,8 +66,10 @@ def page(run: Designed) -> Page:
         sections=[("gap", "Predicted, true, gap"), ("steps", "Step by step"), *looks, ("what", "What this is")],
         template=Path(__file__).with_name("page.html.j2"),
         context={
-            "plots": curves(climbs, run.parts["data"], titles), "landscapes": landscapes, "sequences": sequences,
-            "shown": shown, "methods": {name: METHODS[name] for name in run.config.method},
+            "gap": gaps(climbs, run.parts["data"]), "plots": curves(climbs, run.parts["data"], titles),
+            "about": _ABOUT["transitions" if "transitions" in run.parts["task"] else "symbols"],
+            "landscapes": landscapes, "sequences": sequences, "shown": shown,
+            "methods": {name: METHODS[name] for name in run.config.method},
         },
         cost=f"{count(run.verdict.asked, 'question')} to the truth",
     )  # fmt: skip
@@ -103,10 +111,11 @@ def _table(run: Designed, which: str) -> Table:
         share = getattr(m, left)
         rows.append([
             m.name, f"{found.sd.predicted.mean:.2f}", f"{found.sd.true.mean:.2f}", _said(found.sd.gap),
-            "–" if share is None else percent(share), number(round(found.unit.true.mean, 9)),
+            "–" if share is None else percent(share), f"{found.sd.error.mean:.2f}",
+            number(round(found.unit.true.mean, 9)),
         ])  # fmt: skip
     unit = _unit(run)
-    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Left", f"True, {unit}"]
+    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Left", "|Gap|, sd", f"True, {unit}"]
     return Table(head, rows, titles[which])
 
 
@@ -152,7 +161,9 @@ def _landscapes(run: Designed, climbs: dict[str, Columns], repeat: int) -> Itera
         lines = [path.double().numpy() for path in paths]
         return data_uri(paint.painted(values.double().numpy(), ends, run.verdict.optimum, kept, lines), _PICTURE)
 
-    yield Landscape("the truth", drawn(torch.from_numpy(true), []), "dark is high; dots are the data")
+    across, up = (f"{number(low)} to {number(high)}" for low, high in run.parts["task"]["bounds"].tolist())
+    said = f"dark is high, dots are the data; {across} from left to right, {up} from bottom to top"
+    yield Landscape("the truth", drawn(torch.from_numpy(true), []), said)
     for name, climb in climbs.items():
         best = int(chosen(climb)[repeat])
         ways = climb["designs"][:, repeat].unbind(1)
@@ -175,17 +186,23 @@ def _surface(run: Designed, method: str, repeat: int, at: Tensor) -> Tensor:
 def _sequences(run: Designed, climbs: dict[str, Columns], repeat: int) -> Iterator[Sequence]:
     """Of one repeat: the best of the data, and what every method chose."""
     task, data = run.parts["task"], run.parts["data"]
-    if "transitions" not in task or len(task["transitions"]) > len(_ALPHABET):
+    if "bounds" in task or ("transitions" in task and len(task["transitions"]) > len(_ALPHABET)):
         return
-    banned = task["transitions"] == 0
     best = data["kept"][repeat, -1]
     worth = number(float(data["values"][repeat, best]))
-    yield Sequence("best of the data", _spelled(data["drawn"][repeat, best], banned), f"true {worth}")
+    yield _sequence(task, "best of the data", data["drawn"][repeat, best], f"true {worth}")
     for name, climb in climbs.items():
         i = int(chosen(climb)[repeat])
         values = [number(float(climb[k][-1, repeat, i])) for k in ("predicted", "true")]
-        said = f"predicted {values[0]}, true {values[1]}"
-        yield Sequence(name, _spelled(climb["designs"][-1, repeat, i], banned), said)
+        yield _sequence(task, name, climb["designs"][-1, repeat, i], f"predicted {values[0]}, true {values[1]}")
+
+
+def _sequence(task: Columns, title: str, letters: Tensor, said: str) -> Sequence:
+    if "transitions" in task:
+        return Sequence(title, _spelled(letters, task["transitions"] == 0), said)
+    symbols = [bytes(row).rstrip(b"\0").decode("ascii") for row in task["symbols"].tolist()]
+    drawn = picture("".join(symbols[i] for i in letters.tolist()))
+    return Sequence(title, [(symbols[i], False) for i in letters.tolist()], said, drawn or "")
 
 
 def _spelled(sequence: Tensor, banned: Tensor) -> list[tuple[str, bool]]:

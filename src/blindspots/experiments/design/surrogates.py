@@ -106,31 +106,42 @@ def fit(x: Tensor, y: Tensor, members: int, seed: int, updates: int) -> Networks
 
 
 def fit_conservatively(
-    x: Tensor, y: Tensor, seed: int, updates: int, tau: float, climb: Climb
+    x: Tensor, y: Tensor, seed: int, updates: int, tau: float, climb: Climb, rounds: int
 ) -> tuple[Networks, Tensor, Tensor]:
     """Conservative objective models (Trabucco et al. 2021, arXiv 2107.06882): adversarial training of the regressor.
 
-    The loss is the squared error plus alpha * (mean f(climbed data) - mean f(data)). Alpha rises while that difference,
-    the overestimation, is above tau, and falls below: dual ascent on "the overestimation is at most tau". As in the
-    authors' code, the gradient does not run through the climb, the error is not halved, and alpha moves at a rate of
-    0.01. Other than there, alpha itself moves and not its logarithm, it begins at 0.1, and a batch is all data.
+    A climb goes up from each of the data while the network learns, and starts over after some rounds; starts are spread
+    over time, so that climbs of every length are seen at once. The loss is the mean over data of the squared error plus
+    alpha * f(climbed): a Lagrangian of "no climb promises more than its ceiling", which is tau, or what its start is
+    worth if that is more. Every alpha rises while its climb is above its ceiling, and falls below.
 
-    Args: as of `fit`; `climb` takes surrogates and x to where the search for designs would go.
+    In the paper one alpha holds the mean of f(climbed) - f(data) at tau, so that a climb that promises far too much is
+    made up for by others that promise little, and climbs begin afresh at every update, which takes as many times longer
+    as they have steps. As in the authors' code, the gradient does not run through the climb, the error is not halved,
+    and alpha moves at a rate of 0.01. Other than there, alpha itself moves and not its logarithm, it begins at 0.1, and
+    a batch is all data.
 
-    Returns: r networks; overestimation and alpha (updates, r), both before each update.
+    Args: as of `fit`; `climb` takes surrogates and x to where the search for designs would go from there between two
+        updates, and `rounds` is how often it does before it starts over.
+
+    Returns: r networks; mean excess above the ceilings and mean alpha (updates, r), both before each update.
     """
+    ceilings, many = y.clamp_min(tau), x.shape[1]
+    late = torch.arange(many) * rounds // many  # by when a climb starts over
     with alone(seed):
         nets, told = _fresh(1, *x.shape[::2]), []
-        alpha = torch.full((len(x),), _FIRST_ALPHA)
+        alpha = torch.full_like(y, _FIRST_ALPHA)
         optimiser = torch.optim.Adam(nets.weights.values(), _RATE)
-        for _ in range(updates):
+        climbed = x
+        for update in range(updates):
             with torch.no_grad():
-                climbed = climb(Surrogates(nets), x)
-            said = nets.each(x)
-            over = (nets.each(climbed) - said).mean(1)
-            _descend(optimiser, (said - y).square().mean(1) + alpha * over)
-            told.append((over.detach(), alpha))
-            alpha = (alpha + _DUAL_RATE * (over.detach() - tau)).clamp_min(0)
+                anew = (update + late) % rounds == 0
+                climbed = climb(Surrogates(nets), torch.where(anew[:, None], x, climbed))
+            promised = nets.each(climbed)
+            _descend(optimiser, ((nets.each(x) - y).square() + alpha * promised).mean(1))
+            excess = promised.detach() - ceilings
+            told.append((excess.clamp_min(0).mean(1), alpha.mean(1)))
+            alpha = (alpha + _DUAL_RATE * excess).clamp_min(0)
     overs, alphas = (torch.stack(one) for one in zip(*told, strict=True))
     return nets.mapped(Tensor.detach), overs, alphas
 

@@ -13,6 +13,7 @@ from blindspots.arguments import Checked
 from blindspots.errors import InputError
 from blindspots.models.foreign import call
 from blindspots.random import keys, uniform
+from blindspots.runs.experiment import Columns
 
 Array = NDArray[np.float64]
 Truth = Callable[[Array], Any]
@@ -48,6 +49,9 @@ class Designs(Protocol):
     @property
     def letters(self) -> int:
         """Of sequences, how many there are; 0: designs are numbers."""
+
+    def columns(self) -> Columns:
+        """What its values follow from, as far as tensors can say it."""
 
     def drawn(self, seed: int, repeat: int, count: int) -> Tensor:
         """Random designs: (count, size) float32 in [-1, 1], or uint8 letters."""
@@ -105,6 +109,9 @@ class Task(Checked):
     @property
     def size(self) -> int:
         return len(self.box)
+
+    def columns(self) -> Columns:
+        return {"bounds": torch.from_numpy(self.box.copy())}
 
     def drawn(self, seed: int, repeat: int, count: int) -> Tensor:
         key = keys(seed, torch.arange(count), repeat)

@@ -10,6 +10,7 @@ SEQUENCES = {
     "offsets": "(motifs, length) int64 where they stand, from the first on",
     "quantisation": "(1,) int64 levels of a motif",
 }
+MOLECULES = {"symbols": "(letters, 16) uint8 what every letter means: a symbol of SELFIES in ASCII, padded with 0"}
 DATA = {
     "drawn": "(r, n, size) input all random designs of every repeat: float32 in [-1, 1], or uint8 letters",
     "values": "(r, n) float64 their true values",
@@ -25,8 +26,8 @@ NETWORKS = {
 }
 CONSERVATIVE = {
     **NETWORKS,
-    "over": "(updates, k) float32 overestimation before every update, in standard deviations",
-    "alpha": "(updates, k) float32 what it was multiplied by",
+    "over": "(updates, k) float32 what climbs promise above their ceilings before every update, in standard deviations",
+    "alpha": "(updates, k) float32 what the promises were multiplied by, on average",
 }
 CLIMB = {
     "step": "(s,) int64 after how many steps",
@@ -50,6 +51,7 @@ class Numbers(Record):
     true: Estimate
     gap: Estimate  # predicted - true
     over: Estimate  # the gap where it is positive, else 0: an underestimate here makes up for no promise there
+    error: Estimate  # the size of the gap, in either direction
 
 
 class Outcome(Record):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,17 @@ from blindspots.errors import InputError
 from blindspots.experiments.design.config import DesignConfig
 from blindspots.experiments.design.opening import parse_task
 from blindspots.experiments.design.tasks import Task
-from blindspots.experiments.design.verdict import BOX, CLIMB, CONSERVATIVE, DATA, NETWORKS, SEQUENCES, DesignVerdict
+from blindspots.experiments.design.verdict import (
+    BOX,
+    CLIMB,
+    CONSERVATIVE,
+    DATA,
+    MOLECULES,
+    NETWORKS,
+    SEQUENCES,
+    DesignVerdict,
+)
+from blindspots.experiments.design.verify_molecules import qed
 from blindspots.experiments.design.verify_truths import BOUNDS, FORMULAS, PUBLISHED, ehrlich, reachable
 from blindspots.runs.columns import check_columns
 from blindspots.runs.experiment import Check
@@ -39,7 +50,8 @@ def checks(config: DesignConfig, verdict: DesignVerdict, parts: Parts, world: Wo
     yield Check("every prediction follows from the weights", list(proof.predictions()))
     yield Check("the optimum is the published one", list(proof.optimum()))
     if proof.truth is None:
-        yield note("The truth is not at hand, so true values were taken as they are stored: pass given={'task': task}.")
+        how = "install 'blindspots[molecules]'" if proof.letters else "pass given={'task': task}"
+        yield note(f"The truth is not at hand, so true values were taken as they are stored: {how}.")
         return
     yield Check("every true value is what the truth says", list(proof.truths()))
 
@@ -51,7 +63,8 @@ class _Proof:
         self.drawn, self.values, self.kept = (parts["data"][name].numpy() for name in DATA)
         self.data = np.take_along_axis(self.drawn, self.kept[..., None], 1)
         learned = np.take_along_axis(self.values, self.kept, 1)
-        self.mean, self.sd = learned.mean(1)[:, None], learned.std(1, ddof=1)[:, None]
+        least = learned.min(1)[:, None]
+        self.mean, self.sd = least + (learned - least).mean(1)[:, None], (learned - least).std(1, ddof=1)[:, None]
         self.learned = learned
         self.climbs = {name: {k: c.numpy() for k, c in parts[f"climbs/{name}"].items()} for name in config.method}
         self.own = _own_task(config, world)
@@ -59,11 +72,18 @@ class _Proof:
 
     @property
     def letters(self) -> int:
-        return len(self.task["transitions"]) if "transitions" in self.task else 0
+        return len(self.task.get("transitions", self.task.get("symbols", ())))
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The columns of the part "task"."""
+        return next((kind for kind in (SEQUENCES, MOLECULES) if kind.keys() <= self.task.keys()), BOX)
 
     def _truth(self) -> Any:
-        if self.letters:
+        if "transitions" in self.task:
             return lambda x: ehrlich(self.task, x)
+        if "symbols" in self.task:
+            return (lambda x: qed(self.task["symbols"], x)) if find_spec("rdkit") and find_spec("selfies") else None
         low, high = self.task["bounds"].T
         ask = FORMULAS.get(self.config.task) or (self.own.truth if self.own else None)
         return ask and (lambda x: np.asarray(ask(low + (high - low) * (x.astype(np.float64) + 1) / 2), np.float64))
@@ -71,7 +91,7 @@ class _Proof:
     # -------------------------------------------------------------- parts
 
     def shapes(self) -> Problems:
-        check_columns(self.parts["task"], SEQUENCES if self.letters else BOX, "task")
+        check_columns(self.parts["task"], self.form, "task")
         check_columns(self.parts["data"], DATA, "data")
         learned = {"conservative" if m == "conservative" else "plain" for m in self.config.method}
         for name in learned:
@@ -90,7 +110,7 @@ class _Proof:
         count = (self.config.repeats, self.config.points)
         if self.values.shape != count:
             yield f"expected {count} designs, found {self.values.shape}"
-        if self.letters:
+        if "transitions" in self.task:
             before, after = self.drawn[..., :-1], self.drawn[..., 1:]
             if (self.task["transitions"][before, after] == 0).any():
                 yield "expected random sequences without banned transitions, found some"
@@ -186,7 +206,7 @@ class _Proof:
 
     def optimum(self) -> Problems:
         task, stated = self.config.task, self.verdict.optimum
-        if self.letters and not (reachable(self.task) and stated == 1):
+        if "transitions" in self.task and not (reachable(self.task) and stated == 1):
             yield "expected a chain that reaches every letter and a sequence of value 1, found none"
         if task in PUBLISHED:
             value, places = PUBLISHED[task]
@@ -209,7 +229,7 @@ class _Proof:
         unit = self.own.unit if self.own else self.verdict.unit if self.truth is None else ""
         return {
             "rows": self.kept.shape[1], "repeats": len(self.drawn), "unit": unit,
-            "optimum": 1.0 if self.letters else known,
+            "optimum": 1.0 if "transitions" in self.task else known,
             "best_data": _estimate(self.learned.max(1)), "best_drawn": _estimate(self.values.max(1)),
             "deviation": _estimate(self.sd[:, 0]), "methods": methods,
             "asked": self.values.size + sum(c["true"].size for c in self.climbs.values()),
@@ -232,7 +252,7 @@ class _Proof:
     def _outcome(self, said: Array, true: Array) -> dict[str, Any]:
         def numbers(a: Array, b: Array) -> dict[str, Any]:
             gap = a - b
-            each = {"predicted": a, "true": b, "gap": gap, "over": np.where(gap > 0, gap, 0)}
+            each = {"predicted": a, "true": b, "gap": gap, "over": np.where(gap > 0, gap, 0), "error": np.fabs(gap)}
             return {name: _estimate(v.mean(1)) for name, v in each.items()}
 
         return {"sd": numbers((said - self.mean) / self.sd, (true - self.mean) / self.sd), "unit": numbers(said, true)}
