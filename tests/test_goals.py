@@ -185,7 +185,7 @@ def test_bad_functions_get_a_sentence(name: str) -> None:
 
 
 def test_outputs_that_do_not_fit_the_values_are_refused() -> None:
-    with pytest.raises(InputError, match="as many as there are in y"):
+    with pytest.raises(InputError, match="as many numbers per input as there are in y"):
         bs.evaluate(LINE, X, torch.rand(N, 3), threat=bs.Linf(0.1), goal="move:1")
     with pytest.raises(InputError, match="finite numbers in y"):
         bs.evaluate(LINE, X, torch.full((N,), math.inf), threat=bs.Linf(0.1), goal="move:1")

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from blindspots.arguments import checked
-from blindspots.attacks import Exhaustive, parse_attack
+from blindspots.attacks import Exhaustive
 from blindspots.batching import TEXTS_PER_CALL, rows_in_flight, rows_per_call, rows_per_shard
 from blindspots.data import Data
 from blindspots.engine.cascade import Stage, is_targeted
 from blindspots.engine.result import Result
-from blindspots.errors import InputError
 from blindspots.experiments.evaluate import reach
 from blindspots.experiments.evaluate.asking import (
     QUERIES,
@@ -28,6 +27,7 @@ from blindspots.experiments.evaluate.asking import (
     remarks,
     watched,
 )
+from blindspots.experiments.evaluate.choosing import chosen, depends_on_classes, replaced, why
 from blindspots.experiments.evaluate.config import Batched, EvaluateConfig
 from blindspots.experiments.evaluate.count import conclude
 from blindspots.experiments.evaluate.count_tables import table_verdict
@@ -37,7 +37,7 @@ from blindspots.experiments.evaluate.features import digest_of, kept
 from blindspots.experiments.evaluate.recipes import notes as recipe_notes
 from blindspots.experiments.evaluate.setup import in_units, threat_of
 from blindspots.experiments.evaluate.shard import ShardSearch
-from blindspots.experiments.evaluate.shard_exact import ExactShardSearch, exact_of, proves
+from blindspots.experiments.evaluate.shard_exact import ExactShardSearch, exact_of
 from blindspots.experiments.evaluate.shard_tables import TableShardSearch
 from blindspots.experiments.evaluate.shard_texts import TextShardSearch
 from blindspots.experiments.evaluate.texts import named
@@ -45,24 +45,14 @@ from blindspots.experiments.evaluate.validity import checks_of, finding_of, kept
 from blindspots.experiments.evaluate.verdict import EvaluateVerdict, TableVerdict
 from blindspots.experiments.evaluate.verdict import Stage as StageRecord
 from blindspots.findings import Finding
-from blindspots.fit import ACCESS, affords, check_fit
-from blindspots.goals import DENSE, Goal, as_goal, of_values
+from blindspots.goals import Goal, as_goal, of_values
 from blindspots.models.first_look import as_model
 from blindspots.models.model import Model
 from blindspots.models.texts import TextModel
-from blindspots.models.trees.model import TreeModel
-from blindspots.objective import Objective
 from blindspots.packing import packed_text, unpack_inputs
-from blindspots.problem import Need
 from blindspots.protocols import (
-    USUAL,
-    USUAL_OF_PARTS,
-    USUAL_OF_TABLES,
-    USUAL_OF_TEXTS,
-    USUAL_OF_VALUES,
     Protocol,
 )
-from blindspots.protocols import protocol as named_protocol
 from blindspots.records import Share
 from blindspots.runs.entry import begin, rows_of, unread
 from blindspots.runs.experiment import Columns, Experiment, Made, Part, shards
@@ -73,7 +63,6 @@ from blindspots.runs.store import Parts, Run
 from blindspots.runs.world import World
 from blindspots.sizes import check_radius
 from blindspots.tables.threat import TableThreat
-from blindspots.texts.recipes import recipe
 from blindspots.texts.threats import TextThreat
 from blindspots.threat import Threat
 from blindspots.threats import as_threat
@@ -287,7 +276,7 @@ class Searches(Experiment[B, EvaluateVerdict]):
     def _preflight(self, config: B, world: World) -> Columns:
         """What is looked at before the attacks, and what that cost."""
         seen = examined(config, world, self._stages(config, world))
-        looked = look_for_classes(config, world)[1] if _depends_on_classes(self.protocol(config, world)) else 0
+        looked = look_for_classes(config, world)[1] if depends_on_classes(self.protocol(config, world)) else 0
         said = [
             *seen.findings,
             *world.notes,
@@ -304,16 +293,16 @@ class Searches(Experiment[B, EvaluateVerdict]):
         if isinstance(world.model, TextModel):
             yield finding_of(checks_of(world))
         protocol = self.protocol(config, world)
-        if _depends_on_classes(protocol):
+        if depends_on_classes(protocol):
             bound = self._stages(config, world)
             changed = [new.name for new, old in zip(bound, protocol.stages, strict=True) if new != old]
             if changed:
-                yield _replaced(list(dict.fromkeys(changed)), classes(config, world))
+                yield replaced(list(dict.fromkeys(changed)), classes(config, world))
 
     def _stages(self, config: B, world: World) -> tuple[Stage, ...]:
         """With the losses that are defined for the model's classes: how many there are takes an evaluation."""
         protocol = self.protocol(config, world)
-        if not _depends_on_classes(protocol):
+        if not depends_on_classes(protocol):
             return protocol.stages
         return protocol.for_classes(classes(config, world)).stages
 
@@ -343,22 +332,7 @@ class Evaluate(Searches[EvaluateConfig]):
     Config = EvaluateConfig
 
     def protocol(self, config: EvaluateConfig, world: World, model: Model | None = None) -> Protocol:
-        threat, model = threat_of(world), model or world.model
-        given = world.given.get("protocol", config.protocol)
-        usual = _usual(config, world, threat)
-        if config.recipe and given in (None, config.recipe):
-            given = _of_recipe(config.recipe)
-        solved = proves(config, world, model, threat) is not None
-        # Of tables and numbers the usual one says more than how near the nearest example is.
-        more = isinstance(threat, TableThreat) or config.of_values or "goal" in world.given
-        given = "exact" if given is None and solved and not more else given
-        chosen = given if isinstance(given, Protocol) else named_protocol(given or usual[_useful(model)], threat)
-        if not chosen.stages:
-            raise InputError("expected a protocol of at least one stage, got none: nothing would be searched")
-        for stage in chosen.stages:
-            _check_access(stage, given, model, usual)
-            check_fit(stage.attack, threat, model.access, stage.objective, solved)
-        return chosen
+        return chosen(config, world, model or world.model)
 
     def fitted(self, config: EvaluateConfig, world: World) -> EvaluateConfig:
         config = super().fitted(config, world)
@@ -388,13 +362,8 @@ class Evaluate(Searches[EvaluateConfig]):
     def _notes(self, config: EvaluateConfig, world: World) -> Iterator[Finding]:
         if config.recipe:
             yield from recipe_notes(config.recipe, config.validity)
-        solver = proves(config, world, world.model, threat_of(world))
-        if config.chosen and config.protocol == "exact" and solver is not None:
-            yield _proofs(solver.about)
-        elif config.chosen and _useful(world.model) not in (Need.GRAD, Need.SLOPES):
-            gives = _usual(config, world, threat_of(world))
-            usual = gives.get(Need.SLOPES) or gives[Need.GRAD]
-            yield _instead(str(config.protocol), usual, world.model)
+        if config.chosen:
+            yield from why(config, world)
         yield from super()._notes(config, world)
 
 
@@ -430,71 +399,5 @@ def _for_processes(most: int, rows: int) -> int:
     return min(most, -(-rows // (2 * -(-rows // _TWICE))))
 
 
-def _usual(config: Batched, world: World, threat: Threat) -> Mapping[Need, str]:
-    """The protocol that is taken where none is named, by what the model shows."""
-    if isinstance(threat, TextThreat):
-        return USUAL_OF_TEXTS
-    if isinstance(threat, TableThreat):
-        return USUAL_OF_TABLES
-    if str(config.goal).partition(":")[0] in DENSE:
-        return USUAL_OF_PARTS
-    goes_on = config.of_values and endpoint_of(world) is None  # past a success, which nobody wants to pay for
-    return USUAL_OF_VALUES if goes_on else USUAL
-
-
-def _of_recipe(name: str) -> Protocol:
-    """Its search as the only stage."""
-    found = recipe(name)
-    attack = parse_attack(found.search)
-    return Protocol(name, (Stage("recipe", attack, f"every row: {found.about}", Objective(loss=attack.loss)),))
-
-
 def _is_named(config: Batched, world: World) -> bool:
     return getattr(config, "protocol", "") is not None or "protocol" in world.given
-
-
-def _useful(model: Model) -> Need:
-    return Need.VALUE if model.flat else model.access
-
-
-def _check_access(stage: Stage, given: object, model: Model, usual: Mapping[Need, str]) -> None:
-    if isinstance(given, str) and not affords(model.access, stage.attack):
-        raise InputError(
-            f"expected a protocol for a model that gives {ACCESS[model.access]} alone, got {given!r}, whose stage "
-            f"{stage.name!r} needs {ACCESS[stage.attack.need]}: use {usual[model.access]!r}, which is taken where none "
-            "is named"
-        )
-
-
-def _depends_on_classes(protocol: Protocol) -> bool:
-    return not protocol.literal and any(stage.objective.loss == "dlr" for stage in protocol.stages)
-
-
-def _instead(protocol: str, usual: str, model: Model) -> Finding:
-    more = "Where its weights are at hand, evaluate those, too: gradients find more."
-    return Finding(
-        code="protocol-chosen",
-        severity="note",
-        saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of {usual!r}.",
-        do="Nothing: trees have none." if isinstance(model, TreeModel) else more,
-    )
-
-
-def _proofs(how: str) -> Finding:
-    return Finding(
-        code="protocol-chosen",
-        severity="note",
-        saw=f"The model is simple enough for proofs, so protocol 'exact' was run: {how}.",
-        do="Nothing: attacks find no more than this. To compare them, name a protocol.",
-    )
-
-
-def _replaced(stages: Sequence[str], classes: int) -> Finding:
-    form = "its untargeted form" if classes == 3 else "the margin"
-    needed = "The targeted DLR loss needs 4 classes" if classes == 3 else "The DLR loss needs 3 classes"
-    return Finding(
-        code="loss-replaced",
-        severity="note",
-        saw=f"{needed} and the model has {classes}, so {form} took its place in {', '.join(stages)}.",
-        do="Nothing: what was run stands under stages, with the loss of each.",
-    )
