@@ -116,22 +116,14 @@ class Threat(Checked, ABC):
         return start
 
 
-@dataclass(frozen=True, eq=False)
-class AsItIs(Threat):
-    """A threat whose searches keep to the inputs themselves, without coordinates of their own."""
+class View(Threat):
+    """A threat as some attacks see it: what holds is what holds there."""
 
     of: Threat
 
     @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.of.name
-
-    @property
     def radius(self) -> float | None:  # type: ignore[override]
         return self.of.radius
-
-    def to(self, device: torch.device) -> Self:
-        return replace(self, of=self.of.to(device))
 
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:
         return self.of.distance(x, x0)
@@ -141,3 +133,17 @@ class AsItIs(Threat):
 
     def holds(self, x: Tensor, around: Around) -> Tensor:
         return self.of.holds(x, around)
+
+
+@dataclass(frozen=True, eq=False)
+class AsItIs(View):
+    """Searches keep to the inputs themselves, without coordinates of their own."""
+
+    of: Threat
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.of.name
+
+    def to(self, device: torch.device) -> Self:
+        return replace(self, of=self.of.to(device))

@@ -20,7 +20,7 @@ from blindspots.tables.features import Features
 from blindspots.tables.prices import PriceList
 from blindspots.tables.repair import Repair, Room
 from blindspots.tables.rules import Rules
-from blindspots.threat import Threat
+from blindspots.threat import Threat, View
 
 Array = NDArray[Any]
 _GRID = 8  # numbers of a column that a search in steps tries, beside all of an integer column with few
@@ -301,27 +301,14 @@ class TableThreat(Threat):
         return values.masked_fill(same, torch.nan)
 
 
-class _View(Threat):
-    """A table threat as some attacks see it: what holds is what holds there."""
+class _View(View):
+    """A table threat as some attacks see it."""
 
     of: TableThreat
 
     @property
-    def radius(self) -> float | None:  # type: ignore[override]
-        return self.of.radius
-
-    @property
     def features(self) -> dict[str, Tensor]:
         return self.of.features
-
-    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
-        return self.of.distance(x, x0)
-
-    def measured(self, x: Array, x0: Array) -> Array:
-        return self.of.measured(x, x0)
-
-    def holds(self, x: Tensor, around: Around) -> Tensor:
-        return self.of.holds(x, around)
 
 
 @dataclass(frozen=True, eq=False)
