@@ -38,7 +38,7 @@ def sides(goal: Regress, truth: Array) -> list[Side]:
     for k, value in enumerate(truth.astype(np.float64)):
         both = zip((-1, 1), limits(goal, float(value)), strict=True)
         known = [(sign, limit) for sign, limit in both if np.isfinite(limit)]
-        hidden = 16 * UNIT * (abs(value) + sum(abs(limit) for _, limit in known))
+        hidden = 16 * UNIT * (abs(value) + sum(abs(limit) for _, limit in known) + (room if np.isfinite(room) else 0))
         found += [Side(k, sign, limit, hidden, room) for sign, limit in known]
     return found
 

@@ -22,6 +22,8 @@ from blindspots.models.trees.forest import Forest
 from blindspots.models.trees.model import Trees
 
 Array = NDArray[Any]
+Asks = Callable[[Array], bool]
+_Way = tuple[Array, Need]  # to succeed: what leaves (L,) add to a sum, and what that has to exceed
 _FEW = 1000  # nodes of a first guess
 _BEYOND = 1e300  # in place of infinity
 _BOXES = 200  # after so many boxes the rest is left to HiGHS, which is faster where many features move
@@ -44,15 +46,6 @@ class _Contest:
         return float(self.radii[0]) if len(self.radii) else np.inf
 
 
-@dataclass(frozen=True)
-class _Way:
-    """A way to succeed: what leaves (L,) add up to has to exceed `least`, and `sure` is enough. See `Need`."""
-
-    value: Array
-    least: float
-    sure: float
-
-
 class TreeSolver:
     """Of a classifier: another class has to get a larger sum than the label. Ties are no success.
 
@@ -69,14 +62,13 @@ class TreeSolver:
         """See `Solver`."""
         whole = self.frame.around(x)
         budget, region = Budget(nodes, stop), whole.of(self.leaves.used)
-        goal, model, leaves = self.goal, self.trees, self.leaves
-        succeeds, ways = _overtaking(model, leaves, int(y)) if goal is None else _passing(model, leaves, goal, y)
+        succeeds = _overtakes(self.trees, int(y)) if self.goal is None else _reaches(self.trees, self.goal, y)
 
         def asks(point: Array) -> bool:
-            return succeeds(_filled(whole, leaves.used, point))
+            return succeeds(_filled(whole, self.leaves.used, point))
 
         best = Bracket(np.inf)
-        for contest in sorted(self._contests(region, ways, asks), key=lambda c: c.bound):
+        for contest in sorted(self._contests(region, self._ways(y, asks)), key=lambda c: c.bound):
             one = _solved(region, contest, min(within, best.upper), budget)
             best = Bracket(
                 min(best.lower, one.lower),
@@ -87,50 +79,67 @@ class TreeSolver:
             return best
         return Bracket(best.lower, best.upper, _filled(whole, self.leaves.used, best.point))
 
-    def _contests(self, region: Region, ways: list[_Way], asks: Callable[[Array], bool]) -> list[_Contest]:
+    def _ways(self, y: int | Array, asks: Asks) -> list[_Way]:
+        if self.goal is None:
+            return _leads(self.leaves, int(y), asks)
+        return _sides(self.trees, self.leaves, self.goal, y, asks)
+
+    def _contests(self, region: Region, ways: list[_Way]) -> list[_Contest]:
         low, high = np.maximum(self.leaves.low, region.lo), np.minimum(self.leaves.high, region.hi)
         cost = region.cost(np.maximum(np.maximum(low - region.x, region.x - high), 0))
         kept = (low <= high).all(1)
         boxes = self.leaves.low[kept], self.leaves.high[kept]  # unclipped: fewer sides to compare
-        return [
-            _contest(
-                Choice(*boxes, way.value[kept], self.leaves.tree[kept]), cost[kept], Need(way.least, way.sure, asks)
-            )
-            for way in ways
-        ]
+        return [_contest(Choice(*boxes, value[kept], self.leaves.tree[kept]), cost[kept], need) for value, need in ways]
 
 
-def _overtaking(trees: Forest, leaves: Leaves, y: int) -> tuple[Callable[[Array], bool], list[_Way]]:
-    """Whether another class leads at a row (features,) float32, and one way for each."""
+def _overtakes(trees: Forest, y: int) -> Asks:
+    """Whether another class leads at a row (features,) float32."""
 
     def fools(row: Array) -> bool:
         scores = sums(trees, row)
         return bool(np.delete(scores, y).max() > scores[y])
 
-    lead, need, slack = leaves.value - leaves.value[:, [y]], leaves.base[y] - leaves.base, leaves.rounding
-    others = (j for j in range(len(need)) if j != y)
-    return fools, [_Way(lead[:, j], float(need[j]) - slack, float(need[j]) + slack) for j in others]
+    return fools
 
 
-def _passing(
-    trees: Forest, leaves: Leaves, goal: Regress, y: float | Array
-) -> tuple[Callable[[Array], bool], list[_Way]]:
-    """Whether a goal of numbers is reached at a row (features,) float32, and one way for each side of each number."""
-    model, truth = Trees(trees), np.atleast_1d(np.asarray(y, np.float32))
+def _reaches(trees: Forest, goal: Regress, y: float | Array) -> Asks:
+    """Whether a goal of numbers is reached at a row (features,) float32."""
+    model, truth = Trees(trees), _numbers(y)
 
-    def reaches(row: Array) -> bool:
+    def reached(row: Array) -> bool:
         return bool(goal.margin(model(torch.from_numpy(row)[None]), torch.from_numpy(truth)[None]) < 0)
 
-    return reaches, [_past(trees, leaves, side) for side in sides(goal, truth)]
+    return reached
 
 
-def _past(trees: Forest, leaves: Leaves, side: Side) -> _Way:
+def _leads(leaves: Leaves, y: int, asks: Asks) -> list[_Way]:
+    """One for each other class."""
+    lead, need, slack = leaves.value - leaves.value[:, [y]], leaves.base[y] - leaves.base, leaves.rounding
+    others = (j for j in range(len(need)) if j != y)
+    return [(lead[:, j], Need(float(need[j]) - slack, float(need[j]) + slack, asks)) for j in others]
+
+
+def _sides(trees: Forest, leaves: Leaves, goal: Regress, y: float | Array, asks: Asks) -> list[_Way]:
+    """One for each side of each number that counts."""
+    return [
+        (side.sign * leaves.value[:, side.which], _need(trees, leaves, side, asks)) for side in sides(goal, _numbers(y))
+    ]
+
+
+def _need(trees: Forest, leaves: Leaves, side: Side, asks: Asks) -> Need:
     """The sums between which the model is asked itself: its link, its division and the comparison are rounded."""
-    sign, base = side.sign, float(leaves.base[side.which])
-    near, far = (_sum_at(trees, side.limit + sign * off) for off in (-side.hidden, side.hidden))
-    slack = leaves.rounding + 2 * float(np.finfo(trees.precision).eps) * abs(near)
-    sure = sign * (far - base) + slack if np.isinf(side.room) else np.inf
-    return _Way(sign * leaves.value[:, side.which], sign * (near - base) - slack, sure)
+    base, eps = float(leaves.base[side.which]), 2 * float(np.finfo(trees.precision).eps)
+
+    def at(beyond: float, way: int) -> float:
+        found = _sum_at(trees, side.limit + side.sign * beyond)
+        return side.sign * (found - base) + way * (leaves.rounding + eps * abs(found))
+
+    least, sure = at(-side.hidden, -1), at(side.hidden, 1)
+    return Need(least, sure, asks) if np.isinf(side.room) else Need(least, np.inf, asks, at(side.room + side.hidden, 1))
+
+
+def _numbers(y: float | Array) -> Array:
+    return np.atleast_1d(np.asarray(y, np.float32))
 
 
 def _sum_at(trees: Forest, value: float) -> float:
