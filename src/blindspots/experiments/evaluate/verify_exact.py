@@ -84,8 +84,8 @@ def _passes(forest: Any, sides: Sides) -> Iterator[tuple[Array, float, float]]:
     """The same for every limit of a number, well beyond what its sum and its link are rounded by."""
     for k, side, *ends in sides:
         gain, base = side * forest.value[:, k].astype(np.float64), side * float(forest.base[k])
-        near, far = (side * _sum_at(forest, end + way * side * SHOWN * abs(end))
-                     for end, way in zip(ends, (1, -1), strict=True))  # fmt: skip
+        shown = SHOWN * side * abs(ends[0])
+        near, far = side * _sum_at(forest, ends[0] + shown), side * _sum_at(forest, ends[1] - shown)
         if np.isfinite(near):
             lead = LEAD * (_size(forest, gain) + abs(base) + abs(near))
             yield gain, near - base + lead, far - base - lead
