@@ -82,7 +82,7 @@ class _Search:
     def _bounded(self, node: _Node, cost: Array, leaves: Choice) -> list[_Node]:
         costs, sums = reached(cost, leaves.value, leaves.tree)
         enough = sums > self.need.least
-        if not enough.any():
+        if not enough.any() or self.need.passed(leaves.value, starts_of(leaves.tree)):
             return []
         bound = max(node.bound, float(costs[enough.argmax()]))
         return self._kept(bound, _Node(bound, node.number, node.allowed, node.low, node.high, True))

@@ -7,7 +7,7 @@ from blindspots.exact.linear import LinearSolver
 from blindspots.exact.neighbours import NeighbourSolver, examples_of
 from blindspots.exact.region import Frame, is_linear
 from blindspots.exact.separable import SeparableSolver, curves_of
-from blindspots.exact.trees import TreeSolver
+from blindspots.exact.trees import TreeSolver, is_bounded
 from blindspots.goals.numbers import Regress
 from blindspots.models.model import Model
 from blindspots.models.trees.tables import forest_of
@@ -33,13 +33,15 @@ def solver_of(model: Model, threat: Threat, shape: tuple[int, ...], goal: Regres
     scores = scores_of(model, shape)
     if scores is not None:
         return LinearSolver(scores, frame, goal)
-    return None if goal is not None or frame.step is not None else _of_numbers(model, frame)
+    return None if frame.step is not None else _of_numbers(model, frame, goal)
 
 
-def _of_numbers(model: Model, frame: Frame) -> Solver | None:
+def _of_numbers(model: Model, frame: Frame, goal: Regress | None) -> Solver | None:
     """Where all features may be any numbers of the box."""
     if (forest := forest_of(model)) is not None:
-        return TreeSolver(forest, frame)
+        return TreeSolver(forest, frame, goal) if is_bounded(forest) else None
+    if goal is not None:
+        return None
     if (known := examples_of(model)) is not None:
         return None if frame.p == 0 else NeighbourSolver(*known, frame)
     curves = curves_of(model)

@@ -38,25 +38,31 @@ class Budget:
 
 @dataclass(frozen=True)
 class Need:
-    """What a sum of values has to exceed for another class to lead.
+    """What a sum of values has to exceed for another class to lead, or for a goal to be reached.
 
     Attributes:
         least: no sum up to this is enough, however the model rounds.
         sure: every sum above this is.
         asks: what the model itself says of a point (F,) whose sum lies between the two.
+        most: no sum above this is enough, either.
     """
 
     least: float
     sure: float
     asks: Callable[[Array], bool]
+    most: float = np.inf
 
     def less(self, settled: float) -> "Need":
         """What the other values have to exceed, once some add up to `settled`."""
-        return Need(self.least - settled, self.sure - settled, self.asks)
+        return Need(self.least - settled, self.sure - settled, self.asks, self.most - settled)
 
     def met(self, total: float, point: Array) -> bool:
         """Whether this sum is enough at this point."""
-        return total > self.sure or (total > self.least and self.asks(point))
+        return total > self.sure or (self.least < total <= self.most and self.asks(point))
+
+    def passed(self, value: Array, starts: Array) -> bool:
+        """Whether even the smallest values (R,), one of each tree, add up to too much."""
+        return self.most < np.inf and float(np.minimum.reduceat(value, starts).sum()) > self.most
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def clique(leaves: Choice, need: Need, x: Array, budget: Budget) -> Array | None
         open_ = np.where(allowed, value, -np.inf)
         best = np.maximum.reduceat(open_, starts)
         total = float(best.sum())
-        if not total > need.least:
+        if not total > need.least or need.passed(np.where(allowed, value, np.inf), starts):
             continue
         hits = np.flatnonzero(open_ == best[place])
         chosen = hits[np.searchsorted(place[hits], np.arange(len(starts)))]

@@ -22,7 +22,7 @@ class Leaves:
     Attributes:
         used: (F,) the features that are asked about at all.
         low, high: (L, F) float64, of float32 numbers: the closed box of each leaf over these features.
-        value: (L, C) what a leaf adds to the score of each class.
+        value: (L, C) what a leaf adds to the score of each class, or to each sum of a regressor.
         tree: (L,) int64, ascending.
         base: (C,) the scores before any tree.
         rounding: how far a difference of two sums, as a search adds it up leaf by leaf, can be from the one that the
@@ -49,26 +49,32 @@ def leaves_of(trees: Forest) -> Leaves:
     place = {int(f): i for i, f in enumerate(used)}
     found = [_walk(trees, int(root), place) for root in trees.roots]
     parts = [*_tables([part for part in found if _one(part)]), *(part for part in found if not _one(part))]
-    value = two_classes(np.concatenate([p.value for p in parts]))
+    value = _scores(trees, np.concatenate([p.value for p in parts]))
     return Leaves(
         used,
         np.concatenate([p.low for p in parts]).astype(np.float64),
         np.concatenate([p.high for p in parts]).astype(np.float64),
         value,
         np.repeat(np.arange(len(parts)), [len(p.value) for p in parts]),
-        two_classes(np.asarray(trees.base, np.float64)[None])[0],
+        _scores(trees, np.asarray(trees.base, np.float64)[None])[0],
         _rounding(trees, len(value)),
     )
 
 
+def largest(trees: Forest) -> float:
+    """No sum of leaves is larger in size."""
+    sizes = np.maximum.reduceat(np.abs(trees.value).max(1), np.sort(trees.roots))
+    return float(sizes.sum() + np.abs(trees.base).max())
+
+
 def _rounding(trees: Forest, leaves: int) -> float:
     """0 where values are such multiples of a power of 2 that sums are exact."""
-    largest = np.maximum.reduceat(np.abs(trees.value).max(1), np.sort(trees.roots)).sum() + np.abs(trees.base).max()
+    size = largest(trees)
     steps = np.concatenate([trees.value.ravel(), trees.base]) * 2.0**10
-    if largest < 2.0**12 and (steps == np.rint(steps)).all():
+    if size < 2.0**12 and (steps == np.rint(steps)).all():
         return 0.0
     of_model = (len(trees.roots) + 2) * np.finfo(trees.precision).eps
-    return float(2 * (of_model + 2 * leaves * np.finfo(np.float64).eps) * largest)
+    return float(2 * (of_model + 2 * leaves * np.finfo(np.float64).eps) * size)
 
 
 def sums(trees: Forest, x: Array) -> Array:
@@ -78,13 +84,14 @@ def sums(trees: Forest, x: Array) -> Array:
         left = x[trees.feature[node]] < trees.threshold[node]
         node = np.where(inner, np.where(left, trees.left[node], trees.right[node]), node)
     terms = np.concatenate([trees.base[None], trees.value[node]]).astype(trees.precision)
-    found: Array = two_classes(np.cumsum(terms, axis=0, dtype=terms.dtype)[-1:] / terms.dtype.type(trees.divisor))[0]
+    found: Array = _scores(trees, np.cumsum(terms, axis=0, dtype=terms.dtype)[-1:] / terms.dtype.type(trees.divisor))[0]
     return found
 
 
-def two_classes(scores: Array) -> Array:
-    """A single score (B, 1), positive for the second of two classes, as scores of both."""
-    return np.concatenate([np.zeros_like(scores), scores], 1) if scores.shape[1] == 1 else scores
+def _scores(trees: Forest, sums: Array) -> Array:
+    """Of a classifier a single score (B, 1), positive for the second of two classes, as scores of both."""
+    alone = sums.shape[1] == 1 and not trees.of_values
+    return np.concatenate([np.zeros_like(sums), sums], 1) if alone else sums
 
 
 @dataclass(frozen=True)

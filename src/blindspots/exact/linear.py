@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from blindspots.exact import whole
 from blindspots.exact.affine import UNIT, Scores
 from blindspots.exact.bracket import Bracket, Stop, never
+from blindspots.exact.goals import sides
 from blindspots.exact.region import Frame, Region
-from blindspots.goals.numbers import Above, Below, Down, Move, Regress, To, Up
+from blindspots.goals.numbers import Regress
 
 Array = NDArray[Any]
 _RUNGS = 0.5 ** np.arange(15, -1, -1)  # of what rounding can hide at most: it seldom hides so much
@@ -53,7 +54,7 @@ class LinearSolver:
         y: for a goal what it compares outputs with, (C,).
         """
         region, s = self.frame.around(x), self.scores
-        ways = _overtaking(len(s.bias), int(y)) if self.goal is None else reaching(self.goal, np.atleast_1d(y))
+        ways = _overtaking(len(s.bias), int(y)) if self.goal is None else _reaching(self.goal, np.atleast_1d(y))
         slopes = [way.factors @ s.weight for way in ways]
         leads = [math.fsum([*(w * region.x), *(way.factors * s.bias), way.constant])
                  for w, way in zip(slopes, ways, strict=True)]  # fmt: skip
@@ -101,34 +102,9 @@ def _overtaking(classes: int, y: int) -> list[Way]:
     return [Way(eye[y] - eye[j]) for j in range(classes) if j != y]
 
 
-def reaching(goal: Regress, truth: Array) -> list[Way]:
-    """The ways to reach a goal of numbers, with what it compares them with (C,)."""
-    found = []
-    for k, value in enumerate(truth.astype(np.float64)):
-        low, high = limits(goal, float(value))
-        hidden = 16 * UNIT * (abs(value) + abs(low if np.isfinite(low) else 0) + abs(high if np.isfinite(high) else 0))
-        one = np.eye(len(truth))[k]
-        found += [Way(one, -low, hidden)] * bool(np.isfinite(low)) + [Way(-one, high, hidden)] * bool(np.isfinite(high))
-    return found
-
-
-def limits(goal: Regress, value: float) -> tuple[float, float]:
-    """Below and above which numbers a goal is reached; infinite where one side does not count."""
-    size = goal.threshold
-    match goal:
-        case Move():
-            return value - size, value + size
-        case Up():
-            return -np.inf, value + size
-        case Down():
-            return value - size, np.inf
-        case Above():
-            return -np.inf, size
-        case Below():
-            return size, np.inf
-        case To():
-            return (-np.inf, size - goal.tolerance) if value < size else (size + goal.tolerance, np.inf)
-    raise TypeError(f"expected a goal of numbers, got {goal!r}")
+def _reaching(goal: Regress, truth: Array) -> list[Way]:
+    eye = np.eye(len(truth))
+    return [Way(-s.sign * eye[s.which], s.sign * s.limit, s.hidden) for s in sides(goal, truth)]
 
 
 def _size(region: Region, slope: Array, margin: float) -> float:

@@ -49,7 +49,7 @@ def solved(region: Region, leaves: Choice, need: Need, within: float) -> Bracket
         if need.met(total, point):
             size = float(region.cost(point - region.x))
             return Bracket(size if lower >= size * (1 - _SAME) else lower, size, point)
-        if not total > need.least:  # what the tolerances of HiGHS let pass
+        if not need.least < total <= need.most:  # what the tolerances of HiGHS let pass
             break
         program.cut(leaves, inside, 2 * (need.sure - need.least))
     return Bracket(lower)
@@ -142,7 +142,7 @@ class _Program:
             for columns, factors, most in self._ties(leaves, own, bits):
                 add(columns, factors, -np.inf, most)
         size = float(np.maximum.reduceat(np.abs(leaves.value), starts).sum()) or 1.0
-        add(bits + np.arange(len(leaves.value)), leaves.value / size, need.least / size, np.inf)
+        add(bits + np.arange(len(leaves.value)), leaves.value / size, need.least / size, need.most / size)
         index = np.concatenate([columns for columns, _ in rows])
         factors = np.concatenate([f for _, f in rows])
         ends = np.concatenate([[0], np.cumsum([len(columns) for columns, _ in rows])])

@@ -1,8 +1,8 @@
 """Proved bounds once more, for a sample of rows: mixed-integer programs (Kantchelian, Tygar, Joseph 2016) by HiGHS.
 
 Of trees: one binary for every question "is feature f below t?" that is open within the bound, ordered along each
-feature, and one variable for every leaf; a program in which another class leads and the change is shorter than the
-bound has to be infeasible. Nothing is shared with the search that found the bound.
+feature, and one variable for every leaf; a program in which another class leads, or a number passes its limit, and the
+change is shorter than the bound has to be infeasible. Nothing is shared with the search that found the bound.
 """
 
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from blindspots.models.trees.tables import forest_of
 Array = NDArray[Any]
 SHORTER = 1e-4  # of the bound: what is looked for is nearer by this share, well above the tolerance of HiGHS
 LEAD = 1e-5  # of the sum of the largest leaves: HiGHS takes 1e-6 for a whole number
+SHOWN = 1e-6  # of a number: far more than float32 rounds
 INFEASIBLE = 2  # status of scipy.optimize.milp
 
 
@@ -40,10 +41,10 @@ def refuted(
         y: the label of the row; of a model of numbers the values beyond which it succeeds.
         seconds: for each other class.
     """
-    if isinstance(y, list):
-        return of_scores(model, x, ground, y, bound, exact)
     if (forest := forest_of(model)) is not None:
         return _of_trees(forest, ground, y, bound, seconds)
+    if isinstance(y, list):
+        return of_scores(model, x, ground, y, bound, exact)
     if hasattr(model, "known"):
         known, short = model.known.estimator, bound * (1 - SHORTER)
         if known.n_neighbors == 1:
@@ -54,7 +55,7 @@ def refuted(
     return of_scores(model, x, ground, y, bound, exact)
 
 
-def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float) -> bool | None:
+def _of_trees(forest: Any, ground: Ground, y: int | Sides, bound: float, seconds: float) -> bool | None:
     lo, hi = ground.lo, ground.hi
     short = bound * (1 - SHORTER)
     if ground.p and np.isfinite(bound):  # every change lies in the cube of this size
@@ -62,13 +63,55 @@ def _of_trees(forest: Any, ground: Ground, y: int, bound: float, seconds: float)
         lo, hi = _whole(lo, 1), _whole(hi, -1)
     program = _Program(forest, ground, lo, hi)
     decided = True
-    for j in range(program.classes):
-        if j != y:
-            status = program.leads(j, y, short, seconds)
-            if status == 0:
-                return True
-            decided &= status == INFEASIBLE
+    for ways in _passes(forest, y) if isinstance(y, list) else _leads(forest, y):
+        status = program.solved(*ways, short, seconds)
+        if status == 0:
+            return True
+        decided &= status == INFEASIBLE
     return False if decided else None
+
+
+def _leads(forest: Any, y: int) -> Iterator[tuple[Array, float, float]]:
+    """For each other class what leaves add to its lead, and what that has to come to: at least, and at most."""
+    known = (np.asarray(forest.value, np.float64), np.asarray(forest.base, np.float64)[None])
+    value, base = (np.hstack([np.zeros((len(a), 1)), a]) if a.shape[1] == 1 else a for a in known)
+    for j in set(range(value.shape[1])) - {y}:
+        gain = value[:, j] - value[:, y]
+        yield gain, float(base[0, y] - base[0, j]) + LEAD * _size(forest, gain), np.inf
+
+
+def _passes(forest: Any, sides: Sides) -> Iterator[tuple[Array, float, float]]:
+    """The same for every limit of a number, well beyond what its sum and its link are rounded by."""
+    for k, side, *ends in sides:
+        gain, base = side * forest.value[:, k].astype(np.float64), side * float(forest.base[k])
+        shown = SHOWN * side * abs(ends[0])
+        near, far = side * _sum_at(forest, ends[0] + shown), side * _sum_at(forest, ends[1] - shown)
+        if np.isfinite(near):
+            lead = LEAD * (_size(forest, gain) + abs(base) + abs(near))
+            yield gain, near - base + lead, far - base - lead
+
+
+def _sum_at(forest: Any, end: float) -> float:
+    """The sum behind which the link gives this value: infinite where it is never reached."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if forest.link == "exp":
+            end = float(np.log(max(end, 0.0)))
+        elif forest.link == "sigmoid":
+            end = min(max(end, 0.0), 1.0)
+            end = float(np.log(end) - np.log(1 - end))
+    return end * float(forest.divisor)
+
+
+def _size(forest: Any, gain: Array) -> float:
+    """Of the largest leaves in all, of what leaves (N,) add."""
+    return float(sum(np.abs(gain[_below(forest, int(root))]).max() for root in forest.roots)) or 1.0
+
+
+def _below(forest: Any, root: int) -> list[int]:
+    """All leaves of a tree."""
+    if forest.feature[root] < 0:
+        return [root]
+    return _below(forest, int(forest.left[root])) + _below(forest, int(forest.right[root]))
 
 
 def _whole(edge: Array, side: int) -> Array:
@@ -92,10 +135,6 @@ class _Program:
         for root in forest.roots:
             self.row([(leaf, 1.0) for leaf in self.follow(int(root))], 1, 1)
         self.order()
-
-    @property
-    def classes(self) -> int:
-        return max(2, len(self.forest.base))
 
     def row(self, terms: list[tuple[int, float]], low: float, high: float) -> None:
         self.entries += [(len(self.low), column, factor) for column, factor in terms]
@@ -143,20 +182,16 @@ class _Program:
                     yield self.bits[f, t], -side * (total - spent), (total - spent) * (side > 0)
                     spent = total
 
-    def leads(self, j: int, y: int, short: float, seconds: float) -> int:
-        """HiGHS's status on a row within the bound of which j leads y."""
-        value = np.asarray(self.forest.value, np.float64)
-        value, base = (np.hstack([np.zeros((len(a), 1)), a]) if a.shape[1] == 1 else a
-                       for a in (value, np.asarray(self.forest.base, np.float64)[None]))  # fmt: skip
-        gain = value[:, j] - value[:, y]
-        size = sum(np.abs(gain[self.below(int(root))]).max() for root in self.forest.roots)
-        size = size or 1.0
+    def solved(self, gain: Array, least: float, most: float, short: float, seconds: float) -> int:
+        """HiGHS's status on a row within the distance where gains (N,) of leaves add up to something between."""
+        size = _size(self.forest, gain)
         lead = [(c, float(gain[n] / size)) for c, n in self.leaves]
-        rows = [(lead, float(base[0, y] - base[0, j]) / size + LEAD, np.inf)]
+        rows = [(lead, least / size, most / size)]
         if np.isfinite(self.ground.p) and np.isfinite(short):
             parts = list(self.cost())
-            most = short**self.ground.p if self.ground.p else max(np.ceil(short) - 1, 0.5)
-            rows.append(([(c, factor / most) for c, factor, _ in parts], -np.inf, 1 - sum(k for *_, k in parts) / most))
+            power = short**self.ground.p if self.ground.p else max(np.ceil(short) - 1, 0.5)
+            spent = sum(k for *_, k in parts) / power
+            rows.append(([(c, factor / power) for c, factor, _ in parts], -np.inf, 1 - spent))
         entries = self.entries + [(len(self.low) + i, c, v) for i, (terms, *_) in enumerate(rows) for c, v in terms]
         r, c, v = zip(*entries, strict=True)
         matrix = coo_array((v, (r, c)), shape=(len(self.low) + len(rows), self.columns)).tocsr()
@@ -168,8 +203,3 @@ class _Program:
             bounds=Bounds(0, 1), options={"time_limit": seconds},
         )  # fmt: skip
         return int(found.status)
-
-    def below(self, root: int) -> list[int]:
-        """All leaves of a tree."""
-        f = self.forest
-        return [root] if f.feature[root] < 0 else self.below(int(f.left[root])) + self.below(int(f.right[root]))

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 NEAR = 1e-6  # of a distance, and of what a score has to fall
 
 
-Sides = list[tuple[int, float, float]]  # of outputs: which, 1 for above and -1 for below, which value
+Sides = list[tuple[int, int, float, float]]  # of outputs: which, 1 for above and -1 for below, from where, up to where
 
 
 def of_scores(model: Any, x: Tensor, ground: Ground, y: int | Sides, bound: float, exact: float) -> bool:
@@ -47,7 +47,7 @@ def _slopes(model: Any, x: Tensor, y: int | Sides) -> list[Array]:
         at = x[None].double().requires_grad_()
         scores = net((at - mean.view(axes)) / std.view(axes)).reshape(-1)
         if isinstance(y, list):
-            leads = [side * (value - scores[k]) for k, side, value in y]
+            leads = [side * (value - scores[k]) for k, side, value, _ in y]
         else:
             scores = torch.cat([-scores / 2, scores / 2]) if len(scores) == 1 else scores
             leads = [scores[y] - scores[j] for j in range(len(scores)) if j != y]

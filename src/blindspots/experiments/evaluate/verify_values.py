@@ -70,10 +70,10 @@ class Reader:
         }  # fmt: skip
         return [f - y, y - f] if self.name == "error" else list(ways[self.name])
 
-    def sides(self, y: Array, clean: Array) -> list[tuple[int, float, float]]:
-        """Beyond which values outputs of a row succeed: which output, 1 for above and -1 for below, the value."""
+    def sides(self, y: Array, clean: Array) -> list[tuple[int, int, float, float]]:
+        """Where outputs of a row succeed: which output, 1 for above and -1 for below, from which value, to which."""
         first, margin = self.numbers[0], (self.numbers[1:] or [0.0])[0]
-        found: list[tuple[int, float, float]] = []
+        found: list[tuple[int, int, float, float]] = []
         for k, (f0, truth) in enumerate(zip(clean.reshape(-1).tolist(), y.reshape(-1).tolist(), strict=True)):
             around = truth if self.name == "error" else f0
             nearer = -1 if self.name == "to" and f0 >= first else 1
@@ -81,9 +81,8 @@ class Reader:
                 "up": [(1, f0 + first)], "down": [(-1, f0 - first)], "above": [(1, first)], "below": [(-1, first)],
                 "to": [(nearer, first - nearer * margin)],
             }  # fmt: skip
-            found += [
-                (k, side, value) for side, value in ways.get(self.name, [(1, around + first), (-1, around - first)])
-            ]
+            known = ways.get(self.name, [(1, around + first), (-1, around - first)])
+            found += [(k, side, at, at + side * 2 * margin if margin else side * np.inf) for side, at in known]
         return found
 
     def measures(self, output: Array, y: Array, clean: Array) -> Array:

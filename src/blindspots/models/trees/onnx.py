@@ -1,4 +1,4 @@
-"""Trees in ONNX files: TreeEnsembleClassifier and TreeEnsembleRegressor of ai.onnx.ml, opsets 1 to 4.
+"""Trees in ONNX files: TreeEnsembleClassifier and TreeEnsembleRegressor of ai.onnx.ml, and TreeEnsemble of opset 5.
 
 Sums are float32 in the order of the trees, as by onnxruntime in one thread, and base values come last. How a single
 score makes two classes the standard does not say, so that is as onnxruntime does it
@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blindspots.errors import InputError
+from blindspots.models.trees import onnx_five
 from blindspots.models.trees.forest import LEAF, Forest, Link, Tree, above, asked_for, constant, forest
 from blindspots.models.trees.reading import Read
 
 _WHAT = "an ONNX model of trees"
-_KINDS = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
+_KINDS = ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble")
 _INSTEAD = "use a file.py:factory that asks onnxruntime itself"
 _BEFORE = ("Identity", "Cast")  # what rows may go through before the trees, as float32
-_BEHIND = {_KINDS[0]: ("Identity", "Cast", "ZipMap", "Mul"), _KINDS[1]: ("Identity", "Cast")}
+_BEHIND = {_KINDS[0]: ("Identity", "Cast", "ZipMap", "Mul"), **dict.fromkeys(_KINDS[1:], ("Identity", "Cast"))}
 _TRUE_IS_LEFT = {b"BRANCH_LEQ": True, b"BRANCH_LT": True, b"BRANCH_GT": False, b"BRANCH_GTE": False}
 _UP_TO = (b"BRANCH_LEQ", b"BRANCH_GT")  # a number at the threshold goes left
 _VALUES: dict[str, Link] = {"NONE": "identity", "LOGISTIC": "sigmoid"}
@@ -57,14 +58,14 @@ def read(content: bytes) -> Read:
     node = _trees_of(graph)
     said = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     for name, value in said.items():
-        if name.endswith("_as_tensor"):
+        if isinstance(value, onnx.TensorProto):
             said[name] = onnx.numpy_helper.to_array(value).reshape(-1)
     try:
-        reader = _classifier if node.op_type == _KINDS[0] else _regressor
+        reader = _READERS[node.op_type]
         return reader(said, _features(graph, said))
     except InputError:
         raise
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"expected {_WHAT}, got attributes that do not fit ({error!r}): save it again") from error
 
 
@@ -226,3 +227,10 @@ def _one(joined: Tree, members: NDArray[np.int64]) -> Tree:
     leaf = feature == LEAF
     left, right = (np.where(leaf, LEAF, number[child]) for child in (left, right))
     return Tree(feature, threshold, left, right, value)
+
+
+def _of_opset_five(said: Mapping[str, Any], features: int) -> Read:
+    return Read(onnx_five.read(said, features))
+
+
+_READERS = dict(zip(_KINDS, (_classifier, _regressor, _of_opset_five), strict=True))
