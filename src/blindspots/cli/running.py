@@ -89,6 +89,8 @@ def result(console: Console, done: Run[Any, Any], page: Page) -> None:
         for row in table.rows:
             grid.add_row(*map(Text, row))
         console.print(screen.fitting(console, grid))
+        if table.note:
+            console.print(Text(table.note))
     console.print()
     if page.text:
         console.print(Text(page.text))

@@ -34,7 +34,10 @@ class InLevels:
         if not self.moved:
             return self.data.notes
         saw = f"Inputs were rounded to the {self.steps + 1} levels in which the model gets them, which changed some."
-        return [*self.data.notes, note("inputs-rounded", saw, "Nothing: all numbers are those of the rounded inputs.")]
+        return [
+            *self.data.notes,
+            note("inputs-rounded", saw, "Nothing to do: all numbers are those of the rounded inputs."),
+        ]
 
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """See `Dataset.rows`."""

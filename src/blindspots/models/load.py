@@ -44,8 +44,8 @@ WEIGHTS = (".pt2", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".safetens
 FORMS = (
     "'digits', 'digits-robust', 'reviews', 'reviews-lstm', 'reviews-cnn', 'reviews-transformer', file.pt2, file.pt "
     "(TorchScript), file.onnx, file.skops, model.json or model.ubj of XGBoost, model.txt of LightGBM, "
-    "model.json of CatBoost, hf:folder, timm:folder, file.py:factory, package.module:factory, guarded:RUN or an "
-    "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
+    "model.json of CatBoost, hf:folder, timm:folder, file.py:factory, package.module:factory, guarded:RUN, "
+    "guarded-queries:MODEL or an endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml"
 )
 EMBEDDED: dict[str, Callable[[str, Say | None], Model]] = {
     **dict.fromkeys(digits.RECIPES, digits.load_digits_model),
@@ -91,8 +91,9 @@ def load_model(spec: str, say: Say | None = None) -> Model:
             "|bits:depth=3", or "|unicode" for texts, inputs pass through that transformation first (see `Transformed`);
             with "@1" or "@logits", the scores are that output of the network (see `take` of `Model`). Or "guarded:RUN",
             without a suffix: the model of a finished detection run with its detector, which may reject
-            (`load_detector`). Or, also without a suffix, a model behind an address: "oip:URL", "mlflow:URL",
-            "kserve1:URL", "hf:URL" or "template:FILE.toml" (see docs/endpoints.md).
+            (`load_detector`); "guarded-queries:MODEL", a model behind a guard of queries. Or, also
+            without a suffix, a model behind an address: "oip:URL", "mlflow:URL", "kserve1:URL", "hf:URL" or
+            "template:FILE.toml" (see docs/endpoints.md).
         say: called with sentences about slow steps.
 
     Raises:

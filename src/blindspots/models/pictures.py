@@ -74,7 +74,7 @@ def _note(apart: float, relative: float) -> Finding:
         severity="note",
         saw="The threat is in the pixels of pictures, before their preprocessing, which was rebuilt in torch: it "
         f"differs from the original by up to {apart:.2g} of 255 levels, and scores by {relative:.2g} of the largest.",
-        do="Nothing: the original rounds to 8 bits on the way, which leaves no gradient.",
+        do="Nothing to do: the original rounds to 8 bits on the way, which leaves no gradient.",
     )
 
 

@@ -12,7 +12,7 @@ def _model_in_training_mode(s: Sample) -> Observation:
     more = f" and {len(s.in_training) - 3} more" if len(s.in_training) > 3 else ""
     return (
         f"The model was passed in training mode, which affects {', '.join(s.in_training[:3])}{more}.",
-        "Nothing: it is evaluated in evaluation mode and then left as it was.",
+        "Nothing to do: it is evaluated in evaluation mode and then left as it was.",
     )
 
 

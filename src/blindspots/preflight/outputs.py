@@ -75,7 +75,7 @@ def _two_classes(s: Sample) -> Observation:
         return None
     return (
         "The model has 2 classes.",
-        "Nothing: where a protocol uses the DLR loss, which needs 3, the margin takes its place.",
+        "Nothing to do: where a protocol uses the DLR loss, which needs 3, the margin takes its place.",
     )
 
 
@@ -84,7 +84,7 @@ def _three_classes(s: Sample) -> Observation:
         return None
     return (
         "The model has 3 classes.",
-        "Nothing: where a protocol uses the targeted DLR loss, which needs 4, the untargeted one takes its place.",
+        "Nothing to do: where a protocol uses the targeted DLR loss, which needs 4, the untargeted one stands in.",
     )
 
 

@@ -19,11 +19,16 @@ from blindspots.runs.store import Run, opened
 
 @dataclass(frozen=True)
 class Table:
-    """Names on the left, numbers on the right. The first cell of every row is its name."""
+    """Names on the left, numbers on the right. The first cell of every row is its name.
+
+    Args:
+        note: what its columns mean, in sentences, where their names do not say it.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -172,8 +172,9 @@ class OnData(Config):
         ...,
         "digits, digits-robust, reviews, reviews-lstm, reviews-cnn, reviews-transformer, file.pt2, file.pt "
         "(TorchScript), file.onnx, file.skops, model.json, .ubj or .txt with trees, hf:folder, timm:folder, "
-        "file.py:factory, package.module:factory, guarded:RUN, the model of a detect run with its detector, or an "
-        "endpoint: oip:URL, mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml.",
+        "file.py:factory, package.module:factory, guarded:RUN, the model of a detect run with its detector, "
+        "guarded-queries:MODEL, a model behind a guard that remembers queries, or an endpoint: oip:URL, "
+        "mlflow:URL, kserve1:URL, hf:URL or template:FILE.toml.",
         metavar="MODEL",
         argument=True,
     )

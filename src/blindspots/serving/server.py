@@ -170,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: whoever asks has the report."""
+        """Nothing to do: whoever asks has the report."""
 
 
 class Server(ThreadingHTTPServer):

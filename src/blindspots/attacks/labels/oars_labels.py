@@ -56,5 +56,5 @@ class OARSLabels(HopSkipJump):
         return choose(seen.refused, self._settle(problem, job, state), super()._halve(problem, job, state, seen))
 
     def ahead(self, state: HopSkipJumpState) -> Tensor:
-        """Nothing: every refusal moves what follows."""
+        """Nothing to do: every refusal moves what follows."""
         return super().ahead(state) * 0

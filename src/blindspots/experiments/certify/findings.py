@@ -55,7 +55,7 @@ def _no_attack(m: CertifyConfig) -> Finding | None:
     return Finding(
         code="not-attacked", severity="note",
         saw="No attack was made beside the certificates, since --draws is 0.",
-        do="Nothing: the certificates do not need one. The gap to the truth is not known.",
+        do="Nothing to do: the certificates do not need one. The gap to the truth is not known.",
     )  # fmt: skip
 
 
@@ -134,5 +134,5 @@ def _not_attacked(attackable: bool) -> Finding | None:
     return Finding(
         code="not-attacked", severity="note",
         saw="The model is known by its answers alone, so no attack through its gradients was made.",
-        do="Nothing: the certificates need only answers.",
+        do="Nothing to do: the certificates need only answers.",
     )  # fmt: skip

@@ -103,24 +103,33 @@ def _text(run: Designed) -> str:
 
 
 def _table(run: Designed, which: str) -> Table:
-    titles = {"chosen": "The design with the highest prediction", "mean": "Mean over all designs"}
+    titles = {"chosen": "The design with the highest prediction, in sd", "mean": "Mean over all designs, in sd"}
     left = {"chosen": "left_chosen", "mean": "left_mean"}[which]
     rows = []
     for m in run.verdict.methods:
         found: Outcome = getattr(m, which)
         share = getattr(m, left)
         rows.append([
-            m.name, f"{found.sd.predicted.mean:.2f}", f"{found.sd.true.mean:.2f}", _said(found.sd.gap),
-            "–" if share is None else percent(share), f"{found.sd.error.mean:.2f}",
+            m.name, _hundredths(found.sd.predicted.mean), _hundredths(found.sd.true.mean), *_gap(found.sd.gap),
+            "–" if share is None else percent(share), _hundredths(found.sd.error.mean),
             number(round(found.unit.true.mean, 9)),
         ])  # fmt: skip
     unit = _unit(run)
-    head = ["Method", "Predicted, sd", "True, sd", "Gap, sd", "Left", "|Gap|, sd", f"True, {unit}"]
+    head = ["Method", "Predicted", "True", "Gap", "95 %", "Gap left", "|Gap|", f"True, {unit}"]
     return Table(head, rows, titles[which])
 
 
 def _unit(run: Designed) -> str:
     return run.verdict.unit or "as measured"
+
+
+def _gap(e: Estimate) -> tuple[str, str]:
+    ends = "–" if isinstance(e.interval, str) else " to ".join(map(_hundredths, e.interval))
+    return _hundredths(e.mean), ends
+
+
+def _hundredths(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def _said(e: Estimate) -> str:

@@ -50,7 +50,9 @@ class DetectConfig(Attacked):
         metavar="DETECTOR",
         shown="all that can be fitted",
     )
-    rows: int | None = setting(None, "Measure on N rows at most.", metavar="N", shown="all", ge=1)
+    rows: int | None = setting(
+        None, "Measure on N rows at most.", metavar="N", shown="all, of a guard of queries 100", ge=1
+    )
     fit: int | None = setting(
         None, "Fit on N rows, a quarter of which sets the threshold.", metavar="N", shown="at most 2000", ge=1
     )
@@ -60,7 +62,9 @@ class DetectConfig(Attacked):
     distortion_rows: int = setting(
         200, "Search for the smallest change of the first N rows.", metavar="N", ge=1, le=10**9
     )
-    queries: int = setting(1000, "Of a guard of queries: an attack may ask N of each row.", metavar="N", ge=2, le=10**6)
+    queries: int = setting(
+        1000, "Of a guard of queries: how often an attack may ask about each row.", metavar="N", ge=2, le=10**6
+    )
     data_rows: int | None = setting(None, "Rows of `data`, where it was passed from Python.", hidden=True)
 
     @model_validator(mode="before")

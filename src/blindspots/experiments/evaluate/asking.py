@@ -197,7 +197,7 @@ def _about_probes(scores: Tensor, endpoint: Endpoint) -> Finding:
         )
     if not endpoint.is_random:
         saw = f"{PROBES} answers to the same input were the same, but for rounding."
-        return Finding(code="endpoint-steady", severity="note", saw=saw, do="Nothing: every input is asked once.")
+        return Finding(code="endpoint-steady", severity="note", saw=saw, do="Nothing to do: every input is asked once.")
     labels = len(set(scores.argmax(1).tolist()))
     return Finding(
         code="endpoint-varies",

@@ -111,7 +111,7 @@ def _instead(protocol: str, usual: str, model: Model) -> Finding:
         code="protocol-chosen",
         severity="note",
         saw=f"The model gives no gradients, or none but 0, so protocol {protocol!r} was run in place of {usual!r}.",
-        do="Nothing: trees have none." if isinstance(model, TreeModel) else more,
+        do="Nothing to do: trees have none." if isinstance(model, TreeModel) else more,
     )
 
 
@@ -120,7 +120,7 @@ def _proofs(how: str) -> Finding:
         code="protocol-chosen",
         severity="note",
         saw=f"The model is simple enough for proofs, so protocol 'exact' was run: {how}.",
-        do="Nothing: attacks find no more than this. To compare them, name a protocol.",
+        do="Nothing to do: attacks find no more than this. To compare them, name a protocol.",
     )
 
 
@@ -132,5 +132,5 @@ def replaced(stages: Sequence[str], classes: int) -> Finding:
         code="loss-replaced",
         severity="note",
         saw=f"{needed} and the model has {classes}, so {form} took its place in {', '.join(stages)}.",
-        do="Nothing: what was run stands under stages, with the loss of each.",
+        do="Nothing to do: what was run stands under stages, with the loss of each.",
     )

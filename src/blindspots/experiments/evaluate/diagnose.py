@@ -56,8 +56,8 @@ def _unproved(verdict: EvaluateVerdict) -> Iterator[Finding]:
             code="distance-not-proved",
             severity="note",
             saw=f"For {missing} of {verdict.rows} rows a nearer example than the one found was not ruled out.",
-            do="Their distances are upper bounds: raise nodes of the attack 'exact'. Of linear models what is left "
-            "open are scores that float32 cannot tell apart.",
+            do="Their distances are upper bounds: more nodes, as in `attack exact:nodes=1000000`, may settle them. In "
+            "linear models nothing does where float32 cannot tell the scores apart.",
         )
 
 

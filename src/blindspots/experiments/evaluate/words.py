@@ -99,9 +99,10 @@ def never_searched(verdict: EvaluateVerdict) -> str:
     """What is left once rows whose search did not run to its end count as lost; "" where there are none."""
     if not verdict.unsearched or verdict.open is not None:
         return ""
-    standing = count(verdict.robust_of_right.hits, "row")
+    hits = verdict.robust_of_right.hits
+    standing = f"{count(hits, 'row')} that {'stands' if hits == 1 else 'stand'}"
     return (
-        f"For {count(verdict.unsearched)} of the {standing} that stand, no search ran to its end: without these, "
+        f"For {count(verdict.unsearched)} of the {standing}, no search ran to its end: without these, "
         f"robust accuracy is {percent(verdict.searched.share)} (interval {interval(verdict.searched.interval)}), and "
         "that is what --require goes by."
     )
@@ -160,11 +161,12 @@ def meaning(verdict: EvaluateVerdict, threat: ThreatWords, goal: Goal | None = N
 def _meaning_of_proofs(verdict: EvaluateVerdict, reach: str, untouched: str) -> str:
     attacked = _in_a_hundred(1 - verdict.robust_accuracy)
     most = _in_a_hundred(1 - (verdict.certified_accuracy or 0))
-    wrong = attacked if attacked == most else f"{attacked} of 100 answers, and at most {most},"
-    wrong += " of 100 answers" * (attacked == most)
+    wrong = f"{attacked} of 100 answers wrong and no more"
+    if attacked != most:
+        wrong = f"{attacked} of 100 answers, and at most {most}, wrong"
     return (
-        f"Shipping it means: where somebody can alter the inputs {reach}, they can make {wrong} wrong, whatever they "
-        f"try; without an attacker it is {untouched}."
+        f"Shipping it means: where somebody can alter the inputs {reach}, they can make {wrong}, whatever they try; "
+        f"without an attacker it is {untouched}."
     )
 
 
@@ -198,9 +200,8 @@ def headline(
     """The verdict in one sentence, for one run or several."""
     if doubtful := [label for label, v in zip(labels, verdicts, strict=True) if not v.believable]:
         return f"The verdict on {listing(doubtful)} cannot be believed yet: a check failed"
-    proved = "Proved: " if all(v.settled for v in verdicts) else ""
     if all(t.radius is None and v.distances for t, v in zip(threats, verdicts, strict=True)):
-        if proved:
+        if all(v.settled for v in verdicts):
             begins, listed = "Proved: in the median", [*map(_distance, labels, verdicts, threats)]
             return f"{begins} {listing(listed)}"
         return f"In the median {listing([_distance(*one) for one in zip(labels, verdicts, threats, strict=True)])}"
@@ -210,6 +211,7 @@ def headline(
     if all(v.target_reached is not None for v in verdicts):
         return f"The attacks reach their target class on {listing(list(map(_on, labels, verdicts)))}"
     shares = [_robust(v) for v in verdicts]
+    proved = all(v.open == 0 for v in verdicts)
     begins = "Proved: whatever is changed within the threat" if proved else "Under attack"
     first = f"{begins}, {labels[0]} still answers {shares[0]} of the rows correctly{_adjusted(verdicts[0])}"
     rest = zip(labels[1:], shares[1:], verdicts[1:], strict=True)

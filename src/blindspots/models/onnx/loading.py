@@ -183,7 +183,7 @@ def _graph(proto: Any) -> tuple[Graph, str]:
 
 def _translated(apart: float, count: int) -> Finding:
     saw = f"The graph was translated to torch; it differs from onnxruntime by up to {apart:.2g} of the largest score."
-    return note("onnx-translated", saw, f"Nothing: this was measured on {count} inputs within the bounds.")
+    return note("onnx-translated", saw, f"Nothing to do: this was measured on {count} inputs within the bounds.")
 
 
 def _guided(rounding: list[str], apart: float) -> Finding:

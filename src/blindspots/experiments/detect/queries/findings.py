@@ -28,6 +28,6 @@ def findings(v: QueriesVerdict) -> Iterator[Finding]:
     if refused:
         yield Finding(
             code="frames-refused", severity="note",
-            saw=f"Most inputs are refused that follow their like: {', '.join(refused)}.",
-            do="The guard suits no video, no retries and no cameras that stand still.",
+            saw=f"Repetitions of a query are mostly refused even where they differ: {', '.join(refused)}.",
+            do="The guard suits neither video, nor retries, nor cameras that stand still.",
         )  # fmt: skip

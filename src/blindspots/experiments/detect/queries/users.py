@@ -20,9 +20,9 @@ def _noisy(levels: float) -> Change:
 def near(shape: tuple[int, ...]) -> dict[str, Change]:
     """Changes of inputs (B, *shape) with values from 0 to 1 that a camera makes from one frame to the next, by name."""
     changes: dict[str, Change] = {
-        "the same again": lambda x, key: x,
-        "noise of 1 level": _noisy(1),
-        "noise of 4 levels": _noisy(4),
+        "unchanged": lambda x, key: x,
+        "with noise of 1 level": _noisy(1),
+        "with noise of 4 levels": _noisy(4),
         "brighter by 8 levels": lambda x, key: x + 8 * _LEVEL,
     }
     if len(shape) > 1:
