@@ -78,7 +78,7 @@ class TreeSolver:
         boxes = self.leaves.low[kept], self.leaves.high[kept]  # unclipped: fewer sides to compare
         return [
             _contest(
-                Choice(*boxes, lead[kept, j], self.leaves.tree[kept]),
+                Choice(*boxes, lead[kept, j], self.leaves.tree[kept], self.leaves.plain[kept]),
                 cost[kept],
                 Need(float(need[j]) - slack, float(need[j]) + slack, fools),
             )
