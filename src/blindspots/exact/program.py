@@ -47,6 +47,8 @@ def solved(region: Region, leaves: Choice, need: Need, within: float) -> Bracket
             break
         point = program.point(found.x)
         inside = np.all((leaves.low <= point) & (point <= leaves.high), axis=1)
+        if np.count_nonzero(inside) < len(starts_of(leaves.tree)):  # beyond reach, or what the tolerances let pass
+            break
         total = float(leaves.value[inside].sum())
         if need.met(total, point):
             size = float(region.cost(point - region.x))
@@ -63,6 +65,7 @@ class _Program:
 
     def __init__(self, region: Region, leaves: Choice, need: Need, within: float) -> None:
         self.region = region
+        self.far = 1.5 * within  # what lies beyond costs no more: no digit is lost to lengths of no interest
         self.scale = _UNIT / within**region.p if region.p and 0 < within < np.inf else 1.0
         self.sides = [self._sides(region, leaves, f) for f in range(len(region.x))]
         self.first = np.concatenate([[0], np.cumsum([len(s) for s in self.sides])])
@@ -97,7 +100,7 @@ class _Program:
 
     def _powers(self, sizes: Array) -> Array:
         """By how much each of these moves, of ascending sizes, costs more than the one before."""
-        powers = np.ones_like(sizes) if self.region.p == 0 else sizes**self.region.p
+        powers = np.ones_like(sizes) if self.region.p == 0 else np.minimum(sizes, self.far) ** self.region.p
         return np.diff(powers, prepend=0.0)
 
     def cut(self, leaves: Choice, taken: Array, apart: float) -> None:
