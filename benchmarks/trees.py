@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 
 from benchmarks.page import Section, table
 from blindspots.attacks import Exact
@@ -82,12 +87,15 @@ def xgboost() -> Any:
 BOOSTED = Model("GradientBoosting", lambda: GradientBoostingClassifier(n_estimators=100, max_depth=6, random_state=0))
 HISTOGRAMS = Model("HistGradientBoosting", lambda: HistGradientBoostingClassifier(max_iter=100, max_depth=6))
 FOREST = Model("RandomForest", lambda: RandomForestClassifier(100, max_depth=6, random_state=0))
+EXTRA = Model("ExtraTrees", lambda: ExtraTreesClassifier(100, max_depth=6, random_state=0))
 XGBOOST = Model("XGBoost", xgboost)
 OF_THREE = Model("GradientBoosting", lambda: GradientBoostingClassifier(n_estimators=33, max_depth=6, random_state=0))
 OF_TEN = Model("HistGradientBoosting", lambda: HistGradientBoostingClassifier(max_iter=10, max_depth=6))
 CASES = (
     Case("breast_cancer", BOOSTED), Case("wine", OF_THREE), Case("Default", XGBOOST), Case("digits", OF_TEN),
-    Case("breast_cancer", XGBOOST, FEW), Case("breast_cancer", FOREST, FEW), Case("breast_cancer", HISTOGRAMS, FEW),
+    Case("breast_cancer", XGBOOST, FEW), Case("breast_cancer", HISTOGRAMS, FEW),
+    Case("breast_cancer", FOREST, FEW), Case("breast_cancer", EXTRA, FEW),
+    Case("wine", FOREST, FEW), Case("wine", EXTRA, FEW),
 )  # fmt: skip
 
 

@@ -141,13 +141,58 @@ def test_a_program_goes_on_beyond_ties_that_fall_to_the_label() -> None:
     low, high = -free, free.copy()
     low[1, 0], low[3, 1] = 0.5, 0.75
     high[0, 0], high[2, 1] = np.nextafter(np.float32([0.5, 0.75]), np.float32(0))
-    leaves = Choice(low, high, np.array([-1.0, 0.0, 0.0, 2.0]), np.array([0, 0, 1, 1]))
+    leaves = Choice(low, high, np.array([-1.0, 0.0, 0.0, 2.0]), np.array([0, 0, 1, 1]), np.zeros(4, bool))
     region = Region(1, np.array([0.375, 0.125]), np.zeros(2), np.ones(2), np.ones(2))
     asked: list[Any] = []
     need = Need(-1e-9, 1e-9, lambda point: bool(asked.append(point)))
     found = program.solved(region, leaves, need, 2.0)
     assert [point.tolist() for point in asked] == [[0.5, 0.125]]  # the sum is 0 there, and 1 at the answer
     assert found.lower == found.upper == pytest.approx(0.625)
+
+
+def votes_agree(cases: int, outputs: int) -> int:
+    """Forests whose leaves mostly vote for one class, others for shares of 3 or 7: solved by programs alone.
+
+    Returns how many of the answers lie beyond a nearer tie.
+    """
+    rng, beyond = np.random.default_rng(outputs), 0
+    for case in range(cases):
+        trees = random_forest(rng, int(rng.integers(3, 9)), 3, 3, outputs)
+        leaves, thirds = len(trees.value), rng.choice([3, 4, 7]) if case // 3 % 3 else 1
+        value = rng.multinomial(thirds, np.ones(outputs) / outputs, leaves) / thirds
+        pure = np.eye(outputs)[rng.integers(outputs, size=leaves)]
+        value = np.where(rng.random((leaves, 1)) < 0.3, value, pure) * (trees.feature < 0)[:, None]
+        trees = replace(trees, value=value, base=np.zeros(outputs), divisor=float(len(trees.roots)))
+        frame = Frame(threats(rng, (L0, L1, L2)[case % 3], 3), (3,))
+        x = rng.random(3).astype(np.float32)
+        scores = TreeModel(trees).logits(torch.from_numpy(x)[None])
+        y, region = int(scores.argmax()), frame.around(x)
+        points = cells(trees, region)
+        ties, bad = points[tied(trees, points, y)], points[fooled(trees, points, y)]
+        best = region.cost(bad - region.x).min() if len(bad) else np.inf
+        found = TreeSolver(trees, frame).nearest(x, y, np.inf, NODES)
+        assert found.lower == found.upper == pytest.approx(best, rel=1e-12)
+        beyond += region.cost(ties - region.x).min(initial=np.inf) < best
+    return beyond
+
+
+def tied(trees: Forest, x: np.ndarray, y: int) -> np.ndarray:
+    scores = TreeModel(trees).logits(torch.from_numpy(x.astype(np.float32))).numpy()
+    return np.delete(scores, y, 1).max(1) == scores[:, y]
+
+
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_votes_that_tie_are_passed_over_by_programs(outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blindspots.exact.trees._BOXES", 1)
+    monkeypatch.setattr("blindspots.exact.program._TIES", 4)
+    assert votes_agree(24, outputs) >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outputs", [2, 3, 4])
+def test_votes_that_tie_are_passed_over_by_programs_in_300_cases(outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blindspots.exact.trees._BOXES", 1)
+    assert votes_agree(300, outputs) >= 75
 
 
 @pytest.mark.parametrize("ball", BALLS)

@@ -220,6 +220,14 @@ def test_the_class_that_wins_in_float64_wins_in_float32() -> None:
         assert scores[0, 1] == np.nextafter(scores[0, 0], np.float32(1))
 
 
+def test_two_classes_that_tie_in_float64_both_beat_a_third_in_float32() -> None:
+    value = np.array([[0.25, 0.25 + 1e-12, 0.25 + 1e-12]])
+    tree = Tree(np.array([LEAF]), np.zeros(1, np.float32), np.array([LEAF]), np.array([LEAF]), value)
+    for link in ("logits", "probabilities"):
+        scores = said(TreeModel(forest([tree], np.zeros(3), 1, link)), np.zeros((1, 1), np.float32))  # type: ignore[arg-type]
+        assert scores[0, 1] == scores[0, 2] == np.nextafter(scores[0, 0], np.float32(1))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

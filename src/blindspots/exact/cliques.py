@@ -7,7 +7,7 @@ tree's best leaf among these (Devos, Meert, Davis 2021, "Versatile Verification 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,16 +67,20 @@ class Need:
 
 @dataclass(frozen=True)
 class Choice:
-    """Leaves to choose from, one of each tree: boxes low, high (R, F), values (R,) and trees (R,) ascending."""
+    """Leaves to choose from, one of each tree: boxes low, high (R, F), values (R,) and trees (R,) ascending.
+
+    `plain` (R,): a sum of nothing but these is exact, so that where it is a tie, it is one for the model as well.
+    """
 
     low: Array
     high: Array
     value: Array
     tree: Array
+    plain: Array
 
     def of(self, kept: Array) -> "Choice":
         """Some of them, by a mask or by places."""
-        return Choice(self.low[kept], self.high[kept], self.value[kept], self.tree[kept])
+        return Choice(self.low[kept], self.high[kept], self.value[kept], self.tree[kept], self.plain[kept])
 
     def settled(self) -> tuple["Choice", float]:
         """Without the trees whose leaves all have the same value, and the sum of these values."""
@@ -85,7 +89,9 @@ class Choice:
             return self, 0.0
         most, least = np.maximum.reduceat(self.value, starts), np.minimum.reduceat(self.value, starts)
         same = most == least
-        return self.of(np.repeat(~same, np.diff(np.r_[starts, len(self.tree)]))), float(most[same].sum())
+        gone = np.repeat(same, np.diff(np.r_[starts, len(self.tree)]))
+        rest = replace(self, plain=self.plain & self.plain[gone].all())
+        return rest.of(~gone), float(most[same].sum())
 
 
 class Meetings:

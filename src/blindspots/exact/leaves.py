@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from blindspots.models.trees.forest import Forest
 
 Array = NDArray[Any]
+STEP = 2.0**-10  # float32 adds up multiples of it exactly, to 2**13 and more
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Leaves:
         low, high: (L, F) float64, of float32 numbers: the closed box of each leaf over these features.
         value: (L, C) what a leaf adds to the score of each class, or to each sum of a regressor.
         tree: (L,) int64, ascending.
+        plain: (L,) bool: sums of these leaves alone, in any precision of a model, are exact, since their values and the
+            base are multiples of `STEP` and small. Of regressors none: the limit of a goal is no multiple of it.
         base: (C,) the scores before any tree.
         rounding: how far a difference of two sums, as a search adds it up leaf by leaf, can be from the one that the
             model adds up in its own precision.
@@ -34,6 +37,7 @@ class Leaves:
     high: Array
     value: Array
     tree: Array
+    plain: Array
     base: Array
     rounding: float = 0.0
 
@@ -50,14 +54,16 @@ def leaves_of(trees: Forest) -> Leaves:
     found = [_walk(trees, int(root), place) for root in trees.roots]
     parts = [*_tables([part for part in found if _one(part)]), *(part for part in found if not _one(part))]
     value = _scores(trees, np.concatenate([p.value for p in parts]))
+    exact = np.concatenate([p.plain for p in parts]) & _plain(trees.base) & (largest(trees) < 2.0**12)
     return Leaves(
         used,
         np.concatenate([p.low for p in parts]).astype(np.float64),
         np.concatenate([p.high for p in parts]).astype(np.float64),
         value,
         np.repeat(np.arange(len(parts)), [len(p.value) for p in parts]),
+        exact & (not trees.of_values),
         _scores(trees, np.asarray(trees.base, np.float64)[None])[0],
-        _rounding(trees, len(value)),
+        0.0 if exact.all() else _rounding(trees, len(value)),
     )
 
 
@@ -68,13 +74,15 @@ def largest(trees: Forest) -> float:
 
 
 def _rounding(trees: Forest, leaves: int) -> float:
-    """0 where values are such multiples of a power of 2 that sums are exact."""
-    size = largest(trees)
-    steps = np.concatenate([trees.value.ravel(), trees.base]) * 2.0**10
-    if size < 2.0**12 and (steps == np.rint(steps)).all():
-        return 0.0
     of_model = (len(trees.roots) + 2) * np.finfo(trees.precision).eps
-    return float(2 * (of_model + 2 * leaves * np.finfo(np.float64).eps) * size)
+    return float(2 * (of_model + 2 * leaves * np.finfo(np.float64).eps) * largest(trees))
+
+
+def _plain(values: Array) -> Array:
+    """Whether all (..., K) of a leaf's values are multiples of `STEP`: (...)."""
+    steps = values / STEP
+    found: Array = (steps == np.rint(steps)).all(-1)
+    return found
 
 
 def sums(trees: Forest, x: Array) -> Array:
@@ -99,6 +107,7 @@ class _Tree:
     low: Array  # (l, F) float32
     high: Array
     value: Array  # (l, K)
+    plain: Array  # (l,)
 
 
 def _walk(trees: Forest, root: int, place: dict[int, int]) -> _Tree:
@@ -119,7 +128,8 @@ def _walk(trees: Forest, root: int, place: dict[int, int]) -> _Tree:
         below[f], above[f] = min(b[f], np.nextafter(t, np.float32(-np.inf))), max(a[f], t)
         waiting += [(n, *box) for n, box in ((trees.right[node], (above, b)), (trees.left[node], (a, below)))
                     if box[0][f] <= box[1][f] and box[0][f] < np.inf and box[1][f] > -np.inf]  # fmt: skip
-    return _Tree(np.array(low), np.array(high), np.array(value, np.float64))
+    values = np.array(value, np.float64)
+    return _Tree(np.array(low), np.array(high), values, _plain(values))
 
 
 def _asks(tree: _Tree) -> Array:
@@ -142,12 +152,14 @@ def _tables(trees: list[_Tree]) -> list[_Tree]:
 def _added(f: int, trees: list[_Tree]) -> _Tree:
     """The sum of functions of the feature f: one leaf for every piece between two thresholds."""
     low = np.unique(np.concatenate([tree.low[:, f] for tree in trees]))
-    value = np.zeros((len(low), trees[0].value.shape[1]))
+    value, plain = np.zeros((len(low), trees[0].value.shape[1])), np.ones(len(low), bool)
     for tree in trees:
         order = np.argsort(tree.low[:, f])
-        value += tree.value[order][np.searchsorted(tree.low[order, f], low, side="right") - 1]
+        at = order[np.searchsorted(tree.low[order, f], low, side="right") - 1]
+        value += tree.value[at]
+        plain &= tree.plain[at]
     lows = np.full((len(low), trees[0].low.shape[1]), -np.inf, np.float32)
     highs = -lows
     lows[:, f] = low
     highs[:-1, f] = np.nextafter(low[1:], np.float32(-np.inf))
-    return _Tree(lows, highs, value)
+    return _Tree(lows, highs, value, plain)

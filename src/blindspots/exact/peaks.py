@@ -4,6 +4,8 @@ So the smallest adversarial change is one of the distances between the row and a
 is exact: at every radius the question is whether the leaves within reach contain a clique with a large sum.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from blindspots.exact.bracket import Bracket
@@ -54,4 +56,4 @@ def _within(region: Region, leaves: Choice, radius: float) -> Choice:
     below = (region.x - leaves.low) / region.unit <= radius
     above = (leaves.high - region.x) / region.unit <= radius
     low, high = np.where(below, leaves.low, -np.inf), np.where(above, leaves.high, np.inf)
-    return Choice(low, high, leaves.value, leaves.tree)
+    return replace(leaves, low=low, high=high)

@@ -15,27 +15,29 @@ from scipy.sparse import csr_array
 
 from blindspots.exact.bracket import Bracket
 from blindspots.exact.cliques import Choice, Need
-from blindspots.exact.leaves import starts_of
+from blindspots.exact.leaves import STEP, starts_of
 from blindspots.exact.region import Region
 
 Array = NDArray[Any]
 _TOLERANCE = 1e-6  # of HiGHS, on constraints that are scaled to 1
 _SAME = 3e-6  # relative: what these leave between two bounds of one number
 _TIES = 10  # that are cut off
+_UNIT = 1e3  # what the largest length of interest costs: HiGHS stops at a gap of 1e-6
 NODES = 2000  # of HiGHS
 
 
 def solved(region: Region, leaves: Choice, need: Need, within: float) -> Bracket:
     """A bracket of the cheapest point where the values meet the need, if it costs at most `within`.
 
-    The lower bound is that of HiGHS, less what its tolerances can hide. Forests that vote often tie: where the cheapest
-    point is a tie that falls to the label, it is cut off, with all that gain no more in any tree, and HiGHS goes on.
+    The lower bound is that of HiGHS, less what its tolerances can hide. Where the cheapest point is a tie that falls to
+    the label, or no more than what these tolerances let pass, it is cut off, with all that gain no more in any tree,
+    and HiGHS goes on.
     """
-    program, lower = _Program(region, leaves, need), 0.0
+    program, lower = _Program(region, leaves, need, within), 0.0
     for _ in range(_TIES):
         found = milp(
-            program.cost, integrality=program.whole, bounds=Bounds(0, 1), constraints=program.constraints,
-            options={"node_limit": NODES, "mip_rel_gap": 1e-6},
+            program.cost, integrality=program.whole, bounds=Bounds(program.least, 1), constraints=program.constraints,
+            options={"node_limit": NODES, "mip_rel_gap": 0},
         )  # fmt: skip
         if found.status == 2:  # infeasible
             return Bracket(np.inf)
@@ -45,27 +47,35 @@ def solved(region: Region, leaves: Choice, need: Need, within: float) -> Bracket
             break
         point = program.point(found.x)
         inside = np.all((leaves.low <= point) & (point <= leaves.high), axis=1)
+        if np.count_nonzero(inside) < len(starts_of(leaves.tree)):  # beyond reach, or what the tolerances let pass
+            break
         total = float(leaves.value[inside].sum())
         if need.met(total, point):
             size = float(region.cost(point - region.x))
             return Bracket(size if lower >= size * (1 - _SAME) else lower, size, point)
-        if not need.least < total <= need.most:  # what the tolerances of HiGHS let pass
+        if total > need.most:  # beyond the goal: better leaves lead no nearer to it
             break
         program.cut(leaves, inside, 2 * (need.sure - need.least))
     return Bracket(lower)
 
 
 class _Program:
-    """Columns: a bit for every side (feature, lowest value above it), in ascending order, then one for every leaf."""
+    """Columns: a bit for every side (feature, lowest value above it), in ascending order, one for every leaf, and a 1.
 
-    def __init__(self, region: Region, leaves: Choice, need: Need) -> None:
+    The last carries the constant of the cost, so that the cost is a power of the length and gaps are measured in it.
+    """
+
+    def __init__(self, region: Region, leaves: Choice, need: Need, within: float) -> None:
         self.region = region
+        self.far = 1.5 * within  # what lies beyond costs no more: no digit is lost to lengths of no interest
+        self.scale = _UNIT / within**region.p if region.p and 0 < within < np.inf else 1.0
         self.sides = [self._sides(region, leaves, f) for f in range(len(region.x))]
         self.first = np.concatenate([[0], np.cumsum([len(s) for s in self.sides])])
         bits, count = int(self.first[-1]), len(leaves.value)
-        self.whole = np.r_[np.ones(bits, np.int64), np.zeros(count, np.int64)]
-        prices, self.fixed = self._prices()
-        self.cost = np.r_[prices, np.zeros(count)]
+        self.whole = np.r_[np.ones(bits, np.int64), np.zeros(count + 1, np.int64)]
+        self.least = np.r_[np.zeros(bits + count), 1.0]
+        prices, fixed = self._prices()
+        self.cost = self.scale * np.r_[prices, np.zeros(count), fixed]
         self.constraints = [self._constraints(leaves, need, bits)]
 
     @staticmethod
@@ -92,7 +102,7 @@ class _Program:
 
     def _powers(self, sizes: Array) -> Array:
         """By how much each of these moves, of ascending sizes, costs more than the one before."""
-        powers = np.ones_like(sizes) if self.region.p == 0 else sizes**self.region.p
+        powers = np.ones_like(sizes) if self.region.p == 0 else np.minimum(sizes, self.far) ** self.region.p
         return np.diff(powers, prepend=0.0)
 
     def cut(self, leaves: Choice, taken: Array, apart: float) -> None:
@@ -102,12 +112,12 @@ class _Program:
         """
         best = leaves.value[taken][np.searchsorted(leaves.tree[taken], leaves.tree)]
         better = (leaves.value > best - apart) & (leaves.value != best)
-        row = np.r_[np.zeros(len(self.cost) - len(better)), better]
+        row = np.r_[np.zeros(self.first[-1]), better, 0.0]
         self.constraints.append(LinearConstraint(csr_array(row[None]), 1, np.inf))
 
     def length(self, bound: float) -> float:
         """A length from HiGHS's bound on its power."""
-        power = max(0.0, bound + self.fixed - _TOLERANCE * max(1e-3, abs(bound + self.fixed)))
+        power = max(0.0, bound - _TOLERANCE * max(1.0, abs(bound))) / self.scale
         if self.region.p == 0:
             return float(np.ceil(power - 1e-4))
         return float(power ** (1 / self.region.p))
@@ -142,7 +152,11 @@ class _Program:
             for columns, factors, most in self._ties(leaves, own, bits):
                 add(columns, factors, -np.inf, most)
         size = float(np.maximum.reduceat(np.abs(leaves.value), starts).sum()) or 1.0
-        add(bits + np.arange(len(leaves.value)), leaves.value / size, need.least / size, need.most / size)
+        every = bits + np.arange(len(leaves.value))
+        add(every, leaves.value / size, need.least / size, need.most / size)
+        if (enough := _enough(leaves, need)) is not None:
+            gains = leaves.value + np.where(leaves.plain, 0.0, enough - need.least)
+            add(every, gains / size, enough / size, np.inf)
         index = np.concatenate([columns for columns, _ in rows])
         factors = np.concatenate([f for _, f in rows])
         ends = np.concatenate([[0], np.cumsum([len(columns) for columns, _ in rows])])
@@ -167,6 +181,22 @@ class _Program:
 
     def _bit(self, f: int, side: float) -> int:
         return int(self.first[f] + np.searchsorted(self.sides[f], side))
+
+
+def _enough(leaves: Choice, need: Need) -> float | None:
+    """The smallest sum of plain leaves, one of each tree, that is enough: forests that vote would tie all the time.
+
+    Such sums differ by multiples of a step. One that is within rounding of the need is a tie, as the model adds it up
+    exactly, too. None: some tree has no plain leaf.
+    """
+    tree, value = leaves.tree[leaves.plain], leaves.value[leaves.plain]
+    starts = starts_of(tree)
+    if len(starts) < len(starts_of(leaves.tree)) or not need.sure - need.least < STEP / 2:
+        return None
+    first = np.repeat(value[starts], np.diff(np.r_[starts, len(tree)]))
+    step = STEP * (int(np.gcd.reduce(np.rint((value - first) / STEP).astype(np.int64))) or 1)
+    some = float(value[starts].sum())
+    return some + step * float(np.floor((need.sure - some) / step) + 1)
 
 
 def _next(x: Array) -> Array:

@@ -89,7 +89,8 @@ class TreeSolver:
         cost = region.cost(np.maximum(np.maximum(low - region.x, region.x - high), 0))
         kept = (low <= high).all(1)
         boxes = self.leaves.low[kept], self.leaves.high[kept]  # unclipped: fewer sides to compare
-        return [_contest(Choice(*boxes, value[kept], self.leaves.tree[kept]), cost[kept], need) for value, need in ways]
+        trees, plain = self.leaves.tree[kept], self.leaves.plain[kept]
+        return [_contest(Choice(*boxes, value[kept], trees, plain), cost[kept], need) for value, need in ways]
 
 
 def _overtakes(trees: Forest, y: int) -> Asks:

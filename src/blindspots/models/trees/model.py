@@ -86,10 +86,11 @@ class Trees(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         sums = self.sums(x)
+        best = sums == sums.amax(1, keepdim=True)
         if self.link == "probabilities":
-            return _rounded(sums.double().clamp_min(_TINY).log(), sums.argmax(1))
+            return _rounded(sums.double().clamp_min(_TINY).log(), best)
         if self.link == "logits":
-            return _rounded(sums, sums.argmax(1))
+            return _rounded(sums, best)
         values = _LINKS[self.link](sums).float()
         return values.squeeze(1) if values.shape[1] == 1 else values
 
@@ -113,10 +114,7 @@ class Trees(nn.Module):
 
 
 def _rounded(scores: Tensor, best: Tensor) -> Tensor:
-    """Scores (B, K) in float32; where rounding has made a class level with the best, the best is one step above it."""
+    """Scores (B, K) in float32; where rounding has made a class level with the best (B, K), they are one step above."""
     rounded = scores.float()
-    first = best[:, None]
-    level = rounded.scatter(1, first, -torch.inf).amax(1, keepdim=True)
-    own = rounded.gather(1, first)
-    tied = (own == level) & (scores.gather(1, first) > scores.scatter(1, first, -torch.inf).amax(1, keepdim=True))
-    return rounded.scatter(1, first, torch.where(tied, torch.nextafter(own, own.new_tensor(torch.inf)), own))
+    others = rounded.masked_fill(best, -torch.inf).amax(1, keepdim=True)
+    return torch.where(best & (rounded == others), torch.nextafter(rounded, rounded.new_tensor(torch.inf)), rounded)
