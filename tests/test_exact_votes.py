@@ -58,11 +58,11 @@ def votes_agree(cases: int) -> None:
     rng = np.random.default_rng(1)
     for case in range(cases):
         k, ball = (2, 3, 3, 4, 5)[case % 5], (Linf, L1, L2)[case % 3]
-        examples = rng.random((8, 2)).astype(np.float32).astype(float)
-        classes = rng.integers(0, 2 + case % 2, 8)
         frame = Frame(ball(unit=rng.uniform(0.5, 2, 2).astype(np.float32)), (2,))
         counts = np.ones(3, np.int64)
         while (counts == counts.max()).sum() > 1:
+            examples = rng.random((8, 2)).astype(np.float32).astype(float)
+            classes = rng.integers(0, 2 + case % 2, 8)
             x = rng.random(2).astype(np.float32)
             counts = np.bincount(classes[np.argsort(np.square(examples - x).sum(1))[:k]], minlength=3)
         y = int(counts.argmax())
