@@ -123,7 +123,7 @@ def estimates(attack: Estimating, problem: Problem, job: Job, net: Linear) -> Te
     state, seen = next(itertools.islice(turns, 2 * attack.pairs, None))
     assert isinstance(state, EstimateState)
     total = state.total + col(state.loss - seen.loss, job.x) * (state.ahead - state.probe)
-    return total / (4 * attack.pairs * attack.apart(problem, job).square())
+    return total / (4 * attack.pairs * attack.apart(problem, job, state).square())
 
 
 def differs(drawn: Tensor, truth: Tensor) -> Tensor:
