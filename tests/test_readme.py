@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from blindspots.cli.app import app
 from blindspots.cli.catalogue import page
-from blindspots.experiments.evaluate import experiment
+from blindspots.experiments.evaluate import choosing
 from blindspots.experiments.evaluate.verdict import SHARD
 from blindspots.protocols import Protocol, protocol
 from blindspots.runs.experiment import kinds
@@ -57,7 +57,7 @@ def short(name: str, threat: Threat) -> Protocol:
 
 def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment, "named_protocol", short)
+    monkeypatch.setattr(choosing, "named_protocol", short)
     assert {language for language, _ in blocks("README.md")} == {"python", "sh"}
     for language, block in blocks("README.md"):
         {"python": run_python, "sh": run_shell}[language](block)
