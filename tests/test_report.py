@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import blindspots as bs
 from blindspots.errors import InputError
 from blindspots.experiments.evaluate.charts import confusion, curve_charts, points
 from blindspots.experiments.evaluate.evidence import Evidence
@@ -174,6 +176,14 @@ def test_rows_that_are_no_images_show_their_largest_changes(tmp_path):
     made = render([flat])
     assert "img" not in Outline(made).tags
     assert "Value Before After Change" in text(made)
+
+
+@pytest.mark.parametrize(("levels", "told"), [(False, False), (True, True)], ids=["table", "flat pictures"])
+def test_rows_of_a_table_are_no_files_of_8_bits(levels: bool, told: bool, tmp_path: Path) -> None:
+    x = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    x = (x * 255).round() / 255 if levels else x
+    bs.evaluate(torch.nn.Linear(4, 3), x, torch.arange(6) % 3, threat=bs.Linf(0.1), out=tmp_path / "run")
+    assert ("Robust after rounding to 8 bits" in write_report(tmp_path / "run").read_text()) is told
 
 
 def test_large_colour_images_are_shown_reduced(tmp_path):

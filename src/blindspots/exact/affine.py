@@ -153,13 +153,14 @@ def _composed(layers: list[Any], features: int, rounding: float) -> Scores | Non
 
 def _step(layer: nn.Module, rounding: float) -> Step | None:
     if isinstance(layer, Scale):
-        return Step(_numbers(layer.factor), _numbers(layer.offset), rounding)
+        return Step(numbers_of(layer.factor), numbers_of(layer.offset), rounding)
     if isinstance(layer, Affine | nn.Linear):
-        matrix = _numbers(layer.weight)
-        return Step(matrix, np.zeros(len(matrix)) if layer.bias is None else _numbers(layer.bias), rounding)
+        matrix = numbers_of(layer.weight)
+        return Step(matrix, np.zeros(len(matrix)) if layer.bias is None else numbers_of(layer.bias), rounding)
     return None
 
 
-def _numbers(parameter: Any) -> Array:
+def numbers_of(parameter: Any) -> Array:
+    """Of a layer, in float64."""
     found: Array = parameter.detach().cpu().double().numpy()
     return found

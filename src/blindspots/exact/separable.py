@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from blindspots.exact.affine import UNIT
+from blindspots.exact.affine import UNIT, numbers_of
 from blindspots.exact.bracket import Array, Bracket, Stop, never
 from blindspots.exact.cliques import Budget, Spent
 from blindspots.exact.region import Frame, Region
@@ -63,24 +63,19 @@ def curves_of(model: Model) -> Curves | None:
     if not layers or type(layers[-1]) is not Gaussians or model.mean is not None or model.std is not None:
         return None
     gaussians, before = layers[-1], layers[:-1]
-    whitenings = [_numbers(w) for w in gaussians.whitenings]
+    whitenings = [numbers_of(w) for w in gaussians.whitenings]
     if any(w.ndim != 1 for w in whitenings) or not all(type(layer) in (Flatten, Scale) for layer in before):
         return None
     factor, offset = np.ones(len(whitenings[0])), np.zeros(len(whitenings[0]))
     for layer in before:
         if isinstance(layer, Scale):
-            by = _numbers(layer.factor)
-            factor, offset = factor * by, offset * by + _numbers(layer.offset)
-    return Curves(factor, offset, _numbers(gaussians.means), np.stack(whitenings), _numbers(gaussians.weights))
+            by = numbers_of(layer.factor)
+            factor, offset = factor * by, offset * by + numbers_of(layer.offset)
+    return Curves(factor, offset, numbers_of(gaussians.means), np.stack(whitenings), numbers_of(gaussians.weights))
 
 
 def _layers(net: Any) -> list[Any]:
     return [layer for part in net for layer in _layers(part)] if type(net) is nn.Sequential else [net]
-
-
-def _numbers(parameter: Any) -> Array:
-    found: Array = parameter.detach().cpu().double().numpy()
-    return found
 
 
 class SeparableSolver:

@@ -196,6 +196,11 @@ class Evidence:
         one: Array = unpack_inputs(x).numpy()
         return one
 
+    @cached_property
+    def may_be_pictures(self) -> bool:
+        """Whether rows have axes, or are flat and come from 8 bits; others are rows of a table."""
+        return len(self.shape) > 1 or self._shard(0)["x"].dtype == torch.uint8
+
     def adversarial(self, row: int) -> Array:
         """The adversarial example of a broken row, float32 of the data's shape."""
         one: Array = self._shard(int(self.rows.shard[row]))["adversarial"][int(self.rows.adversarial_at[row])].numpy()

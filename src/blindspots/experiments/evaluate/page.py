@@ -126,7 +126,8 @@ class Shown:
     def in_levels(self) -> bool:
         """Whether rounding to what files keep means something."""
         whole = not self.is_series if self.evidence.depth is None else not self.evidence.depth.floating
-        return self.goal is None and not self.texts and self.table is None and whole
+        numbers = self.goal is None and not self.texts and self.table is None and whole
+        return numbers and self.evidence.may_be_pictures
 
     @property
     def table(self) -> TableVerdict | None:

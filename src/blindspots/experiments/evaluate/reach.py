@@ -161,7 +161,7 @@ def concluded(
         more["reach_forwards"], more["reach_backwards"] = _cost(config, parts)
         radii = [float(threat.radius or 0) * fraction for fraction in fractions(config.radii)]
         more["reach"] = tuple(
-            Reach(radius=radius, attacked=spread(found[:, i]), noise=spread(_noise(parts)[:, i].ravel()))
+            Reach(radius=radius, attacked=spread(found[:, i]), noise=spread(_drawn(parts)[:, i].ravel()))
             for i, radius in enumerate(radii)
         )
     return verdict.model_copy(update=more)
@@ -181,7 +181,7 @@ def _found(config: EvaluateConfig, goal: Regress, parts: Parts) -> Array:
     A point within a smaller radius is one within a larger one, and an adversary may take what noise has found.
     """
     worst = _searched(config, goal, parts)
-    worst = np.fmax(worst, _noise(parts).max(2)) if config.radii else worst
+    worst = np.fmax(worst, _drawn(parts).max(2)) if config.radii else worst
     return np.asarray(np.fmax.accumulate(worst, 1))
 
 
@@ -191,7 +191,7 @@ def _searched(config: EvaluateConfig, goal: Regress, parts: Parts) -> Array:
     return np.stack([_column(one, goal.reach) for one in (*runs, parts)], 1)
 
 
-def _noise(parts: Parts) -> Array:
+def _drawn(parts: Parts) -> Array:
     """The goal's measure after every draw of noise: (N, radii, draws)."""
     return torch.cat([part["noise"] for part in parts.below("noise")]).numpy().astype(np.float64)
 
@@ -228,7 +228,7 @@ def missed(config: EvaluateConfig, world: World, parts: Parts) -> list[Finding]:
 
 def _missed_by_noise(config: EvaluateConfig, goal: Regress, parts: Parts) -> list[Finding]:
     worst = np.fmax.accumulate(_searched(config, goal, parts), 1)[:, -1]
-    rows = int((_noise(parts).max((1, 2)) > worst * _FURTHER).sum())
+    rows = int((_drawn(parts).max((1, 2)) > worst * _FURTHER).sum())
     if not rows:
         return []
     return [

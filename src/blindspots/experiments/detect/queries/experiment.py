@@ -58,7 +58,7 @@ class DetectQueries(Experiment[DetectConfig, QueriesVerdict]):
         found = config.model_copy(
             update={"test_attack": config.test_attack or _usual(config, threat), "chunk": config.chunk or 16}
         )
-        _ = _attacks(found, world)
+        _attacks(found, world)  # what does not fit is refused before anything is asked
         return found
 
     def parts(self, config: DetectConfig, world: World) -> list[Part]:
